@@ -1,0 +1,7 @@
+"""`python -m jprm`."""
+
+import sys
+
+from jprm.cli import main
+
+sys.exit(main())

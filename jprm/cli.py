@@ -1,0 +1,98 @@
+"""The command line: `python -m jprm score ...`, and the entry of `experiments/sweep.py`.
+
+User mistakes end here, as one line on standard error and exit code 2.
+"""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from jprm.config import load
+from jprm.errors import UserError
+from jprm.pipeline.config import SweepConfig
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
+
+
+@app.callback()
+def _root() -> None:
+    """Generative process reward models in JAX."""
+
+
+@app.command()
+def score(
+    problem: Annotated[str, typer.Option(help="The problem's text.")],
+    steps: Annotated[Path, typer.Option(help="A file with one step per line.")],
+    run: Annotated[Path, typer.Option(help="Run directory of a finished sweep.")] = Path("runs/embedded"),
+    votes: Annotated[int, typer.Option(min=1, help="Rationales per step.")] = 8,
+) -> None:
+    """Judge each step of a solution: P(Yes), the votes, the code that ran and its output."""
+    from jprm.pipeline.score import print_score
+
+    print_score(run, problem, steps, votes)
+
+
+def main() -> int:
+    """`python -m jprm`."""
+    return _guarded(lambda: app(standalone_mode=False))
+
+
+def sweep_main(arguments: Sequence[str]) -> int:
+    """`python experiments/sweep.py`: the exit code."""
+    return _guarded(lambda: _sweep(list(arguments)))
+
+
+def _sweep(arguments: list[str]) -> None:
+    if "--help" in arguments or "-h" in arguments:
+        print(_SWEEP_HELP)
+        return
+    flags = [a for a in arguments if a.startswith("-")]
+    if unknown := [flag for flag in flags if flag != "--plan"]:
+        raise UserError(f"unknown option {unknown[0]}; the only one is --plan (see --help)")
+    words = [a for a in arguments if not a.startswith("-")]
+    files = [word for word in words if "=" not in word]
+    if len(files) > 1:
+        raise UserError(f"two configuration files, {files[0]} and {files[1]}; give one, and key=value overrides")
+    config = load(SweepConfig, files[0] if files else None, [word for word in words if "=" in word])
+    from jprm.pipeline.sweep import print_plan, run_sweep
+
+    if "--plan" in flags:
+        print_plan(config)
+    else:
+        run_sweep(config, shlex.join(["python", "experiments/sweep.py", *arguments]))
+
+
+_SWEEP_HELP = """usage: python experiments/sweep.py [CONFIG.toml] [key=value ...] [--plan]
+
+CONFIG.toml   a file of configs/sweep/; without one, the embedded sweep
+key=value     overrides, such as train.steps=200 or 'grid.seeds=[0, 1]'
+--plan        show what would be computed and what is there already; start nothing
+
+Results land in <directory>/<name>/ (runs/embedded/): results.jsonl, report.html, figures/, stages/."""
+
+
+def _guarded(work: Callable[[], None]) -> int:
+    try:
+        work()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except typer.Exit as end:
+        return end.exit_code
+    except Exception as error:
+        import click
+
+        if isinstance(error, click.ClickException):
+            error.show()
+            return error.exit_code
+        raise
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on from here", file=sys.stderr)
+        return 130
+    return 0

@@ -1,0 +1,177 @@
+"""Configuration: frozen pydantic models, TOML files, dotted overrides, and every mistake named.
+
+`load(SweepConfig, "configs/sweep/laws.toml", ["train.steps=200"])` reads the file and what it
+`extends`, lays the overrides over it and checks the result. Nothing here imports JAX: a typo is
+answered before it costs a second.
+
+Invariant: a value is known by where it came from, file or command line, until it has been checked.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import tomllib
+import types
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, TypeVar, Union, get_args, get_origin
+
+import pydantic
+
+from jprm.errors import UserError
+
+COMMAND_LINE = "the command line"
+
+
+class Config(pydantic.BaseModel):
+    """Base of every section: immutable, and unknown keys are errors."""
+
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
+
+
+C = TypeVar("C", bound=pydantic.BaseModel)
+
+
+def load(cls: type[C], path: Path | str | None = None, overrides: Sequence[str] = ()) -> C:
+    """The configuration of a TOML file under `key=value` overrides, of which the later ones win.
+
+    The value of an override is TOML; what is not valid TOML, and whatever is given to a key that
+    holds text, is taken as it stands. Raises UserError naming the key and where it came from.
+    """
+    known = known_keys(cls)
+    layers = [] if path is None else _layers(Path(path))
+    layers += [(COMMAND_LINE, _override(text, known)) for text in overrides]
+    table: dict[str, Any] = {}
+    origin: dict[str, str] = {}
+    for where, layer in layers:
+        for key in _leaves(layer):
+            if not _is_known(key, known):
+                raise UserError(_unknown(key, where, known))
+            origin = {k: v for k, v in origin.items() if not k.startswith(key + ".")}
+            origin[key] = where
+        table = _merge(table, layer)
+    try:
+        return cls.model_validate(table)
+    except pydantic.ValidationError as error:
+        raise UserError(_reason(error, origin)) from None
+
+
+def known_keys(cls: type[pydantic.BaseModel], prefix: str = "") -> dict[str, Any]:
+    """Every dotted key of a configuration and the type that it is declared with."""
+    keys: dict[str, Any] = {}
+    for name, field in cls.model_fields.items():
+        section = field.annotation
+        if isinstance(section, type) and issubclass(section, pydantic.BaseModel):
+            keys |= known_keys(section, f"{prefix}{name}.")
+        else:
+            keys[prefix + name] = section
+    return keys
+
+
+def fingerprint(value: Any) -> str:
+    """16 hex digits over the canonical JSON of plain values, paths and configurations."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), default=plain)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def plain(value: Any) -> Any:
+    """The JSON of a path or a configuration (for `json.dumps(default=plain)`).
+
+    Anything else is a TypeError: its text might hold an address and differ from run to run.
+    """
+    if isinstance(value, pydantic.BaseModel):
+        return value.model_dump(mode="json")
+    if isinstance(value, Path):
+        return str(value)
+    raise TypeError(f"{type(value).__name__} has no canonical JSON")
+
+
+def _layers(path: Path, above: tuple[Path, ...] = ()) -> list[tuple[str, dict[str, Any]]]:
+    """A file and those that it extends, the most basic first."""
+    if path.resolve() in above:
+        raise UserError(f"{path}: extends itself; remove the circle of `extends`")
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{path}: cannot read the configuration ({error.strerror})") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not valid TOML ({error})") from None
+    base = table.pop("extends", None)
+    if base is None:
+        return [(str(path), table)]
+    if not isinstance(base, str):
+        raise UserError(f"{path}: extends = {base!r} must be the path of a TOML file")
+    return [*_layers(path.parent / base, (*above, path.resolve())), (str(path), table)]
+
+
+def _override(text: str, known: dict[str, Any]) -> dict[str, Any]:
+    """The nested table of one `a.b=value`."""
+    key, equals, raw = text.partition("=")
+    parts = [part.strip() for part in key.split(".")]
+    if not equals or not all(parts):
+        raise UserError(f"{text!r} is not an override; write key=value, such as train.steps=200")
+    value: Any = _toml(raw)
+    if not isinstance(value, str) and _holds_text(known.get(".".join(parts))):
+        value = raw.strip()  # name=2024 is a name, not a number
+    for part in reversed(parts[1:]):
+        value = {part: value}
+    return {parts[0]: value}
+
+
+def _toml(raw: str) -> Any:
+    try:
+        table = tomllib.loads(f"value = {raw}")
+    except tomllib.TOMLDecodeError:
+        return raw
+    return table["value"] if len(table) == 1 else raw
+
+
+def _holds_text(kind: Any) -> bool:
+    kinds = get_args(kind) if get_origin(kind) in (Union, types.UnionType) else (kind,)
+    return all(k in (str, Path, types.NoneType) for k in kinds)
+
+
+def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in over.items():
+        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = _merge(merged[key], value) if both else value
+    return merged
+
+
+def _leaves(table: dict[str, Any], prefix: str = "") -> Iterator[str]:
+    for name, value in table.items():
+        if isinstance(value, dict) and value:
+            yield from _leaves(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name
+
+
+def _is_known(key: str, known: dict[str, Any]) -> bool:
+    """Whether a key is declared, is a section, or lies in a table whose keys are free."""
+    if key in known or any(k.startswith(key + ".") for k in known):
+        return True
+    return any(key.startswith(k + ".") for k, kind in known.items() if get_origin(kind) is dict)
+
+
+def _unknown(key: str, where: str, known: dict[str, Any]) -> str:
+    nearest = difflib.get_close_matches(key, known, n=1, cutoff=0.0)[0]
+    return f'unknown key "{key}" (from {where}); did you mean "{nearest}"?'
+
+
+def _reason(error: pydantic.ValidationError, origin: dict[str, str]) -> str:
+    """The first complaint of pydantic in one line: key, value, where it was set, what is wrong."""
+    first = error.errors(include_url=False)[0]
+    key = ".".join(str(part) for part in first["loc"])
+    reason = first["msg"].removeprefix("Value error, ").replace("\n", " ")
+    if not key:
+        return f"configuration: {reason}"
+    about = [
+        w for k, w in origin.items() if f"{key}.".startswith(f"{k}.") or k.startswith(f"{key}.")
+    ]
+    where = f" (from {', '.join(dict.fromkeys(about))})" if about else ""
+    of_section = first["type"] == "missing" or isinstance(first["input"], dict | pydantic.BaseModel)
+    value = "" if of_section else f" = {first['input']!r}"
+    return f"{key}{value}{where}: {reason}"

@@ -1,0 +1,58 @@
+"""Scores of verifiers and of solutions chosen with them, each with its uncertainty.
+
+Enter by `first_error_f1(labels, predictions)` for the ProcessBench score, by `f1_interval` and
+`f1_difference` over `Resamples.of(problem_ids)` for its uncertainty, and by `best_of_n` for
+choosing among candidates. The estimators (`pass_at_k`, `maj_at_k`, `best_of_k`) reduce stored
+samples to any smaller k. Plain numpy on plain lists: nothing here samples, trains or reads files.
+"""
+
+from jprm.evaluate.best_of_n import METHODS, BestOfN, Candidate, best_of_n, solution_score
+from jprm.evaluate.estimators import best_of_k, maj_at_k, pass_at_k, subsets
+from jprm.evaluate.f1 import (
+    FirstErrorScore,
+    first_error_f1,
+    harmonic_mean,
+    score,
+    trivial_baselines,
+)
+from jprm.evaluate.uncertainty import (
+    Difference,
+    Interval,
+    Resamples,
+    difference,
+    f1_difference,
+    f1_interval,
+    interval,
+    mean_difference,
+    mean_interval,
+    over_seeds,
+    wilson,
+)
+
+__all__ = [
+    "METHODS",
+    "BestOfN",
+    "Candidate",
+    "Difference",
+    "FirstErrorScore",
+    "Interval",
+    "Resamples",
+    "best_of_k",
+    "best_of_n",
+    "difference",
+    "f1_difference",
+    "f1_interval",
+    "first_error_f1",
+    "harmonic_mean",
+    "interval",
+    "maj_at_k",
+    "mean_difference",
+    "mean_interval",
+    "over_seeds",
+    "pass_at_k",
+    "score",
+    "solution_score",
+    "subsets",
+    "trivial_baselines",
+    "wilson",
+]

@@ -1,0 +1,52 @@
+"""Labels without a labeller: values by rollouts, progress rules, rationales, consensus filter.
+
+Enter by `value_problems` (solutions with Monte-Carlo values, resumable), turn values into labels
+with `relative_progress` and its siblings, write the training conversations with `synthesize`, and
+keep those on which labels and executed checks agree with `filter_conversations`. `sample_solutions`
+draws plain solutions for test items and best-of-N. The sampler is whatever satisfies
+`jprm.verify.ports.Sampler`; nothing here imports JAX.
+"""
+
+from jprm.label.consensus import Counts, disagreement, filter_conversations
+from jprm.label.progress import (
+    difference_labels,
+    first_error_of,
+    hard_labels,
+    relative_progress,
+    rollouts_needed,
+    truncate,
+)
+from jprm.label.rationales import Check, Conversation, synthesize
+from jprm.label.rollouts import (
+    ProblemSamples,
+    ProblemValues,
+    RolloutSettings,
+    Sample,
+    ValuedSolution,
+    choose_solutions,
+    sample_solutions,
+    value_problems,
+)
+
+__all__ = [
+    "Check",
+    "Conversation",
+    "Counts",
+    "ProblemSamples",
+    "ProblemValues",
+    "RolloutSettings",
+    "Sample",
+    "ValuedSolution",
+    "choose_solutions",
+    "difference_labels",
+    "disagreement",
+    "filter_conversations",
+    "first_error_of",
+    "hard_labels",
+    "relative_progress",
+    "rollouts_needed",
+    "sample_solutions",
+    "synthesize",
+    "truncate",
+    "value_problems",
+]

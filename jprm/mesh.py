@@ -1,0 +1,122 @@
+"""Device meshes, and the one place where logical axis names become mesh axes.
+
+Weights and activations everywhere else carry logical names ("batch", "heads", "mlp", ...). A
+`Rules` object says which mesh axis each of them is laid along, so that training and decoding share
+one model and differ in their rules.
+
+Invariant: without a mesh every rule gives `None`, which JAX takes as "no sharding asked for". One
+device therefore needs no mesh at all, and the same code runs on many as soon as
+`jax.set_mesh(make_mesh(...))` is in force.
+"""
+
+import dataclasses
+
+import jax
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+
+from jprm.errors import UserError
+
+MeshAxis = str | tuple[str, ...] | None
+
+
+@dataclasses.dataclass(frozen=True)
+class MeshConfig:
+    """Devices along each axis: `data` copies weights, `fsdp` shards, `tensor` splits layers."""
+
+    data: int = 1
+    fsdp: int = 1
+    tensor: int = 1
+
+    @property
+    def devices(self) -> int:
+        """How many devices the mesh takes."""
+        return self.data * self.fsdp * self.tensor
+
+
+def make_mesh(config: MeshConfig) -> jax.sharding.Mesh:
+    """A mesh over the first `config.devices` devices, every axis Explicit: shardings are types.
+
+    Raises UserError when there are fewer devices than that.
+    """
+    available = jax.devices()
+    if config.devices > len(available):
+        raise UserError(
+            f"mesh: {config.data} x {config.fsdp} x {config.tensor} needs {config.devices} devices "
+            f"of {len(available)}; make the product smaller"
+        )
+    names = ("data", "fsdp", "tensor")
+    shape = (config.data, config.fsdp, config.tensor)
+    return jax.make_mesh(
+        shape, names, axis_types=(AxisType.Explicit,) * 3, devices=available[: config.devices]
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Rules:
+    """Logical axis name -> mesh axis (or several, or none). Called with names: a PartitionSpec."""
+
+    batch: MeshAxis = ("data", "fsdp")
+    embed: MeshAxis = "fsdp"
+    heads: MeshAxis = "tensor"
+    kv_heads: MeshAxis = "tensor"
+    mlp: MeshAxis = "tensor"
+    vocab: MeshAxis = "tensor"
+    layer: MeshAxis = None
+    head_dim: MeshAxis = None
+
+    def __call__(self, *names: str | None) -> PartitionSpec | None:
+        """The spec of an array with these axes (`None`: not sharded); `None` without a mesh.
+
+        Raises ValueError when two of the axes would fall on the same mesh axis.
+        """
+        if jax.sharding.get_abstract_mesh().empty:
+            return None
+        return self.spec(*names)
+
+    def spec(self, *names: str | None) -> PartitionSpec:
+        """As a call, whether or not a mesh is set."""
+        entries = tuple(None if name is None else getattr(self, name) for name in names)
+        used = [axis for entry in entries for axis in _axes(entry)]
+        if len(set(used)) != len(used):
+            raise ValueError(
+                f"axes {names} collide: two of them are laid along one mesh axis: {entries}"
+            )
+        return PartitionSpec(*entries)
+
+    def check(self, sizes: dict[str, int], where: str) -> None:
+        """Raise UserError unless each size divides among the devices that its rule gives it."""
+        mesh = jax.sharding.get_abstract_mesh()
+        for name, size in sizes.items():
+            ways = 1
+            for axis in _axes(getattr(self, name)):
+                ways *= 1 if mesh.empty else mesh.shape[axis]
+            if size % ways:
+                raise UserError(
+                    f"{where}: {name} = {size} does not divide among {ways} devices of mesh axis "
+                    f"{getattr(self, name)!r}; use a smaller axis or a rule {name}=None"
+                )
+
+
+TRAIN_RULES = Rules()
+# While decoding a weight is read once per token: gathering it along `fsdp` each time would cost
+# more than it saves.
+DECODE_RULES = Rules(embed=None)
+
+
+def sharding(spec: PartitionSpec | None) -> NamedSharding | None:
+    """The spec on the mesh in force; `None` without one. For use outside of jit."""
+    mesh = jax.sharding.get_mesh()
+    if spec is None or mesh.empty:
+        return None
+    return NamedSharding(mesh, spec)
+
+
+def reshard(x: jax.Array, spec: PartitionSpec | None) -> jax.Array:
+    """`x` laid out by the spec; untouched without a mesh. For use inside of jit."""
+    return x if spec is None else jax.reshard(x, spec)
+
+
+def _axes(entry: MeshAxis) -> tuple[str, ...]:
+    if entry is None:
+        return ()
+    return (entry,) if isinstance(entry, str) else entry

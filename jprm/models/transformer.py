@@ -1,0 +1,306 @@
+"""The one Transformer, described in flax.nnx and run as plain JAX.
+
+Modules describe parameters (shape, logical axis names, initialisation) and the forward pass. `bind`
+turns them into a `Model`: pure functions over a plain nested dict of arrays. No other file mentions
+nnx, because calling `nnx.jit` in a loop costs 14 ms a call for 28 layers, and `jax.jit` over a dict
+0.13 ms.
+
+Parameters (L layers lead every leaf of "layers"):
+    embed VD, head DV (untied), norm D, layers: attn_norm LD, q LDNH, k LDKH, v LDKH, o LNHD, q_bias
+    LNH, k_bias LKH, v_bias LKH, q_norm LH, k_norm LH, mlp_norm LD, gate LDF, up LDF, down LFD
+
+Shape letters: B rows, T tokens, M = B*T, D embed, N query heads, K key/value heads, H head dim, F
+mlp, V vocabulary.
+
+The residual stream stays flat, MD, from end to end: for BTD operands XLA on CPU puts transposing
+copies before every weight-gradient product, which costs a quarter of the step.
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax import lax
+
+from jprm.mesh import TRAIN_RULES, Rules, reshard, sharding
+from jprm.models import induction
+from jprm.models.config import ModelConfig
+
+Params = dict
+Attend = Callable[[int, jax.Array, jax.Array, jax.Array], jax.Array]
+
+MAX_UNROLLED_LAYERS = 8
+
+
+@dataclasses.dataclass(frozen=True)
+class _Call:
+    """What every layer of one forward pass shares."""
+
+    rows: int
+    tokens: int
+    cos_MH: jax.Array
+    sin_MH: jax.Array
+    rules: Rules
+    attend: Attend
+
+
+def _param(rngs: nnx.Rngs, shape: tuple[int, ...], std: float, *axes: str | None) -> nnx.Param:
+    return nnx.Param(jax.random.normal(rngs.params(), shape, jnp.float32) * std, out_sharding=axes)
+
+
+def _constant(value: float, shape: tuple[int, ...], *axes: str | None) -> nnx.Param:
+    return nnx.Param(jnp.full(shape, value, jnp.float32), out_sharding=axes)
+
+
+class Block(nnx.Module):
+    """One layer: attention and gated MLP, each normalised before and added to the stream."""
+
+    def __init__(self, config: ModelConfig, rngs: nnx.Rngs):
+        """Variance 1 / fan-in; what writes to the residual stream is divided by 2 L besides."""
+        c = self.config = config
+        d, n, k, h, f = c.embed, c.n_heads, c.n_kv_heads, c.head_dim, c.mlp
+        residual = (2 * c.n_layers) ** -0.5
+        self.attn_norm = _constant(1, (d,), None)
+        self.q = _param(rngs, (d, n, h), d**-0.5, "embed", "heads", "head_dim")
+        self.k = _param(rngs, (d, k, h), d**-0.5, "embed", "kv_heads", "head_dim")
+        self.v = _param(rngs, (d, k, h), d**-0.5, "embed", "kv_heads", "head_dim")
+        self.o = _param(rngs, (n, h, d), residual * (n * h) ** -0.5, "heads", "head_dim", "embed")
+        if c.qkv_bias:
+            self.q_bias = _constant(0, (n, h), "heads", "head_dim")
+            self.k_bias = _constant(0, (k, h), "kv_heads", "head_dim")
+            self.v_bias = _constant(0, (k, h), "kv_heads", "head_dim")
+        if c.qk_norm:
+            self.q_norm = _constant(1, (h,), "head_dim")
+            self.k_norm = _constant(1, (h,), "head_dim")
+        self.mlp_norm = _constant(1, (d,), None)
+        self.gate = _param(rngs, (d, f), d**-0.5, "embed", "mlp")
+        self.up = _param(rngs, (d, f), d**-0.5, "embed", "mlp")
+        self.down = _param(rngs, (f, d), residual * f**-0.5, "mlp", "embed")
+
+    def __call__(self, layer: int, x_MD: jax.Array, call: _Call) -> jax.Array:
+        """The residual stream after this layer."""
+        rules, eps = call.rules, self.config.norm_eps
+        q_BTNH, k_BTKH, v_BTKH = self._heads(rms_norm(x_MD, self.attn_norm[...], eps), call)
+        o_BTNH = call.attend(layer, q_BTNH, k_BTKH, v_BTKH)
+        o_MX = lax.reshape(
+            o_BTNH,
+            (x_MD.shape[0], math.prod(self.o.shape[:2])),
+            out_sharding=rules("batch", "heads"),
+        )
+        o_XD = lax.reshape(
+            self.o[...], (o_MX.shape[1], x_MD.shape[1]), out_sharding=rules("heads", "embed")
+        )
+        x_MD = x_MD + _dot(o_MX, o_XD, rules("batch", None))
+        h_MD = rms_norm(x_MD, self.mlp_norm[...], eps)
+        gate_MF = _dot(h_MD, self.gate[...], rules("batch", "mlp"))
+        up_MF = _dot(h_MD, self.up[...], rules("batch", "mlp"))
+        return x_MD + _dot(jax.nn.silu(gate_MF) * up_MF, self.down[...], rules("batch", None))
+
+    def _heads(self, h_MD: jax.Array, call: _Call) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """Queries and keys (biased, normalised, rotated) and values, by row, token and head."""
+        c = self.config
+
+        def project(weight, bias, norm, axis):
+            d, heads, head_dim = weight.shape
+            spec = call.rules("batch", axis, None)
+            w_DX = lax.reshape(
+                weight[...], (d, heads * head_dim), out_sharding=call.rules("embed", axis)
+            )
+            y_MX = _dot(h_MD, w_DX, call.rules("batch", axis))
+            y_MNH = lax.reshape(y_MX, (h_MD.shape[0], heads, head_dim), out_sharding=spec)
+            if bias is not None:
+                y_MNH = y_MNH + bias[...]
+            return y_MNH if norm is None else rms_norm(y_MNH, norm[...], c.norm_eps)
+
+        def by_row(y_MNH, axis):
+            shape = (call.rows, call.tokens, *y_MNH.shape[1:])
+            return lax.reshape(y_MNH, shape, out_sharding=call.rules("batch", None, axis, None))
+
+        q_bias, k_bias, v_bias = (
+            (self.q_bias, self.k_bias, self.v_bias) if c.qkv_bias else (None,) * 3
+        )
+        q_norm, k_norm = (self.q_norm, self.k_norm) if c.qk_norm else (None,) * 2
+        q_MNH = rotate(project(self.q, q_bias, q_norm, "heads"), call.cos_MH, call.sin_MH)
+        k_MKH = rotate(project(self.k, k_bias, k_norm, "kv_heads"), call.cos_MH, call.sin_MH)
+        v_MKH = project(self.v, v_bias, None, "kv_heads")
+        return by_row(q_MNH, "heads"), by_row(k_MKH, "kv_heads"), by_row(v_MKH, "kv_heads")
+
+
+class Ends(nnx.Module):
+    """What lies around the layers: token embeddings, the last norm, the head."""
+
+    def __init__(self, config: ModelConfig, rngs: nnx.Rngs):
+        """Embeddings of variance 1 / embed: with a tied head the first logits have variance 1."""
+        d, v = config.embed, config.vocab_size
+        self.embed = _param(rngs, (v, d), d**-0.5, "vocab", "embed")
+        self.norm = _constant(1, (d,), None)
+        if not config.tied:
+            self.head = _param(rngs, (d, v), d**-0.5, "embed", "vocab")
+
+
+def rms_norm(x: jax.Array, weight: jax.Array, eps: float) -> jax.Array:
+    """x / rms(x) * weight over the last axis, in f32 whatever the type of x."""
+    x32 = x.astype(jnp.float32)
+    scale = lax.rsqrt(jnp.mean(x32 * x32, -1, keepdims=True) + eps)
+    return (x32 * scale * weight).astype(x.dtype)
+
+
+def rotate(x_MNH: jax.Array, cos_MH: jax.Array, sin_MH: jax.Array) -> jax.Array:
+    """Rotary positions, halves as pairs like Hugging Face's Qwen2: (x1 c - x2 s, x2 c + x1 s)."""
+    x1, x2 = jnp.split(x_MNH.astype(jnp.float32), 2, -1)
+    cos, sin = cos_MH[:, None, :], sin_MH[:, None, :]
+    return jnp.concatenate([x1 * cos - x2 * sin, x2 * cos + x1 * sin], -1).astype(x_MNH.dtype)
+
+
+def _rotations(positions_M: jax.Array, config: ModelConfig) -> tuple[jax.Array, jax.Array]:
+    """cos and sin of position * theta**(-2 i / H) for the H / 2 pairs, f32."""
+    exponent = jnp.arange(0, config.head_dim, 2, dtype=jnp.float32) / config.head_dim
+    angle_MH = positions_M[:, None].astype(jnp.float32) * config.rope_theta**-exponent
+    return jnp.cos(angle_MH), jnp.sin(angle_MH)
+
+
+def _dot(x_MI: jax.Array, w_IO: jax.Array, spec) -> jax.Array:
+    return jnp.einsum("mi,io->mo", x_MI, w_IO, out_sharding=spec)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Described:
+    """One parameter: its shape and the logical name of each axis."""
+
+    shape: tuple[int, ...]
+    axes: tuple[str | None, ...]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Model:
+    """Pure functions of one architecture under one set of sharding rules. Made by `bind`."""
+
+    config: ModelConfig
+    rules: Rules
+    _parameters: dict  # tree of _Described
+    _block_graph: nnx.GraphDef
+
+    def spec(self) -> Params:
+        """The tree of parameters as ShapeDtypeStructs, sharded over the mesh in force (if any)."""
+
+        return jax.tree.map(
+            lambda p: jax.ShapeDtypeStruct(
+                p.shape, jnp.float32, sharding=sharding(self.rules(*p.axes))
+            ),
+            self._parameters,
+        )
+
+    def init(self, seed: int) -> Params:
+        """Fresh f32 parameters, the same for the same seed on every mesh."""
+        shardings = jax.tree.map(lambda s: s.sharding, self.spec())
+        key = jax.random.fold_in(jax.random.key(seed & 0xFFFFFFFF), seed >> 32 & 0xFFFFFFFF)
+        placed = None if jax.sharding.get_mesh().empty else shardings
+        params = jax.jit(lambda key: _fresh(self.config, key), out_shardings=placed)(key)
+        if self.config.induction_init:
+            prepared = induction.prepare(jax.device_get(params), self.config, seed)
+            params = jax.tree.map(jax.device_put, prepared, shardings)
+        return params
+
+    def hidden(
+        self,
+        params: Params,
+        ids_BT: jax.Array,
+        positions_BT: jax.Array,
+        attend: Attend,
+        *,
+        unroll: bool | None = None,
+        remat: bool = False,
+    ) -> jax.Array:
+        """The residual stream after the last layer and norm, BTD, in the type of the parameters.
+
+        `attend(layer, q_BTNH, k_BTKH, v_BTKH) -> o_BTNH` does the attention: q and k are rotated, q
+        is not scaled. `unroll` False scans over the layers (`layer` is then traced), True unrolls
+        them (what an attend that keeps caches in Python needs); None unrolls up to 8 layers.
+        `remat` recomputes each layer in the backward pass.
+        """
+        c, rules = self.config, self.rules
+        rows, tokens = ids_BT.shape
+        flat = rules("batch")
+        ids_M = lax.reshape(ids_BT, (rows * tokens,), out_sharding=flat)
+        positions_M = lax.reshape(positions_BT, (rows * tokens,), out_sharding=flat)
+        cos_MH, sin_MH = _rotations(positions_M, c)
+        call = _Call(rows, tokens, cos_MH, sin_MH, rules, attend)
+        # Gathered along fsdp first: left to itself the partitioner replicates the looked-up rows
+        # instead.
+        table_VD = reshard(params["embed"], rules("vocab", None))
+        x_MD = table_VD.at[ids_M].get(out_sharding=rules("batch", None)) * c.embed_scale
+
+        def block(x_MD, layer, weights):
+            return self._block(weights)(layer, x_MD, call)
+
+        if remat:
+            block = jax.checkpoint(block)
+        if unroll is None:
+            unroll = c.n_layers <= MAX_UNROLLED_LAYERS
+        if unroll:
+            for i in range(c.n_layers):
+                x_MD = block(x_MD, i, jax.tree.map(lambda w, i=i: w[i], params["layers"]))
+        else:
+            step = lambda x_MD, xs: (block(x_MD, *xs), None)  # noqa: E731
+            x_MD, _ = lax.scan(step, x_MD, (jnp.arange(c.n_layers), params["layers"]))
+        x_MD = rms_norm(x_MD, params["norm"], c.norm_eps)
+        return lax.reshape(x_MD, (rows, tokens, c.embed), out_sharding=rules("batch", None, None))
+
+    def logits(self, params: Params, h: jax.Array) -> jax.Array:
+        """f32 logits (..., V) of hidden states (..., D); the leading axis is the batch."""
+        spec = self.rules("batch", *[None] * (h.ndim - 2), "vocab")
+        if self.config.tied:
+            equation, head = "...d,vd->...v", params["embed"]
+        else:
+            equation, head = "...d,dv->...v", params["head"]
+        return jnp.einsum(equation, h, head, preferred_element_type=jnp.float32, out_sharding=spec)
+
+    def _block(self, weights: Params) -> Block:
+        return nnx.merge(self._block_graph, nnx.State(weights))
+
+
+def bind(config: ModelConfig, rules: Rules = TRAIN_RULES) -> Model:
+    """The model of this architecture. Raises UserError if a width does not divide over the mesh."""
+    sizes = dict(
+        embed=config.embed,
+        heads=config.n_heads,
+        kv_heads=config.n_kv_heads,
+        mlp=config.mlp,
+        vocab=config.vocab_size,
+    )
+    rules.check(sizes, "model")
+    with nnx.use_eager_sharding(
+        False
+    ):  # the axes are logical names: `Model.spec` turns them into shardings
+        ends, block = nnx.eval_shape(lambda: _modules(config, jax.random.key(0)))
+    block_graph, block_state = nnx.split(block)
+
+    def described(state: nnx.State, *leading: tuple[str, int]) -> dict:
+        names, sizes = [name for name, _ in leading], [size for _, size in leading]
+        return {
+            path[0]: _Described((*sizes, *v.shape), (*names, *v.get_metadata("out_sharding")))
+            for path, v in nnx.to_flat_state(state)
+        }
+
+    tree = described(nnx.state(ends)) | {
+        "layers": described(block_state, ("layer", config.n_layers))
+    }
+    return Model(config, rules, tree, block_graph)
+
+
+def _modules(config: ModelConfig, key: jax.Array) -> tuple[Ends, Block]:
+    ends_key, block_key = jax.random.split(key)
+    return Ends(config, nnx.Rngs(ends_key)), Block(config, nnx.Rngs(block_key))
+
+
+def _fresh(config: ModelConfig, key: jax.Array) -> Params:
+    """Initial parameters; every layer from its own key."""
+    with nnx.use_eager_sharding(False):
+        ends_key, layers_key = jax.random.split(key)
+        block = lambda key: nnx.to_pure_dict(nnx.state(Block(config, nnx.Rngs(key))))  # noqa: E731
+        params = nnx.to_pure_dict(nnx.state(Ends(config, nnx.Rngs(ends_key))))
+        params["layers"] = jax.vmap(block)(jax.random.split(layers_key, config.n_layers))
+    return params

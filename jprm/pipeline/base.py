@@ -1,0 +1,83 @@
+"""Pretraining: one base model per size and seed, from which the policy and all verifiers of that size start."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from jprm.pipeline.lab import Lab, Task
+from jprm.runs import Stage
+from jprm.seeds import seed_of
+
+TRAIN_FLOPS_PER_SECOND = 4.0e10  # two CPU cores at these sizes; only the plan and the ETA use it
+
+
+@dataclass(frozen=True)
+class Base:
+    """A base model; `load_params(stage.file("weights"))` reads it."""
+
+    kind: ClassVar[str] = "base"
+    version: ClassVar[int] = 1
+    size: str
+    seed: int
+
+    def parents(self, lab: Lab) -> tuple[Task, ...]:
+        """None: it starts from nothing."""
+        return ()
+
+    def inputs(self, lab: Lab) -> dict[str, Any]:
+        """World, shape, recipe, seed."""
+        config = lab.config.base.model_dump(mode="json", exclude={"checkpoint_every"})
+        return {"world": lab.world_identity, "size": self.size, "base": config, "seed": self.seed}
+
+    def compute(self, lab: Lab, stage: Stage) -> dict[str, Any]:
+        """Trains on the world's base documents."""
+        from jprm.data import render
+        from jprm.train import fit, save_params
+
+        config = lab.config.base
+        seed = seed_of(self.seed, "base", self.size)
+        segments = lab.world.base_documents(config.documents, seed_of(self.seed, "base documents"))
+        documents = [render([(s.text, s.trained) for s in document], lab.tokenizer) for document in segments]
+        model = lab.model(self.size)
+        result = fit(
+            model,
+            model.init(seed),
+            documents,
+            config,
+            seed,
+            stage.file("checkpoints"),
+            on_step=lambda step, metrics: lab.progress.show(
+                f"base {self.size}: step {step} of {config.steps}, loss {metrics['loss']:.3f}"
+            ),
+        )
+        save_params(stage.file("weights"), result.params, {"size": self.size})
+        return training_summary(lab, self.size, result)
+
+    def work(self, lab: Lab) -> float:
+        """Expected seconds."""
+        return training_seconds(lab, self.size, lab.config.base)
+
+
+def training_summary(lab: Lab, size: str, result) -> dict[str, Any]:
+    """What a training run says of itself in the record."""
+    from jprm.models import parameter_count
+
+    tail = result.losses[-max(1, len(result.losses) // 10) :]
+    return {
+        "params": parameter_count(lab.model_config(size)),
+        "loss": float(tail.mean()),
+        "steps": len(result.losses),
+        "tokens": result.tokens,
+        "flops": result.flops,
+        "train_seconds": result.seconds,
+        "too_long": len(result.too_long),
+    }
+
+
+def training_seconds(lab: Lab, size: str, config) -> float:
+    """Expected seconds of a training run on two CPU cores."""
+    from jprm.models.costs import train_flops
+
+    tokens = config.steps * config.batch_rows * config.row_tokens
+    return train_flops(lab.model_config(size), tokens, config.row_tokens // 2) / TRAIN_FLOPS_PER_SECOND + 3

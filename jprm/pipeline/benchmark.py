@@ -1,0 +1,178 @@
+"""Sets of solutions that verifiers judge: natural errors of the policy, planted errors, ProcessBench, candidates."""
+
+from __future__ import annotations
+
+import collections
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from jprm.errors import UserError
+from jprm.label import Sample
+from jprm.pipeline.base import Base
+from jprm.pipeline.lab import Lab, Task
+from jprm.pipeline.policy import sample_solutions
+from jprm.records import Problem, Solution, append_jsonl, from_json, read_jsonl, to_json
+from jprm.runs import Stage
+from jprm.seeds import rng_of, seed_of
+from jprm.worlds.base import make_solution
+
+# Problems sampled per solution kept, so that enough wrong and right ones are among them.
+PROBLEMS_PER_ITEM = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A solution to judge; `correct_answer` is the grade of its final answer, where that is known."""
+
+    problem: Problem
+    solution: Solution
+    correct_answer: bool | None = None
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """A set of solutions; `load_items(stage)` reads it.
+
+    policy: one well-formed solution of the policy per problem, as many wrong as right, errors as they come.
+    planted: references and references with a planted error, half and half.
+    processbench: the rows of `<data.root>/processbench/gsm8k.jsonl(.gz)`.
+    candidates: all solutions that the policy sampled for each problem, for best-of-N.
+    """
+
+    kind: ClassVar[str] = "benchmark"
+    version: ClassVar[int] = 1
+    name: str
+    seed: int
+
+    @property
+    def scores_solutions(self) -> bool:
+        """Whether every step's reward is wanted, not only the first error."""
+        return self.name == "candidates"
+
+    def parents(self, lab: Lab) -> tuple[Task, ...]:
+        """The policy, where it writes the solutions."""
+        return (Base(lab.config.model.policy, self.seed),) if self.name in ("policy", "candidates") else ()
+
+    def inputs(self, lab: Lab) -> dict[str, Any]:
+        """What decides the set."""
+        evaluate, labels = lab.config.evaluate, lab.config.labels
+        inputs = {"name": self.name, "seed": self.seed, "world": lab.world_identity, "split": evaluate.split}
+        if self.name == "candidates":
+            inputs |= {"problems": evaluate.candidates_problems, "candidates": evaluate.candidates}
+        else:
+            inputs |= {"problems": evaluate.problems}
+        if self.parents(lab):
+            inputs |= {"temperature": labels.temperature, "max_tokens": labels.max_tokens}
+        return inputs
+
+    def size(self, lab: Lab) -> int:
+        """Expected number of solutions."""
+        evaluate = lab.config.evaluate
+        if self.name == "candidates":
+            return evaluate.candidates_problems * evaluate.candidates // 2
+        return evaluate.problems
+
+    def compute(self, lab: Lab, stage: Stage) -> dict[str, Any]:
+        """Makes the set and writes it at once."""
+        make = {
+            "policy": self._policy,
+            "planted": self._planted,
+            "processbench": self._processbench,
+            "candidates": self._candidates,
+        }
+        items, notes = make[self.name](lab)
+        path = stage.file("items.jsonl")
+        path.unlink(missing_ok=True)  # an earlier sitting may have died here: the set is made in one go
+        append_jsonl(path, [_row(item) for item in items])
+        kinds = collections.Counter(item.solution.error_kind or "right" for item in items)
+        return {"items": len(items), "kinds": dict(kinds)} | notes
+
+    def work(self, lab: Lab) -> float:
+        """Expected seconds."""
+        return 8.0 if self.parents(lab) else 2.0
+
+    def _problems(self, lab: Lab, n: int) -> list[Problem]:
+        return lab.world.problems(lab.config.evaluate.split, n, seed_of(self.seed, "benchmark", self.name))
+
+    def _policy(self, lab: Lab) -> tuple[list[Item], dict[str, Any]]:
+        wanted = lab.config.evaluate.problems // 2
+        problems = self._problems(lab, PROBLEMS_PER_ITEM * 2 * wanted)
+        sampled = sample_solutions(lab, problems, 1, self.seed, "benchmark")
+        wrong, right, malformed = [], [], 0
+        for problem, samples in zip(problems, sampled, strict=True):
+            items = _usable(lab, problem, samples)
+            malformed += not items
+            for item in items:
+                (right if item.solution.first_error == -1 else wrong).append(item)
+        kept = min(len(wrong), len(right), wanted)
+        if kept == 0:
+            raise UserError(
+                f"benchmark {self.name}: of {len(problems)} policy solutions {len(right)} are right and {len(wrong)} "
+                "wrong; both kinds are needed: train the policy longer or shorter (base.steps)"
+            )
+        notes = {"sampled": len(problems), "wrong": len(wrong), "right": len(right), "malformed": malformed}
+        return wrong[:kept] + right[:kept], notes
+
+    def _candidates(self, lab: Lab) -> tuple[list[Item], dict[str, Any]]:
+        evaluate = lab.config.evaluate
+        problems = self._problems(lab, evaluate.candidates_problems)
+        sampled = sample_solutions(lab, problems, evaluate.candidates, self.seed, "candidates")
+        items, drawn = [], []
+        for problem, samples in zip(problems, sampled, strict=True):
+            items += _usable(lab, problem, samples)
+            drawn.append({"problem_id": problem.id, "solutions": [solution_id(problem, s) for s in samples]})
+        return items, {"problems": len(problems), "drawn": drawn}
+
+    def _planted(self, lab: Lab) -> tuple[list[Item], dict[str, Any]]:
+        rng = rng_of(self.seed, "benchmark", "planted")
+        items = []
+        for i, problem in enumerate(self._problems(lab, lab.config.evaluate.problems)):
+            solution = lab.world.planted(problem, rng) if i % 2 else lab.world.reference(problem)
+            if solution is not None:
+                items.append(Item(problem, solution, lab.world.is_correct(problem, solution.steps)))
+        return items, {}
+
+    def _processbench(self, lab: Lab) -> tuple[list[Item], dict[str, Any]]:
+        from jprm.worlds.processbench import read_processbench
+
+        root = lab.config.data.root
+        if root is None:
+            raise UserError("data.root is not set; name the folder that holds processbench/")
+        rows = read_processbench(root / "processbench" / "gsm8k.jsonl.gz")
+        for reason in rows.rejected:
+            lab.progress.note(f"rejected: {reason}")
+        return [Item(problem, solution) for problem, solution in rows.items], {"rejected": len(rows.rejected)}
+
+
+def solution_id(problem: Problem, sample: Sample) -> str:
+    """The id of a sampled solution; equal samples of a problem have one."""
+    return make_solution(problem, sample.steps, "policy", None).id
+
+
+def _usable(lab: Lab, problem: Problem, samples: Sequence[Sample]) -> list[Item]:
+    """The different samples that have the form of a solution: they ended, every step readable, with an answer."""
+    items = {}
+    for sample in samples:
+        first_error, kind = lab.world.truth(problem, sample.steps)
+        answers = sample.finished and lab.world.answer(sample.steps) is not None
+        if answers and kind not in ("format", "noanswer"):
+            solution = make_solution(problem, sample.steps, "policy", first_error, kind)
+            items[solution.id] = Item(problem, solution, sample.correct)
+    return list(items.values())
+
+
+def load_items(stage: Stage) -> list[Item]:
+    """The set of a finished benchmark, in its order."""
+    return [
+        Item(from_json(Problem, row["problem"]), from_json(Solution, row["solution"]), row["correct_answer"])
+        for row in read_jsonl(stage.file("items.jsonl"))
+    ]
+
+
+def _row(item: Item) -> dict[str, Any]:
+    return {
+        "problem": to_json(item.problem),
+        "solution": to_json(item.solution),
+        "correct_answer": item.correct_answer,
+    }

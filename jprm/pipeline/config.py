@@ -1,0 +1,144 @@
+"""The configuration of a sweep: one frozen model per section of its TOML file.
+
+Read before JAX is imported, so that a mistake is answered at once. The defaults are the embedded
+sweep that `python experiments/sweep.py` runs; files in `configs/sweep/` change only what differs.
+
+Invariant: a section holds nothing that is not read by a task, and a task's identity
+(`jprm.pipeline.tasks`) holds every value that its result depends on.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from jprm.config import Config
+from jprm.train.config import TrainConfig
+
+LabelRule = Literal["rpe", "hard", "difference", "exact"]
+Style = Literal["full", "code", "analysis", "direct"]
+ExecutionMode = Literal["executed", "invented", "none"]
+VoteMode = Literal["chain", "fork"]
+ReadOut = Literal["prob_raw", "prob_tempered", "vote"]
+
+
+class WorldSection(Config):
+    """Where problems come from; `settings` are the world's own difficulty knobs."""
+
+    kind: Literal["embedded", "gsm8k"] = "embedded"
+    settings: dict[str, Any] = {}
+
+
+class DataSection(Config):
+    """Files of a world that reads them."""
+
+    root: Path | None = None  # folder that holds gsm8k/ and processbench/
+
+
+class ModelSection(Config):
+    """Presets of `jprm.models` by role."""
+
+    policy: str = "tiny-0.3m"
+    context_tokens: int = Field(default=320, ge=16)  # longest sequence a sampler lane can hold
+    lanes: int = Field(default=256, ge=8)  # sequences decoded side by side
+
+
+class BaseSection(TrainConfig):
+    """Pretraining from scratch, once per model size and seed."""
+
+    documents: int = Field(default=30_000, ge=1)
+    steps: int = Field(default=1000, ge=1)
+    batch_rows: int = Field(default=16, ge=1)
+    row_tokens: int = Field(default=128, ge=2)
+
+
+class TrainSection(TrainConfig):
+    """Fine-tuning of a base model into a verifier."""
+
+    learning_rate: float = Field(default=0.01, gt=0)
+
+
+class LabelSection(Config):
+    """Monte-Carlo labels of solutions, and the annotator's rationales."""
+
+    source: Literal["rollouts", "planted"] = "rollouts"
+    problems: int = Field(default=250, ge=1)
+    first_samples: int = Field(default=16, ge=1)  # per problem, to choose K
+    rollout_divisor: int = Field(default=1, ge=1)  # 1: the paper's K of 128, 64, 32; 2 halves it
+    right_solutions: int = Field(default=1, ge=0)  # of the policy, per problem, by final answer
+    wrong_solutions: int = Field(default=1, ge=0)
+    planted_solutions: int = Field(default=1, ge=0)
+    temperature: float = Field(default=1.0, gt=0)
+    max_tokens: int = Field(default=112, ge=1)  # of one rollout
+    epsilon: float = Field(default=0.8, gt=0)  # threshold of relative progress
+    difference_epsilon: float = Field(default=-0.3, ge=-1, le=1)
+    annotator_noise: float = Field(default=0.1, ge=0, le=1)
+
+
+class VerifySection(Config):
+    """How a verifier is sampled."""
+
+    n_votes: int = Field(default=8, ge=1)
+    temperature: float = Field(default=1.0, ge=0)
+    mode: VoteMode = "chain"
+    readout: ReadOut = "prob_raw"
+    max_tokens: int = Field(default=56, ge=1)  # of one step's rationale
+    max_rounds: int = Field(default=2, ge=1)  # pieces of code per step
+    workers: int = Field(default=2, ge=1)  # programs that run code
+    timeout_s: float = Field(default=5.0, gt=0)  # of one piece of code
+
+
+class EvaluateSection(Config):
+    """The solutions that verifiers are measured on, and the statistics."""
+
+    split: Literal["dev", "test"] = "test"
+    benchmarks: tuple[Literal["policy", "planted", "processbench"], ...] = ("policy",)
+    problems: int = Field(default=560, ge=2)  # solutions per benchmark, half of them wrong
+    votes_shown: tuple[int, ...] = (1, 2, 4, 8)
+    candidates_problems: int = Field(default=150, ge=0)  # best-of-N; 0 turns it off
+    candidates: int = Field(default=8, ge=1)  # solutions per problem
+    candidate_votes: int = Field(default=4, ge=1)
+
+
+class GridSection(Config):
+    """The cells: sizes x training examples x seeds, and one-change variants of the main cell."""
+
+    sizes: tuple[str, ...] = ("tiny-0.1m", "tiny-0.3m")
+    train_examples: tuple[int, ...] = (200, 750)  # labelled solutions, before the filter
+    seeds: tuple[int, ...] = (0,)
+    labels: LabelRule = "rpe"
+    ablations: tuple[
+        Literal["invented", "code", "analysis", "direct", "hard", "difference", "unfiltered", "fork"],
+        ...,
+    ] = ("invented", "code", "analysis", "direct", "hard", "unfiltered")
+
+
+class SweepConfig(Config):
+    """Everything that `python experiments/sweep.py` can be told."""
+
+    name: str = Field(default="embedded", pattern=r"^[A-Za-z0-9._-]+$")
+    directory: Path = Path("runs")
+    world: WorldSection = WorldSection()
+    data: DataSection = DataSection()
+    model: ModelSection = ModelSection()
+    base: BaseSection = BaseSection()
+    labels: LabelSection = LabelSection()
+    train: TrainSection = TrainSection()
+    verify: VerifySection = VerifySection()
+    evaluate: EvaluateSection = EvaluateSection()
+    grid: GridSection = GridSection()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> SweepConfig:
+        if max(self.evaluate.votes_shown) > self.verify.n_votes:
+            raise ValueError(
+                f"evaluate.votes_shown asks for {max(self.evaluate.votes_shown)} votes but "
+                f"verify.n_votes is {self.verify.n_votes}"
+            )
+        if self.world.kind == "gsm8k" and self.data.root is None:
+            raise ValueError("data.root is not set; name the folder that holds gsm8k/")
+        if self.labels.source == "planted" and self.grid.labels != "exact":
+            raise ValueError('grid.labels must be "exact" when labels.source is "planted"')
+        return self

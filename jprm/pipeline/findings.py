@@ -1,0 +1,132 @@
+"""What a sweep shows: the comparisons it was made for, each paired and with its interval, the fits, best-of-N."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from jprm.evaluate import BestOfN, Difference, trivial_baselines
+from jprm.pipeline.benchmark import load_items
+from jprm.pipeline.lab import Lab
+from jprm.pipeline.table import Measured
+from jprm.scaling import Fit, fit_power_law, fit_votes
+
+QUESTIONS = {
+    "invented": "executed code instead of invented output",
+    "code": "analysis and code instead of code alone",
+    "analysis": "analysis and code instead of analysis alone",
+    "direct": "a rationale instead of a direct Yes or No",
+    "hard": "relative progress instead of hard labels",
+    "difference": "relative progress instead of differences",
+    "unfiltered": "the consensus filter instead of none",
+    "fork": "chain instead of fork",
+}
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """F1 of the main cell minus that of the cell with one thing changed, on the same solutions."""
+
+    question: str
+    votes: int
+    benchmark: str
+    difference: Difference
+
+    @property
+    def verdict(self) -> str:
+        """What the interval allows to say."""
+        if self.difference.low > 0:
+            return "helps"
+        return "harms" if self.difference.high < 0 else "not told apart"
+
+
+@dataclass(frozen=True)
+class Findings:
+    """Everything below the table. `baselines` are F1 by benchmark of predictors that read nothing."""
+
+    comparisons: tuple[Comparison, ...]
+    vote_fits: tuple[tuple[str, Fit], ...]
+    data_fit: Fit | None
+    size_fit: Fit | None
+    best_of_n: BestOfN | None
+    baselines: dict[str, dict[str, float]]
+
+    def lines(self) -> list[str]:
+        """The findings as lines of text."""
+        lines = []
+        for benchmark, scores in self.baselines.items():
+            shown = ", ".join(f"{name} {f1:.3f}" for name, f1 in scores.items())
+            lines.append(f"F1 on {benchmark} without reading: {shown}")
+        for c in self.comparisons:
+            d = c.difference
+            text = f"{c.question}, {c.votes} votes on {c.benchmark}: {d.value:+.3f} [{d.low:+.3f}, {d.high:+.3f}]"
+            lines.append(f"{text}, p = {d.p:.3f}: {c.verdict}")
+        for name, fit in self.vote_fits:
+            lines.append(f"{name}: {fit}")
+        lines += [f"loss against training examples, {self.data_fit}"] if self.data_fit else []
+        lines += [f"loss against parameters, {self.size_fit}"] if self.size_fit else []
+        if self.best_of_n:
+            lines += best_of_n_lines(self.best_of_n)
+        return lines
+
+
+def find(lab: Lab, measured: list[Measured], best: BestOfN | None) -> Findings:
+    """Compares, fits, sums up."""
+    grid = [m for m in measured if not m.cell.variant]
+    k = lab.config.verify.n_votes
+    main = {m.cell.votes.benchmark: m for m in reversed(grid)}  # the main cell of a seed is its first
+    comparisons = []
+    for benchmark, m in reversed(main.items()):
+        gain = m.curve.gain(k)
+        comparisons.append(Comparison(f"{k} votes instead of one (seed {benchmark.seed})", k, benchmark.name, gain))
+    for m in measured:
+        if m.cell.variant:
+            benchmark = m.cell.votes.benchmark
+            gain = main[benchmark].gain_over(m, k)
+            comparisons.append(Comparison(QUESTIONS[m.cell.variant], k, benchmark.name, gain))
+    return Findings(
+        tuple(comparisons),
+        tuple((m.cell.name, fit_votes(m.curve.ks, _f1s(m), m.curve.samples())) for m in grid),
+        _fit(grid, "train_examples_kept"),
+        _fit(grid, "model_params"),
+        best,
+        _baselines(lab, main),
+    )
+
+
+def best_of_n_lines(best: BestOfN) -> list[str]:
+    """Accuracy of the chosen solution by method, and whether the verifier beats the majority."""
+    lines = []
+    for k in best.ks:
+        methods = (("pass@k", "pass"), ("verifier", "best"), ("weighted vote", "weighted"), ("majority", "majority"))
+        shown = ", ".join(f"{name} {best.interval(method, k)}" for name, method in methods)
+        lines.append(f"best of {k}: {shown}")
+    k = best.ks[-1]
+    gain = best.gain("best", "majority", k)
+    verdict = "beats" if gain.low > 0 else "loses against" if gain.high < 0 else "is not told apart from"
+    lines.append(f"best of {k}: the verifier {verdict} the majority vote: {gain.value:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}]")
+    return lines
+
+
+def _f1s(m: Measured) -> list[float]:
+    return [m.curve.score(k).f1 for k in m.curve.ks]
+
+
+def _fit(grid: list[Measured], axis: str) -> Fit | None:
+    """Training loss of the verifier against an axis, where it varies; the other axes at their largest."""
+    rows = {m.cell.votes.verifier: m.rows[0] for m in grid}
+    other = "model_params" if axis == "train_examples_kept" else "train_examples"
+    most = max(row[other] for row in rows.values())
+    points = [(row[axis], row["train_loss"]) for row in rows.values() if row[other] == most]
+    if len({x for x, _ in points}) < 2:
+        return None
+    return fit_power_law([x for x, _ in points], [y for _, y in points])
+
+
+def _baselines(lab: Lab, main) -> dict[str, dict[str, float]]:
+    scores = {}
+    for benchmark in main:
+        solutions = [item.solution for item in load_items(lab.stage(benchmark))]
+        known = [s for s in solutions if s.first_error is not None]
+        trivial = trivial_baselines([s.first_error for s in known], [len(s.steps) for s in known])
+        scores[f"{benchmark.name} (seed {benchmark.seed})"] = {name: score.f1 for name, score in trivial.items()}
+    return scores

@@ -1,0 +1,38 @@
+"""The policy: the base model of the size named by `model.policy`, and what it writes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from jprm.label import Sample
+from jprm.label import sample_solutions as sample
+from jprm.pipeline.base import Base
+from jprm.pipeline.lab import Lab
+from jprm.records import Problem
+from jprm.seeds import seed_of
+
+
+def policy_engine(lab: Lab, seed: int):
+    """An engine that writes solutions at the temperature of `labels`."""
+    from jprm.train import load_params
+
+    policy = lab.config.model.policy
+    params, _ = load_params(lab.stage(Base(policy, seed)).file("weights"))
+    return lab.engine(policy, params, lab.config.labels.temperature)
+
+
+def sample_solutions(
+    lab: Lab, problems: Sequence[Problem], n: int, seed: int, purpose: str
+) -> list[tuple[Sample, ...]]:
+    """`n` samples of each problem, in the order of the problems."""
+    chunks = sample(
+        problems,
+        n,
+        lab.world,
+        policy_engine(lab, seed),
+        lab.tokenizer,
+        seed=seed_of(seed, purpose),
+        max_tokens=lab.config.labels.max_tokens,
+        chunk_problems=512,
+    )
+    return [record.samples for chunk in chunks for record in chunk]

@@ -1,0 +1,174 @@
+"""The page of a sweep: what was found first, then the tables, the figures, rationales to read, and the record."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from jprm.evaluate import Interval
+from jprm.pipeline.benchmark import load_items
+from jprm.pipeline.findings import Findings
+from jprm.pipeline.lab import Lab
+from jprm.pipeline.labels import Labels
+from jprm.pipeline.table import Measured, rewards_of
+from jprm.pipeline.votes import load_rationales
+from jprm.runs import provenance
+from jprm.scaling import (
+    Facts,
+    Figure,
+    Headline,
+    Report,
+    Samples,
+    Section,
+    Table,
+    Text,
+    bar_figure,
+    line_figure,
+    sample_of,
+    series_of,
+    write_report,
+)
+from jprm.verify import first_error, mean_reward
+
+SHOWN_SAMPLES = 8
+EMBEDDED_NOTE = (
+    "All models here are trained from scratch on the embedded world, whose per-step truth is exact. They start from an "
+    "induction-ready initialisation, which stands for the copying skill that a pretrained model brings along."
+)
+
+
+def write_sweep_report(lab: Lab, measured: list[Measured], findings: Findings, path: Path, command: str) -> None:
+    """Writes `report.html` and the figures beside it."""
+    figures = _figures(measured, findings)
+    (path / "figures").mkdir(exist_ok=True)
+    for name, figure in figures.items():
+        (path / "figures" / f"{name}.svg").write_text(figure.svg, encoding="utf-8")
+    main = measured[0]
+    k = lab.config.verify.n_votes
+    gain = main.curve.gain(k)
+    sections = [
+        Section("What was found", [_comparisons(findings), *figures.values()]),
+        Section("All cells", [_cells(measured)]),
+        Section("Laws", [Text("\n\n".join(_laws(findings)))]),
+        Section("What was dropped, and why", [_dropped(measured, lab), _labels(lab)]),
+        Section("Rationales to read", [Samples(_samples(lab, main))]),
+        Section("Record", [Facts({"config": lab.config.model_dump(mode="json"), **provenance()})]),
+    ]
+    if findings.best_of_n:
+        sections.insert(1, Section("Best of N", [_best_of_n(findings)]))
+    report = Report(
+        title=f"jprm sweep: {lab.config.name}",
+        lead=EMBEDDED_NOTE if lab.config.world.kind == "embedded" else "Models trained from scratch on GSM8K text.",
+        sections=sections,
+        headline=[
+            Headline(f"{main.curve.f1(k).value:.3f}", f"F1 at {k} votes", str(main.curve.f1(k))),
+            Headline(f"{main.curve.f1(1).value:.3f}", "F1 at one vote", str(main.curve.f1(1))),
+            Headline(f"{gain.value:+.3f}", f"gain of {k} votes over one", f"[{gain.low:+.3f}, {gain.high:+.3f}]"),
+            Headline(str(len(main.curve.labels)), "solutions judged", "half of them wrong"),
+        ],
+        command=command,
+    )
+    write_report(report, path / "report.html")
+
+
+def _figures(measured: list[Measured], findings: Findings) -> dict[str, Figure]:
+    grid = [m for m in measured if not m.cell.variant]
+    by_votes = [series_of(_short(m), m.curve.ks, [m.curve.f1(k) for k in m.curve.ks]) for m in grid[:8]]
+    figures = {
+        "f1_against_votes": Figure(
+            line_figure(by_votes, x_label="votes per step", y_label="first-error F1"),
+            "First-error F1 against the number of votes, from one stored set of votes; bands are 95 % over problems.",
+        )
+    }
+    if findings.comparisons:
+        names = [f"{c.question} ({c.benchmark})" if len(findings.baselines) > 1 else c.question for c in findings.comparisons]
+        bars = [("difference", [Interval(*_ends(c.difference)) for c in findings.comparisons])]
+        figures["comparisons"] = Figure(
+            bar_figure(names, bars, x_label="difference in F1 (95 %, paired)"),
+            "What each part is worth: F1 of the main cell minus F1 with that part changed.",
+        )
+    best = findings.best_of_n
+    if best:
+        curves = (("pass@k", "pass"), ("verifier", "best"), ("weighted vote", "weighted"), ("majority", "majority"))
+        series = [series_of(name, best.ks, [best.interval(method, k) for k in best.ks]) for name, method in curves]
+        figures["best_of_n"] = Figure(
+            line_figure(series, x_label="solutions per problem", y_label="accuracy"),
+            "Accuracy of the solution that is chosen among N samples of the policy.",
+        )
+    return figures
+
+
+def _short(m: Measured) -> str:
+    verifier = m.cell.votes.verifier
+    name = f"{verifier.size}, {verifier.examples} examples"
+    return name + (f", {m.cell.votes.benchmark.name}" if verifier.seed == 0 else f", seed {verifier.seed}")
+
+
+def _ends(interval: Interval) -> tuple[float, float, float]:
+    return interval.value, interval.low, interval.high
+
+
+def _comparisons(findings: Findings) -> Table:
+    rows = [
+        [c.question, c.benchmark, c.votes, Interval(*_ends(c.difference)), c.difference.p, c.verdict]
+        for c in findings.comparisons
+    ]
+    columns = ["main cell: ...", "solutions", "votes", "gain in F1", "p", "finding"]
+    return Table(columns, rows, caption="Paired comparisons against the main cell, bootstrap over problems.")
+
+
+def _cells(measured: list[Measured]) -> Table:
+    columns = ["model", "parameters", "examples", "style", "code", "labels", "variant", "seed", "votes", "F1", "tokens"]
+    rows = [
+        [
+            *(row[key] for key in ("model", "model_params", "train_examples", "style", "code", "labels")),
+            row["variant"] or row["benchmark"],
+            row["seed"],
+            row["n_votes"],
+            m.curve.f1(row["n_votes"]),
+            row["tokens"],
+        ]
+        for m in measured
+        for row in m.rows
+    ]
+    return Table(columns, rows, note="The same rows, with costs and accuracies, stand in results.jsonl.")
+
+
+def _laws(findings: Findings) -> list[str]:
+    laws = [f"{name}: {fit}" for name, fit in findings.vote_fits]
+    laws += [f"Training loss against training examples: {findings.data_fit}"] if findings.data_fit else []
+    laws += [f"Training loss against parameters: {findings.size_fit}"] if findings.size_fit else []
+    return laws
+
+
+def _best_of_n(findings: Findings) -> Table:
+    best = findings.best_of_n
+    assert best is not None
+    rows = [[r["method"], r["k"], Interval(r["accuracy"], r["low"], r["high"])] for r in best.rows()]
+    return Table(["method", "solutions", "accuracy"], rows, caption="pass: any right; best: highest least step reward.")
+
+
+def _dropped(measured: list[Measured], lab: Lab) -> Table:
+    rows = []
+    for verifier in dict.fromkeys(m.cell.votes.verifier for m in measured):
+        summary = lab.stage(verifier).summary
+        rows.append([verifier.label, "kept", summary["filter"]["kept"]])
+        rows += [["", reason, n] for reason, n in summary["filter"]["dropped"].items()]
+    return Table(["verifier", "what became of its labelled solutions", "solutions"], rows)
+
+
+def _labels(lab: Lab) -> Facts:
+    return Facts({f"labels, seed {seed}": lab.stage(Labels(seed)).summary for seed in lab.config.grid.seeds})
+
+
+def _samples(lab: Lab, main: Measured) -> list:
+    votes = main.cell.votes
+    rationales = load_rationales(lab.stage(votes))
+    readout = lab.config.verify.readout
+    items = load_items(lab.stage(votes.benchmark))
+    shown = items[:: max(1, len(items) // SHOWN_SAMPLES)][:SHOWN_SAMPLES]
+    samples = []
+    for item in shown:
+        judged = rationales[item.solution.id]
+        prediction = first_error([mean_reward(step) for step in rewards_of(judged, votes.n_votes, readout)])
+        samples.append(sample_of(item.problem, item.solution, judged, prediction, readout=readout))
+    return samples

@@ -1,0 +1,93 @@
+"""Judging a solution of one's own with a verifier that a sweep has trained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+
+from jprm.config import load
+from jprm.errors import UserError
+from jprm.pipeline.cells import grid_cells
+from jprm.pipeline.config import SweepConfig
+from jprm.pipeline.lab import Lab
+from jprm.pipeline.votes import verify_settings
+from jprm.records import Rationale, Solution
+from jprm.seeds import seed_of
+from jprm.verify import first_error, mean_reward, verify
+from jprm.worlds.base import make_problem
+
+
+def print_score(run: Path, problem_text: str, steps_file: Path, n_votes: int) -> None:
+    """Judges every step and prints P(Yes), the votes, the code that ran and its output.
+
+    Raises UserError where there is no trained verifier, or the text cannot be written in its vocabulary.
+    """
+    config = _config(run)
+    steps = _steps(steps_file)
+    with Lab(config, None) as lab:
+        verifier = grid_cells(config)[0].votes.verifier
+        if not lab.stage(verifier).done:
+            raise UserError(f"{run}: its verifier is not trained yet; run: python experiments/sweep.py")
+        problem = make_problem(config.world.kind, problem_text.strip() + "\n", "", "", "")
+        for name, text in (("--problem", problem.text), *((f"{steps_file}:{i}", s) for i, s in enumerate(steps, 1))):
+            if not lab.tokenizer.accepts(text):
+                raise UserError(f"{name}: the {config.world.kind} world has no words for {text.strip()!r}")
+        solution = Solution(seed_name(problem_text, steps), problem.id, steps, "given")
+        engine = lab.engine(verifier.size, verifier.params(lab), config.verify.temperature)
+        settings = verify_settings(lab, verifier.style, "executed", config.verify.mode)
+        [rationales] = verify(
+            [(problem, solution)],
+            range(n_votes),
+            engine,
+            lab.pool,
+            lab.tokenizer,
+            settings,
+            seed_of(verifier.seed, "score"),
+        )
+        _print(steps, rationales, config.verify.readout)
+
+
+def seed_name(problem: str, steps: tuple[str, ...]) -> str:
+    """A name for the solution: the same text is judged the same way every time."""
+    return f"{seed_of(0, 'given', problem, *steps):016x}"
+
+
+def _config(run: Path) -> SweepConfig:
+    path = run / "config.json"
+    if not path.is_file():
+        raise UserError(f"{run}: no finished sweep there; run: python experiments/sweep.py, or give --run DIR")
+    try:
+        config = SweepConfig.model_validate_json(path.read_text(encoding="utf-8"))
+    except ValueError:
+        raise UserError(f"{path}: damaged, or of another version; run the sweep again") from None
+    return config.model_copy(update={"directory": run.parent, "name": run.name})
+
+
+def _steps(path: Path) -> tuple[str, ...]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot read the steps ({error})") from None
+    steps = tuple(line + "\n" for line in text.splitlines() if line.strip())
+    if not steps:
+        raise UserError(f"{path}: no steps in it; write one step per line")
+    return steps
+
+
+def _print(steps: tuple[str, ...], rationales: list[Rationale], readout: str) -> None:
+    console = Console(highlight=False, soft_wrap=True)
+    means = []
+    for t, step in enumerate(steps):
+        here = [r for r in rationales if r.step == t]
+        mean = mean_reward([r.verdict.reward(readout) for r in here])  # type: ignore[arg-type]
+        means.append(mean)
+        votes = "".join({True: "Y", False: "N", None: "-"}[r.verdict.correct] for r in here)
+        shown = "no judgement" if mean is None else f"P(Yes) {mean:.3f}"
+        console.print(f"[bold]step {t + 1}[/]  {shown}  votes {votes}  {escape(step.strip())}")
+        for r in dict.fromkeys((r.text for r in here)):
+            times = sum(other.text == r for other in here)
+            console.print(f"    [dim]{times} x[/] {escape(r.strip()).replace(chr(10), chr(10) + '        ')}")
+    error = first_error(means)
+    console.print("no step is judged wrong" if error < 0 else f"first wrong step: {error + 1}")

@@ -1,0 +1,126 @@
+"""From stored votes to numbers: a vote curve per cell, the rows of `results.jsonl`, paired comparisons, best-of-N."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from jprm.evaluate import BestOfN, Candidate, Difference, best_of_n, f1_difference, solution_score
+from jprm.pipeline.benchmark import Item, load_items
+from jprm.pipeline.cells import Cell, code_mode
+from jprm.pipeline.lab import Lab
+from jprm.pipeline.votes import Votes, load_rationales
+from jprm.records import Rationale
+from jprm.scaling import VoteCurve, vote_curve
+from jprm.verify import mean_reward
+
+Rewards = list[list[float | None]]  # [steps][votes]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A finished cell: its curve over votes and what it cost."""
+
+    cell: Cell
+    curve: VoteCurve
+    rows: tuple[dict[str, Any], ...]
+
+    def gain_over(self, other: Measured, k: int, other_k: int | None = None) -> Difference:
+        """F1 at `k` votes minus that of `other`, paired; both must have judged the same solutions."""
+        second, first = self.curve.at(k), other.curve.at(other_k or k)
+        return f1_difference(self.curve.labels, first, second, self.curve.resamples)
+
+
+def measure(lab: Lab, cell: Cell) -> Measured:
+    """The numbers of a cell whose votes are finished."""
+    votes, config = cell.votes, lab.config
+    items = [item for item in load_items(lab.stage(votes.benchmark)) if item.solution.first_error is not None]
+    rationales = load_rationales(lab.stage(votes))
+    curve = vote_curve(
+        [rewards_of(rationales[item.solution.id], votes.n_votes, config.verify.readout) for item in items],
+        [item.solution.first_error for item in items],
+        [item.problem.id for item in items],
+    )
+    return Measured(cell, curve, tuple(_rows(lab, cell, curve)))
+
+
+def rewards_of(rationales: list[Rationale], n_votes: int, readout: str) -> Rewards:
+    """Rewards [steps][votes] of one solution; None where a vote gave none. Ends where all votes said No."""
+    judged = 1 + max(rationale.step for rationale in rationales)
+    table: Rewards = [[None] * n_votes for _ in range(judged)]
+    for rationale in rationales:
+        table[rationale.step][rationale.vote] = rationale.verdict.reward(readout)  # type: ignore[arg-type]
+    return table
+
+
+def measure_best_of_n(lab: Lab, votes: Votes) -> BestOfN:
+    """Choosing among the policy's samples: with the verifier's score (least step reward), by majority, by luck."""
+    items = {item.solution.id: item for item in load_items(lab.stage(votes.benchmark))}
+    rationales = load_rationales(lab.stage(votes))
+    problems, ids = [], []
+    for drawn in lab.stage(votes.benchmark).summary["drawn"]:
+        problems.append([_candidate(lab, votes, items.get(s), rationales) for s in drawn["solutions"]])
+        ids.append(drawn["problem_id"])
+    ks = [k for k in (1, 2, 4, 8, 16, 32) if k <= lab.config.evaluate.candidates]
+    return best_of_n(problems, ks, problem_ids=ids, seed=0)
+
+
+def _candidate(lab: Lab, votes: Votes, item: Item | None, rationales: dict[str, list[Rationale]]) -> Candidate:
+    if item is None:  # a sample without the form of a solution has no answer and is not judged
+        return Candidate(None, False, None)
+    table = rewards_of(rationales[item.solution.id], votes.n_votes, lab.config.verify.readout)
+    score = solution_score([mean_reward(step) for step in table], "min")
+    return Candidate(lab.world.answer(item.solution.steps), bool(item.correct_answer), score)
+
+
+def _rows(lab: Lab, cell: Cell, curve: VoteCurve) -> list[dict[str, Any]]:
+    from jprm.models import decode_flops
+
+    votes = cell.votes
+    verifier = votes.verifier
+    trained, sampled = lab.stage(verifier).summary, lab.stage(votes).summary
+    generated = sampled["generated_tokens"] + sampled["forced_tokens"]
+    context = lab.config.model.context_tokens // 2
+    flops = decode_flops(lab.model_config(verifier.size), context, 1) * generated
+    rows = []
+    for point in curve.rows():
+        if point["n_votes"] not in lab.config.evaluate.votes_shown:
+            continue
+        share = point["n_votes"] / votes.n_votes
+        rows.append(
+            {
+                "cell": cell.name,
+                "variant": cell.variant,
+                "benchmark": votes.benchmark.name,
+                "model": verifier.size,
+                "model_params": trained["params"],
+                "train_examples": verifier.examples,
+                "train_examples_kept": trained["filter"]["kept"],
+                "n_votes": point["n_votes"],
+                "mode": votes.mode,
+                "style": verifier.style,
+                "code": code_mode(verifier.style, votes.execution),
+                "labels": verifier.labels,
+                "filtered": verifier.filtered,
+                "f1": _finite(point["f1"]),
+                "f1_low": _finite(point["f1_low"]),
+                "f1_high": _finite(point["f1_high"]),
+                "error_acc": _finite(point["error_acc"]),
+                "correct_acc": _finite(point["correct_acc"]),
+                "n_items": point["n_items"],
+                "none_share": sampled["none"] / max(1, sampled["rationales"]),
+                "tokens": round(generated * share),
+                "flops": flops * share,
+                "train_flops": trained["flops"],
+                "train_loss": trained["loss"],
+                "seconds": round(lab.stage(votes).seconds * share, 3),
+                "seed": verifier.seed,
+            }
+        )
+    return rows
+
+
+def _finite(value: float) -> float | None:
+    """For JSON, which has no nan: the F1 of a benchmark with one class is none."""
+    return value if math.isfinite(value) else None

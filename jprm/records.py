@@ -1,0 +1,218 @@
+"""The vocabulary that all rooms share, and the JSON lines that it is stored in.
+
+Records are small, frozen and plain. Files of them only ever grow, by whole lines; a process that is
+killed while it writes leaves at most one torn last line, which readers ignore and the next writer
+removes.
+
+Invariant: `None` is "no judgement" or "unknown" everywhere, never "wrong".
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import json
+import operator
+import os
+import types
+import typing
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from jprm.errors import UserError
+
+ReadOut = Literal["vote", "prob_raw", "prob_tempered"]
+T = TypeVar("T")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Problem:
+    """A problem as the policy is given it. `text` ends with a newline."""
+
+    id: str
+    text: str
+    answer: str
+    tier: str = ""
+    split: str = ""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Solution:
+    """A solution in steps, each ending with a newline.
+
+    `first_error` is the exact truth: the 0-based index of the first wrong step, -1 for none, None
+    when unknown.
+    """
+
+    id: str
+    problem_id: str
+    steps: tuple[str, ...]
+    source: str
+    first_error: int | None = None
+    error_kind: str = ""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Execution:
+    """Code that a verifier wrote: what ran, how it ended, and what the model read of it."""
+
+    code: str
+    kind: str
+    text: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Verdict:
+    """A judgement of one step: the sampled word, and P(Yes) before and after the temperature."""
+
+    correct: bool | None
+    p_yes_raw: float | None
+    p_yes_tempered: float | None
+
+    def reward(self, readout: ReadOut) -> float | None:
+        """The step reward in [0, 1] under a read-out; None where there was no judgement."""
+        if self.correct is None:
+            return None
+        if readout == "vote":
+            return float(self.correct)
+        return self.p_yes_raw if readout == "prob_raw" else self.p_yes_tempered
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Rationale:
+    """What one vote wrote about one step, its verdict, and the reason where there is none."""
+
+    solution_id: str
+    step: int
+    vote: int
+    mode: str
+    text: str
+    executions: tuple[Execution, ...]
+    verdict: Verdict
+    generated_tokens: int
+    forced_tokens: int
+    reason: str = ""
+
+
+def stable_id(*parts: str | int) -> str:
+    """16 hex digits of a SHA-256 over the parts; the same in every process."""
+    # a numpy integer counts as the Python integer of the same value
+    named = (f"str:{p}" if isinstance(p, str) else f"int:{operator.index(p)}" for p in parts)
+    return hashlib.sha256("\x00".join(named).encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+def to_json(record: Any) -> dict[str, Any]:
+    """A record as plain JSON values (tuples become lists)."""
+    return dataclasses.asdict(record)
+
+
+def from_json(cls: type[T], row: dict[str, Any]) -> T:
+    """The record of `to_json`. Raises UserError naming a missing, unknown or ill-typed field."""
+    hints, required = _fields(cls)
+    if unknown := sorted(row.keys() - hints.keys()):
+        raise UserError(f"{cls.__name__} has no field {unknown[0]!r}; it has {', '.join(hints)}")
+    if missing := [name for name in required if name not in row]:
+        raise UserError(f"{cls.__name__} lacks the field {missing[0]!r}")
+    values = {}
+    for name, value in row.items():
+        values[name] = _value(hints[name], value, cls, name)
+    return cls(**values)
+
+
+@functools.cache  # reading the annotations anew for each of 100 000 rows takes most of the time
+def _fields(cls: type[Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """The type of every field, and the names of those without a default."""
+    hints = typing.get_type_hints(cls)
+    required = (f.name for f in dataclasses.fields(cls) if f.default is dataclasses.MISSING)
+    return hints, tuple(required)
+
+
+def _value(kind: Any, value: Any, cls: type[Any], name: str) -> Any:
+    if type(value) is kind:  # most values; also keeps True from passing for an int
+        return value
+    arguments = typing.get_args(kind)
+    if isinstance(kind, types.UnionType):  # `X | None`
+        inner = next(k for k in arguments if k is not types.NoneType)
+        return None if value is None else _value(inner, value, cls, name)
+    if typing.get_origin(kind) is tuple and isinstance(value, list | tuple):
+        return tuple(_value(arguments[0], item, cls, name) for item in value)
+    if dataclasses.is_dataclass(kind) and isinstance(value, dict):
+        return from_json(typing.cast(type[Any], kind), value)
+    if kind is float and type(value) is int:  # JSON written by others may say 1 for 1.0
+        return float(value)
+    expected = getattr(kind, "__name__", str(kind))
+    raise UserError(f"{cls.__name__}.{name} is {value!r}; expected {expected}")
+
+
+def append_jsonl(path: Path | str, rows: Iterable[dict[str, Any]]) -> None:
+    """Appends rows and waits until they are on disk; a torn last line is removed first.
+
+    Raises UserError where the file cannot be written, ValueError for a number that JSON lacks.
+    """
+    # ASCII with escapes: any text survives, lone surrogates of a model's output included
+    data = "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows).encode("ascii")
+    if not data:
+        return
+    try:
+        with open(path, "ab") as file:
+            _cut_torn_line(Path(path))
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise UserError(
+            f"{path}: cannot write ({error.strerror}); free the space or choose another directory"
+        ) from None
+
+
+def read_jsonl(path: Path | str) -> list[dict[str, Any]]:
+    """The rows of a file; none where there is no file. A torn last line is not a row.
+
+    Raises UserError naming the line of any other damage.
+    """
+    try:
+        data = Path(path).read_bytes()
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise UserError(f"{path}: cannot read ({error.strerror})") from None
+    rows = []
+    *lines, _torn = data.split(b"\n")  # what follows the last newline was never finished
+    for number, line in enumerate(lines, 1):
+        try:
+            row = json.loads(line, parse_constant=_no_constant)
+        except (ValueError, RecursionError) as error:
+            raise UserError(
+                f"{path}:{number}: not a JSON row ({error}); delete the line or the file"
+            ) from None
+        if not isinstance(row, dict):
+            raise UserError(
+                f"{path}:{number}: expected a JSON object, found {type(row).__name__}; "
+                "delete the line or the file"
+            )
+        rows.append(row)
+    return rows
+
+
+def _no_constant(name: str) -> float:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _cut_torn_line(path: Path) -> None:
+    size = path.stat().st_size
+    if size == 0:
+        return
+    with open(path, "rb+") as file:
+        end = size
+        while end > 0:  # backwards in blocks: result files grow to gigabytes
+            start = max(0, end - 65536)
+            file.seek(start)
+            newline = file.read(end - start).rfind(b"\n")
+            if newline >= 0:
+                end = start + newline + 1
+                break
+            end = start
+        if end < size:
+            file.truncate(end)

@@ -1,0 +1,217 @@
+"""Run directories: content-addressed stages that are computed once, and what computed them.
+
+A stage lives in `<run>/stages/<name>-<key>/`, where the key is the fingerprint of everything that
+its result depends on. It is finished when its `DONE` file is there, which is written last and
+atomically; until then a later sitting finds whatever the earlier one left and goes on from that.
+
+Invariant: one process at a time holds a run directory (a file lock, which the kernel releases
+however the process dies).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import functools
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from jprm.config import fingerprint, plain
+from jprm.errors import UserError
+
+PACKAGES = (
+    "jprm",
+    "jax",
+    "jaxlib",
+    "flax",
+    "optax",
+    "orbax-checkpoint",
+    "grain",
+    "numpy",
+    "tokenizers",
+)
+
+
+class RunDirectory:
+    """A directory of stages, locked for the life of this object; counts what was done in it.
+
+    Raises UserError where it cannot be made or written to, or when another process holds it.
+    """
+
+    def __init__(self, path: Path | str):
+        self.path = Path(path)
+        self.computed = 0
+        self.reused = 0
+        try:
+            (self.path / "stages").mkdir(parents=True, exist_ok=True)
+            self._lock = open(self.path / "lock", "a+")  # noqa: SIM115 - held until close()
+        except OSError as error:
+            raise UserError(
+                f"{self.path}: cannot write the run directory ({error.strerror}); "
+                "set directory=PATH to another place"
+            ) from None
+        try:
+            self._hold()
+        except BaseException:
+            self._lock.close()
+            raise
+
+    def _hold(self) -> None:
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._lock.seek(0)
+            holder = self._lock.read().strip() or "unknown"
+            raise UserError(
+                f"{self.path}: in use by process {holder}; wait for it, "
+                "or set name=OTHER for a second run"
+            ) from None
+        except OSError as error:  # some network file systems have no locks
+            raise UserError(
+                f"{self.path}: cannot lock the run directory ({error.strerror}); "
+                "set directory=PATH to a local disk"
+            ) from None
+        self._lock.truncate(0)
+        self._lock.write(str(os.getpid()))
+        self._lock.flush()
+
+    def close(self) -> None:
+        """Releases the directory."""
+        self._lock.close()
+
+    def __enter__(self) -> RunDirectory:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class Stage:
+    """One unit of work with its folder; `done` once its result is complete.
+
+    Opening one reads but writes nothing. Raises UserError when its `DONE` file is damaged.
+    """
+
+    def __init__(self, name: str, inputs: dict[str, Any], root: Path):
+        """Stage `name` of the run directory `root`, of which `inputs` decide the result."""
+        self.name = name
+        self.inputs = inputs
+        self.key = fingerprint({"stage": name, "inputs": inputs})[:12]
+        self.path = root / "stages" / f"{name}-{self.key}"
+        self._result = self._read("DONE", {"summary": dict, "seconds": float})
+
+    @property
+    def done(self) -> bool:
+        """Whether the stage is finished."""
+        return self._result is not None
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """What `finish` was told."""
+        assert self._result is not None, f"{self.name} is not finished"
+        return self._result["summary"]
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of work so far; a sitting that was killed outright is not among them."""
+        result = self._result or self._read("seconds.json", {"seconds": float})
+        return result["seconds"] if result else 0.0
+
+    def file(self, name: str) -> Path:
+        """A file of this stage."""
+        return self.path / name
+
+    @contextlib.contextmanager
+    def sitting(self) -> Iterator[Stage]:
+        """Makes the folder for work and keeps the time that it takes, also on an exception."""
+        before, started = self.seconds, time.monotonic()
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"{self.path}: cannot write ({error.strerror})") from None
+        write_atomic(self.file("inputs.json"), json.dumps(self.inputs, indent=1, default=plain))
+        try:
+            yield self
+        finally:
+            if not self.done:
+                seconds = before + time.monotonic() - started
+                write_atomic(self.file("seconds.json"), json.dumps({"seconds": seconds}))
+
+    def finish(self, summary: dict[str, Any], seconds: float) -> None:
+        """Marks the stage as complete; `seconds` is what it cost, all sittings together.
+
+        Only what JSON keeps of the summary is ever seen, whether the stage was computed or reused.
+        """
+        result = {"summary": summary, "seconds": float(seconds), "provenance": provenance()}
+        text = json.dumps(result)
+        write_atomic(self.file("DONE"), text)
+        self._result = json.loads(text)
+
+    def _read(self, name: str, fields: dict[str, type]) -> dict[str, Any] | None:
+        """The JSON object in a file of this stage; None where there is no file."""
+        path = self.file(name)
+        try:
+            table = json.loads(path.read_bytes())
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise UserError(f"{path}: cannot read ({error.strerror})") from None
+        except ValueError:
+            table = None
+        good = isinstance(table, dict) and all(isinstance(table.get(f), fields[f]) for f in fields)
+        if not good:
+            raise UserError(f"{path}: damaged; delete the folder {self.path} and run again")
+        return table
+
+
+def write_atomic(path: Path | str, content: str | bytes) -> None:
+    """Writes a file whole or not at all. Raises UserError where it cannot."""
+    path = Path(path)
+    unfinished = path.with_name(path.name + ".tmp")
+    data = content.encode() if isinstance(content, str) else content
+    try:
+        with open(unfinished, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())  # or a crash could leave the new name with no content
+        os.replace(unfinished, path)
+    except OSError as error:
+        raise UserError(
+            f"{path}: cannot write ({error.strerror}); free the space or choose another directory"
+        ) from None
+
+
+@functools.cache
+def provenance() -> dict[str, Any]:
+    """What computed a result: versions, commit, machine."""
+    versions = {}
+    for name in PACKAGES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[name] = importlib.metadata.version(name)
+    affinity = getattr(os, "sched_getaffinity", None)  # not on macOS
+    return {
+        "python": platform.python_version(),
+        "packages": versions,
+        "commit": _commit(),
+        "platform": platform.platform(),
+        "cpus": len(affinity(0)) if affinity else os.cpu_count(),
+    }
+
+
+def _commit() -> str | None:
+    root = Path(__file__).resolve().parent.parent
+    if not (root / ".git").exists():
+        return None
+    command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12"]
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=5, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return answer.stdout.strip() or None

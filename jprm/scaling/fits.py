@@ -1,0 +1,147 @@
+"""Laws fitted to few points: saturation over votes, power laws over parameters and data.
+
+Both are y = c + a * x^-b: a curve rises to its asymptote c for a < 0 (F1 against votes) and falls
+to it for a > 0 (loss against parameters or data). For a fixed exponent b the rest is linear, so b
+is searched on a grid and c and a are solved for: no starting point, no local minimum, the same
+answer every time, and all bootstrap curves at once.
+
+Invariant: a fit that the data cannot carry is not made. It comes back with `reason` set and no
+parameters, and the report prints the reason.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from jprm.errors import UserError
+from jprm.evaluate import Interval, interval
+
+_EXPONENTS = np.geomspace(0.02, 4.0, 600)
+_POSITIVE = (0.0, np.inf)
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A fitted law, or the reason why there is none.
+
+    `parameters` name -> Interval (nan ends: no interval could be had); `rms` is the root mean
+    square residual, in the unit of y; `warning` says what weakens the fit.
+    """
+
+    law: str
+    points: int
+    parameters: dict[str, Interval] = field(default_factory=dict)
+    rms: float = float("nan")
+    reason: str = ""
+    warning: str = ""
+
+    @property
+    def ok(self) -> bool:
+        """Whether there are parameters to read."""
+        return not self.reason
+
+    def __call__(self, x: ArrayLike) -> np.ndarray:
+        """The fitted y at x. Raises UserError when there was no fit."""
+        if not self.ok:
+            raise UserError(f"{self.law}: not fitted, {self.reason}")
+        c, a, b = (self.parameters[name].value for name in ("c", "a", "b"))
+        return c + a * np.asarray(x, dtype=np.float64) ** -b
+
+    def __str__(self) -> str:
+        if not self.ok:
+            return f"{self.law}: not fitted, {self.reason}"
+        values = ", ".join(f"{name} = {value}" for name, value in self.parameters.items())
+        return f"{self.law}: {values}" + (f" ({self.warning})" if self.warning else "")
+
+
+def fit_votes(n_votes: ArrayLike, f1: ArrayLike, samples: ArrayLike | None = None) -> Fit:
+    """F1(N) = c + a N^-b from a vote curve [K]; c in [0, 1] is the F1 of unlimited votes.
+
+    `samples` [R, K] are bootstrapped curves (`VoteCurve.samples`), and give the intervals. The
+    points share their votes, so they are correlated; the intervals know it, the residual does not.
+    """
+    return _fit("F1(N) = c + a N^-b", n_votes, f1, samples, (0.0, 1.0))
+
+
+def fit_power_law(x: ArrayLike, y: ArrayLike, *, seed: int = 0, resamples: int = 500) -> Fit:
+    """L(x) = c + a x^-b with c >= 0, e.g. loss against parameters or training examples.
+
+    Repetitions of an x (seeds) enter as points of their own. Intervals come from residuals drawn
+    with replacement, enlarged by sqrt(n / (n - 3)); with no point to spare there are none.
+    """
+    law = "L(x) = c + a x^-b"
+    x, y = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
+    found = _fit(law, x, y, None, _POSITIVE)
+    spare = len(y) - 3
+    if not found.ok or spare < 1:
+        return found
+    residual = (y - found(x)) * np.sqrt(len(y) / spare)
+    drawn = np.random.default_rng(seed).choice(residual - residual.mean(), (resamples, len(y)))
+    return _fit(law, x, y, found(x) + drawn, _POSITIVE)
+
+
+def _fit(
+    law: str,
+    x: ArrayLike,
+    y: ArrayLike,
+    samples: ArrayLike | None,
+    c_range: tuple[float, float],
+) -> Fit:
+    x, y = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
+    if x.shape != y.shape or x.ndim != 1:
+        raise UserError(f"{law}: x has shape {x.shape}, y has shape {y.shape}")
+    known = np.isfinite(y)
+    x, y = x[known], y[known]
+    if (x <= 0).any():
+        raise UserError(f"{law}: x must be positive, found {x.min()}")
+    distinct = len(np.unique(x))
+    if distinct < 3:
+        return Fit(law, len(y), reason=f"3 parameters need 3 different x, there are {distinct}")
+    if np.ptp(y) == 0.0:
+        return Fit(law, len(y), reason="y does not vary, so the exponent is not identified")
+    scale = np.exp(np.log(x).mean())  # x^-b stays near 1 over the whole grid
+    curves = [y[None]]
+    if samples is not None:
+        rows = np.asarray(samples, dtype=np.float64)[:, known]
+        curves.append(rows[np.isfinite(rows).all(axis=1)])
+    c, a, b, rms = _solve(x / scale, np.concatenate(curves), c_range)
+    a = a * scale**b
+    spread = (lambda p: p[1:]) if samples is not None else (lambda p: p[:0])
+    parameters = {
+        name: interval(float(p[0]), spread(p)) for name, p in (("c", c), ("a", a), ("b", b))
+    }
+    at_edge = float(np.isin(b, _EXPONENTS[[0, -1]]).mean())
+    at_end = float(np.isin(c, c_range).mean())
+    warnings = []
+    if distinct == 3:
+        warnings.append("as many points as parameters: nothing checks the law")
+    if at_edge > 0.05:
+        warnings.append(f"exponent at the edge of its grid in {at_edge:.0%} of the curves")
+    if at_end > 0.05:
+        warnings.append(f"asymptote at the end of its range in {at_end:.0%} of the curves")
+    return Fit(law, len(y), parameters, float(rms[0]), warning="; ".join(warnings))
+
+
+def _solve(x: np.ndarray, y_RK: np.ndarray, c_range: tuple[float, float]) -> tuple[np.ndarray, ...]:
+    """Least-squares c, a, b and the rms residual [R] of each curve.
+
+    For each exponent of the grid c and a are solved for; a c out of range is put on its end and a
+    solved for again, which is the constrained optimum, as the problem is convex in (c, a).
+    """
+    basis_BK = x[None, :] ** -_EXPONENTS[:, None]
+    mean_B, mean_R = basis_BK.mean(axis=1), y_RK.mean(axis=1)
+    cross_RB = (y_RK - mean_R[:, None]) @ (basis_BK - mean_B[:, None]).T
+    slope_RB = cross_RB / ((basis_BK - mean_B[:, None]) ** 2).sum(axis=1)
+    c_RB = np.clip(mean_R[:, None] - slope_RB * mean_B, *c_range)
+    square_B = (basis_BK**2).sum(axis=1)
+    a_RB = (y_RK @ basis_BK.T - c_RB * basis_BK.sum(axis=1)) / square_B
+    offset_RB = ((y_RK - mean_R[:, None]) ** 2).sum(axis=1)[:, None]
+    error_RB = offset_RB + len(x) * (mean_R[:, None] - c_RB) ** 2 - a_RB**2 * square_B
+    best_R = error_RB.argmin(axis=1)
+    rows = np.arange(len(y_RK))
+    c_R, a_R = c_RB[rows, best_R], a_RB[rows, best_R]
+    residual_RK = y_RK - c_R[:, None] - a_R[:, None] * basis_BK[best_R]
+    return c_R, a_R, _EXPONENTS[best_R], np.sqrt((residual_RK**2).mean(axis=1))

@@ -1,0 +1,211 @@
+"""Figures as SVG text: curves with bands, and bars with intervals.
+
+Every figure is one string of SVG with a transparent ground, real text and a fixed palette, and the
+same data give the same bytes. The report recolours them for dark screens by exchanging the
+palette, which is why colours are taken from here and nowhere else.
+
+Invariant: no figure shows an estimate without its interval where there is one.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from jprm.evaluate import Interval
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+INK, MUTED, GRID = "#22262b", "#6b7178", "#dcdfe3"
+PALETTE = ("#2563a8", "#d9702b", "#2e8b67", "#8a5ab5", "#c23b55", "#7a7f87", "#b8901f", "#3a9db5")
+BAR_COLORS = (*PALETTE[4:0:-1], PALETTE[5], PALETTE[0])  # from the last: blue, grey, others
+MARKERS = "osD^vPXh"
+SIZE_INCHES = (4.9, 3.2)
+
+
+@dataclass(frozen=True)
+class Series:
+    """One line of a figure: y over x, with intervals where `low` and `high` are given."""
+
+    name: str
+    x: Sequence[float]
+    y: Sequence[float]
+    low: Sequence[float] | None = None
+    high: Sequence[float] | None = None
+    dashed: bool = False
+    is_fit: bool = False  # a smooth law: no markers, drawn thin
+
+
+def series_of(name: str, x: Sequence[float], points: Sequence[Interval], **style: bool) -> Series:
+    """A series from intervals; a point without ends is drawn without a band."""
+    value, low, high = ([getattr(p, part) for p in points] for part in ("value", "low", "high"))
+    return Series(name, list(x), value, low, high, **style)
+
+
+def line_figure(
+    series: Sequence[Series],
+    *,
+    x_label: str,
+    y_label: str,
+    log_x: int | None = 2,
+    log_y: bool = False,
+    bands: bool = True,
+) -> str:
+    """Lines over x, e.g. F1 against votes or loss against parameters.
+
+    `log_x` is the base of a logarithmic x axis (2 for votes, 10 for sizes; None for linear). With
+    `bands` intervals are shaded, otherwise drawn as bars, which reads better for a few points.
+    """
+    with _axes("-".join(s.name for s in series) + x_label + y_label) as (axes, out):
+        drawn = [s for s in series if not s.is_fit]
+        color_of = {s.name: PALETTE[i % len(PALETTE)] for i, s in enumerate(drawn)}
+        for i, s in enumerate(drawn):
+            _draw(axes, s, color_of[s.name], MARKERS[i % len(MARKERS)], bands)
+        for s in series:
+            if s.is_fit:
+                axes.plot(s.x, s.y, color=MUTED, linewidth=1.0, linestyle=(0, (1, 1.5)))
+        if log_x:
+            axes.set_xscale("log", base=log_x)
+        if log_y:
+            axes.set_yscale("log")
+        _ticks(axes, [x for s in drawn for x in s.x], log_x)
+        axes.set_xlabel(x_label)
+        axes.set_ylabel(y_label)
+        if len(drawn) > 1:
+            axes.legend(loc="best", handlelength=1.6, borderaxespad=0.2)
+    return out[0]
+
+
+def bar_figure(
+    groups: Sequence[str], bars: Sequence[tuple[str, Sequence[Interval]]], *, x_label: str
+) -> str:
+    """Horizontal bars with whiskers: one row per group, one bar per (name, intervals [groups]).
+
+    For ablations: groups are the recipes, bars the numbers of votes.
+    """
+    height = 0.75 + 0.27 * len(groups) * max(len(bars), 1) + (0.25 if len(bars) > 1 else 0)
+    size = (SIZE_INCHES[0], max(1.6, height))
+    with _axes("|".join([*groups, *(name for name, _ in bars), x_label]), size) as (axes, out):
+        thick = 0.8 / len(bars)
+        for j, (name, points) in enumerate(bars):
+            at = np.arange(len(groups)) + (j - (len(bars) - 1) / 2) * thick
+            value = np.array([p.value for p in points])
+            ends = np.nan_to_num(
+                [[p.value - p.low for p in points], [p.high - p.value for p in points]]
+            )
+            axes.barh(at, value, thick * 0.86, color=BAR_COLORS[-len(bars) :][j], label=name)
+            axes.errorbar(value, at, xerr=ends, fmt="none", ecolor=INK, elinewidth=1.1, capsize=2.2)
+        axes.set_yticks(range(len(groups)), groups)
+        axes.tick_params(axis="y", length=0, labelcolor=INK, labelsize=9.5)
+        axes.invert_yaxis()
+        axes.grid(axis="y", visible=False)
+        axes.set_xlabel(x_label)
+        axes.set_xlim(left=min(0.0, *(p.low for _, points in bars for p in points if p.low < 0), 0))
+        if len(bars) > 1:
+            axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=len(bars))
+    return out[0]
+
+
+def _draw(axes: Axes, s: Series, color: str, marker: str, bands: bool) -> None:
+    axes.plot(
+        s.x,
+        s.y,
+        color=color,
+        linestyle="--" if s.dashed else "-",
+        linewidth=1.7,
+        marker=marker,
+        markersize=4,
+        markevery=_marked(s.x),
+        label=s.name,
+    )
+    if s.low is None or s.high is None or np.isnan(s.low).all():
+        return
+    if bands:
+        axes.fill_between(s.x, s.low, s.high, color=color, alpha=0.15, linewidth=0)
+    else:
+        ends = np.abs(np.array([s.low, s.high]) - np.array(s.y))
+        axes.errorbar(s.x, s.y, yerr=ends, fmt="none", ecolor=color, elinewidth=1.1, capsize=2.5)
+
+
+def _marked(values: Sequence[float]) -> list[int]:
+    """Positions that get a marker and a tick: all of a few, the powers of two of many."""
+    if len(values) <= 9:
+        return list(range(len(values)))
+    return [i for i, x in enumerate(values) if x >= 1 and float(np.log2(x)).is_integer()]
+
+
+def _ticks(axes: Axes, values: Sequence[float], log_x: int | None) -> None:
+    """Label the x that were measured, as 4 or 531 k; powers of ten mean little to a reader."""
+    from matplotlib.ticker import NullLocator
+
+    distinct = sorted(set(values))
+    at = [distinct[i] for i in _marked(distinct)]
+    if log_x and 1 < len(at) <= 12:
+        axes.set_xticks(at, [short(x) for x in at])
+        axes.xaxis.set_minor_locator(NullLocator())
+
+
+def short(x: float) -> str:
+    """A number with three significant digits and a metric suffix: 531200 -> "531 k"."""
+    for size, suffix in ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(x) >= 0.9995 * size:
+            return f"{x / size:.3g} {suffix}"
+    return f"{x:.3g}"
+
+
+@contextmanager
+def _axes(
+    salt: str, size_inches: tuple[float, float] = SIZE_INCHES
+) -> Iterator[tuple[Axes, list[str]]]:
+    """One styled pair of axes; on leaving, its SVG is in the list."""
+    import matplotlib
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure
+
+    style: dict[Any, Any] = {
+        "svg.fonttype": "none",  # text stays text: searchable, and in the page's own font
+        "svg.hashsalt": salt,  # ids depend on the content only, and differ between figures
+        "font.family": "sans-serif",
+        "font.size": 10,
+        "axes.edgecolor": MUTED,
+        "axes.labelcolor": INK,
+        "axes.linewidth": 0.8,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.grid": True,
+        "axes.axisbelow": True,
+        "grid.color": GRID,
+        "grid.linewidth": 0.7,
+        "xtick.color": MUTED,
+        "ytick.color": MUTED,
+        "xtick.labelcolor": INK,
+        "ytick.labelcolor": INK,
+        "text.color": INK,
+        "legend.frameon": False,
+        "legend.fontsize": 9,
+    }
+    out: list[str] = []
+    with matplotlib.rc_context(style):
+        figure = Figure(figsize=size_inches, layout="constrained")
+        FigureCanvasSVG(figure)
+        yield figure.add_subplot(), out
+        out.append(_svg(figure))
+
+
+def _svg(figure: Figure) -> str:
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    text = buffer.getvalue()
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>\s*", "", text, flags=re.DOTALL)
+    # Names like "axes_1" repeat from figure to figure; only ids that are referred to are kept.
+    used = set(re.findall(r"(?:url\(#|href=\"#)([^)\"]+)", text))
+    return re.sub(r' id="([^"]+)"', lambda m: m[0] if m[1] in used else "", text)

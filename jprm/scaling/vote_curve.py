@@ -1,0 +1,196 @@
+"""Verifier quality against the number of votes, for every k, from one stored set of N votes.
+
+The prediction from a set of votes is the first step whose mean reward falls below the threshold.
+Which k of the N stored votes one would have sampled is chance, so an item's correctness at k is
+averaged over all subsets of size k. Votes that say the same on every step are interchangeable:
+an item has few different ones, and counting how many of each are chosen covers all subsets of all
+sizes at once, long after listing them has become impossible.
+
+Invariant: where even that is too much, a fixed draw of subsets stands in, the same for every item
+and every system, and the curve says so (`exact`). Every comparison is paired by problem.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from jprm.errors import UserError
+from jprm.evaluate import (
+    Difference,
+    FirstErrorScore,
+    Interval,
+    Resamples,
+    f1_difference,
+    f1_interval,
+    score,
+    subsets,
+)
+
+# reward[t][i]: vote i on step t; None where the vote gave no judgement.
+Rewards = Sequence[Sequence[float | None]]
+
+STATE_LIMIT = 20_000
+
+
+@dataclass(frozen=True)
+class VoteCurve:
+    """Expected correctness `correct` [n, K] of the first-error prediction, item by k.
+
+    `ks` [K]; `labels` [n] first errors; `exact` [K] says whether all subsets were averaged;
+    `none_share` is the share of votes on steps without a judgement.
+    """
+
+    ks: tuple[int, ...]
+    labels: np.ndarray
+    correct: np.ndarray
+    exact: tuple[bool, ...]
+    none_share: float
+    resamples: Resamples
+
+    def at(self, k: int) -> np.ndarray:
+        """Expected correctness [n] at k votes. Raises UserError for a k that is not in `ks`."""
+        if k not in self.ks:
+            raise UserError(f"no point at k = {k}; computed: {list(self.ks)}")
+        return self.correct[:, self.ks.index(k)]
+
+    def score(self, k: int) -> FirstErrorScore:
+        """Both accuracies and their harmonic mean at k votes."""
+        return score(self.labels, self.at(k))
+
+    def f1(self, k: int) -> Interval:
+        """First-error F1 at k votes with its interval over problems."""
+        return f1_interval(self.labels, self.at(k), self.resamples)
+
+    def gain(self, k: int, over: int = 1) -> Difference:
+        """F1 at k votes minus F1 at `over` votes, paired."""
+        return f1_difference(self.labels, self.at(over), self.at(k), self.resamples)
+
+    def samples(self) -> np.ndarray:
+        """Resampled F1 curves [R, K], one problem resample per row, for the fits."""
+        return self.resamples.f1(self.labels, self.correct)
+
+    def rows(self) -> list[dict]:
+        """One row per k: `n_votes, f1, f1_low, f1_high, error_acc, correct_acc, n_items, ...`."""
+        return [
+            {
+                "n_votes": k,
+                "f1": f1.value,
+                "f1_low": f1.low,
+                "f1_high": f1.high,
+                "error_acc": at.error_acc,
+                "correct_acc": at.correct_acc,
+                "n_items": len(self.labels),
+                "none_share": self.none_share,
+                "exact_subsets": exact,
+            }
+            for k, exact in zip(self.ks, self.exact, strict=True)
+            for at, f1 in ((self.score(k), self.f1(k)),)
+        ]
+
+
+def vote_curve(
+    rewards: Sequence[Rewards],
+    labels: Sequence[int],
+    problem_ids: Sequence[Hashable],
+    *,
+    ks: Sequence[int] | None = None,
+    threshold: float = 0.5,
+    seed: int = 0,
+) -> VoteCurve:
+    """Curve over k from stored votes: `rewards` [n] of [steps, N], None where not judged.
+
+    `labels` [n] are 0-based first errors, -1 for none; `ks` defaults to 1..N; `seed` is that of
+    the resamples over `problem_ids` [n]. A table may end at a step that every vote rejects, since
+    no subset reads beyond it. Raises UserError when items differ in N or a table is not
+    rectangular.
+    """
+    if not (len(rewards) == len(labels) == len(problem_ids)):
+        raise UserError(
+            f"{len(rewards)} reward tables, {len(labels)} labels, {len(problem_ids)} problem ids"
+        )
+    tables = [_table(item, i) for i, item in enumerate(rewards)]
+    if not tables:
+        raise UserError("no items to draw a curve from")
+    n_votes = tables[0].shape[1]
+    for i, table in enumerate(tables):
+        if table.shape[1] != n_votes:
+            raise UserError(f"item {i} has {table.shape[1]} votes, item 0 has {n_votes}")
+    ks = tuple(range(1, n_votes + 1)) if ks is None else tuple(ks)
+    if not all(1 <= k <= n_votes for k in ks):
+        raise UserError(f"ks are {list(ks)}; with {n_votes} stored votes they lie in 1..{n_votes}")
+    points = [
+        expected_correct(table, label, ks, threshold)
+        for table, label in zip(tables, labels, strict=True)
+    ]
+    correct = np.array([shares for shares, _ in points])
+    exact = [all(complete) for complete in zip(*(e for _, e in points), strict=True)]
+    silent = sum(np.isnan(table).sum() for table in tables) / sum(table.size for table in tables)
+    return VoteCurve(
+        ks=ks,
+        labels=np.asarray(labels),
+        correct=correct,
+        exact=tuple(exact),
+        none_share=float(silent),
+        resamples=Resamples.of(problem_ids, seed=seed),
+    )
+
+
+def expected_correct(
+    table: np.ndarray, label: int, ks: Sequence[int], threshold: float = 0.5
+) -> tuple[list[float], list[bool]]:
+    """Share of the k-subsets of the votes that predict `label`, for every k, and which are exact.
+
+    `table` [T, N] holds rewards, nan without a judgement: such a vote is left out of the mean,
+    and a step that no chosen vote judged is passed over, since no judgement is not an error.
+    """
+    n_votes = table.shape[1]
+    judged = ~np.isnan(table)
+    votes, counts = np.unique(
+        np.concatenate([np.where(judged, table, 0.0), judged]), axis=1, return_counts=True
+    )
+    if math.prod(int(c) + 1 for c in counts) <= STATE_LIMIT:
+        chosen, ways, size = _multisets(tuple(counts.tolist()))
+        hits = ways * (_predictions(chosen, votes, threshold) == label)
+        by_size = np.bincount(size, hits, n_votes + 1)
+        return [float(by_size[k]) / math.comb(n_votes, k) for k in ks], [True] * len(ks)
+    votes = np.concatenate([np.where(judged, table, 0.0), judged])
+    shares, exact = [], []
+    for k in ks:
+        members, complete = subsets(n_votes, k, exact_limit=2_000)
+        shares.append(float((_predictions(members, votes, threshold) == label).mean()))
+        exact.append(complete)
+    return shares, exact
+
+
+def _predictions(chosen_SN: np.ndarray, votes: np.ndarray, threshold: float) -> np.ndarray:
+    """First error [S] predicted by each choice; `votes` [2T, N] are rewards above judged flags."""
+    sum_ST, count_ST = np.split(chosen_SN @ votes.T, 2, axis=1)
+    # The mean, multiplied out: a tie of 0-1 votes stays exact (4 of 8 is not below .5), and a step
+    # that nobody judged has 0 < 0.
+    wrong_ST = sum_ST < threshold * count_ST
+    return np.where(wrong_ST.any(axis=1), wrong_ST.argmax(axis=1), -1)
+
+
+@functools.lru_cache(maxsize=32)
+def _multisets(counts: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """All choices from `counts` [P] equal votes: how many of each [S, P], ways [S], size [S]."""
+    chosen = np.indices([c + 1 for c in counts]).reshape(len(counts), -1).T
+    ways = np.ones(len(chosen))
+    for column, count in zip(chosen.T, counts, strict=True):
+        ways *= np.array([math.comb(count, x) for x in range(count + 1)], dtype=float)[column]
+    return chosen.astype(np.float64), ways, chosen.sum(axis=1)
+
+
+def _table(item: Rewards, index: int) -> np.ndarray:
+    try:
+        table = np.array([[np.nan if r is None else r for r in step] for step in item], dtype=float)
+    except (ValueError, TypeError) as error:
+        raise UserError(f"item {index}: rewards must be [steps, votes] numbers: {error}") from None
+    if table.ndim != 2 or table.size == 0:
+        raise UserError(f"item {index}: rewards have shape {table.shape}, expected [steps, votes]")
+    return table

@@ -1,0 +1,26 @@
+"""Supervised training: masked loss on packed rows, Muon or AdamW, exact resuming.
+
+Enter by `fit(model, params, documents, TrainConfig(...), seed, directory)`; keep the result with
+`save_params`.
+
+What needs JAX is imported when it is first used: configurations hold a `TrainConfig`, and a typo in
+one must be answered before JAX has loaded.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from jprm.train.config import TrainConfig
+
+if TYPE_CHECKING:
+    from jprm.train.loop import FitResult, fit
+    from jprm.train.weights import load_params, save_params
+
+__all__ = ["FitResult", "TrainConfig", "fit", "load_params", "save_params"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from jprm.train import loop, weights
+
+    return getattr(weights if name.endswith("_params") else loop, name)

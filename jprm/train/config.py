@@ -1,0 +1,46 @@
+"""What a training run is told. The defaults train a tiny preset in a minute on two cores."""
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from jprm.config import Config
+
+
+class TrainConfig(Config):
+    """One training run; the same for every stage that trains (policy, verifier).
+
+    A step takes `batch_rows` rows of `row_tokens` tokens, `microbatches` at a time in sequence. The
+    learning rate rises for `warmup_steps` and then falls on a line to `final_fraction` of its peak.
+    Under "muon" the matrices of the layers learn by orthogonalised momentum at `learning_rate`, all
+    else (embeddings, biases, norms, head) by Adam at `adam_ratio` of it; under "adamw" everything
+    learns at `learning_rate`.
+    """
+
+    steps: int = Field(400, ge=1)
+    batch_rows: int = Field(8, ge=1)
+    row_tokens: int = Field(256, ge=2)
+    microbatches: int = Field(1, ge=1)
+    optimizer: Literal["muon", "adamw"] = "muon"
+    learning_rate: float = Field(0.02, gt=0)
+    adam_ratio: float = Field(0.15, gt=0)
+    warmup_steps: int = Field(20, ge=0)
+    final_fraction: float = Field(0.05, ge=0, le=1)
+    weight_decay: float = Field(0.01, ge=0)
+    adam_b2: float = Field(0.95, gt=0, lt=1)
+    clip_norm: float = Field(
+        1.0, gt=0
+    )  # adamw only: Muon's step does not depend on the gradient's size
+    compute_dtype: Literal["float32", "bfloat16"] = (
+        "float32"  # of the passes; the weights kept are f32
+    )
+    remat: bool = False  # recompute the layers in the backward pass: less memory, a third more time
+    checkpoint_every: int = Field(200, ge=1)
+
+    @model_validator(mode="after")
+    def _consistent(self):
+        if self.batch_rows % self.microbatches:
+            raise ValueError(
+                f"batch_rows = {self.batch_rows} does not divide by {self.microbatches} microbatches"
+            )
+        return self

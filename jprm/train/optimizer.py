@@ -1,0 +1,67 @@
+"""The optimizers: Muon for the layers' matrices with Adam for the rest, or AdamW for all.
+
+Muon (Jordan et al. 2024) orthogonalises the momentum of each weight matrix. Parameters here are
+stacked over layers and kept by head, so `MUON_AXES` says which axes of a leaf are a matrix's inputs
+and outputs; what is left (the layer axis) is orthogonalised one by one.
+"""
+
+import jax
+import optax
+from optax.contrib import MuonDimensionNumbers
+
+from jprm.train.config import TrainConfig
+
+# Leaves of params["layers"], laid out as in models/transformer.py.
+MUON_AXES = {
+    "q": MuonDimensionNumbers((1,), (2, 3)),
+    "k": MuonDimensionNumbers((1,), (2, 3)),
+    "v": MuonDimensionNumbers((1,), (2, 3)),
+    "o": MuonDimensionNumbers((1, 2), (3,)),
+    "gate": MuonDimensionNumbers((1,), (2,)),
+    "up": MuonDimensionNumbers((1,), (2,)),
+    "down": MuonDimensionNumbers((1,), (2,)),
+}
+
+
+def muon_axes(params: dict) -> dict:
+    """A tree like `params`: the axes of each matrix that Muon trains, None for what Adam trains."""
+    tree = jax.tree.map(lambda _: None, params)
+    tree["layers"] = {name: MUON_AXES.get(name) for name in params["layers"]}
+    return tree
+
+
+def schedule(config: TrainConfig, peak: float) -> optax.Schedule:
+    """Linear warm-up to `peak` (step 0 moves already), linear decay to `final_fraction` of it."""
+    rise = optax.linear_schedule(peak / (config.warmup_steps + 1), peak, config.warmup_steps)
+    decay_steps = max(1, config.steps - config.warmup_steps)
+    fall = optax.linear_schedule(peak, peak * config.final_fraction, decay_steps)
+    return optax.join_schedules([rise, fall], [config.warmup_steps])
+
+
+def make_optimizer(config: TrainConfig) -> optax.GradientTransformation:
+    """The optimizer of this run, for the parameters of a `jprm.models.Model`."""
+    if config.optimizer == "muon":
+        return optax.contrib.muon(
+            schedule(config, config.learning_rate),
+            adam_learning_rate=schedule(config, config.learning_rate * config.adam_ratio),
+            adam_b2=config.adam_b2,
+            weight_decay=config.weight_decay,
+            muon_weight_dimension_numbers=muon_axes,
+        )
+    return optax.chain(
+        optax.clip_by_global_norm(config.clip_norm),
+        optax.adamw(
+            schedule(config, config.learning_rate),
+            b2=config.adam_b2,
+            weight_decay=config.weight_decay,
+            mask=_decayed,
+        ),
+    )
+
+
+def _decayed(params: dict) -> dict:
+    """AdamW decays matrices and embeddings; biases and norms are no larger than they should be."""
+    tree = jax.tree.map(lambda _: True, params)
+    tree["norm"] = False
+    tree["layers"] = {name: name in MUON_AXES for name in params["layers"]}
+    return tree

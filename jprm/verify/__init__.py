@@ -1,0 +1,39 @@
+"""Generative verification: what a verifier says about each step of a solution, vote by vote.
+
+Enter by `verify` (the driver: many solutions and votes over one sampler and one code executor), by
+`Dialogue` (the rationale protocol alone: text in, actions out), or by the votes: `mean_reward`,
+`majority`, `first_error`. The room declares the sampler and the executor that it needs as protocols
+(`ports`) and imports neither them nor JAX.
+"""
+
+from jprm.verify.driver import verify
+from jprm.verify.ports import CodeSession, Event, Executor, Sampler, TextCodec
+from jprm.verify.protocol import Dialogue, Done, Execute, Generate
+from jprm.verify.readout import probability_yes, verdict_position
+from jprm.verify.settings import Mode, Settings
+from jprm.verify.template import EMBEDDED, Budget, Execution, Template
+from jprm.verify.votes import first_error, majority, mean_reward
+
+__all__ = [
+    "EMBEDDED",
+    "Budget",
+    "CodeSession",
+    "Dialogue",
+    "Done",
+    "Event",
+    "Execute",
+    "Execution",
+    "Executor",
+    "Generate",
+    "Mode",
+    "Sampler",
+    "Settings",
+    "Template",
+    "TextCodec",
+    "first_error",
+    "majority",
+    "mean_reward",
+    "probability_yes",
+    "verdict_position",
+    "verify",
+]

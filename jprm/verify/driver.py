@@ -1,0 +1,292 @@
+"""Verifies many solutions at once: every (solution, vote) is a conversation, all are in flight.
+
+The sampler and the executor work at the same time. A conversation that stops at its code gives the
+code away and rests with its KV cache in place; the others go on; when the outcome is there, it is
+fed back as forced tokens. What a vote says depends on its sample id alone, never on its company.
+
+Two vote semantics. `chain` (GenPRM, eqs. 6-7): a vote is one conversation through all steps, with
+its own rationales, code and namespace. `fork` (what the published evaluation did): all votes of a
+step share one history, that of vote 0, and one new conversation per step and vote starts from it.
+
+    chain   problem step1 rationale1[v] step2 rationale2[v] ...          for each vote v
+    fork    problem step1 rationale1[0] ... step_t rationale_t[v]        for each step t and vote v
+"""
+
+from __future__ import annotations
+
+import functools
+import queue
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any
+
+from jprm.errors import UserError
+from jprm.records import Problem, Rationale, Solution, Verdict
+from jprm.seeds import seed_of
+from jprm.verify.ports import CodeSession, Event, Executor, Sampler, TextCodec
+from jprm.verify.protocol import Dialogue, Done, Execute, Generate
+from jprm.verify.readout import probability_yes, verdict_position
+from jprm.verify.settings import Settings
+from jprm.verify.table import NO_VERDICT, Table
+
+HISTORY_VOTE = 0  # the vote whose rationales all others continue in fork mode
+
+
+def verify(
+    items: Sequence[tuple[Problem, Solution]],
+    votes: Sequence[int],
+    sampler: Sampler,
+    executor: Executor,
+    tokenizer: TextCodec,
+    settings: Settings,
+    seed: int,
+    stop_early: bool = False,
+) -> Iterator[list[Rationale]]:
+    """Judge every step of every solution with the given vote indices.
+
+    Yields all rationales of a solution (by step, then vote) when it is done; solutions come in the
+    order in which they end, which may vary. The rationales do not vary: a vote is drawn with the
+    sample id `seed_of(seed, solution.id, vote)`, in fork mode `seed_of(seed, solution.id, step,
+    vote)`. So votes can be added later by asking for the new indices only (in fork mode vote 0 is
+    then drawn again, unreported, for the others to continue).
+
+    A conversation that would outgrow the context ends there: this step and the later ones get the
+    verdict None with the reason "context". A verdict nobody could read is None, too (see `Done`).
+
+    stop_early: report a solution only up to the first step that every vote calls wrong (reward
+    below 1/2), and waste no more on it. The first error of any subset of these votes stays the
+    same: at that step the mean of any subset of numbers below 1/2 is below 1/2, so its first error
+    is this step or an earlier one, and all earlier steps are reported in full. A None there stops
+    nothing: the subset of that vote alone sees no error. Votes do not wait for one another, which
+    could lock a sampler with few lanes; what a vote has written beyond that step is dropped (the
+    sampler's statistics count it, the rationales do not). Votes added later need a run without it.
+
+    Raises UserError for settings that do not fit the tokenizer or each other.
+    """
+    return _Driver(votes, sampler, executor, tokenizer, settings, seed, stop_early).run(items)
+
+
+@dataclass(eq=False)
+class _Lane:
+    """One conversation: a vote on all steps from `step` on (chain) or on this one only (fork)."""
+
+    table: Table
+    vote: int
+    step: int
+    dialogue: Dialogue
+    session: CodeSession | None
+    ids: list[int]  # the whole conversation, as the sampler holds it
+    handle: int = -1
+    turn: list[int] = field(default_factory=list)  # what this turn generated
+    watched: list[Any] = field(default_factory=list)  # log-probabilities of yes and no for it
+
+
+class _Driver:
+    def __init__(
+        self,
+        votes: Sequence[int],
+        sampler: Sampler,
+        executor: Executor,
+        tokenizer: TextCodec,
+        settings: Settings,
+        seed: int,
+        stop_early: bool,
+    ):
+        if not votes or len(set(votes)) != len(votes) or min(votes) < 0:
+            raise UserError(f"votes {list(votes)} must be different indices from 0 on")
+        self.reported = list(votes)
+        self.sampler, self.executor, self.tokenizer = sampler, executor, tokenizer
+        self.settings, self.seed, self.stop_early = settings, seed, stop_early
+        self.chain = settings.mode == "chain"
+        self.votes = list(votes)
+        if not self.chain and HISTORY_VOTE not in votes:
+            self.votes.insert(0, HISTORY_VOTE)
+        self._new_dialogue()  # a wrong style or mode is said before anything runs
+        template = settings.template
+        self.stops = [tokenizer.token_id(stop) for stop in template.stops] + [tokenizer.eos_id]
+        self.watch = (tokenizer.token_id(template.yes), tokenizer.token_id(template.no))
+        # The same few texts are forced over and over: every vote is given the same steps.
+        self.encode = functools.lru_cache(maxsize=4096)(lambda text: tuple(tokenizer.encode(text)))
+        self.lanes: dict[int, _Lane] = {}
+        self.finished: deque[Table] = deque()
+        self.outcomes: queue.SimpleQueue[tuple[_Lane, Future[Any]]] = queue.SimpleQueue()
+        self.running_code = 0
+
+    def run(self, items: Sequence[tuple[Problem, Solution]]) -> Iterator[list[Rationale]]:
+        waiting = deque(items)
+        try:
+            while waiting or self.lanes or self.finished:
+                while waiting and self._has_room():
+                    self._begin(*waiting.popleft())
+                events = self.sampler.poll()
+                for event in events:
+                    self._hear(event)
+                while self.finished:  # before any wait: nobody should sit on finished work
+                    yield self.finished.popleft().rows()
+                idle = not self.sampler.busy
+                assert events or not idle or self.running_code or not self.lanes, "a lane was lost"
+                self._collect(wait=idle)
+        finally:
+            for lane in list(self.lanes.values()):
+                self._release(lane)
+
+    def _has_room(self) -> bool:
+        return not self.lanes or len(self.lanes) + len(self.votes) <= self.settings.max_in_flight
+
+    def _new_dialogue(self) -> Dialogue:
+        settings = self.settings
+        return Dialogue(
+            settings.template, self.tokenizer, settings.style, settings.execute, settings.budget
+        )
+
+    # Conversations: begin, go on, end.
+
+    def _begin(self, problem: Problem, solution: Solution) -> None:
+        table = Table(problem, solution, self.reported, self.settings.mode)
+        if table.limit == 0:
+            self.finished.append(table)
+            return
+        session = self.executor.session() if self.settings.execute == "executed" else None
+        self._open(table, 0, list(self.encode(problem.text)), session)
+
+    def _open(self, table: Table, step: int, history: list[int], past: CodeSession | None) -> None:
+        """Start a conversation per vote at `step`, all from the same tokens and namespace."""
+        dialogues = [self._new_dialogue() for _ in self.votes]
+        opening = dialogues[0].next_action()
+        assert isinstance(opening, Generate)
+        prompt = [*history, *self.encode(table.solution.steps[step] + opening.forced)]
+        lanes = [
+            _Lane(table, vote, step, dialogue, past.fork() if past else None, list(prompt))
+            for vote, dialogue in zip(self.votes, dialogues, strict=True)
+        ]
+        if past:
+            past.close()
+        table.open_lanes += len(lanes)
+        if not self._fits(lanes[0], opening.max_tokens):
+            for lane in lanes:
+                self._give_up(lane)
+            return
+        handles = self.sampler.submit(
+            prompt,
+            [self._sample_id(lane) for lane in lanes],
+            max_tokens=opening.max_tokens,
+            stops=self.stops,
+            watch=self.watch,
+        )
+        for lane, handle in zip(lanes, handles, strict=True):
+            lane.handle = handle
+            self.lanes[handle] = lane
+
+    def _sample_id(self, lane: _Lane) -> int:
+        path = (lane.vote,) if self.chain else (lane.step, lane.vote)
+        return seed_of(self.seed, lane.table.solution.id, *path)
+
+    def _fits(self, lane: _Lane, max_tokens: int) -> bool:
+        return len(lane.ids) + max_tokens <= self.settings.context_tokens
+
+    def _say(self, lane: _Lane, text: str, max_tokens: int) -> None:
+        """Feed a stopped conversation and let it generate."""
+        ids = self.encode(text)
+        lane.ids += ids
+        lane.turn, lane.watched = [], []
+        if self._fits(lane, max_tokens):
+            self.sampler.extend(lane.handle, ids, max_tokens=max_tokens)
+        else:
+            self._give_up(lane)
+
+    def _hear(self, event: Event) -> None:
+        lane = self.lanes.get(event.handle)
+        if lane is None:
+            return  # dropped by `stop_early` while this event was under way
+        lane.turn += event.tokens
+        lane.watched += list(event.watched)
+        if event.finish is None:
+            return
+        lane.ids += lane.turn
+        lane.dialogue.feed(self.tokenizer.decode(lane.turn), len(lane.turn))
+        self._go_on(lane)
+
+    def _go_on(self, lane: _Lane) -> None:
+        match lane.dialogue.next_action():
+            case Generate(forced, max_tokens):
+                self._say(lane, forced, max_tokens)
+            case Execute(code):
+                assert lane.session is not None
+                self.running_code += 1
+                future = lane.session.submit(code)
+                future.add_done_callback(lambda done: self.outcomes.put((lane, done)))
+            case Done() as done:
+                self._conclude(lane, done)
+
+    def _collect(self, wait: bool) -> None:
+        """Hand finished code back to its conversations; with `wait`, sleep until there is some."""
+        while self.running_code:
+            try:
+                lane, future = self.outcomes.get(block=wait)
+            except queue.Empty:
+                return
+            wait = False
+            self.running_code -= 1
+            outcome = future.result()  # raises if the executor is broken, not if the code is
+            if lane.handle in self.lanes:
+                lane.dialogue.feed_outcome(outcome.text, outcome.kind)
+                self._go_on(lane)
+
+    def _conclude(self, lane: _Lane, done: Done) -> None:
+        """Record the step's verdict; then the next step, in this conversation or in new ones."""
+        table = lane.table
+        table.put(lane.step, lane.vote, lane.dialogue, self._verdict(lane, done), done.reason)
+        if self.stop_early and table.stop_after(lane.step, self.settings.readout):
+            for other in [other for other in self.lanes.values() if other.table is table]:
+                if other.step >= table.limit:
+                    self._retire(other)
+        following = lane.step + 1
+        if following >= table.limit:
+            self._retire(lane)
+        elif self.chain:
+            lane.step, lane.dialogue = following, self._new_dialogue()
+            opening = lane.dialogue.next_action()
+            assert isinstance(opening, Generate)
+            step = table.solution.steps[following]
+            self._say(lane, done.closing + step + opening.forced, opening.max_tokens)
+        else:
+            if lane.vote == HISTORY_VOTE:
+                past = lane.session.fork() if lane.session else None
+                self._open(table, following, [*lane.ids, *self.encode(done.closing)], past)
+            self._retire(lane)
+
+    def _give_up(self, lane: _Lane) -> None:
+        """The context is full: no judgement of this step, nor of those that would follow here."""
+        table = lane.table
+        table.put(lane.step, lane.vote, lane.dialogue, NO_VERDICT, "context")
+        if self.chain or lane.vote == HISTORY_VOTE:
+            for step in range(lane.step + 1, table.limit):
+                for vote in [lane.vote] if self.chain else self.votes:
+                    table.put_nothing(step, vote, "context")
+        self._retire(lane)
+
+    def _retire(self, lane: _Lane) -> None:
+        self._release(lane)
+        lane.table.open_lanes -= 1
+        if lane.table.open_lanes == 0:
+            self.finished.append(lane.table)
+
+    def _release(self, lane: _Lane) -> None:
+        if lane.session is not None:
+            lane.session.close()
+        if self.lanes.pop(lane.handle, None) is not None:
+            self.sampler.release(lane.handle)
+
+    # Records.
+
+    def _verdict(self, lane: _Lane, done: Done) -> Verdict:
+        if done.correct is None:
+            return NO_VERDICT
+        position = verdict_position(lane.turn, *self.watch, done.correct)
+        if position is None:
+            return Verdict(done.correct, None, None)
+        yes, no = (float(value) for value in lane.watched[position])
+        tempered = probability_yes(yes, no, self.settings.temperature)
+        return Verdict(done.correct, probability_yes(yes, no), tempered)

@@ -1,0 +1,147 @@
+"""What a world is: problems, solutions with the truth of each step, an annotator, training text.
+
+Everything above (labels, verification, evaluation) talks to this protocol and to nothing of a
+particular world. The pieces of a rationale that must be single tokens stand here, because a world
+owns its vocabulary and lies below the rationale protocol, which imports them for its templates.
+
+Invariant: all that a world says about a problem is a function of the problem's text, so records
+read back from a file are as good as the ones just made.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol, get_args
+
+import numpy as np
+
+from jprm.records import Problem, Solution, stable_id
+from jprm.tokenizer import Tokenizer
+
+Split = Literal["train", "dev", "test"]
+Style = Literal["full", "code", "analysis", "direct"]
+SPLITS: tuple[Split, ...] = get_args(Split)
+STYLES: tuple[Style, ...] = get_args(Style)
+
+ANALYZE_OPEN, ANALYZE_CLOSE = "<analyze>", "</analyze>\n"
+CODE_OPEN, CODE_CLOSE = "<verify>", "</verify>\n"
+OUTPUT_OPEN, OUTPUT_CLOSE = "[Code output: ", "]\n"
+VERDICT_OPEN, VERDICT_CLOSE = "<output>\\boxed{", "}</output>\n"
+YES, NO = "Yes", "No"
+RATIONALE_PIECES = (
+    *(ANALYZE_OPEN, ANALYZE_CLOSE, CODE_OPEN, CODE_CLOSE, OUTPUT_OPEN, OUTPUT_CLOSE),
+    *(VERDICT_OPEN, YES, NO, VERDICT_CLOSE),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A piece of a training document; the loss counts its tokens only where `trained`."""
+
+    text: str
+    trained: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Annotation:
+    """What the annotator writes about one step, without tags.
+
+    `analysis` is in the style asked for ("" where the style shows none). `code` is always there: it
+    prints True where the annotator holds the step right, so it also filters rationales of styles
+    that do not show it.
+    """
+
+    analysis: str
+    code: str
+
+
+class World(Protocol):
+    """A source of problems with exact per-step truth. Built by `jprm.worlds.load_world`."""
+
+    name: str
+    version: str  # changes whenever the same call would return another text
+
+    def problems(self, split: Split, n: int, seed: int) -> list[Problem]:
+        """`n` different problems, prefix-stable; splits share no text, whatever the seeds."""
+        ...
+
+    def reference(self, problem: Problem, rng: np.random.Generator | None = None) -> Solution:
+        """A right solution; with `rng` sometimes one with a right but unhelpful step."""
+        ...
+
+    def planted(self, problem: Problem, rng: np.random.Generator) -> Solution | None:
+        """A solution with one planted error that later steps carry on; None if none was found."""
+        ...
+
+    def truth(self, problem: Problem, steps: Sequence[str]) -> tuple[int | None, str]:
+        """(0-based first wrong step, -1 for none, None for unknown; kind of the error, "" or
+        "unknown").
+        """
+        ...
+
+    def split_steps(self, text: str) -> tuple[str, ...]:
+        """The steps of a solution's text, each ending with a newline."""
+        ...
+
+    def answer(self, steps: Sequence[str]) -> str | None:
+        """The final answer that the last step states."""
+        ...
+
+    def is_correct(self, problem: Problem, steps: Sequence[str]) -> bool:
+        """Whether the final answer is right; says nothing about the steps."""
+        ...
+
+    def annotate(
+        self,
+        problem: Problem,
+        steps: Sequence[str],
+        step: int,
+        style: Style,
+        rng: np.random.Generator | None = None,
+        noise: float = 0.0,
+    ) -> Annotation:
+        """The teacher's rationale for a step, bad with probability `noise` (drawn from `rng`)."""
+        ...
+
+    def base_documents(self, n: int, seed: int) -> Iterator[list[Segment]]:
+        """`n` documents to pretrain on, of train problems only; prefix-stable."""
+        ...
+
+    def tokenizer(self) -> Tokenizer:
+        """The vocabulary of this world's texts and of `RATIONALE_PIECES`."""
+        ...
+
+
+def make_problem(world: str, text: str, answer: str, tier: str, split: str) -> Problem:
+    """A problem whose id is a function of the world and the text."""
+    return Problem(id=stable_id(world, text), text=text, answer=answer, tier=tier, split=split)
+
+
+def make_solution(
+    problem: Problem,
+    steps: Sequence[str],
+    source: str,
+    first_error: int | None,
+    error_kind: str = "",
+) -> Solution:
+    """A solution whose id is a function of the problem and the steps."""
+    return Solution(
+        id=stable_id(problem.id, source, *steps),
+        problem_id=problem.id,
+        steps=tuple(steps),
+        source=source,
+        first_error=first_error,
+        error_kind=error_kind,
+    )
+
+
+def lines(text: str) -> tuple[str, ...]:
+    """The non-empty lines of a text, each ending with a newline, a cut-off last one too."""
+    return tuple(line + "\n" for line in text.split("\n") if line.strip())
+
+
+def scalar_rng(rng: np.random.Generator) -> random.Random:
+    """A scalar generator seeded from `rng`: single draws of numpy's are five times slower."""
+    return random.Random(int(rng.integers(2**63)))

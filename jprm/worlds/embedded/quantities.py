@@ -1,0 +1,281 @@
+"""Problems of the embedded world: a graph of quantities, its text, and the graph read back from the
+text.
+
+Invariant: `parse_problem(render_problem(graph)) == graph`. A problem is therefore its text and
+nothing else, and whatever is said about it (needed steps, values, truth of a step) is computed from
+the text.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+
+from jprm.errors import UserError
+
+NAMES = tuple(
+    "Ann Bob Cal Dan Eve Fay Gus Hal Ida Joe Kim Leo Mia Ned Ola Pam Ray Sue Tom Uma".split()
+)
+KINDS = ("add", "sub", "mul", "sum")
+OPERATORS = {"add": "+", "sub": "-", "mul": "*", "sum": "+"}
+TRIES = 10_000
+
+
+@dataclass(frozen=True)
+class Difficulty:
+    """The knobs of the problem generator. Ranges are inclusive."""
+
+    steps: tuple[int, ...] = (2, 3, 4)  # derived quantities that the answer needs
+    distractors: tuple[int, ...] = (0, 1)  # quantities that it does not need
+    base_values: tuple[int, int] = (5, 40)
+    constants: tuple[int, int] = (2, 12)
+    factors: tuple[int, int] = (2, 4)
+    value_max: int = 99
+    names: int = len(NAMES)  # how many different people there are
+    kinds: tuple[str, ...] = KINDS
+    shuffle: bool = False  # facts in any order instead of dependency order
+
+    def __post_init__(self):
+        """Checks that problems can exist. Raises UserError."""
+        needed = max(self.steps, default=0) + max(self.distractors, default=0) + 2
+        if min(self.steps, default=0) < 1 or min(self.distractors, default=-1) < 0:
+            raise UserError("difficulty.steps must be 1 or more, difficulty.distractors 0 or more")
+        if not needed <= self.names <= len(NAMES):
+            raise UserError(f"difficulty.names must be {needed}..{len(NAMES)}, it is {self.names}")
+        if not set(self.kinds) <= set(KINDS) or not self.kinds:
+            raise UserError(f"difficulty.kinds must be among {', '.join(KINDS)}")
+        if self.value_max > 199:
+            raise UserError(
+                "difficulty.value_max must be at most 199: larger numbers have no token"
+            )
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """How many a person has: a number ("base"), or an operation on the quantities of `sources`."""
+
+    name: str
+    kind: str
+    number: int  # the value, constant or factor; 0 for "sum"
+    sources: tuple[str, ...] = ()
+
+    @property
+    def op(self) -> str:
+        """The operator of a derived quantity."""
+        return OPERATORS[self.kind]
+
+    def operands(self, values: dict[str, int]) -> tuple[int | None, int | None]:
+        """The two numbers of the operation; None for one that `values` does not have."""
+        right = values.get(self.sources[1]) if self.kind == "sum" else self.number
+        return values.get(self.sources[0]), right
+
+    @property
+    def symbols(self) -> tuple[str, str]:
+        """The two operands as a step names them: "Ann", "3"."""
+        return self.sources[0], self.sources[1] if self.kind == "sum" else str(self.number)
+
+
+@dataclass(frozen=True)
+class Graph:
+    """The quantities in the order of the text, and the one that is asked for."""
+
+    quantities: tuple[Quantity, ...]
+    target: str
+
+    @cached_property
+    def by_name(self) -> dict[str, Quantity]:
+        """The quantity of each person."""
+        return {quantity.name: quantity for quantity in self.quantities}
+
+    @cached_property
+    def base_values(self) -> dict[str, int]:
+        """What the text states as a number."""
+        return {q.name: q.number for q in self.quantities if q.kind == "base"}
+
+    @cached_property
+    def order(self) -> tuple[str, ...]:
+        """Names in an order in which each follows its sources, else as in the text. Raises
+        UserError.
+        """
+        known, left = [], list(self.quantities)
+        while left:
+            ready = next((q for q in left if set(q.sources) <= set(known)), None)
+            if ready is None:
+                raise UserError(f"the problem never says how many {left[0].sources} have")
+            known.append(ready.name)
+            left.remove(ready)
+        return tuple(known)
+
+    @cached_property
+    def values(self) -> dict[str, int]:
+        """The true value of every quantity."""
+        values: dict[str, int] = {}
+        for name in self.order:
+            quantity = self.by_name[name]
+            if quantity.kind == "base":
+                values[name] = quantity.number
+            else:
+                a, b = quantity.operands(values)
+                assert a is not None and b is not None, "order puts sources first"
+                values[name] = compute(a, quantity.op, b)
+        return values
+
+    @cached_property
+    def needed(self) -> tuple[Quantity, ...]:
+        """The derived quantities that the target needs, itself included, sources first."""
+        wanted, todo = set(), [self.target]
+        while todo:
+            name = todo.pop()
+            if name not in wanted:
+                wanted.add(name)
+                todo += self.by_name[name].sources
+        return tuple(
+            self.by_name[n] for n in self.order if n in wanted and self.by_name[n].kind != "base"
+        )
+
+
+def compute(a: int, op: str, b: int) -> int:
+    """The value of `a op b` for an operator of the world."""
+    return a + b if op == "+" else a - b if op == "-" else a * b
+
+
+def render_fact(quantity: Quantity) -> str:
+    """The sentence of one quantity, with the space that follows it."""
+    name, number, sources = quantity.name, quantity.number, quantity.sources
+    match quantity.kind:
+        case "base":
+            return f"{name} has {number}. "
+        case "add":
+            return f"{name} gets {number} more than {sources[0]}. "
+        case "sub":
+            return f"{name} gets {number} fewer than {sources[0]}. "
+        case "mul":
+            return f"{name} gets {number} times as many as {sources[0]}. "
+    return f"{name} gets as many as {sources[0]} and {sources[1]}. "
+
+
+def render_problem(graph: Graph) -> str:
+    """The text of the problem: its facts in order, then the question."""
+    return "".join(map(render_fact, graph.quantities)) + f"How many does {graph.target} get?\n"
+
+
+_FACT = re.compile(
+    r"(?P<base>(\w+) has (\d+)\. )|(?P<add>(\w+) gets (\d+) more than (\w+)\. )"
+    r"|(?P<sub>(\w+) gets (\d+) fewer than (\w+)\. )"
+    r"|(?P<mul>(\w+) gets (\d+) times as many as (\w+)\. )"
+    r"|(?P<sum>(\w+) gets as many as (\w+) and (\w+)\. )"
+)
+_QUESTION = re.compile(r"How many does (\w+) get\?\n")
+
+
+@lru_cache(maxsize=8192)
+def parse_problem(text: str) -> Graph:
+    """The graph of a problem's text. Raises UserError with the place that it cannot read."""
+    at, quantities = 0, []
+    while (match := _FACT.match(text, at)) is not None:
+        quantities.append(_quantity(match))
+        at = match.end()
+    question = _QUESTION.fullmatch(text, at)
+    if question is None:
+        raise UserError(
+            f"cannot read the problem at {text[at : at + 40]!r}: "
+            "not a sentence of the embedded world"
+        )
+    graph = Graph(tuple(quantities), question[1])
+    if len(graph.by_name) != len(quantities) or graph.target not in graph.by_name:
+        raise UserError(
+            "a problem says exactly once how many each person has, the one asked for included"
+        )
+    graph.order  # noqa: B018  raises where a source is missing or facts go round in a circle
+    return graph
+
+
+def _quantity(match: re.Match[str]) -> Quantity:
+    kind = match.lastgroup
+    assert kind is not None
+    _, name, *rest = [group for group in match.groups() if group is not None]
+    if kind == "sum":
+        return Quantity(name, kind, 0, tuple(rest))
+    return Quantity(name, kind, int(rest[0]), tuple(rest[1:]))
+
+
+def draw_graph(rng: random.Random, difficulty: Difficulty) -> Graph:
+    """A random problem. Raises UserError where the difficulty leaves (almost) none to draw."""
+    for _ in range(TRIES):
+        graph = _try_graph(rng, difficulty)
+        if graph is not None:
+            return graph
+    raise UserError(f"no problem found in {TRIES} tries: widen the ranges of {difficulty}")
+
+
+def _try_graph(rng: random.Random, difficulty: Difficulty) -> Graph | None:
+    """One try: a chain of derived quantities, with distractors anywhere between."""
+    steps, extra = rng.choice(difficulty.steps), rng.choice(difficulty.distractors)
+    names = rng.sample(NAMES[: difficulty.names], steps + extra + 2)
+    facts: list[tuple[Quantity, int]] = []  # with its value
+
+    def base():
+        value = rng.randint(*difficulty.base_values)
+        facts.append((Quantity(names[len(facts)], "base", value), value))
+
+    def derived(source: int) -> bool:
+        fact = _derive(rng, difficulty, names[len(facts)], facts, source)
+        if fact is not None:
+            facts.append(fact)
+        return fact is not None
+
+    base()
+    if rng.random() < 0.6:
+        base()
+    last = rng.randrange(len(facts))
+    slots = [rng.randint(0, steps) for _ in range(extra)]
+    for step in range(steps + 1):
+        for _ in range(slots.count(step)):
+            if rng.random() < 0.4:
+                base()
+            elif not derived(rng.randrange(len(facts))):
+                return None
+        if step < steps:
+            if not derived(last):
+                return None
+            last = len(facts) - 1
+    quantities = [quantity for quantity, _ in facts]
+    target = quantities[last].name
+    if difficulty.shuffle:
+        rng.shuffle(quantities)
+    graph = Graph(tuple(quantities), target)
+    return graph if len(graph.needed) == steps else None  # a sum may have drawn a distractor in
+
+
+def _derive(
+    rng: random.Random,
+    difficulty: Difficulty,
+    name: str,
+    facts: list[tuple[Quantity, int]],
+    source: int,
+) -> tuple[Quantity, int] | None:
+    """A new quantity on top of fact `source`, of the first kind drawn whose value fits."""
+    quantity, value = facts[source]
+    for kind in rng.sample(difficulty.kinds, len(difficulty.kinds)):
+        if kind == "sum":
+            others = [
+                other
+                for other, (_, v) in enumerate(facts)
+                if other != source and v + value <= difficulty.value_max
+            ]
+            if others:
+                other, other_value = facts[rng.choice(others)]
+                return Quantity(name, kind, 0, (quantity.name, other.name)), value + other_value
+            continue
+        first, final = difficulty.factors if kind == "mul" else difficulty.constants
+        if kind == "sub":
+            final = min(final, value - 2)  # leaves at least two
+        if first > final:
+            continue
+        number = rng.randint(first, final)
+        result = compute(value, OPERATORS[kind], number)
+        if result <= difficulty.value_max:
+            return Quantity(name, kind, number, (quantity.name,)), result
+    return None

@@ -1,0 +1,161 @@
+"""The embedded world as a `World`: the splits, and records made of the texts of this room.
+
+Invariant: a problem's split is a hash of its text, so no two splits share a problem, whatever the
+seeds and the difficulty.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Iterator, Sequence
+from functools import cache
+from itertools import islice
+
+import numpy as np
+
+from jprm.errors import UserError
+from jprm.grade import same_answer
+from jprm.records import Problem, Solution
+from jprm.seeds import seed_of
+from jprm.tokenizer import Tokenizer, word_tokenizer
+from jprm.worlds import base
+from jprm.worlds.base import RATIONALE_PIECES, Annotation, Segment, Style
+from jprm.worlds.embedded import annotator, drills, errors, solutions
+from jprm.worlds.embedded.drills import Mix
+from jprm.worlds.embedded.quantities import (
+    NAMES,
+    Difficulty,
+    Graph,
+    draw_graph,
+    parse_problem,
+    render_problem,
+)
+
+SPLIT_OF_HASH = ("train", "train", "dev", "test")
+REPEATS = 1000  # draws in a row without a new problem after which the world counts as exhausted
+
+PIECES = (
+    *(f"Step {number}: " for number in range(1, 9)),
+    *NAMES,
+    *(
+        " has ",
+        " gets ",
+        " gets as many as ",
+        " more than ",
+        " fewer than ",
+        " times as many as ",
+        " and ",
+    ),
+    *("How many does ", " get?\n", ". ", ".\n", ". Answer: ", ", so ", " = ", " + ", " - ", " * "),
+    *(" is unknown. ", " is asked. ", "print(", ")", " == ", ' and "', '" == "', '")'),
+    *("True", "False", "None", "Error"),
+    *RATIONALE_PIECES,
+    *(str(number) for number in range(errors.VALUE_LIMIT)),
+)
+
+
+class EmbeddedWorld:
+    """Word problems over a graph of quantities, in a closed vocabulary, with exact truth."""
+
+    name = "embedded"
+    version = "1"
+
+    def __init__(self, difficulty: Difficulty | None = None, mix: Mix | None = None):
+        """The defaults are a recipe that half a million parameters learn in minutes."""
+        self.difficulty = difficulty or Difficulty()
+        self.mix = mix or Mix()
+
+    def problems(self, split: base.Split, n: int, seed: int) -> list[Problem]:
+        """`n` different problems of the split; see `World.problems`."""
+        if split not in base.SPLITS:
+            raise UserError(f"split must be one of {', '.join(base.SPLITS)}, it is {split!r}")
+        rng = random.Random(seed_of(seed, self.name, "problems", split))
+        found: dict[str, Problem] = {}
+        repeats = 0
+        while len(found) < n:
+            graph = self._draw(rng, split)
+            text = render_problem(graph)
+            repeats = repeats + 1 if text in found else 0
+            if repeats > REPEATS:
+                raise UserError(
+                    f"this difficulty has only about {len(found)} problems for {split}, "
+                    f"{n} were asked"
+                )
+            tier, answer = f"steps={len(graph.needed)}", str(graph.values[graph.target])
+            found[text] = base.make_problem(self.name, text, answer, tier, split)
+        return list(found.values())
+
+    def reference(self, problem: Problem, rng: np.random.Generator | None = None) -> Solution:
+        """The right solution, with `rng` sometimes one step longer than needed."""
+        scalar = None if rng is None else base.scalar_rng(rng)
+        steps = solutions.reference_steps(parse_problem(problem.text), scalar, self.mix.unhelpful)
+        return base.make_solution(problem, steps, "reference", -1)
+
+    def planted(self, problem: Problem, rng: np.random.Generator) -> Solution | None:
+        """A solution with one planted error (`errors.PLANTED_KINDS`) that later steps carry on."""
+        drawn = errors.plant(parse_problem(problem.text), base.scalar_rng(rng))
+        if drawn is None:
+            return None
+        steps, at, kind = drawn
+        return base.make_solution(problem, steps, "planted", at, kind)
+
+    def truth(self, problem: Problem, steps: Sequence[str]) -> tuple[int, str]:
+        """Exact for any text: (first wrong step or -1, one of `solutions.ERROR_KINDS` or "")."""
+        return solutions.first_error(parse_problem(problem.text), steps)
+
+    def split_steps(self, text: str) -> tuple[str, ...]:
+        """One step a line."""
+        return base.lines(text)
+
+    def answer(self, steps: Sequence[str]) -> str | None:
+        """The number that the last step announces."""
+        stated = solutions.stated_answer(steps)
+        return None if stated is None else str(stated)
+
+    def is_correct(self, problem: Problem, steps: Sequence[str]) -> bool:
+        """Whether the announced answer is the problem's."""
+        stated = self.answer(steps)
+        return stated is not None and same_answer(stated, problem.answer)
+
+    def annotate(
+        self,
+        problem: Problem,
+        steps: Sequence[str],
+        step: int,
+        style: Style,
+        rng: np.random.Generator | None = None,
+        noise: float = 0.0,
+    ) -> Annotation:
+        """The annotator's rationale for `steps[step]`; see `annotator.annotate`."""
+        scalar = None if rng is None else base.scalar_rng(rng)
+        return annotator.annotate(parse_problem(problem.text), steps, step, style, scalar, noise)
+
+    def base_documents(self, n: int, seed: int) -> Iterator[list[Segment]]:
+        """The first `n` documents of the pretraining mix; see `drills`."""
+        rng = random.Random(seed_of(seed, self.name, "base"))
+        return islice(drills.documents(lambda: self._draw(rng, "train"), rng, self.mix), n)
+
+    def tokenizer(self) -> Tokenizer:
+        """The closed vocabulary: one token per number, name, phrase and tag."""
+        return _tokenizer()
+
+    def _draw(self, rng: random.Random, split: str) -> Graph:
+        """The next problem of a split."""
+        for _ in range(REPEATS):
+            graph = draw_graph(rng, self.difficulty)
+            if split_of(render_problem(graph)) == split:
+                return graph
+        raise UserError(
+            f"this difficulty has no problems for {split}: widen the ranges of {self.difficulty}"
+        )
+
+
+def split_of(text: str) -> str:
+    """The split of a problem's text: half are train, a quarter each development and test."""
+    return SPLIT_OF_HASH[hashlib.sha256(text.encode()).digest()[0] % len(SPLIT_OF_HASH)]
+
+
+@cache
+def _tokenizer() -> Tokenizer:
+    return word_tokenizer(PIECES)

@@ -1,0 +1,190 @@
+"""A worked solution of GSM8K as a chain of calculations, and the truth of steps that derive from
+it.
+
+The files mark each calculation for a calculator: "sold 48/2 = <<48/2=24>>24 clips". The marks are
+taken out of the text that is shown and kept as the chain: what was computed, and which numbers of
+the text say so.
+
+Invariant: a step that says the same as the reference's step is right. A step with the same words
+and other numbers or operators is wrong. Of any other text the truth is unknown here, and is said to
+be.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+from jprm.worlds.gsm8k.arithmetic import (
+    NUMBER,
+    TOLERANCE,
+    count_numbers,
+    evaluate,
+    number,
+    numbers,
+    operators,
+    plain,
+    skeleton,
+)
+
+UNKNOWN = "unknown"
+ERROR_KINDS = ("slip", "operand", "op", "noanswer", UNKNOWN)
+_MARK = re.compile(r"<<([^<>=]*)=([^<>=]*)>>")
+_SHOWN = re.compile(
+    r"([-+*/x×÷()$,.\d\s]*\d[\s)]*)=\s*\$?\s*$"
+)  # "... 80,000+50,000=$" before its mark
+_STATED = re.compile(rf"([-+*/x×÷()$,.\d\s]*\d[\s)]*)=\s*\$?\s*({NUMBER.pattern})")
+
+
+class UnsoundMark(ValueError):
+    """A calculator mark that cannot be read or does not add up: no truth can be derived from its
+    solution.
+    """
+
+
+@dataclass(frozen=True)
+class Mark:
+    """One calculation. Numbers of the line's text are named by their index in it."""
+
+    expression: str  # as the calculator had it: "48/2"
+    value: Fraction  # what it said
+    result: int  # the index of the number that states the value
+    operands: tuple[
+        int, ...
+    ] = ()  # the indices of the expression's numbers, where the text shows it plainly
+    span: tuple[int, int] = (0, 0)  # the characters of the text where it does
+
+
+@dataclass(frozen=True)
+class Line:
+    """One step: the text that is shown, ending with a newline, and its calculations."""
+
+    text: str
+    marks: tuple[Mark, ...]
+
+
+def read_solution(worked: str) -> tuple[tuple[Line, ...], str]:
+    """(lines, final answer) of a worked solution. Raises ValueError with the reason where it is not
+    one, UnsoundMark where its calculations cannot be trusted.
+
+    The answer, in the files a line "#### 72" of its own, is said at the end of the last step, as
+    "Answer: 72.".
+    """
+    *body, last = worked.strip().split("\n")
+    if not last.startswith("#### "):
+        raise ValueError("the solution does not end with a line '#### answer'")
+    answer = last.removeprefix("#### ").strip()
+    body = [line.strip() for line in body if line.strip()]
+    if not body or not answer:
+        raise ValueError("the solution has no step or no answer")
+    body[-1] += f"{'' if body[-1][-1] in '.!?' else '.'} Answer: {answer}."
+    return tuple(map(_read_line, body)), answer
+
+
+def _read_line(raw: str) -> Line:
+    """The shown text of a line and its marks. Raises UnsoundMark for one that does not add up."""
+    shown, marks, end = "", [], 0
+    for match in _MARK.finditer(raw):
+        shown += raw[end : match.start()]
+        end = match.end()
+        marks.append(_read_mark(match, shown, raw[end:]))
+    text = shown + raw[end:] + "\n"
+    if "<<" in text or ">>" in text:
+        raise UnsoundMark(f"a damaged calculator mark in {raw!r}")
+    marked = [mark for mark in marks if mark is not None]
+    marked += _unmarked(text, {mark.result for mark in marked})
+    return Line(text, tuple(sorted(marked, key=lambda mark: mark.result)))
+
+
+def _read_mark(match: re.Match[str], before: str, after: str) -> Mark | None:
+    """The mark between the shown texts `before` and `after`; None where the text does not state its
+    value next.
+    """
+    expression, value = plain(match[1]), evaluate(plain(match[2]))
+    computed = evaluate(expression)
+    if value is None or computed is None or abs(computed - value) >= TOLERANCE:
+        raise UnsoundMark(f"the calculator mark {match[0]} does not add up")
+    stated = re.match(rf"\s*\$?\s*({NUMBER.pattern})", after)
+    if stated is None or number(stated[1]) != value or (before and before[-1].isdigit()):
+        return None
+    result = count_numbers(before)
+    written = _SHOWN.search(before)
+    if written is None or numbers(written[1]) != numbers(expression):
+        return Mark(expression, value, result)  # also "32 000", which is two numbers of the text
+    if _atoms(plain(written[1])) != _atoms(expression):
+        return Mark(expression, value, result)
+    count = count_numbers(expression)
+    return Mark(expression, value, result, tuple(range(result - count, result)), written.span(1))
+
+
+def _unmarked(text: str, known: set[int]) -> list[Mark]:
+    """Calculations that a line shows in full without a mark ("so 20/4 = $5"), where they add up."""
+    found = []
+    for match in _STATED.finditer(text):
+        expression, value = plain(match[1]).strip("."), number(match[2])
+        computed, count = evaluate(expression), count_numbers(match[1])
+        result = count_numbers(text[: match.start(2)])
+        if result in known or count < 2 or computed is None or abs(computed - value) >= TOLERANCE:
+            continue
+        if numbers(expression) == numbers(match[1]):
+            found.append(
+                Mark(expression, value, result, tuple(range(result - count, result)), match.span(1))
+            )
+    return found
+
+
+def _atoms(expression: str) -> list[str | Fraction]:
+    """Numbers by value and signs: equal lists are the same calculation."""
+    found = re.findall(rf"{NUMBER.pattern}|\S", expression)
+    return [number(atom) if NUMBER.fullmatch(atom) else atom for atom in found]
+
+
+def first_error(reference: Sequence[Line], steps: Sequence[str]) -> tuple[int | None, str]:
+    """(0-based first wrong step or -1, kind) of steps that derive from the reference; else (None,
+    "unknown").
+
+    Kinds: `op` another operator; `operand` another number in the expression; `slip` the right
+    expression with another result; `noanswer` the steps end before the reference does.
+    """
+    for index, step in enumerate(steps):
+        if index >= len(reference) or not derives(reference[index], step):
+            return None, UNKNOWN
+        kind = _difference(reference[index], step)
+        if kind:
+            return index, kind
+    if len(steps) < len(reference):
+        return max(len(steps) - 1, 0), "noanswer"
+    return -1, ""
+
+
+def derives(line: Line, step: str) -> bool:
+    """Whether a step has the words of the reference's line, whatever its numbers and operators."""
+    return step == line.text or skeleton(step) == skeleton(line.text)
+
+
+def _difference(line: Line, step: str) -> str:
+    """How a step that derives from the line differs from it: a kind of error, or ""."""
+    if operators(step) != operators(line.text):
+        return "op"
+    changed = {
+        i for i, (a, b) in enumerate(zip(numbers(line.text), numbers(step), strict=True)) if a != b
+    }
+    if not changed:
+        return ""
+    operands = {operand for mark in line.marks for operand in mark.operands}
+    results = {mark.result for mark in line.marks}
+    return "operand" if changed & operands - results or not changed & results else "slip"
+
+
+def stated_calculations(text: str) -> list[tuple[str, Fraction]]:
+    """(expression, stated value) of each "48/2 = 24" in any text: what can be checked without a
+    reference.
+    """
+    found = []
+    for match in _STATED.finditer(text):
+        expression = plain(match[1]).strip(".")
+        if evaluate(expression) is not None and count_numbers(expression) > 1:
+            found.append((expression, number(match[2])))
+    return found

@@ -1,0 +1,150 @@
+"""GSM8K as a `World`: the real problems, with the truth that their calculator marks give.
+
+The test split is the test file; development is a share of the train file, by a hash of the text; a
+problem that stands in both files is a test problem.
+
+Invariant: splits share no problem, and no method but `base_documents` and `tokenizer` depends on
+more than the problem's own row.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from jprm.errors import UserError
+from jprm.grade import final_answer, same_answer
+from jprm.records import Problem, Solution
+from jprm.seeds import seed_of
+from jprm.tokenizer import Tokenizer, bpe_tokenizer
+from jprm.worlds import base
+from jprm.worlds.base import RATIONALE_PIECES, SPLITS, Annotation, Segment, Style
+from jprm.worlds.gsm8k import annotator, chain, drills, errors, files
+from jprm.worlds.gsm8k.drills import Mix
+from jprm.worlds.gsm8k.files import Row
+
+DEV_SHARE = 10  # one train problem in so many is a development problem
+ATOMIC = (*RATIONALE_PIECES, "True", "False", "None", "Error")
+
+
+class Gsm8kWorld:
+    """Grade-school word problems; steps are the lines of the worked solutions."""
+
+    name = "gsm8k"
+    version = "1"
+
+    def __init__(self, root: str | Path, vocab_size: int = 2048, mix: Mix | None = None):
+        """Reads both files under `root`. Raises UserError naming the file, and the bad line."""
+        if vocab_size < 512:
+            raise UserError(
+                f"vocab_size must be at least 512 for bytes and tags, it is {vocab_size}"
+            )
+        self.mix = mix or Mix()
+        self.vocab_size = vocab_size
+        train, unsound_train = files.read(files.find(Path(root), "train"))
+        test, unsound_test = files.read(files.find(Path(root), "test"))
+        self.unsound = unsound_train + unsound_test  # rows left out: "file:line: reason"
+        rows = {row.text: (split_of(row.text), row) for row in train}
+        rows |= {row.text: ("test", row) for row in test}
+        self._rows = {text: row for text, (_, row) in rows.items()}
+        self._splits = {split: [row for s, row in rows.values() if s == split] for split in SPLITS}
+        self._tokenizer: Tokenizer | None = None
+
+    def problems(self, split: base.Split, n: int, seed: int) -> list[Problem]:
+        """`n` problems in the order of the seed. Raises UserError where there are fewer."""
+        if split not in SPLITS:
+            raise UserError(f"split must be one of {', '.join(SPLITS)}, it is {split!r}")
+        rows = self._splits[split]
+        if n > len(rows):
+            raise UserError(
+                f"gsm8k has {len(rows)} {split} problems in these files, {n} were asked"
+            )
+        order = random.Random(seed_of(seed, self.name, "problems", split)).sample(rows, len(rows))
+        return [
+            base.make_problem(
+                self.name, row.text, row.answer, f"steps={min(len(row.lines), 8)}", split
+            )
+            for row in order[:n]
+        ]
+
+    def reference(self, problem: Problem, rng: np.random.Generator | None = None) -> Solution:
+        """The worked solution of the file; there is only one, whatever `rng`."""
+        return base.make_solution(
+            problem, [line.text for line in self._row(problem).lines], "reference", -1
+        )
+
+    def planted(self, problem: Problem, rng: np.random.Generator) -> Solution | None:
+        """The worked solution with one planted error that later steps carry on."""
+        drawn = errors.plant(problem.text, self._row(problem).lines, base.scalar_rng(rng))
+        if drawn is None:
+            return None
+        steps, at, kind = drawn
+        return base.make_solution(problem, steps, "planted", at, kind)
+
+    def truth(self, problem: Problem, steps: Sequence[str]) -> tuple[int | None, str]:
+        """Exact for steps with the words of the worked solution, else (None, "unknown")."""
+        row = self._rows.get(problem.text)
+        return (None, chain.UNKNOWN) if row is None else chain.first_error(row.lines, steps)
+
+    def split_steps(self, text: str) -> tuple[str, ...]:
+        """One step a line."""
+        return base.lines(text)
+
+    def answer(self, steps: Sequence[str]) -> str | None:
+        """The answer that the last step states."""
+        return final_answer(steps[-1]) if steps else None
+
+    def is_correct(self, problem: Problem, steps: Sequence[str]) -> bool:
+        """Whether the stated answer is the problem's."""
+        stated = self.answer(steps)
+        return stated is not None and same_answer(stated, problem.answer)
+
+    def annotate(
+        self,
+        problem: Problem,
+        steps: Sequence[str],
+        step: int,
+        style: Style,
+        rng: np.random.Generator | None = None,
+        noise: float = 0.0,
+    ) -> Annotation:
+        """The annotator's rationale for `steps[step]`; it has the file's solution, if any."""
+        row = self._rows.get(problem.text)
+        scalar = None if rng is None else base.scalar_rng(rng)
+        return annotator.annotate(row.lines if row else (), steps, step, style, scalar, noise)
+
+    def base_documents(self, n: int, seed: int) -> Iterator[list[Segment]]:
+        """The first `n` documents of the mix; rows come again, in another order."""
+        rng = random.Random(seed_of(seed, self.name, "base"))
+        return islice(drills.documents(self._splits["train"], rng, self.mix), n)
+
+    def tokenizer(self) -> Tokenizer:
+        """Byte-level BPE of the train split's problems, solutions and annotations; made once."""
+        if self._tokenizer is None:
+            self._tokenizer = bpe_tokenizer(self._texts(), self.vocab_size, ATOMIC)
+        return self._tokenizer
+
+    def _texts(self) -> Iterator[str]:
+        for row in self._splits["train"]:
+            steps = [line.text for line in row.lines]
+            yield row.text + "".join(steps)
+            for index in range(len(steps)):
+                note = annotator.annotate(row.lines, steps, index, "analysis")
+                yield note.analysis
+                yield note.code
+
+    def _row(self, problem: Problem) -> Row:
+        row = self._rows.get(problem.text)
+        if row is None:
+            raise UserError(f"problem {problem.id} is not in the GSM8K files that were read")
+        return row
+
+
+def split_of(text: str) -> str:
+    """The split of a problem of the train file."""
+    return "dev" if hashlib.sha256(text.encode()).digest()[0] % DEV_SHARE == 0 else "train"

@@ -1,0 +1,107 @@
+"""Choosing among candidates: against enumeration, and in cases decided by hand."""
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from jprm.errors import UserError
+from jprm.evaluate import METHODS, Candidate, best_of_n, solution_score
+
+candidates = st.lists(
+    st.builds(
+        lambda answer, score: Candidate(answer, answer == "a", score),
+        st.sampled_from(["a", "b", "c", None]),
+        st.sampled_from([0.0, 0.25, 0.5, 1.0, None]),
+    ),
+    min_size=1,
+    max_size=6,
+)
+
+
+def _weighted_vote(chosen):
+    weight = {}
+    for c in chosen:
+        if c.answer is not None:
+            weight[c.answer] = weight.get(c.answer, 0.0) + (c.score or 0.0)
+    if not weight:
+        return 0.0
+    top = [a for a in weight if weight[a] == max(weight.values())]
+    return ("a" in top) / len(top)
+
+
+@given(candidates, st.data())
+@settings(max_examples=60, deadline=None)
+def test_weighted_vote_equals_enumeration(pool, data):
+    k = data.draw(st.integers(1, len(pool)))
+    chosen = [_weighted_vote(c) for c in itertools.combinations(pool, k)]
+    assert best_of_n([pool], [k]).accuracy["weighted", k][0] == pytest.approx(np.mean(chosen))
+
+
+@given(candidates, st.data())
+@settings(max_examples=60, deadline=None)
+def test_no_choice_beats_the_ceiling_and_one_candidate_leaves_none(pool, data):
+    k = data.draw(st.integers(1, len(pool)))
+    found = best_of_n([pool], sorted({1, k}))
+    for method in METHODS:
+        assert found.accuracy[method, k][0] <= found.accuracy["pass", k][0] + 1e-12
+        assert found.accuracy[method, 1][0] == pytest.approx(found.accuracy["pass", 1][0])
+
+
+def _pool(*triples):
+    return [Candidate(*t) for t in triples]
+
+
+def test_by_hand():
+    pool = _pool(("a", True, 0.9), ("b", False, 0.5), ("b", False, 0.3), ("c", False, 0.1))
+    found = best_of_n([pool], [4])
+    assert {m: found.accuracy[m, 4][0] for m in METHODS} == {
+        "pass": 1.0,
+        "best": 1.0,
+        "weighted": 1.0,  # .9 against .8
+        "majority": 0.0,
+    }
+
+
+def test_two_spellings_of_the_right_answer_count_each():
+    pool = _pool(("1/2", True, 0.5), ("0.5", True, 0.5), ("3", False, 0.5))
+    assert best_of_n([pool], [3]).accuracy["majority", 3][0] == pytest.approx(2 / 3)
+
+
+def test_gain_is_paired_over_problems():
+    easy = _pool(("a", True, 0.9), ("a", True, 0.8))
+    rescued = _pool(("a", True, 0.9), ("b", False, 0.1))
+    found = best_of_n([easy] * 20 + [rescued] * 20, [1, 2])
+    gain = found.gain("best", "majority", 2)
+    assert gain.value == pytest.approx(0.25) and gain.is_positive
+    assert found.gain("best", "majority", 1).value == 0.0
+    rows = found.rows()
+    assert len(rows) == 8 and rows[3] == {
+        "method": "best",
+        "k": 2,
+        "accuracy": 1.0,
+        "low": 1.0,
+        "high": 1.0,
+        "n_problems": 40,
+    }
+
+
+def test_a_contradictory_grade_and_too_few_candidates_are_refused():
+    with pytest.raises(UserError, match="both right and wrong"):
+        best_of_n([_pool(("a", True, 0.1), ("a", False, 0.1))], [1])
+    with pytest.raises(UserError, match="between 1 and 1"):
+        best_of_n([_pool(("a", True, 0.1))], [2])
+
+
+def test_solution_score():
+    rewards = [0.9, None, 0.5]
+    assert solution_score(rewards) == 0.5
+    assert solution_score(rewards, "mean") == pytest.approx(0.7)
+    assert solution_score(rewards, "prod") == pytest.approx(0.45)
+    assert solution_score(rewards, "last") == 0.5
+    assert solution_score([0.9, None], "last") is None
+    assert solution_score([None], "min") is None
+    with pytest.raises(UserError, match="known: min"):
+        solution_score(rewards, "median")

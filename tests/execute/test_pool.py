@@ -1,0 +1,351 @@
+"""The pool against what model-written code does: values, state, limits, and accidents."""
+
+import contextlib
+import io
+import os
+import random
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from jprm.execute import Pool
+from jprm.execute.outcome import DIED, NOT_REBUILT, TIMED_OUT
+from jprm.execute.worker import TRUNCATED
+
+LIMIT_S, GRACE_S = 0.5, 0.4
+FOREVER_IN_C = "sum(range(10**13))"
+
+
+@pytest.fixture(scope="module")
+def pool():
+    """One pool for all tests that do not look at its counts: short limits, two workers."""
+    with Pool(workers=2, timeout_s=LIMIT_S, grace_s=GRACE_S, output_chars=200) as pool:
+        yield pool
+
+
+def outcomes(pool, *codes):
+    """(kind, text) of each snippet, run in one session."""
+    session = pool.session()
+    results = [session.run(code) for code in codes]
+    session.close()
+    return [(outcome.kind, outcome.text) for outcome in results]
+
+
+def reference(namespace, code):
+    """The reference's executor (GenPRM, CodeExecutor), for code that cannot harm this process."""
+    printed = io.StringIO()
+    try:
+        with contextlib.redirect_stdout(printed):
+            exec(code, namespace)
+        return ("ok", printed.getvalue().strip())
+    except Exception as error:
+        return ("error", f"Code execute Error: {type(error).__name__}: {error}")
+
+
+BENIGN = [
+    ["print(8 + 3 == 11)"],
+    ["print()\nprint('  7  ')\nprint()", "x = 1", ""],
+    ["print(__name__)\nif __name__ == '__main__':\n    print('main')"],
+    ["class P:\n    pass\nprint(P)"],
+    ["print('before')\nprint(1/0)", "a = 11\nb = 1/0", "print(a)", "print(b)"],
+    ["x = (1 + 2\n", "a\0b", "  x = 1", "print('\\u2211 \u2211 \U0001d538')"],
+    ["def f(n): return f(n + 1)\nf(0)", "raise ValueError", "raise KeyError('k')", "assert 1 == 2"],
+    ["def area(r):\n    return K * r**2", "K = 3", "print(area(2))", "K = 5\nprint(area(2))"],
+    [
+        "from fractions import Fraction as F\nprint(F(1, 3) + 1)",
+        "print(F(2, 4), 0.1 + 0.2, 10**30)",
+    ],
+    ["import decimal, math\nprint(math.comb(9, 4), decimal.Decimal('1.10') * 3)", "nope"],
+]
+
+
+@pytest.mark.parametrize("codes", BENIGN, ids=lambda codes: codes[0][:20])
+def test_text_is_the_reference_s(pool, codes):
+    """Byte for byte, snippet after snippet."""
+    namespace = {}
+    assert outcomes(pool, *codes) == [reference(namespace, code) for code in codes]
+
+
+@pytest.mark.parametrize(
+    ("code", "kind", "text"),
+    [
+        ("input('n? ')", "error", "Code execute Error: EOFError: EOF when reading a line"),
+        ("raise KeyboardInterrupt", "error", "Code execute Error: KeyboardInterrupt: "),
+        ("import sys\nprint('warn', file=sys.stderr)\nprint('val', 3)", "ok", "val 3"),
+        ("import sys\nprint('done')\nsys.exit(3)", "ok", "done"),
+        ("exit()", "ok", ""),
+        ("print('a\\ud800b \\u2211')", "ok", "a?b \u2211"),
+    ],
+)
+def test_text_where_the_reference_would_have_suffered(pool, code, kind, text):
+    assert outcomes(pool, code, "print(1)") == [(kind, text), ("ok", "1")]
+
+
+def test_order_of_a_set_is_the_same_in_every_worker():
+    code = "print({'x', 'y', 'z', 'w'})"
+    with Pool(workers=2) as one, Pool(workers=2) as other:
+        assert len({pool.session().run(code).text for pool in (one, other) for _ in range(4)}) == 1
+
+
+def test_state_persists_within_a_session_only(pool):
+    ours, theirs = pool.session(), pool.session()
+    assert ours.run("from math import sqrt\nK = 3\ndef area(r): return K * r").kind == "ok"
+    assert theirs.run("print('K' in globals())").text == "False"
+    assert ours.run("K = 5\nprint(area(2), sqrt(9))").text == "10 3.0"
+    assert ours.run("kept = 1\nboom").text.startswith("Code execute Error: NameError")
+    assert ours.run("print(kept)").text == "1"
+
+
+def test_submitted_snippets_run_in_order(pool):
+    session = pool.session()
+    futures = [session.submit("a = 1")] + [session.submit("a *= 2\nprint(a)") for _ in range(5)]
+    assert [future.result().text for future in futures] == ["", "2", "4", "8", "16", "32"]
+
+
+def test_soft_time_limit_keeps_the_state(pool):
+    started = time.monotonic()
+    results = outcomes(pool, "kept = 5\nwhile True: pass", "print(kept)")
+    assert results == [("timeout", TIMED_OUT), ("ok", "5")]
+    assert LIMIT_S <= time.monotonic() - started < LIMIT_S + 1
+    assert outcomes(pool, "raise TimeoutError('mine')") == [
+        ("timeout", "Code execute time out: mine")
+    ]
+    endless_text = "class E(Exception):\n  def __str__(self):\n    while True: pass\nraise E()"
+    assert outcomes(pool, endless_text, "print(1)") == [("timeout", TIMED_OUT), ("ok", "1")]
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        FOREVER_IN_C,
+        "while True:\n  try:\n    while True: pass\n  except BaseException: pass",
+        "import signal\nsignal.signal(signal.SIGALRM, signal.SIG_IGN)\nwhile True: pass",
+    ],
+)
+def test_hard_time_limit_kills_and_rebuilds(pool, code):
+    """What swallows the alarm is killed; this session and its neighbours are rebuilt by replay."""
+    neighbour = [pool.session() for _ in range(2)]
+    for index, session in enumerate(neighbour):
+        session.run(f"secret = {index}")
+    started = time.monotonic()
+    assert outcomes(pool, "v = 1", code, "print(v)") == [
+        ("ok", ""),
+        ("timeout", TIMED_OUT),
+        ("ok", "1"),
+    ]
+    assert LIMIT_S <= time.monotonic() - started < LIMIT_S + GRACE_S + 1
+    assert [session.run("print(secret)").text for session in neighbour] == ["0", "1"]
+
+
+@pytest.mark.parametrize(
+    "code",
+    ["import os\nprint('verified')\nos._exit(0)", "import ctypes\nctypes.string_at(0)"],
+)
+def test_death_is_an_outcome(pool, code):
+    results = outcomes(pool, "u = 4\nprint(u)", code, "print(u)")
+    assert results == [("ok", "4"), ("died", DIED), ("ok", "4")]
+
+
+def test_a_forged_reply_ends_the_worker_only(pool):
+    write = "try: os.write(d, b'\\0\\0\\0\\2{}')"
+    forged = f"import os\nfor d in range(3, 20):\n  {write}\n  except OSError: pass"
+    results = outcomes(pool, forged, "print(1)")
+    assert results[0] == ("died", DIED) and results[1] == ("ok", "1")
+
+
+@pytest.mark.parametrize(
+    ("code", "refusal"),
+    [
+        ("import os\nwhile True: os.fork()", "os.fork"),
+        ("import subprocess\nsubprocess.run(['true'])", "subprocess.Popen"),
+        ("import os, signal\nos.kill(os.getppid(), signal.SIGKILL)", "os.kill"),
+        ("open('made_by_a_snippet', 'w')", "open"),
+        ("import os\nos.open('/tmp/made_by_a_snippet', os.O_CREAT | os.O_WRONLY)", "open"),
+        ("import socket\nsocket.create_connection(('127.0.0.1', 9))", "socket.getaddrinfo"),
+    ],
+)
+def test_reaching_out_is_refused(pool, code, refusal):
+    [(kind, text)] = outcomes(pool, code)
+    assert kind == "error"
+    assert text == f"Code execute Error: PermissionError: {refusal} is not available to snippets"
+
+
+def test_output_is_bounded(pool):
+    for code in (
+        "print('x' * 10**6)",
+        "for i in range(1000): print(i)",
+        "raise ValueError('v' * 10**6)",
+    ):
+        [(kind, text)] = outcomes(pool, code)
+        assert text.endswith(TRUNCATED) and len(text) <= 200 + len(TRUNCATED)
+        assert kind == ("error" if "raise" in code else "ok")
+    assert outcomes(pool, "while True: print('spam ' * 200)") == [("timeout", TIMED_OUT)]
+
+
+def test_memory_error_is_the_snippet_s_own():
+    """A session is blamed only when it alone fills a worker; here its neighbour has the memory."""
+    with Pool(workers=1, timeout_s=5, memory_bytes=400 << 20) as pool:
+        hungry, modest = pool.session(), pool.session()
+        assert hungry.run("a = bytearray(200 << 20)").kind == "ok"
+        assert modest.run("b = bytearray(200 << 20)\nprint(len(b) >> 20)").text == "200"
+        assert pool.stats.restarts == 1
+        assert modest.run("c = bytearray(900 << 20)").text == "Code execute Error: MemoryError: "
+        assert hungry.run("print(len(a) >> 20)").text == "200"
+
+
+def test_memo_answers_equal_histories_without_running():
+    with Pool(workers=2, memoize=True) as pool:
+        first, second = pool.session(), pool.session()
+        codes = ["a = 1", "a += 1\nprint(a)", "print(1 / 0)", "a *= 10\nprint(a)"]
+        expected = [first.run(code) for code in codes]
+        assert [second.run(code) for code in codes] == expected
+        assert pool.stats.memo_hits == len(codes) and pool.stats.snippets == 2 * len(codes)
+        # The second session lives in no worker yet: something new brings it to life by replay.
+        assert second.run("print(a, 'new')").text == "20 new"
+        assert pool.stats.replayed == len(codes)
+        # A memo hit in the middle of a live session must reach its worker before the next miss.
+        assert first.run("print(a, 'new')").text == "20 new"
+        assert first.run("b = a\nprint(b)").text == "20"
+        third = pool.session()
+        assert third.run("a *= 10\nprint(a)").text.startswith("Code execute Error: NameError")
+
+
+def test_memo_leaves_out_what_is_no_function_of_the_history():
+    with Pool(workers=1, timeout_s=0.2, memoize=True) as pool:
+        session = pool.session()
+        assert session.run("z = 1\nwhile True: pass").kind == "timeout"
+        assert session.run("print('z' in globals())").text == "True"  # as in the reference
+        assert pool.session().run("print('z' in globals())").text == "False"
+        assert pool.session().run("z = 1\nwhile True: pass").kind == "timeout"
+        assert pool.stats.memo_hits == 0
+
+
+def test_memoised_equals_run(pool):
+    """The fast path against the slow one, over random programs with common prefixes."""
+    rng = random.Random(0)
+    snippets = [
+        "x = 1",
+        "x = x + 1",
+        "print(x)",
+        "x = [x]",
+        "print(len(x))",
+        "import random\nprint(random.random())",
+    ]
+    programs = [[rng.choice(snippets) for _ in range(4)] for _ in range(100)]
+    with Pool(workers=2, memoize=True, memo_capacity=40) as memoised:
+        for program in programs:
+            assert outcomes(memoised, *program) == outcomes(pool, *program)
+        assert memoised.stats.memo_hits > 50
+
+
+def test_fork_shares_the_past_only():
+    with Pool(workers=2, memoize=True) as pool:
+        session = pool.session()
+        session.run("a = [1]")
+        branch = session.fork()
+        assert branch.run("a.append(2)\nprint(a)").text == "[1, 2]"
+        assert session.run("print(a)").text == "[1]"
+
+
+def test_random_is_a_function_of_the_history(pool):
+    code = "import random\nprint(random.random(), hash('a'))"
+    assert outcomes(pool, "x = 1", code) == outcomes(pool, "y = 2", code)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other kernels lack some of the limits")
+def test_the_limits_that_hold_are_told(pool):
+    pool.session().run("x = 1")
+    assert pool.confined_by == ("AS", "FSIZE", "CORE", "NPROC", "NOFILE")
+
+
+def test_many_sessions_do_not_mix(pool):
+    sessions = [pool.session() for _ in range(300)]
+    for index, session in enumerate(sessions):
+        session.submit(f"mine = {index}")
+    futures = [session.submit("print(mine)") for session in sessions]
+    assert [future.result().text for future in futures] == [str(index) for index in range(300)]
+
+
+def test_history_that_cannot_be_rebuilt_is_said(pool, tmp_path):
+    """A snippet that was fast and is slow when run again; the file is what makes it so here."""
+    mark = tmp_path / "slow"
+    session = pool.session()
+    code = f"import os, time\nif os.path.exists({str(mark)!r}): time.sleep(99)"
+    assert session.run(code).kind == "ok"
+    mark.touch()
+    assert session.run("os._exit(1)").kind == "died"
+    assert session.run("print(1)").text == NOT_REBUILT
+
+
+def test_sympy_and_numpy_are_there():
+    with Pool(workers=1, timeout_s=60, preload=["sympy"]) as pool:
+        session = pool.session()
+        session.run("from sympy import *\nimport numpy as np\nx = symbols('x')\nf = x**3 - 2*x")
+        assert session.run("print(solve(diff(f, x)))").text == "[-sqrt(6)/3, sqrt(6)/3]"
+        assert session.run("print(np.arange(3) @ np.ones(3))").text == "3.0"
+
+
+def test_closing_is_quick_and_leaves_nothing():
+    pool = Pool(workers=2, timeout_s=30)
+    session = pool.session()
+    assert session.run("print(1)").text == "1"
+    pids = [worker.process._program.pid for worker in pool._workers]
+    hanging = session.submit("while True: pass")
+    queued = session.submit("print(2)")
+    time.sleep(0.05)
+    started = time.monotonic()
+    pool.close()
+    assert time.monotonic() - started < 1
+    for future in (hanging, queued):
+        with pytest.raises(RuntimeError, match="closed"):
+            future.result(timeout=1)
+    for pid in pids:
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
+    with pytest.raises(RuntimeError, match="closed"):
+        session.submit("print(3)")
+    assert not any(
+        t.name.startswith("execute-") for t in threading.enumerate() if t in pool._workers
+    )
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel's parent-death signal is Linux's")
+def test_workers_end_with_a_killed_engine():
+    engine = (
+        "import time\nfrom jprm.execute import Pool\n"
+        "pool = Pool(workers=1)\nsession = pool.session()\nsession.run('1')\n"
+        f"session.submit({FOREVER_IN_C!r})\n"
+        "print(pool._workers[0].process._program.pid, flush=True)\ntime.sleep(60)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", engine], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        worker = int(process.stdout.readline())
+        time.sleep(0.1)
+        process.kill()
+    for _ in range(50):
+        try:
+            with open(f"/proc/{worker}/stat") as file:
+                if file.read().split(") ")[1][0] == "Z":
+                    return  # dead; whoever inherited it has not fetched it yet
+        except FileNotFoundError:
+            return
+        time.sleep(0.05)
+    pytest.fail("the worker outlived its engine")
+
+
+def test_worker_program_is_lean(pool):
+    """It must start fast and stay free of JAX and of this package."""
+    code = """import sys
+print([m for m in ('jax', 'numpy', 'sympy', 'subprocess', 'jprm', 'socket') if m in sys.modules])"""
+    assert outcomes(pool, code) == [("ok", "[]")]
+
+
+def test_preloaded_modules_are_off_the_snippet_s_clock():
+    with Pool(workers=1, preload=["fractions"]) as pool:
+        assert pool.session().run("import sys\nprint('fractions' in sys.modules)").text == "True"
+    with Pool(workers=1, preload=["no_such_module"]) as pool:
+        with pytest.raises(RuntimeError, match="did not start"):
+            pool.session().run("print(1)")

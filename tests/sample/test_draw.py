@@ -1,0 +1,114 @@
+"""The draw against numpy with a sort, and against the exact distribution."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import stats
+
+from jprm.errors import UserError
+from jprm.sample import SamplingParams, draw
+
+LOGITS = np.random.default_rng(0).normal(0, 2, 330).astype(np.float32)
+
+
+def sorted_probabilities(logits, sampling):
+    """vLLM's order, literally: temperature, sort, keep k, renormalise, keep the smallest set of
+    mass top_p.
+    """
+    scaled = logits.astype(np.float64) / sampling.temperature
+    p = np.exp(scaled - scaled.max())
+    order = np.argsort(-p)
+    if sampling.top_k:
+        p[order[sampling.top_k :]] = 0
+    p /= p.sum()
+    if sampling.top_p < 1:
+        above = np.cumsum(p[order]) - p[order]
+        p[order[above >= sampling.top_p]] = 0
+    return p / p.sum()
+
+
+def many(logits, sampling, n, seed=0):
+    keys = draw.sample_keys(
+        jnp.array([0, seed], jnp.uint32), jnp.arange(2 * n, dtype=jnp.uint32).reshape(n, 2)
+    )
+    uniform = draw.uniforms(keys, jnp.full(n, 7))
+    return np.asarray(draw.draw(jnp.broadcast_to(logits, (n, len(logits))), uniform, sampling))
+
+
+@pytest.mark.parametrize(
+    "sampling", [SamplingParams(), SamplingParams(0.6, 20, 0.95), SamplingParams(1.5, 0, 0.8)]
+)
+def test_draws_follow_the_distribution(sampling):
+    expected = sorted_probabilities(LOGITS, sampling)
+    n = 20_000
+    counts = np.bincount(many(LOGITS, sampling, n), minlength=len(LOGITS))
+    assert counts[expected == 0].sum() == 0
+    common = expected * n >= 5
+    observed = np.append(counts[common], counts[~common].sum())
+    wanted = np.append(expected[common], expected[~common].sum()) * n
+    keep = wanted > 0
+    assert stats.chisquare(observed[keep], wanted[keep]).pvalue > 1e-3
+
+
+@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize(
+    "sampling", [SamplingParams(0.7, 1), SamplingParams(0.6, 20, 0.95), SamplingParams(1, 0, 0.5)]
+)
+def test_cuts_without_a_sort_equal_cuts_with_one(sampling, seed):
+    rng = np.random.default_rng(seed)
+    logits = rng.normal(0, 3, (4, int(rng.integers(25, 200)))).astype(np.float32)
+    weights = np.asarray(draw.weights(jnp.asarray(logits), sampling))
+    for row, got in zip(logits, weights, strict=True):
+        want = sorted_probabilities(row, sampling)
+        np.testing.assert_array_equal(got > 0, want > 0)
+        np.testing.assert_allclose(got / got.sum(), want, atol=1e-6)
+
+
+def test_ties_with_the_last_one_kept_are_kept():
+    logits = jnp.array([[2.0, 1.0, 1.0, 0.0]])
+    assert (draw.weights(logits, SamplingParams(1, top_k=2)) > 0).tolist() == [
+        [True, True, True, False]
+    ]
+
+
+def test_extreme_uniforms_give_tokens_of_positive_weight():
+    logits = np.full((2, 50), -np.inf, np.float32)
+    logits[:, [3, 29]] = 0
+    got = draw.draw(
+        jnp.asarray(logits),
+        jnp.array([0.0, np.nextafter(np.float32(1), np.float32(0))]),
+        SamplingParams(),
+    )
+    assert got.tolist() == [3, 29]
+
+
+def test_greedy_takes_the_first_of_equals():
+    assert draw.draw(
+        jnp.array([[0.0, 5.0, 5.0]]), jnp.array([0.9]), SamplingParams(0)
+    ).tolist() == [1]
+
+
+def test_the_uniform_depends_on_seed_both_halves_of_the_id_and_position():
+    def uniform(seed, high, low, position):
+        keys = draw.sample_keys(
+            jnp.array([0, seed], jnp.uint32), jnp.array([[high, low]], jnp.uint32)
+        )
+        return float(draw.uniforms(keys, jnp.array([position]))[0])
+
+    cases = [(1, 2, 3, 4), (0, 2, 3, 4), (1, 0, 3, 4), (1, 2, 0, 4), (1, 2, 3, 0)]
+    assert len({uniform(*case) for case in cases}) == len(cases)
+    assert uniform(*cases[0]) == uniform(*cases[0])
+
+
+def test_log_probabilities_are_raw():
+    got = draw.log_probabilities(jnp.asarray(LOGITS)[None], jnp.array([[5, 300]]))
+    np.testing.assert_allclose(got[0], np.asarray(jax.nn.log_softmax(LOGITS))[[5, 300]], atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "bad", [dict(temperature=-1), dict(top_k=-1), dict(top_p=0), dict(temperature=float("nan"))]
+)
+def test_settings_out_of_range_are_named(bad):
+    with pytest.raises(UserError, match=next(iter(bad))):
+        SamplingParams(**bad)

@@ -1,0 +1,87 @@
+"""Figures: the same bytes for the same data, real text, nothing that collides on a page."""
+
+import re
+import xml.etree.ElementTree as ElementTree
+
+import pytest
+
+from jprm.evaluate import Interval
+from jprm.scaling import Series, bar_figure, line_figure, series_of, short
+from jprm.scaling.plots import PALETTE
+
+NAN = float("nan")
+POINTS = [Interval(0.7, 0.65, 0.75), Interval(0.8, 0.76, 0.84), Interval(0.85, 0.8, 0.9)]
+
+
+def _lines(name="small", **kwargs):
+    return line_figure(
+        [
+            series_of(name, [1, 2, 4], POINTS),
+            Series("law", [1, 2, 4], [0.7, 0.8, 0.84], is_fit=True),
+        ],
+        x_label="votes N",
+        y_label="first-error F1",
+        **kwargs,
+    )
+
+
+def _texts(svg):
+    root = ElementTree.fromstring(svg)
+    return {e.text for e in root.iter("{http://www.w3.org/2000/svg}text")}
+
+
+def test_lines_carry_their_labels_as_text():
+    both = line_figure(
+        [series_of("small", [1, 2, 4], POINTS), series_of("large", [1, 2, 4], POINTS)],
+        x_label="votes N",
+        y_label="F1",
+    )
+    assert {"votes N", "F1", "1", "2", "4", "small", "large"} <= _texts(both)
+    assert PALETTE[0] in both and PALETTE[1] in both
+    assert "law" not in _texts(_lines())
+
+
+def test_the_same_data_give_the_same_bytes():
+    assert _lines() == _lines()
+    assert _lines() != _lines("other")
+
+
+def test_only_ids_that_are_used_remain_and_figures_do_not_share_them():
+    first, second = _lines("a"), _lines("b")
+    ids = [set(re.findall(r' id="([^"]+)"', svg)) for svg in (first, second)]
+    assert ids[0] and all(f"#{name}" in first for name in ids[0])
+    assert not ids[0] & ids[1]
+    assert "<metadata" not in first and first.startswith("<svg")
+
+
+def test_bands_and_bars_and_missing_intervals():
+    assert _lines(bands=True) != _lines(bands=False)
+    bare = series_of("bare", [1, 2], [Interval(0.5, NAN, NAN), Interval(0.6, NAN, NAN)])
+    svg = line_figure([bare], x_label="x", y_label="y", log_x=10, log_y=True)
+    assert "nan" not in svg.lower().replace("nanum", "")
+
+
+def test_many_points_are_ticked_at_powers_of_two():
+    ks = list(range(1, 17))
+    svg = line_figure([Series("s", ks, [0.5 + k / 100 for k in ks])], x_label="N", y_label="F1")
+    assert {"1", "2", "4", "8", "16"} <= _texts(svg) and "7" not in _texts(svg)
+
+
+def test_bars_show_every_group_and_a_negative_end():
+    svg = bar_figure(
+        ["code", "no code"],
+        [("maj@1", [Interval(0.1, -0.05, 0.2), POINTS[0]]), ("maj@8", [POINTS[1], POINTS[2]])],
+        x_label="F1",
+    )
+    assert {"code", "no code", "maj@1", "maj@8", "F1"} <= _texts(svg)
+    alone = bar_figure(["code"], [("", [Interval(0.4, NAN, NAN)])], x_label="F1")
+    assert "code" in _texts(alone) and ">nan" not in alone
+
+
+@pytest.mark.parametrize(
+    ("x", "text"),
+    [(0.5, "0.5"), (999, "999"), (1000, "1 k"), (531_200, "531 k"), (1.5e6, "1.5 M"), (2e12, "2 T")]
+    + [(999_900, "1 M"), (0, "0"), (-2500, "-2.5 k")],
+)
+def test_short_numbers(x, text):
+    assert short(x) == text

@@ -1,0 +1,173 @@
+"""The curve over votes against the enumeration of subsets with plain Python means."""
+
+import itertools
+import time
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from jprm.errors import UserError
+from jprm.evaluate import first_error_f1
+from jprm.scaling import vote_curve
+
+
+def _first_error(item, chosen, threshold=0.5):
+    """The prediction of a set of votes, as slowly and obviously as possible."""
+    for t, step in enumerate(item):
+        judged = [step[i] for i in chosen if step[i] is not None]
+        if judged and sum(judged) / len(judged) < threshold:
+            return t
+    return -1
+
+
+reward_tables = st.integers(1, 5).flatmap(
+    lambda n: st.lists(
+        st.lists(st.sampled_from([0.0, 1.0, 0.25, 0.5, None]), min_size=n, max_size=n),
+        min_size=1,
+        max_size=4,
+    )
+)
+
+
+@given(reward_tables, st.data())
+@settings(max_examples=150, deadline=None)
+def test_every_k_equals_enumeration(item, data):
+    label, n = data.draw(st.integers(-1, len(item) - 1)), len(item[0])
+    curve = vote_curve([item], [label], ["p"])
+    for k in range(1, n + 1):
+        hits = [_first_error(item, c) == label for c in itertools.combinations(range(n), k)]
+        assert curve.at(k)[0] == pytest.approx(np.mean(hits))
+    assert all(curve.exact)
+
+
+def test_agrees_with_the_verifiers_own_rule():
+    """All votes at once must give what the driver would have predicted."""
+    votes = pytest.importorskip("jprm.verify.votes")
+    rng = np.random.default_rng(0)
+    for _ in range(200):
+        item = [[None if u < 0.2 else float(u < 0.6) for u in step] for step in rng.random((3, 4))]
+        means = [votes.mean_reward(step) for step in item]
+        assert votes.first_error(means) == _first_error(item, range(4))
+
+
+def _noisy_votes(n_items, n_votes, accuracy, seed, steps=3):
+    """Independent votes, each right on each step with the given rate."""
+    rng = np.random.default_rng(seed)
+    labels = np.where(rng.random(n_items) < 0.5, -1, rng.integers(0, steps, n_items))
+    truth = np.ones((n_items, steps, 1))
+    truth[np.flatnonzero(labels >= 0), labels[labels >= 0]] = 0.0
+    right = rng.random((n_items, steps, n_votes)) < accuracy
+    return np.where(right, truth, 1.0 - truth).tolist(), labels.tolist()
+
+
+def test_independent_votes_follow_the_binomial_law():
+    """With one step, maj@k of votes right at rate q is a binomial tail; at a tie "right" wins."""
+    from scipy.stats import binom
+
+    rewards, labels = _noisy_votes(4000, 7, 0.7, seed=1, steps=1)
+    curve = vote_curve(rewards, labels, range(4000), ks=[1, 3, 4, 7])
+    for k in (1, 3, 4, 7):
+        assert curve.score(k).error_acc == pytest.approx(binom.sf(k // 2, k, 0.7), abs=0.03)
+        assert curve.score(k).correct_acc == pytest.approx(binom.sf((k - 1) // 2, k, 0.7), abs=0.03)
+
+
+def test_all_votes_equal_the_plain_score():
+    rewards, labels = _noisy_votes(200, 5, 0.8, seed=2)
+    curve = vote_curve(rewards, labels, range(200))
+    plain = first_error_f1(labels, [_first_error(item, range(5)) for item in rewards])
+    assert curve.score(5) == plain
+    row = curve.rows()[-1]
+    assert (row["n_votes"], row["f1"], row["n_items"]) == (5, plain.f1, 200)
+    assert row["f1_low"] < row["f1"] < row["f1_high"]
+
+
+def test_votes_help_and_the_gain_is_paired():
+    rewards, labels = _noisy_votes(400, 8, 0.75, seed=3)
+    curve = vote_curve(rewards, labels, [i // 2 for i in range(400)])
+    gain = curve.gain(8)
+    assert gain.is_positive and gain.value == pytest.approx(curve.f1(8).value - curve.f1(1).value)
+    assert curve.samples().shape == (2000, 8)
+    assert np.quantile(curve.samples()[:, 0], 0.025) == pytest.approx(curve.f1(1).low)
+
+
+def test_a_vote_without_judgement_is_left_out():
+    # Right unless the silent votes were counted as "No".
+    item = [[1.0, None, None], [None, None, None], [0.0, 0.0, None]]
+    curve = vote_curve([item], [2], ["p"])
+    assert curve.at(3)[0] == 1.0
+    assert curve.at(1)[0] == pytest.approx(2 / 3)
+    assert curve.none_share == pytest.approx(6 / 9)
+
+
+def test_half_of_forty_votes_is_still_exact():
+    """1e11 subsets, but three different votes: a hypergeometric law."""
+    from scipy.stats import hypergeom
+
+    item = [[1.0] * 22 + [0.0] * 15 + [None] * 3]
+    curve = vote_curve([item], [0], ["p"], ks=[20])
+    expected = sum(
+        hypergeom(40, 3, 20).pmf(silent) * hypergeom(37, 15, 20 - silent).sf((20 - silent) // 2)
+        for silent in range(4)
+    )
+    assert curve.exact == (True,) and curve.at(20)[0] == pytest.approx(expected)
+
+
+def test_a_table_may_end_where_every_vote_rejects():
+    full, cut = [[1.0, 1.0], [0.0, 0.25], [1.0, 0.0]], [[1.0, 1.0], [0.0, 0.25]]
+    for label in (-1, 0, 1, 2):
+        assert np.array_equal(
+            vote_curve([full], [label], ["p"]).correct, vote_curve([cut], [label], ["p"]).correct
+        )
+
+
+def test_more_choices_than_the_limit_are_drawn_and_said_so():
+    rewards, labels = _noisy_votes(60, 24, 0.75, seed=4)
+    noise = np.random.default_rng(6).random((60, 3, 24)) * 1e-3  # no two votes are the same
+    rewards = np.clip(np.array(rewards) * 0.9 + noise, 0, 1).tolist()
+    curve = vote_curve(rewards, labels, range(60), ks=[1, 12, 24])
+    assert curve.exact == (True, False, True)
+    again = vote_curve(rewards, labels, range(60), ks=[12])
+    assert np.array_equal(again.at(12), curve.at(12))
+    # 12 random votes of 24, against fresh draws of an independent generator.
+    rng = np.random.default_rng(9)
+    fresh = np.mean(
+        [
+            _first_error(item, rng.choice(24, 12, replace=False)) == label
+            for item, label in zip(rewards, labels, strict=True)
+            for _ in range(40)
+        ]
+    )
+    assert curve.at(12).mean() == pytest.approx(fresh, abs=0.03)
+
+
+def test_600_items_of_16_independent_votes_take_little():
+    """All subsets of all sizes; real votes agree more than these and are faster still."""
+    rewards, labels = _noisy_votes(600, 16, 0.8, seed=5)
+    start = time.perf_counter()
+    curve = vote_curve(rewards, labels, range(600))
+    assert time.perf_counter() - start < 2.0  # 0.1 s on two idle cores
+    assert all(curve.exact)
+
+
+@pytest.mark.parametrize(
+    ("rewards", "labels", "message"),
+    [
+        ([[[1.0]]], [-1, 0], "2 labels"),
+        ([], [], "no items"),
+        ([[[1.0]], [[1.0, 0.0]]], [-1, -1], "item 1 has 2 votes"),
+        ([[[1.0], [1.0, 0.0]]], [0], "item 0"),
+        ([[["yes"]]], [0], "item 0"),
+    ],
+)
+def test_bad_tables_are_refused(rewards, labels, message):
+    with pytest.raises(UserError, match=message):
+        vote_curve(rewards, labels, range(len(rewards)))
+
+
+def test_an_unknown_k_is_refused():
+    with pytest.raises(UserError, match=r"computed: \[2\]"):
+        vote_curve([[[1.0, 1.0]]], [-1], ["p"], ks=[2]).at(1)
+    with pytest.raises(UserError, match=r"1\.\.2"):
+        vote_curve([[[1.0, 1.0]]], [-1], ["p"], ks=[3])
