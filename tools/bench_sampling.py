@@ -16,6 +16,7 @@ import heapq
 import json
 import os
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import jax
@@ -46,7 +47,7 @@ def _sample_ids(rng, n: int) -> list[int]:
     return rng.integers(0, 2**62, n).tolist()
 
 
-def rollouts(args, rng, until) -> Engine:
+def rollouts(args, rng, until) -> Iterator[Engine]:
     """Keeps the queue full until the time is up, releasing every handle at its event."""
     engine = _engine(args, 128, 1.0)
     waiting = 0
@@ -60,9 +61,9 @@ def rollouts(args, rng, until) -> Engine:
             waiting -= 1
 
 
-def verification(args, rng, until):
+def verification(args, rng, until) -> Iterator[Engine]:
     """Keeps the queue full; a vote alternates between analysis, tool and verdict."""
-    engine = _engine(args, 240, 0.6)
+    engine = _engine(args, 304, 0.6)
     turns: dict[int, int] = {}
     tools: list[tuple[float, int]] = []
     yield engine

@@ -73,8 +73,8 @@ def rows(documents: Sequence[Document], plan: Plan) -> dict[str, np.ndarray]:
             "make train.row_tokens larger"
         )
     shape = (len(plan.rows), plan.capacity)
-    packed = {name: np.zeros(shape, np.int32) for name in ("ids", "positions", "segments")}
-    packed["weights"] = np.zeros(shape, np.float32)
+    types = {"ids": np.int32, "positions": np.int32, "segments": np.int32, "weights": np.float32}
+    packed: dict[str, np.ndarray] = {name: np.zeros(shape, kind) for name, kind in types.items()}
     for row, members in enumerate(plan.rows):
         start = 0
         for segment, index in enumerate(members, 1):

@@ -4,11 +4,13 @@ Batch i is a pure function of (rows, batch size, seed, i): resuming is counting,
 build every batch.
 """
 
+from collections.abc import Sequence
+
 import grain
 import numpy as np
 
 
-class _Rows:
+class _Rows(Sequence):
     """A grain data source: row i of every array."""
 
     def __init__(self, packed: dict[str, np.ndarray]):
@@ -17,7 +19,7 @@ class _Rows:
     def __len__(self) -> int:
         return len(self._packed["ids"])
 
-    def __getitem__(self, row: int) -> dict[str, np.ndarray]:
+    def __getitem__(self, row) -> dict[str, np.ndarray]:
         return {name: array[row] for name, array in self._packed.items()}
 
 

@@ -7,7 +7,14 @@ samples to any smaller k. Plain numpy on plain lists: nothing here samples, trai
 """
 
 from jprm.evaluate.best_of_n import METHODS, BestOfN, Candidate, best_of_n, solution_score
-from jprm.evaluate.estimators import best_of_k, maj_at_k, pass_at_k, subsets
+from jprm.evaluate.estimators import (
+    EXACT_LIMIT,
+    best_of_k,
+    maj_at_k,
+    multisets,
+    pass_at_k,
+    subsets,
+)
 from jprm.evaluate.f1 import (
     FirstErrorScore,
     first_error_f1,
@@ -30,6 +37,7 @@ from jprm.evaluate.uncertainty import (
 )
 
 __all__ = [
+    "EXACT_LIMIT",
     "METHODS",
     "BestOfN",
     "Candidate",
@@ -48,6 +56,7 @@ __all__ = [
     "maj_at_k",
     "mean_difference",
     "mean_interval",
+    "multisets",
     "over_seeds",
     "pass_at_k",
     "score",

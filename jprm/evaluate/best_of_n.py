@@ -9,13 +9,21 @@ Invariant: methods are compared on problems, paired; ties are shared (see estima
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from jprm.errors import UserError
-from jprm.evaluate.estimators import best_of_k, maj_at_k, pass_at_k, subsets
+from jprm.evaluate.estimators import (
+    EXACT_LIMIT,
+    best_of_k,
+    maj_at_k,
+    multisets,
+    pass_at_k,
+    subsets,
+)
 from jprm.evaluate.uncertainty import (
     Difference,
     Interval,
@@ -104,9 +112,11 @@ def best_of_n(
             [best_of_k([x.score for x in c], [x.correct for x in c], k) for c in problems]
         )
         accuracy["majority", k] = np.array([_majority(c, k) for c in problems])
-        accuracy["weighted", k] = np.array([_weighted(c, k) for c in problems])
+    weighted = [_weighted(c, ks) for c in problems]
+    for at, k in enumerate(ks):
+        accuracy["weighted", k] = np.array([shares[at] for shares, _ in weighted])
     ids = range(len(problems)) if problem_ids is None else problem_ids
-    exact = all(subsets(len(c), k)[1] for c in problems for k in ks)
+    exact = all(complete for _, complete in weighted)
     return BestOfN(tuple(ks), accuracy, Resamples.of(list(ids), seed=seed), exact)
 
 
@@ -124,21 +134,36 @@ def _majority(candidates: Sequence[Candidate], k: int) -> float:
     return sum(maj_at_k(votes, answer, k) for answer in _right_answers(candidates))
 
 
-def _weighted(candidates: Sequence[Candidate], k: int) -> float:
-    right = _right_answers(candidates)
-    answers = sorted({c.answer for c in candidates if c.answer is not None}, key=str)
-    if not answers:
-        return 0.0
-    cast = np.array([[c.answer == a for a in answers] for c in candidates], dtype=np.float64)
-    weight = np.array([0.0 if c.score is None else c.score for c in candidates])
-    if (weight < 0).any():
+def _weighted(candidates: Sequence[Candidate], ks: Sequence[int]) -> tuple[list[float], bool]:
+    """Accuracy of the weighted vote at each k, and whether all subsets were averaged."""
+    right, n = _right_answers(candidates), len(candidates)
+    if any(c.score is not None and c.score < 0 for c in candidates):
         raise UserError("weighted votes need scores of at least 0")
-    members, _ = subsets(len(candidates), k)
-    present = members @ cast > 0
-    total = np.where(present, members @ (cast * weight[:, None]), -1.0)
-    top = total.max(axis=1, keepdims=True)
-    # Sums of the same weights in another order differ by rounding; they are the same weight.
-    winners = present & (total >= top - 1e-9)
+    groups = Counter((c.answer, c.score or 0.0) for c in candidates)
+    answers = sorted({answer for answer, _ in groups if answer is not None}, key=str)
+    if not answers:
+        return [0.0] * len(ks), True
+    # Candidates of one answer and one score are interchangeable: [groups, answers] says it all.
+    cast = np.array([[answer == a for a in answers] for answer, _ in groups], dtype=np.float64)
+    weights = cast * np.array([[weight] for _, weight in groups])
     is_right = np.array([a in right for a in answers])
-    share = (winners & is_right).sum(axis=1) / np.maximum(winners.sum(axis=1), 1)
-    return float(share.mean())
+    if math.prod(count + 1 for count in groups.values()) <= EXACT_LIMIT:
+        chosen, ways, size = multisets(tuple(groups.values()))
+        by_size = np.bincount(size, ways * _vote(chosen, cast, weights, is_right), n + 1)
+        return [float(by_size[k]) / math.comb(n, k) for k in ks], True
+    order = {group: i for i, group in enumerate(groups)}
+    rows = [order[c.answer, c.score or 0.0] for c in candidates]
+    drawn = [subsets(n, k) for k in ks]
+    shares = [_vote(m, cast[rows], weights[rows], is_right).mean() for m, _ in drawn]
+    return [float(share) for share in shares], all(exact for _, exact in drawn)
+
+
+def _vote(
+    chosen: np.ndarray, cast: np.ndarray, weights: np.ndarray, is_right: np.ndarray
+) -> np.ndarray:
+    """Share of right answers among the winners [S] of each choice [S, groups]; 0 without votes."""
+    present = chosen @ cast > 0
+    total = np.where(present, chosen @ weights, -1.0)
+    # Sums of the same weights in another order differ by rounding; they are the same weight.
+    winners = present & (total >= total.max(axis=1, keepdims=True) - 1e-9)
+    return (winners & is_right).sum(axis=1) / np.maximum(winners.sum(axis=1), 1)

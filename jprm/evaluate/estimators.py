@@ -20,7 +20,8 @@ import numpy as np
 
 from jprm.errors import UserError
 
-EXACT_LIMIT = 20_000
+EXACT_LIMIT = 20_000  # choices counted by `multisets`; beyond, `subsets` lists or draws
+LISTED = 2_000
 DRAWS = 2_000
 
 
@@ -77,7 +78,7 @@ def best_of_k(scores: Sequence[float | None], correct: Sequence[float], k: int) 
 
 @functools.lru_cache(maxsize=64)
 def subsets(
-    n: int, k: int, *, exact_limit: int = EXACT_LIMIT, draws: int = DRAWS
+    n: int, k: int, *, exact_limit: int = LISTED, draws: int = DRAWS
 ) -> tuple[np.ndarray, bool]:
     """Membership matrix [S, n] of 0 and 1 over k-subsets of n, and whether it holds all of them.
 
@@ -95,6 +96,20 @@ def subsets(
     np.put_along_axis(members, columns, 1.0, axis=1)
     members.flags.writeable = False
     return members, exact
+
+
+@functools.lru_cache(maxsize=32)
+def multisets(counts: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """All choices, of every size at once, from samples of which many are the same.
+
+    From `counts` [P] equal samples: how many of each are chosen [S, P], in how many ways [S], and
+    the size of the choice [S]; S is the product of counts + 1. Shared: do not write into them.
+    """
+    chosen = np.indices([c + 1 for c in counts]).reshape(len(counts), -1).T
+    ways = np.ones(len(chosen))
+    for column, count in zip(chosen.T, counts, strict=True):
+        ways *= np.array([math.comb(count, x) for x in range(count + 1)], dtype=float)[column]
+    return chosen.astype(np.float64), ways, chosen.sum(axis=1)
 
 
 def _add_answer(ways: dict[int, list[int]], count: int, most: int) -> dict[int, list[int]]:

@@ -87,10 +87,11 @@ class Resamples:
         """
         is_error = (np.asarray(labels) >= 0)[:, None]
         right = np.asarray(correctness, dtype=np.float64).reshape(len(self.group), -1)
+        parts = [right * is_error, right * ~is_error, is_error, ~is_error]
+        sums = self.sums(np.concatenate(parts, axis=1))  # one product, not four
         with np.errstate(invalid="ignore"):
-            error_acc = self.sums(right * is_error) / self.sums(is_error)
-            correct_acc = self.sums(right * ~is_error) / self.sums(~is_error)
-        return harmonic_mean(error_acc, correct_acc)
+            error_acc, correct_acc = np.split(sums[:, :-2], 2, axis=1)
+            return harmonic_mean(error_acc / sums[:, [-2]], correct_acc / sums[:, [-1]])
 
 
 def interval(value: float, samples: ArrayLike, level: float = LEVEL) -> Interval:

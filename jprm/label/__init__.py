@@ -21,12 +21,12 @@ from jprm.label.rollouts import (
     ProblemSamples,
     ProblemValues,
     RolloutSettings,
-    Sample,
     ValuedSolution,
     choose_solutions,
     sample_solutions,
     value_problems,
 )
+from jprm.label.runner import Sample
 
 __all__ = [
     "Check",

@@ -13,16 +13,20 @@ killed run did not store of a chunk is done again with the same companions.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Container, Generator, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from jprm.label.progress import rollouts_needed
-from jprm.records import Problem, Solution, stable_id
-from jprm.seeds import rng_of, seed_of
+from jprm.label.runner import Request, Runner, Sample, Task
+from jprm.records import Problem, Solution
+from jprm.seeds import rng_of
 from jprm.verify.ports import Sampler, TextCodec
 from jprm.worlds.base import World, make_solution
+
+MALFORMED = ("format", "noanswer")  # kinds of `World.truth` for text that is not a solution
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,16 +52,6 @@ class RolloutSettings:
     def rollouts(self, pass_at_1: float) -> int:
         """Rollouts K per state of a problem with this success rate."""
         return max(1, rollouts_needed(pass_at_1) // self.divisor)
-
-
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """One solution as the policy wrote it; `finished` is False where it ran out of tokens."""
-
-    steps: tuple[str, ...]
-    correct: bool
-    finished: bool
-    tokens: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,20 +95,6 @@ class ProblemValues:
     reason: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class _Request:
-    """Rollouts number `first` to `last` - 1 from the state after `steps`."""
-
-    problem: Problem
-    steps: tuple[str, ...]
-    first: int
-    last: int
-
-
-# A task asks for rollouts, is sent them in the order of its requests, and returns its record.
-_Task = Generator[list[_Request], list[list[Sample]], "ProblemSamples | ProblemValues"]
-
-
 def sample_solutions(
     problems: Sequence[Problem],
     n: int,
@@ -133,11 +113,11 @@ def sample_solutions(
     The first samples of a larger `n` are the same.
     """
 
-    def task(problem: Problem) -> _Task:
-        [samples] = yield [_Request(problem, (), 0, n)]
+    def task(problem: Problem) -> Task:
+        [samples] = yield [Request(problem, (), 0, n)]
         return ProblemSamples(problem.id, tuple(samples), len(tokenizer.encode(problem.text)))
 
-    runner = _Runner(world, sampler, tokenizer, max_tokens, seed)
+    runner = Runner(world, sampler, tokenizer, max_tokens, seed)
     return _chunks(problems, task, runner, chunk_problems, done)
 
 
@@ -158,10 +138,10 @@ def value_problems(
     repeated and yields what is missing.
     """
 
-    def task(problem: Problem) -> _Task:
+    def task(problem: Problem) -> Task:
         return _value(problem, world, tokenizer, settings, seed)
 
-    runner = _Runner(world, sampler, tokenizer, settings.max_tokens, seed)
+    runner = Runner(world, sampler, tokenizer, settings.max_tokens, seed)
     return _chunks(problems, task, runner, settings.chunk_problems, done)
 
 
@@ -169,79 +149,80 @@ def choose_solutions(
     problem: Problem,
     samples: Sequence[Sample],
     world: World,
+    tokenizer: TextCodec,
     settings: RolloutSettings,
     rng: np.random.Generator,
 ) -> list[Solution]:
     """Different solutions to value: some right ones, some wrong ones, some with a planted error.
 
-    A sample is usable when it ended by itself with an answer and has an admissible number of steps.
+    A sample is usable when it ended by itself with an answer, has an admissible number of steps,
+    and every step has the form of one.
     """
-    usable = {
-        s.steps: s.correct
-        for s in samples
-        if s.finished
-        and settings.min_steps <= len(s.steps) <= settings.max_steps
-        and world.answer(s.steps) is not None
-    }
-    shuffled = [list(usable)[i] for i in rng.permutation(len(usable))]
+    ended = {s.steps: s.correct for s in samples if s.finished}
+    shuffled = [list(ended)[i] for i in rng.permutation(len(ended))]
     chosen: list[Solution] = []
     for correct, wanted in (
         (True, settings.correct_per_problem),
         (False, settings.wrong_per_problem),
     ):
-        for steps in [s for s in shuffled if usable[s] == correct][:wanted]:
-            first_error, kind = world.truth(problem, steps)
-            chosen.append(make_solution(problem, steps, "policy", first_error, kind))
+        candidates = (_policy_solution(problem, s, world) for s in shuffled if ended[s] == correct)
+        usable = (s for s in candidates if s is not None and _fits(s, tokenizer, settings))
+        chosen += itertools.islice(usable, wanted)
     for _ in range(settings.planted_per_problem):
         planted = world.planted(problem, rng)
-        if planted is not None and all(planted.steps != other.steps for other in chosen):
-            chosen.append(planted)
+        if planted is not None and _fits(planted, tokenizer, settings):
+            chosen += [planted] * all(planted.steps != other.steps for other in chosen)
     return chosen
 
 
-def state_id(problem: Problem, steps: Sequence[str]) -> str:
-    """Name of a state: the problem's text and the steps so far."""
-    return stable_id("state", problem.text, *steps)
+def _policy_solution(problem: Problem, steps: tuple[str, ...], world: World) -> Solution | None:
+    first_error, kind = world.truth(problem, steps)
+    if world.answer(steps) is None or kind in MALFORMED:
+        return None
+    return make_solution(problem, steps, "policy", first_error, kind)
+
+
+def _fits(solution: Solution, tokenizer: TextCodec, settings: RolloutSettings) -> bool:
+    """Whether the solution can be valued: its states can be written and leave room to go on."""
+    text = "".join(solution.steps)
+    if not settings.min_steps <= len(solution.steps) <= settings.max_steps:
+        return False
+    return tokenizer.accepts(text) and len(tokenizer.encode(text)) < settings.max_tokens
 
 
 def _value(
     problem: Problem, world: World, tokenizer: TextCodec, settings: RolloutSettings, seed: int
-) -> _Task:
+) -> Task:
     generated = read = 0
 
     def ask(
-        requests: list[_Request],
-    ) -> Generator[list[_Request], list[list[Sample]], list[list[Sample]]]:
+        requests: list[Request],
+    ) -> Generator[list[Request], list[list[Sample]], list[list[Sample]]]:
         nonlocal generated, read
         results = yield requests
         generated += sum(s.tokens for samples in results for s in samples)
         read += sum(len(tokenizer.encode(problem.text + "".join(r.steps))) for r in requests)
         return results
 
-    [samples] = yield from ask([_Request(problem, (), 0, settings.first)])
+    [samples] = yield from ask([Request(problem, (), 0, settings.first)])
     k = settings.rollouts(_share(samples))
     if k > settings.first:
-        [more] = yield from ask([_Request(problem, (), settings.first, k)])
+        [more] = yield from ask([Request(problem, (), settings.first, k)])
         samples = samples + more
     correct = sum(s.correct for s in samples)
     solutions, reason = [], "unsolvable problem"
     if correct:
         rng = rng_of(seed, "choose", problem.id)
-        solutions = [
-            s
-            for s in choose_solutions(problem, samples, world, settings, rng)
-            if len(tokenizer.encode("".join(s.steps))) < settings.max_tokens
-        ]
+        solutions = choose_solutions(problem, samples, world, tokenizer, settings, rng)
         reason = "" if solutions else "no usable solution"
-    value: dict[tuple[str, ...], float] = {
-        (): correct / len(samples)
-    }  # by the steps so far; each state is measured once
+    # By the steps so far, so that a state which several solutions share is measured once.
+    value: dict[tuple[str, ...], float] = {(): correct / len(samples)}
     for t in range(1, max((len(s.steps) for s in solutions), default=0)):
         alive = (
             s.steps for s in solutions if len(s.steps) > t and value.get(s.steps[: t - 1], 0.0)
         )
         states = sorted({steps[:t] for steps in alive})
-        results = yield from ask([_Request(problem, state, 0, k) for state in states])
+        results = yield from ask([Request(problem, state, 0, k) for state in states])
         value |= {state: _share(r) for state, r in zip(states, results, strict=True)}
     valued = tuple(
         ValuedSolution(s, _values(s.steps, value, world.is_correct(problem, s.steps)))
@@ -267,8 +248,8 @@ def _share(samples: Sequence[Sample]) -> float:
 
 def _chunks(
     problems: Sequence[Problem],
-    task: Callable[[Problem], _Task],
-    runner: _Runner,
+    task: Callable[[Problem], Task],
+    runner: Runner,
     size: int,
     done: Container[str],
 ) -> Iterator[list]:
@@ -278,82 +259,3 @@ def _chunks(
             continue
         records = runner.run([task(p) for p in chunk])
         yield [r for r in records if r.problem_id not in done]
-
-
-class _Runner:
-    """Runs tasks side by side over one sampler: whoever has its rollouts goes on at once."""
-
-    def __init__(
-        self, world: World, sampler: Sampler, tokenizer: TextCodec, max_tokens: int, seed: int
-    ):
-        self.world, self.sampler, self.tokenizer = world, sampler, tokenizer
-        self.max_tokens, self.seed = max_tokens, seed
-        self.owner: dict[int, tuple[int, int, int]] = {}  # handle -> task, request, index in it
-        self.tokens: dict[int, list[int]] = {}
-        self.asked: dict[int, list[_Request]] = {}
-        self.rollouts: dict[int, list[list[Sample | None]]] = {}
-        self.missing: dict[int, int] = {}
-
-    def run(self, tasks: list[_Task]) -> list:
-        """The tasks' records, in their order."""
-        records: list = [None] * len(tasks)
-        for number, task in enumerate(tasks):
-            self._advance(number, task, None, records)
-        try:
-            while self.owner:
-                events = self.sampler.poll()
-                if not events and not self.sampler.busy:
-                    raise RuntimeError(f"the sampler is idle, but {len(self.owner)} rollouts wait")
-                for event in events:
-                    self.tokens[event.handle] += event.tokens
-                    if event.finish is not None:
-                        number = self._finish(event.handle, event.finish)
-                        if self.missing[number] == 0:
-                            self._advance(number, tasks[number], self.rollouts[number], records)
-        finally:
-            for handle in list(self.owner):  # interrupted: leave no lane behind
-                self.sampler.release(handle)
-            self.owner.clear()
-        return records
-
-    def _advance(self, number: int, task: _Task, results: list | None, records: list) -> None:
-        try:
-            requests = next(task) if results is None else task.send(results)
-            while not requests:
-                requests = task.send([])
-        except StopIteration as end:
-            records[number] = end.value
-            return
-        self.asked[number] = requests
-        self.rollouts[number] = [[None] * (r.last - r.first) for r in requests]
-        self.missing[number] = sum(r.last - r.first for r in requests)
-        for at, request in enumerate(requests):
-            name = state_id(request.problem, request.steps)
-            steps = self.tokenizer.encode("".join(request.steps))
-            handles = self.sampler.submit(
-                [*self.tokenizer.encode(request.problem.text), *steps],
-                [
-                    seed_of(self.seed, "rollout", name, i)
-                    for i in range(request.first, request.last)
-                ],
-                max_tokens=max(1, self.max_tokens - len(steps)),
-                stops=(self.tokenizer.eos_id,),
-            )
-            for i, handle in enumerate(handles):
-                self.owner[handle] = (number, at, i)
-                self.tokens[handle] = []
-
-    def _finish(self, handle: int, finish: str) -> int:
-        number, at, i = self.owner.pop(handle)
-        tokens = self.tokens.pop(handle)
-        self.sampler.release(handle)
-        request = self.asked[number][at]
-        steps = request.steps + tuple(self.world.split_steps(self.tokenizer.decode(tokens)))
-        self.rollouts[number][at][i] = Sample(
-            steps=steps,
-            correct=self.world.is_correct(request.problem, steps),
-            finished=finish == "stop",
-            tokens=len(tokens),
-        )
-        self.missing[number] -= 1
-        return number

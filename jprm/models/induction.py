@@ -23,18 +23,16 @@ COPY_GAIN = 2.0  # of the copies in the residual stream; embed_scale gives its t
 CONTENT_GAIN = 0.1  # what is left of the content-dependent part of the looking-back heads' scores
 
 
-def prepare(params: dict, config: ModelConfig, seed: int) -> dict:
+def prepare(params: dict, config: ModelConfig, rng: np.random.Generator) -> dict:
     """`params` (numpy, laid out as in transformer.py) with the heads above in layers 0 and 1.
 
-    Fewer than two layers or two heads have no room for them: `params` come back as they are. NumPy,
-    because compiling two QR decompositions for a device takes longer than the whole computation.
+    Fewer than two layers or two heads have no room for them: `params` come back as they are.
     """
     c = config
     offsets = min(MAX_OFFSETS, c.n_heads - 1, c.n_kv_heads, c.embed // c.head_dim)
     if c.n_layers < 2 or offsets < 1:
         return params
     w = {name: np.array(leaf) for name, leaf in params["layers"].items()}
-    rng = np.random.default_rng(seed)
     slots_DD = np.linalg.qr(rng.standard_normal((c.embed, c.embed)))[0]
     slots_SHD = slots_DD[: offsets * c.head_dim].reshape(offsets, c.head_dim, c.embed)
     reader_DH = np.linalg.qr(rng.standard_normal((c.embed, c.head_dim)))[0]

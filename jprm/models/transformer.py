@@ -22,12 +22,14 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jax import lax
 
 from jprm.mesh import TRAIN_RULES, Rules, reshard, sharding
 from jprm.models import induction
 from jprm.models.config import ModelConfig
+from jprm.seeds import rng_of
 
 Params = dict
 Attend = Callable[[int, jax.Array, jax.Array, jax.Array], jax.Array]
@@ -47,38 +49,39 @@ class _Call:
     attend: Attend
 
 
-def _param(rngs: nnx.Rngs, shape: tuple[int, ...], std: float, *axes: str | None) -> nnx.Param:
-    return nnx.Param(jax.random.normal(rngs.params(), shape, jnp.float32) * std, out_sharding=axes)
+def _param(shape: tuple[int, ...], axes: tuple, std: float = 0.0, mean: float = 0.0) -> nnx.Param:
+    """A parameter with the logical name of each axis and the normal distribution it starts from.
 
-
-def _constant(value: float, shape: tuple[int, ...], *axes: str | None) -> nnx.Param:
-    return nnx.Param(jnp.full(shape, value, jnp.float32), out_sharding=axes)
+    The values are drawn by `Model.init`: NumPy needs no compilation and knows no mesh, so the same
+    seed gives the same weights everywhere, in milliseconds.
+    """
+    return nnx.Param(jnp.zeros(shape), out_sharding=axes, std=std, mean=mean)
 
 
 class Block(nnx.Module):
     """One layer: attention and gated MLP, each normalised before and added to the stream."""
 
-    def __init__(self, config: ModelConfig, rngs: nnx.Rngs):
+    def __init__(self, config: ModelConfig):
         """Variance 1 / fan-in; what writes to the residual stream is divided by 2 L besides."""
         c = self.config = config
         d, n, k, h, f = c.embed, c.n_heads, c.n_kv_heads, c.head_dim, c.mlp
-        residual = (2 * c.n_layers) ** -0.5
-        self.attn_norm = _constant(1, (d,), None)
-        self.q = _param(rngs, (d, n, h), d**-0.5, "embed", "heads", "head_dim")
-        self.k = _param(rngs, (d, k, h), d**-0.5, "embed", "kv_heads", "head_dim")
-        self.v = _param(rngs, (d, k, h), d**-0.5, "embed", "kv_heads", "head_dim")
-        self.o = _param(rngs, (n, h, d), residual * (n * h) ** -0.5, "heads", "head_dim", "embed")
+        into, out_of = d**-0.5, (2 * c.n_layers) ** -0.5
+        self.attn_norm = _param((d,), (None,), mean=1)
+        self.q = _param((d, n, h), ("embed", "heads", "head_dim"), into)
+        self.k = _param((d, k, h), ("embed", "kv_heads", "head_dim"), into)
+        self.v = _param((d, k, h), ("embed", "kv_heads", "head_dim"), into)
+        self.o = _param((n, h, d), ("heads", "head_dim", "embed"), out_of * (n * h) ** -0.5)
         if c.qkv_bias:
-            self.q_bias = _constant(0, (n, h), "heads", "head_dim")
-            self.k_bias = _constant(0, (k, h), "kv_heads", "head_dim")
-            self.v_bias = _constant(0, (k, h), "kv_heads", "head_dim")
+            self.q_bias = _param((n, h), ("heads", "head_dim"))
+            self.k_bias = _param((k, h), ("kv_heads", "head_dim"))
+            self.v_bias = _param((k, h), ("kv_heads", "head_dim"))
         if c.qk_norm:
-            self.q_norm = _constant(1, (h,), "head_dim")
-            self.k_norm = _constant(1, (h,), "head_dim")
-        self.mlp_norm = _constant(1, (d,), None)
-        self.gate = _param(rngs, (d, f), d**-0.5, "embed", "mlp")
-        self.up = _param(rngs, (d, f), d**-0.5, "embed", "mlp")
-        self.down = _param(rngs, (f, d), residual * f**-0.5, "mlp", "embed")
+            self.q_norm = _param((h,), ("head_dim",), mean=1)
+            self.k_norm = _param((h,), ("head_dim",), mean=1)
+        self.mlp_norm = _param((d,), (None,), mean=1)
+        self.gate = _param((d, f), ("embed", "mlp"), into)
+        self.up = _param((d, f), ("embed", "mlp"), into)
+        self.down = _param((f, d), ("mlp", "embed"), out_of * f**-0.5)
 
     def __call__(self, layer: int, x_MD: jax.Array, call: _Call) -> jax.Array:
         """The residual stream after this layer."""
@@ -132,13 +135,13 @@ class Block(nnx.Module):
 class Ends(nnx.Module):
     """What lies around the layers: token embeddings, the last norm, the head."""
 
-    def __init__(self, config: ModelConfig, rngs: nnx.Rngs):
+    def __init__(self, config: ModelConfig):
         """Embeddings of variance 1 / embed: with a tied head the first logits have variance 1."""
         d, v = config.embed, config.vocab_size
-        self.embed = _param(rngs, (v, d), d**-0.5, "vocab", "embed")
-        self.norm = _constant(1, (d,), None)
+        self.embed = _param((v, d), ("vocab", "embed"), d**-0.5)
+        self.norm = _param((d,), (None,), mean=1)
         if not config.tied:
-            self.head = _param(rngs, (d, v), d**-0.5, "embed", "vocab")
+            self.head = _param((d, v), ("embed", "vocab"), d**-0.5)
 
 
 def rms_norm(x: jax.Array, weight: jax.Array, eps: float) -> jax.Array:
@@ -168,10 +171,12 @@ def _dot(x_MI: jax.Array, w_IO: jax.Array, spec) -> jax.Array:
 
 @dataclasses.dataclass(frozen=True)
 class _Described:
-    """One parameter: its shape and the logical name of each axis."""
+    """One parameter: its shape, the logical name of each axis, and what it is drawn from."""
 
     shape: tuple[int, ...]
     axes: tuple[str | None, ...]
+    std: float
+    mean: float
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -195,14 +200,15 @@ class Model:
 
     def init(self, seed: int) -> Params:
         """Fresh f32 parameters, the same for the same seed on every mesh."""
-        shardings = jax.tree.map(lambda s: s.sharding, self.spec())
-        key = jax.random.fold_in(jax.random.key(seed & 0xFFFFFFFF), seed >> 32 & 0xFFFFFFFF)
-        placed = None if jax.sharding.get_mesh().empty else shardings
-        params = jax.jit(lambda key: _fresh(self.config, key), out_shardings=placed)(key)
+
+        def draw(path, p: _Described) -> np.ndarray:
+            rng = rng_of(seed, "init", *(key.key for key in path))
+            return rng.standard_normal(p.shape, np.float32) * np.float32(p.std) + np.float32(p.mean)
+
+        params = jax.tree_util.tree_map_with_path(draw, self._parameters)
         if self.config.induction_init:
-            prepared = induction.prepare(jax.device_get(params), self.config, seed)
-            params = jax.tree.map(jax.device_put, prepared, shardings)
-        return params
+            params = induction.prepare(params, self.config, rng_of(seed, "init", "induction"))
+        return jax.tree.map(lambda x, s: jax.device_put(x, s.sharding), params, self.spec())
 
     def hidden(
         self,
@@ -272,35 +278,17 @@ def bind(config: ModelConfig, rules: Rules = TRAIN_RULES) -> Model:
         vocab=config.vocab_size,
     )
     rules.check(sizes, "model")
-    with nnx.use_eager_sharding(
-        False
-    ):  # the axes are logical names: `Model.spec` turns them into shardings
-        ends, block = nnx.eval_shape(lambda: _modules(config, jax.random.key(0)))
-    block_graph, block_state = nnx.split(block)
+    with nnx.use_eager_sharding(False):  # axes are logical names: `Model.spec` makes the shardings
+        ends, block = nnx.eval_shape(lambda: (Ends(config), Block(config)))
 
-    def described(state: nnx.State, *leading: tuple[str, int]) -> dict:
-        names, sizes = [name for name, _ in leading], [size for _, size in leading]
-        return {
-            path[0]: _Described((*sizes, *v.shape), (*names, *v.get_metadata("out_sharding")))
-            for path, v in nnx.to_flat_state(state)
-        }
+    def described(module: nnx.Module, *leading: tuple[str, int]) -> dict[str, _Described]:
+        found = {}
+        for (name,), variable in nnx.to_flat_state(nnx.state(module)):
+            about = variable.get_metadata()
+            shape = (*(size for _, size in leading), *variable.shape)
+            axes = (*(axis for axis, _ in leading), *about["out_sharding"])
+            found[name] = _Described(shape, axes, about["std"], about["mean"])
+        return found
 
-    tree = described(nnx.state(ends)) | {
-        "layers": described(block_state, ("layer", config.n_layers))
-    }
-    return Model(config, rules, tree, block_graph)
-
-
-def _modules(config: ModelConfig, key: jax.Array) -> tuple[Ends, Block]:
-    ends_key, block_key = jax.random.split(key)
-    return Ends(config, nnx.Rngs(ends_key)), Block(config, nnx.Rngs(block_key))
-
-
-def _fresh(config: ModelConfig, key: jax.Array) -> Params:
-    """Initial parameters; every layer from its own key."""
-    with nnx.use_eager_sharding(False):
-        ends_key, layers_key = jax.random.split(key)
-        block = lambda key: nnx.to_pure_dict(nnx.state(Block(config, nnx.Rngs(key))))  # noqa: E731
-        params = nnx.to_pure_dict(nnx.state(Ends(config, nnx.Rngs(ends_key))))
-        params["layers"] = jax.vmap(block)(jax.random.split(layers_key, config.n_layers))
-    return params
+    layers = described(block, ("layer", config.n_layers))
+    return Model(config, rules, described(ends) | {"layers": layers}, nnx.split(block)[0])

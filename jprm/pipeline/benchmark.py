@@ -63,7 +63,7 @@ class Benchmark:
         else:
             inputs |= {"problems": evaluate.problems}
         if self.parents(lab):
-            inputs |= {"temperature": labels.temperature, "max_tokens": labels.max_tokens}
+            inputs |= labels.model_dump(include={"temperature", "max_tokens", "context_tokens"})
         return inputs
 
     def size(self, lab: Lab) -> int:

@@ -41,7 +41,6 @@ class ModelSection(Config):
     """Presets of `jprm.models` by role."""
 
     policy: str = "tiny-0.3m"
-    context_tokens: int = Field(default=320, ge=16)  # longest sequence a sampler lane can hold
     lanes: int = Field(default=256, ge=8)  # sequences decoded side by side
 
 
@@ -50,8 +49,8 @@ class BaseSection(TrainConfig):
 
     documents: int = Field(default=30_000, ge=1)
     steps: int = Field(default=1000, ge=1)
-    batch_rows: int = Field(default=16, ge=1)
-    row_tokens: int = Field(default=128, ge=2)
+    batch_rows: int = Field(default=10, ge=1)
+    row_tokens: int = Field(default=208, ge=2)
 
 
 class TrainSection(TrainConfig):
@@ -64,14 +63,15 @@ class LabelSection(Config):
     """Monte-Carlo labels of solutions, and the annotator's rationales."""
 
     source: Literal["rollouts", "planted"] = "rollouts"
-    problems: int = Field(default=250, ge=1)
+    problems: int = Field(default=270, ge=1)
     first_samples: int = Field(default=16, ge=1)  # per problem, to choose K
     rollout_divisor: int = Field(default=1, ge=1)  # 1: the paper's K of 128, 64, 32; 2 halves it
     right_solutions: int = Field(default=1, ge=0)  # of the policy, per problem, by final answer
     wrong_solutions: int = Field(default=1, ge=0)
     planted_solutions: int = Field(default=1, ge=0)
     temperature: float = Field(default=1.0, gt=0)
-    max_tokens: int = Field(default=112, ge=1)  # of one rollout
+    max_tokens: int = Field(default=80, ge=1)  # of one rollout
+    context_tokens: int = Field(default=128, ge=16)  # of problem and rollout together
     epsilon: float = Field(default=0.8, gt=0)  # threshold of relative progress
     difference_epsilon: float = Field(default=-0.3, ge=-1, le=1)
     annotator_noise: float = Field(default=0.1, ge=0, le=1)
@@ -84,7 +84,8 @@ class VerifySection(Config):
     temperature: float = Field(default=1.0, ge=0)
     mode: VoteMode = "chain"
     readout: ReadOut = "prob_raw"
-    max_tokens: int = Field(default=56, ge=1)  # of one step's rationale
+    max_tokens: int = Field(default=64, ge=1)  # of one step's rationale
+    context_tokens: int = Field(default=304, ge=16)  # of a whole conversation; longer ones end without a verdict
     max_rounds: int = Field(default=2, ge=1)  # pieces of code per step
     workers: int = Field(default=2, ge=1)  # programs that run code
     timeout_s: float = Field(default=5.0, gt=0)  # of one piece of code

@@ -115,15 +115,14 @@ class Lab:
 
         return preset(size, -(-self.tokenizer.vocab_size // 8) * 8)
 
-    def engine(self, size: str, params: dict, temperature: float) -> Engine:
-        """A sampling engine for these weights."""
+    def engine(self, size: str, params: dict, temperature: float, context_tokens: int) -> Engine:
+        """A sampling engine for these weights. A shorter context is faster: attention reads all of it."""
         from jprm.sample import Engine, EngineConfig, SamplingParams
 
-        model = self.config.model
         return Engine(
             self.model(size),
             params,
-            EngineConfig(lanes=model.lanes, context_tokens=model.context_tokens),
+            EngineConfig(lanes=self.config.model.lanes, context_tokens=context_tokens),
             SamplingParams(temperature=temperature),
             seed=0,
         )

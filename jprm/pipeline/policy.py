@@ -18,7 +18,8 @@ def policy_engine(lab: Lab, seed: int):
 
     policy = lab.config.model.policy
     params, _ = load_params(lab.stage(Base(policy, seed)).file("weights"))
-    return lab.engine(policy, params, lab.config.labels.temperature)
+    labels = lab.config.labels
+    return lab.engine(policy, params, labels.temperature, labels.context_tokens)
 
 
 def sample_solutions(

@@ -12,7 +12,7 @@ from jprm.errors import UserError
 from jprm.pipeline.cells import grid_cells
 from jprm.pipeline.config import SweepConfig
 from jprm.pipeline.lab import Lab
-from jprm.pipeline.votes import verify_settings
+from jprm.pipeline.votes import verifier_engine, verify_settings
 from jprm.records import Rationale, Solution
 from jprm.seeds import seed_of
 from jprm.verify import first_error, mean_reward, verify
@@ -35,7 +35,7 @@ def print_score(run: Path, problem_text: str, steps_file: Path, n_votes: int) ->
             if not lab.tokenizer.accepts(text):
                 raise UserError(f"{name}: the {config.world.kind} world has no words for {text.strip()!r}")
         solution = Solution(seed_name(problem_text, steps), problem.id, steps, "given")
-        engine = lab.engine(verifier.size, verifier.params(lab), config.verify.temperature)
+        engine = verifier_engine(lab, verifier)
         settings = verify_settings(lab, verifier.style, "executed", config.verify.mode)
         [rationales] = verify(
             [(problem, solution)],

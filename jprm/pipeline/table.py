@@ -81,7 +81,7 @@ def _rows(lab: Lab, cell: Cell, curve: VoteCurve) -> list[dict[str, Any]]:
     verifier = votes.verifier
     trained, sampled = lab.stage(verifier).summary, lab.stage(votes).summary
     generated = sampled["generated_tokens"] + sampled["forced_tokens"]
-    context = lab.config.model.context_tokens // 2
+    context = lab.config.verify.context_tokens // 2
     flops = decode_flops(lab.model_config(verifier.size), context, 1) * generated
     rows = []
     for point in curve.rows():

@@ -46,7 +46,7 @@ class Votes:
             "max_rounds": verify.max_rounds,
             "timeout_s": verify.timeout_s,
             "stop_early": self.stop_early,
-            "context_tokens": lab.config.model.context_tokens,
+            "context_tokens": verify.context_tokens,
             "lanes": lab.config.model.lanes,
         }
 
@@ -90,7 +90,7 @@ class Votes:
     def _sample(self, lab: Lab, items: list[Item]) -> Iterator[list[Rationale]]:
         if not items:
             return
-        engine = lab.engine(self.verifier.size, self.verifier.params(lab), lab.config.verify.temperature)
+        engine = verifier_engine(lab, self.verifier)
         yield from verify(
             [(item.problem, item.solution) for item in items],
             range(self.n_votes),
@@ -108,11 +108,17 @@ class Votes:
         return 2 + tokens / DECODE_TOKENS_PER_SECOND
 
 
+def verifier_engine(lab: Lab, verifier: Verifier):
+    """An engine that writes this verifier's rationales."""
+    config = lab.config.verify
+    return lab.engine(verifier.size, verifier.params(lab), config.temperature, config.context_tokens)
+
+
 def verify_settings(lab: Lab, style: str, execution: str, mode: str) -> Settings:
     """The driver's settings of a sweep."""
     config = lab.config.verify
     return Settings(
-        context_tokens=lab.config.model.context_tokens,
+        context_tokens=config.context_tokens,
         mode=mode,  # type: ignore[arg-type]
         style=style,
         execute=execution,  # type: ignore[arg-type]

@@ -1,5 +1,6 @@
-"""How to sample, and how large the engine is. Both are static: a different value is a different
-compiled program.
+"""How to sample, and how large the engine is.
+
+Both are static: another value is another compiled program.
 """
 
 import dataclasses
@@ -9,8 +10,9 @@ from jprm.errors import UserError
 
 @dataclasses.dataclass(frozen=True)
 class SamplingParams:
-    """Temperature, then top-k, then top-p (vLLM's order). Temperature 0 is greedy; top_k 0 and
-    top_p 1 cut nothing.
+    """Temperature, then top-k, then top-p: vLLM's order.
+
+    Temperature 0 is greedy. top_k 0 and top_p 1 cut nothing.
     """
 
     temperature: float = 1.0
@@ -37,12 +39,12 @@ class EngineConfig:
 
     lanes: sequences held and decoded side by side, over all banks.
     banks: groups of lanes with a cache and a host thread each. The host works on one while another
-        computes; on a CPU one for each core, because decode steps are too small to be split between
-        cores.
-    context_tokens: the longest sequence: prompt, generated and forced tokens.
-    chunk_steps: decode steps between two visits of the host. A lane that stops inside a chunk idles
-    to its end.
-    block_tokens: prompts and long forced texts are filled in by blocks of this many tokens.
+        computes. On a CPU one for each core: a decode step is too small to be split between cores.
+    context_tokens: the longest sequence, prompt, generated and forced tokens together. Every step
+        reads all its slots, so what is not needed costs time.
+    chunk_steps: decode steps between two visits of the host. A lane that stops inside a chunk
+        idles to its end, so this wants to be well below the length of a stretch.
+    block_tokens: prompts and long forced texts are fed in blocks of this many tokens.
     max_stops, max_watch: the most stop ids and watched ids that a request may name.
     """
 
@@ -57,10 +59,9 @@ class EngineConfig:
     def __post_init__(self):
         """Raise UserError for sizes below 1, or lanes that do not divide over the banks."""
         for field in dataclasses.fields(self):
-            if getattr(self, field.name) < 1:
-                raise UserError(
-                    f"sample: {field.name} = {getattr(self, field.name)} must be at least 1"
-                )
+            size = getattr(self, field.name)
+            if size < 1:
+                raise UserError(f"sample: {field.name} = {size} must be at least 1")
         if self.lanes % self.banks:
             raise UserError(
                 f"sample: lanes = {self.lanes} must be a multiple of banks = {self.banks}"

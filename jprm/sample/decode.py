@@ -1,5 +1,4 @@
-"""The engine's arithmetic on the device: key/value cache, prefill, cloning of lanes, decode chunks.
-Pure functions.
+"""The engine's arithmetic on the device: cache, prefill, clones, decode chunks. Pure functions.
 
 The only state on the device is the cache: for each layer K and V of shape [lanes, kv heads, slots,
 head dim], donated to every call. (One array for each layer, because stacked or combined caches are
@@ -11,8 +10,8 @@ lane's tokens alone. A slot past a lane's length may hold anything finite: atten
 exactly 0, and it is written again before it is read.
 
 Shape letters: B lanes, T tokens, S slots, N query heads, K key/value heads, G query heads for each
-of those, H head dim, C steps of a chunk, V vocabulary, X stop ids, W watched ids, R prompts, M
-clones.
+of those, H head dim, C steps of a chunk, V vocabulary, X stop ids, W watched ids, R blocks,
+M clones.
 """
 
 import functools
@@ -32,11 +31,9 @@ Cache = dict[str, list[jax.Array]]
 class LaneInputs(NamedTuple):
     """What the host says about each lane at the start of a chunk."""
 
-    window_BT: (
-        Any  # T = C + 1: the next token to feed, then the tokens after it as far as they are known
-    )
-    known_B: Any  # how many entries of the window are known
-    steps_B: Any  # how many steps the lane may run in this chunk at most; 0: frozen
+    window_BT: Any  # T = C + 1: the next token to feed, and those after it as far as known
+    known_B: Any  # how many tokens of the window are known
+    steps_B: Any  # the most steps that the lane may run; 0: frozen
     position_B: Any  # absolute position (and slot) of window[0]
     sample_id_B2: Any  # (high, low) 32-bit halves
     stops_BX: Any  # -1 where there is none
@@ -52,11 +49,15 @@ class LaneOutputs(NamedTuple):
     watched_BCW: jax.Array  # raw log-probabilities of the watched ids at each of those tokens
 
 
-def new_cache(model: Model, lanes: int, slots: int, dtype) -> Cache:
-    """An empty cache on the default device."""
+def new_cache(model: Model, lanes: int, slots: int, dtype, device) -> Cache:
+    """An empty cache, committed to its device like all that comes out of the programs below.
+
+    (To jit an uncommitted array is another kind of argument: every program would compile twice.)
+    """
     c = model.config
     shape = (lanes, c.n_kv_heads, slots, c.head_dim)
-    return {kind: [jnp.zeros(shape, dtype) for _ in range(c.n_layers)] for kind in "kv"}
+    zeros = lambda: jax.device_put(jnp.zeros(shape, dtype), device)  # noqa: E731
+    return {kind: [zeros() for _ in range(c.n_layers)] for kind in "kv"}
 
 
 def attention(
@@ -78,13 +79,12 @@ def attention(
 
 @functools.partial(jax.jit, static_argnames="model", donate_argnames="cache")
 def prefill(model: Model, params, cache: Cache, ids_RT, lane_R, start_R, count) -> Cache:
-    """Feed the first `count` blocks of T tokens, each to one lane from one position on, in their
-    order.
+    """Feed the first `count` blocks of T tokens, each to a lane, from a position on.
 
     One block after the other: its matrix products are large enough alone, a long text is simply
     several blocks, one shape serves all lengths, and a block's bits cannot depend on which others
-    came with it. The padding at the end of a text's last block is written past the lane's length,
-    where it is not seen.
+    came with it. The padding of a text's last block is written past the lane's length, where it is
+    not seen.
     """
     T = ids_RT.shape[1]
     slots = cache["k"][0].shape[2]
@@ -94,14 +94,17 @@ def prefill(model: Model, params, cache: Cache, ids_RT, lane_R, start_R, count) 
         position_1T = (start_R[r] + jnp.arange(T))[None]
         visible_1TS = jnp.arange(slots) <= position_1T[..., None]
 
+        def store(kind, layer, new_1TKH):
+            old = cache[kind][layer]
+            new = old.at[lane_R[r], :, position_1T[0]].set(
+                new_1TKH[0].astype(old.dtype), mode="drop"
+            )
+            cache[kind][layer] = new
+            return lax.dynamic_slice_in_dim(new, lane_R[r], 1)
+
         def attend(layer, q_1TNH, k_1TKH, v_1TKH):
-            lane = []
-            for kind, new in (("k", k_1TKH), ("v", v_1TKH)):
-                old = cache[kind][layer]
-                new_TKH = new[0].astype(old.dtype)
-                cache[kind][layer] = old.at[lane_R[r], :, position_1T[0]].set(new_TKH, mode="drop")
-                lane.append(lax.dynamic_slice_in_dim(cache[kind][layer], lane_R[r], 1))
-            return attention(q_1TNH, *lane, visible_1TS)
+            k_1KSH, v_1KSH = store("k", layer, k_1TKH), store("v", layer, v_1TKH)
+            return attention(q_1TNH, k_1KSH, v_1KSH, visible_1TS)
 
         model.hidden(params, ids_RT[r][None], position_1T, attend, unroll=True)
         return cache
@@ -127,17 +130,14 @@ def clone(cache: Cache, source_M, target_M, count) -> Cache:
 def chunk(
     model: Model, sampling: SamplingParams, params, cache: Cache, lanes: LaneInputs, seed_2
 ) -> tuple[Cache, LaneOutputs]:
-    """C decode steps of every lane; a lane stops early at a stop id that it draws itself, or after
-    its last step.
-    """
+    """C decode steps of every lane; a lane freezes at a stop that it drew, or after steps_B."""
     B, C = lanes.window_BT.shape[0], lanes.window_BT.shape[1] - 1
     row_B = jnp.arange(B)
     slots = cache["k"][0].shape[2]
     keys_B = draw.sample_keys(seed_2, lanes.sample_id_B2)
-    positions_CB = lanes.position_B + jnp.arange(C)[:, None]
-    uniform_CB = draw.uniforms(
-        jnp.broadcast_to(keys_B, (C, B)).reshape(-1), (positions_CB + 1).reshape(-1)
-    ).reshape(C, B)
+    # A lane runs without gaps from the start of a chunk, so its positions are known before it runs.
+    drawn_at_CB = lanes.position_B + 1 + jnp.arange(C)[:, None]
+    uniform_CB = jax.vmap(draw.uniforms, (None, 0))(keys_B, drawn_at_CB)
 
     def step(carry, xs):
         cache, token_B, stopped_B, ran_B = carry

@@ -1,13 +1,11 @@
-"""From logits to a token: temperature, top-k, top-p, one uniform number, inverse of the cumulative
-distribution.
+"""From logits to a token: temperature, top-k, top-p, then one uniform number and the inverse CDF.
 
-One uniform for each token instead of one Gumbel for each vocabulary entry: on a CPU the Gumbels of
-a small vocabulary cost more than the model's matrix products. No sort either: the cut of top-k and
-of top-p is found by bisection over the bit patterns of non-negative floats, which have the order of
-their values.
+One uniform for each token, not one Gumbel for each vocabulary entry: on a CPU those cost more than
+the matrix products of a small model. No sort either (30 times the cost of the logits): the cuts of
+top-k and top-p are found by bisection over the bit patterns of the weights, which for non-negative
+floats have the order of the values.
 
-Invariant: a token is a function of its row's logits, its sample id and its absolute position, of
-nothing else.
+Invariant: a token depends on its row's logits, its sample id and its absolute position alone.
 
 Shape letters: B lanes, V vocabulary, N blocks, K entries of a block, W watched ids.
 """
@@ -47,7 +45,10 @@ def log_probabilities(logits_BV: jax.Array, ids_BW: jax.Array) -> jax.Array:
 
 
 def draw(logits_BV: jax.Array, uniform_B: jax.Array, sampling: SamplingParams) -> jax.Array:
-    """One token for each row, int32 B; the most likely one (the first of equals) at temperature 0."""
+    """One token for each row, int32 B. Temperature 0 takes the first of the most likely.
+
+    Logits that are not finite give a token outside the vocabulary.
+    """
     if sampling.temperature == 0:
         best_BV = logits_BV == logits_BV.max(-1, keepdims=True)
         return _first(best_BV)
@@ -55,11 +56,10 @@ def draw(logits_BV: jax.Array, uniform_B: jax.Array, sampling: SamplingParams) -
 
 
 def weights(logits_BV: jax.Array, sampling: SamplingParams) -> jax.Array:
-    """Unnormalised probabilities, BV: 1 for the most likely token, 0 for what top-k or top-p cuts
-    off.
+    """Unnormalised probabilities, BV: 1 for the most likely token, 0 for what is cut off.
 
-    vLLM's order: temperature, then top-k, then top-p over what is left. Tokens tied with the last
-    one kept are kept.
+    vLLM's order: temperature, then top-k, then top-p over what is left (the fewest tokens whose
+    share of it is at least top_p). Tokens tied with the last one kept are kept.
     """
     weight_BV = jnp.exp((logits_BV - logits_BV.max(-1, keepdims=True)) / sampling.temperature)
     if 0 < sampling.top_k < logits_BV.shape[-1]:
@@ -71,9 +71,7 @@ def weights(logits_BV: jax.Array, sampling: SamplingParams) -> jax.Array:
 
 
 def _keep_top(weight_BV: jax.Array, value_BV: jax.Array, goal_B1: jax.Array) -> jax.Array:
-    """The weights from the largest threshold on at which the values kept still add up to the goal;
-    0 below it.
-    """
+    """The weights not below a threshold, the largest at which the values kept reach the goal."""
     bits_BV = lax.bitcast_convert_type(weight_BV, jnp.int32)
 
     def refine(i, threshold_B1):
@@ -86,15 +84,16 @@ def _keep_top(weight_BV: jax.Array, value_BV: jax.Array, goal_B1: jax.Array) -> 
 
 
 def _inverse_cdf(weight_BV: jax.Array, uniform_B: jax.Array) -> jax.Array:
-    """First the block of about sqrt(V) entries in which the cumulative weight passes the mark, then
-    the entry.
+    """The entry at which the cumulative weight passes uniform * total.
+
+    Two levels, blocks of about sqrt(V) entries and then one block: a cumulative sum over the whole
+    vocabulary costs more than the logits.
     """
     rows, vocab = weight_BV.shape
     size = max(1, math.isqrt(vocab))
     blocks = -(-vocab // size)
-    weight_BNK = jnp.pad(weight_BV, ((0, 0), (0, blocks * size - vocab))).reshape(
-        rows, blocks, size
-    )
+    padded_BV = jnp.pad(weight_BV, ((0, 0), (0, blocks * size - vocab)))
+    weight_BNK = padded_BV.reshape(rows, blocks, size)
     block_BN = weight_BNK.sum(-1)
     below_BN = jnp.cumsum(block_BN, -1)
     mark_B1 = uniform_B[:, None] * below_BN[:, -1:]

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import io
 import re
+import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -64,8 +65,10 @@ def line_figure(
     `log_x` is the base of a logarithmic x axis (2 for votes, 10 for sizes; None for linear). With
     `bands` intervals are shaded, otherwise drawn as bars, which reads better for a few points.
     """
-    with _axes("-".join(s.name for s in series) + x_label + y_label) as (axes, out):
-        drawn = [s for s in series if not s.is_fit]
+    drawn = [s for s in series if not s.is_fit]
+    rows_above = (len(drawn) + 1) // 2 if len(drawn) > 4 else 0
+    size = (SIZE_INCHES[0], SIZE_INCHES[1] + 0.19 * rows_above)
+    with _axes("-".join(s.name for s in series) + x_label + y_label, size) as (axes, out):
         color_of = {s.name: PALETTE[i % len(PALETTE)] for i, s in enumerate(drawn)}
         for i, s in enumerate(drawn):
             _draw(axes, s, color_of[s.name], MARKERS[i % len(MARKERS)], bands)
@@ -79,8 +82,11 @@ def line_figure(
         _ticks(axes, [x for s in drawn for x in s.x], log_x)
         axes.set_xlabel(x_label)
         axes.set_ylabel(y_label)
-        if len(drawn) > 1:
+        if 1 < len(drawn) <= 4:
             axes.legend(loc="best", handlelength=1.6, borderaxespad=0.2)
+        elif drawn[1:]:  # more names than a corner of the axes holds
+            out_of_the_way = {"loc": "outside upper left", "ncols": 2, "columnspacing": 1.2}
+            axes.figure.legend(handlelength=1.6, **out_of_the_way)
     return out[0]
 
 
@@ -91,8 +97,10 @@ def bar_figure(
 
     For ablations: groups are the recipes, bars the numbers of votes.
     """
-    height = 0.75 + 0.27 * len(groups) * max(len(bars), 1) + (0.25 if len(bars) > 1 else 0)
-    size = (SIZE_INCHES[0], max(1.6, height))
+    labels = ["\n".join(textwrap.wrap(group, 25)) for group in groups]
+    lines = max((label.count("\n") + 1 for label in labels), default=1)
+    row = max(0.26 * len(bars), 0.17 * lines + 0.12)
+    size = (SIZE_INCHES[0], max(1.6, 0.75 + row * len(groups) + 0.25 * (len(bars) > 1)))
     with _axes("|".join([*groups, *(name for name, _ in bars), x_label]), size) as (axes, out):
         thick = 0.8 / len(bars)
         for j, (name, points) in enumerate(bars):
@@ -103,12 +111,14 @@ def bar_figure(
             )
             axes.barh(at, value, thick * 0.86, color=BAR_COLORS[-len(bars) :][j], label=name)
             axes.errorbar(value, at, xerr=ends, fmt="none", ecolor=INK, elinewidth=1.1, capsize=2.2)
-        axes.set_yticks(range(len(groups)), groups)
+        axes.set_yticks(range(len(groups)), labels)
         axes.tick_params(axis="y", length=0, labelcolor=INK, labelsize=9.5)
         axes.invert_yaxis()
         axes.grid(axis="y", visible=False)
         axes.set_xlabel(x_label)
-        axes.set_xlim(left=min(0.0, *(p.low for _, points in bars for p in points if p.low < 0), 0))
+        lowest = np.nanmin([min(p.value, p.low) for _, points in bars for p in points] + [0.0])
+        axes.set_xlim(left=1.15 * lowest)
+        axes.axvline(0.0, color=INK, linewidth=0.8)
         if len(bars) > 1:
             axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=len(bars))
     return out[0]

@@ -26,7 +26,8 @@ _PIECE = re.compile(
     re.DOTALL,
 )
 _TOKEN = re.compile(
-    r"(?P<comment>#[^\n]*)|(?P<string>'[^'\n]*'|\"[^\"\n]*\")|(?P<number>\b\d[\d_.]*\b)|(?P<name>\b[A-Za-z_]\w*\b)"
+    r"(?P<comment>#[^\n]*)|(?P<string>'[^'\n]*'|\"[^\"\n]*\")"
+    r"|(?P<number>\b\d[\d_.]*\b)|(?P<name>\b[A-Za-z_]\w*\b)"
 )
 _BUILTINS = frozenset(dir(builtins))
 

@@ -12,7 +12,6 @@ and every system, and the curve says so (`exact`). Every comparison is paired by
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
@@ -21,20 +20,20 @@ import numpy as np
 
 from jprm.errors import UserError
 from jprm.evaluate import (
+    EXACT_LIMIT,
     Difference,
     FirstErrorScore,
     Interval,
     Resamples,
     f1_difference,
     f1_interval,
+    multisets,
     score,
     subsets,
 )
 
 # reward[t][i]: vote i on step t; None where the vote gave no judgement.
 Rewards = Sequence[Sequence[float | None]]
-
-STATE_LIMIT = 20_000
 
 
 @dataclass(frozen=True)
@@ -153,15 +152,15 @@ def expected_correct(
     votes, counts = np.unique(
         np.concatenate([np.where(judged, table, 0.0), judged]), axis=1, return_counts=True
     )
-    if math.prod(int(c) + 1 for c in counts) <= STATE_LIMIT:
-        chosen, ways, size = _multisets(tuple(counts.tolist()))
+    if math.prod(int(c) + 1 for c in counts) <= EXACT_LIMIT:
+        chosen, ways, size = multisets(tuple(counts.tolist()))
         hits = ways * (_predictions(chosen, votes, threshold) == label)
         by_size = np.bincount(size, hits, n_votes + 1)
         return [float(by_size[k]) / math.comb(n_votes, k) for k in ks], [True] * len(ks)
     votes = np.concatenate([np.where(judged, table, 0.0), judged])
     shares, exact = [], []
     for k in ks:
-        members, complete = subsets(n_votes, k, exact_limit=2_000)
+        members, complete = subsets(n_votes, k)
         shares.append(float((_predictions(members, votes, threshold) == label).mean()))
         exact.append(complete)
     return shares, exact
@@ -174,16 +173,6 @@ def _predictions(chosen_SN: np.ndarray, votes: np.ndarray, threshold: float) -> 
     # that nobody judged has 0 < 0.
     wrong_ST = sum_ST < threshold * count_ST
     return np.where(wrong_ST.any(axis=1), wrong_ST.argmax(axis=1), -1)
-
-
-@functools.lru_cache(maxsize=32)
-def _multisets(counts: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """All choices from `counts` [P] equal votes: how many of each [S, P], ways [S], size [S]."""
-    chosen = np.indices([c + 1 for c in counts]).reshape(len(counts), -1).T
-    ways = np.ones(len(chosen))
-    for column, count in zip(chosen.T, counts, strict=True):
-        ways *= np.array([math.comb(count, x) for x in range(count + 1)], dtype=float)[column]
-    return chosen.astype(np.float64), ways, chosen.sum(axis=1)
 
 
 def _table(item: Rewards, index: int) -> np.ndarray:

@@ -8,6 +8,7 @@ the one it was saved from.
 
 import json
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -25,9 +26,10 @@ class Checkpoints:
         """`identity`, flat JSON, says which run this is: another run is refused the directory."""
         self.directory = Path(directory).absolute()
         self._identity = json.loads(json.dumps(identity))
+        newest: Any = ocp.training.preservation_policies.LatestN(KEPT)
         self._checkpointer = ocp.training.Checkpointer(
-            self.directory,
-            preservation_policy=ocp.training.preservation_policies.LatestN(KEPT),
+            str(self.directory),
+            preservation_policy=newest,
             cleanup_tmp_directories=True,
         )
 
@@ -50,12 +52,13 @@ class Checkpoints:
         newest = self._checkpointer.latest
         if newest is None:
             return None
-        metadata = self._checkpointer.metadata(newest).custom_metadata or {}
-        self._check(metadata.get("identity", {}))
+        metadata: Any = self._checkpointer.metadata(newest).custom_metadata
+        self._check(metadata["identity"])
         abstract = jax.tree.map(
             lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), wanted
         )
-        return self._checkpointer.load(newest, abstract), metadata["notes"]
+        tree: Any = self._checkpointer.load(newest, abstract)
+        return tree, metadata["notes"]
 
     def close(self) -> None:
         """Waits for the save under way."""

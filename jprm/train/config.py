@@ -41,6 +41,6 @@ class TrainConfig(Config):
     def _consistent(self):
         if self.batch_rows % self.microbatches:
             raise ValueError(
-                f"batch_rows = {self.batch_rows} does not divide by {self.microbatches} microbatches"
+                f"batch_rows = {self.batch_rows} does not split in {self.microbatches} microbatches"
             )
         return self

@@ -10,6 +10,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -78,7 +79,7 @@ def fit(
     data = batches(packed, config.batch_rows, seed)
     fill = float((packed["segments"] > 0).mean())
     optimizer = make_optimizer(config)
-    state = init_state(params, optimizer, config.steps)
+    state = init_state(model, params, optimizer, config.steps)
     step_fn = make_step(model, config, optimizer)
     batch_sharding = sharding(model.rules("batch", None))
     progress = _Progress()
@@ -89,7 +90,7 @@ def fit(
         started, before = time.monotonic(), progress.seconds
         pending = None
         for step in range(int(state.step), config.steps):
-            batch = data[step]
+            batch: Any = data[step]
             progress.add(batch)
             state, metrics = step_fn(state, jax.device_put(batch, batch_sharding))
             if pending is not None:

@@ -5,6 +5,8 @@ stacked over layers and kept by head, so `MUON_AXES` says which axes of a leaf a
 and outputs; what is left (the layer axis) is orthogonalised one by one.
 """
 
+from typing import Any
+
 import jax
 import optax
 from optax.contrib import MuonDimensionNumbers
@@ -41,12 +43,13 @@ def schedule(config: TrainConfig, peak: float) -> optax.Schedule:
 def make_optimizer(config: TrainConfig) -> optax.GradientTransformation:
     """The optimizer of this run, for the parameters of a `jprm.models.Model`."""
     if config.optimizer == "muon":
+        axes: Any = muon_axes  # optax's annotation forgets that a function may be given
         return optax.contrib.muon(
             schedule(config, config.learning_rate),
             adam_learning_rate=schedule(config, config.learning_rate * config.adam_ratio),
             adam_b2=config.adam_b2,
             weight_decay=config.weight_decay,
-            muon_weight_dimension_numbers=muon_axes,
+            muon_weight_dimension_numbers=axes,
         )
     return optax.chain(
         optax.clip_by_global_norm(config.clip_norm),

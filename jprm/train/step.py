@@ -5,12 +5,15 @@ Pure device arithmetic; the loop around it, with data, checkpoints and reporting
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax import lax
 
+from jprm.mesh import sharding
 from jprm.models import Model
 from jprm.train.config import TrainConfig
 from jprm.train.loss import loss_and_weight
@@ -27,12 +30,25 @@ class TrainState:
     losses: jax.Array
 
 
-def init_state(params: dict, optimizer: optax.GradientTransformation, steps: int) -> TrainState:
-    """The state before the first step. Moments lie over the mesh as their parameters do."""
-    copied = jax.tree.map(
-        jnp.copy, params
-    )  # the state is donated at every step; the caller keeps its own
-    return TrainState(jnp.int32(0), copied, jax.jit(optimizer.init)(copied), jnp.zeros(steps))
+def init_state(
+    model: Model, params: dict, optimizer: optax.GradientTransformation, steps: int
+) -> TrainState:
+    """The state before the first step, laid out over the mesh (the moments as the weights).
+
+    The weights are copied: the state is donated at every step, and the caller keeps its own.
+    """
+
+    def placed(x, where):
+        return jnp.copy(jax.device_put(x, where))
+
+    params = jax.tree.map(lambda x, spec: placed(x, spec.sharding), params, model.spec())
+    everywhere = sharding(model.rules())
+    return TrainState(
+        step=placed(np.int32(0), everywhere),
+        params=params,
+        optimizer=jax.jit(optimizer.init)(params),
+        losses=placed(np.zeros(steps, np.float32), everywhere),
+    )
 
 
 def make_step(
@@ -67,9 +83,9 @@ def make_step(
         scale = 1 / jnp.maximum(weight, 1)
         loss, grads = loss * scale, jax.tree.map(lambda g: g * scale, grads)
         updates, optimizer_state = _update(optimizer, grads, state)
-        params = optax.apply_updates(state.params, updates)
+        params: Any = optax.apply_updates(state.params, updates)
         losses = state.losses.at[state.step].set(loss)
-        metrics = {"loss": loss, "grad_norm": optax.global_norm(grads)}
+        metrics = {"loss": loss, "grad_norm": optax.tree.norm(grads)}
         return TrainState(state.step + 1, params, optimizer_state, losses), metrics
 
     return jax.jit(step, donate_argnums=0)
@@ -89,4 +105,5 @@ def _update(optimizer, grads, state: TrainState):
     if jax.sharding.get_abstract_mesh().empty:
         return optimizer.update(*arguments)
     layout = jax.tree.map(lambda x: jax.typeof(x).sharding.spec, (state.params, state.optimizer))
-    return jax.sharding.auto_axes(optimizer.update, out_sharding=layout)(*arguments)
+    update: Any = jax.sharding.auto_axes(optimizer.update, out_sharding=layout)
+    return update(*arguments)

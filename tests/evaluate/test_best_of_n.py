@@ -1,6 +1,7 @@
 """Choosing among candidates: against enumeration, and in cases decided by hand."""
 
 import itertools
+import sys
 
 import numpy as np
 import pytest
@@ -48,6 +49,27 @@ def test_no_choice_beats_the_ceiling_and_one_candidate_leaves_none(pool, data):
     for method in METHODS:
         assert found.accuracy[method, k][0] <= found.accuracy["pass", k][0] + 1e-12
         assert found.accuracy[method, 1][0] == pytest.approx(found.accuracy["pass", 1][0])
+
+
+def test_listing_counting_and_drawing_agree(monkeypatch):
+    rng = np.random.default_rng(0)
+    draws = zip(rng.integers(0, 3, 12).tolist(), rng.integers(0, 4, 12).tolist(), strict=True)
+    pool = [Candidate("abc"[answer], answer == 0, score / 4) for answer, score in draws]
+    counted = best_of_n([pool], [5])
+    module = sys.modules["jprm.evaluate.best_of_n"]  # the room exports a function of this name
+    monkeypatch.setattr(module, "EXACT_LIMIT", 0)
+    listed = best_of_n([pool], [5])
+    assert counted.exact_weighted and listed.exact_weighted
+    expected = np.mean([_weighted_vote(c) for c in itertools.combinations(pool, 5)])
+    assert counted.accuracy["weighted", 5][0] == pytest.approx(expected)
+    assert listed.accuracy["weighted", 5][0] == pytest.approx(expected)
+    drawn = best_of_n([pool * 3], [15])
+    assert not drawn.exact_weighted
+    monkeypatch.undo()
+    exact = best_of_n([pool * 3], [15])
+    assert drawn.accuracy["weighted", 15][0] == pytest.approx(
+        exact.accuracy["weighted", 15][0], abs=0.05
+    )
 
 
 def _pool(*triples):

@@ -5,7 +5,7 @@ it recovers with rate RECOVERS; the answer is right iff the last line is good. W
 success rates from good and bad are M^n (1, 0)'.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -312,15 +312,47 @@ def test_choice_takes_usable_samples_of_both_kinds_once():
     [record] = _samples(64)[:1]
     settings = RolloutSettings(correct_per_problem=2, wrong_per_problem=3, planted_per_problem=0)
     world = LineWorld()
-    chosen = choose_solutions(PROBLEMS[0], record.samples, world, settings, rng_of(0, "x"))
+    chosen = choose_solutions(
+        PROBLEMS[0], record.samples, world, Letters(), settings, rng_of(0, "x")
+    )
     right = [world.is_correct(None, s.steps) for s in chosen]
     assert right == [True, True, False, False, False]
     assert len({s.steps for s in chosen}) == 5 and {s.source for s in chosen} == {"policy"}
     assert all((s.first_error, s.error_kind) == world.truth(None, s.steps) for s in chosen)
-    again = choose_solutions(PROBLEMS[0], record.samples, world, settings, rng_of(0, "x"))
+    again = choose_solutions(
+        PROBLEMS[0], record.samples, world, Letters(), settings, rng_of(0, "x")
+    )
     assert again == chosen
     long = RolloutSettings(min_steps=STEPS + 1, planted_per_problem=0)
-    assert choose_solutions(PROBLEMS[0], record.samples, world, long, rng_of(0, "x")) == []
+    assert (
+        choose_solutions(PROBLEMS[0], record.samples, world, Letters(), long, rng_of(0, "x")) == []
+    )
+
+
+def test_malformed_or_unwritable_samples_are_not_chosen():
+    class Strict(LineWorld):
+        def truth(self, problem, steps):
+            return (1, "format") if steps[1] == "b\n" else super().truth(problem, steps)
+
+    class NoB(Letters):
+        def accepts(self, text):
+            return "b" not in text
+
+    [record] = _samples(64)[:1]
+    many = RolloutSettings(
+        correct_per_problem=50, wrong_per_problem=50, planted_per_problem=5, max_tokens=20
+    )
+
+    def chosen(world, codec, settings=many):
+        found = choose_solutions(
+            PROBLEMS[0], record.samples, world, codec, settings, rng_of(0, "x")
+        )
+        return {s.steps for s in found if s.source == "policy"}
+
+    everything = chosen(LineWorld(), Letters())
+    assert chosen(Strict(), Letters()) == {s for s in everything if s[1] != "b\n"} != everything
+    assert chosen(LineWorld(), NoB()) == {("g\n",) * STEPS}
+    assert chosen(LineWorld(), Letters(), replace(many, max_tokens=2 * STEPS)) == set()
 
 
 def test_a_sampler_that_loses_rollouts_is_noticed():

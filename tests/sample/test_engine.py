@@ -44,7 +44,7 @@ def qwen2():
 
 
 def full_log_probabilities(model, params, tokens):
-    """Log-probabilities at every position of one sequence, [tokens, vocabulary], without any cache."""
+    """Log-probabilities at every position of one sequence, without any cache."""
     padded = np.zeros((1, SIZES.context_tokens), np.int32)  # one shape, one compilation
     padded[0, : len(tokens)] = tokens
     segments = jnp.arange(padded.shape[1])[None] < len(tokens)
@@ -197,7 +197,12 @@ def test_votes_are_identical_to_the_bit_whatever_happens_around_them(qwen2):
         engine = Engine(*qwen2, SIZES, WARM, seed=9)
         # Other company in the lanes, admitted first.
         extra = [(p, [2**60 + k], kw) for k, (p, _, kw) in enumerate(votes(rng, 40 * trial))]
-        other = run(engine, extra + shuffled, forced, lambda i, k: delay[row.get(i, 0), k])
+        other = run(
+            engine,
+            extra + shuffled,
+            forced,
+            lambda i, k, delay=delay, row=row: delay[row.get(i, 0), k],
+        )
         for sample_id, stretches in plain.items():
             for (tokens, watched), (tokens2, watched2) in zip(
                 stretches, other[sample_id], strict=True
@@ -209,17 +214,12 @@ def test_votes_are_identical_to_the_bit_whatever_happens_around_them(qwen2):
 def test_chunk_boundaries_do_not_show(qwen2):
     requests = votes(np.random.default_rng(4), 64)
     forced = [([5, 6, 7], 6)]
-    first, *others = [
-        run(
-            Engine(*qwen2, dataclasses.replace(SIZES, chunk_steps=steps), WARM, seed=2),
-            requests,
-            forced,
-        )
-        for steps in (4, 1, 7)
-    ]
-    for other in others:
-        for sample_id, stretches in first.items():
-            assert [tokens for tokens, _ in stretches] == [tokens for tokens, _ in other[sample_id]]
+    sevens = dataclasses.replace(SIZES, chunk_steps=7)
+    fours, sevens = (
+        run(Engine(*qwen2, sizes, WARM, seed=2), requests, forced) for sizes in (SIZES, sevens)
+    )
+    for sample_id, stretches in fours.items():
+        assert [t for t, _ in stretches] == [t for t, _ in sevens[sample_id]]
 
 
 def test_seed_and_sample_id_change_the_draws(qwen2):
@@ -244,17 +244,19 @@ def test_equal_sample_ids_are_equal_samples(qwen2):
 
 def test_nothing_compiles_after_the_engine_is_made(qwen2):
     programs = (decode.prefill, decode.clone, decode.chunk)
-    engine = Engine(*qwen2, SIZES, WARM, seed=1)
+    fresh = dataclasses.replace(SIZES, lanes=6, context_tokens=56)  # of no other test
+    sizes = [program._cache_size() for program in programs]
+    engine = Engine(*qwen2, fresh, WARM, seed=1)
     before = [program._cache_size() for program in programs]
-    assert min(before) > 0
-    run(engine, votes(np.random.default_rng(7), 50), [([4] * 20, 3), ([4], 2)])
-    Engine(*qwen2, SIZES, WARM, seed=2)
+    assert before == [size + 1 for size in sizes]
+    run(engine, votes(np.random.default_rng(7), 50), [([4] * 12, 3), ([4], 2)])
+    Engine(*qwen2, fresh, WARM, seed=2)
     assert [program._cache_size() for program in programs] == before
 
 
 def test_the_cache_is_updated_in_place(qwen2):
     model, params = qwen2
-    cache = decode.new_cache(model, 8, 64, jnp.float32)
+    cache = decode.new_cache(model, 8, 64, jnp.float32, jax.devices()[0])
     pointers = [x.unsafe_buffer_pointer() for x in jax.tree.leaves(cache)]
     ids = np.zeros((4, 8), np.int32)
     cache = decode.prefill(model, params, cache, ids, np.arange(4), np.zeros(4, np.int32), 4)
@@ -285,3 +287,14 @@ def test_bad_requests_raise_before_anything_runs(qwen2):
         EngineConfig(lanes=5, banks=2)
     with pytest.raises(UserError, match="seed"):
         Engine(*qwen2, SIZES, GREEDY, seed=-1)
+
+
+@pytest.mark.parametrize("sampling", [GREEDY, WARM])
+def test_logits_that_are_not_finite_are_reported(qwen2, sampling):
+    model, params = qwen2
+    broken = params | {"norm": params["norm"] * jnp.nan}
+    engine = Engine(model, broken, SIZES, sampling, seed=0)
+    engine.submit([1], [1], max_tokens=3)
+    with pytest.raises(FloatingPointError, match="not finite"):
+        while engine.busy:
+            engine.poll()

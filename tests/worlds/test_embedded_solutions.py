@@ -179,10 +179,9 @@ def test_annotations_of_steps_that_lead_nowhere():
     assert annotate(PROBLEM, ("what\n",), 0, "full").code == "print(False)"
     skip = annotate(PROBLEM, (TWO,), 0, "analysis")
     assert skip.analysis == (
-        "Kim gets as many as Ann and Joe. Ann has 8. Joe is unknown. "
-        "Kim is asked. 8 + None = None.\n"
+        "Kim gets as many as Ann and Joe. Ann has 8. Joe is unknown. Kim is asked. "
     )
-    assert printed(skip.code) == "Error"
+    assert printed(skip.code) == "False", "an unfounded step is wrong, its check does not crash"
     base = annotate(PROBLEM, (ONE.replace("Joe", "Bob"),), 0, "full")
     assert (base.analysis, base.code) == ("Bob has 3. ", "print(3 == 11)")
     nobody = annotate(PROBLEM, (ONE.replace("Joe", "Zoe"),), 0, "full")

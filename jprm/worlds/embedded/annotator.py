@@ -36,15 +36,15 @@ def annotate(
     if step is None:
         return Annotation("", UNREADABLE)
     quantity = graph.by_name.get(step.name)
-    known = _known(graph, steps[:index])
-    facts, expression, value = _reading(quantity, step.name, known)
+    known = known_values(graph, steps[:index])
+    facts, expression, value = read_facts(quantity, step.name, known)
     if rng is not None and rng.random() < noise:
         if rng.random() < 0.5:
             facts = render_fact(quantity) if quantity else ""
             expression, value = f"{step.left} {step.op} {step.right}", step.computed
         else:
             misread = rng.choice(graph.quantities)
-            facts, expression, value = _reading(misread, misread.name, known)
+            facts, expression, value = read_facts(misread, misread.name, known)
     analysis = facts + ("" if step.answer is None else f"{graph.target} is asked. ")
     if style == "analysis" and " " in expression:
         shown = value if value is not None and 0 <= value < VALUE_LIMIT else None
@@ -54,7 +54,7 @@ def annotate(
     return Annotation(analysis, f"print({expression} == {_claims(graph, step)})")
 
 
-def _known(graph: Graph, earlier: Sequence[str]) -> dict[str, int]:
+def known_values(graph: Graph, earlier: Sequence[str]) -> dict[str, int]:
     """Every value at hand before a step: the stated ones, and what earlier steps concluded."""
     known = dict(graph.base_values)
     for text in earlier:
@@ -64,7 +64,7 @@ def _known(graph: Graph, earlier: Sequence[str]) -> dict[str, int]:
     return known
 
 
-def _reading(
+def read_facts(
     quantity: Quantity | None, name: str, known: dict[str, int]
 ) -> tuple[str, str, int | None]:
     """(facts in words, the expression they give, its value); None is what is not known."""
@@ -77,7 +77,8 @@ def _reading(
         facts += f"{source} has {known[source]}. " if source in known else f"{source} is unknown. "
     left, right = quantity.operands(known)
     value = None if left is None or right is None else compute(left, quantity.op, right)
-    return facts, f"{left} {quantity.op} {right}", value
+    # An operand that nobody has computed makes the step unfounded: the check says False, it does not crash.
+    return facts, "None" if value is None else f"{left} {quantity.op} {right}", value
 
 
 def _claims(graph: Graph, step: Step) -> str:

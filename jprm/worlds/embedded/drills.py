@@ -17,8 +17,9 @@ from dataclasses import dataclass
 from jprm.errors import UserError
 from jprm.tokenizer import EOS
 from jprm.worlds.base import ANALYZE_OPEN, CODE_CLOSE, CODE_OPEN, OUTPUT_CLOSE, OUTPUT_OPEN, Segment
+from jprm.worlds.embedded.annotator import known_values, read_facts
 from jprm.worlds.embedded.errors import VALUE_LIMIT
-from jprm.worlds.embedded.quantities import Graph, render_fact, render_problem
+from jprm.worlds.embedded.quantities import Graph, render_problem
 from jprm.worlds.embedded.solutions import Step, parse_step, reference_steps
 
 
@@ -31,7 +32,7 @@ class Mix:
     reading: float = 0.5
     programs: float = 0.1
     arithmetic_problems: int = 4  # problems whose first two steps make up one arithmetic drill
-    reading_facts: int = 5
+    reading_facts: int = 4
     program_runs: int = 6
 
     def __post_init__(self):
@@ -67,17 +68,19 @@ def arithmetic_drill(graphs: list[Graph]) -> list[Segment]:
 
 
 def reading_drill(graph: Graph, rng: random.Random, n_facts: int) -> list[Segment]:
-    """Facts of random people restated, each followed by the stated values that it needs.
+    """Facts of random people restated with the values they need, at some point of a solution.
 
     The name that opens a fact is drawn at random, so it is not learnt; all that follows from it is.
     """
-    segments = [Segment(render_problem(graph) + ANALYZE_OPEN, False)]
+    steps = reference_steps(graph)
+    steps = steps[: rng.randint(0, len(steps))]
+    known = known_values(graph, steps)
+    segments = [Segment(render_problem(graph) + "".join(steps) + ANALYZE_OPEN, False)]
     for _ in range(n_facts):
-        quantity = rng.choice(graph.quantities)
-        sources = (graph.by_name[source] for source in quantity.sources)
-        facts = render_fact(quantity) + "".join(render_fact(s) for s in sources if s.kind == "base")
-        segments.append(Segment(quantity.name, False))
-        segments.append(Segment(facts.removeprefix(quantity.name), True))
+        name = rng.choice(graph.quantities).name
+        facts, _, _ = read_facts(graph.by_name[name], name, known)
+        segments.append(Segment(name, False))
+        segments.append(Segment(facts.removeprefix(name), True))
     return segments
 
 

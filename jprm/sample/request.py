@@ -1,0 +1,84 @@
+"""What callers ask the engine for, checked, and what they get back. No JAX.
+
+Invariant: a `Request` fits into the engine it was checked for, so that nothing a user writes can
+fail once lanes are running.
+"""
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from jprm.errors import UserError
+from jprm.sample.config import EngineConfig
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Event:
+    """A handle has stopped.
+
+    tokens: what was drawn since its last event, the stop token included.
+    finish: "stop" (the last token is one of the stops) or "length" (max_tokens are drawn).
+    watched: f32 [len(tokens), watched ids], the raw log-probabilities with which each of these
+        tokens was drawn or not.
+    """
+
+    handle: int
+    sample_id: int
+    tokens: list[int]
+    finish: str
+    watched: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+class Request:
+    """One prompt, shared by the samples drawn from it."""
+
+    prompt: np.ndarray
+    max_tokens: int
+    stops: tuple[int, ...]
+    watch: tuple[int, ...]
+
+
+def checked_request(
+    prompt: Sequence[int],
+    sample_ids: Sequence[int],
+    max_tokens: int,
+    stops: Iterable[int],
+    watch: Iterable[int],
+    config: EngineConfig,
+    vocab_size: int,
+) -> Request:
+    """The request, or a UserError that names the numbers which do not fit."""
+    ids = token_ids(prompt, vocab_size, "submit: prompt token")
+    if not len(ids):
+        raise UserError("submit: the prompt is empty; give at least one token")
+    if not len(sample_ids):
+        raise UserError("submit: no sample ids; give one for each sample wanted")
+    if not all(0 <= i < 2**63 for i in sample_ids):
+        raise UserError("submit: sample ids must be integers from 0 to 2**63 - 1")
+    if max_tokens < 1:
+        raise UserError(f"submit: max_tokens = {max_tokens} must be at least 1")
+    if len(ids) + max_tokens > config.context_tokens:
+        raise UserError(
+            f"submit: a prompt of {len(ids)} tokens + max_tokens = {max_tokens} do not fit into "
+            f"context_tokens = {config.context_tokens}"
+        )
+    stops = token_ids(stops, vocab_size, "submit: stop id")
+    watch = token_ids(watch, vocab_size, "submit: watch id")
+    for name, given, most in (
+        ("stops", stops, config.max_stops),
+        ("watch", watch, config.max_watch),
+    ):
+        if len(given) > most:
+            raise UserError(f"submit: {len(given)} ids in {name}; the engine's max_{name} = {most}")
+    return Request(ids, max_tokens, tuple(stops.tolist()), tuple(watch.tolist()))
+
+
+def token_ids(tokens: Iterable[int], vocab_size: int, what: str) -> np.ndarray:
+    """Tokens as int32. Raises UserError, beginning with `what`, for one outside the vocabulary."""
+    ids = np.fromiter(tokens, np.int64)
+    bad = ids[(ids < 0) | (ids >= vocab_size)]
+    if len(bad):
+        raise UserError(f"{what} {bad[0]} is not in the vocabulary (0 to {vocab_size - 1})")
+    return ids.astype(np.int32)

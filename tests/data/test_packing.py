@@ -1,0 +1,62 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jprm.data import Document, plan, rows
+from jprm.errors import UserError
+
+LENGTHS = st.lists(st.integers(1, 40), max_size=60)
+
+
+@given(LENGTHS, st.integers(1, 32), st.integers(0, 2**63 - 1), st.integers(0, 4))
+def test_every_document_is_in_one_row_or_too_long(lengths, capacity, seed, max_segments):
+    packing = plan(lengths, capacity, seed, max_segments)
+    packed = [i for row in packing.rows for i in row]
+    assert sorted([*packed, *packing.too_long]) == list(range(len(lengths)))
+    assert all(lengths[i] > capacity for i in packing.too_long)
+    assert all(sum(lengths[i] for i in row) <= capacity for row in packing.rows)
+    assert max_segments == 0 or all(len(row) <= max_segments for row in packing.rows)
+    assert packing == plan(lengths, capacity, seed, max_segments)
+    if not max_segments:  # any two rows would not have fitted into one
+        fills = sorted(sum(lengths[i] for i in row) for row in packing.rows)
+        assert len(fills) < 2 or fills[0] + fills[1] > capacity
+
+
+def test_the_seed_orders_rows_and_documents_of_one_length():
+    lengths = [5] * 20
+    first, second = plan(lengths, 10, 0), plan(lengths, 10, 1)
+    assert {frozenset(row) for row in first.rows} != {frozenset(row) for row in second.rows}
+
+
+def test_rows_are_nearly_full():
+    lengths = np.random.default_rng(0).integers(20, 120, 2000)
+    packing = plan(lengths, 256, 0)
+    assert lengths.sum() / (len(packing.rows) * 256) > 0.98
+
+
+@given(LENGTHS.filter(bool), st.integers(0, 9))
+def test_rows_hold_the_documents_unchanged(lengths, seed):
+    rng = np.random.default_rng(seed)
+    documents = [
+        Document(rng.integers(0, 99, n, dtype=np.int32), rng.random(n, dtype=np.float32))
+        for n in lengths
+    ]
+    packing = plan(lengths, 40, seed)
+    packed = rows(documents, packing)
+    for row, members in enumerate(packing.rows):
+        for segment, index in enumerate(members, 1):
+            here = packed["segments"][row] == segment
+            assert packed["ids"][row, here].tolist() == documents[index].ids.tolist()
+            assert packed["positions"][row, here].tolist() == list(range(lengths[index]))
+            weights = packed["weights"][row, here]
+            assert weights[0] == 0  # nothing of this document stands before it
+            assert weights[1:].tolist() == documents[index].weights[1:].tolist()
+    padding = packed["segments"] == 0
+    assert not packed["weights"][padding].any() and not packed["ids"][padding].any()
+
+
+def test_no_document_fits_is_a_user_error():
+    document = Document(np.zeros(9, np.int32), np.ones(9, np.float32))
+    with pytest.raises(UserError, match="row_tokens"):
+        rows([document], plan([9], 8, 0))

@@ -1,0 +1,48 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jprm.models import ModelConfig, attention, bind, segment_attention
+
+CONFIG = ModelConfig(
+    vocab_size=24, n_layers=2, embed=16, n_heads=4, n_kv_heads=2, head_dim=4, mlp=16
+)
+
+
+def test_a_packed_row_gives_every_document_the_numbers_it_has_alone():
+    model = bind(CONFIG)
+    params = model.init(0)
+
+    @jax.jit
+    def log_probs(ids, positions, segments):
+        hidden = model.hidden(params, ids, positions, segment_attention(segments))
+        return jax.nn.log_softmax(model.logits(params, hidden))
+
+    alone = np.random.default_rng(0).integers(
+        0, 24, (3, 20)
+    )  # the second lies in both query blocks
+    positions = np.tile(np.arange(20), (3, 1))
+    packed = [np.append(x, np.zeros(4, int))[None] for x in (alone, positions, positions * 0)]
+    packed[2] = np.repeat([1, 2, 3, 0], [20, 20, 20, 4])[None]
+    got = log_probs(*packed)[0]
+    assert np.isfinite(got).all()
+    expected = log_probs(alone, positions, np.ones_like(alone))
+    np.testing.assert_allclose(got[:60].reshape(3, 20, -1), expected, atol=1e-5)
+
+
+def test_query_blocks_change_nothing(monkeypatch):
+    keys = jax.random.split(jax.random.key(0), 3)
+    q = jax.random.normal(keys[0], (2, 64, 4, 8))
+    k, v = (jax.random.normal(key, (2, 64, 2, 8)) for key in keys[1:])
+    segments = jnp.repeat(jnp.array([[1, 2, 0, 0], [1, 1, 1, 2]]), 16, axis=1)
+
+    def outputs(blocks):
+        monkeypatch.setattr(attention, "BLOCKS", blocks)
+        return jax.jit(lambda q, k, v: segment_attention(segments)(0, q, k, v))(q, k, v)
+
+    whole = outputs(1)
+    np.testing.assert_allclose(outputs(2), whole, atol=1e-6)
+    np.testing.assert_allclose(outputs(4), whole, atol=1e-6)
+    mask = (segments[:, :, None] == segments[:, None, :]) & jnp.tril(jnp.ones((64, 64), bool))
+    plain = jax.jit(jax.nn.dot_product_attention)(q, k, v, mask=mask[:, None])
+    np.testing.assert_allclose(whole, plain, atol=1e-6)

@@ -1,0 +1,79 @@
+import dataclasses
+import math
+
+import jax
+import jax.numpy as jnp
+import pytest
+from jax.extend.core import jaxprs_in_params
+
+from jprm.models import (
+    PRESETS,
+    ModelConfig,
+    attention,
+    bind,
+    decode_flops,
+    parameter_count,
+    prefill_flops,
+    preset,
+    segment_attention,
+    train_flops,
+)
+from jprm.models.costs import document_train_flops, forward_flops
+
+SMALL = ModelConfig(
+    vocab_size=11, n_layers=2, embed=8, n_heads=4, n_kv_heads=2, head_dim=6, mlp=10, qk_norm=True
+)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_parameter_count_is_that_of_the_real_tree(name):
+    config = preset(name, 1000)
+    leaves = jax.tree.leaves(bind(config).spec())
+    assert parameter_count(config) == sum(math.prod(leaf.shape) for leaf in leaves)
+
+
+def test_parameter_count_of_the_published_models():
+    # model cards of Qwen2.5: 0.49 B, 1.54 B, 7.61 B parameters
+    assert parameter_count(preset("qwen2.5-0.5b", 151_936)) == 494_032_768
+    assert parameter_count(preset("qwen2.5-1.5b", 151_936)) == 1_543_714_304
+    assert parameter_count(preset("qwen2.5-7b", 152_064)) == 7_615_616_512
+
+
+def dot_flops(jaxpr) -> int:
+    """Two for each multiply-add of every dot_general, inner jaxprs included."""
+    total = 0
+    for equation in jaxpr.eqns:
+        for inner in jaxprs_in_params(equation.params):
+            total += dot_flops(inner)
+        if equation.primitive.name == "dot_general":
+            (contracted, _), _ = equation.params["dimension_numbers"]
+            left = equation.invars[0].aval.shape
+            out = equation.outvars[0].aval.shape
+            total += 2 * math.prod(out) * math.prod(left[axis] for axis in contracted)
+    return total
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_forward_flops_are_the_dot_products_of_the_program(monkeypatch, tied):
+    monkeypatch.setattr(attention, "BLOCKS", 1)  # the program then scores the whole square
+    config = dataclasses.replace(SMALL, tied=tied)
+    model, rows, tokens = bind(config), 3, 5
+    ids = jnp.zeros((rows, tokens), jnp.int32)
+
+    def forward(params):
+        return model.logits(params, model.hidden(params, ids, ids, segment_attention(ids)))
+
+    jaxpr = jax.make_jaxpr(forward)(model.spec()).jaxpr
+    counted = forward_flops(config, rows * tokens, rows * tokens**2, rows * tokens)
+    assert dot_flops(jaxpr) == counted
+
+
+def test_flops_by_hand():
+    # one layer: q 8x24, k and v 8x12, o 24x8, gate, up and down 8x10: 816 multiply-adds a token
+    layers = 2 * 2 * 816
+    pair = 2 * 2 * 2 * 24
+    logits = 2 * 8 * 11
+    assert prefill_flops(SMALL, 3) == 3 * layers + 6 * pair + logits
+    assert decode_flops(SMALL, context=3, tokens=2) == 2 * layers + (4 + 5) * pair + 2 * logits
+    assert train_flops(SMALL, 6, context=3) == 3 * (6 * layers + 12 * pair + 6 * logits)
+    assert document_train_flops(SMALL, [3, 3]) == train_flops(SMALL, 6, context=3)

@@ -1,0 +1,169 @@
+"""The main job at a size of seconds: it resumes to the bit, reuses, plans, and answers mistakes."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from jprm.cli import sweep_main
+
+ROOT = Path(__file__).resolve().parents[2]
+# Labels by construction and planted errors: a model this little trained writes no solutions to roll out.
+TINY = [
+    "base.steps=12",
+    "base.documents=400",
+    "base.checkpoint_every=4",
+    "train.steps=8",
+    "train.checkpoint_every=3",
+    "labels.source=planted",
+    "labels.problems=12",
+    "model.lanes=16",
+    "evaluate.benchmarks=['planted']",
+    "evaluate.problems=12",
+    "evaluate.candidates_problems=0",
+    "evaluate.votes_shown=[1, 2]",
+    "verify.n_votes=2",
+    "verify.workers=1",
+    "grid.labels=exact",
+    "grid.sizes=['tiny-0.1m']",
+    "grid.train_examples=[8, 16]",
+    "grid.ablations=['invented', 'unfiltered']",
+]
+
+
+def table(directory: Path) -> list[dict]:
+    """The rows without what may differ: the time it took."""
+    rows = [json.loads(line) for line in (directory / "embedded" / "results.jsonl").read_text().splitlines()]
+    return [{key: value for key, value in row.items() if key != "seconds"} for row in rows]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A finished tiny sweep: (directory, its table)."""
+    directory = tmp_path_factory.mktemp("runs")
+    assert sweep_main([f"directory={directory}", *TINY]) == 0
+    return directory, table(directory)
+
+
+def test_a_row_per_cell_and_number_of_votes(finished):
+    _, rows = finished
+    assert len(rows) == 4 * 2, "two grid cells and two variants, at one and two votes"
+    wanted = {
+        *("cell", "model_params", "train_examples", "n_votes", "mode", "code", "labels", "f1", "f1_low", "f1_high"),
+        *("error_acc", "correct_acc", "n_items", "none_share", "tokens", "flops", "seed"),
+    }
+    assert all(wanted <= set(row) for row in rows)
+    assert {row["code"] for row in rows} == {"executed", "invented"}
+    assert all(0 <= row["none_share"] <= 1 and row["n_items"] == rows[0]["n_items"] for row in rows)
+    by_votes = {(row["cell"], row["n_votes"]): row["tokens"] for row in rows}
+    assert all(abs(by_votes[cell, 2] - 2 * t) <= 1 for (cell, n), t in by_votes.items() if n == 1)
+
+
+def test_a_second_run_computes_nothing(finished, capsys):
+    directory, rows = finished
+    started = time.monotonic()
+    assert sweep_main([f"directory={directory}", *TINY]) == 0
+    assert time.monotonic() - started < 15
+    assert "computed 0, reused" in capsys.readouterr().out
+    assert table(directory) == rows
+
+
+def test_another_seed_is_another_table(finished, tmp_path):
+    _, rows = finished
+    assert sweep_main([f"directory={tmp_path}", *TINY, "grid.seeds=[1]"]) == 0
+    other = table(tmp_path)
+    assert [r["train_loss"] for r in other] != [r["train_loss"] for r in rows]
+
+
+def test_the_report_stands_alone(finished):
+    page = (finished[0] / "embedded" / "report.html").read_text()
+    assert "induction-ready" in page and "<svg" in page
+    assert "http-equiv" not in page and 'src="http' not in page and "@import" not in page
+
+
+def test_plan_says_what_is_there_and_starts_nothing(finished, tmp_path, capsys):
+    assert sweep_main([f"directory={finished[0]}", *TINY, "--plan"]) == 0
+    assert "about 0 min left" in capsys.readouterr().out
+    assert sweep_main([f"directory={tmp_path}", *TINY, "--plan"]) == 0
+    assert ", 0 done" in capsys.readouterr().out
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_killed_in_each_stage_it_ends_in_the_same_table(finished, tmp_path):
+    command = [sys.executable, "experiments/sweep.py", f"directory={tmp_path}", *TINY]
+    stages = ["base-", "labels-", "benchmark-", "verifier-", "votes-"]
+    for kind in stages:
+        process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        while process.poll() is None:
+            unfinished = [
+                stage
+                for stage in (tmp_path / "embedded" / "stages").glob(f"{kind}*")
+                if not (stage / "DONE").exists()
+            ]
+            if unfinished:
+                os.kill(process.pid, signal.SIGKILL)
+            time.sleep(0.001)
+        assert process.wait() in (0, -signal.SIGKILL)
+    assert subprocess.run(command, cwd=ROOT, capture_output=True, check=True)
+    assert table(tmp_path) == finished[1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["trian.steps=5"], 'did you mean "train.steps"?'),
+        (["train.steps=many"], "train.steps"),
+        (["--fast"], "--fast"),
+        (["a.toml", "b.toml"], "two configuration files"),
+        (["absent.toml"], "absent.toml"),
+        (["configs/sweep/gsm8k.toml"], "data.root"),
+        (["configs/sweep/gsm8k.toml", "data.root=nowhere", "--plan"], "nowhere"),
+        (["model.policy=tiny-9m", "--plan"], "tiny-9m"),
+        (["verify.n_votes=4"], "votes_shown"),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_code_2(arguments, message, capsys, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    assert sweep_main(arguments) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and error.count("\n") == 1 and message in error
+
+
+def test_a_typo_is_answered_before_jax_is_imported():
+    started = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "experiments/sweep.py", "trian.steps=5"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2 and time.monotonic() - started < 10
+    assert "| jax" not in done.stderr
+
+
+def test_damage_is_named_and_nothing_is_lost(finished, tmp_path, capsys):
+    directory = tmp_path / "runs"
+    subprocess.run(["cp", "-r", str(finished[0]), str(directory)], check=True)
+    stage = next((directory / "embedded" / "stages").glob("votes-*"))
+    done = (stage / "DONE").read_text()
+    (stage / "DONE").write_text(done[:20])
+    assert sweep_main([f"directory={directory}", *TINY]) == 2
+    assert str(stage / "DONE") in capsys.readouterr().err
+    (stage / "DONE").write_text(done)
+    rationales = stage / "rationales.jsonl"
+    rationales.write_text("{broken\n" + rationales.read_text())
+    assert sweep_main([f"directory={directory}", *TINY]) == 2
+    assert f"{rationales}:1" in capsys.readouterr().err
+
+
+def test_a_run_directory_that_cannot_be_written(tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    assert sweep_main([f"directory={tmp_path / 'file'}", *TINY]) == 2
+    assert "cannot write the run directory" in capsys.readouterr().err

@@ -1,0 +1,99 @@
+import jax
+import numpy as np
+import pytest
+
+from jprm.mesh import MeshConfig, make_mesh, sharding
+from jprm.models import ModelConfig, bind
+from jprm.train import TrainConfig
+from jprm.train.optimizer import make_optimizer
+from jprm.train.step import init_state, make_step
+
+CONFIG = ModelConfig(
+    vocab_size=32, n_layers=1, embed=16, n_heads=4, n_kv_heads=2, head_dim=4, mlp=32
+)
+TRAIN = TrainConfig(
+    steps=3, batch_rows=16, row_tokens=12, warmup_steps=1, optimizer="adamw", learning_rate=0.01
+)
+MUON = TRAIN.model_copy(update={"optimizer": "muon"})
+ROWS, TOKENS = 16, 12
+
+
+@pytest.fixture(scope="module")
+def batch():
+    """Two documents and padding in a row; unequal numbers of trained tokens in the rows."""
+    rng = np.random.default_rng(0)
+    segments = np.tile(np.repeat([1, 2, 0], [5, 5, 2]), (ROWS, 1)).astype(np.int32)
+    positions = np.tile([0, 1, 2, 3, 4, 0, 1, 2, 3, 4, 0, 0], (ROWS, 1)).astype(np.int32)
+    trained = (positions > 0) & (rng.random((ROWS, TOKENS)) < np.linspace(0.1, 1, ROWS)[:, None])
+    ids = rng.integers(0, 32, (ROWS, TOKENS)).astype(np.int32)
+    weights = trained.astype(np.float32)
+    return dict(ids=ids, positions=positions, segments=segments, weights=weights)
+
+
+def run(batch, config=TRAIN, steps=2):
+    """Metrics of every step, and the state after the last."""
+    model, optimizer = bind(CONFIG), make_optimizer(config)
+    state = init_state(model, model.init(0), optimizer, config.steps)
+    step = make_step(model, config, optimizer)
+    metrics = []
+    for _ in range(steps):
+        placed = jax.device_put(batch, sharding(model.rules("batch", None)))
+        state, values = step(state, placed)
+        metrics.append({name: float(value) for name, value in values.items()})
+    return metrics, state
+
+
+def assert_same_run(got, expected):
+    (metrics, state), (expected_metrics, expected_state) = got, expected
+    for a, b in zip(metrics, expected_metrics, strict=True):
+        assert a == pytest.approx(b, rel=1e-5)
+    scale = 1e-5 * expected_metrics[0]["grad_norm"]  # the moments are sums of gradients
+    parts = zip(*map(jax.tree.leaves, (state.optimizer, expected_state.optimizer)), strict=True)
+    for a, b in parts:
+        np.testing.assert_allclose(a, b, atol=scale)
+    parts = zip(*map(jax.tree.leaves, (state.params, expected_state.params)), strict=True)
+    for a, b in parts:  # a gradient of rounding errors alone becomes a whole step under Adam
+        np.testing.assert_allclose(a, b, atol=1e-3 * TRAIN.learning_rate)
+
+
+@pytest.fixture(scope="module")
+def alone(batch):
+    return run(batch)
+
+
+@pytest.mark.parametrize(
+    ("shape", "config"), [((2, 2, 2), MUON), ((1, 8, 1), TRAIN)], ids=["muon", "adamw"]
+)
+def test_eight_devices_compute_what_one_does(batch, shape, config):
+    expected = run(batch, config)
+    with jax.set_mesh(make_mesh(MeshConfig(*shape))):
+        metrics, state = run(batch, config)
+        _, fsdp, tensor = shape
+        gate = state.params["layers"]["gate"]
+        assert {s.data.shape for s in gate.addressable_shards} == {(1, 16 // fsdp, 32 // tensor)}
+        moments = [x for x in jax.tree.leaves(state.optimizer) if x.shape == gate.shape]
+        assert moments and all(x.sharding == gate.sharding for x in moments)
+        got = metrics, jax.device_get(state)
+    assert_same_run(got, expected)
+
+
+def test_microbatches_give_the_step_of_the_whole_batch(batch, alone):
+    split = TRAIN.model_copy(update={"microbatches": 4})
+    assert_same_run(run(batch, split), alone)
+
+
+def test_rematerialised_layers_give_the_same_step(batch, alone):
+    assert_same_run(run(batch, TRAIN.model_copy(update={"remat": True})), alone)
+
+
+def test_bfloat16_passes_keep_f32_weights_and_learn(batch):
+    metrics, state = run(batch, TRAIN.model_copy(update={"compute_dtype": "bfloat16"}), steps=3)
+    assert {x.dtype for x in jax.tree.leaves(state.params)} == {np.dtype(np.float32)}
+    assert metrics[2]["loss"] < metrics[0]["loss"]
+
+
+def test_losses_are_recorded_in_the_state(alone):
+    metrics, state = alone
+    assert int(state.step) == 2
+    expected = [*(m["loss"] for m in metrics), 0]
+    np.testing.assert_allclose(state.losses, expected, rtol=1e-6)
