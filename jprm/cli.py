@@ -29,7 +29,9 @@ def _root() -> None:
 def score(
     problem: Annotated[str, typer.Option(help="The problem's text.")],
     steps: Annotated[Path, typer.Option(help="A file with one step per line.")],
-    run: Annotated[Path, typer.Option(help="Run directory of a finished sweep.")] = Path("runs/embedded"),
+    run: Annotated[Path, typer.Option(help="Run directory of a finished sweep.")] = Path(
+        "runs/embedded"
+    ),
     votes: Annotated[int, typer.Option(min=1, help="Rationales per step.")] = 8,
 ) -> None:
     """Judge each step of a solution: P(Yes), the votes, the code that ran and its output."""
@@ -58,7 +60,9 @@ def _sweep(arguments: list[str]) -> None:
     words = [a for a in arguments if not a.startswith("-")]
     files = [word for word in words if "=" not in word]
     if len(files) > 1:
-        raise UserError(f"two configuration files, {files[0]} and {files[1]}; give one, and key=value overrides")
+        raise UserError(
+            f"two configuration files, {files[0]} and {files[1]}; give one, and key=value overrides"
+        )
     config = load(SweepConfig, files[0] if files else None, [word for word in words if "=" in word])
     from jprm.pipeline.sweep import print_plan, run_sweep
 

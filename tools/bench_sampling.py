@@ -63,7 +63,7 @@ def rollouts(args, rng, until) -> Iterator[Engine]:
 
 def verification(args, rng, until) -> Iterator[Engine]:
     """Keeps the queue full; a vote alternates between analysis, tool and verdict."""
-    engine = _engine(args, 304, 0.6)
+    engine = _engine(args, 240, 0.6)
     turns: dict[int, int] = {}
     tools: list[tuple[float, int]] = []
     yield engine

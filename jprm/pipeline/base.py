@@ -38,7 +38,9 @@ class Base:
         config = lab.config.base
         seed = seed_of(self.seed, "base", self.size)
         segments = lab.world.base_documents(config.documents, seed_of(self.seed, "base documents"))
-        documents = [render([(s.text, s.trained) for s in document], lab.tokenizer) for document in segments]
+        documents = [
+            render([(s.text, s.trained) for s in document], lab.tokenizer) for document in segments
+        ]
         model = lab.model(self.size)
         result = fit(
             model,
@@ -80,4 +82,7 @@ def training_seconds(lab: Lab, size: str, config) -> float:
     from jprm.models.costs import train_flops
 
     tokens = config.steps * config.batch_rows * config.row_tokens
-    return train_flops(lab.model_config(size), tokens, config.row_tokens // 2) / TRAIN_FLOPS_PER_SECOND + 3
+    return (
+        train_flops(lab.model_config(size), tokens, config.row_tokens // 2) / TRAIN_FLOPS_PER_SECOND
+        + 3
+    )

@@ -52,12 +52,21 @@ class Benchmark:
 
     def parents(self, lab: Lab) -> tuple[Task, ...]:
         """The policy, where it writes the solutions."""
-        return (Base(lab.config.model.policy, self.seed),) if self.name in ("policy", "candidates") else ()
+        return (
+            (Base(lab.config.model.policy, self.seed),)
+            if self.name in ("policy", "candidates")
+            else ()
+        )
 
     def inputs(self, lab: Lab) -> dict[str, Any]:
         """What decides the set."""
         evaluate, labels = lab.config.evaluate, lab.config.labels
-        inputs = {"name": self.name, "seed": self.seed, "world": lab.world_identity, "split": evaluate.split}
+        inputs = {
+            "name": self.name,
+            "seed": self.seed,
+            "world": lab.world_identity,
+            "split": evaluate.split,
+        }
         if self.name == "candidates":
             inputs |= {"problems": evaluate.candidates_problems, "candidates": evaluate.candidates}
         else:
@@ -83,7 +92,9 @@ class Benchmark:
         }
         items, notes = make[self.name](lab)
         path = stage.file("items.jsonl")
-        path.unlink(missing_ok=True)  # an earlier sitting may have died here: the set is made in one go
+        path.unlink(
+            missing_ok=True
+        )  # an earlier sitting may have died here: the set is made in one go
         append_jsonl(path, [_row(item) for item in items])
         kinds = collections.Counter(item.solution.error_kind or "right" for item in items)
         return {"items": len(items), "kinds": dict(kinds)} | notes
@@ -93,7 +104,9 @@ class Benchmark:
         return 8.0 if self.parents(lab) else 2.0
 
     def _problems(self, lab: Lab, n: int) -> list[Problem]:
-        return lab.world.problems(lab.config.evaluate.split, n, seed_of(self.seed, "benchmark", self.name))
+        return lab.world.problems(
+            lab.config.evaluate.split, n, seed_of(self.seed, "benchmark", self.name)
+        )
 
     def _policy(self, lab: Lab) -> tuple[list[Item], dict[str, Any]]:
         wanted = lab.config.evaluate.problems // 2
@@ -111,7 +124,12 @@ class Benchmark:
                 f"benchmark {self.name}: of {len(problems)} policy solutions {len(right)} are right and {len(wrong)} "
                 "wrong; both kinds are needed: train the policy longer or shorter (base.steps)"
             )
-        notes = {"sampled": len(problems), "wrong": len(wrong), "right": len(right), "malformed": malformed}
+        notes = {
+            "sampled": len(problems),
+            "wrong": len(wrong),
+            "right": len(right),
+            "malformed": malformed,
+        }
         return wrong[:kept] + right[:kept], notes
 
     def _candidates(self, lab: Lab) -> tuple[list[Item], dict[str, Any]]:
@@ -121,7 +139,9 @@ class Benchmark:
         items, drawn = [], []
         for problem, samples in zip(problems, sampled, strict=True):
             items += _usable(lab, problem, samples)
-            drawn.append({"problem_id": problem.id, "solutions": [solution_id(problem, s) for s in samples]})
+            drawn.append(
+                {"problem_id": problem.id, "solutions": [solution_id(problem, s) for s in samples]}
+            )
         return items, {"problems": len(problems), "drawn": drawn}
 
     def _planted(self, lab: Lab) -> tuple[list[Item], dict[str, Any]]:
@@ -142,7 +162,9 @@ class Benchmark:
         rows = read_processbench(root / "processbench" / "gsm8k.jsonl.gz")
         for reason in rows.rejected:
             lab.progress.note(f"rejected: {reason}")
-        return [Item(problem, solution) for problem, solution in rows.items], {"rejected": len(rows.rejected)}
+        return [Item(problem, solution) for problem, solution in rows.items], {
+            "rejected": len(rows.rejected)
+        }
 
 
 def solution_id(problem: Problem, sample: Sample) -> str:
@@ -165,7 +187,11 @@ def _usable(lab: Lab, problem: Problem, samples: Sequence[Sample]) -> list[Item]
 def load_items(stage: Stage) -> list[Item]:
     """The set of a finished benchmark, in its order."""
     return [
-        Item(from_json(Problem, row["problem"]), from_json(Solution, row["solution"]), row["correct_answer"])
+        Item(
+            from_json(Problem, row["problem"]),
+            from_json(Solution, row["solution"]),
+            row["correct_answer"],
+        )
         for row in read_jsonl(stage.file("items.jsonl"))
     ]
 

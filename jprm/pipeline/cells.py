@@ -46,7 +46,9 @@ def grid_cells(config: SweepConfig) -> list[Cell]:
 def ablation_cells(config: SweepConfig) -> list[Cell]:
     """The main cell of the first seed (largest size, most examples) with one thing changed."""
     grid = config.grid
-    main = Verifier(grid.sizes[-1], grid.train_examples[-1], grid.labels, True, "full", grid.seeds[0])
+    main = Verifier(
+        grid.sizes[-1], grid.train_examples[-1], grid.labels, True, "full", grid.seeds[0]
+    )
     changed = {
         "code": dataclasses.replace(main, style="code"),
         "analysis": dataclasses.replace(main, style="analysis"),

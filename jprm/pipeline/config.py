@@ -85,7 +85,9 @@ class VerifySection(Config):
     mode: VoteMode = "chain"
     readout: ReadOut = "prob_raw"
     max_tokens: int = Field(default=64, ge=1)  # of one step's rationale
-    context_tokens: int = Field(default=304, ge=16)  # of a whole conversation; longer ones end without a verdict
+    context_tokens: int = Field(
+        default=304, ge=16
+    )  # of a whole conversation; longer ones end without a verdict
     max_rounds: int = Field(default=2, ge=1)  # pieces of code per step
     workers: int = Field(default=2, ge=1)  # programs that run code
     timeout_s: float = Field(default=5.0, gt=0)  # of one piece of code
@@ -111,7 +113,9 @@ class GridSection(Config):
     seeds: tuple[int, ...] = (0,)
     labels: LabelRule = "rpe"
     ablations: tuple[
-        Literal["invented", "code", "analysis", "direct", "hard", "difference", "unfiltered", "fork"],
+        Literal[
+            "invented", "code", "analysis", "direct", "hard", "difference", "unfiltered", "fork"
+        ],
         ...,
     ] = ("invented", "code", "analysis", "direct", "hard", "unfiltered")
 

@@ -73,11 +73,15 @@ def find(lab: Lab, measured: list[Measured], best: BestOfN | None) -> Findings:
     """Compares, fits, sums up."""
     grid = [m for m in measured if not m.cell.variant]
     k = lab.config.verify.n_votes
-    main = {m.cell.votes.benchmark: m for m in reversed(grid)}  # the main cell of a seed is its first
+    main = {
+        m.cell.votes.benchmark: m for m in reversed(grid)
+    }  # the main cell of a seed is its first
     comparisons = []
     for benchmark, m in reversed(main.items()):
         gain = m.curve.gain(k)
-        comparisons.append(Comparison(f"{k} votes instead of one (seed {benchmark.seed})", k, benchmark.name, gain))
+        comparisons.append(
+            Comparison(f"{k} votes instead of one (seed {benchmark.seed})", k, benchmark.name, gain)
+        )
     for m in measured:
         if m.cell.variant:
             benchmark = m.cell.votes.benchmark
@@ -97,13 +101,22 @@ def best_of_n_lines(best: BestOfN) -> list[str]:
     """Accuracy of the chosen solution by method, and whether the verifier beats the majority."""
     lines = []
     for k in best.ks:
-        methods = (("pass@k", "pass"), ("verifier", "best"), ("weighted vote", "weighted"), ("majority", "majority"))
+        methods = (
+            ("pass@k", "pass"),
+            ("verifier", "best"),
+            ("weighted vote", "weighted"),
+            ("majority", "majority"),
+        )
         shown = ", ".join(f"{name} {best.interval(method, k)}" for name, method in methods)
         lines.append(f"best of {k}: {shown}")
     k = best.ks[-1]
     gain = best.gain("best", "majority", k)
-    verdict = "beats" if gain.low > 0 else "loses against" if gain.high < 0 else "is not told apart from"
-    lines.append(f"best of {k}: the verifier {verdict} the majority vote: {gain.value:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}]")
+    verdict = (
+        "beats" if gain.low > 0 else "loses against" if gain.high < 0 else "is not told apart from"
+    )
+    lines.append(
+        f"best of {k}: the verifier {verdict} the majority vote: {gain.value:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}]"
+    )
     return lines
 
 
@@ -128,5 +141,7 @@ def _baselines(lab: Lab, main) -> dict[str, dict[str, float]]:
         solutions = [item.solution for item in load_items(lab.stage(benchmark))]
         known = [s for s in solutions if s.first_error is not None]
         trivial = trivial_baselines([s.first_error for s in known], [len(s.steps) for s in known])
-        scores[f"{benchmark.name} (seed {benchmark.seed})"] = {name: score.f1 for name, score in trivial.items()}
+        scores[f"{benchmark.name} (seed {benchmark.seed})"] = {
+            name: score.f1 for name, score in trivial.items()
+        }
     return scores

@@ -52,7 +52,9 @@ class Task(Protocol):
 class Lab:
     """The shared parts of one sweep. Use as a context manager: it ends the code pool."""
 
-    def __init__(self, config: SweepConfig, run: RunDirectory | None, progress: Progress | None = None):
+    def __init__(
+        self, config: SweepConfig, run: RunDirectory | None, progress: Progress | None = None
+    ):
         """`run` None is for planning: nothing is written."""
         self.config = config
         self.run = run
@@ -81,7 +83,12 @@ class Lab:
         """What decides the texts of the world."""
         world = self.config.world
         digest = getattr(self.world, "digest", "")
-        return {"kind": world.kind, "settings": world.settings, "version": self.world.version, "data": digest}
+        return {
+            "kind": world.kind,
+            "settings": world.settings,
+            "version": self.world.version,
+            "data": digest,
+        }
 
     @functools.cached_property
     def tokenizer(self) -> Tokenizer:
@@ -161,4 +168,6 @@ class Lab:
     def count_reused(self, tasks: Iterable[Task]) -> None:
         """Counts the finished stages that nobody had to ask for, because what they lead to was finished too."""
         assert self.run is not None
-        self.run.reused += sum(task not in self._finished and self.stage(task).done for task in tasks)
+        self.run.reused += sum(
+            task not in self._finished and self.stage(task).done for task in tasks
+        )

@@ -13,7 +13,9 @@ from jprm.records import Problem, Solution, append_jsonl, from_json, read_jsonl,
 from jprm.runs import Stage
 from jprm.seeds import rng_of, seed_of
 
-ROLLOUT_TOKENS_PER_SECOND = 2.5e4  # of the 0.3M preset on two CPU cores; only the plan and the ETA use it
+ROLLOUT_TOKENS_PER_SECOND = (
+    2.5e4  # of the 0.3M preset on two CPU cores; only the plan and the ETA use it
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +41,16 @@ class Labels:
 
     def inputs(self, lab: Lab) -> dict[str, Any]:
         """What decides solutions and values; thresholds are applied later."""
-        labels = lab.config.labels.model_dump(mode="json", exclude={"epsilon", "difference_epsilon", "annotator_noise"})
+        labels = lab.config.labels.model_dump(
+            mode="json", exclude={"epsilon", "difference_epsilon", "annotator_noise"}
+        )
         return {"labels": labels, "world": lab.world_identity, "seed": self.seed}
 
     def compute(self, lab: Lab, stage: Stage) -> dict[str, Any]:
         """Writes one row per problem, chunk by chunk."""
-        problems = lab.world.problems("train", lab.config.labels.problems, seed_of(self.seed, "labels"))
+        problems = lab.world.problems(
+            "train", lab.config.labels.problems, seed_of(self.seed, "labels")
+        )
         rows = self._rolled_out if self._by_rollouts(lab) else self._planted
         return rows(lab, stage, problems)
 
@@ -53,8 +59,18 @@ class Labels:
         labels = lab.config.labels
         if not self._by_rollouts(lab):
             return 2.0
-        states = 1 + 1.6 * (labels.right_solutions + labels.wrong_solutions + labels.planted_solutions)
-        return 3 + labels.problems * states * 70 * 30 / ROLLOUT_TOKENS_PER_SECOND / labels.rollout_divisor
+        states = 1 + 1.6 * (
+            labels.right_solutions + labels.wrong_solutions + labels.planted_solutions
+        )
+        return (
+            3
+            + labels.problems
+            * states
+            * 70
+            * 30
+            / ROLLOUT_TOKENS_PER_SECOND
+            / labels.rollout_divisor
+        )
 
     def _by_rollouts(self, lab: Lab) -> bool:
         return lab.config.labels.source == "rollouts"
@@ -82,7 +98,9 @@ class Labels:
         by_id = {problem.id: problem for problem in problems}
         n_done = len(done)
         for values in chunks:
-            append_jsonl(path, [to_json(v) | {"problem": to_json(by_id[v.problem_id])} for v in values])
+            append_jsonl(
+                path, [to_json(v) | {"problem": to_json(by_id[v.problem_id])} for v in values]
+            )
             n_done += len(values)
             lab.progress.show(f"labels: {n_done} of {len(problems)} problems rolled out")
         rows = read_jsonl(path)
@@ -90,7 +108,11 @@ class Labels:
             "problems": len(rows),
             "solutions": sum(len(row["solutions"]) for row in rows),
             "pass_at_1": sum(row["correct"] for row in rows) / sum(row["n"] for row in rows),
-            "unused": {reason: n for reason in {r["reason"] for r in rows} - {""} if (n := _count(rows, reason))},
+            "unused": {
+                reason: n
+                for reason in {r["reason"] for r in rows} - {""}
+                if (n := _count(rows, reason))
+            },
             "generated_tokens": sum(row["generated_tokens"] for row in rows),
         }
 
@@ -102,7 +124,9 @@ class Labels:
             solutions += [lab.world.planted(problem, rng) for _ in range(labels.planted_solutions)]
             valued = [{"solution": to_json(s), "mc": None} for s in solutions if s is not None]
             rows.append({"problem": to_json(problem), "solutions": valued})
-        stage.file("values.jsonl").unlink(missing_ok=True)  # made in one go, also after an earlier sitting died
+        stage.file("values.jsonl").unlink(
+            missing_ok=True
+        )  # made in one go, also after an earlier sitting died
         append_jsonl(stage.file("values.jsonl"), rows)
         return {"problems": len(rows), "solutions": sum(len(row["solutions"]) for row in rows)}
 

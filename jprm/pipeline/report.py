@@ -36,7 +36,9 @@ EMBEDDED_NOTE = (
 )
 
 
-def write_sweep_report(lab: Lab, measured: list[Measured], findings: Findings, path: Path, command: str) -> None:
+def write_sweep_report(
+    lab: Lab, measured: list[Measured], findings: Findings, path: Path, command: str
+) -> None:
     """Writes `report.html` and the figures beside it."""
     figures = _figures(measured, findings)
     (path / "figures").mkdir(exist_ok=True)
@@ -57,12 +59,18 @@ def write_sweep_report(lab: Lab, measured: list[Measured], findings: Findings, p
         sections.insert(1, Section("Best of N", [_best_of_n(findings)]))
     report = Report(
         title=f"jprm sweep: {lab.config.name}",
-        lead=EMBEDDED_NOTE if lab.config.world.kind == "embedded" else "Models trained from scratch on GSM8K text.",
+        lead=EMBEDDED_NOTE
+        if lab.config.world.kind == "embedded"
+        else "Models trained from scratch on GSM8K text.",
         sections=sections,
         headline=[
             Headline(f"{main.curve.f1(k).value:.3f}", f"F1 at {k} votes", str(main.curve.f1(k))),
             Headline(f"{main.curve.f1(1).value:.3f}", "F1 at one vote", str(main.curve.f1(1))),
-            Headline(f"{gain.value:+.3f}", f"gain of {k} votes over one", f"[{gain.low:+.3f}, {gain.high:+.3f}]"),
+            Headline(
+                f"{gain.value:+.3f}",
+                f"gain of {k} votes over one",
+                f"[{gain.low:+.3f}, {gain.high:+.3f}]",
+            ),
             Headline(str(len(main.curve.labels)), "solutions judged", "half of them wrong"),
         ],
         command=command,
@@ -72,7 +80,9 @@ def write_sweep_report(lab: Lab, measured: list[Measured], findings: Findings, p
 
 def _figures(measured: list[Measured], findings: Findings) -> dict[str, Figure]:
     grid = [m for m in measured if not m.cell.variant]
-    by_votes = [series_of(_short(m), m.curve.ks, [m.curve.f1(k) for k in m.curve.ks]) for m in grid[:8]]
+    by_votes = [
+        series_of(_short(m), m.curve.ks, [m.curve.f1(k) for k in m.curve.ks]) for m in grid[:8]
+    ]
     figures = {
         "f1_against_votes": Figure(
             line_figure(by_votes, x_label="votes per step", y_label="first-error F1"),
@@ -80,7 +90,10 @@ def _figures(measured: list[Measured], findings: Findings) -> dict[str, Figure]:
         )
     }
     if findings.comparisons:
-        names = [f"{c.question} ({c.benchmark})" if len(findings.baselines) > 1 else c.question for c in findings.comparisons]
+        names = [
+            f"{c.question} ({c.benchmark})" if len(findings.baselines) > 1 else c.question
+            for c in findings.comparisons
+        ]
         bars = [("difference", [Interval(*_ends(c.difference)) for c in findings.comparisons])]
         figures["comparisons"] = Figure(
             bar_figure(names, bars, x_label="difference in F1 (95 %, paired)"),
@@ -88,8 +101,16 @@ def _figures(measured: list[Measured], findings: Findings) -> dict[str, Figure]:
         )
     best = findings.best_of_n
     if best:
-        curves = (("pass@k", "pass"), ("verifier", "best"), ("weighted vote", "weighted"), ("majority", "majority"))
-        series = [series_of(name, best.ks, [best.interval(method, k) for k in best.ks]) for name, method in curves]
+        curves = (
+            ("pass@k", "pass"),
+            ("verifier", "best"),
+            ("weighted vote", "weighted"),
+            ("majority", "majority"),
+        )
+        series = [
+            series_of(name, best.ks, [best.interval(method, k) for k in best.ks])
+            for name, method in curves
+        ]
         figures["best_of_n"] = Figure(
             line_figure(series, x_label="solutions per problem", y_label="accuracy"),
             "Accuracy of the solution that is chosen among N samples of the policy.",
@@ -100,7 +121,9 @@ def _figures(measured: list[Measured], findings: Findings) -> dict[str, Figure]:
 def _short(m: Measured) -> str:
     verifier = m.cell.votes.verifier
     name = f"{verifier.size}, {verifier.examples} examples"
-    return name + (f", {m.cell.votes.benchmark.name}" if verifier.seed == 0 else f", seed {verifier.seed}")
+    return name + (
+        f", {m.cell.votes.benchmark.name}" if verifier.seed == 0 else f", seed {verifier.seed}"
+    )
 
 
 def _ends(interval: Interval) -> tuple[float, float, float]:
@@ -109,18 +132,42 @@ def _ends(interval: Interval) -> tuple[float, float, float]:
 
 def _comparisons(findings: Findings) -> Table:
     rows = [
-        [c.question, c.benchmark, c.votes, Interval(*_ends(c.difference)), c.difference.p, c.verdict]
+        [
+            c.question,
+            c.benchmark,
+            c.votes,
+            Interval(*_ends(c.difference)),
+            c.difference.p,
+            c.verdict,
+        ]
         for c in findings.comparisons
     ]
     columns = ["main cell: ...", "solutions", "votes", "gain in F1", "p", "finding"]
-    return Table(columns, rows, caption="Paired comparisons against the main cell, bootstrap over problems.")
+    return Table(
+        columns, rows, caption="Paired comparisons against the main cell, bootstrap over problems."
+    )
 
 
 def _cells(measured: list[Measured]) -> Table:
-    columns = ["model", "parameters", "examples", "style", "code", "labels", "variant", "seed", "votes", "F1", "tokens"]
+    columns = [
+        "model",
+        "parameters",
+        "examples",
+        "style",
+        "code",
+        "labels",
+        "variant",
+        "seed",
+        "votes",
+        "F1",
+        "tokens",
+    ]
     rows = [
         [
-            *(row[key] for key in ("model", "model_params", "train_examples", "style", "code", "labels")),
+            *(
+                row[key]
+                for key in ("model", "model_params", "train_examples", "style", "code", "labels")
+            ),
             row["variant"] or row["benchmark"],
             row["seed"],
             row["n_votes"],
@@ -130,12 +177,18 @@ def _cells(measured: list[Measured]) -> Table:
         for m in measured
         for row in m.rows
     ]
-    return Table(columns, rows, note="The same rows, with costs and accuracies, stand in results.jsonl.")
+    return Table(
+        columns, rows, note="The same rows, with costs and accuracies, stand in results.jsonl."
+    )
 
 
 def _laws(findings: Findings) -> list[str]:
     laws = [f"{name}: {fit}" for name, fit in findings.vote_fits]
-    laws += [f"Training loss against training examples: {findings.data_fit}"] if findings.data_fit else []
+    laws += (
+        [f"Training loss against training examples: {findings.data_fit}"]
+        if findings.data_fit
+        else []
+    )
     laws += [f"Training loss against parameters: {findings.size_fit}"] if findings.size_fit else []
     return laws
 
@@ -143,8 +196,14 @@ def _laws(findings: Findings) -> list[str]:
 def _best_of_n(findings: Findings) -> Table:
     best = findings.best_of_n
     assert best is not None
-    rows = [[r["method"], r["k"], Interval(r["accuracy"], r["low"], r["high"])] for r in best.rows()]
-    return Table(["method", "solutions", "accuracy"], rows, caption="pass: any right; best: highest least step reward.")
+    rows = [
+        [r["method"], r["k"], Interval(r["accuracy"], r["low"], r["high"])] for r in best.rows()
+    ]
+    return Table(
+        ["method", "solutions", "accuracy"],
+        rows,
+        caption="pass: any right; best: highest least step reward.",
+    )
 
 
 def _dropped(measured: list[Measured], lab: Lab) -> Table:
@@ -157,7 +216,9 @@ def _dropped(measured: list[Measured], lab: Lab) -> Table:
 
 
 def _labels(lab: Lab) -> Facts:
-    return Facts({f"labels, seed {seed}": lab.stage(Labels(seed)).summary for seed in lab.config.grid.seeds})
+    return Facts(
+        {f"labels, seed {seed}": lab.stage(Labels(seed)).summary for seed in lab.config.grid.seeds}
+    )
 
 
 def _samples(lab: Lab, main: Measured) -> list:
@@ -169,6 +230,8 @@ def _samples(lab: Lab, main: Measured) -> list:
     samples = []
     for item in shown:
         judged = rationales[item.solution.id]
-        prediction = first_error([mean_reward(step) for step in rewards_of(judged, votes.n_votes, readout)])
+        prediction = first_error(
+            [mean_reward(step) for step in rewards_of(judged, votes.n_votes, readout)]
+        )
         samples.append(sample_of(item.problem, item.solution, judged, prediction, readout=readout))
     return samples

@@ -7,7 +7,6 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 
-from jprm.config import load
 from jprm.errors import UserError
 from jprm.pipeline.cells import grid_cells
 from jprm.pipeline.config import SweepConfig
@@ -29,11 +28,18 @@ def print_score(run: Path, problem_text: str, steps_file: Path, n_votes: int) ->
     with Lab(config, None) as lab:
         verifier = grid_cells(config)[0].votes.verifier
         if not lab.stage(verifier).done:
-            raise UserError(f"{run}: its verifier is not trained yet; run: python experiments/sweep.py")
+            raise UserError(
+                f"{run}: its verifier is not trained yet; run: python experiments/sweep.py"
+            )
         problem = make_problem(config.world.kind, problem_text.strip() + "\n", "", "", "")
-        for name, text in (("--problem", problem.text), *((f"{steps_file}:{i}", s) for i, s in enumerate(steps, 1))):
+        for name, text in (
+            ("--problem", problem.text),
+            *((f"{steps_file}:{i}", s) for i, s in enumerate(steps, 1)),
+        ):
             if not lab.tokenizer.accepts(text):
-                raise UserError(f"{name}: the {config.world.kind} world has no words for {text.strip()!r}")
+                raise UserError(
+                    f"{name}: the {config.world.kind} world has no words for {text.strip()!r}"
+                )
         solution = Solution(seed_name(problem_text, steps), problem.id, steps, "given")
         engine = verifier_engine(lab, verifier)
         settings = verify_settings(lab, verifier.style, "executed", config.verify.mode)
@@ -57,7 +63,9 @@ def seed_name(problem: str, steps: tuple[str, ...]) -> str:
 def _config(run: Path) -> SweepConfig:
     path = run / "config.json"
     if not path.is_file():
-        raise UserError(f"{run}: no finished sweep there; run: python experiments/sweep.py, or give --run DIR")
+        raise UserError(
+            f"{run}: no finished sweep there; run: python experiments/sweep.py, or give --run DIR"
+        )
     try:
         config = SweepConfig.model_validate_json(path.read_text(encoding="utf-8"))
     except ValueError:
@@ -86,8 +94,10 @@ def _print(steps: tuple[str, ...], rationales: list[Rationale], readout: str) ->
         votes = "".join({True: "Y", False: "N", None: "-"}[r.verdict.correct] for r in here)
         shown = "no judgement" if mean is None else f"P(Yes) {mean:.3f}"
         console.print(f"[bold]step {t + 1}[/]  {shown}  votes {votes}  {escape(step.strip())}")
-        for r in dict.fromkeys((r.text for r in here)):
+        for r in dict.fromkeys(r.text for r in here):
             times = sum(other.text == r for other in here)
-            console.print(f"    [dim]{times} x[/] {escape(r.strip()).replace(chr(10), chr(10) + '        ')}")
+            console.print(
+                f"    [dim]{times} x[/] {escape(r.strip()).replace(chr(10), chr(10) + '        ')}"
+            )
     error = first_error(means)
     console.print("no step is judged wrong" if error < 0 else f"first wrong step: {error + 1}")

@@ -30,9 +30,17 @@ def run_sweep(config: SweepConfig, command: str) -> None:
     with RunDirectory(path) as run:
         write_atomic(path / "config.json", config.model_dump_json(indent=1))
         with Lab(config, run) as lab:
-            tasks = list(_with_parents(lab, [*(cell.votes for cell in cells), *([candidates] if candidates else [])]))
-            lab.progress = Progress(sum(task.work(lab) for task in tasks if not lab.stage(task).done))
-            lab.progress.show(f"{len(cells)} cells, {len(tasks)} stages, run directory {path}", force=True)
+            tasks = list(
+                _with_parents(
+                    lab, [*(cell.votes for cell in cells), *([candidates] if candidates else [])]
+                )
+            )
+            lab.progress = Progress(
+                sum(task.work(lab) for task in tasks if not lab.stage(task).done)
+            )
+            lab.progress.show(
+                f"{len(cells)} cells, {len(tasks)} stages, run directory {path}", force=True
+            )
             measured = [_finish(lab, cell) for cell in cells]
             if candidates:
                 lab.ensure(candidates)
@@ -51,7 +59,9 @@ def print_plan(config: SweepConfig) -> None:
     lab = Lab(config, None)
     cells = [*grid_cells(config), *ablation_cells(config)]
     candidates = candidate_votes(config)
-    tasks = list(_with_parents(lab, [*(cell.votes for cell in cells), *([candidates] if candidates else [])]))
+    tasks = list(
+        _with_parents(lab, [*(cell.votes for cell in cells), *([candidates] if candidates else [])])
+    )
     table = Table("stage", "what", "state", "expected", box=None, header_style="bold")
     missing = 0.0
     for task in tasks:
@@ -63,7 +73,9 @@ def print_plan(config: SweepConfig) -> None:
         table.add_row(f"{task.kind}-{stage.key}", _what(task), state, took)
     _console().print(table)
     done = sum(lab.stage(task).done for task in tasks)
-    print(f"{len(cells)} cells, {len(tasks)} stages, {done} done; about {missing / 60:.0f} min left on two CPU cores")
+    print(
+        f"{len(cells)} cells, {len(tasks)} stages, {done} done; about {missing / 60:.0f} min left on two CPU cores"
+    )
 
 
 def _finish(lab: Lab, cell: Cell) -> Measured:
@@ -110,7 +122,17 @@ def _console() -> Console:
 
 def _print(measured: list[Measured], findings: Findings) -> None:
     table = Table(box=None, header_style="bold", pad_edge=False)
-    for name in ("model", "train", "style", "code", "labels", "variant", "seed", "votes", "F1 [95 %]"):
+    for name in (
+        "model",
+        "train",
+        "style",
+        "code",
+        "labels",
+        "variant",
+        "seed",
+        "votes",
+        "F1 [95 %]",
+    ):
         table.add_column(name, no_wrap=True)
     for name in ("tokens", "s"):
         table.add_column(name, justify="right", no_wrap=True)
@@ -125,7 +147,11 @@ def _print(measured: list[Measured], findings: Findings) -> None:
                 row["variant"] or row["benchmark"],
                 str(row["seed"]),
             ]
-            f1 = "n/a" if row["f1"] is None else f"{row['f1']:.3f} [{row['f1_low']:.3f}, {row['f1_high']:.3f}]"
+            f1 = (
+                "n/a"
+                if row["f1"] is None
+                else f"{row['f1']:.3f} [{row['f1_low']:.3f}, {row['f1_high']:.3f}]"
+            )
             numbers = [str(row["n_votes"]), f1, f"{row['tokens']:,}", f"{row['seconds']:.0f}"]
             table.add_row(*(first if i == 0 else [""] * len(first)), *numbers)
     console = _console()

@@ -35,10 +35,17 @@ class Measured:
 def measure(lab: Lab, cell: Cell) -> Measured:
     """The numbers of a cell whose votes are finished."""
     votes, config = cell.votes, lab.config
-    items = [item for item in load_items(lab.stage(votes.benchmark)) if item.solution.first_error is not None]
+    items = [
+        item
+        for item in load_items(lab.stage(votes.benchmark))
+        if item.solution.first_error is not None
+    ]
     rationales = load_rationales(lab.stage(votes))
     curve = vote_curve(
-        [rewards_of(rationales[item.solution.id], votes.n_votes, config.verify.readout) for item in items],
+        [
+            rewards_of(rationales[item.solution.id], votes.n_votes, config.verify.readout)
+            for item in items
+        ],
         [item.solution.first_error for item in items],
         [item.problem.id for item in items],
     )
@@ -60,13 +67,17 @@ def measure_best_of_n(lab: Lab, votes: Votes) -> BestOfN:
     rationales = load_rationales(lab.stage(votes))
     problems, ids = [], []
     for drawn in lab.stage(votes.benchmark).summary["drawn"]:
-        problems.append([_candidate(lab, votes, items.get(s), rationales) for s in drawn["solutions"]])
+        problems.append(
+            [_candidate(lab, votes, items.get(s), rationales) for s in drawn["solutions"]]
+        )
         ids.append(drawn["problem_id"])
     ks = [k for k in (1, 2, 4, 8, 16, 32) if k <= lab.config.evaluate.candidates]
     return best_of_n(problems, ks, problem_ids=ids, seed=0)
 
 
-def _candidate(lab: Lab, votes: Votes, item: Item | None, rationales: dict[str, list[Rationale]]) -> Candidate:
+def _candidate(
+    lab: Lab, votes: Votes, item: Item | None, rationales: dict[str, list[Rationale]]
+) -> Candidate:
     if item is None:  # a sample without the form of a solution has no answer and is not judged
         return Candidate(None, False, None)
     table = rewards_of(rationales[item.solution.id], votes.n_votes, lab.config.verify.readout)

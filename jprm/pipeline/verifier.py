@@ -54,7 +54,9 @@ class Verifier:
     def inputs(self, lab: Lab) -> dict[str, Any]:
         """The labelling rule with its threshold, the annotator's noise, the recipe."""
         labels = lab.config.labels
-        threshold = {"rpe": labels.epsilon, "difference": labels.difference_epsilon}.get(self.labels)
+        threshold = {"rpe": labels.epsilon, "difference": labels.difference_epsilon}.get(
+            self.labels
+        )
         return {
             "size": self.size,
             "examples": self.examples,
@@ -80,7 +82,9 @@ class Verifier:
         documents = {c.solution_id: render(c.pieces, lab.tokenizer) for c in kept}
         balanced = _balance(kept)
         if not balanced:
-            raise UserError(f"{self.label}: nothing left to learn from ({dict(counts.dropped)}); raise labels.problems")
+            raise UserError(
+                f"{self.label}: nothing left to learn from ({dict(counts.dropped)}); raise labels.problems"
+            )
         config, seed = lab.config.train, seed_of(self.seed, "verifier", self.size)
         params, _ = load_params(lab.stage(Base(self.size, self.seed)).file("weights"))
         result = fit(
@@ -100,7 +104,9 @@ class Verifier:
         return training_summary(lab, self.size, result) | {
             "labelled": len(examples),
             "filter": counts.to_json(),
-            "labels_right_before": _share([c.first_error == truth[c.solution_id] for c in conversations]),
+            "labels_right_before": _share(
+                [c.first_error == truth[c.solution_id] for c in conversations]
+            ),
             "labels_right_after": _share(agree),
             "documents": len(balanced),
         }
@@ -118,13 +124,17 @@ class Verifier:
     def first_error(self, lab: Lab, example: Example) -> int:
         """The label of a solution: the 0-based first step labelled wrong, -1 for none."""
         if self.labels == "exact":
-            assert example.solution.first_error is not None, "only worlds with known truth have exact labels"
+            assert example.solution.first_error is not None, (
+                "only worlds with known truth have exact labels"
+            )
             return example.solution.first_error
         assert example.mc is not None, "labels.source = planted has exact labels only"
         if self.labels == "rpe":
             return first_error_of(relative_progress(example.mc, lab.config.labels.epsilon))
         if self.labels == "difference":
-            return first_error_of(difference_labels(example.mc, lab.config.labels.difference_epsilon))
+            return first_error_of(
+                difference_labels(example.mc, lab.config.labels.difference_epsilon)
+            )
         return first_error_of(hard_labels(example.mc))
 
     def _chosen(self, examples: list[Example]) -> list[Example]:

@@ -15,7 +15,9 @@ from jprm.seeds import seed_of
 from jprm.verify import Budget, Settings, verify
 
 SAVE_EVERY_SOLUTIONS = 32
-DECODE_TOKENS_PER_SECOND = 2.0e4  # of the 0.3M preset on two CPU cores; only the plan and the ETA use it
+DECODE_TOKENS_PER_SECOND = (
+    2.0e4  # of the 0.3M preset on two CPU cores; only the plan and the ETA use it
+)
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,12 @@ class Votes:
         rows: list[dict[str, Any]] = []
         done = len(stored)
         for rationales in self._sample(lab, todo):
-            rows.append({"solution_id": rationales[0].solution_id, "rationales": [to_json(r) for r in rationales]})
+            rows.append(
+                {
+                    "solution_id": rationales[0].solution_id,
+                    "rationales": [to_json(r) for r in rationales],
+                }
+            )
             done += 1
             if len(rows) >= SAVE_EVERY_SOLUTIONS:
                 append_jsonl(path, rows)
@@ -111,7 +118,9 @@ class Votes:
 def verifier_engine(lab: Lab, verifier: Verifier):
     """An engine that writes this verifier's rationales."""
     config = lab.config.verify
-    return lab.engine(verifier.size, verifier.params(lab), config.temperature, config.context_tokens)
+    return lab.engine(
+        verifier.size, verifier.params(lab), config.temperature, config.context_tokens
+    )
 
 
 def verify_settings(lab: Lab, style: str, execution: str, mode: str) -> Settings:
@@ -132,4 +141,6 @@ def verify_settings(lab: Lab, style: str, execution: str, mode: str) -> Settings
 def load_rationales(stage: Stage) -> dict[str, list[Rationale]]:
     """Rationales by solution id, by step and then vote."""
     rows = read_jsonl(stage.file("rationales.jsonl"))
-    return {row["solution_id"]: [from_json(Rationale, r) for r in row["rationales"]] for row in rows}
+    return {
+        row["solution_id"]: [from_json(Rationale, r) for r in row["rationales"]] for row in rows
+    }

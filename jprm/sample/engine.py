@@ -55,9 +55,7 @@ class Engine:
             decode.new_cache(model, config.bank_lanes, config.slots, dtype, device)
             for _ in range(config.banks)
         ]
-        self._threads = futures.ThreadPoolExecutor(
-            min(config.banks, os.cpu_count() or 1), "sample"
-        )
+        self._threads = futures.ThreadPoolExecutor(min(config.banks, os.cpu_count() or 1), "sample")
         self._flights: dict[futures.Future, tuple[int, Work]] = {}
         self._warm_up()
 

@@ -38,7 +38,10 @@ TINY = [
 
 def table(directory: Path) -> list[dict]:
     """The rows without what may differ: the time it took."""
-    rows = [json.loads(line) for line in (directory / "embedded" / "results.jsonl").read_text().splitlines()]
+    rows = [
+        json.loads(line)
+        for line in (directory / "embedded" / "results.jsonl").read_text().splitlines()
+    ]
     return [{key: value for key, value in row.items() if key != "seconds"} for row in rows]
 
 
@@ -54,7 +57,18 @@ def test_a_row_per_cell_and_number_of_votes(finished):
     _, rows = finished
     assert len(rows) == 4 * 2, "two grid cells and two variants, at one and two votes"
     wanted = {
-        *("cell", "model_params", "train_examples", "n_votes", "mode", "code", "labels", "f1", "f1_low", "f1_high"),
+        *(
+            "cell",
+            "model_params",
+            "train_examples",
+            "n_votes",
+            "mode",
+            "code",
+            "labels",
+            "f1",
+            "f1_low",
+            "f1_high",
+        ),
         *("error_acc", "correct_acc", "n_items", "none_share", "tokens", "flops", "seed"),
     }
     assert all(wanted <= set(row) for row in rows)
@@ -99,7 +113,9 @@ def test_killed_in_each_stage_it_ends_in_the_same_table(finished, tmp_path):
     command = [sys.executable, "experiments/sweep.py", f"directory={tmp_path}", *TINY]
     stages = ["base-", "labels-", "benchmark-", "verifier-", "votes-"]
     for kind in stages:
-        process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        process = subprocess.Popen(
+            command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
         while process.poll() is None:
             unfinished = [
                 stage
