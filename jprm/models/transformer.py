@@ -6,11 +6,12 @@ nnx, because calling `nnx.jit` in a loop costs 14 ms a call for 28 layers, and `
 0.13 ms.
 
 Parameters (L layers lead every leaf of "layers"):
-    embed VD, head DV (untied), norm D, layers: attn_norm LD, q LDNH, k LDKH, v LDKH, o LNHD, q_bias
-    LNH, k_bias LKH, v_bias LKH, q_norm LH, k_norm LH, mlp_norm LD, gate LDF, up LDF, down LFD
+    embed VD, norm D, head DV (if untied), layers:
+    attn_norm LD, q LDNH, k LDKH, v LDKH, q_bias LNH, k_bias LKH, v_bias LKH, q_norm LH, k_norm LH,
+    o LNHD, mlp_norm LD, gate LDF, up LDF, down LFD
 
-Shape letters: B rows, T tokens, M = B*T, D embed, N query heads, K key/value heads, H head dim, F
-mlp, V vocabulary.
+Shape letters: B rows, T tokens, M = B*T, D embed, N query heads, K key/value heads, H head dim,
+F mlp, V vocabulary.
 
 The residual stream stays flat, MD, from end to end: for BTD operands XLA on CPU puts transposing
 copies before every weight-gradient product, which costs a quarter of the step.
@@ -190,7 +191,6 @@ class Model:
 
     def spec(self) -> Params:
         """The tree of parameters as ShapeDtypeStructs, sharded over the mesh in force (if any)."""
-
         return jax.tree.map(
             lambda p: jax.ShapeDtypeStruct(
                 p.shape, jnp.float32, sharding=sharding(self.rules(*p.axes))

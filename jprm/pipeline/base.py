@@ -14,12 +14,23 @@ TRAIN_FLOPS_PER_SECOND = 4.0e10  # two CPU cores at these sizes; only the plan a
 
 @dataclass(frozen=True)
 class Base:
-    """A base model; `load_params(stage.file("weights"))` reads it."""
+    """A base model; `load_params(stage.file("weights"))` reads it.
+
+    `role` is "verifier" for the one that all verifiers of a size and seed start from, and "policy" for the one that
+    writes solutions. They are trained on documents of their own: a verifier that shares the policy's misreadings
+    does not see them (docs/decisions.md).
+    """
 
     kind: ClassVar[str] = "base"
     version: ClassVar[int] = 1
     size: str
     seed: int
+    role: str = "verifier"
+
+    @property
+    def label(self) -> str:
+        """A short name."""
+        return f"{self.size} for the {self.role} s={self.seed}"
 
     def parents(self, lab: Lab) -> tuple[Task, ...]:
         """None: it starts from nothing."""
@@ -28,7 +39,8 @@ class Base:
     def inputs(self, lab: Lab) -> dict[str, Any]:
         """World, shape, recipe, seed."""
         config = lab.config.base.model_dump(mode="json", exclude={"checkpoint_every"})
-        return {"world": lab.world_identity, "size": self.size, "base": config, "seed": self.seed}
+        identity = {"size": self.size, "role": self.role, "seed": self.seed}
+        return {"world": lab.world_identity, "base": config} | identity
 
     def compute(self, lab: Lab, stage: Stage) -> dict[str, Any]:
         """Trains on the world's base documents."""
@@ -36,8 +48,10 @@ class Base:
         from jprm.train import fit, save_params
 
         config = lab.config.base
-        seed = seed_of(self.seed, "base", self.size)
-        segments = lab.world.base_documents(config.documents, seed_of(self.seed, "base documents"))
+        seed = seed_of(self.seed, "base", self.role, self.size)
+        segments = lab.world.base_documents(
+            config.documents, seed_of(self.seed, "base documents", self.role)
+        )
         documents = [
             render([(s.text, s.trained) for s in document], lab.tokenizer) for document in segments
         ]
@@ -50,7 +64,7 @@ class Base:
             seed,
             stage.file("checkpoints"),
             on_step=lambda step, metrics: lab.progress.show(
-                f"base {self.size}: step {step} of {config.steps}, loss {metrics['loss']:.3f}"
+                f"base {self.label}: step {step} of {config.steps}, loss {metrics['loss']:.3f}"
             ),
         )
         save_params(stage.file("weights"), result.params, {"size": self.size})

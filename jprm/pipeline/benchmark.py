@@ -9,9 +9,8 @@ from typing import Any, ClassVar
 
 from jprm.errors import UserError
 from jprm.label import Sample
-from jprm.pipeline.base import Base
 from jprm.pipeline.lab import Lab, Task
-from jprm.pipeline.policy import sample_solutions
+from jprm.pipeline.policy import policy_base, sample_solutions
 from jprm.records import Problem, Solution, append_jsonl, from_json, read_jsonl, to_json
 from jprm.runs import Stage
 from jprm.seeds import rng_of, seed_of
@@ -52,11 +51,7 @@ class Benchmark:
 
     def parents(self, lab: Lab) -> tuple[Task, ...]:
         """The policy, where it writes the solutions."""
-        return (
-            (Base(lab.config.model.policy, self.seed),)
-            if self.name in ("policy", "candidates")
-            else ()
-        )
+        return (policy_base(lab, self.seed),) if self.name in ("policy", "candidates") else ()
 
     def inputs(self, lab: Lab) -> dict[str, Any]:
         """What decides the set."""

@@ -63,12 +63,12 @@ class LabelSection(Config):
     """Monte-Carlo labels of solutions, and the annotator's rationales."""
 
     source: Literal["rollouts", "planted"] = "rollouts"
-    problems: int = Field(default=270, ge=1)
+    problems: int = Field(default=290, ge=1)
     first_samples: int = Field(default=16, ge=1)  # per problem, to choose K
     rollout_divisor: int = Field(default=1, ge=1)  # 1: the paper's K of 128, 64, 32; 2 halves it
     right_solutions: int = Field(default=1, ge=0)  # of the policy, per problem, by final answer
     wrong_solutions: int = Field(default=1, ge=0)
-    planted_solutions: int = Field(default=1, ge=0)
+    planted_solutions: int = Field(default=2, ge=0)
     temperature: float = Field(default=1.0, gt=0)
     max_tokens: int = Field(default=80, ge=1)  # of one rollout
     context_tokens: int = Field(default=128, ge=16)  # of problem and rollout together
@@ -99,7 +99,7 @@ class EvaluateSection(Config):
     split: Literal["dev", "test"] = "test"
     benchmarks: tuple[Literal["policy", "planted", "processbench"], ...] = ("policy",)
     problems: int = Field(default=560, ge=2)  # solutions per benchmark, half of them wrong
-    votes_shown: tuple[int, ...] = (1, 2, 4, 8)
+    votes_shown: tuple[int, ...] = Field(default=(1, 2, 4, 8), min_length=1)
     candidates_problems: int = Field(default=150, ge=0)  # best-of-N; 0 turns it off
     candidates: int = Field(default=8, ge=1)  # solutions per problem
     candidate_votes: int = Field(default=4, ge=1)
@@ -109,7 +109,7 @@ class GridSection(Config):
     """The cells: sizes x training examples x seeds, and one-change variants of the main cell."""
 
     sizes: tuple[str, ...] = ("tiny-0.1m", "tiny-0.3m")
-    train_examples: tuple[int, ...] = (200, 750)  # labelled solutions, before the filter
+    train_examples: tuple[int, ...] = (250, 1000)  # labelled solutions, before the filter
     seeds: tuple[int, ...] = (0,)
     labels: LabelRule = "rpe"
     ablations: tuple[

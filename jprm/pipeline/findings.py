@@ -139,8 +139,8 @@ def _baselines(lab: Lab, main) -> dict[str, dict[str, float]]:
     scores = {}
     for benchmark in main:
         solutions = [item.solution for item in load_items(lab.stage(benchmark))]
-        known = [s for s in solutions if s.first_error is not None]
-        trivial = trivial_baselines([s.first_error for s in known], [len(s.steps) for s in known])
+        known = [(s.first_error, len(s.steps)) for s in solutions if s.first_error is not None]
+        trivial = trivial_baselines([label for label, _ in known], [steps for _, steps in known])
         scores[f"{benchmark.name} (seed {benchmark.seed})"] = {
             name: score.f1 for name, score in trivial.items()
         }

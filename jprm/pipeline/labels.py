@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from jprm.label import RolloutSettings, value_problems
-from jprm.pipeline.base import Base
 from jprm.pipeline.lab import Lab, Task
-from jprm.pipeline.policy import policy_engine
+from jprm.pipeline.policy import policy_base, policy_engine
 from jprm.records import Problem, Solution, append_jsonl, from_json, read_jsonl, to_json
 from jprm.runs import Stage
 from jprm.seeds import rng_of, seed_of
@@ -37,7 +36,7 @@ class Labels:
 
     def parents(self, lab: Lab) -> tuple[Task, ...]:
         """The policy, where it is rolled out."""
-        return (Base(lab.config.model.policy, self.seed),) if self._by_rollouts(lab) else ()
+        return (policy_base(lab, self.seed),) if self._by_rollouts(lab) else ()
 
     def inputs(self, lab: Lab) -> dict[str, Any]:
         """What decides solutions and values; thresholds are applied later."""

@@ -12,14 +12,18 @@ from jprm.records import Problem
 from jprm.seeds import seed_of
 
 
+def policy_base(lab: Lab, seed: int) -> Base:
+    """The task that trains the policy of a seed."""
+    return Base(lab.config.model.policy, seed, "policy")
+
+
 def policy_engine(lab: Lab, seed: int):
     """An engine that writes solutions at the temperature of `labels`."""
     from jprm.train import load_params
 
-    policy = lab.config.model.policy
-    params, _ = load_params(lab.stage(Base(policy, seed)).file("weights"))
+    params, _ = load_params(lab.stage(policy_base(lab, seed)).file("weights"))
     labels = lab.config.labels
-    return lab.engine(policy, params, labels.temperature, labels.context_tokens)
+    return lab.engine(lab.config.model.policy, params, labels.temperature, labels.context_tokens)
 
 
 def sample_solutions(

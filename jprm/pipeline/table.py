@@ -35,19 +35,17 @@ class Measured:
 def measure(lab: Lab, cell: Cell) -> Measured:
     """The numbers of a cell whose votes are finished."""
     votes, config = cell.votes, lab.config
-    items = [
-        item
+    known = [
+        (item, item.solution.first_error)
         for item in load_items(lab.stage(votes.benchmark))
         if item.solution.first_error is not None
     ]
     rationales = load_rationales(lab.stage(votes))
+    readout = config.verify.readout
     curve = vote_curve(
-        [
-            rewards_of(rationales[item.solution.id], votes.n_votes, config.verify.readout)
-            for item in items
-        ],
-        [item.solution.first_error for item in items],
-        [item.problem.id for item in items],
+        [rewards_of(rationales[i.solution.id], votes.n_votes, readout) for i, _ in known],
+        [first_error for _, first_error in known],
+        [item.problem.id for item, _ in known],
     )
     return Measured(cell, curve, tuple(_rows(lab, cell, curve)))
 

@@ -63,7 +63,10 @@ def new_cache(model: Model, lanes: int, slots: int, dtype, device) -> Cache:
 def attention(
     q_BTNH: jax.Array, k_BKSH: jax.Array, v_BKSH: jax.Array, visible_BTS: jax.Array
 ) -> jax.Array:
-    """Softmax attention over the slots that are visible, scores and sums in f32. Returns BTNH."""
+    """Softmax attention over the visible slots, scores and sums in f32. Returns BTNH.
+
+    The sum of the weights divides the output, which is shorter than the weights it comes from.
+    """
     B, T, N, H = q_BTNH.shape
     K, S = k_BKSH.shape[1:3]
     G = N // K
@@ -72,8 +75,14 @@ def attention(
         "bkxh,bksh->bkxs", q_BKXH * H**-0.5, k_BKSH, preferred_element_type=jnp.float32
     )
     scores = jnp.where(visible_BTS[:, None, None], scores.reshape(B, K, G, T, S), -jnp.inf)
-    weights = jax.nn.softmax(scores, -1).astype(v_BKSH.dtype).reshape(B, K, G * T, S)
-    o_BKXH = jnp.einsum("bkxs,bksh->bkxh", weights, v_BKSH)
+    weights = jnp.exp(scores - scores.max(-1, keepdims=True)).reshape(B, K, G * T, S)
+    o_BKXH = jnp.einsum(
+        "bkxs,bksh->bkxh",
+        weights.astype(v_BKSH.dtype),
+        v_BKSH,
+        preferred_element_type=jnp.float32,
+    )
+    o_BKXH = (o_BKXH / weights.sum(-1, keepdims=True)).astype(q_BTNH.dtype)
     return o_BKXH.reshape(B, K, G, T, H).transpose(0, 3, 1, 2, 4).reshape(B, T, N, H)
 
 

@@ -17,25 +17,25 @@ class TrainConfig(Config):
     learns at `learning_rate`.
     """
 
-    steps: int = Field(400, ge=1)
-    batch_rows: int = Field(8, ge=1)
-    row_tokens: int = Field(256, ge=2)
-    microbatches: int = Field(1, ge=1)
+    steps: int = Field(default=400, ge=1)
+    batch_rows: int = Field(default=8, ge=1)
+    row_tokens: int = Field(default=256, ge=2)
+    microbatches: int = Field(default=1, ge=1)
     optimizer: Literal["muon", "adamw"] = "muon"
-    learning_rate: float = Field(0.02, gt=0)
-    adam_ratio: float = Field(0.15, gt=0)
-    warmup_steps: int = Field(20, ge=0)
-    final_fraction: float = Field(0.05, ge=0, le=1)
-    weight_decay: float = Field(0.01, ge=0)
-    adam_b2: float = Field(0.95, gt=0, lt=1)
+    learning_rate: float = Field(default=0.02, gt=0)
+    adam_ratio: float = Field(default=0.15, gt=0)
+    warmup_steps: int = Field(default=20, ge=0)
+    final_fraction: float = Field(default=0.05, ge=0, le=1)
+    weight_decay: float = Field(default=0.01, ge=0)
+    adam_b2: float = Field(default=0.95, gt=0, lt=1)
     clip_norm: float = Field(
-        1.0, gt=0
+        default=1.0, gt=0
     )  # adamw only: Muon's step does not depend on the gradient's size
     compute_dtype: Literal["float32", "bfloat16"] = (
         "float32"  # of the passes; the weights kept are f32
     )
     remat: bool = False  # recompute the layers in the backward pass: less memory, a third more time
-    checkpoint_every: int = Field(200, ge=1)
+    checkpoint_every: int = Field(default=200, ge=1)
 
     @model_validator(mode="after")
     def _consistent(self):

@@ -4,6 +4,7 @@ documents.
 
 import hashlib
 import os
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -187,10 +188,15 @@ def test_what_the_documents_train():
                     assert output.trained and not code.trained
             case "reading":
                 stated = document[0].text.replace(".\n", ". ")
-                for sentence in "".join(s.text for s in document[1:]).removesuffix(" ").split(". "):
-                    name, _, rest = sentence.rstrip(".").partition(" ")
-                    unknown = rest == "is unknown" and f"{name} has " not in stated
-                    assert unknown or f"{name} {rest}. " in stated
+                for name, rest in zip(document[1::2], document[2::2], strict=True):
+                    assert not name.trained and rest.trained
+                    fact, code = (name.text + rest.text).split(" </analyze>\n<verify>")
+                    for sentence in fact.removeprefix("<analyze>").removesuffix(".").split(". "):
+                        who, _, said = sentence.partition(" ")
+                        unknown = said == "is unknown" and f"{who} has " not in stated
+                        assert unknown or f"{sentence}. " in stated
+                    numbers = set(re.findall(r"\d+", code))
+                    assert numbers <= set(re.findall(r"\d+", fact)), "the program uses what was read"
 
 
 def test_half_of_the_programs_print_true():
@@ -242,7 +248,7 @@ def _problem(text):
 
 def _kind(document) -> str:
     first = document[0].text
-    if first.endswith("<analyze>"):
+    if document[1].text.startswith("<analyze>"):
         return "reading"
     if first.startswith("<verify>"):
         return "program"

@@ -16,7 +16,15 @@ from dataclasses import dataclass
 
 from jprm.errors import UserError
 from jprm.tokenizer import EOS
-from jprm.worlds.base import ANALYZE_OPEN, CODE_CLOSE, CODE_OPEN, OUTPUT_CLOSE, OUTPUT_OPEN, Segment
+from jprm.worlds.base import (
+    ANALYZE_CLOSE,
+    ANALYZE_OPEN,
+    CODE_CLOSE,
+    CODE_OPEN,
+    OUTPUT_CLOSE,
+    OUTPUT_OPEN,
+    Segment,
+)
 from jprm.worlds.embedded.annotator import known_values, read_facts
 from jprm.worlds.embedded.errors import VALUE_LIMIT
 from jprm.worlds.embedded.quantities import Graph, render_problem
@@ -32,7 +40,7 @@ class Mix:
     reading: float = 0.5
     programs: float = 0.1
     arithmetic_problems: int = 4  # problems whose first two steps make up one arithmetic drill
-    reading_facts: int = 4
+    reading_facts: int = 3
     program_runs: int = 6
 
     def __post_init__(self):
@@ -68,19 +76,21 @@ def arithmetic_drill(graphs: list[Graph]) -> list[Segment]:
 
 
 def reading_drill(graph: Graph, rng: random.Random, n_facts: int) -> list[Segment]:
-    """Facts of random people restated with the values they need, at some point of a solution.
+    """Facts of random people restated with the values they need, and the program that they make.
 
-    The name that opens a fact is drawn at random, so it is not learnt; all that follows from it is.
+    It starts at any point of a solution, so values are read from the problem or from a step. The name that opens a
+    fact is drawn at random, so it is not learnt; all that follows from it is. Nothing is judged.
     """
     steps = reference_steps(graph)
     steps = steps[: rng.randint(0, len(steps))]
     known = known_values(graph, steps)
-    segments = [Segment(render_problem(graph) + "".join(steps) + ANALYZE_OPEN, False)]
+    segments = [Segment(render_problem(graph) + "".join(steps), False)]
     for _ in range(n_facts):
         name = rng.choice(graph.quantities).name
-        facts, _, _ = read_facts(graph.by_name[name], name, known)
-        segments.append(Segment(name, False))
-        segments.append(Segment(facts.removeprefix(name), True))
+        facts, expression, _ = read_facts(graph.by_name[name], name, known)
+        code = f"{ANALYZE_CLOSE}{CODE_OPEN}print({expression}){CODE_CLOSE}"
+        segments.append(Segment(ANALYZE_OPEN + name, False))
+        segments.append(Segment(facts.removeprefix(name) + code, True))
     return segments
 
 

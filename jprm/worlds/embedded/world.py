@@ -59,7 +59,7 @@ class EmbeddedWorld:
     """Word problems over a graph of quantities, in a closed vocabulary, with exact truth."""
 
     name = "embedded"
-    version = "3"
+    version = "4"
 
     def __init__(self, difficulty: Difficulty | None = None, mix: Mix | None = None):
         """The defaults are a recipe that half a million parameters learn in minutes."""
