@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
-from jprm.evaluate import BestOfN, Difference, trivial_baselines
-from jprm.pipeline.benchmark import load_items
+from jprm.evaluate import BestOfN, Difference, over_seeds, trivial_baselines
+from jprm.pipeline.benchmark import Benchmark, load_items
 from jprm.pipeline.lab import Lab
 from jprm.pipeline.table import Measured
 from jprm.scaling import Fit, fit_power_law, fit_votes
@@ -59,7 +60,8 @@ class Findings:
         for c in self.comparisons:
             d = c.difference
             text = f"{c.question}, {c.votes} votes on {c.benchmark}: {d.value:+.3f} [{d.low:+.3f}, {d.high:+.3f}]"
-            lines.append(f"{text}, p = {d.p:.3f}: {c.verdict}")
+            p = "" if math.isnan(d.p) else f", p = {d.p:.3f}"
+            lines.append(f"{text}{p}: {c.verdict}")
         for name, fit in self.vote_fits:
             lines.append(f"{name}: {fit}")
         lines += [f"loss against training examples, {self.data_fit}"] if self.data_fit else []
@@ -82,6 +84,7 @@ def find(lab: Lab, measured: list[Measured], best: BestOfN | None) -> Findings:
         comparisons.append(
             Comparison(f"{k} votes instead of one (seed {benchmark.seed})", k, benchmark.name, gain)
         )
+    comparisons += _along_the_grid(lab, grid, k)
     for m in measured:
         if m.cell.variant:
             benchmark = m.cell.votes.benchmark
@@ -95,6 +98,37 @@ def find(lab: Lab, measured: list[Measured], best: BestOfN | None) -> Findings:
         best,
         _baselines(lab, main),
     )
+
+
+def _along_the_grid(lab: Lab, grid: list[Measured], k: int) -> list[Comparison]:
+    """The largest model against the smallest, most examples against fewest: per seed, and over the seeds."""
+    config = lab.config.grid
+    by_place = {}
+    for m in grid:
+        verifier = m.cell.votes.verifier
+        by_place[verifier.size, verifier.examples, m.cell.votes.benchmark] = m
+    axes = []
+    if len(config.sizes) > 1:
+        most = config.train_examples[-1]
+        ends = (config.sizes[0], most), (config.sizes[-1], most)
+        axes.append((f"{config.sizes[-1]} instead of {config.sizes[0]}", *ends))
+    if len(config.train_examples) > 1:
+        few, many = config.train_examples[0], config.train_examples[-1]
+        ends = (config.sizes[-1], few), (config.sizes[-1], many)
+        axes.append((f"{many} examples instead of {few}", *ends))
+    comparisons = []
+    for question, first, second in axes:
+        for name in lab.config.evaluate.benchmarks:
+            gains = []
+            for seed in config.seeds:
+                at = Benchmark(name, seed)
+                gains.append(by_place[*second, at].gain_over(by_place[*first, at], k))
+                comparisons.append(Comparison(f"{question} (seed {seed})", k, name, gains[-1]))
+            if len(gains) > 1:
+                mean = over_seeds([gain.value for gain in gains])
+                whole = Difference(mean.value, mean.low, mean.high, math.nan)
+                comparisons.append(Comparison(f"{question} ({len(gains)} seeds)", k, name, whole))
+    return comparisons
 
 
 def best_of_n_lines(best: BestOfN) -> list[str]:

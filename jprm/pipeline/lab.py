@@ -12,6 +12,7 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from jprm.execute import Pool
@@ -19,6 +20,7 @@ from jprm.pipeline.config import SweepConfig
 from jprm.progress import Progress
 from jprm.runs import RunDirectory, Stage
 from jprm.tokenizer import Tokenizer
+from jprm.verify import EMBEDDED, Budget, Template
 from jprm.worlds import World, load_world
 
 if TYPE_CHECKING:  # JAX is imported when the first model is needed, not before
@@ -94,6 +96,14 @@ class Lab:
     def tokenizer(self) -> Tokenizer:
         """The world's vocabulary."""
         return self.world.tokenizer()
+
+    @functools.cached_property
+    def template(self) -> Template:
+        """The rationale format, with this sweep's budget: the same in training and in use."""
+        verify = self.config.verify
+        return replace(
+            EMBEDDED, budget=Budget(verify.max_tokens, verify.max_rounds, verdict_tokens=1)
+        )
 
     @property
     def pool(self) -> Pool:

@@ -65,6 +65,8 @@ class Verifier:
             "filtered": self.filtered,
             "style": self.style,
             "annotator_noise": labels.annotator_noise,
+            "max_tokens": lab.config.verify.max_tokens,
+            "max_rounds": lab.config.verify.max_rounds,
             "train": lab.config.train.model_dump(mode="json", exclude={"checkpoint_every"}),
             "seed": self.seed,
         }
@@ -164,6 +166,7 @@ class Verifier:
                     self.style,  # type: ignore[arg-type]
                     run,
                     lab.tokenizer,
+                    template=lab.template,
                     noise=lab.config.labels.annotator_noise,
                     rng=rng_of(self.seed, "annotator", example.solution.id),
                 )

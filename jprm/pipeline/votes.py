@@ -12,7 +12,7 @@ from jprm.pipeline.verifier import Verifier
 from jprm.records import Rationale, append_jsonl, from_json, read_jsonl, to_json
 from jprm.runs import Stage
 from jprm.seeds import seed_of
-from jprm.verify import Budget, Settings, verify
+from jprm.verify import Settings, verify
 
 SAVE_EVERY_SOLUTIONS = 32
 DECODE_TOKENS_PER_SECOND = (
@@ -134,7 +134,7 @@ def verify_settings(lab: Lab, style: str, execution: str, mode: str) -> Settings
         temperature=config.temperature,
         max_in_flight=2 * lab.config.model.lanes,
         readout=config.readout,
-        budget=Budget(config.max_tokens, config.max_rounds, verdict_tokens=1),
+        template=lab.template,
     )
 
 
