@@ -5,6 +5,7 @@ from its newest checkpoint ends with the same bits as one that was never stopped
 """
 
 import dataclasses
+import functools
 import hashlib
 import math
 import time
@@ -78,9 +79,8 @@ def fit(
     packed = rows(documents, layout)
     data = batches(packed, config.batch_rows, seed)
     fill = float((packed["segments"] > 0).mean())
-    optimizer = make_optimizer(config)
+    optimizer, step_fn = _program(model, config)
     state = init_state(model, params, optimizer, config.steps)
-    step_fn = make_step(model, config, optimizer)
     batch_sharding = sharding(model.rules("batch", None))
     progress = _Progress()
     with Checkpoints(directory, _identity(model, params, documents, config, seed)) as checkpoints:
@@ -110,6 +110,13 @@ def fit(
         too_long=layout.too_long,
         fill=fill,
     )
+
+
+@functools.lru_cache(maxsize=16)
+def _program(model: Model, config: TrainConfig):
+    """(optimizer, step): a sweep trains many verifiers of one size and recipe, and compiles once."""
+    optimizer = make_optimizer(config)
+    return optimizer, make_step(model, config, optimizer)
 
 
 def _report(step: int, metrics: dict, on_step: Callable[[int, dict], None] | None) -> None:
