@@ -81,7 +81,7 @@ class VerifySection(Config):
     """How a verifier is sampled."""
 
     n_votes: int = Field(default=8, ge=1)
-    temperature: float = Field(default=1.0, ge=0)
+    temperature: float = Field(default=1.1, ge=0)
     mode: VoteMode = "chain"
     readout: ReadOut = "prob_raw"
     max_tokens: int = Field(default=64, ge=1)  # of one step's rationale
