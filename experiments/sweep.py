@@ -5,7 +5,8 @@ Without arguments it is the embedded sweep: everything is trained from scratch, 
 
 import sys
 
-from jprm.cli import sweep_main
+from jprm.cli import ask_for_huge_pages, sweep_main
 
 if __name__ == "__main__":
+    ask_for_huge_pages()
     sys.exit(sweep_main(sys.argv[1:]))
