@@ -108,6 +108,7 @@ class EvaluateSection(Config):
 class GridSection(Config):
     """The cells: sizes x training examples x seeds, and one-change variants of the main cell."""
 
+    # Both from the least to the most: the last of each is the main cell.
     sizes: tuple[str, ...] = ("tiny-0.1m", "tiny-0.3m")
     train_examples: tuple[int, ...] = (250, 1000)  # labelled solutions, before the filter
     seeds: tuple[int, ...] = (0,)

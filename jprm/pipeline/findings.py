@@ -107,15 +107,14 @@ def _along_the_grid(lab: Lab, grid: list[Measured], k: int) -> list[Comparison]:
     for m in grid:
         verifier = m.cell.votes.verifier
         by_place[verifier.size, verifier.examples, m.cell.votes.benchmark] = m
+    sizes, counts = list(config.sizes), list(config.train_examples)
     axes = []
-    if len(config.sizes) > 1:
-        most = config.train_examples[-1]
-        ends = (config.sizes[0], most), (config.sizes[-1], most)
-        axes.append((f"{config.sizes[-1]} instead of {config.sizes[0]}", *ends))
-    if len(config.train_examples) > 1:
-        few, many = config.train_examples[0], config.train_examples[-1]
-        ends = (config.sizes[-1], few), (config.sizes[-1], many)
-        axes.append((f"{many} examples instead of {few}", *ends))
+    if len(sizes) > 1:
+        ends = (sizes[0], counts[-1]), (sizes[-1], counts[-1])
+        axes.append((f"{sizes[-1]} instead of {sizes[0]}", *ends))
+    if len(counts) > 1:
+        ends = (sizes[-1], counts[0]), (sizes[-1], counts[-1])
+        axes.append((f"{counts[-1]} examples instead of {counts[0]}", *ends))
     comparisons = []
     for question, first, second in axes:
         for name in lab.config.evaluate.benchmarks:

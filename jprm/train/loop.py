@@ -79,7 +79,8 @@ def fit(
     packed = rows(documents, layout)
     data = batches(packed, config.batch_rows, seed)
     fill = float((packed["segments"] > 0).mean())
-    optimizer, step_fn = _program(model, config)
+    hashable: Any = config  # frozen, so pydantic gives it a hash; its annotations do not say so
+    optimizer, step_fn = _program(model, hashable)
     state = init_state(model, params, optimizer, config.steps)
     batch_sharding = sharding(model.rules("batch", None))
     progress = _Progress()

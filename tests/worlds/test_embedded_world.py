@@ -196,7 +196,9 @@ def test_what_the_documents_train():
                         unknown = said == "is unknown" and f"{who} has " not in stated
                         assert unknown or f"{sentence}. " in stated
                     numbers = set(re.findall(r"\d+", code))
-                    assert numbers <= set(re.findall(r"\d+", fact)), "the program uses what was read"
+                    assert numbers <= set(re.findall(r"\d+", fact)), (
+                        "the program uses what was read"
+                    )
 
 
 def test_half_of_the_programs_print_true():
