@@ -23,6 +23,15 @@ QUESTIONS = {
 }
 
 
+# Ways to choose among solutions: their names for readers, and in `jprm.evaluate.best_of_n`.
+METHODS = {
+    "pass@k": "pass",
+    "verifier": "best",
+    "weighted vote": "weighted",
+    "majority": "majority",
+}
+
+
 @dataclass(frozen=True)
 class Comparison:
     """F1 of the main cell minus that of the cell with one thing changed, on the same solutions."""
@@ -134,13 +143,7 @@ def best_of_n_lines(best: BestOfN) -> list[str]:
     """Accuracy of the chosen solution by method, and whether the verifier beats the majority."""
     lines = []
     for k in best.ks:
-        methods = (
-            ("pass@k", "pass"),
-            ("verifier", "best"),
-            ("weighted vote", "weighted"),
-            ("majority", "majority"),
-        )
-        shown = ", ".join(f"{name} {best.interval(method, k)}" for name, method in methods)
+        shown = ", ".join(f"{name} {best.interval(method, k)}" for name, method in METHODS.items())
         lines.append(f"best of {k}: {shown}")
     k = best.ks[-1]
     gain = best.gain("best", "majority", k)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from jprm.evaluate import Interval
+from jprm.evaluate import BestOfN, Interval
 from jprm.pipeline.benchmark import load_items
-from jprm.pipeline.findings import Findings
+from jprm.pipeline.findings import METHODS, Findings
 from jprm.pipeline.lab import Lab
 from jprm.pipeline.labels import Labels
 from jprm.pipeline.table import Measured, rewards_of
@@ -56,7 +56,7 @@ def write_sweep_report(
         Section("Record", [Facts({"config": lab.config.model_dump(mode="json"), **provenance()})]),
     ]
     if findings.best_of_n:
-        sections.insert(1, Section("Best of N", [_best_of_n(findings)]))
+        sections.insert(1, Section("Best of N", [_best_of_n(findings.best_of_n)]))
     report = Report(
         title=f"jprm sweep: {lab.config.name}",
         lead=EMBEDDED_NOTE
@@ -101,15 +101,9 @@ def _figures(measured: list[Measured], findings: Findings) -> dict[str, Figure]:
         )
     best = findings.best_of_n
     if best:
-        curves = (
-            ("pass@k", "pass"),
-            ("verifier", "best"),
-            ("weighted vote", "weighted"),
-            ("majority", "majority"),
-        )
         series = [
             series_of(name, best.ks, [best.interval(method, k) for k in best.ks])
-            for name, method in curves
+            for name, method in METHODS.items()
         ]
         figures["best_of_n"] = Figure(
             line_figure(series, x_label="solutions per problem", y_label="accuracy"),
@@ -121,8 +115,11 @@ def _figures(measured: list[Measured], findings: Findings) -> dict[str, Figure]:
 def _short(m: Measured) -> str:
     verifier = m.cell.votes.verifier
     name = f"{verifier.size}, {verifier.examples} examples"
-    return name + (
-        f", {m.cell.votes.benchmark.name}" if verifier.seed == 0 else f", seed {verifier.seed}"
+    name += f", seed {verifier.seed}" if verifier.seed else ""
+    return (
+        name
+        if m.cell.votes.benchmark.name == "policy"
+        else f"{name}, {m.cell.votes.benchmark.name}"
     )
 
 
@@ -193,16 +190,13 @@ def _laws(findings: Findings) -> list[str]:
     return laws
 
 
-def _best_of_n(findings: Findings) -> Table:
-    best = findings.best_of_n
-    assert best is not None
-    rows = [
-        [r["method"], r["k"], Interval(r["accuracy"], r["low"], r["high"])] for r in best.rows()
-    ]
+def _best_of_n(best: BestOfN) -> Table:
+    rows = [[k, *(best.interval(method, k) for method in METHODS.values())] for k in best.ks]
     return Table(
-        ["method", "solutions", "accuracy"],
+        ["solutions", *METHODS],
         rows,
-        caption="pass: any right; best: highest least step reward.",
+        caption="Accuracy of the solution chosen among N samples of the policy.",
+        note="pass@k: any of them is right. verifier: the highest least step reward.",
     )
 
 
