@@ -73,8 +73,10 @@ class Findings:
             lines.append(f"{text}{p}: {c.verdict}")
         for name, fit in self.vote_fits:
             lines.append(f"{name}: {fit}")
-        lines += [f"loss against training examples, {self.data_fit}"] if self.data_fit else []
-        lines += [f"loss against parameters, {self.size_fit}"] if self.size_fit else []
+        lines += (
+            [f"held-out loss against training examples, {self.data_fit}"] if self.data_fit else []
+        )
+        lines += [f"held-out loss against parameters, {self.size_fit}"] if self.size_fit else []
         if self.best_of_n:
             lines += best_of_n_lines(self.best_of_n)
         return lines
@@ -161,11 +163,11 @@ def _f1s(m: Measured) -> list[float]:
 
 
 def _fit(grid: list[Measured], axis: str) -> Fit | None:
-    """Training loss of the verifier against an axis, where it varies; the other axes at their largest."""
+    """Held-out loss of the verifier against an axis, where it varies; the other axes at their largest."""
     rows = {m.cell.votes.verifier: m.rows[0] for m in grid}
     other = "model_params" if axis == "train_examples_kept" else "train_examples"
     most = max(row[other] for row in rows.values())
-    points = [(row[axis], row["train_loss"]) for row in rows.values() if row[other] == most]
+    points = [(row[axis], row["held_out_loss"]) for row in rows.values() if row[other] == most]
     if len({x for x, _ in points}) < 2:
         return None
     return fit_power_law([x for x, _ in points], [y for _, y in points])

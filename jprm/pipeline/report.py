@@ -182,11 +182,11 @@ def _cells(measured: list[Measured]) -> Table:
 def _laws(findings: Findings) -> list[str]:
     laws = [f"{name}: {fit}" for name, fit in findings.vote_fits]
     laws += (
-        [f"Training loss against training examples: {findings.data_fit}"]
+        [f"Held-out loss against training examples: {findings.data_fit}"]
         if findings.data_fit
         else []
     )
-    laws += [f"Training loss against parameters: {findings.size_fit}"] if findings.size_fit else []
+    laws += [f"Held-out loss against parameters: {findings.size_fit}"] if findings.size_fit else []
     return laws
 
 

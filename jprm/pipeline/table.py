@@ -123,6 +123,7 @@ def _rows(lab: Lab, cell: Cell, curve: VoteCurve) -> list[dict[str, Any]]:
                 "flops": flops * share,
                 "train_flops": trained["flops"],
                 "train_loss": trained["loss"],
+                "held_out_loss": trained["held_out_loss"],
                 "seconds": round(lab.stage(votes).seconds * share, 3),
                 "seed": verifier.seed,
             }

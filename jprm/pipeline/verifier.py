@@ -15,9 +15,9 @@ from jprm.label import (
     first_error_of,
     hard_labels,
     relative_progress,
-    synthesize,
 )
 from jprm.pipeline.base import Base, training_seconds, training_summary
+from jprm.pipeline.conversations import held_out_conversations, write_conversation
 from jprm.pipeline.lab import Lab, Task
 from jprm.pipeline.labels import Example, Labels, load_examples
 from jprm.runs import Stage
@@ -33,7 +33,7 @@ class Verifier:
     """
 
     kind: ClassVar[str] = "verifier"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     size: str
     examples: int
     labels: str
@@ -74,11 +74,22 @@ class Verifier:
     def compute(self, lab: Lab, stage: Stage) -> dict[str, Any]:
         """Synthesises, filters, balances, trains."""
         from jprm.data import render
-        from jprm.train import fit, load_params, save_params
+        from jprm.train import fit, held_out_loss, load_params, save_params
 
         examples = self._chosen(load_examples(lab.stage(Labels(self.seed))))
         counts = Counts()
-        conversations = self._conversations(lab, examples)
+        conversations = [
+            write_conversation(
+                lab,
+                example.problem,
+                example.solution,
+                self.first_error(lab, example),
+                self.style,
+                lab.config.labels.annotator_noise,
+                rng_of(self.seed, "annotator", example.solution.id),
+            )
+            for example in examples
+        ]
         kept = filter_conversations(conversations, counts, consensus=self.filtered)
         truth = {example.solution.id: example.solution.first_error for example in examples}
         documents = {c.solution_id: render(c.pieces, lab.tokenizer) for c in kept}
@@ -102,6 +113,9 @@ class Verifier:
         )
         save_params(stage.file("weights"), result.params, {"size": self.size})
         lab.tokenizer.save(stage.file("tokenizer"))
+        held_out = [
+            render(c.pieces, lab.tokenizer) for c in held_out_conversations(lab, self.style)
+        ]
         agree = [c.first_error == truth[c.solution_id] for c in kept]
         return training_summary(lab, self.size, result) | {
             "labelled": len(examples),
@@ -111,6 +125,9 @@ class Verifier:
             ),
             "labels_right_after": _share(agree),
             "documents": len(balanced),
+            "held_out_loss": held_out_loss(
+                lab.model(self.size), result.params, held_out, config.row_tokens
+            ),
         }
 
     def params(self, lab: Lab) -> dict:
@@ -147,32 +164,6 @@ class Verifier:
             )
         order = rng_of(self.seed, "examples").permutation(len(examples))
         return [examples[i] for i in order[: self.examples]]
-
-    def _conversations(self, lab: Lab, examples: list[Example]) -> list[Conversation]:
-        conversations = []
-        for example in examples:
-            session = lab.pool.session()
-
-            def run(code: str, session=session) -> tuple[str, str]:
-                outcome = session.run(code)
-                return outcome.kind, outcome.text
-
-            conversations.append(
-                synthesize(
-                    example.problem,
-                    example.solution,
-                    self.first_error(lab, example),
-                    lab.world,
-                    self.style,  # type: ignore[arg-type]
-                    run,
-                    lab.tokenizer,
-                    template=lab.template,
-                    noise=lab.config.labels.annotator_noise,
-                    rng=rng_of(self.seed, "annotator", example.solution.id),
-                )
-            )
-            session.close()
-        return conversations
 
 
 def _balance(conversations: list[Conversation]) -> list[Conversation]:

@@ -12,15 +12,17 @@ from typing import TYPE_CHECKING, Any
 from jprm.train.config import TrainConfig
 
 if TYPE_CHECKING:
+    from jprm.train.held_out import held_out_loss
     from jprm.train.loop import FitResult, fit
     from jprm.train.weights import load_params, save_params
 
-__all__ = ["FitResult", "TrainConfig", "fit", "load_params", "save_params"]
+__all__ = ["FitResult", "TrainConfig", "fit", "held_out_loss", "load_params", "save_params"]
 
 
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from jprm.train import loop, weights
+    from jprm.train import held_out, loop, weights
 
-    return getattr(weights if name.endswith("_params") else loop, name)
+    rooms = {"held_out_loss": held_out, "load_params": weights, "save_params": weights}
+    return getattr(rooms.get(name, loop), name)
