@@ -20,7 +20,7 @@ class Cell:
 
     @property
     def name(self) -> str:
-        """Unique in a sweep and readable: "0.3m n=750 s=0 code-executed"."""
+        """Unique in a sweep: "tiny-0.3m n=1000 full rpe s=0 executed chain policy"."""
         verifier, votes = self.votes.verifier, self.votes
         parts = [verifier.label, votes.execution, votes.mode, votes.benchmark.name]
         return " ".join(parts)

@@ -4,7 +4,7 @@ Read before JAX is imported, so that a mistake is answered at once. The defaults
 sweep that `python experiments/sweep.py` runs; files in `configs/sweep/` change only what differs.
 
 Invariant: a section holds nothing that is not read by a task, and a task's identity
-(`jprm.pipeline.tasks`) holds every value that its result depends on.
+(`inputs` in `jprm.pipeline.base` and its siblings) holds every value that its result depends on.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """The laboratory: what all tasks of a sweep share, and the rule that each task is done once.
 
-A task (`jprm.pipeline.tasks`) says what it depends on and how to compute it; the laboratory keeps the run directory,
-the world, the models, the sampling engines and the code pool, and finishes tasks in the order of their needs.
+A task (`base`, `labels`, `benchmark`, `verifier`, `votes`) says what it depends on and how to compute it; the
+laboratory keeps the run directory, the world, the models, the sampling engines and the code pool, and finishes tasks in
+the order of their needs.
 
 Invariant: a task's result is a function of its inputs, so a finished stage is never computed again and an unfinished
 one goes on from what an earlier sitting left.

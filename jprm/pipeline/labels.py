@@ -131,7 +131,7 @@ class Labels:
 
 
 def load_examples(stage: Stage) -> list[Example]:
-    """All labelled solutions of a finished stage, in the order of their problems' texts' ids."""
+    """All labelled solutions of a finished stage, in the order of their problems' ids."""
     examples = []
     for row in sorted(read_jsonl(stage.file("values.jsonl")), key=lambda row: row["problem"]["id"]):
         problem = from_json(Problem, row["problem"])
