@@ -1,175 +1,152 @@
-"""The engine's side of one worker program: start it, ask it, kill it.
+"""The engine's side of one session process: questions, answers, signals.
 
-Invariant: after any failure (no answer in time, end of stream, a frame that is not the answer) the
-program is killed with its whole process group and a new one is started. Nothing that a worker
-sends is trusted beyond its size and two strings.
+Nothing that the process sends is trusted beyond its size, the nonce of our question, one letter and
+a text. What does not fit raises Forgery, and the process is ended.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import socket
-import subprocess
-import sys
 import time
-from dataclasses import dataclass
-from pathlib import Path
 
-from jprm.execute.outcome import DIED, TIMED_OUT, OutcomeKind
-
-PROGRAM = Path(__file__).with_name("worker.py")
-START_LIMIT_S = 120.0  # generous: `preload` may import sympy on a busy machine
+from jprm.execute.fork_server import ForkServer
+from jprm.execute.handle import Handle
+from jprm.execute.outcome import OutcomeKind
+from jprm.execute.wire import ALIVE, KINDS, REPLY, REQUEST, largest_reply_bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What a snippet may use: wall-clock seconds, bytes of address space, characters of output."""
-
-    timeout_s: float
-    grace_s: float
-    memory_bytes: int
-    output_chars: int
+class Forgery(Exception):
+    """Bytes on a session's channel that answer no question."""
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """What became of a question; `memory` says that the snippet ran out of memory."""
+class SessionProcess:
+    """A live namespace. Its channel is never blocked on.
 
-    kind: OutcomeKind
-    text: str
-    memory: bool = False
-
-
-class WorkerStartError(RuntimeError):
-    """The worker program did not start: a fault of this installation, never of a snippet."""
-
-
-class Process:
-    """A worker program that is replaced by a fresh one whenever it fails.
-
-    Used by one thread only, the one that made it: the kernel ties a worker's life to that thread.
-
-    applied: how many snippets of each session's history the present program has run.
-    confined_by: names of the resource limits that the program could set.
+    number: given to no other process; identity: of the session that it serves.
+    applied: snippets of its session's history that it has run.
+    asked_at_s, deadline_s: monotonic times; the deadline is infinite while nothing is asked.
     """
 
-    def __init__(self, limits: Limits, preload: tuple[str, ...]):
-        self.limits = limits
-        self.preload = preload
-        self.applied: dict[int, int] = {}
-        self.confined_by: tuple[str, ...] = ()
-        self.restarts = 0
-        self._next_id = 0
-        self._start()
+    def __init__(self, number: int, identity: int, server: ForkServer, output_chars: int):
+        self.number = number
+        self.identity = identity
+        self.server = server
+        self.channel = server.open_session(number)
+        self.handle: Handle | None = None  # until the server has told
+        self.alive = False  # whether its layers are on
+        self.ending = False
+        self.applied = 0
+        self.alarmed = False
+        self.asked_at_s = 0.0
+        self.deadline_s = float("inf")
+        self.outgoing = b""
+        self._largest_reply_bytes = largest_reply_bytes(output_chars)
+        self._incoming = bytearray()
+        self._nonce = b""
+        self._paused = False
 
-    def ask(self, session: int, code: str, seed: int, forget: list[int]) -> Reply:
-        """Run `code` in `session`'s namespace, after dropping the closed sessions in `forget`.
+    @property
+    def ready(self) -> bool:
+        """Whether it can be asked and signalled."""
+        return self.alive and self.handle is not None and not self.ending
 
-        The worker stops the snippet at the time limit; if it has not answered after a grace beyond
-        that, or if it is gone, a new program takes its place. Raises WorkerStartError.
-        """
-        if not self._ready:
-            self._await_ready()
-        self._next_id += 1
-        request = {"id": self._next_id, "session": session, "code": code}
-        body = json.dumps(request | {"seed": seed, "forget": forget}).encode("ascii")
-        deadline = time.monotonic() + self.limits.timeout_s + self.limits.grace_s
+    def ask(self, code: str, timeout_s: float) -> None:
+        """Send a snippet, and let the process run."""
+        assert self.handle is not None and not self._nonce
+        self._nonce = os.urandom(16)
+        self.resume()
+        body = code.encode("utf-8", "surrogatepass")
+        self.outgoing = REQUEST.pack(len(body), self._nonce) + body
+        self.asked_at_s = time.monotonic()
+        self.deadline_s = self.asked_at_s + timeout_s
+        self.alarmed = False
+        self.flush()
+
+    def flush(self) -> None:
+        """Send what the channel takes of a long snippet; the rest stays in `outgoing`."""
         try:
-            self._channel.settimeout(self.limits.timeout_s + self.limits.grace_s)
-            self._channel.sendall(len(body).to_bytes(4, "big") + body)
-            message = self._receive(deadline)
-            if message["id"] != self._next_id:
-                raise ValueError("an answer to another question")
-            kind = message["kind"]
-            if kind not in ("ok", "error", "timeout"):
-                raise ValueError("an answer of no known kind")
-            return Reply(kind, str(message["text"]), bool(message["memory"]))
-        except TimeoutError:
-            self.restart()
-            return Reply("timeout", TIMED_OUT)
-        except (OSError, EOFError, ValueError, LookupError, TypeError):
-            self.restart()
-            return Reply("died", DIED)
+            while self.outgoing:
+                self.outgoing = self.outgoing[self.channel.send(self.outgoing) :]
+        except BlockingIOError:
+            pass
+        except OSError:
+            self.outgoing = b""  # it is gone; its end is read from the channel
 
-    def restart(self) -> None:
-        """Kill the program and start another; all namespaces are lost."""
-        self.kill()
-        self.applied.clear()
-        self.restarts += 1
-        self._start()
+    def hear(self) -> tuple[OutcomeKind, str] | None:
+        """The answer, if it is complete. Raises EOFError at the end, Forgery, or OSError if the
+        jail could not be put on.
+        """
+        try:
+            part = self.channel.recv(65_536)
+        except BlockingIOError:
+            return None
+        except OSError:
+            part = b""
+        if not part:
+            raise EOFError
+        self._incoming += part
+        if not self.alive:
+            if self._incoming[:1] != ALIVE:
+                raise OSError(self._incoming.decode("utf-8", "replace"))
+            self.alive = True
+            del self._incoming[:1]
+        if self._incoming and not self._nonce:
+            raise Forgery("an answer without a question")
+        if len(self._incoming) < REPLY.size:
+            return None
+        size, nonce, letter = REPLY.unpack_from(self._incoming)
+        if size > self._largest_reply_bytes or nonce != self._nonce or letter not in KINDS:
+            raise Forgery("an answer to another question")
+        if len(self._incoming) < REPLY.size + size:
+            return None
+        text = self._incoming[REPLY.size :].decode("utf-8", "replace")
+        if len(self._incoming) > REPLY.size + size:
+            raise Forgery("more than an answer")
+        self._incoming.clear()
+        self._nonce = b""
+        self.deadline_s = float("inf")
+        return KINDS[letter], text
+
+    def is_lost(self) -> bool:
+        """Whether the process has ended while it rested; one that is at work is not asked."""
+        if not self.ready or self._nonce:
+            return False
+        try:
+            return self.channel.recv(1, socket.MSG_PEEK) == b""
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
+
+    def pause(self) -> None:
+        """Stop the process, threads and timers of the guest included, until it is asked again."""
+        if self.handle is not None and not self._paused:
+            self._paused = True
+            self.handle.signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Undo `pause`."""
+        if self.handle is not None and self._paused:
+            self._paused = False
+            self.handle.signal(signal.SIGCONT)
+
+    def alarm(self) -> None:
+        """Tell the guest that its time is over."""
+        assert self.handle is not None
+        self.alarmed = True
+        self.handle.signal(signal.SIGALRM)
 
     def kill(self) -> None:
-        """End the program and everything in its process group."""
-        self.signal_death()
-        self._program.wait()
-        self._channel.close()
+        """End the process; its server buries it."""
+        if self.handle is not None:
+            self.handle.signal(signal.SIGKILL)
 
-    def signal_death(self) -> None:
-        """Send SIGKILL; the only method that another thread may call."""
-        if self._program.returncode is None:
-            try:
-                os.killpg(self._program.pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass  # it ended by itself a moment ago
-
-    def _start(self) -> None:
-        ours, theirs = socket.socketpair()
-        settings = {
-            "channel": theirs.fileno(),
-            "preload": self.preload,
-            "timeout_s": self.limits.timeout_s,
-            "memory_bytes": self.limits.memory_bytes,
-            "output_chars": self.limits.output_chars,
-        }
-        # Not -I: it would also ignore PYTHONHASHSEED, and the order of a printed set with it. The
-        # environment is ours alone, -s and -P keep the user's and the current folder out.
-        self._program = subprocess.Popen(
-            [sys.executable, "-s", "-P", "-B", str(PROGRAM), json.dumps(settings)],
-            env={
-                "PATH": "/usr/bin:/bin",
-                "PYTHONHASHSEED": "0",
-                "PYTHONUTF8": "1",
-                "OPENBLAS_NUM_THREADS": "1",
-                "OMP_NUM_THREADS": "1",
-            },
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            pass_fds=[theirs.fileno()],
-            start_new_session=True,
-        )
-        theirs.close()
-        self._channel = ours
-        self._ready = False
-
-    def _await_ready(self) -> None:
-        try:
-            message = self._receive(time.monotonic() + START_LIMIT_S)
-            self.confined_by = tuple(message["limits"])
-        except (OSError, EOFError, ValueError, LookupError, TypeError) as error:
-            raise WorkerStartError(
-                f"the worker program did not start ({error}); try: {sys.executable} {PROGRAM}"
-            ) from error
-        self._ready = True
-
-    def _receive(self, deadline: float) -> dict:
-        size = int.from_bytes(self._read(4, deadline), "big")
-        # JSON escapes a character outside ASCII to at most 12 bytes; 4096 cover the rest.
-        if size > 12 * self.limits.output_chars + 4096:
-            raise ValueError("an answer larger than the output limit")
-        return json.loads(self._read(size, deadline))
-
-    def _read(self, size: int, deadline: float) -> bytes:
-        data = b""
-        while len(data) < size:
-            remaining_s = deadline - time.monotonic()
-            if remaining_s <= 0:
-                raise TimeoutError
-            self._channel.settimeout(remaining_s)
-            part = self._channel.recv(size - len(data))
-            if not part:
-                raise EOFError("the program ended")
-            data += part
-        return data
+    def forget(self) -> None:
+        """Kill, and give the descriptors back. Without a handle yet, it ends at the closed channel."""
+        self.kill()
+        self.channel.close()
+        if self.handle is not None:
+            self.handle.close()
+            self.handle = None
