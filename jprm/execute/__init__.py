@@ -1,11 +1,26 @@
-"""Runs model-written Python in separate worker programs.
+"""Runs model-written Python where it can hurt nobody, as fast as a device asks for it.
 
-Enter by `Pool`: it starts the workers, hands out a `Session` per vote, and answers every snippet
-with an `Outcome` whose `text` is what the model reads. Standard library only; neither this room
-nor its worker program imports JAX.
+Enter by `Pool`: it hands out a `Session` per vote and answers every snippet with an `Outcome` whose
+`text` is what the model reads. Behind it, `dispatcher` owns every process: fork servers (`server`,
+started and heard by `fork_server`) with their modules loaded (`tiers`), and the sessions forked from
+them (`guest`, asked by `process`), which put on a jail (`jail`, `seccomp`, `outer`) that `probe` has
+tried on this machine. Standard library and libseccomp only; nothing here imports JAX.
 """
 
+from jprm.execute.fork_server import ServerStartError
+from jprm.execute.ledger import Stats
 from jprm.execute.outcome import Outcome, OutcomeKind
-from jprm.execute.pool import Pool, Session, Stats
+from jprm.execute.pool import Pool, Session
+from jprm.execute.probe import survey
+from jprm.execute.tiers import Tier
 
-__all__ = ["Outcome", "OutcomeKind", "Pool", "Session", "Stats"]
+__all__ = [
+    "Outcome",
+    "OutcomeKind",
+    "Pool",
+    "ServerStartError",
+    "Session",
+    "Stats",
+    "Tier",
+    "survey",
+]

@@ -21,6 +21,7 @@ LabelRule = Literal["rpe", "hard", "difference", "exact"]
 Style = Literal["full", "code", "analysis", "direct"]
 ExecutionMode = Literal["executed", "invented", "none"]
 VoteMode = Literal["chain", "fork"]
+Need = Literal["reads", "writes", "network", "processes", "signals", "memory"]
 ReadOut = Literal["prob_raw", "prob_tempered", "vote"]
 
 
@@ -91,6 +92,7 @@ class VerifySection(Config):
     max_rounds: int = Field(default=2, ge=1)  # pieces of code per step
     workers: int = Field(default=2, ge=1)  # programs that run code
     timeout_s: float = Field(default=5.0, gt=0)  # of one piece of code
+    uncovered: tuple[Need, ...] = ()  # run code although nothing keeps it from these
 
 
 class EvaluateSection(Config):

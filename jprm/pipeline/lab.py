@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
-from jprm.execute import Pool
+from jprm.execute import Pool, Tier
 from jprm.pipeline.config import SweepConfig
 from jprm.progress import Progress
 from jprm.runs import RunDirectory, Stage
@@ -111,7 +111,13 @@ class Lab:
         """The programs that run model-written code, started at the first use."""
         if self._pool is None:
             verify = self.config.verify
-            self._pool = Pool(workers=verify.workers, timeout_s=verify.timeout_s, memoize=True)
+            self._pool = Pool(
+                workers=verify.workers,
+                timeout_s=verify.timeout_s,
+                memoize=True,
+                warm=Tier.PLAIN,
+                uncovered=verify.uncovered,
+            )
         return self._pool
 
     @functools.cached_property

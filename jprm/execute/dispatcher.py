@@ -1,0 +1,409 @@
+"""The one thread that owns every process: forks, asks, keeps the time, kills, rebuilds.
+
+Snippets wait in two places: in their session, whose order they keep, and their session in `_turns`
+until one of the `workers` places is free. A session in a place goes through `_advance` until its
+snippet has an outcome: a process is forked, the history is run again in it as far as it is missing,
+then the snippet runs.
+
+Invariant: whatever a process or a fork server does, every snippet gets exactly one outcome, or its
+future fails because the pool itself did.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import selectors
+import socket
+import threading
+import time
+from collections import Counter, OrderedDict, deque
+from collections.abc import Callable
+from concurrent.futures import Future
+
+from jprm.execute.fork_server import Confinement, ForkServer, Limits, ServerStartError
+from jprm.execute.handle import Handle
+from jprm.execute.ledger import Job, Ledger, Track
+from jprm.execute.outcome import DIED, FINISHED, NOT_REBUILT, TIMED_OUT, Outcome, OutcomeKind
+from jprm.execute.process import Forgery, SessionProcess
+from jprm.execute.tiers import Tier, tier_of
+from jprm.execute.wire import ENDED, OPENED, READY
+
+SERVER_LOSSES_PER_SNIPPET = 3  # then it is the snippet that is to blame
+FAILED_STARTS = 3
+START_LIMIT_S = 120.0  # of a fork server on a busy machine, and of a fork
+BURIAL_LIMIT_S = 10.0  # after which a fork server that reports no end counts as lost
+
+
+class Dispatcher(threading.Thread):
+    """Runs the snippets of all sessions; see `Pool` for the meaning of the arguments."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        limits: Limits,
+        confinement: Confinement,
+        preload: tuple[str, ...],
+        workers: int,
+        live_sessions: int,
+        warm: tuple[Tier, ...],
+        done: Callable[[Job, Outcome | Exception | None], None],
+    ):
+        super().__init__(name="execute", daemon=True)
+        self.ledger = ledger
+        self.limits = limits
+        self.confinement = confinement
+        self.preload = preload
+        self.workers = workers
+        self.live_sessions = live_sessions
+        self.warm = warm
+        self.warmed: Future[None] = Future()  # done when the servers of `warm` have started
+        self.done = done
+        self.stopping = False
+        self._inbox: deque[Track] = deque()
+        self._turns: OrderedDict[int, Track] = OrderedDict()  # by session
+        self._places: dict[int, Job] = {}  # by session
+        self._processes: dict[int, SessionProcess] = {}  # by session
+        self._forked: dict[int, SessionProcess] = {}  # the same by number, which no other ever has
+        self._numbers = itertools.count(1)
+        self._idle: OrderedDict[int, None] = OrderedDict()  # sessions whose process rests
+        self._servers: dict[Tier, ForkServer] = {}
+        self._server_deadlines: dict[ForkServer, float] = {}  # of those not ready yet
+        self._failed_starts = Counter[Tier]()
+        self._selector = selectors.DefaultSelector()
+        self._woken, self._wake = socket.socketpair()
+        self._woken.setblocking(False)
+        self._wake.setblocking(False)
+        self._selector.register(self._woken, selectors.EVENT_READ, self._drain)
+
+    # For any thread.
+
+    def look_at(self, track: Track) -> None:
+        """A session has a new snippet, or was closed."""
+        self._inbox.append(track)
+        self.wake()
+
+    def wake(self) -> None:
+        """Make the thread look around."""
+        try:
+            self._wake.send(b"!")
+        except OSError:
+            pass  # full: it is awake already; or closed: nobody is there
+
+    def process_ids(self) -> list[int]:
+        """Of the live sessions, as this process sees them."""
+        handles = [process.handle for process in list(self._processes.values())]
+        return [handle.process_id for handle in handles if handle is not None]
+
+    def server_ids(self) -> list[int]:
+        """Of the programs that were started."""
+        return [server.program_id for server in list(self._servers.values())]
+
+    # The thread.
+
+    def run(self) -> None:
+        """Until the pool is closed."""
+        try:
+            for tier in self.warm:
+                self._start_server(tier)
+            while not self.stopping:
+                while self._inbox:
+                    self._admit(self._inbox.popleft())
+                while self._turns and len(self._places) < self.workers:
+                    self._begin(self._turns.popitem(last=False)[1])
+                self._keep_time()
+                for key, events in self._selector.select(self._patience_s()):
+                    key.data(events)
+        finally:
+            self._end()
+
+    def _drain(self, _: int) -> None:
+        try:
+            while self._woken.recv(4096):
+                pass
+        except BlockingIOError:
+            pass
+
+    def _admit(self, track: Track) -> None:
+        if track.identity in self._places:
+            return  # it comes here again with its outcome
+        if track.jobs:
+            self._turns.setdefault(track.identity, track)
+        elif track.closed:
+            self._end_process(track.identity)
+
+    def _begin(self, track: Track) -> None:
+        """Give a session a place for its next snippet, unless that needs none."""
+        while track.jobs:
+            job = track.jobs.popleft()
+            if not job.future.set_running_or_notify_cancel():
+                self.done(job, None)
+                continue
+            self.ledger.begin(job)
+            if outcome := self.ledger.recall(track, job.code):
+                self.done(job, outcome)
+                continue
+            self._places[track.identity] = job
+            self._idle.pop(track.identity, None)
+            self._advance(job)
+            return
+        if track.closed:
+            self._end_process(track.identity)
+
+    def _advance(self, job: Job) -> None:
+        """The next thing to do for a snippet that has a place."""
+        track = job.track
+        track.tier = max(track.tier, tier_of(job.code))
+        process = self._processes.get(track.identity)
+        if process is not None and (process.server.tier < track.tier or process.is_lost()):
+            self._end_process(track.identity)
+            process = None
+        if process is None:
+            self._fork(track)
+        elif process.ready:
+            replaying = process.applied < len(track.history)
+            code = track.history[process.applied] if replaying else job.code
+            process.ask(code, self.limits.timeout_s)
+            self._watch(process)
+
+    def _fork(self, track: Track) -> None:
+        server = self._servers.get(track.tier)
+        if server is None:
+            server = self._start_server(track.tier)
+        if not server.ready:
+            return  # its report brings every waiting session here again
+        while len(self._processes) >= self.live_sessions and self._idle:
+            self._end_process(next(iter(self._idle)))
+            self.ledger.count(evicted=1)
+        try:
+            process = SessionProcess(
+                next(self._numbers), track.identity, server, self.limits.output_chars
+            )
+        except OSError:
+            return  # the server is gone, which its control socket is about to tell
+        process.deadline_s = time.monotonic() + START_LIMIT_S
+        self._processes[track.identity] = self._forked[process.number] = process
+        self.ledger.count(forks=1)
+        self._selector.register(
+            process.channel, selectors.EVENT_READ, functools.partial(self._hear, process)
+        )
+
+    def _watch(self, process: SessionProcess) -> None:
+        """Wait for what the process writes, and for room if a long snippet is still to be sent."""
+        events = selectors.EVENT_READ | (selectors.EVENT_WRITE if process.outgoing else 0)
+        key = self._selector.get_key(process.channel)
+        if key.events != events:
+            self._selector.modify(process.channel, events, key.data)
+
+    def _hear(self, process: SessionProcess, events: int) -> None:
+        if process.ending or self._processes.get(process.identity) is not process:
+            return  # ended by an earlier event of the same round
+        if events & selectors.EVENT_WRITE:
+            process.flush()
+            self._watch(process)
+        if not events & selectors.EVENT_READ:
+            return
+        was_alive = process.alive
+        try:
+            reply = process.hear()
+        except (EOFError, Forgery):
+            if process.identity in self._places:
+                self._await_burial(process)
+            else:
+                self._end_process(process.identity)  # rebuilt when it is needed
+            return
+        except OSError as error:
+            self._refuse(process, error)
+            return
+        job = self._places.get(process.identity)
+        if job is None:
+            return
+        if reply is not None:
+            self._answer(process, job, *reply)
+        elif process.alive and not was_alive:
+            process.deadline_s = float("inf")
+            self._advance(job)
+
+    def _answer(self, process: SessionProcess, job: Job, kind: OutcomeKind, text: str) -> None:
+        elapsed_s = time.monotonic() - process.asked_at_s
+        if process.applied < len(job.track.history):
+            if kind in FINISHED:
+                process.applied += 1
+                self.ledger.count(replayed=1)
+                self._advance(job)
+            else:
+                self._end_process(process.identity)
+                self._resolve(job, Outcome("died", NOT_REBUILT, elapsed_s))
+            return
+        process.pause()
+        process.applied += kind in FINISHED
+        self._idle[process.identity] = None
+        self._resolve(job, Outcome(kind, text, elapsed_s), left_traces=kind == "timeout")
+
+    def _resolve(self, job: Job, outcome: Outcome, *, left_traces: bool = False) -> None:
+        del self._places[job.track.identity]
+        self.ledger.finish(job, outcome, left_traces=left_traces)
+        self.done(job, outcome)
+        self._admit(job.track)
+
+    def _await_burial(self, process: SessionProcess) -> None:
+        """A channel has closed, or lies: whether its process died alone, the server will tell."""
+        process.kill()
+        process.ending = True
+        process.deadline_s = time.monotonic() + BURIAL_LIMIT_S
+        self._selector.unregister(process.channel)
+
+    def _buried(self, process: SessionProcess) -> None:
+        """The kernel confirms a death that nobody ordered."""
+        while self._processes.get(process.identity) is process and not process.ending:
+            self._hear(process, selectors.EVENT_READ)  # an answer may have preceded it
+        self._end_process(process.identity)
+        job = self._places.get(process.identity)
+        if job is not None:
+            replaying = process.applied < len(job.track.history)
+            text = NOT_REBUILT if replaying else DIED
+            self._resolve(job, Outcome("died", text, time.monotonic() - process.asked_at_s))
+
+    def _refuse(self, process: SessionProcess, error: OSError) -> None:
+        """The jail could not be put on: nothing may run."""
+        self._end_process(process.identity)
+        job = self._places.pop(process.identity, None)
+        if job is not None:
+            self.done(job, RuntimeError(f"a session could not be confined: {error}"))
+            self._admit(job.track)
+
+    def _keep_time(self) -> None:
+        now = time.monotonic()
+        overdue = [p for p in self._processes.values() if p.deadline_s <= now]
+        for process in overdue:
+            if self._processes.get(process.identity) is not process:
+                continue  # lost with its server a moment ago
+            job = self._places.get(process.identity)
+            if process.ending or not process.ready:
+                self._lose_server(process.server)  # it neither forks nor buries any more
+            elif not process.alarmed:
+                process.alarm()
+                process.deadline_s += self.limits.grace_s
+            elif job is not None:
+                replaying = process.applied < len(job.track.history)
+                kind, text = ("died", NOT_REBUILT) if replaying else ("timeout", TIMED_OUT)
+                self._end_process(process.identity)
+                self._resolve(job, Outcome(kind, text, now - process.asked_at_s))
+        for server, deadline_s in list(self._server_deadlines.items()):
+            if deadline_s <= now:
+                self._lose_server(server)
+
+    def _patience_s(self) -> float | None:
+        if self._inbox or (self._turns and len(self._places) < self.workers):
+            return 0.0
+        deadlines = [*self._server_deadlines.values()]
+        for identity in self._places:
+            if process := self._processes.get(identity):
+                deadlines.append(process.deadline_s)
+        nearest_s = min(deadlines, default=float("inf"))
+        return None if nearest_s == float("inf") else max(0.0, nearest_s - time.monotonic())
+
+    # Fork servers.
+
+    def _start_server(self, tier: Tier) -> ForkServer:
+        server = ForkServer(tier, self.limits, self.confinement, self.preload)
+        self._servers[tier] = server
+        self._server_deadlines[server] = time.monotonic() + START_LIMIT_S
+        self._selector.register(
+            server.control, selectors.EVENT_READ, functools.partial(self._heed, server)
+        )
+        return server
+
+    def _heed(self, server: ForkServer, _: int) -> None:
+        try:
+            for kind, number, value, descriptor in server.reports():
+                process = self._forked.get(number)
+                if kind == READY:
+                    server.is_ready(value, descriptor)
+                    del self._server_deadlines[server]
+                    self._failed_starts[server.tier] = 0
+                    if not self._server_deadlines and not self.warmed.done():
+                        self.warmed.set_result(None)
+                    self._advance_waiting()
+                elif kind == OPENED:
+                    deliver = functools.partial(server.signal_session, number)
+                    handle = Handle(descriptor, value, deliver)
+                    if process is None:
+                        handle.close()  # given up already: it ends at its closed channel
+                        continue
+                    process.handle = handle
+                    if process.ready and (job := self._places.get(process.identity)):
+                        self._advance(job)
+                elif kind == ENDED and process is not None:
+                    self._buried(process)
+        except EOFError:
+            self._lose_server(server)
+
+    def _start_failure(self, server: ForkServer) -> ServerStartError | None:
+        """Why a server did not start; None if it was killed from outside, and may be tried again."""
+        self._failed_starts[server.tier] += 1
+        error = server.why_not_started()
+        again = error.was_killed and self._failed_starts[server.tier] < FAILED_STARTS
+        return None if again else error
+
+    def _advance_waiting(self) -> None:
+        for identity, job in list(self._places.items()):
+            if identity not in self._processes:
+                self._advance(job)
+
+    def _lose_server(self, server: ForkServer) -> None:
+        """All its sessions are gone; they are rebuilt under a new server when they are needed."""
+        if self._servers.get(server.tier) is not server:
+            return
+        del self._servers[server.tier]
+        self._selector.unregister(server.control)
+        started = self._server_deadlines.pop(server, None) is None
+        error = None if started else self._start_failure(server)
+        server.kill()
+        for process in [p for p in self._processes.values() if p.server is server]:
+            self._end_process(process.identity)
+        self.ledger.count(restarts=1)
+        server.end()
+        if not self.warmed.done():
+            if error is not None:
+                self.warmed.set_exception(error)
+            else:
+                self._start_server(server.tier)
+        for identity, job in list(self._places.items()):
+            if identity in self._processes or job.track.tier != server.tier:
+                continue
+            job.attempts += started
+            if error is not None:
+                del self._places[identity]
+                self.done(job, error)
+                self._admit(job.track)
+            elif job.attempts >= SERVER_LOSSES_PER_SNIPPET:
+                self._resolve(job, Outcome("died", DIED, time.monotonic() - job.begun_at_s))
+            else:
+                self._advance(job)
+
+    # Ends.
+
+    def _end_process(self, identity: int) -> None:
+        process = self._processes.pop(identity, None)
+        self._idle.pop(identity, None)
+        if process is None:
+            return
+        del self._forked[process.number]
+        if not process.ending:
+            self._selector.unregister(process.channel)
+        process.forget()
+
+    def _end(self) -> None:
+        for identity in list(self._processes):
+            self._end_process(identity)
+        for server in self._servers.values():
+            server.end()
+        self._selector.close()
+        self._woken.close()
+        self._wake.close()
+        closed = RuntimeError("the pool was closed")
+        running = list(self._places.values())
+        tracks = {*self._turns.values(), *self._inbox, *(job.track for job in running)}
+        for job in [*running, *(job for track in tracks for job in track.jobs)]:
+            self.done(job, closed)

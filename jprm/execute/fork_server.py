@@ -1,0 +1,184 @@
+"""The engine's side of a fork server: start it, have it open sessions, hear what it reports."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from jprm.execute import outer
+from jprm.execute.handle import Handle
+from jprm.execute.tiers import Tier
+from jprm.execute.wire import CONTROL, OPEN, SIGNAL
+
+ROOT = Path(__file__).resolve().parents[2]
+PROGRAM = "from jprm.execute.server import main; main()"
+ENDS_BY_ITSELF_WITHIN_S = 2.0
+
+
+class ServerStartError(RuntimeError):
+    """A fork server did not start: a fault of this installation, never of a snippet."""
+
+    def __init__(self, reason: str, was_killed: bool):
+        super().__init__(f"the program that runs generated code did not start: {reason}")
+        self.was_killed = was_killed
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a snippet may use: wall-clock seconds, bytes of memory, characters of output."""
+
+    timeout_s: float
+    grace_s: float
+    memory_bytes: int
+    output_chars: int
+
+
+@dataclass(frozen=True, slots=True)
+class Confinement:
+    """The layers of the jail that are on (see `jail`), and how bubblewrap is called if it is."""
+
+    layers: tuple[str, ...]
+    bwrap_variant: str = "own network"
+
+
+def environment() -> dict[str, str]:
+    """All that a fork server and its sessions see of the engine's environment: nothing of it."""
+    return {
+        "PATH": "/usr/bin:/bin",
+        "PYTHONPATH": str(ROOT),
+        "PYTHONHASHSEED": "0",  # the order of a printed set is the same in every session
+        "PYTHONUTF8": "1",
+        "OPENBLAS_NUM_THREADS": "1",
+        "OMP_NUM_THREADS": "1",
+    }
+
+
+def python(*arguments: str) -> list[str]:
+    """Command line of a fresh interpreter without the current folder on its path.
+
+    Not with -I, which would ignore PYTHONHASHSEED.
+    """
+    return [sys.executable, "-P", "-B", *arguments]
+
+
+class ForkServer:
+    """One program; used by the thread that made it, whose end is the program's end.
+
+    program_id: process id of the child that we started (bubblewrap's, if it is around the server).
+    """
+
+    def __init__(
+        self, tier: Tier, limits: Limits, confinement: Confinement, preload: tuple[str, ...]
+    ):
+        self.tier = tier
+        self._memory_bytes = limits.memory_bytes
+        self._address_space_bytes = 0  # known once it is ready
+        # Packets where the system has them; every packet is one write of one size in any case.
+        kind = socket.SOCK_SEQPACKET if sys.platform == "linux" else socket.SOCK_STREAM
+        self.control, theirs = socket.socketpair(socket.AF_UNIX, kind)
+        settings = {
+            "control": theirs.fileno(),
+            "tier": tier.value,
+            "preload": preload,
+            "layers": [layer for layer in confinement.layers if layer != "bwrap"],
+            "output_chars": limits.output_chars,
+        }
+        command = python("-c", PROGRAM, json.dumps(settings))
+        if "bwrap" in confinement.layers:
+            command = outer.wrap(command, confinement.bwrap_variant)
+        self._errors = tempfile.TemporaryFile()
+        with theirs:
+            self._program = subprocess.Popen(
+                command,
+                env=environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=self._errors,
+                pass_fds=[theirs.fileno()],
+                start_new_session=True,
+            )
+        self.program_id = self._program.pid
+        self.control.setblocking(False)
+
+    @property
+    def ready(self) -> bool:
+        """Whether it has loaded its modules and takes requests."""
+        return self._address_space_bytes > 0
+
+    def is_ready(self, process_id: int, descriptor: int) -> None:
+        """Note its first report: how much memory its sessions start with is seen from outside."""
+        handle = Handle(descriptor, process_id, lambda _: None)
+        with open(f"/proc/{handle.process_id}/statm") as statm:
+            inherited_bytes = int(statm.read().split()[0]) * resource.getpagesize()
+        handle.close()
+        self._address_space_bytes = inherited_bytes + self._memory_bytes
+
+    def open_session(self, session: int) -> socket.socket:
+        """Have a session forked; returns our end of its channel."""
+        assert self.ready
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        packet = CONTROL.pack(OPEN, session, self._address_space_bytes)
+        with theirs:
+            socket.send_fds(self.control, [packet], [theirs.fileno()])
+        return ours
+
+    def signal_session(self, session: int, number: int) -> None:
+        """Deliver a signal by way of the server, for kernels without pidfds."""
+        try:
+            self.control.send(CONTROL.pack(SIGNAL, session, number))
+        except OSError:
+            pass  # it is gone, and its sessions with it
+
+    def reports(self) -> Iterator[tuple[bytes, int, int, int]]:
+        """(kind, session, value, descriptor or -1) of what has arrived. Raises EOFError at its end."""
+        while True:
+            try:
+                packet, descriptors, _, _ = socket.recv_fds(self.control, CONTROL.size, 1)
+            except BlockingIOError:
+                return
+            except ConnectionResetError:
+                packet, descriptors = b"", []
+            if not packet:
+                raise EOFError
+            yield (*CONTROL.unpack(packet), descriptors[0] if descriptors else -1)
+
+    def end(self) -> None:
+        """Hang up; the server then buries its sessions and ends. One that does not is killed."""
+        self.control.close()
+        try:
+            self._program.wait(ENDS_BY_ITSELF_WITHIN_S)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            self._program.wait()
+        self._errors.close()
+
+    def kill(self) -> None:
+        """End it at once, with all that it started."""
+        try:
+            os.killpg(self._program.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass  # it ended by itself
+
+    def why_not_started(self) -> ServerStartError:
+        """The last words of a program that was not ready, after ending it if it still runs."""
+        try:
+            status = self._program.wait(ENDS_BY_ITSELF_WITHIN_S)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            self._program.wait()
+            return ServerStartError("it was not ready in time", was_killed=False)
+        self._errors.seek(0)
+        lines = self._errors.read().decode("utf-8", "replace").strip().splitlines()
+        # Bubblewrap and shells report a signal as 128 and its number.
+        killed = status < 0 or status > 128
+        return ServerStartError(lines[-1] if lines else f"exit status {status}", killed)

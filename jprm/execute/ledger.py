@@ -1,0 +1,134 @@
+"""What is known of every session: its finished snippets, those that wait, and the counts.
+
+A session is defined by its history. The process that holds its namespace is only a cache of that,
+which can be rebuilt by running the history again; so a process may be killed at any moment, and with
+a memo it is started only when a history leads somewhere new.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from concurrent.futures import Future
+from dataclasses import dataclass, field, replace
+
+from jprm.execute.memo import Memo, Node
+from jprm.execute.outcome import FINISHED, Outcome
+from jprm.execute.tiers import Tier
+
+
+@dataclass(slots=True)
+class Stats:
+    """Counts and times since the pool was opened."""
+
+    snippets: int = 0  # answered, however
+    memo_hits: int = 0  # of these, without running anything
+    errors: int = 0
+    timeouts: int = 0
+    died: int = 0
+    replayed: int = 0  # finished snippets run again to rebuild a namespace
+    forks: int = 0  # session processes started
+    evicted: int = 0  # idle ones ended to make room
+    restarts: int = 0  # fork servers started anew after their loss
+    queue_s: float = 0.0  # snippets waited for their turn, summed
+    run_s: float = 0.0  # snippets ran, summed; rebuilding included
+    longest_queue_s: float = 0.0
+
+
+@dataclass(slots=True, eq=False)
+class Job:
+    """A snippet that waits or runs."""
+
+    track: Track
+    code: str
+    future: Future[Outcome]
+    submitted_at_s: float = field(default_factory=time.monotonic)
+    begun_at_s: float = 0.0
+    attempts: int = 0  # how often its fork server was lost under it
+
+
+@dataclass(slots=True, eq=False)
+class Track:
+    """The engine's record of one session.
+
+    node: where its history stands in the memo; None when that no longer tells the namespace
+        (no memo, or a snippet stopped at its time limit left names behind).
+    """
+
+    identity: int
+    history: list[str]
+    node: Node | None
+    tier: Tier = Tier.PLAIN
+    jobs: deque[Job] = field(default_factory=deque)
+    pending: int = 0  # snippets without an outcome yet
+    closed: bool = False
+
+
+class Ledger:
+    """Sessions, memo and counts behind one lock; every method may be called by any thread."""
+
+    def __init__(self, memo: Memo | None):
+        self.lock = threading.Lock()
+        self._memo = memo
+        self._stats = Stats()
+        self._sessions = 0
+
+    def open(self, parent: Track | None = None) -> Track:
+        """A new session: empty, or with the finished history of another."""
+        with self.lock:
+            self._sessions += 1
+            if parent is None:
+                return Track(self._sessions, [], self._memo.root if self._memo else None)
+            return Track(self._sessions, list(parent.history), parent.node, parent.tier)
+
+    def stats(self) -> Stats:
+        """A copy of the counts."""
+        with self.lock:
+            return replace(self._stats)
+
+    def count(self, **more: int) -> None:
+        """Add to the counts by name."""
+        with self.lock:
+            for name, number in more.items():
+                setattr(self._stats, name, getattr(self._stats, name) + number)
+
+    def recall(self, track: Track, code: str) -> Outcome | None:
+        """The outcome of an identical history, if there was one; it becomes this one's too."""
+        with self.lock:
+            node = track.node.following.get(code) if track.node else None
+            if node is None:
+                return None
+            assert node.outcome is not None
+            track.node = node
+            track.history.append(code)
+            self._stats.memo_hits += 1
+            self._tally(node.outcome)
+            return node.outcome
+
+    def begin(self, job: Job) -> None:
+        """Its turn has come."""
+        job.begun_at_s = time.monotonic()
+        waited_s = job.begun_at_s - job.submitted_at_s
+        with self.lock:
+            self._stats.queue_s += waited_s
+            self._stats.longest_queue_s = max(self._stats.longest_queue_s, waited_s)
+
+    def finish(self, job: Job, outcome: Outcome, *, left_traces: bool = False) -> None:
+        """Enter an outcome; left_traces: the namespace holds what no history tells."""
+        track = job.track
+        with self.lock:
+            self._tally(outcome)
+            self._stats.run_s += time.monotonic() - job.begun_at_s
+            if outcome.kind in FINISHED:
+                if track.node and self._memo:
+                    track.node = self._memo.remember(track.node, job.code, outcome)
+                track.history.append(job.code)
+            elif left_traces:
+                track.node = None
+
+    def _tally(self, outcome: Outcome) -> None:
+        self._stats.snippets += 1
+        self._stats.errors += outcome.kind == "error"
+        self._stats.timeouts += outcome.kind == "timeout"
+        self._stats.died += outcome.kind == "died"

@@ -1,0 +1,57 @@
+"""Bubblewrap around a fork server: a world with nothing in it but Python.
+
+The outermost layer, where the host allows it (not in most containers). Sessions are confined without
+it; it stands behind them if one of the inner layers should fail.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import site
+import sys
+from pathlib import Path
+
+PACKAGE = Path(__file__).resolve().parents[1]
+
+# The second is for hosts where a plain user may not configure a new network; seccomp refuses
+# sockets in any case.
+VARIANTS: dict[str, tuple[str, ...]] = {
+    "own network": ("--unshare-all",),
+    "shared network": ("--unshare-all", "--share-net"),
+}
+
+
+def bubblewrap() -> str | None:
+    """Path of the program, or None."""
+    return shutil.which("bwrap")
+
+
+def wrap(command: list[str], variant: str) -> list[str]:
+    """The command line that runs `command` inside, with the descriptors and environment it gets."""
+    program = bubblewrap()
+    if program is None:
+        raise FileNotFoundError("bwrap is not installed")
+    line = [program, *VARIANTS[variant], "--die-with-parent", "--new-session"]
+    for path in visible_paths():
+        if path.is_symlink():  # /lib in most systems
+            line += ["--symlink", os.readlink(path), str(path)]
+        elif path.exists():
+            line += ["--ro-bind", str(path), str(path)]
+    line += ["--dev-bind", "/dev/null", "/dev/null", "--cap-drop", "ALL", "--chdir", "/"]
+    return [*line, "--", *command]
+
+
+def visible_paths() -> list[Path]:
+    """What a fork server needs to see: the system's libraries, Python, and this package."""
+    system = [Path(path) for path in ("/usr", "/lib", "/lib64", "/etc/ld.so.cache")]
+    python = [sys.prefix, sys.base_prefix, site.getusersitepackages()]
+    inside = [Path(os.path.realpath(path)) for path in python]
+    # The interpreter is often a link out of the virtual environment, under a name of its own.
+    named = [Path(sys.prefix)] if Path(sys.prefix) not in inside else []
+    wanted = [*system, *inside, *named, PACKAGE]
+    return [
+        path
+        for index, path in enumerate(wanted)
+        if not any(path.is_relative_to(other) for other in wanted[:index])
+    ]

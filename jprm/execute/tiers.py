@@ -1,0 +1,114 @@
+"""Which modules a snippet can import, and how large a fork server it needs for them.
+
+A jailed session opens no files, so all that it may import was loaded by its fork server. A server
+with all of sympy and scipy takes several milliseconds to fork where a bare one takes one, so there
+are three tiers, each started when the first snippet needs it; most checks of simple steps need the
+smallest. A session moves up when a snippet asks for more.
+"""
+
+from __future__ import annotations
+
+import enum
+import importlib
+import pkgutil
+import re
+import sys
+import warnings
+from collections.abc import Iterable
+from types import ModuleType
+
+
+class Tier(enum.IntEnum):
+    """A fork server's size; each holds the modules of those before it."""
+
+    PLAIN = 0
+    SYMBOLIC = 1
+    SCIENTIFIC = 2
+
+
+# The modules of the standard library that computation is made of.
+_PLAIN = """
+    abc array bisect calendar cmath collections collections.abc contextlib copy dataclasses datetime
+    decimal enum errno fractions functools gc heapq io itertools json math numbers operator os
+    os.path pprint random re signal statistics string struct sys textwrap time types typing
+    unicodedata warnings
+""".split()
+# Not for a check of a step: other programs, windows, and what acts when it is imported.
+_STANDARD_BUT = frozenset(
+    """
+    antigravity asyncio curses dbm distutils ensurepip idlelib lib2to3 msilib multiprocessing nis
+    pip pydoc_data this tkinter turtle turtledemo venv winreg winsound wsgiref
+    """.split()
+)
+_SCIPY = """
+    cluster constants fft integrate interpolate linalg ndimage optimize signal sparse sparse.linalg
+    spatial special stats
+""".split()
+# Parts of packages that no snippet asks for: tests, drawing, other languages, deprecated names.
+_NOT_WALKED = frozenset(
+    """
+    tests testing test conftest benchmarks runtests plotting pyglet galgebra sandbox
+    c fortran latex autolev antlr llvmjitcode pytorch tensorflow _compilation sampling
+    compatibility trace pytest randtest tmpfiles this meijerint_doc hyperexpand_doc
+    f2py distutils _pyinstaller
+    """.split()
+)
+_IMPORTED = re.compile(r"\b(?:from|import)[ \t]+([^\n;#]+)")
+_INDIRECT = ("__import__", "importlib", "modules", "exec", "eval", "compile")
+
+
+def tier_of(code: str) -> Tier:
+    """The smallest tier whose modules cover what a snippet names; rather too large than too small."""
+    if "scipy" in code:
+        return Tier.SCIENTIFIC
+    if "import" not in code and not any(word in code for word in _INDIRECT):
+        return Tier.PLAIN
+    named = (clause.split(" import ")[0] for clause in _IMPORTED.findall(code))
+    modules = {name.split()[0] for clause in named for name in clause.split(",") if name.strip()}
+    if modules <= _PLAIN_NAMES and not any(word in code for word in _INDIRECT):
+        return Tier.PLAIN
+    return Tier.SYMBOLIC
+
+
+_PLAIN_NAMES = frozenset(_PLAIN)
+
+
+def load(tier: Tier, extra: Iterable[str] = ()) -> None:
+    """Import the modules of a tier, in a fork server.
+
+    extra: modules that the user wants in every tier but the plain one; a name that ends in ".*" is a
+    package with all of its parts. Raises ImportError if one of them, or a package of the tier
+    itself, is not there.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for name in _PLAIN:
+            importlib.import_module(name)
+        if tier >= Tier.SYMBOLIC:
+            for name in sorted(sys.stdlib_module_names - _STANDARD_BUT):
+                if not name.startswith("_"):
+                    _import_if_possible(name)
+            names = ["sympy.*", "numpy.*", *extra]
+            if tier >= Tier.SCIENTIFIC:
+                names += [f"scipy.{part}" for part in _SCIPY]
+            for name in names:
+                module = importlib.import_module(name.removesuffix(".*"))
+                if name.endswith(".*"):
+                    _walk(module)
+
+
+def _walk(package: ModuleType) -> None:
+    for found in pkgutil.iter_modules(package.__path__, package.__name__ + "."):
+        part = found.name.rsplit(".", 1)[1]
+        unwanted_physics = found.name.startswith("sympy.physics.") and part != "units"
+        if part in _NOT_WALKED or part.startswith("test_") or unwanted_physics:
+            continue
+        if (module := _import_if_possible(found.name)) and found.ispkg:
+            _walk(module)
+
+
+def _import_if_possible(name: str) -> ModuleType | None:
+    try:
+        return importlib.import_module(name)
+    except Exception:  # a part that needs another system or package: a snippet meets the same
+        return None
