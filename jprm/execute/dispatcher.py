@@ -17,22 +17,20 @@ import selectors
 import socket
 import threading
 import time
-from collections import Counter, OrderedDict, deque
+from collections import OrderedDict, deque
 from collections.abc import Callable
-from concurrent.futures import Future
 
+from jprm.execute.fleet import Fleet
 from jprm.execute.fork_server import Confinement, ForkServer, Limits, ServerStartError
 from jprm.execute.handle import Handle
 from jprm.execute.ledger import Job, Ledger, Track
 from jprm.execute.outcome import DIED, FINISHED, NOT_REBUILT, TIMED_OUT, Outcome, OutcomeKind
 from jprm.execute.process import Forgery, SessionProcess
 from jprm.execute.tiers import Tier, tier_of
-from jprm.execute.wire import ENDED, OPENED, READY
 
 SERVER_LOSSES_PER_SNIPPET = 3  # then it is the snippet that is to blame
-FAILED_STARTS = 3
-START_LIMIT_S = 120.0  # of a fork server on a busy machine, and of a fork
-BURIAL_LIMIT_S = 10.0  # after which a fork server that reports no end counts as lost
+FORK_LIMIT_S = 60.0  # after which a fork server that has not forked counts as lost
+BURIAL_LIMIT_S = 10.0  # and one that has reported no death
 
 
 class Dispatcher(threading.Thread):
@@ -52,12 +50,9 @@ class Dispatcher(threading.Thread):
         super().__init__(name="execute", daemon=True)
         self.ledger = ledger
         self.limits = limits
-        self.confinement = confinement
-        self.preload = preload
         self.workers = workers
         self.live_sessions = live_sessions
         self.warm = warm
-        self.warmed: Future[None] = Future()  # done when the servers of `warm` have started
         self.done = done
         self.stopping = False
         self._inbox: deque[Track] = deque()
@@ -67,10 +62,8 @@ class Dispatcher(threading.Thread):
         self._forked: dict[int, SessionProcess] = {}  # the same by number, which no other ever has
         self._numbers = itertools.count(1)
         self._idle: OrderedDict[int, None] = OrderedDict()  # sessions whose process rests
-        self._servers: dict[Tier, ForkServer] = {}
-        self._server_deadlines: dict[ForkServer, float] = {}  # of those not ready yet
-        self._failed_starts = Counter[Tier]()
         self._selector = selectors.DefaultSelector()
+        self.fleet = Fleet(self._selector, self, limits, confinement, preload)
         self._woken, self._wake = socket.socketpair()
         self._woken.setblocking(False)
         self._wake.setblocking(False)
@@ -95,17 +88,13 @@ class Dispatcher(threading.Thread):
         handles = [process.handle for process in list(self._processes.values())]
         return [handle.process_id for handle in handles if handle is not None]
 
-    def server_ids(self) -> list[int]:
-        """Of the programs that were started."""
-        return [server.program_id for server in list(self._servers.values())]
-
     # The thread.
 
     def run(self) -> None:
         """Until the pool is closed."""
         try:
             for tier in self.warm:
-                self._start_server(tier)
+                self.fleet.server(tier)
             while not self.stopping:
                 while self._inbox:
                     self._admit(self._inbox.popleft())
@@ -167,9 +156,7 @@ class Dispatcher(threading.Thread):
             self._watch(process)
 
     def _fork(self, track: Track) -> None:
-        server = self._servers.get(track.tier)
-        if server is None:
-            server = self._start_server(track.tier)
+        server = self.fleet.server(track.tier)
         if not server.ready:
             return  # its report brings every waiting session here again
         while len(self._processes) >= self.live_sessions and self._idle:
@@ -181,7 +168,7 @@ class Dispatcher(threading.Thread):
             )
         except OSError:
             return  # the server is gone, which its control socket is about to tell
-        process.deadline_s = time.monotonic() + START_LIMIT_S
+        process.deadline_s = time.monotonic() + FORK_LIMIT_S
         self._processes[track.identity] = self._forked[process.number] = process
         self.ledger.count(forks=1)
         self._selector.register(
@@ -253,17 +240,6 @@ class Dispatcher(threading.Thread):
         process.deadline_s = time.monotonic() + BURIAL_LIMIT_S
         self._selector.unregister(process.channel)
 
-    def _buried(self, process: SessionProcess) -> None:
-        """The kernel confirms a death that nobody ordered."""
-        while self._processes.get(process.identity) is process and not process.ending:
-            self._hear(process, selectors.EVENT_READ)  # an answer may have preceded it
-        self._end_process(process.identity)
-        job = self._places.get(process.identity)
-        if job is not None:
-            replaying = process.applied < len(job.track.history)
-            text = NOT_REBUILT if replaying else DIED
-            self._resolve(job, Outcome("died", text, time.monotonic() - process.asked_at_s))
-
     def _refuse(self, process: SessionProcess, error: OSError) -> None:
         """The jail could not be put on: nothing may run."""
         self._end_process(process.identity)
@@ -280,7 +256,7 @@ class Dispatcher(threading.Thread):
                 continue  # lost with its server a moment ago
             job = self._places.get(process.identity)
             if process.ending or not process.ready:
-                self._lose_server(process.server)  # it neither forks nor buries any more
+                self.fleet.lose(process.server)  # it neither forks nor buries any more
             elif not process.alarmed:
                 process.alarm()
                 process.deadline_s += self.limits.grace_s
@@ -289,90 +265,59 @@ class Dispatcher(threading.Thread):
                 kind, text = ("died", NOT_REBUILT) if replaying else ("timeout", TIMED_OUT)
                 self._end_process(process.identity)
                 self._resolve(job, Outcome(kind, text, now - process.asked_at_s))
-        for server, deadline_s in list(self._server_deadlines.items()):
-            if deadline_s <= now:
-                self._lose_server(server)
+        self.fleet.give_up_overdue(now)
 
     def _patience_s(self) -> float | None:
         if self._inbox or (self._turns and len(self._places) < self.workers):
             return 0.0
-        deadlines = [*self._server_deadlines.values()]
+        deadlines = self.fleet.deadlines
         for identity in self._places:
             if process := self._processes.get(identity):
                 deadlines.append(process.deadline_s)
         nearest_s = min(deadlines, default=float("inf"))
         return None if nearest_s == float("inf") else max(0.0, nearest_s - time.monotonic())
 
-    # Fork servers.
+    # What the fork servers tell.
 
-    def _start_server(self, tier: Tier) -> ForkServer:
-        server = ForkServer(tier, self.limits, self.confinement, self.preload)
-        self._servers[tier] = server
-        self._server_deadlines[server] = time.monotonic() + START_LIMIT_S
-        self._selector.register(
-            server.control, selectors.EVENT_READ, functools.partial(self._heed, server)
-        )
-        return server
-
-    def _heed(self, server: ForkServer, _: int) -> None:
-        try:
-            for kind, number, value, descriptor in server.reports():
-                process = self._forked.get(number)
-                if kind == READY:
-                    server.is_ready(value, descriptor)
-                    del self._server_deadlines[server]
-                    self._failed_starts[server.tier] = 0
-                    if not self._server_deadlines and not self.warmed.done():
-                        self.warmed.set_result(None)
-                    self._advance_waiting()
-                elif kind == OPENED:
-                    deliver = functools.partial(server.signal_session, number)
-                    handle = Handle(descriptor, value, deliver)
-                    if process is None:
-                        handle.close()  # given up already: it ends at its closed channel
-                        continue
-                    process.handle = handle
-                    if process.ready and (job := self._places.get(process.identity)):
-                        self._advance(job)
-                elif kind == ENDED and process is not None:
-                    self._buried(process)
-        except EOFError:
-            self._lose_server(server)
-
-    def _start_failure(self, server: ForkServer) -> ServerStartError | None:
-        """Why a server did not start; None if it was killed from outside, and may be tried again."""
-        self._failed_starts[server.tier] += 1
-        error = server.why_not_started()
-        again = error.was_killed and self._failed_starts[server.tier] < FAILED_STARTS
-        return None if again else error
-
-    def _advance_waiting(self) -> None:
+    def server_ready(self) -> None:
+        """Sessions may have waited for it."""
         for identity, job in list(self._places.items()):
             if identity not in self._processes:
                 self._advance(job)
 
-    def _lose_server(self, server: ForkServer) -> None:
-        """All its sessions are gone; they are rebuilt under a new server when they are needed."""
-        if self._servers.get(server.tier) is not server:
+    def session_opened(self, number: int, handle: Handle) -> None:
+        """From here on a process can be signalled."""
+        process = self._forked.get(number)
+        if process is None:
+            handle.close()  # given up already: it ends at its closed channel
             return
-        del self._servers[server.tier]
-        self._selector.unregister(server.control)
-        started = self._server_deadlines.pop(server, None) is None
-        error = None if started else self._start_failure(server)
-        server.kill()
+        process.handle = handle
+        if process.ready and (job := self._places.get(process.identity)):
+            self._advance(job)
+
+    def session_ended(self, number: int) -> None:
+        """If nobody ordered it, the snippet has died; an answer may have preceded that."""
+        process = self._forked.get(number)
+        if process is None:
+            return
+        while self._processes.get(process.identity) is process and not process.ending:
+            self._hear(process, selectors.EVENT_READ)
+        self._end_process(process.identity)
+        job = self._places.get(process.identity)
+        if job is not None:
+            replaying = process.applied < len(job.track.history)
+            text = NOT_REBUILT if replaying else DIED
+            self._resolve(job, Outcome("died", text, time.monotonic() - process.asked_at_s))
+
+    def server_lost(self, server: ForkServer, error: ServerStartError | None) -> None:
+        """All its sessions are gone; they are rebuilt under a new server when they are needed."""
         for process in [p for p in self._processes.values() if p.server is server]:
             self._end_process(process.identity)
         self.ledger.count(restarts=1)
-        server.end()
-        if not self.warmed.done():
-            if error is not None:
-                self.warmed.set_exception(error)
-            else:
-                self._start_server(server.tier)
         for identity, job in list(self._places.items()):
             if identity in self._processes or job.track.tier != server.tier:
                 continue
-            job.attempts += started
+            job.attempts += server.ready
             if error is not None:
                 del self._places[identity]
                 self.done(job, error)
@@ -397,8 +342,7 @@ class Dispatcher(threading.Thread):
     def _end(self) -> None:
         for identity in list(self._processes):
             self._end_process(identity)
-        for server in self._servers.values():
-            server.end()
+        self.fleet.end()
         self._selector.close()
         self._woken.close()
         self._wake.close()

@@ -123,13 +123,17 @@ class ForkServer:
         self._address_space_bytes = inherited_bytes + self._memory_bytes
 
     def open_session(self, session: int) -> socket.socket:
-        """Have a session forked; returns our end of its channel."""
+        """Have a session forked; returns our end of its channel. Raises OSError if the server is gone."""
         assert self.ready
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
         packet = CONTROL.pack(OPEN, session, self._address_space_bytes)
         with theirs:
-            socket.send_fds(self.control, [packet], [theirs.fileno()])
+            try:
+                socket.send_fds(self.control, [packet], [theirs.fileno()])
+            except OSError:
+                ours.close()
+                raise
         return ours
 
     def signal_session(self, session: int, number: int) -> None:

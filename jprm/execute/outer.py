@@ -6,12 +6,14 @@ it; it stands behind them if one of the inner layers should fail.
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 import site
 import sys
 from pathlib import Path
 
+LIBRARIES = ("sympy", "mpmath", "numpy", "scipy")  # may be installed apart from the interpreter
 PACKAGE = Path(__file__).resolve().parents[1]
 
 # The second is for hosts where a plain user may not configure a new network; seccomp refuses
@@ -34,9 +36,9 @@ def wrap(command: list[str], variant: str) -> list[str]:
         raise FileNotFoundError("bwrap is not installed")
     line = [program, *VARIANTS[variant], "--die-with-parent", "--new-session"]
     for path in visible_paths():
-        if path.is_symlink():  # /lib in most systems
+        if os.path.islink(path):  # /lib in most systems
             line += ["--symlink", os.readlink(path), str(path)]
-        elif path.exists():
+        elif os.path.exists(path):
             line += ["--ro-bind", str(path), str(path)]
     line += ["--dev-bind", "/dev/null", "/dev/null", "--cap-drop", "ALL", "--chdir", "/"]
     return [*line, "--", *command]
@@ -45,7 +47,7 @@ def wrap(command: list[str], variant: str) -> list[str]:
 def visible_paths() -> list[Path]:
     """What a fork server needs to see: the system's libraries, Python, and this package."""
     system = [Path(path) for path in ("/usr", "/lib", "/lib64", "/etc/ld.so.cache")]
-    python = [sys.prefix, sys.base_prefix, site.getusersitepackages()]
+    python = [sys.prefix, sys.base_prefix, site.getusersitepackages(), *_homes_of(LIBRARIES)]
     inside = [Path(os.path.realpath(path)) for path in python]
     # The interpreter is often a link out of the virtual environment, under a name of its own.
     named = [Path(sys.prefix)] if Path(sys.prefix) not in inside else []
@@ -55,3 +57,9 @@ def visible_paths() -> list[Path]:
         for index, path in enumerate(wanted)
         if not any(path.is_relative_to(other) for other in wanted[:index])
     ]
+
+
+def _homes_of(libraries: tuple[str, ...]) -> list[str]:
+    """The folders that top-level packages were found in."""
+    specs = [importlib.util.find_spec(name) for name in libraries]
+    return [str(Path(spec.origin).parents[1]) for spec in specs if spec and spec.origin]

@@ -121,7 +121,7 @@ class Pool:
         )
         self._dispatcher.start()
         try:
-            self._dispatcher.warmed.result()
+            self._dispatcher.fleet.warmed.result()
         except BaseException:
             self.close()
             raise
@@ -141,7 +141,7 @@ class Pool:
 
     def servers(self) -> list[int]:
         """Process ids of the programs that fork them."""
-        return self._dispatcher.server_ids()
+        return self._dispatcher.fleet.program_ids()
 
     def close(self) -> None:
         """End every process; snippets still waiting fail with RuntimeError."""

@@ -1,0 +1,165 @@
+"""The channel of a session against a guest that writes what it likes."""
+
+import os
+import socket
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jprm.execute import Tier
+from jprm.execute.process import Forgery, SessionProcess
+from jprm.execute.tiers import load, tier_of
+from jprm.execute.wire import ALIVE, KINDS, REPLY, REQUEST, largest_reply_bytes
+
+OUTPUT_CHARS = 100
+
+
+class Guest:
+    """A server whose session is the test itself; `nonce` is what the last question carried."""
+
+    def open_session(self, number):
+        ours, self.end = socket.socketpair()
+        ours.setblocking(False)
+        return ours
+
+    def receive(self):
+        size, self.nonce = REQUEST.unpack(self.end.recv(REQUEST.size))
+        return self.end.recv(size).decode("utf-8", "surrogatepass")
+
+
+class NoHandle:
+    process_id = 0
+
+    def signal(self, number):
+        pass
+
+    def close(self):
+        pass
+
+
+@pytest.fixture
+def pair():
+    guest = Guest()
+    process = SessionProcess(1, 1, guest, OUTPUT_CHARS)
+    process.handle = NoHandle()
+    guest.end.send(ALIVE)
+    assert process.hear() is None and process.ready
+    yield guest, process
+    guest.end.close()
+    process.channel.close()
+
+
+def answer(guest, text=b"42", letter=b"o", nonce=None, size=None):
+    return REPLY.pack(len(text) if size is None else size, nonce or guest.nonce, letter) + text
+
+
+@pytest.mark.parametrize("letter", KINDS)
+def test_an_answer_is_read_whole_or_in_pieces(pair, letter):
+    guest, process = pair
+    process.ask("print('\ud800')", 5.0)
+    assert guest.receive() == "print('\ud800')"
+    message = answer(guest, "π = 3".encode(), letter)
+    for byte in message[:-1]:
+        guest.end.send(bytes([byte]))
+        assert process.hear() is None
+    guest.end.send(message[-1:])
+    assert process.hear() == (KINDS[letter], "π = 3")
+
+
+@given(junk=st.binary(min_size=1, max_size=200))
+def test_no_bytes_but_the_nonce_make_an_answer(junk):
+    guest = Guest()
+    process = SessionProcess(1, 1, guest, OUTPUT_CHARS)
+    process.handle = NoHandle()
+    with guest.end, process.channel:
+        guest.end.send(ALIVE)
+        process.hear()
+        process.ask("1", 5.0)
+        guest.end.send(junk)
+        try:
+            assert process.hear() is None and len(junk) < REPLY.size
+        except Forgery:
+            pass
+
+
+@pytest.mark.parametrize(
+    "forge",
+    [
+        lambda guest: answer(guest, nonce=os.urandom(16)),
+        lambda guest: answer(guest, letter=b"x"),
+        lambda guest: answer(guest, size=largest_reply_bytes(OUTPUT_CHARS) + 1),
+        lambda guest: answer(guest) + b"!",
+        lambda guest: answer(guest) + answer(guest),
+    ],
+    ids=["nonce", "kind", "size", "more", "twice"],
+)
+def test_a_forged_answer_is_no_answer(pair, forge):
+    guest, process = pair
+    process.ask("1", 5.0)
+    guest.receive()
+    guest.end.send(forge(guest))
+    with pytest.raises(Forgery):
+        process.hear()
+
+
+def test_an_answer_before_the_question_is_forged(pair):
+    guest, process = pair
+    process.ask("1", 5.0)
+    guest.receive()
+    guest.end.send(answer(guest))
+    assert process.hear() == ("ok", "42")
+    guest.end.send(answer(guest))  # the next question has another nonce
+    with pytest.raises(Forgery):
+        process.hear()
+
+
+def test_an_end_is_an_end(pair):
+    guest, process = pair
+    process.ask("1", 5.0)
+    assert not process.is_lost()  # at work: its end is read with its answer
+    guest.end.close()
+    with pytest.raises(EOFError):
+        process.hear()
+
+
+def test_a_long_snippet_is_sent_as_the_channel_takes_it(pair):
+    guest, process = pair
+    code = "#" * 3_000_000
+    process.ask(code, 5.0)
+    assert process.outgoing
+    received = b""
+    guest.end.setblocking(False)
+    while len(received) < REQUEST.size + len(code):
+        try:
+            received += guest.end.recv(1 << 20)
+        except BlockingIOError:
+            process.flush()
+    assert not process.outgoing and received[REQUEST.size :].decode() == code
+
+
+@pytest.mark.parametrize(
+    ("code", "tier"),
+    [
+        ("print(3 + 4 == 7)", Tier.PLAIN),
+        ("import math, itertools\nfrom fractions import Fraction as F", Tier.PLAIN),
+        ("import math as m; import random", Tier.PLAIN),
+        ("from collections.abc import Iterable", Tier.PLAIN),
+        ("important = 1", Tier.PLAIN),
+        ("import hashlib", Tier.SYMBOLIC),
+        ("import math, sympy", Tier.SYMBOLIC),
+        ("    from sympy import (\n        symbols,\n    )", Tier.SYMBOLIC),
+        ("import sympy.abc", Tier.SYMBOLIC),
+        ("__import__('nu' + 'mpy')", Tier.SYMBOLIC),
+        ("import importlib", Tier.SYMBOLIC),
+        ("exec('imp' + 'ort sympy')", Tier.SYMBOLIC),
+        ("import numpy\nfrom scipy import optimize", Tier.SCIENTIFIC),
+    ],
+)
+def test_tier_of(code, tier):
+    assert tier_of(code) == tier
+
+
+def test_a_missing_module_is_an_error_and_a_missing_part_is_not():
+    with pytest.raises(ImportError):
+        load(Tier.SYMBOLIC, ["no_such_module"])

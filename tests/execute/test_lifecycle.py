@@ -1,0 +1,183 @@
+"""Processes that are killed, forgotten, evicted, in time, and gone in the end."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import Future
+
+import pytest
+
+from jprm.execute import Pool, ServerStartError, Tier
+from jprm.execute.handle import Handle
+from jprm.execute.outcome import TIMED_OUT
+from tests.execute.pools import FOREVER_IN_C, is_running, outcomes, plain_pool
+
+
+def test_modules_that_cannot_be_loaded_are_said():
+    with pytest.raises(ServerStartError, match="No module named 'no_such_module'"):
+        Pool(warm=Tier.SYMBOLIC, preload=["no_such_module"])
+
+
+def test_lost_idle_process_is_rebuilt(pool):
+    session = pool.session()
+    session.run("kept = 3")
+    before = set(pool.processes())
+    session.run("print(kept)")
+    for process_id in before:
+        os.kill(process_id, signal.SIGKILL)
+    while any(map(is_running, before)):
+        time.sleep(0.001)
+    assert session.run("print(kept)").text == "3"
+
+
+def test_fork_server_killed_under_load():
+    """No text is lost, none is wrong; its sessions go on under a new server."""
+    with plain_pool() as pool:
+        sessions = [pool.session() for _ in range(20)]
+        futures = []
+        for step in range(10):
+            for index, session in enumerate(sessions):
+                code = f"a = {index}" if step == 0 else "a += 100\nprint(a)"
+                futures.append(session.submit(code))
+        for kills in range(1, 4):
+            while pool.stats.snippets < 50 * kills:
+                time.sleep(0.001)
+            [server] = pool.servers()
+            os.kill(server, signal.SIGKILL)
+            while server in pool.servers():
+                time.sleep(0.001)
+        texts = [future.result().text for future in futures]
+        assert texts[20:] == [str(i + 100 * step) for step in range(1, 10) for i in range(20)]
+        assert pool.stats.restarts == 3
+
+
+def test_without_process_handles(monkeypatch):
+    """Kernels before 5.3: the fork server delivers the signals."""
+    monkeypatch.setattr(Handle, "without_descriptors", True, raising=True)
+    with plain_pool(timeout_s=0.3, grace_s=0.2) as pool:
+        results = outcomes(pool, "v = 1", "while True: pass", FOREVER_IN_C, "print(v)")
+    assert results == [("ok", ""), ("timeout", TIMED_OUT), ("timeout", TIMED_OUT), ("ok", "1")]
+
+
+def test_idle_sessions_make_room_and_come_back():
+    with plain_pool(live_sessions=3) as pool:
+        sessions = [pool.session() for _ in range(10)]
+        for index, session in enumerate(sessions):
+            session.run(f"mine = {index}")
+        assert [session.run("print(mine)").text for session in sessions] == list("0123456789")
+        assert len(pool.processes()) <= 3 and pool.stats.evicted >= 7
+
+
+def test_submit_waits_while_the_queue_is_full():
+    with plain_pool(workers=1, queue_limit=3) as pool:
+        session = pool.session()
+        started = time.monotonic()
+        futures = [session.submit("import time\ntime.sleep(0.05)\nprint(1)") for _ in range(10)]
+        assert time.monotonic() - started > 0.05 * 6
+        assert [future.result().text for future in futures] == ["1"] * 10
+
+
+def test_callbacks_may_submit():
+    """They run in the pool's own thread, which must never wait for itself."""
+    with plain_pool(workers=1, queue_limit=1) as pool:
+        session, later = pool.session(), Future()
+        first = session.submit("a = 5")
+        first.add_done_callback(
+            lambda _: session.submit("print(a)").add_done_callback(later.set_result)
+        )
+        assert later.result(timeout=10).result().text == "5"
+
+
+def test_cancelled_snippets_are_left_out():
+    with plain_pool(workers=1) as pool:
+        session = pool.session()
+        slow = session.submit("import time\na = 1\ntime.sleep(0.2)")
+        unwanted = session.submit("a = 2")
+        wanted = session.submit("print(a)")
+        assert unwanted.cancel()
+        assert (slow.result().kind, wanted.result().text) == ("ok", "1")
+
+
+def test_forgotten_sessions_leave_no_process():
+    with plain_pool() as pool:
+        for _ in range(20):
+            assert pool.session().run("print(1)").text == "1"
+        deadline = time.monotonic() + 5
+        while pool.processes() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert pool.processes() == []
+
+
+def test_results_arrive_in_time():
+    with plain_pool(timeout_s=0.5, grace_s=0.3) as pool:
+        session = pool.session()
+        session.run("")
+        started = time.monotonic()
+        assert session.run("while True: pass").kind == "timeout"
+        assert 0.5 <= time.monotonic() - started <= 0.5 + 0.1
+        started = time.monotonic()
+        assert session.run(FOREVER_IN_C).kind == "timeout"
+        assert 0.8 <= time.monotonic() - started <= 0.8 + 0.2
+
+
+def test_stats_tell_times():
+    with plain_pool(workers=1) as pool:
+        sessions = [pool.session() for _ in range(3)]
+        for future in [s.submit("import time\ntime.sleep(0.1)") for s in sessions]:
+            future.result()
+        stats = pool.stats
+        assert 0.3 <= stats.run_s < 1 and 0.3 <= stats.queue_s < 1.5
+        assert 0.2 <= stats.longest_queue_s <= stats.queue_s and stats.forks == 3
+
+
+def test_closing_is_quick_and_leaves_nothing():
+    pool = plain_pool(timeout_s=30)
+    session = pool.session()
+    assert session.run("print(1)").text == "1"
+    process_ids = [*pool.processes(), *pool.servers()]
+    assert len(process_ids) == 2
+    hanging = session.submit("while True: pass")
+    queued = session.submit("print(2)")
+    time.sleep(0.05)
+    started = time.monotonic()
+    pool.close()
+    assert time.monotonic() - started < 1
+    for future in (hanging, queued):
+        with pytest.raises(RuntimeError, match="closed"):
+            future.result(timeout=1)
+    assert not any(map(is_running, process_ids))
+    with pytest.raises(RuntimeError, match="closed"):
+        session.submit("print(3)")
+    assert not pool._dispatcher.is_alive()
+
+
+@pytest.mark.parametrize("layers", [("limits", "seccomp"), None], ids=["seccomp", "all"])
+def test_nothing_outlives_a_killed_engine(layers):
+    engine = (
+        "import time\nfrom jprm.execute import Pool\n"
+        f"pool = Pool(workers=2, layers={layers!r})\n"
+        "sessions = [pool.session() for _ in range(3)]\n"
+        "for s in sessions: s.run('1')\n"
+        f"sessions[0].submit({FOREVER_IN_C!r}); sessions[1].submit('while True: pass')\n"
+        "print(*pool.servers(), *pool.processes(), flush=True)\ntime.sleep(60)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", engine], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process_ids = [int(word) for word in process.stdout.readline().split()]
+        assert len(process_ids) == 5 and all(map(is_running, process_ids))
+        time.sleep(0.1)
+        process.kill()
+        killed = time.monotonic()
+        while any(map(is_running, process_ids)) and time.monotonic() < killed + 1:
+            time.sleep(0.01)
+        assert not any(map(is_running, process_ids))
+
+
+def test_session_process_is_lean(pool):
+    """It must fork fast, and hold nothing of the engine."""
+    code = """import sys
+loaded = vars(sys)['mod' + 'ules']  # not named, since naming it asks for the larger server
+print([m for m in ('jax', 'numpy', 'sympy', 'jprm.pipeline', 'pydantic') if m in loaded])"""
+    assert outcomes(pool, code) == [("ok", "[]")]
