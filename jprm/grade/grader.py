@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -18,8 +18,9 @@ from jprm.grade.normal import normalise
 from jprm.grade.units import split_unit
 
 MAX_LENGTH = 10_000  # characters of an answer
-SESSION_LENGTH = 500  # comparisons after which a session is left for a new one
+SESSION_LENGTH = 100  # comparisons; should its program be lost, a session repeats all of them
 
+_RADIANS = re.compile(r"\\(?:pi|arc|(?:sin|cos|tan)\^\{-1\})")
 _LETTER_UNIT = re.compile(r"[\d./]+ ?[a-zA-Z]")  # 3 h: a unit, or a variable
 
 _COMPARE = (
@@ -48,27 +49,55 @@ class Disagreement:
     math_verify: bool
 
 
+@dataclass(slots=True)
+class _Place:
+    """A session, how many deaths this grader had seen when it was opened, and its length."""
+
+    session: Session
+    deaths: int
+    used: int = 0
+
+
+@dataclass(slots=True)
+class _Snippet:
+    code: str
+    future: Future[Graded]
+    then: Callable[[Outcome], None]
+
+
 class Grader:
     """Compares answers with the right ones, from any thread; safe against answers that hang.
 
     pool: an open pool with `preload=PRELOAD`; its `timeout_s` is the limit of one comparison.
     percent: "strict" (50% is 0.5 and not 50) or "either".
+    sessions: comparisons that run at the same time; more than the pool has workers gain nothing.
     second_opinion: also ask math-verify alone, and keep what it sees otherwise in
         `disagreements`; costs a comparison for every pair, never changes a grade.
     counts: how many pairs got each grade. symbolic: how many of them needed mathematics.
     """
 
-    def __init__(self, pool: Pool, percent: Percent = "strict", second_opinion: bool = False):
+    def __init__(
+        self,
+        pool: Pool,
+        percent: Percent = "strict",
+        *,
+        sessions: int = 2,
+        second_opinion: bool = False,
+    ):
         if percent not in get_args(Percent):
             raise UserError(f"percent is {percent!r}; it can be 'strict' or 'either'")
         self.pool = pool
         self.percent: Percent = percent
+        self.sessions = sessions
         self.second_opinion = second_opinion
         self.counts: Counter[Grade] = Counter()
         self.symbolic = 0
         self.disagreements: list[Disagreement] = []
         self._lock = threading.Lock()
-        self._idle: list[tuple[Session, int]] = []
+        self._waiting: deque[_Snippet] = deque()
+        self._idle: list[_Place] = []
+        self._busy = 0
+        self._deaths = 0
 
     def grade(self, gold: str, answer: str | None) -> Graded:
         """Compare `answer` with `gold` and wait; None, no answer at all, is "unparsed"."""
@@ -77,6 +106,7 @@ class Grader:
     def submit(self, gold: str, answer: str | None) -> Future[Graded]:
         """Start a comparison. The future fails only if the pool itself does."""
         future: Future[Graded] = Future()
+        future.set_running_or_notify_cancel()  # what others wait behind cannot be taken back
         verdict, left, right = self._exact(gold, answer or "")
         then = partial(self._settle, future, gold, answer or "")
         if verdict is not None:
@@ -100,9 +130,9 @@ class Grader:
         bare = right if unit else left
         if (unit and other and unit != other) or (unit != other and _LETTER_UNIT.fullmatch(bare)):
             return Verdict("unparsed", "units differ"), left, right
-        if unit == "°" and not other and r"\pi" in right:
+        if unit == "°" and not other and _RADIANS.search(right):
             left = rf"\frac{{{left}\pi}}{{180}}"
-        elif other == "°" and not unit and r"\pi" in left:
+        elif other == "°" and not unit and _RADIANS.search(left):
             right = rf"\frac{{{right}\pi}}{{180}}"
         if unit or other:
             verdict = decide(left, right, self.percent)
@@ -127,24 +157,52 @@ class Grader:
         self._run(_OPINION.format(gold, answer), future, heard)
 
     def _run(self, code: str, future: Future[Graded], then: Callable[[Outcome], None]) -> None:
-        """Run a snippet in a session that no other comparison uses meanwhile."""
+        """Queue a snippet; `then` hears its outcome."""
         with self._lock:
-            session, used = self._idle.pop() if self._idle else (self.pool.session(), 0)
+            self._waiting.append(_Snippet(code, future, then))
+        self._start()
 
-        def done(running: Future[Outcome]) -> None:
-            error = running.exception()
-            if error is not None:
-                future.set_exception(error)
-                return
-            outcome = running.result()
-            if outcome.kind in ("ok", "error") and used + 1 < SESSION_LENGTH:
+    def _start(self) -> None:
+        """Give waiting snippets to sessions that are free, one each."""
+        while True:
+            with self._lock:
+                if not self._waiting or (not self._idle and self._busy >= self.sessions):
+                    return
+                snippet = self._waiting.popleft()
+                self._busy += 1
+                place = self._idle.pop() if self._idle else None
+            try:
+                place = place or _Place(self.pool.session(), self._deaths)
+                running = place.session.submit(snippet.code)
+            except RuntimeError as error:  # the pool was closed
                 with self._lock:
-                    self._idle.append((session, used + 1))
-            else:  # its program may be gone: a session rebuilds itself by running its past again
-                session.close()
-            then(outcome)
+                    self._busy -= 1
+                snippet.future.set_exception(error)
+                continue
+            running.add_done_callback(partial(self._finish, place, snippet))
 
-        session.submit(code).add_done_callback(done)
+    def _finish(self, place: _Place, snippet: _Snippet, running: Future[Outcome]) -> None:
+        error = running.exception()
+        place.used += 1
+        with self._lock:
+            self._busy -= 1
+            if error is not None or running.result().kind in ("timeout", "died"):
+                # Its program may have taken other sessions with it. A session that has lost its
+                # program runs all of its past again, and none here has a past worth that.
+                self._deaths += 1
+                left, self._idle = [place, *self._idle], []
+            elif place.used == SESSION_LENGTH or place.deaths != self._deaths:
+                left = [place]
+            else:
+                left = []
+                self._idle.append(place)
+        for old in left:
+            old.session.close()
+        self._start()
+        if error is not None:
+            snippet.future.set_exception(error)
+        else:
+            snippet.then(running.result())
 
 
 def _graded(outcome: Outcome) -> Graded:
@@ -152,7 +210,8 @@ def _graded(outcome: Outcome) -> Graded:
         return Graded("timeout", symbolic=True)
     if outcome.kind == "died":
         return Graded("error", "the program of the comparison died", symbolic=True)
-    grade, _, reason = outcome.text.partition(" ")
-    if outcome.kind == "ok" and grade in get_args(Grade):
-        return Graded(grade, reason, symbolic=True)
+    word, _, reason = outcome.text.partition(" ")
+    for grade in get_args(Grade):
+        if outcome.kind == "ok" and grade == word:
+            return Graded(grade, reason, symbolic=True)
     return Graded("error", outcome.text[:200], symbolic=True)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import re
 import string
+from typing import Any  # pyright follows no expression of sympy's
 
 import sympy
 from latex2sympy2_extended import NormalizationConfig
@@ -38,6 +39,11 @@ _TOKEN = re.compile(r"\d+\.\d*|\.\d+|\d+|\\[a-zA-Z]+|[a-zA-Z]|[-+/^_{}()\[\]|!=]
 _CALLED = frozenset("fghFGHP")  # letters that are functions before a bracket
 _MIXED = re.compile(r"(-?)(\d+)\\frac\{(\d+)\}\{(\d+)\}")
 _DEGREES = re.compile(r"(\d+(?:\.\d+)?)\^\{\\circ\}")
+_AMBIGUOUS = (
+    (re.compile(r"\d[eE][-+]?\d|(?<!\d)0x"), "a number in the notation of programs"),
+    (re.compile(r"\d-\d+-\d|\d/\d+/\d"), "a date"),
+    (re.compile(r"\d ?\\frac\{\d+\}\{\d+\}"), "a mixed number or a product"),
+)
 _NOTHING = NormalizationConfig(
     basic_latex=False, units=False, malformed_operators=False, nits=False, boxed="none"
 )
@@ -52,7 +58,7 @@ class TooLarge(ValueError):
     """A number on the way is too large to be written out."""
 
 
-def parse_pair(gold: str, answer: str) -> tuple[sympy.Expr, sympy.Expr]:
+def parse_pair(gold: str, answer: str) -> tuple[Any, Any]:
     """Both expressions, over the same letters. Raises Refused and TooLarge."""
     texts = [_percent(text) for text in (gold, answer)]
     tokens = [_tokens(text) for text in texts]
@@ -61,7 +67,7 @@ def parse_pair(gold: str, answer: str) -> tuple[sympy.Expr, sympy.Expr]:
     return left, right
 
 
-def leaf_number(text: str) -> sympy.Expr:
+def leaf_number(text: str) -> Any:
     """An expression without variables. Raises Refused and TooLarge."""
     value, _ = parse_pair(text, text)
     if value.free_symbols:
@@ -80,6 +86,9 @@ def _tokens(text: str) -> list[str]:
     if mixed := _MIXED.fullmatch(text):
         sign, whole, top, bottom = mixed.groups()
         text = rf"{sign}({whole}+\frac{{{top}}}{{{bottom}}})"
+    for pattern, reason in _AMBIGUOUS:
+        if pattern.search(text):
+            raise Refused(reason)
     text = re.sub(r"(?<=\d),(?=\d{3}(?!\d))", "", text)
     tokens, at = [], 0
     while at < len(text):
@@ -185,7 +194,7 @@ def _renamed(letters: set[str]) -> dict[str, str]:
     return names
 
 
-def _parse(tokens: list[str]) -> sympy.Expr:
+def _parse(tokens: list[str]) -> Any:
     text = "".join(
         token + " " if token[0] == "\\" and token[-1].isalpha() else token for token in tokens
     )
@@ -197,7 +206,8 @@ def _parse(tokens: list[str]) -> sympy.Expr:
     if "=" in tokens and not re.search(r"\\(?:sum|prod)_\{", joined):
         raise Refused("an equation inside of an expression")
     _small(joined)
-    found = parse(f"${text}$", _CONFIG, extraction_mode="first_match", parsing_timeout=None)
+    off: Any = None  # its own limit is an alarm, which other threads cannot set; the pool has one
+    found = parse(f"${text}$", _CONFIG, extraction_mode="first_match", parsing_timeout=off)
     if len(found) != 2 or isinstance(found[0], str):
         raise Refused("malformed")
     if re.sub(r"\s", "", found[1]) != re.sub(r"\s", "", text):
@@ -215,7 +225,7 @@ def _small(text: str) -> None:
         raise TooLarge
 
 
-def _clean(expression: sympy.Expr, text: str) -> sympy.Expr:
+def _clean(expression: Any, text: str) -> Any:
     """Exact decimals, real variables, and `i` for the imaginary unit unless it counts terms."""
     new: dict[sympy.Basic, sympy.Basic] = {
         one: sympy.Rational(str(one)) for one in expression.atoms(sympy.Float)
@@ -228,7 +238,7 @@ def _clean(expression: sympy.Expr, text: str) -> sympy.Expr:
     return expression.xreplace(new)
 
 
-def guard(expression: sympy.Basic) -> float:
+def guard(expression: Any) -> float:
     """The decimal logarithm of a bound on an expression's size. Raises TooLarge.
 
     Looks at the unevaluated tree; variables count as 2, so that x^{100000} is too large, too.
@@ -239,7 +249,7 @@ def guard(expression: sympy.Basic) -> float:
     return size
 
 
-def _size(node: sympy.Basic) -> float:
+def _size(node: Any) -> float:
     if isinstance(node, sympy.Integer):
         return math.log10(max(abs(node.p), 1))
     if isinstance(node, sympy.Rational):

@@ -51,7 +51,7 @@ _REWRITES = [
         (r"\\(?:dots|cdots|dotsc|dotsb)(?![a-zA-Z])|\.\.\.|…", r"\\ldots "),
         (r"\\degree(?![a-zA-Z])|\^\s*\\circ(?![a-zA-Z])|\^\s*\{\s*\\circ\s*\}", r"^{\\circ}"),
         (r"\\(?:operatorname|mathrm|text)\{(" + _FUNCTIONS + r")\}", r"\\\1 "),
-        (r"\\(?:mathrm|mathbf|mathit|mathsf|boldsymbol|bm|vec)\{([A-Za-z])\}", r"\1"),
+        (r"\\(?:mathrm|mathbf|mathit|mathsf|boldsymbol|bm)\{([A-Za-z])\}", r"\1"),
         (r"\\(?:textbf|textit|textrm|textnormal|mathrm|mathbf|mathit|mbox|hbox|operatorname)\b(?=\{)", r"\\text"),
         (r"\\text\{([^{}A-Za-z\\]*)\}", r"\1"),
         (r"\\text\{\s*(and|or)\s*\}", r" \1 "),

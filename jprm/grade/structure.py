@@ -76,6 +76,7 @@ _NAME = re.compile(
 )
 _THOUSANDS = re.compile(r"(?<!\d)\d{1,3}(?:,\d{3})+(?!\d)")
 _MATRIX = re.compile(r"\\begin\{[pb]?matrix\}(.*)\\end\{[pb]?matrix\}", re.DOTALL)
+_PLUS_MINUS = re.compile(r"\\pm(?![a-zA-Z]) ?")
 _CONSTANTS = frozenset((r"\pi", r"\infty", "e", "i"))
 
 
@@ -100,8 +101,8 @@ def read(text: str) -> Node:
     sides, signs = split(text, (r"\in", *_SIGNS))
     if signs:
         return _relation([side.strip() for side in sides], signs)
-    if text.count(r"\pm") == 1 and r"\mp" not in text:
-        both = (re.sub(r"\\pm ?", sign, text).removeprefix("+") for sign in "+-")
+    if len(_PLUS_MINUS.findall(text)) == 1:
+        both = (_PLUS_MINUS.sub(sign, text).removeprefix("+") for sign in "+-")
         return Many("list", tuple(read(one) for one in both))
     if match := _MATRIX.fullmatch(text):
         rows = (row for row in match[1].split(r"\\") if row.strip())

@@ -10,7 +10,9 @@ error, and an equality of functions must also hold at sample points.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from fractions import Fraction
+from typing import Any  # pyright follows no expression of sympy's
 
 import sympy
 from math_verify import parse, verify
@@ -36,11 +38,14 @@ def compare(gold: str, answer: str, percent: Percent = "strict") -> Verdict:
         return Verdict("unparsed", str(refusal))
     except RecursionError:
         return Verdict("unparsed", "too deep")
+    except ArithmeticError:
+        return Verdict("unparsed", "undefined")
 
 
 def opinion(gold: str, answer: str) -> bool:
     """What math-verify alone says of two answers as they were written."""
-    left, right = (parse(f"${text}$", parsing_timeout=None) for text in (gold, answer))
+    off: Any = None
+    left, right = (parse(f"${text}$", parsing_timeout=off) for text in (gold, answer))
     return verify(left, right, timeout_seconds=None)
 
 
@@ -170,7 +175,9 @@ def _relations(gold: Named | Relation, answer: Named | Relation, percent: Percen
     # direction counts.
     a, b = (f"({one.left})-({one.right})" for one in (left, right))
     first, second = parse_pair(a, b)
-    ratio = sympy.simplify(first / second) if second != 0 else sympy.nan
+    if not first.free_symbols or not second.free_symbols:
+        raise Unreadable("a relation without a variable")
+    ratio: Any = sympy.simplify(first / second)
     if ratio.is_number and ratio.is_finite and not ratio.is_zero:
         if ratio.is_positive or left.sign in ("=", r"\neq"):
             return EQUAL
@@ -180,7 +187,7 @@ def _relations(gold: Named | Relation, answer: Named | Relation, percent: Percen
     return Verdict("unparsed", "relations")  # x^2 = 0 and x = 0 say the same
 
 
-def _linear(expression: sympy.Expr) -> bool:
+def _linear(expression: Any) -> bool:
     symbols = sorted(expression.free_symbols, key=str)
     polynomial = expression.as_poly(*symbols) if symbols else None
     return polynomial is not None and polynomial.total_degree() == 1
@@ -234,7 +241,7 @@ def _expressions(gold: str, answer: str) -> Verdict:
     return EQUAL if said else Verdict("unparsed", "equal at samples, no proof")
 
 
-def _agree(left: sympy.Expr, right: sympy.Expr, symbols: list[sympy.Symbol]) -> bool | str:
+def _agree(left: Any, right: Any, symbols: list[Any]) -> bool | str:
     """Whether two functions agree where both are defined; a string says why that is not known."""
     told = 0
     for signed in (False, True):
@@ -256,7 +263,7 @@ def _agree(left: sympy.Expr, right: sympy.Expr, symbols: list[sympy.Symbol]) -> 
     return True if told >= 2 else "defined at no sample point"
 
 
-def _point(symbols: list[sympy.Symbol], index: int, signed: bool):
+def _point(symbols: list[Any], index: int, signed: bool) -> Iterator[tuple[Any, Any]]:
     """A value for each variable: whole where its name says so, else a fraction."""
     for position, symbol in enumerate(symbols):
         top, bottom = POINTS[(index + 3 * position) % len(POINTS)]
@@ -267,17 +274,17 @@ def _point(symbols: list[sympy.Symbol], index: int, signed: bool):
             yield symbol, sympy.Rational(-top if negative else top, bottom)
 
 
-def _numeric(expression: sympy.Expr, digits: int) -> sympy.Expr | None:
+def _numeric(expression: Any, digits: int) -> Any:
     value = sympy.N(expression.doit(), digits)
     return value if value.is_number and value.is_finite and not value.has(sympy.nan) else None
 
 
-def _close(a: sympy.Expr, b: sympy.Expr, digits: int) -> bool:
+def _close(a: Any, b: Any, digits: int) -> bool:
     size = max(abs(a), abs(b))
     return bool(size == 0 or abs(a - b) <= size * sympy.Float(10) ** -digits)
 
 
-def _numbers(left: sympy.Expr, right: sympy.Expr, gold: str, answer: str) -> Verdict:
+def _numbers(left: Any, right: Any, gold: str, answer: str) -> Verdict:
     """Two numbers: exactly where they are rational, else by relative error."""
     left, right = left.doit(), right.doit()
     if any(one.has(sympy.nan, sympy.zoo) for one in (left, right)):
@@ -305,12 +312,12 @@ def _numbers(left: sympy.Expr, right: sympy.Expr, gold: str, answer: str) -> Ver
     return EQUAL if _close(a, b, PROOF_DIGITS - 10) else DIFFERENT
 
 
-def _rounded(text: str, value: sympy.Expr) -> bool:
+def _rounded(text: str, value: Any) -> bool:
     """Whether a text is a decimal that stands for `value` to the digits it has."""
     written = number(text)
     if not isinstance(written, Number) or written.places is None or not value.is_real:
         return False
-    exact = sympy.Rational(value)
+    exact: Any = sympy.Rational(value)
     if not value.is_Rational:  # its digits end only because we stopped: make it no short decimal
         exact += sympy.Rational(1, 3 * 10 ** (AGREED_DIGITS + written.places))
     return rounds(written, Fraction(int(exact.p), int(exact.q)))

@@ -25,8 +25,11 @@ _ALIASES = {
     "cubic centimeter": "cm^3", "degree": "°",
 }  # fmt: skip
 _NO_UNIT = frozenset(  # words that change what the number says
-    "and or in base if for when with not less more least most below above before after mod "
-    "percent hundred thousand million billion trillion dozen sin cos tan log ln pi".split()
+    "and or in base if for when with not less more least most below above before after mod times "
+    "percent hundred thousand million billion trillion dozen tens sin cos tan log ln pi squared "
+    "cubed half halves third thirds quarter quarters fourth fourths fifth fifths sixth sixths "
+    "eighth eighths tenth tenths hundredth hundredths thousandth thousandths factorial choose over "
+    "january february march april may june july august september october november december".split()
 )
 _FUNCTION = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)(?![a-z])")
 

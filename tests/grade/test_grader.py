@@ -55,16 +55,31 @@ def test_what_is_too_large_says_so(pool):
     assert Grader(pool).grade("9" * 20_000, "1") == Graded("unparsed", "too large")
 
 
+RECORDER = """
+import sys
+class Recorder:
+    asked = []
+    def find_spec(self, name, path=None, target=None):
+        self.asked.append(name)
+sys.meta_path.insert(0, Recorder())
+"""
+
+
 def test_nothing_is_imported_after_the_start(pool):
     session = pool.session()
-    modules = "import sys\nprint(len([name for name in sys.modules if '.' in name]))"
     code = "from jprm.grade import symbolic\nfrom jprm.grade.normal import normalise\n"
-    before = session.run(modules)
+    assert session.run(RECORDER).kind == "ok"
     for pair in GOLDEN:
         gold, answer = pair["gold"], pair["answer"]
         outcome = session.run(f"{code}symbolic.compare(normalise({gold!r}), normalise({answer!r}))")
         assert outcome.kind == "ok", (pair, outcome)
-    assert session.run(modules).text == before.text
+    assert session.run("import sys\nprint(sys.meta_path.pop(0).asked)").text == "[]"
+    seen = (
+        session.run(RECORDER + "import this_is_no_module").kind,
+        session.run("print(Recorder.asked)"),
+    )
+    assert seen == ("error", seen[1]) and seen[1].text == "['this_is_no_module']"
+    session.run("sys.meta_path.pop(0)")
 
 
 def test_a_hanging_comparison_is_a_timeout_within_its_limit():
@@ -82,8 +97,7 @@ def test_a_hanging_comparison_is_a_timeout_within_its_limit():
 def test_the_grader_works_after_its_programs_died(pool):
     grader = Grader(pool)
     assert grader.grade("x+x", "2x").grade == "equal"
-    session, _ = grader._idle[-1]
-    assert session.run("import os\nos._exit(1)").kind == "died"
+    assert grader._idle[-1].session.run("import os\nos._exit(1)").kind == "died"
     assert grader.grade("x+x", "3x").grade == "different"
 
 
@@ -142,3 +156,31 @@ def test_any_text_gets_a_verdict(pool, gold, answer):
     assert graded.grade in ("equal", "different", "unparsed", "timeout"), graded
     again = Grader(pool).grade(gold, gold)
     assert again.grade == ("equal" if again.reason != "empty" else "unparsed")
+
+
+def test_a_closed_pool_is_heard_by_everyone_who_waits():
+    with Pool(workers=1, timeout_s=LIMIT_S, preload=PRELOAD) as pool:
+        grader = Grader(pool, sessions=1)
+        futures = [grader.submit("x+x", f"{factor}x") for factor in range(3, 40)]
+    outcomes = [future.exception(timeout=10.0) for future in futures]
+    assert any(isinstance(error, RuntimeError) for error in outcomes)
+    with pytest.raises(RuntimeError):
+        grader.grade("x+x", "2x")
+
+
+def test_sessions_are_reused_and_bounded():
+    class Counting:
+        def __init__(self, pool):
+            self.pool, self.opened = pool, 0
+
+        def session(self):
+            self.opened += 1
+            return self.pool.session()
+
+    with Pool(workers=2, timeout_s=LIMIT_S, preload=PRELOAD) as pool:
+        counting = Counting(pool)
+        grader = Grader(counting, sessions=2)  # pyright: ignore[reportArgumentType]
+        futures = [grader.submit("x+x", f"{factor}x") for factor in range(2, 150)]
+        grades = [future.result().grade for future in futures]
+    assert grades == ["equal"] + ["different"] * 147
+    assert 2 <= counting.opened <= 4
