@@ -74,11 +74,8 @@ def test_nothing_is_imported_after_the_start(pool):
         outcome = session.run(f"{code}symbolic.compare(normalise({gold!r}), normalise({answer!r}))")
         assert outcome.kind == "ok", (pair, outcome)
     assert session.run("import sys\nprint(sys.meta_path.pop(0).asked)").text == "[]"
-    seen = (
-        session.run(RECORDER + "import this_is_no_module").kind,
-        session.run("print(Recorder.asked)"),
-    )
-    assert seen == ("error", seen[1]) and seen[1].text == "['this_is_no_module']"
+    session.run(RECORDER + "import this_is_no_module")  # the recorder would have seen one
+    assert session.run("print(Recorder.asked)").text == "['this_is_no_module']"
     session.run("sys.meta_path.pop(0)")
 
 
