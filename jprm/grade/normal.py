@@ -1,0 +1,165 @@
+r"""One spelling for what LaTeX and plain text spell in many ways.
+
+`normalise` changes how an answer is written and never what it says: `\dfrac12`, `\tfrac{1}{2}` and
+`½` become `\frac{1}{2}`. What it does not know it leaves as it stands.
+"""
+
+from __future__ import annotations
+
+import re
+
+from jprm.grade.answers import closing
+
+_SYMBOLS = {
+    "−": "-", "–": "-", "—": "-", "×": r"\times ", "·": r"\cdot ", "⋅": r"\cdot ", "÷": r"\div ",
+    "≤": r"\leq ", "≥": r"\geq ", "≠": r"\neq ", "±": r"\pm ", "∞": r"\infty ", "∪": r"\cup ",
+    "∩": r"\cap ", "∈": r"\in ", "∅": r"\emptyset ", "°": r"^{\circ}", "√": r"\sqrt ",
+    "π": r"\pi ", "θ": r"\theta ", "α": r"\alpha ", "β": r"\beta ", "½": r"\frac{1}{2}",
+    "⅓": r"\frac{1}{3}", "⅔": r"\frac{2}{3}", "¼": r"\frac{1}{4}", "¾": r"\frac{3}{4}",
+    "ℝ": r"\mathbb{R}", "’": "'", "“": "", "”": "", "\u00a0": " ", "\u2009": " ", "\u202f": " ",
+    "€": r"\text{euro}", "£": r"\text{pound}", "，": ",", "（": "(", "）": ")", "％": "%",
+}  # fmt: skip
+_TABLE = str.maketrans(
+    _SYMBOLS | {chr(0xFF10 + digit): str(digit) for digit in range(10)}  # fullwidth digits
+)
+_SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻", "0123456789-")
+_RAISED = re.compile("[⁰¹²³⁴⁵⁶⁷⁸⁹⁻]+")
+_FUNCTIONS = r"arcsin|arccos|arctan|sinh|cosh|tanh|sin|cos|tan|cot|sec|csc|ln|log|exp|sqrt"
+
+_REWRITES = [
+    (re.compile(pattern), new)
+    for pattern, new in (
+        (r"\\(?:left|right|m?left|m?right)(?![a-zA-Z])\.?", ""),
+        (r"\\[bB]igg?[lrm]?(?![a-zA-Z])", ""),
+        (r"\\(?:displaystyle|textstyle|limits|nolimits|rm|bf|it)(?![a-zA-Z])", ""),
+        (r"\\!", ""),
+        (r"\\[,;: ]|~|\\(?:q?quad|thinspace|hfill)(?![a-zA-Z])", " "),
+        (r"\{,\}", ","),
+        (r"\\[dtc]frac(?![a-zA-Z])", r"\\frac"),
+        (r"\\[dt]binom(?![a-zA-Z])", r"\\binom"),
+        (r"\\lbrace(?![a-zA-Z])", r"\\{"),
+        (r"\\rbrace(?![a-zA-Z])", r"\\}"),
+        (r"\\(?:lt)(?![a-zA-Z])", "<"),
+        (r"\\(?:gt)(?![a-zA-Z])", ">"),
+        (r"\\(?:le|leqslant)(?![a-zA-Z])", r"\\leq"),
+        (r"\\(?:ge|geqslant)(?![a-zA-Z])", r"\\geq"),
+        (r"<=", r"\\leq "),
+        (r">=", r"\\geq "),
+        (r"!=", r"\\neq "),
+        (r"\\ne(?![a-zA-Z])", r"\\neq"),
+        (r"\\(?:varnothing)(?![a-zA-Z])", r"\\emptyset"),
+        (r"\\(?:dots|cdots|dotsc|dotsb)(?![a-zA-Z])|\.\.\.|…", r"\\ldots "),
+        (r"\\degree(?![a-zA-Z])|\^\s*\\circ(?![a-zA-Z])|\^\s*\{\s*\\circ\s*\}", r"^{\\circ}"),
+        (r"\\(?:operatorname|mathrm|text)\{(" + _FUNCTIONS + r")\}", r"\\\1 "),
+        (r"\\(?:mathrm|mathbf|mathit|mathsf|boldsymbol|bm)\{([A-Za-z])\}", r"\1"),
+        (r"\\(?:textbf|textit|textrm|textnormal|mathrm|mathbf|mathit|mbox|hbox|operatorname)\b(?=\{)", r"\\text"),
+        (r"\\text\{([^{}A-Za-z\\]*)\}", r"\1"),
+        (r"\\text\{\s*(and|or)\s*\}", r" \1 "),
+        (r"\\text\{\s*,?\s*\}", " "),
+        (r"(?<![a-zA-Z\\])(" + _FUNCTIONS + r")(?=[\s({\d^_])", r"\\\1"),
+        (r"\\sqrt\s*\(([^()]*)\)", r"\\sqrt{\1}"),
+        (r"(?<![a-zA-Z\\])pi(?![a-zA-Z])", r"\\pi "),
+        (r"(?<![a-zA-Z\\])(?:infinity|inf|oo)(?![a-zA-Z])", r"\\infty "),
+        (r"\\%|(?<=\d)\s*(?:\\text\{\s*)?\bper\s?cent\b(?:\s*\})?", "%"),
+        (r"\*\*", "^"),
+        (r"\*", r"\\cdot "),
+    )
+]  # fmt: skip
+_PAIRS = (("$$", "$$"), ("$", "$"), (r"\(", r"\)"), (r"\[", r"\]"), ("**", "**"))
+_FLAT = re.compile(r"\(([^()]*)\)")
+_ARGUMENT = re.compile(r"\d|\\[a-zA-Z]+|[^\\{}^_]")
+# Plain text writes x^10 for what TeX reads as x to the first, times 0.
+_SCRIPT = re.compile(r"-?\d+|" + _ARGUMENT.pattern)
+_COMMAND = re.compile(r"\\([a-zA-Z]+)\s*")
+
+
+def normalise(text: str) -> str:
+    """The canonical spelling; a fixed point: normalising it again changes nothing more."""
+    text = _once(text)
+    for _ in range(3):  # removing one wrapper can lay bare another
+        if (again := _once(text)) == text:
+            break
+        text = again
+    return text
+
+
+def _once(text: str) -> str:
+    text = _unwrap(text.strip())
+    text = _RAISED.sub(lambda match: "^{" + match.group().translate(_SUPERSCRIPTS) + "}", text)
+    text = text.translate(_TABLE)
+    for pattern, new in _REWRITES:
+        text = pattern.sub(new, text)
+    text = _braced(text)
+    text = re.sub(r"\s+", " ", text).strip()
+    # A space stays between two letters or digits: "3 4" is not 34.
+    text = re.sub(r"(?<![a-zA-Z0-9]) | (?![a-zA-Z0-9])", "", text)
+    return text.rstrip(".") if not text.endswith(r"\.") else text
+
+
+def _unwrap(text: str) -> str:
+    for opening, end in _PAIRS:
+        size = len(opening) + len(end)
+        if len(text) > size and text.startswith(opening) and text.endswith(end):
+            inner = text[len(opening) : -len(end)]
+            if opening not in inner and end not in inner and not inner.endswith("\\"):
+                return inner.strip()
+    match = re.match(r"\\(?:boxed|fbox)\s*\{", text)
+    if match and closing(text, match.end() - 1) == len(text) - 1:
+        return text[match.end() : -1].strip()
+    if text.startswith("{") and closing(text, 0) == len(text) - 1:
+        return text[1:-1].strip()
+    return text
+
+
+def _braced(text: str) -> str:
+    r"""Braces around single-token arguments: `\frac12`, `\sqrt2`, `x^2`, `\log_28`."""
+    out, at = [], 0
+    while at < len(text):
+        char = text[at]
+        command = _COMMAND.match(text, at)
+        if char in "^_":
+            out.append(char)
+            at = _argument(text, at + 1, out, digits=True)
+        elif command and command[1] in ("frac", "binom"):
+            out.append("\\" + command[1])
+            at = _argument(text, _argument(text, command.end(), out), out)
+        elif command and command[1] == "sqrt":
+            out.append(r"\sqrt")
+            at = command.end()
+            if text.startswith("[", at) and (end := text.find("]", at)) > 0:
+                out.append(text[at : end + 1])
+                at = end + 1
+            at = _argument(text, at, out)
+        elif command:
+            out.append(command.group())
+            at = command.end()
+        elif char == "\\":
+            out.append(text[at : at + 2])
+            at += 2
+        else:
+            out.append(char)
+            at += 1
+    return "".join(out)
+
+
+def _argument(text: str, at: int, out: list[str], digits: bool = False) -> int:
+    """Copy the argument at `at` with braces around it; return where it ends."""
+    while at < len(text) and text[at] == " ":
+        at += 1
+    if at >= len(text):
+        return at
+    if text[at] == "{":
+        end = closing(text, at)
+        if end is None:
+            out.append(text[at:])
+            return len(text)
+        out.append("{" + _braced(text[at + 1 : end]).strip() + "}")
+        return end + 1
+    if digits and (match := _FLAT.match(text, at)):
+        out.append("{" + _braced(match[1]) + "}")
+        return match.end()
+    token = (_SCRIPT if digits else _ARGUMENT).match(text, at)
+    if token is None:
+        return at
+    out.append("{" + token.group() + "}")
+    return token.end()

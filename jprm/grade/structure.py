@@ -1,0 +1,250 @@
+r"""The outer shape of a normalised answer: lists, sets, tuples, intervals, matrices, relations.
+
+math-verify reads `(1,2)` as an open interval and then calls it equal to `\{1,2\}` and to `1,2`. So
+brackets, order and names are compared here, and only what stands inside goes to the mathematics.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from jprm.grade.answers import closing
+
+
+class Unreadable(ValueError):
+    """The text has no shape that is known here; the message is the reason of the verdict."""
+
+
+@dataclass(frozen=True)
+class Scalar:
+    """One expression."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Many:
+    r"""Several values. kind: "list" (bare, in any order), "set" (`\{..\}`), "union" (of sets)."""
+
+    kind: str
+    items: tuple[Node, ...]
+
+
+@dataclass(frozen=True)
+class Row:
+    """Values in order, with the brackets around them: a tuple, a vector, an interval."""
+
+    opening: str
+    end: str
+    items: tuple[Node, ...]
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """Rows of expressions."""
+
+    rows: tuple[tuple[Node, ...], ...]
+
+
+@dataclass(frozen=True)
+class Named:
+    """`x = value`, `f(x) = value`, `(x, y) = value`."""
+
+    name: str
+    value: Node
+
+
+@dataclass(frozen=True)
+class Relation:
+    r"""`left sign right`, where `sign` is one of `=`, `<`, `\leq`, `\neq`."""
+
+    left: str
+    sign: str
+    right: str
+
+
+Node = Scalar | Many | Row | Matrix | Named | Relation
+
+_SIGNS = {"=": "=", "<": "<", ">": ">", r"\leq": r"\leq", r"\geq": r"\geq", r"\neq": r"\neq"}
+_FLIPPED = {"<": ">", ">": "<", r"\leq": r"\geq", r"\geq": r"\leq"}
+_SEPARATORS = (",", ";", r"\and", r"\or", r"\cup")
+_WORD = re.compile(r"(?<![a-zA-Z\\]) ?(and|or)(?![a-zA-Z]) ?")
+_NAME = re.compile(
+    r"(?:[A-Za-z]|\\[a-z]+ ?)(?:_\{[A-Za-z0-9]+\})?(?:\([A-Za-z](?:,[A-Za-z])*\))?"
+    r"|\([A-Za-z](?:,[A-Za-z])+\)"
+)
+_THOUSANDS = re.compile(r"(?<!\d)\d{1,3}(?:,\d{3})+(?!\d)")
+_MATRIX = re.compile(r"\\begin\{[pb]?matrix\}(.*)\\end\{[pb]?matrix\}", re.DOTALL)
+_PLUS_MINUS = re.compile(r"\\pm(?![a-zA-Z]) ?")
+_CONSTANTS = frozenset((r"\pi", r"\infty", "e", "i"))
+
+
+def read(text: str) -> Node:
+    """The shape of a normalised text. Raises Unreadable."""
+    text = text.strip()
+    if not text:
+        raise Unreadable("an empty part")
+    if r"\ldots" in text:
+        raise Unreadable("dots")
+    if text in (r"\emptyset", r"\{\}"):
+        return Many("set", ())
+    if text == r"\mathbb{R}":
+        return Row("(", ")", (Scalar(r"-\infty"), Scalar(r"\infty")))
+    text = _WORD.sub(r"\\\1 ", text)
+    thousands = _THOUSANDS.search(text)
+    if thousands and thousands[0].count(",") == text.count(","):
+        text = text.replace(",", "")
+    parts, signs = split(text, _SEPARATORS)
+    if signs:
+        return _several(parts, signs)
+    sides, signs = split(text, (r"\in", *_SIGNS))
+    if signs:
+        return _relation([side.strip() for side in sides], signs)
+    if len(_PLUS_MINUS.findall(text)) == 1:
+        both = (_PLUS_MINUS.sub(sign, text).removeprefix("+") for sign in "+-")
+        return Many("list", tuple(read(one) for one in both))
+    if match := _MATRIX.fullmatch(text):
+        rows = (row for row in match[1].split(r"\\") if row.strip())
+        return Matrix(tuple(tuple(read(cell) for cell in row.split("&")) for row in rows))
+    return _bracketed(text) or Scalar(text)
+
+
+def _several(parts: list[str], signs: list[str]) -> Node:
+    parts = [part for part in parts if part.strip()]
+    if set(signs) == {r"\cup"}:
+        return Many("union", tuple(read(part) for part in parts))
+    if r"\cup" in signs:
+        raise Unreadable("a union inside of a list")
+    head, equals, rest = parts[0].partition("=")
+    if equals and _NAME.fullmatch(head.strip()) and not any("=" in part for part in parts[1:]):
+        if not re.search(r"[<>]|\\(?:leq|geq|neq|in)\b", "".join(parts)):
+            return Named(head.strip(), _several([rest, *parts[1:]], signs))
+    items = tuple(read(part) for part in parts)
+    if len(items) == 1:
+        return items[0]
+    inequality = any(
+        isinstance(item, Relation) or isinstance(getattr(item, "value", None), Row | Many)
+        for item in items
+    )
+    if inequality and set(signs) == {r"\or"}:
+        names = {item.name for item in items if isinstance(item, Named)}
+        if len(names) == 1 and all(isinstance(item, Named) for item in items):
+            pieces = tuple(item.value for item in items if isinstance(item, Named))
+            return Named(names.pop(), Many("union", pieces))
+    return Many("system" if inequality else "list", items)
+
+
+def _relation(sides: list[str], signs: list[str]) -> Node:
+    left, sign, right = sides[0], signs[0], sides[-1]
+    if not all(sides):
+        raise Unreadable("a relation without a side")
+    if r"\in" in signs:
+        if len(signs) > 1:
+            raise Unreadable("a chain of relations")
+        return Named(left, read(right))
+    if set(signs) == {"="}:
+        if _NAME.fullmatch(left) and left.strip() not in _CONSTANTS:
+            return Named(left.strip(), read(right))
+        if len(signs) > 1:
+            raise Unreadable("a chain of equations")
+        return Relation(left, "=", right)
+    if len(signs) == 1:
+        if sign == r"\neq":
+            return Relation(left, sign, right)
+        if _variable(right) and not _variable(left):
+            left, sign, right = right, _FLIPPED[sign], left
+        if _variable(left):
+            return Named(left.strip(), _ray(sign, right))
+        if sign in (">", r"\geq"):
+            left, sign, right = right, _FLIPPED[sign], left
+        return Relation(left, sign, right)
+    if len(signs) == 2 and _variable(sides[1]):
+        low, name, high = sides
+        if set(signs) <= {">", r"\geq"}:
+            low, high, signs = high, low, [_FLIPPED[one] for one in reversed(signs)]
+        if set(signs) <= {"<", r"\leq"}:
+            ends = "(" if signs[0] == "<" else "[", ")" if signs[1] == "<" else "]"
+            return Named(name.strip(), Row(*ends, (read(low), read(high))))
+    raise Unreadable("a chain of relations")
+
+
+def _ray(sign: str, bound: str) -> Row:
+    value = read(bound)
+    if sign in ("<", r"\leq"):
+        return Row("(", ")" if sign == "<" else "]", (Scalar(r"-\infty"), value))
+    return Row("(" if sign == ">" else "[", ")", (value, Scalar(r"\infty")))
+
+
+def _variable(text: str) -> bool:
+    return bool(_NAME.fullmatch(text)) and text.strip() not in _CONSTANTS
+
+
+def _bracketed(text: str) -> Node | None:
+    opening = r"\{" if text.startswith(r"\{") else text[0]
+    end = r"\}" if text.endswith(r"\}") else text[-1]
+    if opening not in ("(", "[", r"\{") or end not in (")", "]", r"\}") or _partner(text) is False:
+        return None
+    inner = text[len(opening) : -len(end)]
+    parts, signs = split(inner, (",", ";"))
+    if (opening == r"\{") != (end == r"\}"):
+        raise Unreadable("brackets that do not match")
+    if opening == r"\{":
+        if re.search(r"\||\\mid|:", inner):
+            raise Unreadable("a set by a condition")
+        return Many("set", tuple(read(part) for part in parts))
+    if not signs:
+        return read(inner) if (opening, end) == ("(", ")") else None
+    return Row(opening, end, tuple(read(part) for part in parts))
+
+
+def _partner(text: str) -> bool:
+    """Whether the first bracket closes with the last; any kind closes any, as in [0,1)."""
+    depth = 0
+    for position, step in _depths(text):
+        depth += step
+        if depth == 0:
+            return position >= len(text) - 2 and position + 1 >= len(text) - (text[-2:] == r"\}")
+    return False
+
+
+def _depths(text: str):
+    at = 0
+    while at < len(text):
+        if text[at] == "\\":
+            if text[at + 1 : at + 2] in ("{", "}"):
+                yield at, 1 if text[at + 1] == "{" else -1
+            at += 2
+            continue
+        if text[at] in "([":
+            yield at, 1
+        elif text[at] in ")]":
+            yield at, -1
+        elif text[at] == "{" and (end := closing(text, at)) is not None:
+            at = end
+        at += 1
+
+
+def split(text: str, separators: tuple[str, ...]) -> tuple[list[str], list[str]]:
+    """Cut a text at the separators outside of every bracket; also return those met."""
+    if text.startswith(r"\begin"):
+        return [text], []
+    parts, met, start, at, depth = [], [], 0, 0, 0
+    steps = dict(_depths(text))
+    while at < len(text):
+        depth += steps.get(at, 0)
+        if text[at] == "{" and (end := closing(text, at)) is not None:
+            at = end + 1
+            continue
+        found = next((one for one in separators if depth == 0 and text.startswith(one, at)), "")
+        if found.startswith("\\") and text[at + len(found) : at + len(found) + 1].isalpha():
+            found = ""  # the beginning of another command
+        if found:
+            parts.append(text[start:at])
+            met.append(found)
+            at += len(found)
+            start = at
+            continue
+        at += 2 if text[at] == "\\" else 1
+    parts.append(text[start:])
+    return parts, met

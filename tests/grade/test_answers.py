@@ -1,0 +1,66 @@
+"""Which answer a text states."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jprm.grade import final_answer
+from jprm.grade.answers import closing
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("so Kim has 19. Answer: 19.\n", "19"),
+        ("first \\boxed{3}, no, \\boxed{ 4 }", "4"),
+        ("work\n#### 1,000\n", "1,000"),
+        ("The answer is 3.5.", "3.5"),
+        ("Answer: $70.00", "$70.00"),
+        ("the final answer is 15 * 8 = 120 pints. Answer: 120.\n", "120"),
+        ("Answer: 3.5. More text", "3.5"),
+        ("\\boxed{}", None),
+        ("no such thing: 12", None),
+        ("", None),
+        (r"thus \boxed{\frac{1}{2}}", r"\frac{1}{2}"),
+        (r"\boxed{1-\frac{1}{\mathrm{e}}}.", r"1-\frac{1}{\mathrm{e}}"),
+        (r"\boxed{\{1,2\}}", r"\{1,2\}"),
+        (r"\boxed {7}", "7"),
+        (r"\fbox{7}", "7"),
+        (r"\boxed{\boxed{8}}", "8"),
+        (r"\boxed{3} and then \boxed{\frac{1}{2", "3"),
+        (r"Answer: $\boxed{\frac{3}{4}}$", r"\frac{3}{4}"),
+        ("\\boxed{3}\nAnswer: 4", "4"),
+        ("Answer: 4\n\\boxed{3}", "3"),
+    ],
+)
+def test_final_answer(text, answer):
+    assert final_answer(text) == answer
+
+
+nested = st.recursive(
+    st.text("ab1+ ", max_size=4),
+    lambda inner: st.builds(lambda a, b: f"{a}{{{b}}}", inner, inner),
+    max_leaves=8,
+)
+
+
+@given(st.text("xyz ", max_size=9), nested, st.text("xyz }", max_size=9))
+def test_a_box_is_found_whole_whatever_stands_in_it(before, inside, after):
+    answer = inside.strip().rstrip(".").strip() or None
+    assert final_answer(f"{before}\\boxed{{{inside}}}{after}") == answer
+
+
+@given(st.text("{}\\a", max_size=12))
+def test_closing_agrees_with_counting(text):
+    text = "{" + text
+    depth, expected, escaped = 0, None, False
+    for position, char in enumerate(text):
+        if escaped:
+            escaped = False
+            continue
+        escaped = char == "\\"
+        depth += {"{": 1, "}": -1}.get(char, 0)
+        if depth == 0:
+            expected = position
+            break
+    assert closing(text, 0) == expected
