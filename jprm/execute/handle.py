@@ -18,12 +18,7 @@ class Handle:
     otherwise: there, sends a signal for us (the parent of the process can, without confusion).
     """
 
-    without_descriptors = False  # the tests' way to an old kernel
-
     def __init__(self, descriptor: int, process_id: int, otherwise: Callable[[int], None]):
-        if self.without_descriptors and descriptor >= 0:
-            os.close(descriptor)
-            descriptor = -1
         self.descriptor = descriptor
         self.process_id = process_id if descriptor < 0 else _as_seen_from_here(descriptor)
         self._otherwise = otherwise

@@ -10,7 +10,7 @@ from __future__ import annotations
 import gc
 import json
 import os
-import select
+import selectors
 import signal
 import socket
 import sys
@@ -21,31 +21,41 @@ from jprm.execute.jail import Jail
 from jprm.execute.tiers import Tier, load
 from jprm.execute.wire import CONTROL, ENDED, OPEN, OPENED, READY, SIGNAL
 
+ROUND_S = 0.02
+
 
 class Server:
-    """Forks on request, reports ends, and delivers signals for engines without pidfds."""
+    """Forks on request, reports ends, and delivers signals for engines without pidfds.
 
-    def __init__(self, control: socket.socket, jail: Jail, output_chars: int):
+    Ends are read from pidfds and not told by SIGCHLD, which would also wake it whenever the engine
+    stops a session or lets it go on. Where there are none (`handles` is False) it looks around every
+    ROUND_S.
+    """
+
+    def __init__(self, control: socket.socket, jail: Jail, output_chars: int, handles: bool):
         self.control = control
         self.jail = jail
         self.output_chars = output_chars
         self.sessions: dict[int, int] = {}  # process id -> session
+        self.selector = selectors.DefaultSelector()
+        self.selector.register(control, selectors.EVENT_READ)
+        self.round_s = None if handles else ROUND_S
 
     def serve(self) -> None:
         """Until the engine hangs up."""
-        woken, wake = os.pipe()
-        os.set_blocking(wake, False)
-        os.set_blocking(woken, False)
-        signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
-        signal.signal(signal.SIGCHLD, lambda *_: None)
-        self._tell_with_handle(READY, 0, os.getpid())
+        handle = self._open_handle(os.getpid())
+        self._tell(READY, 0, os.getpid(), handle)
+        if handle is not None:
+            os.close(handle)
         while True:
-            readable, _, _ = select.select([self.control, woken], [], [])
-            if woken in readable:
-                os.read(woken, 4096)
-                self._reap()
-            if self.control in readable and not self._obey():
-                return
+            for key, _ in self.selector.select(self.round_s):
+                if key.fileobj is not self.control:
+                    self._bury(key.data, key.fd)
+                elif not self._obey():
+                    return
+            if self.round_s is not None:
+                for process_id in list(self.sessions):
+                    self._bury(process_id, None)
 
     def end_sessions(self) -> None:
         """Kill and bury whoever is left."""
@@ -73,26 +83,26 @@ class Server:
         if process_id == 0:
             become_guest(channel, self.jail, address_space_bytes, self.output_chars)
         self.sessions[process_id] = session
-        self._tell_with_handle(OPENED, session, process_id)
+        handle = self._open_handle(process_id)
+        if handle is not None:
+            self.selector.register(handle, selectors.EVENT_READ, process_id)
+        self._tell(OPENED, session, process_id, handle)
 
-    def _tell_with_handle(self, kind: bytes, session: int, process_id: int) -> None:
-        try:
-            handle = os.pidfd_open(process_id)
-        except (AttributeError, OSError):  # a kernel before 5.3: the engine signals through us
-            self._tell(kind, session, process_id)
-        else:
-            self._tell(kind, session, process_id, handle)
+    def _open_handle(self, process_id: int) -> int | None:
+        return os.pidfd_open(process_id) if self.round_s is None else None
+
+    def _bury(self, process_id: int, handle: int | None) -> None:
+        buried, status = os.waitpid(process_id, os.WNOHANG)
+        if buried == 0:
+            return
+        if handle is not None:
+            self.selector.unregister(handle)
             os.close(handle)
+        self._tell(ENDED, self.sessions.pop(process_id), status, None)
 
-    def _reap(self) -> None:
-        while self.sessions:
-            process_id, status = os.waitpid(-1, os.WNOHANG)
-            if process_id == 0:
-                return
-            self._tell(ENDED, self.sessions.pop(process_id), status)
-
-    def _tell(self, kind: bytes, session: int, value: int, *descriptors: int) -> None:
-        socket.send_fds(self.control, [CONTROL.pack(kind, session, value)], list(descriptors))
+    def _tell(self, kind: bytes, session: int, value: int, descriptor: int | None) -> None:
+        attached = [] if descriptor is None else [descriptor]
+        socket.send_fds(self.control, [CONTROL.pack(kind, session, value)], attached)
 
 
 def main() -> None:
@@ -109,7 +119,8 @@ def main() -> None:
     jail = Jail(settings["layers"])
     gc.collect()
     gc.freeze()  # a session's own collections then leave the inherited pages alone
-    server = Server(socket.socket(fileno=CHANNEL), jail, settings["output_chars"])
+    control = socket.socket(fileno=CHANNEL)
+    server = Server(control, jail, settings["output_chars"], settings["handles"])
     try:
         server.serve()
     except (BrokenPipeError, ConnectionResetError):

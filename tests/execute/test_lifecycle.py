@@ -9,9 +9,7 @@ from concurrent.futures import Future
 
 import pytest
 
-from jprm.execute import Pool, ServerStartError, Tier
-from jprm.execute.handle import Handle
-from jprm.execute.outcome import TIMED_OUT
+from jprm.execute import Pool, ServerStartError, Tier, fork_server
 from tests.execute.pools import FOREVER_IN_C, is_running, outcomes, plain_pool
 
 
@@ -55,10 +53,15 @@ def test_fork_server_killed_under_load():
 
 def test_without_process_handles(monkeypatch):
     """Kernels before 5.3: the fork server delivers the signals."""
-    monkeypatch.setattr(Handle, "without_descriptors", True, raising=True)
+    monkeypatch.setattr(fork_server, "has_pidfds", lambda: False)
     with plain_pool(timeout_s=0.3, grace_s=0.2) as pool:
-        results = outcomes(pool, "v = 1", "while True: pass", FOREVER_IN_C, "print(v)")
-    assert results == [("ok", ""), ("timeout", TIMED_OUT), ("timeout", TIMED_OUT), ("ok", "1")]
+        codes = ["v = 1", "while True: pass", FOREVER_IN_C, "import os\nos._exit(0)", "print(v)"]
+        kinds = [kind for kind, _ in outcomes(pool, *codes)]
+        assert kinds == ["ok", "timeout", "timeout", "died", "ok"]
+        deadline = time.monotonic() + 5
+        while pool.processes() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert pool.processes() == []
 
 
 def test_idle_sessions_make_room_and_come_back():
