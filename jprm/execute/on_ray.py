@@ -144,5 +144,5 @@ def _import_ray() -> Any:
         return importlib.import_module("ray")
     except ImportError:
         raise UserError(
-            "running code on Ray needs the package ray; pip install 'jprm[ray]'"
+            "running code on Ray needs the package ray; in jprm's folder: pip install -e '.[ray]'"
         ) from None

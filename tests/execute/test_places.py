@@ -34,7 +34,7 @@ def service():
 @pytest.fixture(scope="module")
 def ray_place():
     """Ray on this machine; only one at a time has room here."""
-    pytest.importorskip("ray", reason="needs the extra: pip install 'jprm[ray]'")
+    pytest.importorskip("ray", reason="the extra `ray` is not installed")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         with open_place("ray", workers=2, **SETTINGS) as place:
@@ -244,7 +244,7 @@ def test_an_unknown_place_and_a_missing_package(monkeypatch):
     with pytest.raises(UserError, match="'docker' is no place .* local, ray, or a URL"):
         open_place("docker")
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(UserError, match=r"pip install 'jprm\[ray\]'"):
+    with pytest.raises(UserError, match=r"pip install -e '\.\[ray\]'"):
         open_place("ray")
 
 
