@@ -23,8 +23,9 @@ from importlib.resources import files
 from typing import NoReturn
 
 from jprm.errors import UserError
+from jprm.execute.ledger import Track
 from jprm.execute.outcome import DIED, NOT_REBUILT, TIMED_OUT, OutcomeKind
-from jprm.execute.remote import RemotePool, RemoteSession, Reply
+from jprm.execute.remote import RemotePool, Reply
 from jprm.execute.runner import TRUNCATED
 
 START_S = 30.0  # what a service may take to start an interpreter
@@ -48,7 +49,7 @@ class FusionPool(RemotePool):
     """Sessions at a URL, with as many requests at a time as there are `workers`.
 
     url: of the service, such as http://host:8080.
-    The other arguments are those of `Pool`; `memory_bytes` is for one session.
+    The other arguments are those of `Pool`; `preload` is what is imported off a snippet's clock.
     python: the version of Python there, such as "3.11".
     Raises UserError, naming the URL, if no such service answers there. One that fails later is asked
     again a few times, and then the snippet's future fails with UserError.
@@ -61,7 +62,7 @@ class FusionPool(RemotePool):
         timeout_s: float = 5.0,
         *,
         grace_s: float = 1.0,
-        memory_bytes: int = 1 << 30,
+        memory_bytes: int = 512 << 20,
         output_chars: int = 16_384,
         memoize: bool = False,
         memo_capacity: int = 1_000_000,
@@ -100,8 +101,8 @@ class FusionPool(RemotePool):
             self._fail(f"cannot run a first snippet: {reply.text}")
         return reply.text
 
-    def _ask(self, session: RemoteSession, code: str) -> Reply:
-        return self._run(session.history, code, WAITS_S)
+    def _ask(self, track: Track, code: str) -> Reply:
+        return self._run(track.history, code, WAITS_S)
 
     def _run(self, history: list[str], code: str, waits_s: Sequence[float]) -> Reply:
         nonce = secrets.token_hex(16)

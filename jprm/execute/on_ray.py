@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import importlib
 import itertools
+import time
 from typing import Any
 
 from jprm.errors import UserError
+from jprm.execute.ledger import Track
 from jprm.execute.outcome import FINISHED, NOT_REBUILT, OutcomeKind
 from jprm.execute.pool import Pool, Session
-from jprm.execute.remote import RemotePool, RemoteSession, Reply
+from jprm.execute.remote import RemotePool, Reply
 
 START_LIMIT_S = 120.0  # for Ray to find room for an actor and to start it
-TRIES = 3  # a snippet whose node was lost is run again elsewhere
+WAITS_S = (0.5, 1, 2, 4, 8, 16, 0)  # after each loss of an actor; Ray takes seconds to renew it
 
 
 class RayPool(RemotePool):
@@ -86,24 +88,26 @@ class RayPool(RemotePool):
             raise UserError(f"Ray could not start a code pool on a node: {error}") from error
         return actors
 
-    def _ask(self, session: RemoteSession, code: str) -> Reply:
-        for _ in range(TRIES):
-            if session.identity not in self._homes:
+    def _ask(self, track: Track, code: str) -> Reply:
+        for wait_s in WAITS_S:
+            if track.identity not in self._homes:
                 turn = next(self._turns) % len(self._actors)
-                self._homes[session.identity] = self._actors[turn]
-            call = self._homes[session.identity].run.remote(session.identity, session.history, code)
+                self._homes[track.identity] = self._actors[turn]
+            call = self._homes[track.identity].run.remote(track.identity, track.history, code)
             try:
-                return Reply(*self._ray.get(call))
+                kind, text, replayed = self._ray.get(call)
+                return Reply(kind, text, replayed, left_traces=kind == "timeout")
             except self._ray.exceptions.RayTaskError:
                 raise  # a fault of the pool there
             except self._ray.exceptions.RayError:
-                del self._homes[session.identity]
-        raise UserError(f"Ray lost {TRIES} nodes in a row under one snippet; see `ray status`")
+                del self._homes[track.identity]
+            time.sleep(wait_s)
+        raise UserError("Ray lost the actors of one snippet again and again; see `ray status`")
 
-    def _forget(self, session: RemoteSession) -> None:
-        home = self._homes.pop(session.identity, None)
+    def _forget(self, track: Track) -> None:
+        home = self._homes.pop(track.identity, None)
         if home is not None and not self._closing:
-            home.forget.remote(session.identity)
+            home.forget.remote(track.identity)
 
 
 class _Node:

@@ -11,8 +11,9 @@ from types import TracebackType
 from typing import Any, Protocol, Self
 
 from jprm.errors import UserError
+from jprm.execute.ledger import Stats
 from jprm.execute.outcome import Outcome
-from jprm.execute.pool import Pool, Stats
+from jprm.execute.pool import Pool
 
 
 class PlaceSession(Protocol):

@@ -6,50 +6,43 @@ session is under way at a time, whatever the number of threads.
 
 from __future__ import annotations
 
-import itertools
 import queue
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections import deque
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
-from jprm.execute.memo import Memo, Node
-from jprm.execute.outcome import FINISHED, Outcome, OutcomeKind
-from jprm.execute.pool import Stats
+from jprm.execute.ledger import Job, Ledger, Stats, Track
+from jprm.execute.memo import Memo
+from jprm.execute.outcome import Outcome, OutcomeKind
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What came back: the kind and text of the snippet, and how many others were run again for it."""
+    """What came back: a snippet's kind and text, and how many others were run again for it.
+
+    left_traces: the namespace now holds what no history tells.
+    """
 
     kind: OutcomeKind
     text: str
     replayed: int = 0
+    left_traces: bool = False
 
 
 class RemoteSession:
-    """A session of a remote place; see `place.PlaceSession`.
+    """A session of a remote place; see `place.PlaceSession`."""
 
-    identity: its number, unique within its pool.
-    history: the snippets that it has finished.
-    """
-
-    def __init__(self, pool: RemotePool, identity: int, history: list[str], node: Node | None):
-        self.identity = identity
-        self.history = history
+    def __init__(self, pool: RemotePool, track: Track):
         self._pool = pool
-        self._node = (
-            node  # None: not memoised (switched off, or a time-out may have left its traces)
-        )
-        self._jobs: deque[tuple[str, Future[Outcome]]] = deque()
+        self._track = track
 
     def submit(self, code: str) -> Future[Outcome]:
         """Queue a snippet. The future fails only if the place does (UserError) or is closed."""
-        return self._pool._submit(self, code)
+        return self._pool._submit(self._track, code)
 
     def run(self, code: str) -> Outcome:
         """Run a snippet and wait for its outcome."""
@@ -57,29 +50,27 @@ class RemoteSession:
 
     def fork(self) -> RemoteSession:
         """A new session with the same finished history and, from here on, a life of its own."""
-        assert not self._jobs, "fork a session only when its snippets are done"
-        return self._pool._open(list(self.history), self._node)
+        assert not self._track.pending, "fork a session only when its snippets are done"
+        return RemoteSession(self._pool, self._pool._ledger.open(self._track))
 
     def close(self) -> None:
         """Let the place forget the namespace."""
-        self._pool._forget(self)
+        self._pool._forget(self._track)
 
 
 class RemotePool(ABC):
     """A pool of `threads` threads, each of which carries one snippet at a time; see `place.Place`.
 
-    A subclass says in `_ask` how a snippet is run. Its constructor calls this one first.
+    A subclass says in `_ask` how a snippet is run. Its constructor calls this one before that.
     """
 
     def __init__(self, threads: int, memoize: bool, memo_capacity: int):
-        self._memo = Memo(memo_capacity) if memoize else None
-        self._stats = Stats()
-        self._identities = itertools.count()
+        self._ledger = Ledger(Memo(memo_capacity) if memoize else None)
         self._lock = threading.Lock()
         self._closing = False
-        self._unanswered: set[Future[Outcome]] = set()
+        self._unanswered: set[Job] = set()
+        self._ready: queue.SimpleQueue[Track | None] = queue.SimpleQueue()
         # Daemons: a request under way must not keep an interrupted program from ending.
-        self._ready: queue.SimpleQueue[RemoteSession | None] = queue.SimpleQueue()
         self._threads = [
             threading.Thread(target=self._work, name=f"execute-{index}", daemon=True)
             for index in range(threads)
@@ -88,21 +79,20 @@ class RemotePool(ABC):
             thread.start()
 
     @abstractmethod
-    def _ask(self, session: RemoteSession, code: str) -> Reply:
+    def _ask(self, track: Track, code: str) -> Reply:
         """Run `code` after the session's history. Raises UserError where the place fails."""
 
-    def _forget(self, session: RemoteSession) -> None:  # noqa: B027 - a place may keep nothing
+    def _forget(self, track: Track) -> None:  # noqa: B027 - a place may have nothing to forget
         """The session was closed."""
 
     def session(self) -> RemoteSession:
         """Open an empty session."""
-        return self._open([], self._memo.root if self._memo else None)
+        return RemoteSession(self, self._ledger.open())
 
     @property
     def stats(self) -> Stats:
-        """A copy of the counts so far."""
-        with self._lock:
-            return replace(self._stats)
+        """A copy of the counts and times so far."""
+        return self._ledger.stats()
 
     def close(self) -> None:
         """Stop at once; snippets still waiting or under way fail with RuntimeError."""
@@ -112,9 +102,9 @@ class RemotePool(ABC):
             self._unanswered.clear()
         for _ in self._threads:
             self._ready.put(None)
-        for future in unanswered:
-            if future.running() or future.set_running_or_notify_cancel():
-                future.set_exception(RuntimeError("the pool was closed"))
+        for job in unanswered:
+            if job.future.running() or job.future.set_running_or_notify_cancel():
+                job.future.set_exception(RuntimeError("the pool was closed"))
 
     def __enter__(self) -> Self:
         return self
@@ -127,82 +117,53 @@ class RemotePool(ABC):
     ) -> None:
         self.close()
 
-    def _open(self, history: list[str], node: Node | None) -> RemoteSession:
-        return RemoteSession(self, next(self._identities), history, node)
-
-    def _submit(self, session: RemoteSession, code: str) -> Future[Outcome]:
-        future: Future[Outcome] = Future()
+    def _submit(self, track: Track, code: str) -> Future[Outcome]:
+        job = Job(track, code, Future())
         with self._lock:
             if self._closing:
                 raise RuntimeError("the pool is closed")
-            outcome = None if session._jobs else self._known(session, code)
+            outcome = None if track.pending else self._ledger.recall(track, code)
             if outcome is None:
-                self._unanswered.add(future)
-                session._jobs.append((code, future))
-                if len(session._jobs) == 1:
-                    self._ready.put(session)
+                self._unanswered.add(job)
+                track.jobs.append(job)
+                track.pending += 1
+                if track.pending == 1:
+                    self._ready.put(track)
         if outcome is not None:
-            future.set_result(outcome)
-        return future
+            job.future.set_result(outcome)
+        return job.future
 
     def _work(self) -> None:
-        while (session := self._ready.get()) is not None and not self._closing:
-            self._next(session)
-
-    def _next(self, session: RemoteSession) -> None:
-        """Run the session's first waiting snippet and stand it in line again for the rest."""
-        code, future = session._jobs[0]
-        outcome, failure = None, None
-        with self._lock:
-            wanted = future in self._unanswered and future.set_running_or_notify_cancel()
-            if wanted:
-                outcome = self._known(session, code)  # an equal session may have been here
+        while (track := self._ready.get()) is not None and not self._closing:
+            job = track.jobs.popleft()
+            with self._lock:
+                wanted = job in self._unanswered and job.future.set_running_or_notify_cancel()
+                if not wanted:
+                    self._unanswered.discard(job)
+            answer = self._answer(job) if wanted else None
+            with self._lock:
+                track.pending -= 1
+                if track.pending:
+                    self._ready.put(track)
+                told = job not in self._unanswered  # cancelled, or `close` has answered
+                self._unanswered.discard(job)
+            if told or answer is None:
+                continue
+            if isinstance(answer, Outcome):
+                job.future.set_result(answer)
             else:
-                self._unanswered.discard(future)
-        if wanted and outcome is None:
-            started = time.perf_counter()
-            try:
-                reply = self._ask(session, code)
-            except Exception as error:  # the waiting caller must hear of it
-                failure = error
-            else:
-                outcome = Outcome(reply.kind, reply.text, time.perf_counter() - started)
-                self._finish(session, code, outcome, reply.replayed)
-        with self._lock:
-            session._jobs.popleft()
-            if session._jobs:
-                self._ready.put(session)
-            answer = future in self._unanswered  # or `close` has answered
-            self._unanswered.discard(future)
-        if answer and failure is not None:
-            future.set_exception(failure)
-        elif answer and outcome is not None:
-            future.set_result(outcome)
+                job.future.set_exception(answer)
 
-    def _known(self, session: RemoteSession, code: str) -> Outcome | None:
-        """The remembered outcome, which the session has then had; the lock is held."""
-        node = session._node.following.get(code) if session._node else None
-        if node is None or node.outcome is None:
-            return None
-        session._node = node
-        session.history.append(code)
-        self._stats.memo_hits += 1
-        self._tally(node.outcome)
-        return node.outcome
-
-    def _finish(self, session: RemoteSession, code: str, outcome: Outcome, replayed: int) -> None:
-        with self._lock:
-            self._stats.replayed += replayed
-            self._tally(outcome)
-            if outcome.kind in FINISHED:
-                if session._node and self._memo:
-                    session._node = self._memo.remember(session._node, code, outcome)
-                session.history.append(code)
-            elif outcome.kind == "timeout":
-                session._node = None  # the names it bound are in no history
-
-    def _tally(self, outcome: Outcome) -> None:
-        self._stats.snippets += 1
-        self._stats.errors += outcome.kind == "error"
-        self._stats.timeouts += outcome.kind == "timeout"
-        self._stats.died += outcome.kind == "died"
+    def _answer(self, job: Job) -> Outcome | Exception:
+        """Run a session's next snippet, unless an equal session has been here meanwhile."""
+        self._ledger.begin(job)
+        if (known := self._ledger.recall(job.track, job.code)) is not None:
+            return known
+        try:
+            reply = self._ask(job.track, job.code)
+        except Exception as error:  # the waiting caller must hear of it
+            return error
+        outcome = Outcome(reply.kind, reply.text, time.monotonic() - job.begun_at_s)
+        self._ledger.count(replayed=reply.replayed)
+        self._ledger.finish(job, outcome, left_traces=reply.left_traces)
+        return outcome
