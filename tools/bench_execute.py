@@ -4,7 +4,8 @@
 
 pool        jprm's pool, six snippets per session
 fresh       a new `python -c` for each snippet: as isolated, and the base of `vs_fresh_process`
-pebble      pebble's process pool: warm workers, no isolation (extra `peers`)
+pebble      pebble's process pool (extra `peers`): warm workers, no isolation, so that what a snippet
+            leaves in sympy's caches speeds up the next
 spawn       multiprocessing's pool, spawned: the same
 
 All run the same snippets in the same order, as many at a time as there are workers, in slices of
@@ -210,8 +211,20 @@ def warm(open_session: Open, expected: dict[str, str]) -> None:
     close()
 
 
-def arrivals(pool: Pool, codes: list[str], sizes: Sizes) -> tuple[list[float], list[float] | None]:
-    """Overheads in ms of snippets for live sessions; MiB of each session's own memory, if known."""
+@dataclass(frozen=True)
+class Arrivals:
+    """Of each snippet, milliseconds of overhead and inside `exec`; of each session, its own MiB.
+
+    own_mib: None where the pool or the kernel does not tell.
+    """
+
+    overheads_ms: list[float]
+    inside_ms: list[float]
+    own_mib: list[float] | None
+
+
+def arrivals(pool: Pool, codes: list[str], sizes: Sizes) -> Arrivals:
+    """Snippets at random times for random sessions that are alive."""
     rng = random.Random(0)
     sessions = [pool.session() for _ in range(sizes.sessions)]
     for session in sessions:
@@ -236,15 +249,16 @@ def arrivals(pool: Pool, codes: list[str], sizes: Sizes) -> tuple[list[float], l
         future.result()
     while len(answers) < len(waiting):  # the last callback may still be on its way
         time.sleep(0.001)
-    overheads = []
-    for due, answered, future in answers:
-        inside = float(future.result().text.rsplit("@", 1)[1])
-        overheads.append(1000 * (answered - due - inside))
+    inside_ms = [1000 * float(f.result().text.rsplit("@", 1)[1]) for _, _, f in answers]
+    overheads_ms = [
+        1000 * (answered - due) - inside
+        for (due, answered, _), inside in zip(answers, inside_ms, strict=True)
+    ]
     own = [own_mib(process) for process in pool_processes(pool)]
     for session in sessions:
         session.close()
     known = [mib for mib in own if mib is not None]
-    return overheads, known if len(known) == sizes.sessions else None
+    return Arrivals(overheads_ms, inside_ms, known if len(known) == sizes.sessions else None)
 
 
 def pool_processes(pool: Any) -> list[int]:
@@ -264,6 +278,7 @@ def own_mib(process: int) -> float | None:
 
 def measure(sizes: Sizes) -> dict:
     """Everything; the keys at the top are the results that are watched."""
+    began = time.perf_counter()
     codes = corpus()
     with Ways(sizes.workers) as ways:
         expected = {code: run_fresh(code) for code in codes}
@@ -281,9 +296,10 @@ def measure(sizes: Sizes) -> dict:
             for turn in turns if round_ % 2 == 0 else reversed(turns):
                 turn.run(sizes.workers, sizes.slice_s)
         finishing = [code for code in codes if not expected[code].startswith("Code execute")]
-        overheads, own = arrivals(ways.pool, finishing, sizes)
+        live = arrivals(ways.pool, finishing, sizes)
     rates = {name: turn.rate for name, turn in slices.items()}
-    p50, p99 = np.percentile(overheads, [50, 99])
+    p50, p99 = np.percentile(live.overheads_ms, [50, 99])
+    own = live.own_mib
     return {
         "snippets_per_s": round(rates["pool"], 1),
         "sessions_per_s": round(rates["pool, 1 per session"], 1),
@@ -292,7 +308,8 @@ def measure(sizes: Sizes) -> dict:
         "overhead_p99_ms": round(float(p99), 3),
         "session_mib_p99": round(float(np.percentile(own, 99)), 2) if own else None,
         "session_mib_p50": round(float(np.percentile(own, 50)), 2) if own else None,
-        "arrivals": len(overheads),
+        "arrivals": len(live.inside_ms),
+        "busy_share": round(sum(live.inside_ms) / 1000 / sizes.arrivals_s / sizes.workers, 3),
         "ways": {
             name: {
                 "snippets_per_s": round(turn.rate, 1),
@@ -305,6 +322,7 @@ def measure(sizes: Sizes) -> dict:
         "python": platform.python_version(),
         "cpus": os.cpu_count(),
         "load_average": round(os.getloadavg()[0], 1),
+        "seconds": round(time.perf_counter() - began, 1),
     }
 
 
@@ -320,10 +338,11 @@ def table(result: dict) -> str:
         f"pool over fresh processes  {result['vs_fresh_process']:.1f} x",
         f"overhead, live session     {result['overhead_p50_ms']:.2f} ms p50, "
         f"{result['overhead_p99_ms']:.2f} ms p99 ({result['arrivals']} arrivals, "
-        f"{result['sizes']['arrivals_per_s']:g}/s)",
+        f"workers busy {result['busy_share']:.0%})",
         "own memory of a session    "
         + ("not known" if memory is None else f"{memory:.1f} MiB p99")
-        + f"   (load {result['load_average']}, {result['cpus']} processors)",
+        + f"   (load {result['load_average']}, {result['cpus']} processors, "
+        f"{result['seconds']:.0f} s)",
     ]
     return "\n".join(rows)
 
