@@ -5,11 +5,12 @@ import os
 import signal
 import sys
 import time
+import types
 
 import pytest
 
 from jprm.errors import UserError
-from jprm.execute import Pool, fusion
+from jprm.execute import Pool, Tier, fusion
 from jprm.execute.fusion import FusionPool
 from jprm.execute.outcome import DIED, NOT_REBUILT, TIMED_OUT
 from jprm.execute.place import open_place
@@ -21,7 +22,7 @@ FOREVER_IN_C = "sum(range(10**13))"
 
 @pytest.fixture(scope="module")
 def local():
-    with Pool(workers=1, **SETTINGS) as pool:
+    with Pool(workers=1, warm=Tier.PLAIN, **SETTINGS) as pool:
         yield pool
 
 
@@ -182,6 +183,13 @@ def test_a_busy_service_is_asked_again(monkeypatch):
         assert outcomes(pool, "print(2)") == [("ok", "2")]
 
 
+def test_another_python_there_is_told(service, monkeypatch):
+    newer = types.SimpleNamespace(version_info=types.SimpleNamespace(major=3, minor=99))
+    monkeypatch.setattr(fusion, "sys", newer)
+    with pytest.warns(UserWarning, match=r"run_code runs Python 3.\d+, and this is 3.99"):
+        FusionPool(service.url).close()
+
+
 REPLY = {"status": "Success", "message": "", "run_result": {"status": "Finished", "stdout": ""}}
 
 
@@ -249,7 +257,7 @@ def test_an_unknown_place_and_a_missing_package(monkeypatch):
 
 
 def test_local_is_the_pool_of_this_machine():
-    with open_place("local", workers=1) as place:
+    with open_place("local", workers=1, warm=Tier.PLAIN) as place:
         assert isinstance(place, Pool) and outcomes(place, "print(1)") == [("ok", "1")]
 
 
