@@ -41,6 +41,19 @@ def score(
     print_score(run, problem, steps, votes)
 
 
+@app.command()
+def doctor(
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    wait_s: Annotated[
+        float, typer.Option("--wait", min=0.1, help="Seconds that JAX has to name its devices.")
+    ] = 4.0,
+) -> None:
+    """Say whether the main command can run here: versions, devices, memory, disk, the jail."""
+    from jprm.doctor import run_doctor
+
+    raise typer.Exit(run_doctor(as_json, wait_s))
+
+
 def main() -> int:
     """`python -m jprm`."""
     return _guarded(lambda: app(standalone_mode=False))
@@ -93,9 +106,9 @@ key=value     overrides, such as train.steps=200 or 'grid.seeds=[0, 1]'
 Results land in <directory>/<name>/ (runs/embedded/): results.jsonl, report.html, figures/, stages/."""
 
 
-def _guarded(work: Callable[[], None]) -> int:
+def _guarded(work: Callable[[], int | None]) -> int:
     try:
-        work()
+        return work() or 0  # typer hands the code of an early exit back
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -111,4 +124,3 @@ def _guarded(work: Callable[[], None]) -> int:
     except KeyboardInterrupt:
         print("interrupted; the same command goes on from here", file=sys.stderr)
         return 130
-    return 0

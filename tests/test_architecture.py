@@ -16,7 +16,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 LEVELS = (
     {"errors", "records", "config", "runs", "progress", "seeds", "execute"},
-    {"mesh", "tokenizer", "grade", "worlds"},
+    {"mesh", "tokenizer", "grade", "worlds", "doctor"},
     {"models", "data"},
     {"train", "sample"},
     {"verify"},
@@ -48,6 +48,7 @@ WITHOUT_JAX = (
     "jprm.evaluate",
     "jprm.scaling",
     "jprm.pipeline.config",
+    "jprm.doctor",
     "jprm.cli",
 )
 MAX_LINES = 400

@@ -1,0 +1,199 @@
+"""What there is on a machine. Nothing here needs a network, and nothing waits without a limit."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+
+NO_LIMIT_BYTES = 1 << 60  # cgroup v1 writes "none" as a number near 2^63
+JAX_QUESTION = """
+import json, jax
+devices = [(d.platform, d.device_kind, (d.memory_stats() or {}).get("bytes_limit"))
+           for d in jax.local_devices()]
+print(json.dumps({"devices": devices, "cache": jax.config.jax_compilation_cache_dir}))
+"""
+JAX_VARIABLES = ("JAX_PLATFORMS", "XLA_FLAGS", "CUDA_VISIBLE_DEVICES", "TPU_VISIBLE_DEVICES")
+DEVICE_FILES = {"cuda": "nvidia[0-9]*", "tpu": "accel[0-9]*"}  # extra -> pattern in /dev
+
+
+@dataclass(slots=True)
+class Facts:
+    """What was found on a machine; sizes in bytes, None where it could not be learnt.
+
+    packages: name -> (version or None, what jprm asks for).
+    extras: name -> the packages that it lacks.
+    devices: (platform, kind, memory) of each; `devices_error` says why there are none.
+    accelerators: the extras ("cuda", "tpu") for whose devices the system has a driver.
+    memory_limit: of the control group that this process is in.
+    """
+
+    python: str
+    system: str
+    cpus: int
+    load: float
+    packages: dict[str, tuple[str | None, str]]
+    extras: dict[str, list[str]]
+    memory: int
+    memory_available: int | None
+    memory_limit: int | None
+    directory: str
+    disk_free: int
+    writable: bool
+    devices: list[tuple[str, str, int | None]] = field(default_factory=list)
+    devices_error: str | None = None
+    cache_directory: str | None = None
+    accelerators: tuple[str, ...] = ()
+    environment: dict[str, str] = field(default_factory=dict)
+
+
+def gather(wait_s: float) -> Facts:
+    """The facts of this machine; JAX has `wait_s` seconds to name its devices."""
+    # Another process: JAX would wait for ever on a device that another program holds.
+    asked = subprocess.Popen(
+        [sys.executable, "-c", JAX_QUESTION],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"},
+    )
+    packages, extras = _requirements()
+    affinity = getattr(os, "sched_getaffinity", None)  # not on macOS
+    directory = Path.cwd()
+    facts = Facts(
+        python=platform.python_version(),
+        system=platform.platform(),
+        cpus=len(affinity(0)) if affinity else os.cpu_count() or 1,
+        load=os.getloadavg()[0],
+        packages=packages,
+        extras=extras,
+        memory=os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"),
+        memory_available=available_memory(),
+        memory_limit=memory_limit(),
+        directory=str(directory),
+        disk_free=shutil.disk_usage(directory).free,
+        writable=os.access(directory, os.W_OK),
+        accelerators=accelerators(),
+        environment={name: os.environ[name] for name in JAX_VARIABLES if name in os.environ},
+    )
+    try:
+        answer, complaint = asked.communicate(timeout=wait_s)
+    except subprocess.TimeoutExpired:
+        asked.kill()
+        asked.communicate()
+        facts.devices_error = f"JAX did not name its devices within {wait_s:g} s"
+        return facts
+    if asked.returncode:
+        facts.devices_error = (
+            complaint.strip().splitlines()[-1] if complaint.strip() else "no reason"
+        )
+    else:
+        said = json.loads(answer.splitlines()[-1])
+        facts.devices = [tuple(device) for device in said["devices"]]
+        facts.cache_directory = said["cache"]
+    return facts
+
+
+def accelerators(root: Path = Path("/")) -> tuple[str, ...]:
+    """Which of DEVICE_FILES are there."""
+    return tuple(name for name, pattern in DEVICE_FILES.items() if [*root.glob(f"dev/{pattern}")])
+
+
+def available_memory(root: Path = Path("/")) -> int | None:
+    """What the kernel would still give, in bytes."""
+    try:
+        text = (root / "proc/meminfo").read_text()
+    except OSError:
+        return None
+    match = re.search(r"^MemAvailable: *(\d+) kB", text, re.MULTILINE)
+    return int(match[1]) << 10 if match else None
+
+
+def memory_limit(root: Path = Path("/")) -> int | None:
+    """The least memory limit among this process's control groups and those above them."""
+    try:
+        lines = (root / "proc/self/cgroup").read_text().splitlines()
+    except OSError:
+        return None
+    limits = []
+    for line in lines:
+        number, controllers, path = line.split(":", 2)
+        if number == "0" and not controllers:
+            tree, name = root / "sys/fs/cgroup", "memory.max"
+        elif "memory" in controllers.split(","):
+            tree, name = root / "sys/fs/cgroup/memory", "memory.limit_in_bytes"
+        else:
+            continue
+        group = tree / path.lstrip("/")
+        limits += [_number(folder / name) for folder in (group, *group.parents, tree)]
+    known = [limit for limit in limits if limit is not None and limit < NO_LIMIT_BYTES]
+    return min(known, default=None)
+
+
+def _number(file: Path) -> int | None:
+    try:
+        return int(file.read_text())
+    except (OSError, ValueError):  # not there, or "max"
+        return None
+
+
+def _requirements() -> tuple[dict[str, tuple[str | None, str]], dict[str, list[str]]]:
+    """(packages, extras) of `Facts`, from what pip knows; importing them would take seconds."""
+    try:
+        metadata = importlib.metadata.metadata("jprm")
+    except importlib.metadata.PackageNotFoundError:
+        return {"jprm": (None, "")}, {}
+    packages: dict[str, tuple[str | None, str]] = {"jprm": (metadata["Version"], "")}
+    needed = [Requirement(text) for text in metadata.get_all("Requires-Dist") or ()]
+    for requirement in needed:
+        if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
+            packages[requirement.name] = _version(requirement.name), str(requirement.specifier)
+    packages["jaxlib"] = _version("jaxlib"), ""
+    extras = {}
+    for extra in metadata.get_all("Provides-Extra") or ():
+        wanted = [r for r in needed if r.marker and _only_with(r, extra)]
+        extras[extra] = sorted({name for r in wanted for name in _missing(r)})
+    return packages, extras
+
+
+def _only_with(requirement: Requirement, extra: str) -> bool:
+    marker = requirement.marker
+    assert marker is not None
+    return marker.evaluate({"extra": extra}) and not marker.evaluate({"extra": ""})
+
+
+def _missing(requirement: Requirement) -> list[str]:
+    """Which packages a requirement lacks, those of its own extras (`jax[cuda13]`) among them."""
+    version = _version(requirement.name)
+    if version is None or not satisfies(version, str(requirement.specifier)):
+        return [requirement.name]
+    further = [Requirement(text) for text in importlib.metadata.requires(requirement.name) or ()]
+    return [
+        name
+        for extra in requirement.extras
+        for other in further
+        if other.marker and _only_with(other, extra)
+        for name in _missing(other)
+    ]
+
+
+def _version(name: str) -> str | None:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def satisfies(version: str, wanted: str) -> bool:
+    """Whether a version is among those that a requirement allows."""
+    return SpecifierSet(wanted).contains(version, prereleases=True)
