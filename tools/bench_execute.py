@@ -13,8 +13,7 @@ equal length that take turns, so that a noisy machine is noisy to all. Every tex
 what the other ways give. A start, and the first run of each snippet, are not counted.
 
 Then the pool alone: sessions of one snippet; and snippets that arrive at random times for sessions
-that are alive, where overhead is the time from arrival to answer, less the time inside `exec`. Waiting for a
-free worker is part of it; `running_p50_ms` and `running_p99_ms` leave that out.
+that are alive, where overhead is the time from arrival to answer, less the time inside `exec`.
 """
 
 from __future__ import annotations
@@ -35,7 +34,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from itertools import repeat
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -214,14 +212,13 @@ def warm(open_session: Open, expected: dict[str, str]) -> None:
 
 @dataclass(frozen=True)
 class Arrivals:
-    """Of each snippet, milliseconds of overhead and inside `exec`; of each session, its own MiB.
+    """Of each snippet, milliseconds of overhead and inside `exec`; of each session, its own MiB
+    after its first `warm_snippets`.
 
-    running_ms: the overhead after the snippet's turn had come.
     own_mib: None where the pool or the kernel does not tell.
     """
 
     overheads_ms: list[float]
-    running_ms: list[float]
     inside_ms: list[float]
     own_mib: list[float] | None
 
@@ -233,20 +230,23 @@ def arrivals(pool: Pool, codes: list[str], sizes: Sizes) -> Arrivals:
     for session in sessions:
         for code in rng.sample(codes, sizes.warm_snippets):
             session.run(code)
+    own = [own_mib(process) for process in pool.processes()]
     answers: list[tuple[float, float, Future]] = []
     lock = threading.Lock()
 
-    def note(due: float, future: Future) -> None:
+    def note(arrived: float, future: Future) -> None:
         with lock:
-            answers.append((due, time.perf_counter(), future))
+            answers.append((arrived, time.perf_counter(), future))
 
     due = time.perf_counter()
     end = due + sizes.arrivals_s
     waiting = []
     while (due := due + rng.expovariate(sizes.arrivals_per_s)) < end:
         time.sleep(max(0.0, due - time.perf_counter()))
-        future = rng.choice(sessions).submit(TIMED.format(code=rng.choice(codes)))
-        future.add_done_callback(lambda future, due=due: note(due, future))
+        session, code = rng.choice(sessions), TIMED.format(code=rng.choice(codes))
+        arrived = time.perf_counter()
+        future = session.submit(code)
+        future.add_done_callback(lambda future, arrived=arrived: note(arrived, future))
         waiting.append(future)
     for future in waiting:
         future.result()
@@ -254,24 +254,14 @@ def arrivals(pool: Pool, codes: list[str], sizes: Sizes) -> Arrivals:
         time.sleep(0.001)
     inside_ms = [1000 * float(f.result().text.rsplit("@", 1)[1]) for _, _, f in answers]
     overheads_ms = [
-        1000 * (answered - due) - inside
-        for (due, answered, _), inside in zip(answers, inside_ms, strict=True)
+        1000 * (answered - arrived) - inside
+        for (arrived, answered, _), inside in zip(answers, inside_ms, strict=True)
     ]
-    running_ms = [
-        1000 * future.result().elapsed_s - inside
-        for (_, _, future), inside in zip(answers, inside_ms, strict=True)
-    ]
-    own = [own_mib(process) for process in pool_processes(pool)]
     for session in sessions:
         session.close()
     known = [mib for mib in own if mib is not None]
     own_known = known if len(known) == sizes.sessions else None
-    return Arrivals(overheads_ms, running_ms, inside_ms, own_known)
-
-
-def pool_processes(pool: Any) -> list[int]:
-    """Process ids of the live sessions, where the pool has a process for each."""
-    return pool.processes() if hasattr(pool, "processes") else []
+    return Arrivals(overheads_ms, inside_ms, own_known)
 
 
 def own_mib(process: int) -> float | None:
@@ -304,10 +294,11 @@ def measure(sizes: Sizes) -> dict:
             for turn in turns if round_ % 2 == 0 else reversed(turns):
                 turn.run(sizes.workers, sizes.slice_s)
         finishing = [code for code in codes if not expected[code].startswith("Code execute")]
-        live = arrivals(ways.pool, finishing, sizes)
+    # A place for everyone who comes: overhead is what the pool adds, not the waiting for others.
+    with Pool(4 * sizes.workers, TIMEOUT_S, output_chars=OUTPUT_CHARS) as pool:
+        live = arrivals(pool, finishing, sizes)
     rates = {name: turn.rate for name, turn in slices.items()}
     p50, p99 = np.percentile(live.overheads_ms, [50, 99])
-    running_p50, running_p99 = np.percentile(live.running_ms, [50, 99])
     own = live.own_mib
     return {
         "snippets_per_s": round(rates["pool"], 1),
@@ -317,8 +308,6 @@ def measure(sizes: Sizes) -> dict:
         "overhead_p99_ms": round(float(p99), 3),
         "session_mib_p99": round(float(np.percentile(own, 99)), 2) if own else None,
         "session_mib_p50": round(float(np.percentile(own, 50)), 2) if own else None,
-        "running_p50_ms": round(float(running_p50), 3),
-        "running_p99_ms": round(float(running_p99), 3),
         "arrivals": len(live.inside_ms),
         "busy_share": round(sum(live.inside_ms) / 1000 / sizes.arrivals_s / sizes.workers, 3),
         "ways": {
@@ -350,8 +339,6 @@ def table(result: dict) -> str:
         f"overhead, live session     {result['overhead_p50_ms']:.2f} ms p50, "
         f"{result['overhead_p99_ms']:.2f} ms p99 ({result['arrivals']} arrivals, "
         f"workers busy {result['busy_share']:.0%})",
-        f"  once it was its turn     {result['running_p50_ms']:.2f} ms p50, "
-        f"{result['running_p99_ms']:.2f} ms p99",
         "own memory of a session    "
         + ("not known" if memory is None else f"{memory:.1f} MiB p99")
         + f"   (load {result['load_average']}, {result['cpus']} processors, "

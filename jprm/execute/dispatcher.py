@@ -62,6 +62,7 @@ class Dispatcher(threading.Thread):
         self._forked: dict[int, SessionProcess] = {}  # the same by number, which no other ever has
         self._numbers = itertools.count(1)
         self._idle: OrderedDict[int, None] = OrderedDict()  # sessions whose process rests
+        self._last_tiers: deque[Tier] = deque(maxlen=33)
         self._selector = selectors.DefaultSelector()
         self.fleet = Fleet(self._selector, self, limits, confinement, preload)
         self._woken, self._wake = socket.socketpair()
@@ -143,6 +144,8 @@ class Dispatcher(threading.Thread):
         """The next thing to do for a snippet that has a place."""
         track = job.track
         track.tier = max(track.tier, tier_of(job.code))
+        if track.identity not in self._processes:
+            track.tier = max(track.tier, self._usual_tier())
         process = self._processes.get(track.identity)
         if process is not None and (process.server.tier < track.tier or process.is_lost()):
             self._end_process(track.identity)
@@ -174,6 +177,11 @@ class Dispatcher(threading.Thread):
         self._selector.register(
             process.channel, selectors.EVENT_READ, functools.partial(self._hear, process)
         )
+
+    def _usual_tier(self) -> Tier:
+        """Where most sessions of late have ended: to begin there saves them the move."""
+        tiers = sorted(self._last_tiers)
+        return tiers[len(tiers) // 2] if tiers else Tier.PLAIN
 
     def _watch(self, process: SessionProcess) -> None:
         """Wait for what the process writes, and for room if a long snippet is still to be sent."""
@@ -222,10 +230,10 @@ class Dispatcher(threading.Thread):
                 self._end_process(process.identity)
                 self._resolve(job, Outcome("died", NOT_REBUILT, elapsed_s))
             return
-        process.pause()
         process.applied += kind in FINISHED
         self._idle[process.identity] = None
         self._resolve(job, Outcome(kind, text, elapsed_s), left_traces=kind == "timeout")
+        process.pause()
 
     def _resolve(self, job: Job, outcome: Outcome, *, left_traces: bool = False) -> None:
         del self._places[job.track.identity]
@@ -338,6 +346,7 @@ class Dispatcher(threading.Thread):
         if not process.ending:
             self._selector.unregister(process.channel)
         process.forget()
+        self._last_tiers.append(process.server.tier)
 
     def _end(self) -> None:
         for identity in list(self._processes):

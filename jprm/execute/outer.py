@@ -16,11 +16,13 @@ from pathlib import Path
 LIBRARIES = ("sympy", "mpmath", "numpy", "scipy")  # may be installed apart from the interpreter
 PACKAGE = Path(__file__).resolve().parents[1]
 
-# The second is for hosts where a plain user may not configure a new network; seccomp refuses
-# sockets in any case.
+# From the best to what is left where a container forbids to mount /proc, and where a plain user may
+# not configure a new network. The fork server alone uses /proc, for speed; seccomp refuses sockets in
+# any case.
 VARIANTS: dict[str, tuple[str, ...]] = {
-    "own network": ("--unshare-all",),
-    "shared network": ("--unshare-all", "--share-net"),
+    "own network": ("--unshare-all", "--proc", "/proc"),
+    "own network, no /proc": ("--unshare-all",),
+    "shared network, no /proc": ("--unshare-all", "--share-net"),
 }
 
 

@@ -56,13 +56,13 @@ class SessionProcess:
         """Send a snippet, and let the process run."""
         assert self.handle is not None and not self._nonce
         self._nonce = os.urandom(16)
-        self.resume()
         body = code.encode("utf-8", "surrogatepass")
         self.outgoing = REQUEST.pack(len(body), self._nonce) + body
         self.asked_at_s = time.monotonic()
         self.deadline_s = self.asked_at_s + timeout_s
         self.alarmed = False
         self.flush()
+        self.resume()  # after the question, so that it wakes once
 
     def flush(self) -> None:
         """Send what the channel takes of a long snippet; the rest stays in `outgoing`."""

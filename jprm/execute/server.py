@@ -119,6 +119,7 @@ def main() -> None:
     jail = Jail(settings["layers"])
     gc.collect()
     gc.freeze()  # a session's own collections then leave the inherited pages alone
+    kernel.use_huge_pages()
     control = socket.socket(fileno=CHANNEL)
     server = Server(control, jail, settings["output_chars"], settings["handles"])
     try:

