@@ -2,14 +2,16 @@
 
 Enter by `Pool`: it hands out a `Session` per vote and answers every snippet with an `Outcome` whose
 `text` is what the model reads. Behind it, `dispatcher` owns every process: fork servers (`server`,
-started and heard by `fork_server`) with their modules loaded (`tiers`), and the sessions forked from
-them (`guest`, asked by `process`), which put on a jail (`jail`, `seccomp`, `outer`) that `probe` has
-tried on this machine. Standard library and libseccomp only; nothing here imports JAX.
+started by `fleet` and heard through `fork_server`) with their modules loaded (`tiers`), and the
+sessions forked from them (`guest`, asked by `process`), which put on a jail (`jail`, `seccomp`,
+`outer`) that `probe` has tried on this machine. `open_place` runs code elsewhere behind the same
+interface. Standard library and libseccomp only; nothing here imports JAX.
 """
 
 from jprm.execute.fork_server import ServerStartError
 from jprm.execute.ledger import Stats
 from jprm.execute.outcome import Outcome, OutcomeKind
+from jprm.execute.place import Place, open_place
 from jprm.execute.pool import Pool, Session
 from jprm.execute.probe import survey
 from jprm.execute.tiers import Tier
@@ -17,10 +19,12 @@ from jprm.execute.tiers import Tier
 __all__ = [
     "Outcome",
     "OutcomeKind",
+    "Place",
     "Pool",
     "ServerStartError",
     "Session",
     "Stats",
     "Tier",
+    "open_place",
     "survey",
 ]

@@ -94,6 +94,11 @@ class FusionPool(RemotePool):
                 stacklevel=2,
             )
 
+    @property
+    def description(self) -> str:
+        """Where code runs; what confines it is the service's own business."""
+        return f"at {self.url}"
+
     def _version(self) -> str:
         """Python's version there, asked by a snippet: a service that cannot say it can do nothing."""
         reply = self._run([], "import sys\nprint('%d.%d' % sys.version_info[:2])", waits_s=())

@@ -11,7 +11,7 @@ import threading
 import time
 from collections import deque
 from concurrent.futures import Future
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 
 from jprm.execute.memo import Memo, Node
 from jprm.execute.outcome import FINISHED, Outcome
@@ -34,6 +34,11 @@ class Stats:
     queue_s: float = 0.0  # snippets waited for their turn, summed
     run_s: float = 0.0  # snippets ran, summed; rebuilding included
     longest_queue_s: float = 0.0
+
+    def since(self, before: Stats) -> dict[str, float]:
+        """What was added to an earlier copy, by name; the longest wait is that of all time."""
+        gains = {f.name: getattr(self, f.name) - getattr(before, f.name) for f in fields(self)}
+        return gains | {"longest_queue_s": self.longest_queue_s}
 
 
 @dataclass(slots=True, eq=False)

@@ -54,6 +54,11 @@ class RayPool(RemotePool):
         self._homes: dict[int, Any] = {}  # session -> actor
         super().__init__(workers * len(self._actors), memoize, memo_capacity)
 
+    @property
+    def description(self) -> str:
+        """Where code runs; each node's jail is its own."""
+        return f"in a pool on each of {len(self._actors)} Ray nodes"
+
     def close(self) -> None:
         """End the actors, and the cluster if it was begun here."""
         super().close()

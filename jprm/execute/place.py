@@ -40,6 +40,11 @@ class Place(Protocol):
     """A context manager that hands out sessions."""
 
     @property
+    def description(self) -> str:
+        """Where code runs, and what keeps it from doing harm; for the record of a run."""
+        ...
+
+    @property
     def stats(self) -> Stats:
         """A copy of the counts so far."""
         ...

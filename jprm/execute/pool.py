@@ -131,6 +131,13 @@ class Pool:
         return Session(self, self._ledger.open())
 
     @property
+    def description(self) -> str:
+        """Where code runs, and behind which layers of the jail."""
+        found = survey().layers
+        layers = [f"{name} {found[name].detail}".strip() for name in self.confinement.layers]
+        return f"on this machine, behind {', '.join(layers) or 'nothing'}"
+
+    @property
     def stats(self) -> Stats:
         """A copy of the counts and times so far."""
         return self._ledger.stats()

@@ -78,6 +78,11 @@ class RemotePool(ABC):
         for thread in self._threads:
             thread.start()
 
+    @property
+    @abstractmethod
+    def description(self) -> str:
+        """Where code runs."""
+
     @abstractmethod
     def _ask(self, track: Track, code: str) -> Reply:
         """Run `code` after the session's history. Raises UserError where the place fails."""

@@ -92,6 +92,7 @@ class VerifySection(Config):
     max_rounds: int = Field(default=2, ge=1)  # pieces of code per step
     workers: int = Field(default=2, ge=1)  # programs that run code
     timeout_s: float = Field(default=5.0, gt=0)  # of one piece of code
+    place: str = "local"  # where code runs: local, ray, or the URL of a SandboxFusion service
     uncovered: tuple[Need, ...] = ()  # run code although nothing keeps it from these
 
 

@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
-from jprm.execute import Pool, Tier
+from jprm.execute import Place, Tier, open_place
 from jprm.pipeline.config import SweepConfig
 from jprm.progress import Progress
 from jprm.runs import RunDirectory, Stage
@@ -64,7 +64,7 @@ class Lab:
         self.progress = progress or Progress(1.0)
         self._stages: dict[Task, Stage] = {}
         self._finished: set[Task] = set()
-        self._pool: Pool | None = None
+        self._pool: Place | None = None
 
     def __enter__(self) -> Lab:
         return self
@@ -107,17 +107,19 @@ class Lab:
         )
 
     @property
-    def pool(self) -> Pool:
-        """The programs that run model-written code, started at the first use."""
+    def pool(self) -> Place:
+        """Where model-written code runs, started at the first use."""
         if self._pool is None:
             verify = self.config.verify
-            self._pool = Pool(
+            local = {"warm": Tier.PLAIN, "uncovered": verify.uncovered}
+            self._pool = open_place(
+                verify.place,
                 workers=verify.workers,
                 timeout_s=verify.timeout_s,
                 memoize=True,
-                warm=Tier.PLAIN,
-                uncovered=verify.uncovered,
+                **(local if verify.place == "local" else {}),
             )
+            self.progress.note(f"generated code runs {self._pool.description}")
         return self._pool
 
     @functools.cached_property

@@ -53,6 +53,7 @@ def write_sweep_report(
         Section("Laws", [Text("\n\n".join(_laws(findings)))]),
         Section("What was dropped, and why", [_dropped(measured, lab), _labels(lab)]),
         Section("Rationales to read", [Samples(_samples(lab, main))]),
+        Section("Generated code", [_code(measured, lab)]),
         Section("Record", [Facts({"config": lab.config.model_dump(mode="json"), **provenance()})]),
     ]
     if findings.best_of_n:
@@ -213,6 +214,32 @@ def _labels(lab: Lab) -> Facts:
     return Facts(
         {f"labels, seed {seed}": lab.stage(Labels(seed)).summary for seed in lab.config.grid.seeds}
     )
+
+
+def _code(measured: list[Measured], lab: Lab) -> Table:
+    """How the checks of each cell ran. A cell that was resumed tells of its last sitting."""
+    rows = []
+    for votes in dict.fromkeys(m.cell.votes for m in measured):
+        summary = lab.stage(votes).summary
+        if votes.execution != "executed" or "pool" not in summary:
+            continue
+        pool = summary["pool"]
+        ran = max(1, pool["snippets"] - pool["memo_hits"])
+        rows.append(
+            [
+                votes.label,
+                pool["snippets"],
+                pool["memo_hits"],
+                pool["errors"],
+                pool["timeouts"],
+                pool["died"],
+                f"{1000 * pool['queue_s'] / ran:.1f}",
+                f"{1000 * pool['run_s'] / ran:.1f}",
+                summary["code_ran"],
+            ]
+        )
+    header = "cell|pieces|known outcome|errors|time-outs|died|waited, mean ms|ran, mean ms|where"
+    return Table(header.split("|"), rows)
 
 
 def _samples(lab: Lab, main: Measured) -> list:

@@ -63,6 +63,7 @@ class Votes:
         path = stage.file("rationales.jsonl")
         stored = {row["solution_id"] for row in read_jsonl(path)}
         todo = [item for item in items if item.solution.id not in stored]
+        before = lab.pool.stats
         rows: list[dict[str, Any]] = []
         done = len(stored)
         for rationales in self._sample(lab, todo):
@@ -87,6 +88,8 @@ class Votes:
             "executions": sum(len(r.executions) for r in flat),
             "failed_executions": sum(e.kind != "ok" for r in flat for e in r.executions),
             "none": sum(r.verdict.correct is None for r in flat),
+            "code_ran": lab.pool.description,
+            "pool": lab.pool.stats.since(before),
         }
 
     @property
