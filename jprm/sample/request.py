@@ -5,12 +5,14 @@ fail once lanes are running.
 """
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
 from jprm.errors import UserError
 from jprm.sample.config import EngineConfig
+
+StopWhen = Callable[[list[int]], bool]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -18,7 +20,8 @@ class Event:
     """A handle has stopped.
 
     tokens: what was drawn since its last event, the stop token included.
-    finish: "stop" (the last token is one of the stops) or "length" (max_tokens are drawn).
+    finish: "stop" (the last token is one of the stops, or `stop_when` said so) or "length"
+        (max_tokens are drawn).
     watched: f32 [len(tokens), watched ids], the raw log-probabilities with which each of these
         tokens was drawn or not.
     """
@@ -30,7 +33,7 @@ class Event:
     watched: np.ndarray
 
 
-@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+@dataclasses.dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class Request:
     """One prompt, shared by the samples drawn from it."""
 
@@ -38,6 +41,7 @@ class Request:
     max_tokens: int
     stops: tuple[int, ...]
     watch: tuple[int, ...]
+    stop_when: StopWhen | None
 
 
 def checked_request(
@@ -46,6 +50,7 @@ def checked_request(
     max_tokens: int,
     stops: Iterable[int],
     watch: Iterable[int],
+    stop_when: StopWhen | None,
     config: EngineConfig,
     vocab_size: int,
 ) -> Request:
@@ -64,6 +69,16 @@ def checked_request(
             f"submit: a prompt of {len(ids)} tokens + max_tokens = {max_tokens} do not fit into "
             f"context_tokens = {config.context_tokens}"
         )
+    if len(ids) > config.most_prompt_tokens:
+        raise UserError(
+            f"submit: a prompt of {len(ids)} tokens does not fit into a prefix row; raise "
+            f"prefix_tokens = {config.most_prompt_tokens}"
+        )
+    if max_tokens > config.most_own_tokens:
+        raise UserError(
+            f"submit: max_tokens = {max_tokens} do not fit into own_tokens = "
+            f"{config.most_own_tokens}"
+        )
     stops = token_ids(stops, vocab_size, "submit: stop id")
     watch = token_ids(watch, vocab_size, "submit: watch id")
     for name, given, most in (
@@ -72,7 +87,7 @@ def checked_request(
     ):
         if len(given) > most:
             raise UserError(f"submit: {len(given)} ids in {name}; the engine's max_{name} = {most}")
-    return Request(ids, max_tokens, tuple(stops.tolist()), tuple(watch.tolist()))
+    return Request(ids, max_tokens, tuple(stops.tolist()), tuple(watch.tolist()), stop_when)
 
 
 def token_ids(tokens: Iterable[int], vocab_size: int, what: str) -> np.ndarray:
