@@ -9,6 +9,7 @@ ctranslate2    64 equal prompts in one batch, and one prompt with a static prefi
 import tempfile
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from sampling_workloads import (
@@ -32,7 +33,7 @@ from sampling_workloads import (
 LOCKSTEP_BATCH = 64
 
 
-def _transformers_model():
+def _transformers_model() -> Any:
     import torch
     from transformers import Qwen2Config, Qwen2ForCausalLM
 

@@ -7,11 +7,12 @@ import dataclasses
 import os
 import time
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
 TEMPERATURE, TOP_K, TOP_P = 0.6, 20, 0.95  # GenPRM's published sampling settings
-SHAPE = dict(  # a Qwen2 of 6M parameters, f32, random weights
+SHAPE: dict[str, Any] = dict(  # a Qwen2 of 6M parameters, f32, random weights
     vocab_size=4096, n_layers=4, embed=256, n_heads=8, n_kv_heads=2, head_dim=32, mlp=1408
 )
 NEW_TOKENS = 128

@@ -25,6 +25,7 @@ class Sample:
     handle: int
     sample_id: int
     request: Request
+    max_tokens: int
     bank: "Bank | None" = None
     lane: int = -1
     promised: Row | None = None
@@ -115,7 +116,7 @@ class Bank:
         self.watch_BW[lane, : len(request.watch)] = request.watch
         self.listens_B[lane] = request.stop_when is not None
         self.fed_B[lane] = self.known_B[lane] = 0
-        self.write(lane, request.prompt, request.max_tokens)
+        self.write(lane, request.prompt, sample.max_tokens)
         if self.config.prefix_rows:
             return self._enter_row(sample)
         holders = self.holders.setdefault(request, [])

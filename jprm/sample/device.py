@@ -8,6 +8,7 @@ not wait for the host.)
 
 import time
 from concurrent import futures
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +17,7 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec, SingleDeviceSha
 
 from jprm.errors import UserError
 from jprm.mesh import DECODE_RULES
-from jprm.models import Model, bind
+from jprm.models import Model, bind, split_layers
 from jprm.sample import decode
 from jprm.sample.bank import Bank, Work
 from jprm.sample.config import EngineConfig, SamplingParams
@@ -27,7 +28,7 @@ _BLOCKS_PER_CALL = 64
 class Place:
     """Where a bank lives: one device, or several that share every layer's heads."""
 
-    def __init__(self, model: Model, params, devices: list[jax.Device]):
+    def __init__(self, model: Model, params, devices: list[Any]):
         """Lay the weights out here, once, from wherever they are.
 
         Raises UserError when the model does not divide among the devices.
@@ -35,14 +36,15 @@ class Place:
         self.device = devices[0]
         if len(devices) == 1:
             self.small = self.cache = SingleDeviceSharding(devices[0])
-            self.params = jax.device_put(params, self.small)
+            self.params = split_layers(jax.device_put(params, self.small))
             return
         mesh = jax.sharding.Mesh(np.array(devices), ("tensor",), axis_types=(AxisType.Auto,))
         self.small = NamedSharding(mesh, PartitionSpec())
         self.cache = NamedSharding(mesh, PartitionSpec(None, "tensor"))
         with jax.set_mesh(mesh):
             spec = bind(model.config, DECODE_RULES).spec()
-        self.params = jax.device_put(params, jax.tree.map(lambda leaf: leaf.sharding, spec))
+        shardings = jax.tree.map(lambda leaf: leaf.sharding, spec)
+        self.params = split_layers(jax.device_put(params, shardings))
 
 
 class DeviceBank:
@@ -144,7 +146,7 @@ def halves(x_B: np.ndarray) -> np.ndarray:
     return np.stack([x_B >> np.uint64(32), x_B & np.uint64(0xFFFFFFFF)], -1).astype(np.uint32)
 
 
-def device_groups(devices: list[jax.Device], ways: int) -> list[list[jax.Device]]:
+def device_groups(devices: list[Any], ways: int) -> list[list[Any]]:
     """The devices in groups of `ways`. Raises UserError if there are not that many."""
     if len(devices) < ways:
         raise UserError(f"sample: tensor = {ways} needs as many devices; there are {len(devices)}")

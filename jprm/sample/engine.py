@@ -12,6 +12,7 @@ import os
 import time
 from collections.abc import Iterable, Sequence
 from concurrent import futures
+from typing import Any
 
 import jax
 import numpy as np
@@ -42,7 +43,7 @@ class Engine:
         seed: int,
         *,
         triggers: Iterable[int] = (),
-        devices: Sequence[jax.Device] = (),
+        devices: Sequence[Any] = (),
     ):
         """Allocate the caches, and compile all that will ever run.
 
@@ -107,7 +108,7 @@ class Engine:
         prompt: Sequence[int],
         sample_ids: Sequence[int],
         *,
-        max_tokens: int,
+        max_tokens: int | Sequence[int],
         stops: Iterable[int] = (),
         watch: Iterable[int] = (),
         stop_when: StopWhen | None = None,
@@ -115,9 +116,9 @@ class Engine:
     ) -> list[int]:
         """Queue one sample of up to max_tokens tokens for each id; returns their handles.
 
-        The prompt is fed once for its samples. Equal sample ids (63 bits) give equal samples.
-        `stops` and `watch` hold for the whole life of the handle; a stop counts when drawn, not
-        when forced.
+        max_tokens is one number, or one for each sample. The prompt is fed once for its samples.
+        Equal sample ids (63 bits) give equal samples. `stops` and `watch` hold for the whole life
+        of the handle; a stop counts when drawn, not when forced.
 
         stop_when: for stops that are not single tokens. A sample that draws one of the engine's
             triggers freezes, and `stop_when` of what it has drawn since its last event says whether

@@ -6,6 +6,7 @@ arrays of a decode step (f32 logits, a copy of them, and attention scores).
 
 import dataclasses
 import os
+from typing import Any
 
 import jax
 
@@ -74,7 +75,7 @@ def memory_plan(
     )
 
 
-def device_bytes(device: jax.Device) -> int:
+def device_bytes(device: Any) -> int:
     """What a device offers: its own limit, or the physical memory of a CPU over its devices."""
     stats = device.memory_stats()
     if stats and "bytes_limit" in stats:

@@ -89,13 +89,15 @@ class Schedule:
         self,
         prompt: Sequence[int],
         sample_ids: Sequence[int],
-        max_tokens: int,
+        max_tokens: int | Sequence[int],
         stops: Iterable[int],
         watch: Iterable[int],
         stop_when: StopWhen | None = None,
         parent: int | None = None,
     ) -> list[int]:
         """Queue one sample for each id."""
+        if isinstance(max_tokens, int):
+            max_tokens = [max_tokens] * len(sample_ids)
         request = checked_request(
             prompt, sample_ids, max_tokens, stops, watch, stop_when, self.config, self.vocab_size
         )
@@ -105,8 +107,8 @@ class Schedule:
             bank, row = self._continue(held, request, len(sample_ids))
         handles = list(range(self._next_handle, self._next_handle + len(sample_ids)))
         self._next_handle += len(sample_ids)
-        for handle, sample_id in zip(handles, sample_ids, strict=True):
-            sample = Sample(handle, int(sample_id), request, bank, promised=row)
+        for handle, sample_id, most in zip(handles, sample_ids, max_tokens, strict=True):
+            sample = Sample(handle, int(sample_id), request, most, bank, promised=row)
             self.samples[handle] = sample
             self.queue.append(sample)
         return handles
