@@ -6,6 +6,7 @@ other, those of several side by side. On an accelerator they queue up, and the g
 not wait for the host.)
 """
 
+import dataclasses
 import time
 from concurrent import futures
 from typing import Any
@@ -17,7 +18,7 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec, SingleDeviceSha
 
 from jprm.errors import UserError
 from jprm.mesh import DECODE_RULES
-from jprm.models import Model, bind, split_layers
+from jprm.models import Model, split_layers
 from jprm.sample import decode
 from jprm.sample.bank import Bank, Work
 from jprm.sample.config import EngineConfig, SamplingParams
@@ -31,7 +32,8 @@ class Place:
     def __init__(self, model: Model, params, devices: list[Any]):
         """Lay the weights out here, once, from wherever they are.
 
-        Raises UserError when the model does not divide among the devices.
+        A vocabulary that does not divide among the devices is held whole by each. Raises UserError
+        when heads or widths do not.
         """
         self.device = devices[0]
         if len(devices) == 1:
@@ -41,8 +43,12 @@ class Place:
         mesh = jax.sharding.Mesh(np.array(devices), ("tensor",), axis_types=(AxisType.Auto,))
         self.small = NamedSharding(mesh, PartitionSpec())
         self.cache = NamedSharding(mesh, PartitionSpec(None, "tensor"))
+        divides = model.config.vocab_size % len(devices) == 0
+        rules = DECODE_RULES if divides else dataclasses.replace(DECODE_RULES, vocab=None)
         with jax.set_mesh(mesh):
-            spec = bind(model.config, DECODE_RULES).spec()
+            c = model.config
+            rules.check(dict(heads=c.n_heads, kv_heads=c.n_kv_heads, mlp=c.mlp), "sample")
+            spec = dataclasses.replace(model, rules=rules).spec()
         shardings = jax.tree.map(lambda leaf: leaf.sharding, spec)
         self.params = split_layers(jax.device_put(params, shardings))
 

@@ -37,11 +37,11 @@ class MemoryPlan:
         if self.total_bytes <= limit_bytes:
             return
         lanes, rows = self.lanes * self.lane_bytes, self.rows * self.row_bytes
-        rest = limit_bytes - self.weights_bytes - rows - self.step_bytes
-        fitting = rest // self.lane_bytes
+        rest = limit_bytes - self.weights_bytes - rows
+        fitting = rest * self.lanes // (lanes + self.step_bytes)
         if limit_bytes < self.weights_bytes:
             advice = "spread the weights over several devices with `tensor`"
-        elif fitting >= 1 and lanes >= rows:
+        elif fitting >= 1 and lanes + self.step_bytes >= rows:
             advice = f"lower lanes (about {fitting} of {self.lanes} fit) or the tokens of a lane"
         else:
             advice = "lower prefix_rows or prefix_tokens"
