@@ -71,7 +71,8 @@ def weights(logits_BV: jax.Array, sampling: SamplingParams) -> tuple[jax.Array, 
     is one for every token (ids None), and all tied with the last one kept are kept.
     """
     if 0 < sampling.top_k < logits_BV.shape[-1]:
-        logits_BK, id_BK = top_k(logits_BV, sampling.top_k)
+        # Without the barrier XLA on CPU fuses the search into each of its uses: four times the cost.
+        logits_BK, id_BK = lax.optimization_barrier(top_k(logits_BV, sampling.top_k))
         weight_BK = jnp.exp((logits_BK - logits_BK[:, :1]) / sampling.temperature)
         above_BK = jnp.cumsum(weight_BK, -1) - weight_BK
         goal_B1 = sampling.top_p * weight_BK.sum(-1, keepdims=True)
