@@ -7,6 +7,7 @@ W watched ids, R prefix rows, M lanes of a row.
 """
 
 import dataclasses
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -31,6 +32,24 @@ class Sample:
     promised: Row | None = None
 
 
+class LaneInputs(NamedTuple):
+    """What the host says about each lane at the start of a chunk."""
+
+    window_BT: Any  # T = C + 1: the next token to feed, and those after it as far as known
+    known_B: Any  # how many tokens of the window are known; the count runs on past it
+    steps_B: Any  # the most steps that the lane may run; 0: frozen
+    continues_B: Any  # whether it goes on where the chunk before leaves it, stopped or not
+    position_B: Any  # absolute position of window[0]
+    sample_id_B2: Any  # (high, low) 32-bit halves
+    stops_BX: Any  # -1 where there is none
+    listens_B: Any  # whether trigger tokens freeze it, too
+    watch_BW: Any
+    base_B: Any  # how many tokens of the sequence are in the lane's prefix row
+    row_B: Any
+    column_B: Any
+    lanes_RM: Any  # the lane at each row and column
+
+
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
 class Work:
     """One visit of the device: promote, feed blocks, copy lines, run a chunk. In numpy.
@@ -41,29 +60,13 @@ class Work:
     blocks: (line, position of the first token, at most block_tokens tokens).
     clones: (source line, target line).
     stretch_B: which stretch of running this was written for (`Bank`).
-    window_BT: the token at `position`, and those after it as far as they are known.
-    known_B: how many of these are known (the count runs on past the window).
-    steps_B: the most steps that the lane may run; 0: frozen.
-    continues_B: whether `window` begins with what a chunk draws that is still under way.
     """
 
     promotions: list[tuple[int, int, int, int]]
     blocks: list[tuple[int, int, np.ndarray]]
     clones: list[tuple[int, int]]
     stretch_B: np.ndarray
-    window_BT: np.ndarray
-    known_B: np.ndarray
-    steps_B: np.ndarray
-    continues_B: np.ndarray
-    position_B: np.ndarray
-    sample_id_B: np.ndarray
-    stops_BX: np.ndarray
-    listens_B: np.ndarray
-    watch_BW: np.ndarray
-    base_B: np.ndarray
-    row_B: np.ndarray
-    column_B: np.ndarray
-    lanes_RM: np.ndarray
+    lanes: LaneInputs
 
 
 class Bank:
@@ -230,17 +233,13 @@ class Bank:
         steps_B = np.where(self.running_B, np.minimum(self._left(), C), 0).astype(np.int32)
         promotions, blocks, clones = self.promotions, self.blocks, self.clones
         self.promotions, self.blocks, self.clones = [], [], []
-        work = Work(
-            promotions=promotions,
-            blocks=blocks,
-            clones=clones,
-            stretch_B=self.stretch_B.copy(),
+        lanes = LaneInputs(
             window_BT=np.take_along_axis(self.tape_BS, at_BT, 1),
             known_B=self.known_B - position_B,
             steps_B=steps_B,
             continues_B=self.ahead_B > 0,
             position_B=position_B,
-            sample_id_B=self.sample_id_B.copy(),
+            sample_id_B2=halves(self.sample_id_B),
             stops_BX=self.stops_BX.copy(),
             listens_B=self.listens_B.copy(),
             watch_BW=self.watch_BW.copy(),
@@ -250,7 +249,7 @@ class Bank:
             lanes_RM=self.prefix.lanes_RM.copy(),
         )
         self.ahead_B += steps_B
-        return work
+        return Work(promotions, blocks, clones, self.stretch_B.copy(), lanes)
 
     def absorb(
         self, work: Work, tokens_BC, ran_B, stopped_B, watched_BCW
@@ -260,11 +259,12 @@ class Bank:
 
         Lanes that have changed hands since the chunk began, or stopped before, keep nothing of it.
         """
-        mine_B = (work.steps_B > 0) & (work.stretch_B == self.stretch_B)
-        self.ahead_B -= np.where(mine_B, work.steps_B, 0)
+        lanes = work.lanes
+        mine_B = (lanes.steps_B > 0) & (work.stretch_B == self.stretch_B)
+        self.ahead_B -= np.where(mine_B, lanes.steps_B, 0)
         ran_B = np.where(mine_B, ran_B, 0)
         lane_E, step_E = np.nonzero(np.arange(tokens_BC.shape[1]) < ran_B[:, None])
-        at_E = work.position_B[lane_E] + 1 + step_E
+        at_E = lanes.position_B[lane_E] + 1 + step_E
         self.tape_BS[lane_E, at_E] = tokens_BC[lane_E, step_E]
         self.watched_BSW[lane_E, at_E] = watched_BCW[lane_E, step_E]
         self.fed_B += ran_B.astype(np.int32)
@@ -298,3 +298,8 @@ class Bank:
             finish=finish,
             watched=self.watched_BSW[lane, drawn, : len(sample.request.watch)].copy(),
         )
+
+
+def halves(x_B: np.ndarray) -> np.ndarray:
+    """64-bit integers as (high, low) 32-bit halves, B2."""
+    return np.stack([x_B >> np.uint64(32), x_B & np.uint64(0xFFFFFFFF)], -1).astype(np.uint32)

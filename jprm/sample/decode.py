@@ -18,7 +18,7 @@ H head dim, C steps of a chunk, V vocabulary, X stop ids, W watched ids, R rows,
 """
 
 import functools
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -27,27 +27,10 @@ from jax import lax
 from jprm.models import Model
 from jprm.sample import draw
 from jprm.sample.attend import attend_part, by_head, finish, merge, prefix_part
+from jprm.sample.bank import LaneInputs
 from jprm.sample.config import SamplingParams
 
 Cache = dict[str, list[jax.Array]]
-
-
-class LaneInputs(NamedTuple):
-    """What the host says about each lane at the start of a chunk."""
-
-    window_BT: Any  # T = C + 1: the next token to feed, and those after it as far as known
-    known_B: Any  # how many tokens of the window are known
-    steps_B: Any  # the most steps that the lane may run; 0: frozen
-    continues_B: Any  # whether it goes on where the chunk before leaves it, stopped or not
-    position_B: Any  # absolute position of window[0]
-    sample_id_B2: Any  # (high, low) 32-bit halves
-    stops_BX: Any  # -1 where there is none
-    listens_B: Any  # whether trigger tokens freeze it, too
-    watch_BW: Any
-    base_B: Any  # how many tokens of the sequence are in the lane's prefix row
-    row_B: Any
-    column_B: Any
-    lanes_RM: Any  # the lane at each row and column
 
 
 class Carry(NamedTuple):

@@ -109,28 +109,13 @@ class DeviceBank:
             self._own = cache
         else:
             self._prefix = cache
-        lanes = decode.LaneInputs(
-            window_BT=work.window_BT,
-            known_B=work.known_B,
-            steps_B=work.steps_B,
-            continues_B=work.continues_B,
-            position_B=work.position_B,
-            sample_id_B2=halves(work.sample_id_B),
-            stops_BX=work.stops_BX,
-            listens_B=work.listens_B,
-            watch_BW=work.watch_BW,
-            base_B=work.base_B,
-            row_B=work.row_B,
-            column_B=work.column_B,
-            lanes_RM=work.lanes_RM,
-        )
         self._own, self._carry, outputs = decode.chunk(
             self._model,
             self._sampling,
             params,
             self._own,
             self._prefix,
-            lanes,
+            work.lanes,
             self._carry,
             self._triggers_V,
             self._seed_2,
@@ -145,11 +130,6 @@ class DeviceBank:
         if self._prefix is not None:
             idle.promotions.append((0, 0, 0, 0))
         self.start(idle).result()
-
-
-def halves(x_B: np.ndarray) -> np.ndarray:
-    """64-bit integers as (high, low) 32-bit halves, B2."""
-    return np.stack([x_B >> np.uint64(32), x_B & np.uint64(0xFFFFFFFF)], -1).astype(np.uint32)
 
 
 def device_groups(devices: list[Any], ways: int) -> list[list[Any]]:

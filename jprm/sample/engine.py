@@ -19,9 +19,9 @@ import numpy as np
 
 from jprm.errors import UserError
 from jprm.models import Model
-from jprm.sample.bank import Work
+from jprm.sample.bank import Work, halves
 from jprm.sample.config import EngineConfig, SamplingParams
-from jprm.sample.device import DeviceBank, Place, device_groups, halves
+from jprm.sample.device import DeviceBank, Place, device_groups
 from jprm.sample.plan import MemoryPlan, device_bytes, memory_plan
 from jprm.sample.request import Event, StopWhen, token_ids
 from jprm.sample.schedule import Progress, Schedule, Stats

@@ -80,13 +80,8 @@ def test_the_compiled_chunk_copies_no_cache(qwen2, sizes):
     device = jax.devices()[0]
     own = decode.new_cache(model, 8, 64, jnp.float32, device)
     rows = decode.new_cache(model, 4, 32, jnp.float32, device) if sizes.prefix_rows else None
-    work = Bank(dataclasses.replace(sizes, lanes=8, banks=1, prefix_rows=4 if rows else 0)).work()
-    names = decode.LaneInputs._fields[5:]
-    lanes = decode.LaneInputs(
-        *(getattr(work, name) for name in decode.LaneInputs._fields[:5]),
-        np.zeros((8, 2), np.uint32),
-        *(getattr(work, name) for name in names[1:]),
-    )
+    config = dataclasses.replace(sizes, lanes=8, banks=1, prefix_rows=4 if rows else 0)
+    lanes = Bank(config).work().lanes
     carry = decode.Carry(np.zeros(8, np.int32), np.zeros(8, bool))
     triggers, seed = np.zeros(VOCAB, bool), np.zeros(2, np.uint32)
     arguments = model, WARM, params, own, rows, lanes, carry, triggers, seed

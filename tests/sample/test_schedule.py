@@ -35,17 +35,18 @@ class PretendedDevice:
         self.token_B = np.zeros(config.bank_lanes, int)
         self.stopped_B = np.zeros(config.bank_lanes, bool)
 
-    def fed(self, work, lane, position):
+    def fed(self, lanes, lane, position):
         """The tokens up to a position that a lane can see."""
-        base = work.base_B[lane]
-        shared = self.rows_RP[work.row_B[lane], :base].tolist() if base else []
+        base = lanes.base_B[lane]
+        shared = self.rows_RP[lanes.row_B[lane], :base].tolist() if base else []
         if base:
-            assert work.lanes_RM[work.row_B[lane], work.column_B[lane]] == lane
+            assert lanes.lanes_RM[lanes.row_B[lane], lanes.column_B[lane]] == lane
         return shared + self.own_BS[lane, : position - base + 1].tolist()
 
     def run(self, work, tapes, handle_B):
         """tapes: by handle, each with what it will have drawn when its stretch is over."""
-        B, C, size = len(work.steps_B), self.config.chunk_steps, self.config.block_tokens
+        lanes = work.lanes
+        B, C, size = len(lanes.steps_B), self.config.chunk_steps, self.config.block_tokens
         lines = self.rows_RP if self.config.prefix_rows else self.own_BS
         for lane, row, start, end in work.promotions:
             self.rows_RP[row, start:end] = self.own_BS[lane, : end - start]
@@ -58,26 +59,28 @@ class PretendedDevice:
         tokens_BC = np.full((B, C), -7)
         ran_B, stopped_B = np.zeros(B, int), np.zeros(B, bool)
         for lane in range(B):
-            going_on = work.continues_B[lane]
-            token = self.token_B[lane] if going_on else work.window_BT[lane, 0]
+            high, low = lanes.sample_id_B2[lane].tolist()
+            sample_id = high << 32 | low
+            going_on = lanes.continues_B[lane]
+            token = self.token_B[lane] if going_on else lanes.window_BT[lane, 0]
             if not (going_on and self.stopped_B[lane]):
                 self.stopped_B[lane] = False
-                slot = work.position_B[lane] - work.base_B[lane]
+                slot = lanes.position_B[lane] - lanes.base_B[lane]
                 self.own_BS[lane, slot : slot + 1] = GARBAGE  # a frozen lane writes, too
-                for i in range(int(work.steps_B[lane])):
-                    position = int(work.position_B[lane]) + i
-                    self.own_BS[lane, position - work.base_B[lane]] = token
-                    assert self.fed(work, lane, position) == tapes[handle_B[lane]][: position + 1]
-                    forced = i + 1 < work.known_B[lane]
+                for i in range(int(lanes.steps_B[lane])):
+                    position = int(lanes.position_B[lane]) + i
+                    self.own_BS[lane, position - lanes.base_B[lane]] = token
+                    assert self.fed(lanes, lane, position) == tapes[handle_B[lane]][: position + 1]
+                    forced = i + 1 < lanes.known_B[lane]
                     token = (
-                        work.window_BT[lane, i + 1]
+                        lanes.window_BT[lane, i + 1]
                         if forced
-                        else next_token(int(work.sample_id_B[lane]), position + 1)
+                        else next_token(sample_id, position + 1)
                     )
                     tokens_BC[lane, i] = token
                     ran_B[lane] += 1
-                    heard = work.listens_B[lane] and token in TRIGGERS
-                    if not forced and (token in work.stops_BX[lane] or heard):
+                    heard = lanes.listens_B[lane] and token in TRIGGERS
+                    if not forced and (token in lanes.stops_BX[lane] or heard):
                         stopped_B[lane] = self.stopped_B[lane] = True
                         break
             self.token_B[lane] = token
