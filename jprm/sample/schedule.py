@@ -60,11 +60,10 @@ class Progress:
     eta_s: float | None
 
     def __str__(self) -> str:
-        """One line."""
-        eta = "" if self.eta_s is None else f", {self.eta_s:.0f} s left"
+        """All but the ETA, which only who knows what is still to be submitted should show."""
         return (
             f"{self.tokens_per_s:,.0f} tokens/s, {self.running} of {self.lanes} lanes run, "
-            f"{self.waiting} wait, {self.queued} queued{eta}"
+            f"{self.waiting} wait, {self.queued} queued"
         )
 
 

@@ -117,17 +117,45 @@ def test_stats_count_tokens(qwen2):
     assert stats.lane_steps >= stats.generated and stats.device_s > 0
 
 
-def test_bad_requests_raise_before_anything_runs(qwen2):
-    engine = Engine(*qwen2, SIZES, GREEDY, seed=0)
-    with pytest.raises(UserError, match="60 tokens.*max_tokens = 5.*context_tokens = 64"):
-        engine.submit([1] * 60, [1], max_tokens=5)
-    with pytest.raises(UserError, match="watch id 61"):
-        engine.submit([1], [1], max_tokens=5, watch=(61,))
-    assert not engine.busy and engine.poll() == []
-    with pytest.raises(UserError, match="multiple of banks"):
+@BOTH
+def test_bad_requests_raise_before_anything_runs_and_others_go_on(qwen2, sizes):
+    engine = Engine(*qwen2, sizes, GREEDY, seed=0)
+    prompt = [3, 1, 4]
+    handles = engine.submit(prompt, range(3), max_tokens=20)
+    bad = [
+        ("fit", dict(prompt=[1] * 60)),
+        ("empty", dict(prompt=[])),
+        ("no sample ids", dict(sample_ids=[])),
+        ("watch id 61", dict(watch=(61,))),
+        ("stop id -1", dict(stops=(-1,))),
+        ("max_tokens = 0", dict(max_tokens=0)),
+        ("2 values of max_tokens for 1 sample", dict(max_tokens=[1, 2])),
+        ("handle 77 is unknown", dict(parent=77)),
+        ("has not stopped", dict(parent=handles[0])),
+    ]
+    good = dict(prompt=[1], sample_ids=[9], max_tokens=5)
+    tokens = {}
+    while len(tokens) < 3:
+        words, change = bad.pop() if bad else ("empty", dict(prompt=[]))
+        request = good | change
+        with pytest.raises(UserError, match=words):
+            engine.submit(request.pop("prompt"), request.pop("sample_ids"), **request)
+        tokens |= {event.handle: event.tokens for event in engine.poll()}
+    wanted = greedy_continuation(*qwen2, prompt, 20)
+    assert [tokens[handle] for handle in handles] == [wanted] * 3
+
+
+def test_bad_sizes_are_named(qwen2):
+    with pytest.raises(UserError, match="lanes = 5 must be a multiple of banks = 2"):
         EngineConfig(lanes=5, banks=2)
+    with pytest.raises(UserError, match="prefix_rows = 3 must be a multiple of banks = 2"):
+        EngineConfig(prefix_rows=3)
+    with pytest.raises(UserError, match="chunk_steps = 0 must be at least 1"):
+        EngineConfig(chunk_steps=0)
     with pytest.raises(UserError, match="seed"):
         Engine(*qwen2, SIZES, GREEDY, seed=-1)
+    with pytest.raises(UserError, match="trigger id 61"):
+        Engine(*qwen2, SIZES, GREEDY, seed=0, triggers=[61])
 
 
 @pytest.mark.parametrize("sampling", [GREEDY, WARM, SamplingParams(1, 5)])
