@@ -218,7 +218,13 @@ class Schedule:
         """The first sample of the queue that has a place in this bank."""
         if not bank.free:
             return None
-        return next((sample for sample in self.queue if bank.has_place(sample)), None)
+        refused = set()  # requests: what holds for one of their samples holds for all
+        for sample in self.queue:
+            if sample.request not in refused:
+                if bank.has_place(sample):
+                    return sample
+                refused.add(sample.request)
+        return None
 
     def absorb(self, bank: Bank, work: Work, tokens_BC, ran_B, stopped_B, watched_BCW) -> None:
         """Take in what a chunk brought back, and turn the lanes that finished into events."""

@@ -9,14 +9,24 @@ import numpy as np
 import pytest
 
 from jprm.errors import UserError
-from jprm.sample import Engine, EngineConfig, SamplingParams, decode
+from jprm.sample import EngineConfig, SamplingParams, decode
 from jprm.sample.bank import Bank
-from tests.sample.tiny import BOTH, GREEDY, SIZES, VOCAB, WARM, greedy_continuation, run, votes
+from tests.sample.tiny import (
+    BOTH,
+    GREEDY,
+    SIZES,
+    VOCAB,
+    WARM,
+    greedy_continuation,
+    one_device,
+    run,
+    votes,
+)
 
 
 def test_stops_end_a_stretch_only_when_drawn(qwen2):
     model, params = qwen2
-    engine = Engine(model, params, SIZES, GREEDY, seed=0)
+    engine = one_device(model, params, SIZES, GREEDY, seed=0)
     prompt = [5, 9, 2]
     wanted = greedy_continuation(model, params, prompt, 6)
     stop = wanted[3]
@@ -42,9 +52,9 @@ def next_events(engine):
 
 def test_seed_and_sample_id_change_the_draws(qwen2):
     def tokens(seed, sample_id):
-        return run(Engine(*qwen2, SIZES, WARM, seed), [([1, 2], [sample_id], dict(max_tokens=16))])[
-            sample_id
-        ][0][0]
+        return run(
+            one_device(*qwen2, SIZES, WARM, seed), [([1, 2], [sample_id], dict(max_tokens=16))]
+        )[sample_id][0][0]
 
     drawn = [tokens(1, 5), tokens(2, 5), tokens(1 << 40, 5), tokens(1, 6), tokens(1, 5 << 32)]
     assert len(set(map(tuple, drawn))) == 5
@@ -52,7 +62,7 @@ def test_seed_and_sample_id_change_the_draws(qwen2):
 
 
 def test_equal_sample_ids_are_equal_samples(qwen2):
-    engine = Engine(*qwen2, SIZES, WARM, seed=1)
+    engine = one_device(*qwen2, SIZES, WARM, seed=1)
     handles = engine.submit([1, 2, 3], [7, 7, 7], max_tokens=10)
     tokens = {}
     while len(tokens) < 3:
@@ -66,11 +76,11 @@ def test_nothing_compiles_after_the_engine_is_made(qwen2, sizes):
     programs += [decode.promote] if sizes.prefix_rows else []
     fresh = dataclasses.replace(sizes, lanes=6, context_tokens=56)  # of no other test
     counts = [program._cache_size() for program in programs]
-    engine = Engine(*qwen2, fresh, WARM, seed=1)
+    engine = one_device(*qwen2, fresh, WARM, seed=1)
     before = [program._cache_size() for program in programs]
     assert before[-1] > counts[-1]
     run(engine, votes(np.random.default_rng(7), 50), [([4] * 12, 3), ([4], 2)])
-    Engine(*qwen2, fresh, WARM, seed=2)
+    one_device(*qwen2, fresh, WARM, seed=2)
     assert [program._cache_size() for program in programs] == before
 
 
@@ -106,7 +116,7 @@ def test_the_cache_is_updated_in_place(qwen2):
 
 
 def test_stats_count_tokens(qwen2):
-    engine = Engine(*qwen2, SIZES, GREEDY, seed=0)
+    engine = one_device(*qwen2, SIZES, GREEDY, seed=0)
     out = run(engine, [([1] * 9, range(4), dict(max_tokens=5))], [([2] * 3, 2)])
     stats = engine.stats
     assert (
@@ -119,7 +129,7 @@ def test_stats_count_tokens(qwen2):
 
 @BOTH
 def test_bad_requests_raise_before_anything_runs_and_others_go_on(qwen2, sizes):
-    engine = Engine(*qwen2, sizes, GREEDY, seed=0)
+    engine = one_device(*qwen2, sizes, GREEDY, seed=0)
     prompt = [3, 1, 4]
     handles = engine.submit(prompt, range(3), max_tokens=20)
     bad = [
@@ -153,16 +163,16 @@ def test_bad_sizes_are_named(qwen2):
     with pytest.raises(UserError, match="chunk_steps = 0 must be at least 1"):
         EngineConfig(chunk_steps=0)
     with pytest.raises(UserError, match="seed"):
-        Engine(*qwen2, SIZES, GREEDY, seed=-1)
+        one_device(*qwen2, SIZES, GREEDY, seed=-1)
     with pytest.raises(UserError, match="trigger id 61"):
-        Engine(*qwen2, SIZES, GREEDY, seed=0, triggers=[61])
+        one_device(*qwen2, SIZES, GREEDY, seed=0, triggers=[61])
 
 
 @pytest.mark.parametrize("sampling", [GREEDY, WARM, SamplingParams(1, 5)])
 def test_logits_that_are_not_finite_are_reported(qwen2, sampling):
     model, params = qwen2
     broken = params | {"norm": params["norm"] * jnp.nan}
-    engine = Engine(model, broken, SIZES, sampling, seed=0)
+    engine = one_device(model, broken, SIZES, sampling, seed=0)
     engine.submit([1], [1], max_tokens=3)
     with pytest.raises(FloatingPointError, match="not finite"):
         while engine.busy:

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from jprm.sample import Engine, SamplingParams
+from jprm.sample import SamplingParams
 from tests.sample.tiny import (
     BOTH,
     GREEDY,
@@ -15,6 +15,7 @@ from tests.sample.tiny import (
     WARM,
     full_log_probabilities,
     greedy_continuation,
+    one_device,
     run,
     votes,
 )
@@ -34,7 +35,7 @@ UNDER = pytest.mark.parametrize(
 @BOTH
 def test_greedy_tokens_and_watched_log_probabilities_are_the_full_forward(family, sizes):
     model, params = family
-    engine = Engine(model, params, sizes, GREEDY, seed=0)
+    engine = one_device(model, params, sizes, GREEDY, seed=0)
     rng = np.random.default_rng(1)
     prompts = [rng.integers(0, VOCAB, n).tolist() for n in (1, 2, 8, 9, 25)]
     keywords = dict(max_tokens=9, watch=(7, 50))
@@ -52,7 +53,7 @@ def test_forced_tokens_equal_one_long_prompt(qwen2, sizes, n_forced):
     model, params = qwen2
     rng = np.random.default_rng(n_forced)
     prompt, forced = rng.integers(0, VOCAB, 11).tolist(), rng.integers(0, VOCAB, n_forced).tolist()
-    engine = Engine(model, params, sizes, GREEDY, seed=0)
+    engine = one_device(model, params, sizes, GREEDY, seed=0)
     out = run(engine, [(prompt, [5], dict(max_tokens=6, watch=(2,)))], forced=[(forced, 7)])
     (first, _), (second, watched) = out[5]
     assert second == greedy_continuation(model, params, prompt + first + forced, 7)
@@ -63,8 +64,10 @@ def test_forced_tokens_equal_one_long_prompt(qwen2, sizes, n_forced):
 @BOTH
 def test_clones_equal_separate_requests(qwen2, sizes):
     prompt, keywords = list(range(20)), dict(max_tokens=20, stops=(3, 4), watch=(3,))
-    together = run(Engine(*qwen2, sizes, WARM, seed=1), [(prompt, range(40), keywords)])
-    alone = run(Engine(*qwen2, sizes, WARM, seed=1), [(prompt, [i], keywords) for i in range(40)])
+    together = run(one_device(*qwen2, sizes, WARM, seed=1), [(prompt, range(40), keywords)])
+    alone = run(
+        one_device(*qwen2, sizes, WARM, seed=1), [(prompt, [i], keywords) for i in range(40)]
+    )
     assert len(together) == 40
     for i in range(40):
         assert together[i][0][0] == alone[i][0][0]
@@ -77,7 +80,7 @@ def test_votes_are_identical_to_the_bit_whatever_happens_around_them(qwen2, size
     rng = np.random.default_rng(0)
     forced = [(rng.integers(0, VOCAB, n).tolist(), m) for n, m in ((3, 5), (11, 8))]
     requests = votes(rng, 256)
-    plain = run(Engine(*qwen2, sizes, sampling, seed=9), requests, forced)
+    plain = run(one_device(*qwen2, sizes, sampling, seed=9), requests, forced)
     assert len(plain) == 256
     for trial in range(2):
         shuffled = [
@@ -88,7 +91,7 @@ def test_votes_are_identical_to_the_bit_whatever_happens_around_them(qwen2, size
         rng.shuffle(shuffled)
         delay = rng.integers(0, 7, (256, 2))
         row = {sample_id: r for r, sample_id in enumerate(plain)}
-        engine = Engine(*qwen2, sizes, sampling, seed=9)
+        engine = one_device(*qwen2, sizes, sampling, seed=9)
         # Other company in the lanes, admitted first.
         extra = [(p, [2**60 + k], kw) for k, (p, _, kw) in enumerate(votes(rng, 40 * trial))]
         other = run(
@@ -118,7 +121,7 @@ def test_tokens_do_not_depend_on_chunks_lanes_or_what_is_under_way(qwen2, sizes,
     requests = votes(np.random.default_rng(4), 256)
     forced = [([5, 6, 7], 6)]
     plain, changed = (
-        run(Engine(*qwen2, each, WARM, seed=2), requests, forced)
+        run(one_device(*qwen2, each, WARM, seed=2), requests, forced)
         for each in (sizes, dataclasses.replace(sizes, **other))
     )
     assert len(plain) == 256
@@ -130,7 +133,7 @@ def test_shared_tokens_are_the_dense_ones(qwen2):
     requests = votes(np.random.default_rng(5), 128)
     forced = [([5, 6, 7], 6), ([9] * 11, 4)]
     dense, shared = (
-        run(Engine(*qwen2, sizes, WARM, seed=2), requests, forced) for sizes in (SIZES, SHARED)
+        run(one_device(*qwen2, sizes, WARM, seed=2), requests, forced) for sizes in (SIZES, SHARED)
     )
     assert len(dense) == 128
     for sample_id, stretches in dense.items():
@@ -144,7 +147,7 @@ def test_shared_tokens_are_the_dense_ones(qwen2):
 def test_a_continued_sample_equals_one_long_prompt(qwen2):
     """Three generations of a forking conversation, with siblings still running in the same row."""
     model, params = qwen2
-    engine = Engine(*qwen2, SHARED, GREEDY, seed=0)
+    engine = one_device(*qwen2, SHARED, GREEDY, seed=0)
     prompt, parent, tokens = [4, 9, 11], None, {}
     for step in range(3):
         ids = range(10 * step, 10 * step + 4)
@@ -171,7 +174,7 @@ def test_a_continued_sample_equals_one_long_prompt(qwen2):
 def test_a_stop_string_over_several_tokens_and_false_alarms(qwen2):
     """A stop is tokens (a, b); b alone is a false alarm and leaves no trace."""
     requests = [([5, 9, 2], range(24), dict(max_tokens=30, watch=(3,)))]
-    free = run(Engine(*qwen2, SIZES, WARM, seed=4), requests)
+    free = run(one_device(*qwen2, SIZES, WARM, seed=4), requests)
     pairs = [pair for ((t, _),) in free.values() for pair in zip(t, t[1:], strict=False)]
     first, last = max(set(pairs), key=pairs.count)
     asked = []
@@ -182,7 +185,7 @@ def test_a_stop_string_over_several_tokens_and_false_alarms(qwen2):
 
     for sizes in (SIZES, dataclasses.replace(SIZES, in_flight=2), SHARED):
         asked.clear()
-        engine = Engine(*qwen2, sizes, WARM, seed=4, triggers=[last])
+        engine = one_device(*qwen2, sizes, WARM, seed=4, triggers=[last])
         keywords = requests[0][2] | dict(stop_when=stop_when)
         out = run(engine, [(requests[0][0], requests[0][1], keywords)])
         alarms = 0

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from jprm.models import ModelConfig, segment_attention
-from jprm.sample import EngineConfig, SamplingParams
+from jprm.sample import Engine, EngineConfig, SamplingParams
 
 VOCAB = 61
 QWEN2 = ModelConfig(VOCAB, n_layers=2, embed=32, n_heads=4, n_kv_heads=2, head_dim=8, mlp=48)
@@ -23,6 +23,11 @@ SHARED = dataclasses.replace(
 )
 BOTH = pytest.mark.parametrize("sizes", [SIZES, SHARED], ids=["dense", "shared"])
 GREEDY, WARM = SamplingParams(0), SamplingParams(0.8, 0, 0.95)
+
+
+def one_device(*arguments, **keywords):
+    """An engine on the first of the virtual devices: each one more compiles everything again."""
+    return Engine(*arguments, devices=jax.devices()[:1], **keywords)
 
 
 def full_log_probabilities(model, params, tokens):
