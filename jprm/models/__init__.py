@@ -7,7 +7,7 @@ methods are pure functions over a plain dict of arrays.
 from jprm.models.attention import segment_attention
 from jprm.models.config import PRESETS, ModelConfig, preset
 from jprm.models.costs import decode_flops, parameter_count, prefill_flops, train_flops
-from jprm.models.transformer import Model, bind
+from jprm.models.transformer import Model, bind, split_layers
 
 __all__ = [
     "PRESETS",
@@ -19,5 +19,6 @@ __all__ = [
     "prefill_flops",
     "preset",
     "segment_attention",
+    "split_layers",
     "train_flops",
 ]

@@ -224,7 +224,8 @@ class Model:
 
         `attend(layer, q_BTNH, k_BTKH, v_BTKH) -> o_BTNH` does the attention: q and k are rotated, q
         is not scaled. `unroll` False scans over the layers (`layer` is then traced), True unrolls
-        them (what an attend that keeps caches in Python needs); None unrolls up to 8 layers.
+        them (what an attend that keeps caches in Python needs); None unrolls up to 8 layers, and
+        all that come as a list (`split_layers`).
         `remat` recomputes each layer in the backward pass.
         """
         c, rules = self.config, self.rules
@@ -244,14 +245,16 @@ class Model:
 
         if remat:
             block = jax.checkpoint(block)
+        layers = params["layers"]
         if unroll is None:
-            unroll = c.n_layers <= MAX_UNROLLED_LAYERS
+            unroll = isinstance(layers, list) or c.n_layers <= MAX_UNROLLED_LAYERS
         if unroll:
             for i in range(c.n_layers):
-                x_MD = block(x_MD, i, jax.tree.map(lambda w, i=i: w[i], params["layers"]))
+                one = layers[i] if isinstance(layers, list) else _layer(layers, i)
+                x_MD = block(x_MD, i, one)
         else:
             step = lambda x_MD, xs: (block(x_MD, *xs), None)  # noqa: E731
-            x_MD, _ = lax.scan(step, x_MD, (jnp.arange(c.n_layers), params["layers"]))
+            x_MD, _ = lax.scan(step, x_MD, (jnp.arange(c.n_layers), layers))
         x_MD = rms_norm(x_MD, params["norm"], c.norm_eps)
         return lax.reshape(x_MD, (rows, tokens, c.embed), out_sharding=rules("batch", None, None))
 
@@ -266,6 +269,21 @@ class Model:
 
     def _block(self, weights: Params) -> Block:
         return nnx.merge(self._block_graph, nnx.State(weights))
+
+
+def _layer(layers: Params, i: int) -> Params:
+    return jax.tree.map(lambda w: w[i], layers)
+
+
+def split_layers(params: Params) -> Params:
+    """The parameters with a list of layers instead of stacked leaves, for programs that loop.
+
+    A step inside of a loop would copy its slices of the stacked weights at every turn.
+    """
+    names = list(params["layers"])
+    columns = [jax.jit(jnp.unstack)(params["layers"][name]) for name in names]
+    layers = [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
+    return params | {"layers": layers}
 
 
 def bind(config: ModelConfig, rules: Rules = TRAIN_RULES) -> Model:

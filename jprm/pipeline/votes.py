@@ -66,7 +66,7 @@ class Votes:
         before = lab.pool.stats
         rows: list[dict[str, Any]] = []
         done = len(stored)
-        for rationales in self._sample(lab, todo):
+        for rationales, progress in self._sample(lab, todo):
             rows.append(
                 {
                     "solution_id": rationales[0].solution_id,
@@ -77,7 +77,7 @@ class Votes:
             if len(rows) >= SAVE_EVERY_SOLUTIONS:
                 append_jsonl(path, rows)
                 rows = []
-            lab.progress.show(f"{self.label}: {done} of {len(items)} solutions judged")
+            lab.progress.show(f"{self.label}: {done} of {len(items)} solutions judged, {progress}")
         append_jsonl(path, rows)
         flat = [r for rationales in load_rationales(stage).values() for r in rationales]
         return {
@@ -97,11 +97,12 @@ class Votes:
         """How the progress line calls it."""
         return f"votes of {self.verifier.label} on {self.benchmark.name} ({self.execution}, {self.mode})"
 
-    def _sample(self, lab: Lab, items: list[Item]) -> Iterator[list[Rationale]]:
+    def _sample(self, lab: Lab, items: list[Item]) -> Iterator[tuple[list[Rationale], str]]:
+        """Rationales of one solution after another, and how the engine is doing."""
         if not items:
             return
         engine = verifier_engine(lab, self.verifier)
-        yield from verify(
+        for rationales in verify(
             [(item.problem, item.solution) for item in items],
             range(self.n_votes),
             engine,
@@ -110,7 +111,8 @@ class Votes:
             verify_settings(lab, self.verifier.style, self.execution, self.mode),
             seed_of(self.verifier.seed, "votes"),
             self.stop_early,
-        )
+        ):
+            yield rationales, str(engine.progress)
 
     def work(self, lab: Lab) -> float:
         """Expected seconds."""

@@ -1,21 +1,24 @@
-"""The engine's arithmetic on the device: cache, prefill, clones, decode chunks. Pure functions.
+"""The engine's arithmetic on the device: cache, prefill, copies, decode chunks. Pure functions.
 
-The only state on the device is the cache: for each layer K and V of shape [lanes, kv heads, slots,
-head dim], donated to every call. (One array for each layer, because stacked or combined caches are
-copied whole at every update; heads before slots, because then attention is one batched matrix
-product.) Everything else about a lane lives on the host and comes in with each call.
+The only state on the device is the caches: for each layer K and V of shape [lanes or rows, kv
+heads, slots, head dim], donated to every call that writes them. (One array for each layer, because
+stacked or combined caches are copied whole at every update; heads before slots, because then
+attention is one batched matrix product.) Everything else about a lane lives on the host and comes
+in with each call, but for what the chunk before has left (`Carry`).
+
+There are one or two caches. `own` has a line for each lane. Without prefix rows it holds whole
+sequences. With them `prefix` has a line for each row, and a lane holds what follows its prompt.
 
 Invariant: what is written for a lane, and every token drawn for it, has bits that depend on this
-lane's tokens alone. A slot past a lane's length may hold anything finite: attention gives it weight
+lane's tokens alone. A slot past a line's length may hold anything finite: attention gives it weight
 exactly 0, and it is written again before it is read.
 
-Shape letters: B lanes, T tokens, S slots, N query heads, K key/value heads, G query heads for each
-of those, H head dim, C steps of a chunk, V vocabulary, X stop ids, W watched ids, R blocks,
-M clones.
+Shape letters: B lanes, T tokens, S slots, P slots of a row, N query heads, K key/value heads,
+H head dim, C steps of a chunk, V vocabulary, X stop ids, W watched ids, R rows, M copies.
 """
 
 import functools
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -23,21 +26,18 @@ from jax import lax
 
 from jprm.models import Model
 from jprm.sample import draw
+from jprm.sample.attend import attend_part, by_head, finish, merge, prefix_part
+from jprm.sample.bank import LaneInputs
 from jprm.sample.config import SamplingParams
 
 Cache = dict[str, list[jax.Array]]
 
 
-class LaneInputs(NamedTuple):
-    """What the host says about each lane at the start of a chunk."""
+class Carry(NamedTuple):
+    """What the next chunk of the same lanes needs, if it starts before this one has been read."""
 
-    window_BT: Any  # T = C + 1: the next token to feed, and those after it as far as known
-    known_B: Any  # how many tokens of the window are known
-    steps_B: Any  # the most steps that the lane may run; 0: frozen
-    position_B: Any  # absolute position (and slot) of window[0]
-    sample_id_B2: Any  # (high, low) 32-bit halves
-    stops_BX: Any  # -1 where there is none
-    watch_BW: Any
+    token_B: jax.Array
+    stopped_B: jax.Array
 
 
 class LaneOutputs(NamedTuple):
@@ -45,77 +45,52 @@ class LaneOutputs(NamedTuple):
 
     tokens_BC: jax.Array  # token i is the one after window[i]; only the first `ran` count
     ran_B: jax.Array  # steps that the lane ran
-    stopped_B: jax.Array  # whether its last token is a stop that it drew
+    stopped_B: jax.Array  # whether its last token is a stop or a trigger that it drew
     watched_BCW: jax.Array  # raw log-probabilities of the watched ids at each of those tokens
 
 
-def new_cache(model: Model, lanes: int, slots: int, dtype, device) -> Cache:
+def new_cache(model: Model, lines: int, slots: int, dtype, sharding) -> Cache:
     """An empty cache, committed to its device like all that comes out of the programs below.
 
     (To jit an uncommitted array is another kind of argument: every program would compile twice.)
     """
     c = model.config
-    shape = (lanes, c.n_kv_heads, slots, c.head_dim)
-    zeros = lambda: jax.device_put(jnp.zeros(shape, dtype), device)  # noqa: E731
+    shape = (lines, c.n_kv_heads, slots, c.head_dim)
+    zeros = lambda: jax.device_put(jnp.zeros(shape, dtype), sharding)  # noqa: E731
     return {kind: [zeros() for _ in range(c.n_layers)] for kind in "kv"}
 
 
-def attention(
-    q_BTNH: jax.Array, k_BKSH: jax.Array, v_BKSH: jax.Array, visible_BTS: jax.Array
-) -> jax.Array:
-    """Softmax attention over the visible slots, scores and sums in f32. Returns BTNH.
-
-    The sum of the weights divides the output, which is shorter than the weights it comes from.
-    """
-    B, T, N, H = q_BTNH.shape
-    K, S = k_BKSH.shape[1:3]
-    G = N // K
-    q_BKXH = q_BTNH.reshape(B, T, K, G, H).transpose(0, 2, 3, 1, 4).reshape(B, K, G * T, H)
-    scores = jnp.einsum(
-        "bkxh,bksh->bkxs", q_BKXH * H**-0.5, k_BKSH, preferred_element_type=jnp.float32
-    )
-    scores = jnp.where(visible_BTS[:, None, None], scores.reshape(B, K, G, T, S), -jnp.inf)
-    weights = jnp.exp(scores - scores.max(-1, keepdims=True)).reshape(B, K, G * T, S)
-    o_BKXH = jnp.einsum(
-        "bkxs,bksh->bkxh",
-        weights.astype(v_BKSH.dtype),
-        v_BKSH,
-        preferred_element_type=jnp.float32,
-    )
-    o_BKXH = (o_BKXH / weights.sum(-1, keepdims=True)).astype(q_BTNH.dtype)
-    return o_BKXH.reshape(B, K, G, T, H).transpose(0, 3, 1, 2, 4).reshape(B, T, N, H)
-
-
 @functools.partial(jax.jit, static_argnames="model", donate_argnames="cache")
-def prefill(model: Model, params, cache: Cache, ids_RT, lane_R, start_R, count) -> Cache:
-    """Feed the first `count` blocks of T tokens, each to a lane, from a position on.
+def prefill(model: Model, params, cache: Cache, ids_MT, line_M, start_M, count) -> Cache:
+    """Feed the first `count` blocks of T tokens, each to a lane or row, from a position on.
 
     One block after the other: its matrix products are large enough alone, a long text is simply
     several blocks, one shape serves all lengths, and a block's bits cannot depend on which others
-    came with it. The padding of a text's last block is written past the lane's length, where it is
+    came with it. The padding of a text's last block is written past the line's length, where it is
     not seen.
     """
-    T = ids_RT.shape[1]
+    T = ids_MT.shape[1]
     slots = cache["k"][0].shape[2]
 
-    def one(r, cache):
+    def one(m, cache):
         cache = {kind: list(layers) for kind, layers in cache.items()}
-        position_1T = (start_R[r] + jnp.arange(T))[None]
+        position_1T = (start_M[m] + jnp.arange(T))[None]
         visible_1TS = jnp.arange(slots) <= position_1T[..., None]
 
         def store(kind, layer, new_1TKH):
             old = cache[kind][layer]
-            new = old.at[lane_R[r], :, position_1T[0]].set(
+            new = old.at[line_M[m], :, position_1T[0]].set(
                 new_1TKH[0].astype(old.dtype), mode="drop"
             )
             cache[kind][layer] = new
-            return lax.dynamic_slice_in_dim(new, lane_R[r], 1)
+            return lax.dynamic_slice_in_dim(new, line_M[m], 1)
 
         def attend(layer, q_1TNH, k_1TKH, v_1TKH):
             k_1KSH, v_1KSH = store("k", layer, k_1TKH), store("v", layer, v_1TKH)
-            return attention(q_1TNH, k_1KSH, v_1KSH, visible_1TS)
+            q_1KXH = by_head(q_1TNH, k_1KSH.shape[1])
+            return finish(attend_part(q_1KXH, k_1KSH, v_1KSH, visible_1TS), q_1TNH)
 
-        model.hidden(params, ids_RT[r][None], position_1T, attend, unroll=True)
+        model.hidden(params, ids_MT[m][None], position_1T, attend, unroll=True)
         return cache
 
     return lax.fori_loop(0, count, one, cache)
@@ -123,44 +98,79 @@ def prefill(model: Model, params, cache: Cache, ids_RT, lane_R, start_R, count) 
 
 @functools.partial(jax.jit, donate_argnames="cache")
 def clone(cache: Cache, source_M, target_M, count) -> Cache:
-    """Copy whole lanes, the first `count` pairs, in their order."""
+    """Copy whole lanes or rows, the first `count` pairs, in their order."""
 
     def one(m, cache):
         def copy(x):
-            row = lax.dynamic_slice(x, (source_M[m], 0, 0, 0), (1, *x.shape[1:]))
-            return lax.dynamic_update_slice(x, row, (target_M[m], 0, 0, 0))
+            line = lax.dynamic_slice_in_dim(x, source_M[m], 1)
+            return lax.dynamic_update_slice_in_dim(x, line, target_M[m], 0)
 
         return jax.tree.map(copy, cache)
 
     return lax.fori_loop(0, count, one, cache)
 
 
-@functools.partial(jax.jit, static_argnames=("model", "sampling"), donate_argnames="cache")
+@functools.partial(jax.jit, donate_argnames="prefix")
+def promote(prefix: Cache, own: Cache, lane_M, row_M, start_M, end_M, count) -> Cache:
+    """Copy what a lane holds into slots start..end of a row, the first `count` pairs."""
+
+    def one(m, prefix):
+        def copy(rows_RKPH, lanes_BKSH):
+            slot_P = jnp.arange(rows_RKPH.shape[2])
+            at_P = jnp.clip(slot_P - start_M[m], 0, lanes_BKSH.shape[2] - 1)
+            old_1KPH = lax.dynamic_slice_in_dim(rows_RKPH, row_M[m], 1)
+            new_1KPH = lax.dynamic_slice_in_dim(lanes_BKSH, lane_M[m], 1)[:, :, at_P]
+            inside_P1 = ((slot_P >= start_M[m]) & (slot_P < end_M[m]))[:, None]
+            line = jnp.where(inside_P1, new_1KPH, old_1KPH)
+            return lax.dynamic_update_slice_in_dim(rows_RKPH, line, row_M[m], 0)
+
+        return jax.tree.map(copy, prefix, own)
+
+    return lax.fori_loop(0, count, one, prefix)
+
+
+@functools.partial(jax.jit, static_argnames=("model", "sampling"), donate_argnames="own")
 def chunk(
-    model: Model, sampling: SamplingParams, params, cache: Cache, lanes: LaneInputs, seed_2
-) -> tuple[Cache, LaneOutputs]:
+    model: Model,
+    sampling: SamplingParams,
+    params,
+    own: Cache,
+    prefix: Cache | None,
+    lanes: LaneInputs,
+    carry: Carry,
+    triggers_V,
+    seed_2,
+) -> tuple[Cache, Carry, LaneOutputs]:
     """C decode steps of every lane; a lane freezes at a stop that it drew, or after steps_B."""
     B, C = lanes.window_BT.shape[0], lanes.window_BT.shape[1] - 1
-    row_B = jnp.arange(B)
-    slots = cache["k"][0].shape[2]
+    line_B = jnp.arange(B)
+    slots = own["k"][0].shape[2]
     keys_B = draw.sample_keys(seed_2, lanes.sample_id_B2)
     # A lane runs without gaps from the start of a chunk, so its positions are known before it runs.
     drawn_at_CB = lanes.position_B + 1 + jnp.arange(C)[:, None]
     uniform_CB = jax.vmap(draw.uniforms, (None, 0))(keys_B, drawn_at_CB)
+    stopped_before_B = lanes.continues_B & carry.stopped_B
 
-    def step(carry, xs):
-        cache, token_B, stopped_B, ran_B = carry
+    def step(state, xs):
+        own, token_B, stopped_B, ran_B = state
         i, next_B, uniform_B = xs
         running_B = (i < lanes.steps_B) & ~stopped_B
         position_B = lanes.position_B + ran_B
-        visible_B1S = jnp.arange(slots) <= position_B[:, None, None]
-        cache = {kind: list(layers) for kind, layers in cache.items()}
+        slot_B = position_B - lanes.base_B
+        visible_B1S = jnp.arange(slots) <= slot_B[:, None, None]
+        own = {kind: list(layers) for kind, layers in own.items()}
 
         def attend(layer, q_B1NH, k_B1KH, v_B1KH):
             for kind, new in (("k", k_B1KH), ("v", v_B1KH)):
-                old = cache[kind][layer]
-                cache[kind][layer] = old.at[row_B, :, position_B].set(new[:, 0].astype(old.dtype))
-            return attention(q_B1NH, cache["k"][layer], cache["v"][layer], visible_B1S)
+                old = own[kind][layer]
+                own[kind][layer] = old.at[line_B, :, slot_B].set(new[:, 0].astype(old.dtype))
+            q_BKGH = by_head(q_B1NH, k_B1KH.shape[2])
+            part = attend_part(q_BKGH, own["k"][layer], own["v"][layer], visible_B1S)
+            if prefix is not None:
+                place = lanes.base_B, lanes.row_B, lanes.column_B, lanes.lanes_RM
+                shared = prefix_part(q_BKGH, prefix["k"][layer], prefix["v"][layer], *place)
+                part = merge(shared, part)
+            return finish(part, q_B1NH)
 
         h_B1D = model.hidden(params, token_B[:, None], position_B[:, None], attend, unroll=True)
         logits_BV = model.logits(params, h_B1D[:, 0])
@@ -168,11 +178,17 @@ def chunk(
         forced_B = i + 1 < lanes.known_B
         out_B = jnp.where(forced_B, next_B, drawn_B)
         watched_BW = draw.log_probabilities(logits_BV, lanes.watch_BW)
-        stopped_B |= running_B & ~forced_B & (drawn_B[:, None] == lanes.stops_BX).any(-1)
+        stops_B = (drawn_B[:, None] == lanes.stops_BX).any(-1)
+        stops_B |= lanes.listens_B & triggers_V.at[drawn_B].get(mode="clip")
+        stopped_B |= running_B & ~forced_B & stops_B
         token_B = jnp.where(running_B, out_B, token_B)
-        return (cache, token_B, stopped_B, ran_B + running_B), (out_B, watched_BW)
+        return (own, token_B, stopped_B, ran_B + running_B), (out_B, watched_BW)
 
-    start = (cache, lanes.window_BT[:, 0], jnp.zeros(B, bool), jnp.zeros(B, jnp.int32))
+    first_B = jnp.where(lanes.continues_B, carry.token_B, lanes.window_BT[:, 0])
+    start = (own, first_B, stopped_before_B, jnp.zeros(B, jnp.int32))
     xs = (jnp.arange(C), lanes.window_BT[:, 1:].T, uniform_CB)
-    (cache, _, stopped_B, ran_B), (tokens_CB, watched_CBW) = lax.scan(step, start, xs)
-    return cache, LaneOutputs(tokens_CB.T, ran_B, stopped_B, watched_CBW.transpose(1, 0, 2))
+    (own, token_B, stopped_B, ran_B), (tokens_CB, watched_CBW) = lax.scan(step, start, xs)
+    outputs = LaneOutputs(
+        tokens_CB.T, ran_B, stopped_B & ~stopped_before_B, watched_CBW.transpose(1, 0, 2)
+    )
+    return own, Carry(token_B, stopped_B), outputs

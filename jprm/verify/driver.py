@@ -151,8 +151,18 @@ class _Driver:
         session = self.executor.session() if self.settings.execute == "executed" else None
         self._open(table, 0, list(self.encode(problem.text)), session)
 
-    def _open(self, table: Table, step: int, history: list[int], past: CodeSession | None) -> None:
-        """Start a conversation per vote at `step`, all from the same tokens and namespace."""
+    def _open(
+        self,
+        table: Table,
+        step: int,
+        history: list[int],
+        past: CodeSession | None,
+        parent: int | None = None,
+    ) -> None:
+        """Start a conversation per vote at `step`, all from the same tokens and namespace.
+
+        parent: the handle of the conversation that the history repeats, if there is one.
+        """
         dialogues = [self._new_dialogue() for _ in self.votes]
         opening = dialogues[0].next_action()
         assert isinstance(opening, Generate)
@@ -174,6 +184,7 @@ class _Driver:
             max_tokens=opening.max_tokens,
             stops=self.stops,
             watch=self.watch,
+            parent=parent,
         )
         for lane, handle in zip(lanes, handles, strict=True):
             lane.handle = handle
@@ -254,7 +265,8 @@ class _Driver:
         else:
             if lane.vote == HISTORY_VOTE:
                 past = lane.session.fork() if lane.session else None
-                self._open(table, following, [*lane.ids, *self.encode(done.closing)], past)
+                history = [*lane.ids, *self.encode(done.closing)]
+                self._open(table, following, history, past, parent=lane.handle)
             self._retire(lane)
 
     def _give_up(self, lane: _Lane) -> None:

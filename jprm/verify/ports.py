@@ -76,8 +76,12 @@ class Sampler(Protocol):
         max_tokens: int,
         stops: Sequence[int],
         watch: Sequence[int] = (),
+        parent: int | None = None,
     ) -> list[int]:
-        """Start one conversation per sample id from a shared prompt; returns their handles."""
+        """Start one conversation per sample id from a shared prompt; returns their handles.
+
+        parent: a stopped handle whose tokens begin the prompt; they need not be read again.
+        """
         ...
 
     def extend(self, handle: int, tokens: Sequence[int], *, max_tokens: int) -> None:

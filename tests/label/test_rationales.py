@@ -63,7 +63,7 @@ class Replay:
     def busy(self):
         return self.waiting
 
-    def submit(self, prompt, sample_ids, *, max_tokens, stops, watch=()):
+    def submit(self, prompt, sample_ids, *, max_tokens, stops, watch=(), parent=None):
         self.stops = stops
         self.extend(0, prompt, max_tokens=max_tokens)
         return [0]

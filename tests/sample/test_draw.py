@@ -51,6 +51,16 @@ def test_draws_follow_the_distribution(sampling):
     assert stats.chisquare(observed[keep], wanted[keep]).pvalue > 1e-3
 
 
+def cut_weights(logits, sampling):
+    """The weights of all tokens, 0 for those that are not among the candidates."""
+    weight, ids = draw.weights(jnp.asarray(logits), sampling)
+    if ids is None:
+        return np.asarray(weight)
+    full = np.zeros(logits.shape, np.float32)
+    np.put_along_axis(full, np.asarray(ids), np.asarray(weight), -1)
+    return full
+
+
 @pytest.mark.parametrize("seed", range(8))
 @pytest.mark.parametrize(
     "sampling", [SamplingParams(0.7, 1), SamplingParams(0.6, 20, 0.95), SamplingParams(1, 0, 0.5)]
@@ -58,18 +68,32 @@ def test_draws_follow_the_distribution(sampling):
 def test_cuts_without_a_sort_equal_cuts_with_one(sampling, seed):
     rng = np.random.default_rng(seed)
     logits = rng.normal(0, 3, (4, int(rng.integers(25, 200)))).astype(np.float32)
-    weights = np.asarray(draw.weights(jnp.asarray(logits), sampling))
+    weights = cut_weights(logits, sampling)
     for row, got in zip(logits, weights, strict=True):
         want = sorted_probabilities(row, sampling)
         np.testing.assert_array_equal(got > 0, want > 0)
         np.testing.assert_allclose(got / got.sum(), want, atol=1e-6)
 
 
-def test_ties_with_the_last_one_kept_are_kept():
-    logits = jnp.array([[2.0, 1.0, 1.0, 0.0]])
-    assert (draw.weights(logits, SamplingParams(1, top_k=2)) > 0).tolist() == [
+def test_of_tied_tokens_top_k_keeps_the_first_and_top_p_keeps_all():
+    logits = np.array([[2.0, 1.0, 1.0, 0.0]], np.float32)
+    assert (cut_weights(logits, SamplingParams(1, top_k=2)) > 0).tolist() == [
+        [True, True, False, False]
+    ]
+    assert (cut_weights(logits, SamplingParams(1, top_p=0.7)) > 0).tolist() == [
         [True, True, True, False]
     ]
+
+
+@pytest.mark.parametrize("vocab", [5, 37, 330, 4096, 5000])
+@pytest.mark.parametrize("k", [1, 4, 20])
+def test_top_k_of_two_levels_is_exact_with_ties(vocab, k):
+    rng = np.random.default_rng(vocab + k)
+    k = min(k, vocab)
+    for x in (rng.normal(size=(6, vocab)), rng.integers(0, 6, (6, vocab))):
+        x = jnp.asarray(x, jnp.float32)
+        for got, want in zip(draw.top_k(x, k), jax.lax.top_k(x, k), strict=True):
+            np.testing.assert_array_equal(got, want)
 
 
 def test_extreme_uniforms_give_tokens_of_positive_weight():

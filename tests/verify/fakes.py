@@ -91,10 +91,15 @@ class ScriptedSampler:
         self.conversations: dict[int, Conversation] = {}
         self.released: dict[int, Conversation] = {}
         self.prompts: list[tuple[str, int]] = []  # text and number of samples of each submit
+        self.parents: list[int | None] = []  # and what it was to continue
         self.log: list[str] = []
         self._next = 0
 
-    def submit(self, prompt, sample_ids, *, max_tokens, stops, watch=()):
+    def submit(self, prompt, sample_ids, *, max_tokens, stops, watch=(), parent=None):
+        if parent is not None:
+            held = self.conversations[parent]
+            assert held.state == "stopped" and prompt[: len(held.ids)] == held.ids
+        self.parents.append(parent)
         assert len(prompt) + max_tokens <= self.context_tokens and max_tokens >= 1
         self.stops, self.watch = list(stops), list(watch)
         self.prompts.append((self.tokenizer.decode(prompt), len(sample_ids)))

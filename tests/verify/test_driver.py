@@ -99,6 +99,7 @@ def test_fork_continues_vote_zero():
                 assert by_sample.pop(sample_id) == expected.removesuffix("}</output>\n")
             history += found[one.id, step, 0].text
     assert by_sample == {} and sorted(sampler.prompts) == sorted(prompts)
+    assert sampler.parents.count(None) == len(ITEMS), "later steps name what they continue"
 
 
 def test_rationales_hold_what_happened():

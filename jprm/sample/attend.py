@@ -1,0 +1,91 @@
+"""Softmax attention in parts that can be merged: what a lane holds itself, and its shared prompt.
+
+A part is the triple (weighted values, highest score, sum of weights) over some of the slots. Two
+parts over different slots merge by log-sum-exp, all in f32, so that a prompt is read once for all
+its samples: their queries are gathered into the prompt's row, never its keys and values into lanes.
+
+These einsums are the definition; a fused kernel has to equal them.
+
+Shape letters: B lanes, T tokens, S slots, P slots of a row, N query heads, K key/value heads,
+G query heads for each of those, X = G * T, H head dim, R rows, M lanes of a row.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+HIDDEN = -1e30  # finite: a part that sees nothing has no NaN, and weighs exactly 0 when merged
+
+
+class Part(NamedTuple):
+    """Unnormalised attention over some slots, f32."""
+
+    out_BKXH: jax.Array
+    highest_BKX1: jax.Array
+    total_BKX1: jax.Array
+
+
+def by_head(q_BTNH: jax.Array, kv_heads: int) -> jax.Array:
+    """Scaled queries as BKXH: those of one key/value head stand together."""
+    B, T, N, H = q_BTNH.shape
+    q_BTKGH = (q_BTNH * H**-0.5).reshape(B, T, kv_heads, N // kv_heads, H)
+    return q_BTKGH.transpose(0, 2, 3, 1, 4).reshape(B, kv_heads, -1, H)
+
+
+def finish(part: Part, like_BTNH: jax.Array) -> jax.Array:
+    """Normalised output, BTNH, in the type of the queries.
+
+    The sum of the weights divides the output, which is shorter than the weights it comes from.
+    """
+    B, T, N, H = like_BTNH.shape
+    o_BKXH = (part.out_BKXH / part.total_BKX1).astype(like_BTNH.dtype)
+    o_BKGTH = o_BKXH.reshape(B, o_BKXH.shape[1], -1, T, H)
+    return o_BKGTH.transpose(0, 3, 1, 2, 4).reshape(B, T, N, H)
+
+
+def attend_part(
+    q_BKXH: jax.Array, k_BKSH: jax.Array, v_BKSH: jax.Array, visible_BTS: jax.Array
+) -> Part:
+    """Attention of scaled queries over the visible slots."""
+    B, K, X, _ = q_BKXH.shape
+    T, S = visible_BTS.shape[1:]
+    scores = jnp.einsum("bkxh,bksh->bkxs", q_BKXH, k_BKSH, preferred_element_type=jnp.float32)
+    scores = jnp.where(visible_BTS[:, None, None], scores.reshape(B, K, X // T, T, S), HIDDEN)
+    highest = scores.max(-1, keepdims=True)
+    weights = jnp.exp(scores - highest).reshape(B, K, X, S)
+    o_BKXH = jnp.einsum(
+        "bkxs,bksh->bkxh",
+        weights.astype(v_BKSH.dtype),
+        v_BKSH,
+        preferred_element_type=jnp.float32,
+    )
+    return Part(o_BKXH, highest.reshape(B, K, X, 1), weights.sum(-1, keepdims=True))
+
+
+def prefix_part(
+    q_BKGH: jax.Array, k_RKPH: jax.Array, v_RKPH: jax.Array, base_B, row_B, column_B, lanes_RM
+) -> Part:
+    """Attention of each lane's scaled query over the first `base` slots of its row."""
+    R, M = lanes_RM.shape
+    _, K, G, H = q_BKGH.shape
+    q_RKXH = q_BKGH[lanes_RM].transpose(0, 2, 3, 1, 4).reshape(R, K, G * M, H)
+    visible_RMP = jnp.arange(k_RKPH.shape[2]) < base_B[lanes_RM][..., None]
+    part = attend_part(q_RKXH, k_RKPH, v_RKPH, visible_RMP)
+
+    def by_lane(x_RKXH):
+        x_RMKGH = x_RKXH.reshape(R, K, G, M, -1).transpose(0, 3, 1, 2, 4)
+        return x_RMKGH[row_B, column_B]
+
+    return Part(*map(by_lane, part))
+
+
+def merge(a: Part, b: Part) -> Part:
+    """The part over the slots of both."""
+    highest = jnp.maximum(a.highest_BKX1, b.highest_BKX1)
+    scale_a, scale_b = jnp.exp(a.highest_BKX1 - highest), jnp.exp(b.highest_BKX1 - highest)
+    return Part(
+        a.out_BKXH * scale_a + b.out_BKXH * scale_b,
+        highest,
+        a.total_BKX1 * scale_a + b.total_BKX1 * scale_b,
+    )

@@ -1,0 +1,24 @@
+import jax
+import pytest
+
+from jprm.mesh import Rules
+from jprm.models import bind
+from tests.sample.tiny import FAMILIES, QWEN2
+
+
+@pytest.fixture(scope="module", params=FAMILIES)
+def family(request):
+    model = bind(FAMILIES[request.param], Rules())
+    return model, model.init(3)
+
+
+@pytest.fixture(scope="module")
+def qwen2():
+    model = bind(QWEN2, Rules())
+    # Biases start at zero; give them values, or nothing here would see them.
+    noise = lambda x: x + 0.3 * jax.random.normal(jax.random.key(x.size), x.shape)  # noqa: E731
+    params = model.init(3)
+    layers = {
+        name: noise(x) if name.endswith("bias") else x for name, x in params["layers"].items()
+    }
+    return model, params | {"layers": layers}
