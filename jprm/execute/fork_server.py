@@ -79,6 +79,17 @@ def python(*arguments: str) -> list[str]:
     return [sys.executable, "-P", "-B", *arguments]
 
 
+def program_of(command: list[str]) -> str | None:
+    """What to execute in place of a command's first word; None for that word itself.
+
+    A process that has changed its user may be running an interpreter that it can no longer reach by
+    its path.
+    """
+    if command[0] == sys.executable and not os.access(sys.executable, os.X_OK):
+        return "/proc/self/exe"
+    return None
+
+
 class ForkServer:
     """One program; used by the thread that made it, whose end is the program's end.
 
@@ -109,6 +120,7 @@ class ForkServer:
         with theirs:
             self._program = subprocess.Popen(
                 command,
+                executable=program_of(command),
                 env=environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,

@@ -26,7 +26,7 @@ from pathlib import Path
 
 from jprm.errors import UserError
 from jprm.execute import outer
-from jprm.execute.fork_server import Confinement, environment, python
+from jprm.execute.fork_server import Confinement, environment, program_of, python
 from jprm.execute.jail import LAYERS, Jail, landlock_version
 
 NEEDS = {
@@ -186,7 +186,12 @@ def _run(variant: str | None, layers: list[str], attempts: dict) -> dict:
         command = outer.wrap(command, variant)
     try:
         finished = subprocess.run(
-            command, env=environment(), capture_output=True, text=True, timeout=PROBE_LIMIT_S
+            command,
+            executable=program_of(command),
+            env=environment(),
+            capture_output=True,
+            text=True,
+            timeout=PROBE_LIMIT_S,
         )
     except subprocess.TimeoutExpired as error:
         raise OSError(f"no answer within {PROBE_LIMIT_S:.0f} s") from error

@@ -183,7 +183,8 @@ def test_collected_cases(layers, user, tmp_path):
             f"--regid={OTHER_USER}",
             "--clear-groups",
         ] + command
-        if subprocess.run([*command[:5], "-c", "import jprm"], capture_output=True).returncode:
+        reach = "import subprocess, sys\nsubprocess.run([sys.executable, '-c', ''], check=True)"
+        if subprocess.run([*command[:5], "-c", reach], capture_output=True).returncode:
             pytest.skip("another user cannot reach this interpreter")
     cases = tmp_path / "cases.json"
     cases.write_text(json.dumps(json.loads(CASES.read_text())["shared"]))

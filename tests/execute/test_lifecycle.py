@@ -184,3 +184,10 @@ def test_session_process_is_lean(pool):
 loaded = vars(sys)['mod' + 'ules']  # not named, since naming it asks for the larger server
 print([m for m in ('jax', 'numpy', 'sympy', 'jprm.pipeline', 'pydantic') if m in loaded])"""
     assert outcomes(pool, code) == [("ok", "[]")]
+
+
+def test_an_interpreter_out_of_reach_is_started_as_itself(monkeypatch):
+    """As for a user who runs it, but may not enter the folder that it is in."""
+    monkeypatch.setattr(fork_server.os, "access", lambda *_: False)
+    with plain_pool(layers=("limits", "seccomp")) as pool:
+        assert pool.session().run("print(6 * 7)").text == "42"
