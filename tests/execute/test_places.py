@@ -6,6 +6,7 @@ import signal
 import sys
 import time
 import types
+import warnings
 
 import pytest
 
@@ -38,7 +39,11 @@ def ray_place():
     pytest.importorskip("ray", reason="the extra `ray` is not installed")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-        with open_place("ray", workers=2, **SETTINGS) as place:
+        with warnings.catch_warnings():
+            # Ray forks to start its programs; JAX, loaded by other tests, warns of any fork.
+            warnings.filterwarnings("ignore", "os.fork", RuntimeWarning)
+            place = open_place("ray", workers=2, **SETTINGS)
+        with place:
             yield place
 
 
