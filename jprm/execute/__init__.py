@@ -11,8 +11,9 @@ interface. Standard library and libseccomp only; nothing here imports JAX.
 from jprm.execute.fork_server import ServerStartError
 from jprm.execute.ledger import Stats
 from jprm.execute.outcome import Outcome, OutcomeKind
-from jprm.execute.place import Place, open_place
-from jprm.execute.pool import Pool, Session
+from jprm.execute.place import Place, Session
+from jprm.execute.places import open_place
+from jprm.execute.pool import Pool
 from jprm.execute.probe import survey
 from jprm.execute.tiers import Tier
 

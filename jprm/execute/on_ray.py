@@ -14,7 +14,8 @@ from typing import Any
 from jprm.errors import UserError
 from jprm.execute.ledger import Track
 from jprm.execute.outcome import FINISHED, NOT_REBUILT, OutcomeKind
-from jprm.execute.pool import Pool, Session
+from jprm.execute.place import Session
+from jprm.execute.pool import Pool
 from jprm.execute.remote import RemotePool, Reply
 
 START_LIMIT_S = 120.0  # for Ray to find room for an actor and to start it
@@ -111,7 +112,7 @@ class RayPool(RemotePool):
 
     def _forget(self, track: Track) -> None:
         home = self._homes.pop(track.identity, None)
-        if home is not None and not self._closing:
+        if home is not None and not self.closed:
             home.forget.remote(track.identity)
 
 

@@ -1,89 +1,98 @@
 """Where snippets run: here, on the nodes of a Ray cluster, or behind a SandboxFusion URL.
 
 A place hands out sessions; a session is a persistent namespace, defined by the snippets that it has
-finished. Code that runs snippets knows these two interfaces only.
+finished. Code that runs snippets knows these two alone.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from concurrent.futures import Future
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Self
 
-from jprm.errors import UserError
-from jprm.execute.ledger import Stats
+from jprm.execute.ledger import Ledger, Stats, Track
+from jprm.execute.memo import Memo
 from jprm.execute.outcome import Outcome
-from jprm.execute.pool import Pool
 
 
-class PlaceSession(Protocol):
-    """A persistent namespace; its snippets run in the order of submission."""
+class Session:
+    """A persistent namespace; snippets of one session run in the order of submission."""
+
+    def __init__(self, place: Place, track: Track):
+        self._place = place
+        self._track = track
 
     def submit(self, code: str) -> Future[Outcome]:
-        """Queue a snippet. The future fails only if the place itself does, never by the code."""
-        ...
+        """Queue a snippet; waits while the place's queue is full.
+
+        The future fails only if the place itself does, never by the code. Cancelling it before its
+        turn takes the snippet out of the session.
+        """
+        return self._place._submit(self._track, code)
 
     def run(self, code: str) -> Outcome:
         """Run a snippet and wait for its outcome."""
-        ...
+        return self.submit(code).result()
 
-    def fork(self) -> PlaceSession:
+    def fork(self) -> Session:
         """A new session with the same finished history and, from here on, a life of its own."""
-        ...
+        assert not self._track.pending, "fork a session only when its snippets are done"
+        return Session(self._place, self._place._ledger.open(self._track))
 
     def close(self) -> None:
-        """Give the namespace up."""
-        ...
+        """Give the namespace up once the queued snippets are done."""
+        self._place._forget(self._track)
+
+    def __del__(self) -> None:
+        if not self._place.closed:
+            self.close()
 
 
-class Place(Protocol):
-    """A context manager that hands out sessions."""
+class Place(ABC):
+    """Hands out sessions until it is closed; a context manager.
+
+    memoize: answer a snippet from the outcome of an identical history (see `memo`).
+    closed: whether it takes no more snippets.
+    """
+
+    def __init__(self, memoize: bool, memo_capacity: int):
+        self.closed = False
+        self._ledger = Ledger(Memo(memo_capacity) if memoize else None)
 
     @property
+    @abstractmethod
     def description(self) -> str:
         """Where code runs, and what keeps it from doing harm; for the record of a run."""
-        ...
+
+    @abstractmethod
+    def close(self) -> None:
+        """End whatever still runs; snippets still waiting fail with RuntimeError."""
+
+    @abstractmethod
+    def _submit(self, track: Track, code: str) -> Future[Outcome]:
+        """Queue a snippet. Raises RuntimeError if the place is closed."""
+
+    @abstractmethod
+    def _forget(self, track: Track) -> None:
+        """The session is wanted no more, once what it has queued is done."""
+
+    def session(self) -> Session:
+        """Open an empty session."""
+        return Session(self, self._ledger.open())
 
     @property
     def stats(self) -> Stats:
-        """A copy of the counts so far."""
-        ...
+        """A copy of the counts and times so far."""
+        return self._ledger.stats()
 
-    def session(self) -> PlaceSession:
-        """Open an empty session."""
-        ...
-
-    def close(self) -> None:
-        """End whatever still runs; snippets still waiting fail with RuntimeError."""
-        ...
-
-    def __enter__(self) -> Self: ...
+    def __enter__(self) -> Self:
+        return self
 
     def __exit__(
         self,
         kind: type[BaseException] | None,
         error: BaseException | None,
         at: TracebackType | None,
-    ) -> None: ...
-
-
-def open_place(spec: str, **settings: Any) -> Place:
-    """Open the place that `spec` names: "local", "ray", or the URL of a SandboxFusion service.
-
-    settings: keyword arguments of `Pool` (`workers`, `timeout_s`, `memoize`, ...). On Ray, `workers`
-    counts per node; at a URL it is the number of requests at the same time.
-    Raises UserError for another `spec`, and where the place cannot be reached.
-    """
-    if spec == "local":
-        return Pool(**settings)
-    if spec == "ray":
-        from jprm.execute.on_ray import RayPool
-
-        return RayPool(**settings)
-    if spec.startswith(("http://", "https://")):
-        from jprm.execute.fusion import FusionPool
-
-        return FusionPool(spec, **settings)
-    raise UserError(
-        f"{spec!r} is no place to run code; choose local, ray, or a URL such as http://host:8080"
-    )
+    ) -> None:
+        self.close()

@@ -17,52 +17,19 @@ import os
 import threading
 from collections.abc import Sequence
 from concurrent.futures import Future
-from types import TracebackType
 
 from jprm.execute.dispatcher import Dispatcher
 from jprm.execute.fork_server import Limits
-from jprm.execute.ledger import Job, Ledger, Stats, Track
-from jprm.execute.memo import Memo
+from jprm.execute.ledger import Job, Track
 from jprm.execute.outcome import Outcome
+from jprm.execute.place import Place
 from jprm.execute.probe import survey
 from jprm.execute.tiers import Tier
 
 LARGEST_SESSION_BYTES = 16 << 20  # private memory of a session after some sympy, 99th percentile
 
 
-class Session:
-    """A persistent namespace; snippets of one session run in the order of submission."""
-
-    def __init__(self, pool: Pool, track: Track):
-        self._pool = pool
-        self._track = track
-
-    def submit(self, code: str) -> Future[Outcome]:
-        """Queue a snippet; waits while the pool's queue is full.
-
-        The future fails only if the pool itself does, never by the code. Cancelling it before its
-        turn takes the snippet out of the session.
-        """
-        return self._pool._submit(self._track, code)
-
-    def run(self, code: str) -> Outcome:
-        """Run a snippet and wait for its outcome."""
-        return self.submit(code).result()
-
-    def fork(self) -> Session:
-        """A new session with the same finished history and, from here on, a life of its own."""
-        assert not self._track.pending, "fork a session only when its snippets are done"
-        return Session(self._pool, self._pool._ledger.open(self._track))
-
-    def close(self) -> None:
-        """Forget the namespace once the queued snippets are done."""
-        self._pool._close(self._track)
-
-    def __del__(self) -> None:
-        self.close()
-
-
-class Pool:
+class Pool(Place):
     """Runs snippets of many sessions, `workers` of them at a time; a context manager.
 
     workers: snippets that run at the same time.
@@ -100,14 +67,12 @@ class Pool:
         layers: Sequence[str] | None = None,
         uncovered: Sequence[str] = (),
     ):
-        self.timeout_s = timeout_s
+        super().__init__(memoize, memo_capacity)
         self.confinement = survey().confine(
             None if layers is None else tuple(layers), tuple(uncovered)
         )
         self._queue_limit = queue_limit
         self._queued = 0
-        self._closing = False
-        self._ledger = Ledger(Memo(memo_capacity) if memoize else None)
         self._room = threading.Condition(self._ledger.lock)
         self._dispatcher = Dispatcher(
             self._ledger,
@@ -126,21 +91,12 @@ class Pool:
             self.close()
             raise
 
-    def session(self) -> Session:
-        """Open an empty session."""
-        return Session(self, self._ledger.open())
-
     @property
     def description(self) -> str:
         """Where code runs, and behind which layers of the jail."""
         found = survey().layers
         layers = [f"{name} {found[name].detail}".strip() for name in self.confinement.layers]
         return f"on this machine, behind {', '.join(layers) or 'nothing'}"
-
-    @property
-    def stats(self) -> Stats:
-        """A copy of the counts and times so far."""
-        return self._ledger.stats()
 
     def processes(self) -> list[int]:
         """Process ids of the live sessions."""
@@ -153,22 +109,11 @@ class Pool:
     def close(self) -> None:
         """End every process; snippets still waiting fail with RuntimeError."""
         with self._room:
-            self._closing = True
+            self.closed = True
             self._room.notify_all()
         self._dispatcher.stopping = True
         self._dispatcher.wake()
         self._dispatcher.join()
-
-    def __enter__(self) -> Pool:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        at: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _submit(self, track: Track, code: str) -> Future[Outcome]:
         job = Job(track, code, Future())
@@ -179,11 +124,11 @@ class Pool:
             # A callback of a future runs in the dispatcher's thread, which alone makes room.
             while (
                 self._queued >= self._queue_limit
-                and not self._closing
+                and not self.closed
                 and threading.current_thread() is not self._dispatcher
             ):
                 self._room.wait()
-            if self._closing:
+            if self.closed:
                 raise RuntimeError("the pool is closed")
             self._queued += 1
             track.pending += 1
@@ -202,7 +147,7 @@ class Pool:
         elif outcome is not None:
             job.future.set_exception(outcome)
 
-    def _close(self, track: Track) -> None:
+    def _forget(self, track: Track) -> None:
         track.closed = True
         self._dispatcher.look_at(track)
 

@@ -9,15 +9,13 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from concurrent.futures import Future
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Self
 
-from jprm.execute.ledger import Job, Ledger, Stats, Track
-from jprm.execute.memo import Memo
+from jprm.execute.ledger import Job, Track
 from jprm.execute.outcome import Outcome, OutcomeKind
+from jprm.execute.place import Place
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,41 +31,15 @@ class Reply:
     left_traces: bool = False
 
 
-class RemoteSession:
-    """A session of a remote place; see `place.PlaceSession`."""
-
-    def __init__(self, pool: RemotePool, track: Track):
-        self._pool = pool
-        self._track = track
-
-    def submit(self, code: str) -> Future[Outcome]:
-        """Queue a snippet. The future fails only if the place does (UserError) or is closed."""
-        return self._pool._submit(self._track, code)
-
-    def run(self, code: str) -> Outcome:
-        """Run a snippet and wait for its outcome."""
-        return self.submit(code).result()
-
-    def fork(self) -> RemoteSession:
-        """A new session with the same finished history and, from here on, a life of its own."""
-        assert not self._track.pending, "fork a session only when its snippets are done"
-        return RemoteSession(self._pool, self._pool._ledger.open(self._track))
-
-    def close(self) -> None:
-        """Let the place forget the namespace."""
-        self._pool._forget(self._track)
-
-
-class RemotePool(ABC):
+class RemotePool(Place):
     """A pool of `threads` threads, each of which carries one snippet at a time; see `place.Place`.
 
     A subclass says in `_ask` how a snippet is run. Its constructor calls this one before that.
     """
 
     def __init__(self, threads: int, memoize: bool, memo_capacity: int):
-        self._ledger = Ledger(Memo(memo_capacity) if memoize else None)
+        super().__init__(memoize, memo_capacity)
         self._lock = threading.Lock()
-        self._closing = False
         self._unanswered: set[Job] = set()
         self._ready: queue.SimpleQueue[Track | None] = queue.SimpleQueue()
         # Daemons: a request under way must not keep an interrupted program from ending.
@@ -78,31 +50,17 @@ class RemotePool(ABC):
         for thread in self._threads:
             thread.start()
 
-    @property
-    @abstractmethod
-    def description(self) -> str:
-        """Where code runs."""
-
     @abstractmethod
     def _ask(self, track: Track, code: str) -> Reply:
         """Run `code` after the session's history. Raises UserError where the place fails."""
 
-    def _forget(self, track: Track) -> None:  # noqa: B027 - a place may have nothing to forget
-        """The session was closed."""
-
-    def session(self) -> RemoteSession:
-        """Open an empty session."""
-        return RemoteSession(self, self._ledger.open())
-
-    @property
-    def stats(self) -> Stats:
-        """A copy of the counts and times so far."""
-        return self._ledger.stats()
+    def _forget(self, track: Track) -> None:
+        """A place may have nothing to forget."""
 
     def close(self) -> None:
         """Stop at once; snippets still waiting or under way fail with RuntimeError."""
         with self._lock:
-            self._closing = True
+            self.closed = True
             unanswered = list(self._unanswered)
             self._unanswered.clear()
         for _ in self._threads:
@@ -111,21 +69,10 @@ class RemotePool(ABC):
             if job.future.running() or job.future.set_running_or_notify_cancel():
                 job.future.set_exception(RuntimeError("the pool was closed"))
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        at: TracebackType | None,
-    ) -> None:
-        self.close()
-
     def _submit(self, track: Track, code: str) -> Future[Outcome]:
         job = Job(track, code, Future())
         with self._lock:
-            if self._closing:
+            if self.closed:
                 raise RuntimeError("the pool is closed")
             outcome = None if track.pending else self._ledger.recall(track, code)
             if outcome is None:
@@ -139,7 +86,7 @@ class RemotePool(ABC):
         return job.future
 
     def _work(self) -> None:
-        while (track := self._ready.get()) is not None and not self._closing:
+        while (track := self._ready.get()) is not None and not self.closed:
             job = track.jobs.popleft()
             with self._lock:
                 wanted = job in self._unanswered and job.future.set_running_or_notify_cancel()
