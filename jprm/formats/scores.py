@@ -64,7 +64,11 @@ def _fault(row: Any) -> str:
     if not row["step_scores"]:
         return "'step_scores' must not be empty"
     for score in row["step_scores"]:
-        if isinstance(score, bool) or not isinstance(score, int | float) or not math.isfinite(score):
+        if (
+            isinstance(score, bool)
+            or not isinstance(score, int | float)
+            or not math.isfinite(score)
+        ):
             return f"the step score {score!r} is no number"
     if not isinstance(row.get("answer"), str | None):
         return "'answer' must be a text"

@@ -157,9 +157,7 @@ class Benchmark:
         rows = read_benchmark(root / "processbench" / "gsm8k.jsonl.gz", "processbench")
         for reason in rows.rejected:
             lab.progress.note(f"rejected: {reason}")
-        return [Item(*row.records()) for row in rows.items], {
-            "rejected": len(rows.rejected)
-        }
+        return [Item(*row.records()) for row in rows.items], {"rejected": len(rows.rejected)}
 
 
 def solution_id(problem: Problem, sample: Sample) -> str:
