@@ -62,7 +62,7 @@ def convert(path: Path, source: str, target: str, out: Path) -> Conversion:
         try:
             row, shortened = FORMATS[target].dump(item)
         except Fault as fault:
-            rejected.append(f"{path}: solution {item.id}: {fault}")
+            rejected.append(f"{path}: solution {item.id!r}: {fault}")
             continue
         cut += shortened
         lines.append(json.dumps(row) + "\n")

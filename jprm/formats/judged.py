@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
 from jprm.formats.rows import Row
 from jprm.records import Problem, Solution, stable_id
@@ -119,7 +119,7 @@ def steps_of(row: dict[str, Any], key: str, blank: bool = False) -> tuple[str, .
     return tuple(steps)
 
 
-def whole(value: Any) -> bool:
+def whole(value: Any) -> TypeGuard[int]:
     """Whether a JSON value is a whole number; true and 1.0 are none."""
     return isinstance(value, int) and not isinstance(value, bool)
 

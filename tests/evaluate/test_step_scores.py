@@ -49,6 +49,7 @@ def test_aggregations_choose_differently(tmp_path):
         ({"step_scores": []}, "'step_scores' must not be empty"),
         ({"step_scores": ["1"]}, "the step score '1' is no number"),
         ({"step_scores": [True]}, "the step score True is no number"),
+        ({"step_scores": [10**400]}, "is no number"),
         ({"is_correct": 1}, "'is_correct' must be of type bool"),
         ({"problem_id": None}, "'problem_id' must be of type str"),
         ({"candidate_index": 0}, "candidate 0 of this problem came before"),

@@ -7,6 +7,7 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
 from jprm.cli import app
 from jprm.errors import UserError
@@ -81,7 +82,6 @@ texts = st.lists(
     min_size=1,
     max_size=6,
 ).map("".join)
-labels = st.lists(st.sampled_from([True, False, None]), min_size=1, max_size=4)
 solutions = st.builds(
     lambda problem, pairs: JudgedSolution(
         "b", "a-1", problem, tuple(t for t, _ in pairs), tuple(x for _, x in pairs)
@@ -185,8 +185,6 @@ def test_labels_that_a_layout_cannot_state_are_left_out():
 
 
 def run(*arguments):
-    from typer.testing import CliRunner
-
     return CliRunner().invoke(app, ["data", "convert", *map(str, arguments)])
 
 
@@ -205,7 +203,7 @@ def test_the_command_counts_and_says_that_rows_were_rejected(tmp_path):
         "first flawed step (-1: none): 1 2",
         "cut: 1 solutions lost labels or steps that the format cannot state",
         f"rejected: {source}:3: 'label' must be -1 or the index of one of the 2 steps, it is 9",
-        f"rejected: {source}: solution a-2: cannot be written as math-shepherd: "
+        f"rejected: {source}: solution 'a-2': cannot be written as math-shepherd: "
         "'label' is not 'input' with + or - for 'ки': step 0",
     ]
     assert len(gzip.decompress(out.read_bytes()).splitlines()) == 2
