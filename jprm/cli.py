@@ -20,6 +20,9 @@ from jprm.pipeline.config import SweepConfig
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 
+data = typer.Typer(no_args_is_help=True, help="Files of solutions with step labels.")
+app.add_typer(data, name="data")
+
 
 @app.callback()
 def _root() -> None:
@@ -52,6 +55,21 @@ def doctor(
     from jprm.doctor import run_doctor
 
     raise typer.Exit(run_doctor(as_json, wait_s))
+
+
+@data.command("convert")
+def convert_data(
+    out: Annotated[Path, typer.Argument(help="The file to write: JSON lines, gzipped as .gz.")],
+    path: Annotated[Path, typer.Option("--in", help="The file to read.")],
+    source: Annotated[str, typer.Option("--from", help="Its format.")],
+    target: Annotated[str, typer.Option("--to", help="The format to write.")],
+) -> None:
+    """Rewrite solutions in another format; exit code 3 says that rows were rejected."""
+    from jprm.formats import convert, report
+
+    done = convert(path, source, target, out)
+    print(report(done))
+    raise typer.Exit(done.exit_code)
 
 
 def main() -> int:

@@ -16,7 +16,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 LEVELS = (
     {"errors", "records", "config", "runs", "progress", "seeds", "execute"},
-    {"mesh", "tokenizer", "grade", "worlds", "doctor"},
+    {"mesh", "tokenizer", "grade", "worlds", "doctor", "formats"},
     {"models", "data"},
     {"train", "sample"},
     {"verify"},
@@ -43,6 +43,7 @@ WITHOUT_JAX = (
     "jprm.tokenizer",
     "jprm.grade",
     "jprm.worlds",
+    "jprm.formats",
     "jprm.verify",
     "jprm.label",
     "jprm.evaluate",

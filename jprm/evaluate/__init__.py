@@ -1,12 +1,29 @@
 """Scores of verifiers and of solutions chosen with them, each with its uncertainty.
 
-Enter by `first_error_f1(labels, predictions)` for the ProcessBench score, by `f1_interval` and
-`f1_difference` over `Resamples.of(problem_ids)` for its uncertainty, and by `best_of_n` for
-choosing among candidates. The estimators (`pass_at_k`, `maj_at_k`, `best_of_k`) reduce stored
-samples to any smaller k. Plain numpy on plain lists: nothing here samples, trains or reads files.
+Enter by `first_error_f1(labels, predictions)` for the ProcessBench score, by `confusion` and
+`prm_scores` for PRM-Score, macro and binary F1, by `auc` for rankings, by `f1_interval` and
+`f1_difference` over `Resamples.of(problem_ids)` for uncertainty, and by `best_of_n` for choosing
+among candidates. The estimators (`pass_at_k`, `maj_at_k`, `best_of_k`) reduce stored samples to any
+smaller k. Plain numpy on plain lists: nothing here samples, trains or reads files.
 """
 
-from jprm.evaluate.best_of_n import METHODS, BestOfN, Candidate, best_of_n, solution_score
+from jprm.evaluate.best_of_n import (
+    METHODS,
+    BestOfN,
+    Candidate,
+    best_of_n,
+    candidates_of,
+    first_best,
+    solution_score,
+)
+from jprm.evaluate.confusion import (
+    binary_confusion,
+    confusion,
+    first_flaw_recall,
+    measure,
+    measure_intervals,
+    prm_scores,
+)
 from jprm.evaluate.estimators import (
     EXACT_LIMIT,
     best_of_k,
@@ -22,6 +39,7 @@ from jprm.evaluate.f1 import (
     score,
     trivial_baselines,
 )
+from jprm.evaluate.ranking import auc, auc_interval, merge_pieces, verdicts
 from jprm.evaluate.uncertainty import (
     Difference,
     Interval,
@@ -45,23 +63,35 @@ __all__ = [
     "FirstErrorScore",
     "Interval",
     "Resamples",
+    "auc",
+    "auc_interval",
     "best_of_k",
     "best_of_n",
+    "binary_confusion",
+    "candidates_of",
+    "confusion",
     "difference",
     "f1_difference",
     "f1_interval",
+    "first_best",
     "first_error_f1",
+    "first_flaw_recall",
     "harmonic_mean",
     "interval",
     "maj_at_k",
     "mean_difference",
     "mean_interval",
+    "measure",
+    "measure_intervals",
+    "merge_pieces",
     "multisets",
     "over_seeds",
     "pass_at_k",
+    "prm_scores",
     "score",
     "solution_score",
     "subsets",
     "trivial_baselines",
+    "verdicts",
     "wilson",
 ]

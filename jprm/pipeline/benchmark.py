@@ -149,17 +149,15 @@ class Benchmark:
         return items, {}
 
     def _processbench(self, lab: Lab) -> tuple[list[Item], dict[str, Any]]:
-        from jprm.worlds.processbench import read_processbench
+        from jprm.formats import read_benchmark
 
         root = lab.config.data.root
         if root is None:
             raise UserError("data.root is not set; name the folder that holds processbench/")
-        rows = read_processbench(root / "processbench" / "gsm8k.jsonl.gz")
+        rows = read_benchmark(root / "processbench" / "gsm8k.jsonl.gz", "processbench")
         for reason in rows.rejected:
             lab.progress.note(f"rejected: {reason}")
-        return [Item(problem, solution) for problem, solution in rows.items], {
-            "rejected": len(rows.rejected)
-        }
+        return [Item(*row.records()) for row in rows.items], {"rejected": len(rows.rejected)}
 
 
 def solution_id(problem: Problem, sample: Sample) -> str:

@@ -2,12 +2,10 @@
 
 `load_world("embedded")` is the laboratory in which everything is trained from scratch in minutes;
 `load_world("gsm8k", root=PATH)` reads the real files. Both are a `World` (see `base`), and nothing
-above this room knows more of them than that. `read_processbench` reads a public
-benchmark of judged solutions.
+above this room knows more of them than that.
 """
 
 from jprm.worlds.base import SPLITS, STYLES, Annotation, Segment, Split, Style, World
-from jprm.worlds.processbench import ProcessBench, read_processbench
 from jprm.worlds.registry import WORLDS, load_world
 
 __all__ = [
@@ -15,11 +13,9 @@ __all__ = [
     "STYLES",
     "WORLDS",
     "Annotation",
-    "ProcessBench",
     "Segment",
     "Split",
     "Style",
     "World",
     "load_world",
-    "read_processbench",
 ]

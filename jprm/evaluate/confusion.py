@@ -1,0 +1,113 @@
+"""Right and flawed judged against the truth: PRM-Score, macro F1 and binary F1.
+
+One table serves three published measures. Over the steps of PRMBench the mean of F1 (right steps as
+positives) and negative F1 (flawed ones) is the PRM-Score; over MR-MATH's steps or solutions it is the
+macro F1; over whole solutions (has an error or not, wherever) the F1s are the binary ones that some
+papers print for ProcessBench beside or instead of the first-error F1.
+
+Invariant: a judgement of None is wrong, whatever the truth; steps of unknown truth count nowhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from jprm.errors import UserError
+from jprm.evaluate.uncertainty import Interval, Resamples, interval
+
+Labels = Sequence[bool | None]
+# The columns of a table of counts [..., 4]: a right step judged right, a flawed one judged right,
+# a flawed one judged flawed, a right one judged flawed (PRMBench's naming; positive is right).
+TP, FP, TN, FN = range(4)
+
+
+def confusion(labels: Sequence[Labels], judgements: Sequence[Labels]) -> np.ndarray:
+    """Counts [n, 4] (TP, FP, TN, FN) of each solution from its labels and judgements per step.
+
+    True is right, False flawed. Raises UserError where lengths differ.
+    """
+    if len(labels) != len(judgements):
+        raise UserError(f"{len(labels)} solutions but {len(judgements)} judgements of solutions")
+    counts = np.zeros((len(labels), 4))
+    for index, (truth, judged) in enumerate(zip(labels, judgements, strict=True)):
+        if len(truth) != len(judged):
+            raise UserError(f"solution {index}: {len(truth)} steps but {len(judged)} judgements")
+        for label, judgement in zip(truth, judged, strict=True):
+            if label is True:
+                counts[index, TP if judgement is True else FN] += 1
+            elif label is False:
+                counts[index, TN if judgement is False else FP] += 1
+    return counts
+
+
+def binary_confusion(labels: Sequence[int], predictions: Sequence[int | None]) -> np.ndarray:
+    """Counts [n, 4] of solutions from first errors (0-based, -1 for none): is there an error at all?"""
+    truth = [[label < 0] for label in labels]
+    return confusion(truth, [[None if p is None else p < 0] for p in predictions])
+
+
+def measure(counts: ArrayLike) -> dict[str, np.ndarray]:
+    """Every measure by name, each [...], from counts [..., 4]; nan where it is undefined.
+
+    precision, recall, f1: right as positives. negative_*: flawed as positives. accuracy: of all.
+    macro_f1: mean of the two F1s. prm_score: the same, but f1 alone where nothing is flawed
+    (PRMBench's multi_solutions). The official scorers write -1 where these are nan.
+    """
+    counts = np.asarray(counts, dtype=np.float64)
+    tp, fp, tn, fn = (counts[..., column] for column in (TP, FP, TN, FN))
+    with np.errstate(invalid="ignore"):
+        found = {
+            "precision": tp / (tp + fp),
+            "recall": tp / (tp + fn),
+            "f1": 2 * tp / (2 * tp + fp + fn),
+            "negative_precision": tn / (tn + fn),
+            "negative_recall": tn / (tn + fp),
+            "negative_f1": 2 * tn / (2 * tn + fp + fn),
+            "accuracy": (tp + tn) / (tp + fp + tn + fn),
+        }
+    found["macro_f1"] = (found["f1"] + found["negative_f1"]) / 2
+    found["prm_score"] = np.where(fp + tn > 0, found["macro_f1"], found["f1"])
+    return found
+
+
+def measure_intervals(counts: ArrayLike, resamples: Resamples) -> dict[str, Interval]:
+    """Every measure of counts [n, 4] with its interval over problems."""
+    counts = np.asarray(counts, dtype=np.float64)
+    samples, at = measure(resamples.sums(counts)), measure(counts.sum(axis=0))
+    return {name: interval(float(at[name]), samples[name]) for name in at}
+
+
+def prm_scores(
+    counts: np.ndarray,
+    classes: Sequence[str],
+    categories: Sequence[str],
+    resamples: Resamples,
+) -> dict[str, Interval]:
+    """PRM-Score of "overall", of each category, and of each class, from counts [n, 4].
+
+    Overall pools all steps; a category is the mean of its classes (ssmisya/PRMBench).
+    """
+    members: dict[str, list[str]] = {}
+    for category, name in dict.fromkeys(zip(categories, classes, strict=True)):
+        members.setdefault(category, []).append(name)
+    of = {name: counts * (np.array(classes) == name)[:, None] for name in dict.fromkeys(classes)}
+
+    def scores(total: Callable[[np.ndarray], np.ndarray]) -> dict[str, np.ndarray]:
+        by_class = {name: measure(total(table))["prm_score"] for name, table in of.items()}
+        means = {c: np.mean([by_class[n] for n in names], axis=0) for c, names in members.items()}
+        return {"overall": measure(total(counts))["prm_score"]} | means | by_class
+
+    at, samples = scores(lambda table: table.sum(axis=0)), scores(resamples.sums)
+    return {name: interval(float(at[name]), samples[name]) for name in at}
+
+
+def first_flaw_recall(labels: Sequence[Labels], judgements: Sequence[Labels]) -> np.ndarray:
+    """1 where the first flawed step is judged flawed, 0 where not, nan without a flaw [n]."""
+    found = np.full(len(labels), np.nan)
+    for index, (truth, judged) in enumerate(zip(labels, judgements, strict=True)):
+        if False in truth:
+            found[index] = judged[list(truth).index(False)] is False
+    return found

@@ -1,0 +1,106 @@
+"""From one layout of judged solutions to another: `python -m jprm data convert`."""
+
+from __future__ import annotations
+
+import collections
+import gzip
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from jprm.errors import UserError
+from jprm.formats.benchmarks import BENCHMARKS
+from jprm.formats.judged import Fault, parse_rows
+from jprm.formats.rows import read_rows
+from jprm.formats.steps import FORMATS
+
+REJECTED = 3  # the exit code where rows were rejected; 2 is a user's mistake
+WORD = {True: "right", False: "flawed", None: "unknown"}
+SHOWN = 20
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """What became of a file: counts, labels written, and "place: reason" of what was left out.
+
+    `cut` counts the solutions that lost labels or steps which the new layout cannot state.
+    """
+
+    read: int
+    written: int
+    cut: int
+    labels: dict[bool | None, int]
+    first_errors: dict[int, int]
+    rejected: tuple[str, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def exit_code(self) -> int:
+        """0, or 3 where rows were rejected."""
+        return REJECTED if self.rejected else 0
+
+
+def convert(path: Path, source: str, target: str, out: Path) -> Conversion:
+    """Writes the solutions of `path` to `out`, JSON lines (gzipped where it ends in .gz).
+
+    `source` is one of `FORMATS` or `BENCHMARKS`, `target` one of `FORMATS`. Raises UserError for
+    an unknown layout, an unreadable file, and an `out` that exists or cannot be written.
+    """
+    readers = BENCHMARKS | {name: layout.parse for name, layout in FORMATS.items()}
+    if source not in readers:
+        raise UserError(f"unknown format {source!r} to read; known: {', '.join(readers)}")
+    if target not in FORMATS:
+        raise UserError(f"unknown format {target!r} to write; known: {', '.join(FORMATS)}")
+    if out.exists():
+        raise UserError(f"{out} exists; delete it or name another file")
+    judged = parse_rows(read_rows(path), readers[source])
+    lines, rejected, cut = [], list(judged.rejected), 0
+    labels: collections.Counter[bool | None] = collections.Counter()
+    first_errors: collections.Counter[int] = collections.Counter()
+    for item in judged.items:
+        try:
+            row, shortened = FORMATS[target].dump(item)
+        except Fault as fault:
+            rejected.append(f"{path}: solution {item.id!r}: {fault}")
+            continue
+        cut += shortened
+        lines.append(json.dumps(row) + "\n")
+        (written,) = FORMATS[target].parse(row, "", [])
+        labels.update(written.labels)
+        if written.first_error is not None:
+            first_errors[written.first_error] += 1
+    _write(out, "".join(lines).encode("ascii"))
+    return Conversion(
+        read=len(judged.items),
+        written=len(lines),
+        cut=cut,
+        labels=dict(labels),
+        first_errors=dict(sorted(first_errors.items())),
+        rejected=tuple(rejected),
+        notes=judged.notes,
+    )
+
+
+def _write(out: Path, data: bytes) -> None:
+    partial = out.with_name(out.name + ".partial")  # a file at `out` is always a whole one
+    try:
+        partial.write_bytes(gzip.compress(data, mtime=0) if out.suffix == ".gz" else data)
+        os.replace(partial, out)
+    except OSError as error:
+        raise UserError(f"{out}: cannot write ({error.strerror})") from None
+
+
+def report(done: Conversion) -> str:
+    """A conversion in lines for a terminal; long lists of reasons are shortened."""
+    parts = [f"solutions read {done.read}, written {done.written}, rejected {len(done.rejected)}"]
+    parts.append("labels: " + ", ".join(f"{WORD[k]} {done.labels.get(k, 0)}" for k in WORD))
+    places = ", ".join(f"{step} {n}" for step, n in done.first_errors.items())
+    parts.append(f"first flawed step (-1: none): {places or 'unknown everywhere'}")
+    if done.cut:
+        parts.append(f"cut: {done.cut} solutions lost labels or steps that the format cannot state")
+    for name, reasons in (("note", done.notes), ("rejected", done.rejected)):
+        parts += [f"{name}: {reason}" for reason in reasons[:SHOWN]]
+        if len(reasons) > SHOWN:
+            parts.append(f"{name}: and {len(reasons) - SHOWN} more")
+    return "\n".join(parts)

@@ -1,0 +1,272 @@
+"""The five layouts in which step labels are traded: readers and writers of one row.
+
+ProcessBench, PRM800K (openai/prm800k), Math-Shepherd (OpenRLHF, vLLM), TRL's stepwise supervision,
+and RLHFlow's chat turns. Math-Shepherd and RLHFlow run the problem and a numbered first step
+together, so the number "Step 1:" is their only border and belongs to the layout, not to the step.
+
+Invariant: what a writer writes its reader reads back the same; a solution for which that does not
+hold (it contains the layout's own marks) is refused.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from jprm.formats.benchmarks import parse_processbench
+from jprm.formats.judged import (
+    Fault,
+    JudgedSolution,
+    Parse,
+    steps_of,
+    text_of,
+    until_first_error,
+    whole,
+)
+
+TAG = "ки"  # Math-Shepherd's end of a step
+BORDER = re.compile(r"\sStep 1:")
+SIGNS = {"+": True, "-": False}
+SIGN = {True: "+", False: "-"}
+
+
+@dataclass(frozen=True)
+class StepFormat:
+    """A layout; `holds` says which labels it can state: of every step (and must), of any, or one."""
+
+    name: str
+    holds: Literal["every", "any", "first error"]
+    parse: Parse
+    row: Callable[[JudgedSolution], dict[str, Any]]
+
+    def dump(self, solution: JudgedSolution) -> tuple[dict[str, Any], bool]:
+        """The row of a solution, and whether labels or steps had to be left out for it.
+
+        Raises Fault where nothing is left, or the row would be read back as something else.
+        """
+        fitted = self._fit(solution)
+        row = self.row(fitted)
+        try:
+            (again,) = self.parse(row, "", [])
+        except Fault as fault:
+            raise Fault(f"cannot be written as {self.name}: {fault}") from None
+        except ValueError:
+            raise Fault(
+                f"cannot be written as {self.name}: it would be several solutions"
+            ) from None
+        if _content(again) != _content(fitted):
+            raise Fault(f"cannot be written as {self.name}: the text holds the layout's own marks")
+        return row, _content(fitted) != _content(solution)
+
+    def _fit(self, solution: JudgedSolution) -> JudgedSolution:
+        first, count = solution.first_error, len(solution.steps)
+        if self.holds == "any":
+            return solution
+        if self.holds == "first error" and first is not None:
+            return dataclasses.replace(solution, labels=until_first_error(first, count))
+        known = next((i for i, label in enumerate(solution.labels) if label is None), count)
+        if not known:
+            raise Fault("the first step has no label")
+        return dataclasses.replace(
+            solution, steps=solution.steps[:known], labels=solution.labels[:known], pieces=()
+        )
+
+
+def _content(solution: JudgedSolution) -> tuple[Any, ...]:
+    return solution.problem, solution.steps, solution.labels
+
+
+def _solution(
+    name: str, place: str, problem: str, steps: Sequence[str], labels: Sequence[bool | None]
+) -> JudgedSolution:
+    """A checked solution; layouts without ids are named by their line."""
+    row = {"problem": problem, "steps": list(steps)}
+    line = place.rsplit(":", 1)[-1]
+    return JudgedSolution(
+        name, line, text_of(row, "problem"), steps_of(row, "steps"), tuple(labels)
+    )
+
+
+def _processbench_row(solution: JudgedSolution) -> dict[str, Any]:
+    return {
+        "id": solution.id,
+        "generator": solution.generator,
+        "problem": solution.problem,
+        "steps": list(solution.steps),
+        "label": solution.first_error,
+    }
+
+
+def _parse_trl(row: dict[str, Any], place: str, notes: list[str]) -> list[JudgedSolution]:
+    steps, labels = steps_of(row, "completions"), row.get("labels")
+    if not isinstance(labels, list) or not all(isinstance(label, bool) for label in labels):
+        raise Fault("'labels' must be a list of true and false")
+    if len(labels) != len(steps):
+        raise Fault(f"{len(steps)} completions but {len(labels)} labels")
+    return [_solution("trl", place, text_of(row, "prompt"), steps, labels)]
+
+
+def _trl_row(solution: JudgedSolution) -> dict[str, Any]:
+    return {
+        "prompt": solution.problem,
+        "completions": list(solution.steps),
+        "labels": list(solution.labels),
+    }
+
+
+def _parse_shepherd(row: dict[str, Any], place: str, notes: list[str]) -> list[JudgedSolution]:
+    *segments, rest = text_of(row, "input").split(TAG)
+    if not segments or rest.strip():
+        raise Fault(f"'input' must end with {TAG!r}, as every step does")
+    marked, at, labels = text_of(row, "label"), 0, []
+    for segment in segments:
+        at += len(segment)
+        sign = marked[at : at + 1]
+        if marked[at - len(segment) : at] != segment or sign not in SIGNS:
+            raise Fault(f"'label' is not 'input' with + or - for {TAG!r}: step {len(labels)}")
+        labels.append(SIGNS[sign])
+        at += 1
+    if marked[at:].strip():
+        raise Fault("'label' goes on after the last step")
+    problem, first = _border(segments[0])
+    texts = [first, *(segment.removeprefix("\n") for segment in segments[1:])]
+    steps = [_unnumbered(text.removesuffix(" "), i) for i, text in enumerate(texts, 1)]
+    return [_solution("math-shepherd", place, problem, steps, labels)]
+
+
+def _shepherd_row(solution: JudgedSolution) -> dict[str, Any]:
+    def text(marks: Sequence[str]) -> str:
+        steps = _numbered(solution.steps)
+        return f"{solution.problem} " + "\n".join(
+            f"{step} {mark}" for step, mark in zip(steps, marks, strict=True)
+        )
+
+    signs = [SIGN[bool(label)] for label in solution.labels]
+    return {"input": text([TAG] * len(signs)), "label": text(signs), "task": solution.subset}
+
+
+def _parse_rlhflow(row: dict[str, Any], place: str, notes: list[str]) -> list[JudgedSolution]:
+    turns = row.get("conversations")
+    if not isinstance(turns, list) or not turns or len(turns) % 2:
+        raise Fault("'conversations' must be pairs of a user's and an assistant's turn")
+    said = []
+    for index, turn in enumerate(turns):
+        role = "assistant" if index % 2 else "user"
+        if not isinstance(turn, dict) or turn.get("role") != role:
+            raise Fault(f"turn {index} must be the {role}'s")
+        said.append(text_of(turn, "content"))
+    if odd := [sign for sign in said[1::2] if sign not in SIGNS]:
+        raise Fault(f"an assistant's turn must be + or -, not {odd[0]!r}")
+    problem, first = _border(said[0])
+    steps = [_unnumbered(text, i) for i, text in enumerate([first, *said[2::2]], 1)]
+    return [_solution("rlhflow", place, problem, steps, [SIGNS[sign] for sign in said[1::2]])]
+
+
+def _rlhflow_row(solution: JudgedSolution) -> dict[str, Any]:
+    first, *others = _numbered(solution.steps)
+    turns = []
+    labelled = zip([f"{solution.problem} {first}", *others], solution.labels, strict=True)
+    for text, label in labelled:
+        turns.append({"role": "user", "content": text})
+        turns.append({"role": "assistant", "content": SIGN[bool(label)]})
+    return {"conversations": turns}
+
+
+def _border(text: str) -> tuple[str, str]:
+    """The problem, and the first step with its number."""
+    found = list(BORDER.finditer(text))
+    if not found:
+        raise Fault("no 'Step 1:' tells the problem from the first step")
+    at = found[-1].start()  # a problem may speak of steps, a first step hardly of itself
+    return text[:at], text[at + 1 :]
+
+
+def _numbered(steps: Sequence[str]) -> list[str]:
+    return [f"Step {i}: {step}" for i, step in enumerate(steps, 1)]
+
+
+def _unnumbered(text: str, number: int) -> str:
+    head = f"Step {number}:"
+    return text.removeprefix(head).removeprefix(" ") if text.startswith(head) else text
+
+
+def _parse_prm800k(row: dict[str, Any], place: str, notes: list[str]) -> list[JudgedSolution]:
+    """The path that the labeller went, and for each other completion the path up to it.
+
+    Rating 1 is right, -1 wrong, 0 (right, but no progress) right as well; null is unknown.
+    """
+    question, label = row.get("question"), row.get("label")
+    if not isinstance(question, dict) or not isinstance(label, dict):
+        raise Fault("'question' and 'label' must be objects")
+    problem, stages = text_of(question, "problem"), label.get("steps")
+    if not isinstance(stages, list) or not stages:
+        raise Fault("'label.steps' must be a list that is not empty")
+    path: list[tuple[str, bool | None]] = []
+    paths, neutral = [], 0
+    for index, stage in enumerate(stages):
+        if not isinstance(stage, dict):
+            raise Fault(f"step {index} is not an object")
+        offered = [_completion(c, index) for c in stage.get("completions") or []]
+        neutral += sum(rating == 0 for _, rating in offered)
+        judged = [(text, None if rating is None else rating >= 0) for text, rating in offered]
+        chosen, human = stage.get("chosen_completion"), stage.get("human_completion")
+        if chosen is not None and (not whole(chosen) or not 0 <= chosen < len(judged)):
+            raise Fault(f"step {index}: 'chosen_completion' {chosen!r} is none of {len(judged)}")
+        paths += [[*path, judgement] for i, judgement in enumerate(judged) if i != chosen]
+        if chosen is not None:
+            path = [*path, judged[chosen]]
+        elif human is not None:  # written by the labeller because nothing offered was right
+            path = [*path, (_completion(human, index)[0], True)]
+        else:
+            if offered:  # each of them ends a branch, and nothing else goes on
+                path = []
+            break
+    if path:
+        paths.insert(0, path)
+    if not paths:
+        raise Fault("no step has a completion")
+    if neutral:
+        notes.append(f"{place}: {neutral} neutral ratings (0), read as right")
+    found = [_solution("prm800k", place, problem, *zip(*path, strict=True)) for path in paths]
+    return [dataclasses.replace(s, id=f"{s.id}.{i}") for i, s in enumerate(found)]
+
+
+def _completion(value: Any, step: int) -> tuple[str, int | None]:
+    if not isinstance(value, dict) or not isinstance(value.get("text"), str):
+        raise Fault(f"step {step}: a completion must be an object with a 'text'")
+    rating = value.get("rating")
+    if rating is not None and (not whole(rating) or rating not in (-1, 0, 1)):
+        raise Fault(f"step {step}: 'rating' must be -1, 0, 1 or null, it is {rating!r}")
+    return value["text"], rating
+
+
+def _prm800k_row(solution: JudgedSolution) -> dict[str, Any]:
+    rating = {True: 1, False: -1, None: None}
+    steps = [
+        {
+            "completions": [{"text": text, "rating": rating[label], "flagged": False}],
+            "human_completion": None,
+            "chosen_completion": 0,
+        }
+        for text, label in zip(solution.steps, solution.labels, strict=True)
+    ]
+    finish = "found_error" if False in solution.labels else "solution"
+    return {
+        "question": {"problem": solution.problem},
+        "label": {"steps": steps, "finish_reason": finish},
+    }
+
+
+FORMATS = {
+    layout.name: layout
+    for layout in (
+        StepFormat("processbench", "first error", parse_processbench, _processbench_row),
+        StepFormat("prm800k", "any", _parse_prm800k, _prm800k_row),
+        StepFormat("math-shepherd", "every", _parse_shepherd, _shepherd_row),
+        StepFormat("trl", "every", _parse_trl, _trl_row),
+        StepFormat("rlhflow", "every", _parse_rlhflow, _rlhflow_row),
+    )
+}
