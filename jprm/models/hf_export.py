@@ -51,8 +51,8 @@ def to_hf(
     fields: more of those fields, such as eos_token_id and max_position_embeddings.
     shard_bytes: weights beyond this are split over several files with an index.
 
-    A model with an embed_scale is written with scaled embeddings and a head of its own, which
-    changes no number of it. Raises UserError for a directory that holds something, and for options
+    A model with an embed_scale is written with scaled embeddings and a head of its own: the same
+    products, though a tied and an untied head sum them in another order. Raises UserError for a directory that holds something, and for options
     that no family has.
     """
     directory = Path(directory)

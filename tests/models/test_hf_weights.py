@@ -166,6 +166,8 @@ def test_a_directory_without_safetensors_is_named(tmp_path):
     refused(directory, "neither model.safetensors nor")
 
 
+# What the programs that fill the leaves take, whatever the size: 37 MB beside shards of 20, 49 and 380 MB.
+COMPILED_BYTES = 48_000_000
 # Not ru_maxrss: a process inherits that from the one that started it.
 MEMORY = """
 import sys
@@ -174,7 +176,7 @@ from jprm.models.hf_weights import from_hf
 def memory_bytes(what):
     with open("/proc/self/status") as lines:
         return next(1024 * int(line.split()[1]) for line in lines if line.startswith(what))
-from_hf(sys.argv[1])  # compiles, so that what follows is the load alone
+from_hf(sys.argv[1])  # so that what follows is the load alone
 before = memory_bytes("VmRSS")
 model, params = from_hf(sys.argv[2])
 print(memory_bytes("VmHWM") - before, sum(leaf.nbytes for leaf in jax.tree.leaves(params)))
@@ -196,6 +198,5 @@ def test_the_host_never_holds_the_model_twice(tmp_path):
         check=True,
     )
     grown, target = map(int, done.stdout.split())
-    assert target > 4 * largest  # or the bound would not tell shards from the model
-    print(grown/largest,target/largest)
-    assert target < grown < target + 1.3 * largest
+    assert target > 1.3 * largest + COMPILED_BYTES  # or holding the model twice would pass
+    assert target < grown < target + 1.3 * largest + COMPILED_BYTES
