@@ -52,8 +52,9 @@ def to_hf(
     shard_bytes: weights beyond this are split over several files with an index.
 
     A model with an embed_scale is written with scaled embeddings and a head of its own: the same
-    products, though a tied and an untied head sum them in another order. Raises UserError for a directory that holds something, and for options
-    that no family has.
+    products, though a tied and an untied head sum them in another order.
+
+    Raises UserError for a directory that holds something, and for options that no family has.
     """
     directory = Path(directory)
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
