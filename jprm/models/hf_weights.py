@@ -17,7 +17,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import ml_dtypes
 import numpy as np
 from jax import lax
 from jax.sharding import NamedSharding, PartitionSpec
@@ -31,7 +30,7 @@ from jprm.models.transformer import Model, Params, bind
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 DTYPES = {"F32": np.dtype(np.float32), "F16": np.dtype(np.float16)}
-DTYPES["BF16"] = np.dtype(ml_dtypes.bfloat16)
+DTYPES["BF16"] = np.dtype(jnp.bfloat16)
 COMPARED_ROWS = 4096
 
 # Our leaf, its axes, the name in the files, the axes there (letters written together are one axis).
@@ -166,11 +165,12 @@ def _set_layer(stack: jax.Array, value: jax.Array, layer: jax.Array) -> jax.Arra
 
 
 def _on_devices(tensor: Any, slot: Slot, dtype: np.dtype, stacked: NamedSharding | None):
-    def read(index: tuple[slice, ...]) -> np.ndarray:
-        return slot.from_file(tensor, index).astype(dtype, copy=False)
+    def read(index: tuple[slice, ...] | None) -> np.ndarray:
+        part = (slice(None),) * len(slot.shape) if index is None else index
+        return slot.from_file(tensor, part).astype(dtype, copy=False)
 
     if stacked is None:
-        return jax.device_put(read((slice(None),) * len(slot.shape)))
+        return jax.device_put(read(None))
     spec = stacked.spec if slot.layer is None else stacked.spec[1:]
     return jax.make_array_from_callback(
         slot.shape, NamedSharding(stacked.mesh, PartitionSpec(*spec)), read
