@@ -45,6 +45,22 @@ def score(
 
 
 @app.command()
+def export(
+    out: Annotated[Path, typer.Option(help="The new directory.")],
+    run: Annotated[Path, typer.Option(help="Run directory of a finished sweep.")] = Path(
+        "runs/embedded"
+    ),
+    to: Annotated[str, typer.Option(help="The format: hf, which transformers opens.")] = "hf",
+) -> None:
+    """Write the sweep's main verifier as a Hugging Face checkpoint with tokenizer and card."""
+    if to != "hf":
+        raise UserError(f"--to {to}: no such format; the only one is hf")
+    from jprm.pipeline.export import export_verifier
+
+    print(f"{out}: {export_verifier(run, out)}")
+
+
+@app.command()
 def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     wait_s: Annotated[

@@ -1,6 +1,6 @@
 """Shapes of the one Transformer, and the named sizes.
 
-Model families (Qwen2, Qwen3, Gemma-like embedding scale) differ by fields here, never by a copy of
+Model families (Qwen2, Qwen3, Llama 3, Gemma-like embedding scale) differ by fields here, never by a copy of
 the model's file.
 """
 
@@ -8,6 +8,27 @@ import dataclasses
 import difflib
 
 from jprm.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class RopeScaling:
+    """Llama 3's slower rotary positions for contexts beyond `original_context` tokens.
+
+    Pairs that turn fewer than `low_freq_factor` times over the original context turn `factor` times
+    slower; those that turn more than `high_freq_factor` times stay; between, a linear blend.
+    """
+
+    factor: float
+    low_freq_factor: float
+    high_freq_factor: float
+    original_context: int
+
+    def __post_init__(self):
+        """Raise UserError for factors that leave no band to blend over."""
+        if not (self.factor >= 1 and 0 < self.low_freq_factor < self.high_freq_factor):
+            raise UserError(
+                f"model: rope scaling wants factor >= 1 and 0 < low_freq_factor < high_freq_factor, not {self}"
+            )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,6 +50,7 @@ class ModelConfig:
     head_dim: int
     mlp: int
     rope_theta: float = 1e6
+    rope_scaling: RopeScaling | None = None
     qkv_bias: bool = True
     qk_norm: bool = False
     tied: bool = True

@@ -29,7 +29,7 @@ from jax import lax
 
 from jprm.mesh import TRAIN_RULES, Rules, reshard, sharding
 from jprm.models import induction
-from jprm.models.config import ModelConfig
+from jprm.models.config import ModelConfig, RopeScaling
 from jprm.seeds import rng_of
 
 Params = dict
@@ -160,10 +160,21 @@ def rotate(x_MNH: jax.Array, cos_MH: jax.Array, sin_MH: jax.Array) -> jax.Array:
 
 
 def _rotations(positions_M: jax.Array, config: ModelConfig) -> tuple[jax.Array, jax.Array]:
-    """cos and sin of position * theta**(-2 i / H) for the H / 2 pairs, f32."""
+    """cos and sin of position * theta**(-2 i / H) for the H / 2 pairs, f32; scaled as the config says."""
     exponent = jnp.arange(0, config.head_dim, 2, dtype=jnp.float32) / config.head_dim
-    angle_MH = positions_M[:, None].astype(jnp.float32) * config.rope_theta**-exponent
+    speed_H = config.rope_theta**-exponent
+    if config.rope_scaling is not None:
+        speed_H = _scaled(speed_H, config.rope_scaling)
+    angle_MH = positions_M[:, None].astype(jnp.float32) * speed_H
     return jnp.cos(angle_MH), jnp.sin(angle_MH)
+
+
+def _scaled(speed_H: jax.Array, scaling: RopeScaling) -> jax.Array:
+    """Radians a token after Llama 3's scaling (its reference code, `apply_scaling`)."""
+    turns_H = scaling.original_context * speed_H / (2 * math.pi)
+    low, high = scaling.low_freq_factor, scaling.high_freq_factor
+    kept_H = jnp.clip((turns_H - low) / (high - low), 0, 1)
+    return speed_H * (kept_H + (1 - kept_H) / scaling.factor)
 
 
 def _dot(x_MI: jax.Array, w_IO: jax.Array, spec) -> jax.Array:

@@ -23,7 +23,7 @@ def print_score(run: Path, problem_text: str, steps_file: Path, n_votes: int) ->
 
     Raises UserError where there is no trained verifier, or the text cannot be written in its vocabulary.
     """
-    config = _config(run)
+    config = read_sweep_config(run)
     steps = _steps(steps_file)
     with Lab(config, None) as lab:
         verifier = grid_cells(config)[0].votes.verifier
@@ -60,7 +60,8 @@ def seed_name(problem: str, steps: tuple[str, ...]) -> str:
     return f"{seed_of(0, 'given', problem, *steps):016x}"
 
 
-def _config(run: Path) -> SweepConfig:
+def read_sweep_config(run: Path) -> SweepConfig:
+    """The configuration of the sweep in the directory `run`. Raises UserError where there is none."""
     path = run / "config.json"
     if not path.is_file():
         raise UserError(

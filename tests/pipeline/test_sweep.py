@@ -8,9 +8,13 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from jprm.cli import sweep_main
+from jprm.cli import main, sweep_main
+from jprm.models.hf_weights import from_hf
+from jprm.tokenizer import Tokenizer
+from jprm.train import load_params
 
 ROOT = Path(__file__).resolve().parents[2]
 # Labels by construction and planted errors: a model this little trained writes no solutions to roll out.
@@ -98,6 +102,39 @@ def test_the_report_stands_alone(finished):
     page = (finished[0] / "embedded" / "report.html").read_text()
     assert "induction-ready" in page and "<svg" in page
     assert "http-equiv" not in page and 'src="http' not in page and "@import" not in page
+
+
+def test_the_verifier_is_exported_with_tokenizer_and_card(finished, tmp_path, capsys, monkeypatch):
+    directory, _ = finished
+    run, out = directory / "embedded", tmp_path / "out"
+
+    def export(*options):
+        monkeypatch.setattr(sys, "argv", ["jprm", "export", "--out", str(out), *options])
+        return main(), capsys.readouterr()
+
+    code, said = export("--run", str(run), "--to", "gguf")
+    assert code == 2 and said.err == "error: --to gguf: no such format; the only one is hf\n"
+    code, said = export("--run", str(tmp_path))
+    assert code == 2 and "no finished sweep there" in said.err
+    assert export("--run", str(run))[0] == 0
+    code, said = export("--run", str(run))
+    assert code == 2 and f"{out}: is not empty" in said.err
+
+    [weights] = [
+        path
+        for path in run.glob("stages/verifier-*/weights")
+        if json.loads((path.parent / "inputs.json").read_text())["examples"] == 16
+        and json.loads((path.parent / "inputs.json").read_text())["filtered"]
+    ]
+    params, _ = load_params(weights)
+    model, exported = from_hf(out)
+    assert np.array_equal(exported["layers"]["q"], params["layers"]["q"])
+    assert np.array_equal(exported["head"], params["embed"].T)
+    tokenizer = Tokenizer.load(out)
+    assert tokenizer.vocab_size <= model.config.vocab_size
+    config = json.loads((out / "config.json").read_text())
+    assert config["eos_token_id"] == tokenizer.eos_id
+    assert "| training steps | 8 |" in (out / "README.md").read_text()
 
 
 def test_plan_says_what_is_there_and_starts_nothing(finished, tmp_path, capsys):

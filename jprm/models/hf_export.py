@@ -1,0 +1,129 @@
+"""Parameters out into a directory that `transformers` opens."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from safetensors.numpy import save_file
+
+from jprm.errors import UserError
+from jprm.models.hf_config import FILE, config_fields, read_fields
+from jprm.models.hf_weights import INDEX, WEIGHTS, Slot, tensor_slots
+from jprm.models.transformer import Model, Params, bind
+
+SHARD_BYTES = 5_000_000_000
+GENERATION = "generation_config.json"
+COPIED = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "merges.txt",
+    "tokenizer.model",
+    "chat_template.jinja",
+    "chat_template.json",
+    GENERATION,
+)
+
+
+def to_hf(
+    directory: Path,
+    model: Model,
+    params: Params,
+    *,
+    source: Path | None = None,
+    fields: Mapping[str, Any] | None = None,
+    shard_bytes: int = SHARD_BYTES,
+) -> None:
+    """Writes the model as a Hugging Face checkpoint, in the type of its parameters, whole or not at all.
+
+    source: a directory whose tokenizer files, chat template and generation config are copied, and
+        whose config.json, if it has one, gives the fields that say nothing of the arithmetic.
+    fields: more of those fields, such as eos_token_id and max_position_embeddings.
+    shard_bytes: weights beyond this are split over several files with an index.
+
+    A model with an embed_scale is written with scaled embeddings and a head of its own: the same
+    products, though a tied and an untied head sum them in another order.
+
+    Raises UserError for a directory that holds something, and for options that no family has.
+    """
+    directory = Path(directory)
+    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+        raise UserError(f"{directory}: is not empty; give a new directory")
+    model, params = _without_embed_scale(model, params)
+    about: dict[str, Any] = {}
+    if source is not None and (Path(source) / FILE).is_file():
+        about = read_fields(Path(source)).values
+    dtype = np.dtype(params["embed"].dtype).name
+    about = config_fields(model.config, dtype, about | dict(fields or {}))
+
+    unfinished = directory.with_name(f".{directory.name}.unfinished")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    try:
+        unfinished.mkdir(parents=True)
+        _write_weights(unfinished, tensor_slots(model), params, shard_bytes)
+        _write_json(unfinished / FILE, about)
+        special = ("bos_token_id", "eos_token_id", "pad_token_id")
+        known = {key: about[key] for key in special if about.get(key) is not None}
+        _write_json(unfinished / GENERATION, {"_from_model_config": True} | known)
+        for name in COPIED:
+            if source is not None and (Path(source) / name).is_file():
+                shutil.copyfile(Path(source) / name, unfinished / name)
+        os.replace(unfinished, directory)
+    except OSError as error:
+        raise UserError(f"{directory}: cannot be written ({error})") from None
+
+
+def _without_embed_scale(model: Model, params: Params) -> tuple[Model, Params]:
+    """The same function with an embed_scale of 1: the scale moves into the embeddings."""
+    c = model.config
+    if c.embed_scale == 1:
+        return model, params
+    embed = jnp.asarray(params["embed"])
+    head = embed.T if c.tied else params["head"]
+    config = dataclasses.replace(c, embed_scale=1.0, tied=False, induction_init=False)
+    return bind(config, model.rules), params | {"embed": embed * c.embed_scale, "head": head}
+
+
+def _write_weights(
+    directory: Path, slots: dict[str, Slot], params: Params, shard_bytes: int
+) -> None:
+    itemsize = np.dtype(params["embed"].dtype).itemsize
+    sizes = {name: int(np.prod(slot.file_shape)) * itemsize for name, slot in slots.items()}
+    shards: list[list[str]] = [[]]
+    filled = 0
+    for name, size in sizes.items():
+        if shards[-1] and filled + size > shard_bytes:
+            shards.append([])
+            filled = 0
+        shards[-1].append(name)
+        filled += size
+
+    places = {}
+    for i, names in enumerate(shards, 1):
+        file = WEIGHTS if len(shards) == 1 else f"model-{i:05d}-of-{len(shards):05d}.safetensors"
+        tensors = {name: _tensor(slots[name], params) for name in names}
+        save_file(tensors, directory / file, metadata={"format": "pt"})
+        places |= dict.fromkeys(names, file)
+    if len(shards) > 1:
+        total = {"total_size": sum(sizes.values())}
+        _write_json(directory / INDEX, {"metadata": total, "weight_map": places})
+
+
+def _tensor(slot: Slot, params: Params) -> np.ndarray:
+    if slot.layer is None:
+        return slot.to_file(np.asarray(params[slot.leaf[0]]))
+    return slot.to_file(np.asarray(params["layers"][slot.leaf[1]][slot.layer]))
+
+
+def _write_json(path: Path, value: dict[str, Any]) -> None:
+    path.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")

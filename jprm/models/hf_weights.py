@@ -1,0 +1,277 @@
+"""Hugging Face checkpoints into parameters and back, by one table of names.
+
+Tensors are read one after another, each into its place in the stacked leaves on the devices, so the
+host holds the mapped pages of one shard and one tensor, never the model. Nothing is guessed: a name
+that the table does not know, or that the files do not have, is an error.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.sharding import NamedSharding, PartitionSpec
+from safetensors import SafetensorError, safe_open
+
+from jprm.errors import UserError
+from jprm.mesh import TRAIN_RULES, Rules
+from jprm.models.hf_config import read_config, read_json
+from jprm.models.transformer import Model, Params, bind
+
+WEIGHTS = "model.safetensors"
+INDEX = "model.safetensors.index.json"
+DTYPES = {"F32": np.dtype(np.float32), "F16": np.dtype(np.float16)}
+DTYPES["BF16"] = np.dtype(jnp.bfloat16)
+COMPARED_ROWS = 4096
+
+# Our leaf, its axes, the name in the files, the axes there (letters written together are one axis).
+ENDS = (
+    ("embed", "VD", "model.embed_tokens.weight", "V D"),
+    ("norm", "D", "model.norm.weight", "D"),
+    ("head", "DV", "lm_head.weight", "V D"),
+)
+LAYER = (
+    ("attn_norm", "D", "input_layernorm.weight", "D"),
+    ("q", "DNH", "self_attn.q_proj.weight", "NH D"),
+    ("k", "DKH", "self_attn.k_proj.weight", "KH D"),
+    ("v", "DKH", "self_attn.v_proj.weight", "KH D"),
+    ("q_bias", "NH", "self_attn.q_proj.bias", "NH"),
+    ("k_bias", "KH", "self_attn.k_proj.bias", "KH"),
+    ("v_bias", "KH", "self_attn.v_proj.bias", "KH"),
+    ("q_norm", "H", "self_attn.q_norm.weight", "H"),
+    ("k_norm", "H", "self_attn.k_norm.weight", "H"),
+    ("o", "NHD", "self_attn.o_proj.weight", "D NH"),
+    ("mlp_norm", "D", "post_attention_layernorm.weight", "D"),
+    ("gate", "DF", "mlp.gate_proj.weight", "F D"),
+    ("up", "DF", "mlp.up_proj.weight", "F D"),
+    ("down", "FD", "mlp.down_proj.weight", "D F"),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Slot:
+    """Where one tensor of the files lies among the parameters.
+
+    leaf: path in the tree. layer: index on the leading axis, None for a leaf outside of the layers.
+    sizes: by axis letter. axes, file_axes: as in the tables.
+    """
+
+    leaf: tuple[str, ...]
+    layer: int | None
+    sizes: dict[str, int]
+    axes: str
+    file_axes: str
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape among the parameters, without the layers."""
+        return tuple(self.sizes[axis] for axis in self.axes)
+
+    @property
+    def file_shape(self) -> tuple[int, ...]:
+        """The shape in the file."""
+        return tuple(math.prod(self.sizes[a] for a in group) for group in self.file_axes.split())
+
+    def from_file(self, tensor: Any, index: tuple[slice, ...]) -> np.ndarray:
+        """The part `index` (of `shape`) of a tensor that can be sliced; only that part is read."""
+        wanted = {
+            axis: part.indices(self.sizes[axis])
+            for axis, part in zip(self.axes, index, strict=True)
+        }
+        cut, within = [], []
+        for group in self.file_axes.split():
+            first, *rest = group
+            start, stop, _ = wanted[first]
+            whole = math.prod(self.sizes[axis] for axis in rest)
+            cut.append(slice(start * whole, stop * whole))
+            within += [slice(None), *(slice(*wanted[axis]) for axis in rest)]
+        letters = self.file_axes.replace(" ", "")
+        begun = {group[0] for group in self.file_axes.split()}
+        sizes = [wanted[a][1] - wanted[a][0] if a in begun else self.sizes[a] for a in letters]
+        part = tensor[tuple(cut)].reshape(sizes)[tuple(within)]
+        return np.ascontiguousarray(part.transpose([letters.index(axis) for axis in self.axes]))
+
+    def to_file(self, array: np.ndarray) -> np.ndarray:
+        """The tensor as it stands in the file, from the one among the parameters."""
+        order = [self.axes.index(axis) for axis in self.file_axes.replace(" ", "")]
+        return np.ascontiguousarray(array.transpose(order).reshape(self.file_shape))
+
+
+def tensor_slots(model: Model) -> dict[str, Slot]:
+    """Every tensor of this architecture by its name in the files, in the order of the layers."""
+    c = model.config
+    sizes = {"V": c.vocab_size, "D": c.embed, "N": c.n_heads, "K": c.n_kv_heads}
+    sizes |= {"H": c.head_dim, "F": c.mlp}
+    tree = model.spec()
+    slots = {
+        name: Slot((leaf,), None, sizes, axes, file_axes)
+        for leaf, axes, name, file_axes in ENDS
+        if leaf in tree
+    }
+    for i in range(c.n_layers):
+        for leaf, axes, name, file_axes in LAYER:
+            if leaf in tree["layers"]:
+                slot = Slot(("layers", leaf), i, sizes, axes, file_axes)
+                slots[f"model.layers.{i}.{name}"] = slot
+    return slots
+
+
+def from_hf(directory: Path, dtype: Any = None, rules: Rules = TRAIN_RULES) -> tuple[Model, Params]:
+    """The model of a checkpoint directory, and its parameters laid out by `rules` on the mesh in force.
+
+    dtype: of the parameters; None keeps that of the files. Raises UserError naming file and field
+    or tensor for whatever is missing, unknown, damaged, of another shape or not supported.
+    """
+    directory = Path(directory)
+    model = bind(read_config(directory), rules)
+    slots = tensor_slots(model)
+    files = _weight_files(directory)
+    types = _check_headers(files, slots)
+    dtype = _common_type(types, files) if dtype is None else np.dtype(dtype)
+    if model.config.tied and "lm_head.weight" in files:
+        _check_tied_head(files)
+
+    spec = model.spec()
+    params: Params = {"layers": {}}
+    for path in sorted(set(files.values())):
+        with _opened(path) as file:
+            for name in (n for n in slots if files[n] == path):
+                slot = slots[name]
+                tree = params["layers"] if slot.layer is not None else params
+                leaf, about = slot.leaf[-1], _at(spec, slot.leaf)
+                value = _on_devices(file.get_slice(name), slot, dtype, about.sharding)
+                if slot.layer is None:
+                    tree[leaf] = value
+                    continue
+                if leaf not in tree:
+                    tree[leaf] = jnp.zeros(about.shape, dtype, device=about.sharding)
+                # Waiting keeps the queue from holding many tensors at once.
+                tree[leaf] = _set_layer(tree[leaf], value, slot.layer).block_until_ready()
+    return model, params
+
+
+@functools.partial(jax.jit, donate_argnums=0)
+def _set_layer(stack: jax.Array, value: jax.Array, layer: jax.Array) -> jax.Array:
+    return lax.dynamic_update_index_in_dim(stack, value, layer, 0)
+
+
+def _on_devices(tensor: Any, slot: Slot, dtype: np.dtype, stacked: NamedSharding | None):
+    def read(index: tuple[slice, ...] | None) -> np.ndarray:
+        part = (slice(None),) * len(slot.shape) if index is None else index
+        return slot.from_file(tensor, part).astype(dtype, copy=False)
+
+    if stacked is None:
+        return jax.device_put(read(None))
+    spec = stacked.spec if slot.layer is None else stacked.spec[1:]
+    return jax.make_array_from_callback(
+        slot.shape, NamedSharding(stacked.mesh, PartitionSpec(*spec)), read
+    )
+
+
+def _at(tree: dict, path: tuple[str, ...]) -> Any:
+    return functools.reduce(lambda node, key: node[key], path, tree)
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """The open safetensors file. Raises UserError where it is missing, truncated or damaged."""
+    try:
+        with safe_open(path, "numpy") as file:
+            yield file
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{path}: truncated or damaged ({error}); fetch it again") from None
+
+
+def _weight_files(directory: Path) -> dict[str, Path]:
+    """The file of each tensor. Raises UserError where an index and its shards disagree."""
+    single, index = directory / WEIGHTS, directory / INDEX
+    if single.is_file():
+        with _opened(single) as file:
+            return dict.fromkeys(file.keys(), single)
+    if not index.is_file():
+        raise UserError(
+            f"{directory}: neither {WEIGHTS} nor {INDEX} there; other formats are not read"
+        )
+    listed = read_json(index, "").get("weight_map")
+    if not isinstance(listed, dict) or not all(isinstance(shard, str) for shard in listed.values()):
+        raise UserError(f"{index}: the field 'weight_map' must map tensor names to file names")
+    for shard in sorted(set(listed.values())):
+        expected = {name for name, place in listed.items() if place == shard}
+        if shard != Path(shard).name:
+            raise UserError(f"{index}: {shard!r} is not the name of a file in this directory")
+        if not (directory / shard).is_file():
+            raise UserError(
+                f"{directory / shard}: no such file; {INDEX} lists it for {len(expected)} tensors, "
+                f"{min(expected)} among them"
+            )
+        with _opened(directory / shard) as file:
+            found = set(file.keys())
+        for name in sorted(expected ^ found):
+            fault = "is listed there but not in it" if name in expected else "is not listed there"
+            raise UserError(f"{directory / shard}: does not match {INDEX}: tensor {name} {fault}")
+    return {name: directory / shard for name, shard in listed.items()}
+
+
+def _check_headers(files: dict[str, Path], slots: dict[str, Slot]) -> dict[str, np.dtype]:
+    """The type of each tensor; UserError for names, shapes and types that do not fit."""
+    known = slots.keys() | {"lm_head.weight"}  # a tied head may be stored as well
+    for name in files:
+        if name not in known:
+            raise UserError(f"{files[name]}: tensor {name} has no place in this architecture")
+    for name in slots:
+        if name not in files:
+            some = min(files.values(), default="the checkpoint")
+            raise UserError(f"{some}: tensor {name} is missing (from every file of the checkpoint)")
+    types = {}
+    for path in sorted(set(files.values())):
+        with _opened(path) as file:
+            for name in (n for n in files if files[n] == path):
+                header = file.get_slice(name)
+                shape, code = tuple(header.get_shape()), header.get_dtype()
+                if name in slots and shape != slots[name].file_shape:
+                    raise UserError(
+                        f"{path}: tensor {name} has shape {shape}, config.json says {slots[name].file_shape}"
+                    )
+                if code not in DTYPES:
+                    raise UserError(
+                        f"{path}: tensor {name} has type {code}; supported are {', '.join(DTYPES)}"
+                    )
+                types[name] = DTYPES[code]
+    return types
+
+
+def _common_type(types: dict[str, np.dtype], files: dict[str, Path]) -> np.dtype:
+    first, *rest = types
+    for name in rest:
+        if types[name] != types[first]:
+            raise UserError(
+                f"{files[name]}: tensor {name} is {types[name]}, but {first} is {types[first]}; "
+                "say which dtype to load them as"
+            )
+    return types[first]
+
+
+def _check_tied_head(files: dict[str, Path]) -> None:
+    """Some writers store the tied head as well; it must then be the embedding."""
+    head, embed = "lm_head.weight", "model.embed_tokens.weight"
+    with _opened(files[head]) as a, _opened(files[embed]) as b:
+        x, y = a.get_slice(head), b.get_slice(embed)
+        rows = y.get_shape()[0]
+        blocks = [slice(i, min(i + COMPARED_ROWS, rows)) for i in range(0, rows, COMPARED_ROWS)]
+        same = x.get_shape() == y.get_shape() and all(np.array_equal(x[i], y[i]) for i in blocks)
+    if not same:
+        raise UserError(
+            f"{files[head]}: tensor {head} differs from {embed}, but config.json has "
+            "tie_word_embeddings = true; set it to false"
+        )

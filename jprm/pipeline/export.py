@@ -1,0 +1,68 @@
+"""The verifier of a finished sweep as a Hugging Face checkpoint, with a card from the run's record."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from jprm.errors import UserError
+from jprm.pipeline.cells import grid_cells
+from jprm.pipeline.lab import Lab
+from jprm.pipeline.score import read_sweep_config
+from jprm.pipeline.verifier import Verifier
+from jprm.runs import provenance, write_atomic
+from jprm.tokenizer import EOS, PAD
+
+
+def export_verifier(run: Path, out: Path) -> str:
+    """Writes the main verifier of the sweep in `run` to the new directory `out`; returns its label.
+
+    Raises UserError where there is no trained verifier, and where `out` is not empty.
+    """
+    from jprm.models.hf_export import to_hf
+
+    config = read_sweep_config(run)
+    with Lab(config, None) as lab:
+        verifier = grid_cells(config)[0].votes.verifier
+        stage = lab.stage(verifier)
+        if not stage.done:
+            raise UserError(
+                f"{run}: its verifier is not trained yet; run: python experiments/sweep.py"
+            )
+        tokenizer = lab.tokenizer
+        to_hf(
+            out,
+            lab.model(verifier.size),
+            verifier.params(lab),
+            source=stage.file("tokenizer"),
+            fields={
+                "eos_token_id": tokenizer.token_id(EOS),
+                "pad_token_id": tokenizer.token_id(PAD),
+                "max_position_embeddings": config.verify.context_tokens,
+            },
+        )
+        write_atomic(out / "README.md", _card(verifier, stage.summary))
+    return verifier.label
+
+
+def _card(verifier: Verifier, summary: dict[str, Any]) -> str:
+    """The model card: what it is, what it was trained on, what computed it."""
+    made = provenance()
+    facts = {
+        "parameters (a tied head counted once)": summary["params"],
+        "labelled solutions": summary["labelled"],
+        "documents after filter and balance": summary["documents"],
+        "training steps": summary["steps"],
+        "training tokens": summary["tokens"],
+        "training FLOPs": f"{summary['flops']:.3g}",
+        "final training loss": f"{summary['loss']:.4f}",
+        "held-out loss": f"{summary['held_out_loss']:.4f}",
+        "exported by": f"jprm {made['packages'].get('jprm', '')} at commit {made['commit']}",
+    }
+    rows = "\n".join(f"| {name} | {value} |" for name, value in facts.items())
+    return (
+        "---\nlibrary_name: transformers\ntags: [process-reward-model]\n---\n\n"
+        f"# Verifier {verifier.label}\n\n"
+        "A generative process reward model: it writes a rationale for each step of a solution, and then a verdict.\n\n"
+        f"| | |\n|---|---|\n{rows}\n"
+    )
