@@ -6,9 +6,11 @@ run on scripts. `jprm.sample.Engine` and `jprm.execute.Pool` satisfy them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any, Protocol
+
+StopWhen = Callable[[list[int]], bool]
 
 
 class TextCodec(Protocol):
@@ -76,10 +78,13 @@ class Sampler(Protocol):
         max_tokens: int,
         stops: Sequence[int],
         watch: Sequence[int] = (),
+        stop_when: StopWhen | None = None,
         parent: int | None = None,
     ) -> list[int]:
         """Start one conversation per sample id from a shared prompt; returns their handles.
 
+        stop_when: whether to stop after these tokens, all that were drawn since the last event. It
+            may be asked at some tokens only (the sampler is made with `stops.trigger_ids`).
         parent: a stopped handle whose tokens begin the prompt; they need not be read again.
         """
         ...

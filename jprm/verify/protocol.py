@@ -28,7 +28,10 @@ from jprm.verify.template import Budget, Execution, Template
 
 @dataclass(frozen=True, slots=True)
 class Generate:
-    """Feed `forced` (may be empty), then sample up to `max_tokens` until one of the stops."""
+    """Feed `forced` (may be empty), then sample up to `max_tokens` until one of the stops.
+
+    Where a dialogue takes back what was written, `forced` is the whole new rationale.
+    """
 
     forced: str
     max_tokens: int

@@ -88,9 +88,7 @@ class Template:
 
     def missing_closing(self, text: str) -> str:
         """What `text` still lacks of the verdict's closing."""
-        closing = self.verdict_closing
-        written = next(n for n in range(len(closing), -1, -1) if text.endswith(closing[:n]))
-        return closing[written:]
+        return missing_end(text, self.verdict_closing)
 
     def forced_verdict(self, text: str) -> str:
         """The text that closes what is open in `text`, innermost first, and opens the verdict."""
@@ -99,6 +97,12 @@ class Template:
         opened = [(text.rfind(start), end) for start, end in self.sections]
         unclosed = sorted((at, end) for at, end in opened if at > text.rfind(end))
         return "".join(end for _, end in reversed(unclosed)) + self.verdict_opening
+
+
+def missing_end(text: str, end: str) -> str:
+    """What `text` lacks of an end that it may have begun."""
+    written = next(n for n in range(len(end), -1, -1) if text.endswith(end[:n]))
+    return end[written:]
 
 
 EMBEDDED = Template(

@@ -95,13 +95,15 @@ class ScriptedSampler:
         self.log: list[str] = []
         self._next = 0
 
-    def submit(self, prompt, sample_ids, *, max_tokens, stops, watch=(), parent=None):
+    def submit(
+        self, prompt, sample_ids, *, max_tokens, stops, watch=(), stop_when=None, parent=None
+    ):
         if parent is not None:
             held = self.conversations[parent]
             assert held.state == "stopped" and prompt[: len(held.ids)] == held.ids
         self.parents.append(parent)
         assert len(prompt) + max_tokens <= self.context_tokens and max_tokens >= 1
-        self.stops, self.watch = list(stops), list(watch)
+        self.stops, self.watch, self.stop_when = list(stops), list(watch), stop_when
         self.prompts.append((self.tokenizer.decode(prompt), len(sample_ids)))
         handles = []
         for sample_id in sample_ids:
@@ -142,7 +144,7 @@ class ScriptedSampler:
         tokens, finish = [], "length"
         for token in self.tokenizer.encode(self.script(conversation.sample_id, text)):
             tokens.append(token)
-            if token in self.stops:
+            if token in self.stops or (self.stop_when and self.stop_when(tokens)):
                 finish = "stop"
                 break
             if len(tokens) == conversation.max_tokens:
