@@ -30,7 +30,8 @@ from jprm.verify.template import Budget, Execution, Template
 class Generate:
     """Feed `forced` (may be empty), then sample up to `max_tokens` until one of the stops.
 
-    Where a dialogue takes back what was written, `forced` is the whole new rationale.
+    `forced` ends the dialogue's `text`. Where a dialogue may take text back (`ChatDialogue`), the
+    sampler has to be brought to `text`, whatever it holds.
     """
 
     forced: str

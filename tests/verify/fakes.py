@@ -18,19 +18,23 @@ PIECES = (
 
 
 class FakeTokenizer:
-    """The protocol's pieces are tokens, any other character is one; ids grow as texts are seen."""
+    """The protocol's pieces are tokens, any other character is one; ids grow as texts are seen.
+
+    The end of a turn reads as "", but for `show`; `eos` is how it is written.
+    """
 
     eos_id = 0
 
-    def __init__(self, refused: str = ""):
-        self._refused = refused
-        self._ids = {"<eos>": 0}
+    def __init__(self, refused: str = "", pieces=PIECES, eos: str = "<eos>"):
+        self._refused, self._eos = refused, eos
+        self._ids = {eos: 0}
         self._texts = [""]
         self._pattern = re.compile(
-            "|".join(re.escape(piece) for piece in sorted(PIECES, key=len, reverse=True)) + "|.",
+            "|".join(re.escape(piece) for piece in sorted([*pieces, eos], key=len, reverse=True))
+            + "|.",
             re.DOTALL,
         )
-        for piece in PIECES:
+        for piece in pieces:
             self._id(piece)
 
     def _id(self, piece):
@@ -46,6 +50,9 @@ class FakeTokenizer:
 
     def decode(self, ids):
         return "".join(self._texts[i] for i in ids)
+
+    def show(self, ids):
+        return "".join(self._texts[i] if i else self._eos for i in ids)
 
     def token_id(self, token):
         if self._pattern.findall(token) != [token]:
