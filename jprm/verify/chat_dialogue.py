@@ -56,7 +56,7 @@ class ChatDialogue:
         self.text = ""
         self.executions: list[records.Execution] = []
         self.generated_tokens = self.forced_tokens = 0
-        self._analysis = ""  # with its opening
+        self._analysis = ""  # up to its closing, with what opened it
         self._turn = ""  # what the model has written since the phase or a code's output forced it
         self._before_turn = ""  # `text` before that
         self._turn_left = 0  # tokens
@@ -135,7 +135,8 @@ class ChatDialogue:
     def _end_turn(self, stopped: bool) -> None:
         tags, verdict = self.tags, self._read_verdict()
         if self._phase == "analysis":
-            self._analysis = self.text
+            closing = tags.analyze_close.rstrip("\n")
+            self._analysis = self._before_turn + self._turn.partition(closing)[0]
             self._verify(tags.verify_open if self.style == "full" else tags.verdict_open)
         elif self._phase == "verdict" or verdict is not None:
             self._finish(verdict)
@@ -155,7 +156,7 @@ class ChatDialogue:
         """
         tags = self.tags
         if self._analysis and not self.published.quirks.keep_evidence:
-            self.text = said = self._analysis.partition(tags.analyze_close)[0]
+            self.text = said = self._analysis
             opening = tags.analyze_close + tags.verdict_open
         elif said.endswith(tags.verdict_open):
             opening = ""

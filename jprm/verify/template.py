@@ -1,15 +1,13 @@
 """The texts of a rationale: what is forced, where the model stops, how code and verdict are read.
 
 A template holds strings and budgets only; `protocol` is the machine that follows them. EMBEDDED is
-the protocol of the worlds of this package. The fields are general enough for the published GenPRM
-format as well (fenced code, "**Judgement**: $\\boxed{Yes}$"), where `continuations` force the code
-section after the analysis.
+the protocol of the worlds of this package; the published protocol has other rules (`genprm`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 from jprm.worlds import base
@@ -37,7 +35,6 @@ class Template:
     """The strings of one rationale format.
 
     openings: per style, the forced beginning of a rationale.
-    continuations: per style, forced text after a stop that the model has written.
     stops: texts of one token each that end the model's turn; any of them may be a false alarm.
     sections: (open, close) pairs that are closed before a verdict is forced.
     code_open, code_close: what lies between the last pair is run; `code_close` is a stop.
@@ -57,7 +54,6 @@ class Template:
     no: str
     verdict_closing: str
     budget: Budget
-    continuations: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     no_code: str = "Code format error: No code found."
     unknown_output: str = "Error"
     max_output_chars: int = 1024

@@ -63,9 +63,9 @@ def test_an_analysis_that_uses_up_the_budget_gets_no_verification():
     opening = A0.format(1) + "x" * 100 + "</analyze>\n" + O0
     assert d.text == opening and action.max_tokens == 20
     assert feed(d, YES) == Done(True, "", "")
-    # Where the analysis was cut behind what it was to end with, the rest is dropped.
-    d = dialogue(budget=Budget(1, 3, 20))
-    d.feed("a", 1)
+    # The reference keeps what stands before the first closing, with a newline behind it or not.
+    d = dialogue(budget=Budget(20, 3, 20))
+    feed(d, "a</analyze> and more")
     assert d.text == A0.format(1) + "a</analyze>\n" + O0
 
 
