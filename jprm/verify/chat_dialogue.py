@@ -212,7 +212,8 @@ class ChatDialogue:
             if section == self._turn:
                 return None
         flags = re.IGNORECASE if self.published.quirks.any_case else 0
-        words = re.findall(rf"({re.escape(tags.yes)}|{re.escape(tags.no)})\}}", section, flags)
+        yes, no, brace = map(re.escape, (tags.yes, tags.no, tags.verdict_close[0]))
+        words = re.findall(f"({yes}|{no}){brace}", section, flags)
         return words[-1].lower() == tags.yes.lower() if words else None
 
     def _finish(self, correct: bool | None) -> None:

@@ -14,7 +14,11 @@ StopWhen = Callable[[list[int]], bool]
 
 
 class TextCodec(Protocol):
-    """A tokenizer. `encode(a) + encode(b) == encode(a + b)` wherever the template joins texts."""
+    """A tokenizer. `encode(a) + encode(b) == encode(a + b)` wherever the template joins texts.
+
+    That holds for a plain template; a `GenPRM` with `retokenize` needs it nowhere. For a chat,
+    `encode` has to read the text of a special token as that token, and to add none of its own.
+    """
 
     @property
     def eos_id(self) -> int:

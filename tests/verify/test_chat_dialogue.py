@@ -159,7 +159,7 @@ TEXTS = st.lists(
     template=st.sampled_from([DROPPED, KEPT]),
     style=st.sampled_from(["full", "code", "analysis", "direct"]),
     execute=st.sampled_from(["executed", "invented", "none"]),
-    budget=st.builds(Budget, st.integers(1, 400), st.integers(0, 4), st.integers(1, 5)),
+    budget=st.builds(Budget, st.integers(1, 250), st.integers(0, 4), st.integers(1, 5)),
 )
 def test_any_text_ends_in_a_verdict_or_a_counted_none(chunks, template, style, execute, budget):
     """Total and bounded, whatever is fed; token counts may even disagree with the texts."""
