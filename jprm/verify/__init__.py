@@ -6,17 +6,21 @@ Enter by `verify` (the driver: many solutions and votes over one sampler and one
 (`ports`) and imports neither them nor JAX.
 """
 
+from jprm.verify.chat_dialogue import ChatDialogue
 from jprm.verify.driver import verify
+from jprm.verify.genprm import GenPRM
 from jprm.verify.ports import CodeSession, Event, Executor, Sampler, TextCodec
 from jprm.verify.protocol import Dialogue, Done, Execute, Generate
 from jprm.verify.readout import probability_yes, verdict_position
 from jprm.verify.settings import Mode, Settings
+from jprm.verify.stops import trigger_ids
 from jprm.verify.template import EMBEDDED, Budget, Execution, Template
 from jprm.verify.votes import first_error, majority, mean_reward
 
 __all__ = [
     "EMBEDDED",
     "Budget",
+    "ChatDialogue",
     "CodeSession",
     "Dialogue",
     "Done",
@@ -24,6 +28,7 @@ __all__ = [
     "Execute",
     "Execution",
     "Executor",
+    "GenPRM",
     "Generate",
     "Mode",
     "Sampler",
@@ -34,6 +39,7 @@ __all__ = [
     "majority",
     "mean_reward",
     "probability_yes",
+    "trigger_ids",
     "verdict_position",
     "verify",
 ]

@@ -10,6 +10,10 @@ step share one history, that of vote 0, and one new conversation per step and vo
 
     chain   problem step1 rationale1[v] step2 rationale2[v] ...          for each vote v
     fork    problem step1 rationale1[0] ... step_t rationale_t[v]        for each step t and vote v
+
+A conversation is a text, and the sampler holds its tokens. Mostly the text only grows, and what it
+grew by is fed. Where the format rewrites what was written (the published protocol does), the whole
+text is submitted anew.
 """
 
 from __future__ import annotations
@@ -25,8 +29,9 @@ from typing import Any
 from jprm.errors import UserError
 from jprm.records import Problem, Rationale, Solution, Verdict
 from jprm.seeds import seed_of
+from jprm.verify.format import Machine, format_of
 from jprm.verify.ports import CodeSession, Event, Executor, Sampler, TextCodec
-from jprm.verify.protocol import Dialogue, Done, Execute, Generate
+from jprm.verify.protocol import Done, Execute, Generate
 from jprm.verify.readout import probability_yes, verdict_position
 from jprm.verify.settings import Settings
 from jprm.verify.table import NO_VERDICT, Table
@@ -75,12 +80,16 @@ class _Lane:
     table: Table
     vote: int
     step: int
-    dialogue: Dialogue
+    dialogue: Machine
     session: CodeSession | None
-    ids: list[int]  # the whole conversation, as the sampler holds it
+    before: str  # the conversation up to this step's rationale
+    held: str  # all of it, as the sampler holds it
+    ids: list[int]  # and its tokens
     handle: int = -1
-    turn: list[int] = field(default_factory=list)  # what this turn generated
+    turn: list[int] = field(default_factory=list)  # generated since something was forced
     watched: list[Any] = field(default_factory=list)  # log-probabilities of yes and no for it
+    heard: int = 0  # tokens of `turn` that the dialogue has been fed
+    restarts: int = 0  # times that the conversation was submitted anew
 
 
 class _Driver:
@@ -103,10 +112,11 @@ class _Driver:
         self.votes = list(votes)
         if not self.chain and HISTORY_VOTE not in votes:
             self.votes.insert(0, HISTORY_VOTE)
-        self._new_dialogue()  # a wrong style or mode is said before anything runs
-        template = settings.template
-        self.stops = [tokenizer.token_id(stop) for stop in template.stops] + [tokenizer.eos_id]
-        self.watch = (tokenizer.token_id(template.yes), tokenizer.token_id(template.no))
+        self.format = format_of(settings.template)
+        self._new_dialogue(0)  # a wrong style or mode is said before anything runs
+        self.stops = self.format.stop_ids(tokenizer)
+        self.stop_when = self.format.stop_when(tokenizer)
+        self.watch = self.format.verdict_ids(tokenizer)
         # The same few texts are forced over and over: every vote is given the same steps.
         self.encode = functools.lru_cache(maxsize=4096)(lambda text: tuple(tokenizer.encode(text)))
         self.lanes: dict[int, _Lane] = {}
@@ -135,10 +145,10 @@ class _Driver:
     def _has_room(self) -> bool:
         return not self.lanes or len(self.lanes) + len(self.votes) <= self.settings.max_in_flight
 
-    def _new_dialogue(self) -> Dialogue:
+    def _new_dialogue(self, step: int) -> Machine:
         settings = self.settings
-        return Dialogue(
-            settings.template, self.tokenizer, settings.style, settings.execute, settings.budget
+        return self.format.dialogue(
+            self.tokenizer, step, settings.style, settings.execute, settings.budget
         )
 
     # Conversations: begin, go on, end.
@@ -149,26 +159,28 @@ class _Driver:
             self.finished.append(table)
             return
         session = self.executor.session() if self.settings.execute == "executed" else None
-        self._open(table, 0, list(self.encode(problem.text)), session)
+        before = self.format.opening(problem.text, solution.steps[0], self.settings.style)
+        self._open(table, 0, before, session)
 
     def _open(
         self,
         table: Table,
         step: int,
-        history: list[int],
+        before: str,
         past: CodeSession | None,
-        parent: int | None = None,
+        parent: _Lane | None = None,
     ) -> None:
-        """Start a conversation per vote at `step`, all from the same tokens and namespace.
+        """Start a conversation per vote at `step`, all from the same text and namespace.
 
-        parent: the handle of the conversation that the history repeats, if there is one.
+        parent: the conversation that this text repeats and goes on from, if there is one.
         """
-        dialogues = [self._new_dialogue() for _ in self.votes]
+        dialogues = [self._new_dialogue(step) for _ in self.votes]
         opening = dialogues[0].next_action()
         assert isinstance(opening, Generate)
-        prompt = [*history, *self.encode(table.solution.steps[step] + opening.forced)]
+        whole = before + dialogues[0].text
+        prompt = self._tokens(whole, parent)
         lanes = [
-            _Lane(table, vote, step, dialogue, past.fork() if past else None, list(prompt))
+            _Lane(table, vote, step, dialogue, past.fork() if past else None, before, whole, prompt)
             for vote, dialogue in zip(self.votes, dialogues, strict=True)
         ]
         if past:
@@ -178,12 +190,18 @@ class _Driver:
             for lane in lanes:
                 self._give_up(lane)
             return
+        known = parent is not None and prompt[: len(parent.ids)] == parent.ids
+        self._submit(lanes, opening.max_tokens, parent.handle if parent and known else None)
+
+    def _submit(self, lanes: list[_Lane], max_tokens: int, parent: int | None = None) -> None:
+        """Hand conversations with the same tokens to the sampler."""
         handles = self.sampler.submit(
-            prompt,
+            lanes[0].ids,
             [self._sample_id(lane) for lane in lanes],
-            max_tokens=opening.max_tokens,
+            max_tokens=max_tokens,
             stops=self.stops,
             watch=self.watch,
+            stop_when=self.stop_when,
             parent=parent,
         )
         for lane, handle in zip(lanes, handles, strict=True):
@@ -191,21 +209,43 @@ class _Driver:
             self.lanes[handle] = lane
 
     def _sample_id(self, lane: _Lane) -> int:
+        """Another one after a restart: positions that were drawn once are drawn again."""
         path = (lane.vote,) if self.chain else (lane.step, lane.vote)
-        return seed_of(self.seed, lane.table.solution.id, *path)
+        again = ("restart", lane.restarts) if lane.restarts else ()
+        return seed_of(self.seed, lane.table.solution.id, *path, *again)
+
+    def _tokens(self, whole: str, held: _Lane | None) -> list[int]:
+        """The tokens of a text; those that a conversation holds are kept where the format says so.
+
+        A text that is the same to the letter is never tokenised again.
+        """
+        if held is not None and whole.startswith(held.held):
+            rest = whole[len(held.held) :]
+            if not (rest and self.format.retokenize):
+                return [*held.ids, *self.encode(rest)]
+        return list(self.tokenizer.encode(whole))
 
     def _fits(self, lane: _Lane, max_tokens: int) -> bool:
         return len(lane.ids) + max_tokens <= self.settings.context_tokens
 
-    def _say(self, lane: _Lane, text: str, max_tokens: int) -> None:
-        """Feed a stopped conversation and let it generate."""
-        ids = self.encode(text)
-        lane.ids += ids
-        lane.turn, lane.watched = [], []
-        if self._fits(lane, max_tokens):
-            self.sampler.extend(lane.handle, ids, max_tokens=max_tokens)
-        else:
+    def _say(self, lane: _Lane, max_tokens: int) -> None:
+        """Bring a stopped conversation to what its dialogue says, and let it generate."""
+        whole = lane.before + lane.dialogue.text
+        ids, known = self._tokens(whole, lane), len(lane.ids)
+        forced = ids[known:]
+        grown = ids[:known] == lane.ids
+        lane.held, lane.ids = whole, ids
+        if forced or not grown:
+            lane.turn, lane.watched, lane.heard = [], [], 0
+        if not self._fits(lane, max_tokens):
             self._give_up(lane)
+        elif grown:
+            self.sampler.extend(lane.handle, forced, max_tokens=max_tokens)
+        else:
+            del self.lanes[lane.handle]
+            self.sampler.release(lane.handle)
+            lane.restarts += 1
+            self._submit([lane], max_tokens)
 
     def _hear(self, event: Event) -> None:
         lane = self.lanes.get(event.handle)
@@ -215,14 +255,19 @@ class _Driver:
         lane.watched += list(event.watched)
         if event.finish is None:
             return
-        lane.ids += lane.turn
-        lane.dialogue.feed(self.tokenizer.decode(lane.turn), len(lane.turn))
+        new = lane.turn[lane.heard :]
+        lane.heard = len(lane.turn)
+        text = self.tokenizer.decode(new)
+        ended = bool(new) and new[-1] == self.tokenizer.eos_id
+        lane.held += text + (self.format.end_of_turn if ended else "")
+        lane.ids = [*lane.ids, *new]
+        lane.dialogue.feed(text, len(new))
         self._go_on(lane)
 
     def _go_on(self, lane: _Lane) -> None:
         match lane.dialogue.next_action():
-            case Generate(forced, max_tokens):
-                self._say(lane, forced, max_tokens)
+            case Generate(_, max_tokens):
+                self._say(lane, max_tokens)
             case Execute(code):
                 assert lane.session is not None
                 self.running_code += 1
@@ -256,17 +301,18 @@ class _Driver:
         following = lane.step + 1
         if following >= table.limit:
             self._retire(lane)
-        elif self.chain:
-            lane.step, lane.dialogue = following, self._new_dialogue()
+            return
+        step = table.solution.steps[following]
+        before = self.format.following(lane.before, lane.dialogue.text, step)
+        if self.chain:
+            lane.step, lane.before, lane.dialogue = following, before, self._new_dialogue(following)
             opening = lane.dialogue.next_action()
             assert isinstance(opening, Generate)
-            step = table.solution.steps[following]
-            self._say(lane, done.closing + step + opening.forced, opening.max_tokens)
+            self._say(lane, opening.max_tokens)
         else:
             if lane.vote == HISTORY_VOTE:
                 past = lane.session.fork() if lane.session else None
-                history = [*lane.ids, *self.encode(done.closing)]
-                self._open(table, following, history, past, parent=lane.handle)
+                self._open(table, following, before, past, parent=lane)
             self._retire(lane)
 
     def _give_up(self, lane: _Lane) -> None:

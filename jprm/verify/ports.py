@@ -6,13 +6,19 @@ run on scripts. `jprm.sample.Engine` and `jprm.execute.Pool` satisfy them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any, Protocol
 
+StopWhen = Callable[[list[int]], bool]
+
 
 class TextCodec(Protocol):
-    """A tokenizer. `encode(a) + encode(b) == encode(a + b)` wherever the template joins texts."""
+    """A tokenizer. `encode(a) + encode(b) == encode(a + b)` wherever the template joins texts.
+
+    That holds for a plain template; a `GenPRM` with `retokenize` needs it nowhere. For a chat,
+    `encode` has to read the text of a special token as that token, and to add none of its own.
+    """
 
     @property
     def eos_id(self) -> int:
@@ -76,10 +82,13 @@ class Sampler(Protocol):
         max_tokens: int,
         stops: Sequence[int],
         watch: Sequence[int] = (),
+        stop_when: StopWhen | None = None,
         parent: int | None = None,
     ) -> list[int]:
         """Start one conversation per sample id from a shared prompt; returns their handles.
 
+        stop_when: whether to stop after these tokens, all that were drawn since the last event. It
+            may be asked at some tokens only (the sampler is made with `stops.trigger_ids`).
         parent: a stopped handle whose tokens begin the prompt; they need not be read again.
         """
         ...

@@ -28,7 +28,11 @@ from jprm.verify.template import Budget, Execution, Template
 
 @dataclass(frozen=True, slots=True)
 class Generate:
-    """Feed `forced` (may be empty), then sample up to `max_tokens` until one of the stops."""
+    """Feed `forced` (may be empty), then sample up to `max_tokens` until one of the stops.
+
+    `forced` ends the dialogue's `text`. Where a dialogue may take text back (`ChatDialogue`), the
+    sampler has to be brought to `text`, whatever it holds.
+    """
 
     forced: str
     max_tokens: int
@@ -109,15 +113,13 @@ class Dialogue:
         self.text += text
         self.generated_tokens += tokens
         verdict = template.read_verdict(self.text)
-        continuation = self._continuation(text)
+        false_alarm = text.endswith(template.stops)
         if verdict is not None or self._final:
             self._finish(verdict)
         elif text.endswith(template.code_close):
             self._rounds += 1
             self._run_code()
-        elif tokens > 0 and continuation is not None:
-            self._turn(continuation)
-        elif self._left <= 0:
+        elif (tokens > 0 and false_alarm) or self._left <= 0:
             self._turn("")
         else:  # the model ended its turn in a way that the protocol does not know
             self._turn(template.forced_verdict(self.text))
@@ -130,14 +132,6 @@ class Dialogue:
     @property
     def _left(self) -> int:
         return self.budget.max_tokens - self.generated_tokens - self.forced_tokens
-
-    def _continuation(self, text: str) -> str | None:
-        """What follows a stop that is neither code nor verdict: "" after a false alarm."""
-        continuations = self.template.continuations.get(self.style, {})
-        for stop in self.template.stops:
-            if text.endswith(stop):
-                return continuations.get(stop, "")
-        return None
 
     def _turn(self, forced: str) -> None:
         """Say `forced`, then let the model write: freely, or only the verdict where it is due."""

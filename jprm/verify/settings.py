@@ -7,6 +7,7 @@ from typing import Literal, get_args
 
 from jprm.errors import UserError
 from jprm.records import ReadOut
+from jprm.verify.genprm import GenPRM
 from jprm.verify.template import EMBEDDED, Budget, Execution, Template
 
 Mode = Literal["chain", "fork"]
@@ -31,7 +32,7 @@ class Settings:
     max_in_flight: int = 128
     readout: ReadOut = "vote"
     budget: Budget | None = None
-    template: Template = EMBEDDED
+    template: Template | GenPRM = EMBEDDED
 
     def __post_init__(self):
         """Check what no later use would name clearly; style and execute are the dialogue's."""

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from jprm.records import Problem, Rationale, ReadOut, Solution, Verdict
-from jprm.verify.protocol import Dialogue
+from jprm.verify.format import Machine
 
 NO_VERDICT = Verdict(None, None, None)
 
@@ -32,7 +32,7 @@ class Table:
     def __post_init__(self):
         self.limit = len(self.solution.steps)
 
-    def put(self, step: int, vote: int, dialogue: Dialogue, verdict: Verdict, reason: str) -> None:
+    def put(self, step: int, vote: int, dialogue: Machine, verdict: Verdict, reason: str) -> None:
         """Record what a vote wrote about a step."""
         self._rationales[step, vote] = Rationale(
             solution_id=self.solution.id,

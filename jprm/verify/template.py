@@ -1,15 +1,13 @@
 """The texts of a rationale: what is forced, where the model stops, how code and verdict are read.
 
 A template holds strings and budgets only; `protocol` is the machine that follows them. EMBEDDED is
-the protocol of the worlds of this package. The fields are general enough for the published GenPRM
-format as well (fenced code, "**Judgement**: $\\boxed{Yes}$"), where `continuations` force the code
-section after the analysis.
+the protocol of the worlds of this package; the published protocol has other rules (`genprm`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 from jprm.worlds import base
@@ -37,7 +35,6 @@ class Template:
     """The strings of one rationale format.
 
     openings: per style, the forced beginning of a rationale.
-    continuations: per style, forced text after a stop that the model has written.
     stops: texts of one token each that end the model's turn; any of them may be a false alarm.
     sections: (open, close) pairs that are closed before a verdict is forced.
     code_open, code_close: what lies between the last pair is run; `code_close` is a stop.
@@ -57,7 +54,6 @@ class Template:
     no: str
     verdict_closing: str
     budget: Budget
-    continuations: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     no_code: str = "Code format error: No code found."
     unknown_output: str = "Error"
     max_output_chars: int = 1024
@@ -88,9 +84,7 @@ class Template:
 
     def missing_closing(self, text: str) -> str:
         """What `text` still lacks of the verdict's closing."""
-        closing = self.verdict_closing
-        written = next(n for n in range(len(closing), -1, -1) if text.endswith(closing[:n]))
-        return closing[written:]
+        return missing_end(text, self.verdict_closing)
 
     def forced_verdict(self, text: str) -> str:
         """The text that closes what is open in `text`, innermost first, and opens the verdict."""
@@ -99,6 +93,12 @@ class Template:
         opened = [(text.rfind(start), end) for start, end in self.sections]
         unclosed = sorted((at, end) for at, end in opened if at > text.rfind(end))
         return "".join(end for _, end in reversed(unclosed)) + self.verdict_opening
+
+
+def missing_end(text: str, end: str) -> str:
+    """What `text` lacks of an end that it may have begun."""
+    written = next(n for n in range(len(end), -1, -1) if text.endswith(end[:n]))
+    return end[written:]
 
 
 EMBEDDED = Template(

@@ -63,7 +63,9 @@ class Replay:
     def busy(self):
         return self.waiting
 
-    def submit(self, prompt, sample_ids, *, max_tokens, stops, watch=(), parent=None):
+    def submit(
+        self, prompt, sample_ids, *, max_tokens, stops, watch=(), stop_when=None, parent=None
+    ):
         self.stops = stops
         self.extend(0, prompt, max_tokens=max_tokens)
         return [0]

@@ -18,19 +18,23 @@ PIECES = (
 
 
 class FakeTokenizer:
-    """The protocol's pieces are tokens, any other character is one; ids grow as texts are seen."""
+    """The protocol's pieces are tokens, any other character is one; ids grow as texts are seen.
+
+    The end of a turn reads as "", but for `show`; `eos` is how it is written.
+    """
 
     eos_id = 0
 
-    def __init__(self, refused: str = ""):
-        self._refused = refused
-        self._ids = {"<eos>": 0}
+    def __init__(self, refused: str = "", pieces=PIECES, eos: str = "<eos>"):
+        self._refused, self._eos = refused, eos
+        self._ids = {eos: 0}
         self._texts = [""]
         self._pattern = re.compile(
-            "|".join(re.escape(piece) for piece in sorted(PIECES, key=len, reverse=True)) + "|.",
+            "|".join(re.escape(piece) for piece in sorted([*pieces, eos], key=len, reverse=True))
+            + "|.",
             re.DOTALL,
         )
-        for piece in PIECES:
+        for piece in pieces:
             self._id(piece)
 
     def _id(self, piece):
@@ -46,6 +50,9 @@ class FakeTokenizer:
 
     def decode(self, ids):
         return "".join(self._texts[i] for i in ids)
+
+    def show(self, ids):
+        return "".join(self._texts[i] if i else self._eos for i in ids)
 
     def token_id(self, token):
         if self._pattern.findall(token) != [token]:
@@ -95,13 +102,15 @@ class ScriptedSampler:
         self.log: list[str] = []
         self._next = 0
 
-    def submit(self, prompt, sample_ids, *, max_tokens, stops, watch=(), parent=None):
+    def submit(
+        self, prompt, sample_ids, *, max_tokens, stops, watch=(), stop_when=None, parent=None
+    ):
         if parent is not None:
             held = self.conversations[parent]
             assert held.state == "stopped" and prompt[: len(held.ids)] == held.ids
         self.parents.append(parent)
         assert len(prompt) + max_tokens <= self.context_tokens and max_tokens >= 1
-        self.stops, self.watch = list(stops), list(watch)
+        self.stops, self.watch, self.stop_when = list(stops), list(watch), stop_when
         self.prompts.append((self.tokenizer.decode(prompt), len(sample_ids)))
         handles = []
         for sample_id in sample_ids:
@@ -142,7 +151,7 @@ class ScriptedSampler:
         tokens, finish = [], "length"
         for token in self.tokenizer.encode(self.script(conversation.sample_id, text)):
             tokens.append(token)
-            if token in self.stops:
+            if token in self.stops or (self.stop_when and self.stop_when(tokens)):
                 finish = "stop"
                 break
             if len(tokens) == conversation.max_tokens:

@@ -6,41 +6,15 @@ from hypothesis import strategies as st
 
 from jprm.errors import UserError
 from jprm.records import Execution
-from jprm.verify import EMBEDDED, Budget, Dialogue, Done, Execute, Generate, Template
+from jprm.verify import EMBEDDED, Budget, Dialogue, Done, Execute, Generate
 from tests.verify.fakes import PIECES, FakeTokenizer
 
 STOPS = EMBEDDED.stops
 VERDICT = "<output>\\boxed{"
 
-# The published GenPRM format; its stops are single tokens of the fake tokenizer.
-CODE_START = "<verify>\nLet's use python code to find any potential error:\n```python\n"
-PUBLISHED = Template(
-    openings={
-        "full": "<analyze>\nLet's analyze the Paragraph 1 step by step: ",
-        "analysis": "<analyze>\nLet's analyze the Paragraph 1 step by step: ",
-        "code": CODE_START,
-        "direct": "<output>\n**Judgement**: $\\boxed{",
-    },
-    continuations={
-        "full": {"</analyze>\n": CODE_START},
-        "analysis": {"</analyze>\n": "<output>\n**Judgement**: $\\boxed{"},
-    },
-    stops=("</analyze>\n", "\n```\n", "</output>\n"),
-    sections=(("<analyze>", "</analyze>\n"), ("<verify>", "</verify>\n")),
-    code_open="```python\n",
-    code_close="\n```\n",
-    output_open="[Code Output]\n\n```\n",
-    output_close="\n```\n",
-    verdict_opening="<output>\n**Judgement**: $\\boxed{",
-    yes="Yes",
-    no="No",
-    verdict_closing="}$\n</output>\n",
-    budget=Budget(max_tokens=2048, max_rounds=2, verdict_tokens=20),
-)
 
-
-def dialogue(style="full", execute="executed", budget=None, template=EMBEDDED, refused=""):
-    return Dialogue(template, FakeTokenizer(refused), style, execute, budget)
+def dialogue(style="full", execute="executed", budget=None, refused=""):
+    return Dialogue(EMBEDDED, FakeTokenizer(refused), style, execute, budget)
 
 
 def feed(dialogue, text):
@@ -194,21 +168,6 @@ def test_an_output_cannot_give_the_verdict():
     assert d.next_action().forced == VERDICT
 
 
-def test_the_published_format_fits_the_template():
-    d = dialogue(template=PUBLISHED)
-    analysis = 'We are told "Yes}" and ${No}$ here.\n</analyze>\n'
-    assert feed(d, analysis).forced.startswith("<verify>\nLet's use python code")
-    assert feed(d, "a = 8 + 3\nprint(a == 11)\n```\n") == Execute("a = 8 + 3\nprint(a == 11)")
-    d.feed_outcome("True", "ok")
-    assert d.next_action().forced == "[Code Output]\n\n```\nTrue\n```\n"
-    assert feed(d, "</verify>\n" + PUBLISHED.verdict_opening + "Yes}$\n</output>\n") == Done(
-        True, "", ""
-    )
-    d = dialogue("analysis", template=PUBLISHED)
-    assert feed(d, "fine\n</analyze>\n") == Generate(PUBLISHED.verdict_opening, 20, PUBLISHED.stops)
-    assert feed(d, "No}$\n</output>\n") == Done(False, "", "")
-
-
 def test_unknown_style_and_mode():
     with pytest.raises(UserError, match="'fulll'.*full, code"):
         dialogue("fulll")
@@ -226,14 +185,13 @@ TEXTS = st.lists(
 @settings(max_examples=300, deadline=None)
 @given(
     chunks=st.lists(st.tuples(TEXTS, st.integers(0, 30)), max_size=40),
-    template=st.sampled_from([EMBEDDED, PUBLISHED]),
     style=st.sampled_from(["full", "code", "analysis", "direct"]),
     execute=st.sampled_from(["executed", "invented", "none"]),
     budget=st.builds(Budget, st.integers(1, 60), st.integers(0, 4), st.integers(1, 5)),
 )
-def test_any_text_ends_in_a_verdict_or_a_counted_none(chunks, template, style, execute, budget):
+def test_any_text_ends_in_a_verdict_or_a_counted_none(chunks, style, execute, budget):
     """Total and bounded, whatever is fed; token counts may even disagree with the texts."""
-    d = dialogue(style, execute, budget, template)
+    d = dialogue(style, execute, budget)
     fed = iter(chunks)
     for _ in range(budget.max_tokens + 2 * budget.max_rounds + 2):
         match d.next_action():
@@ -246,9 +204,9 @@ def test_any_text_ends_in_a_verdict_or_a_counted_none(chunks, template, style, e
                 d.feed_outcome(next(fed, ("", 0))[0], "ok")
             case Done(correct, reason, closing):
                 assert (correct is None) == (reason in ("budget", "no_verdict"))
-                assert d.text.endswith(closing) and d.text.endswith(template.verdict_closing)
+                assert d.text.endswith(closing) and d.text.endswith(EMBEDDED.verdict_closing)
                 if correct is not None:
-                    assert template.read_verdict(d.text) is correct
+                    assert EMBEDDED.read_verdict(d.text) is correct
                 return
     assert isinstance(d.next_action(), Done)
 

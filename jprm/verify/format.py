@@ -1,0 +1,169 @@
+"""What the driver needs to know of a rationale format: one class per kind of format.
+
+`PlainFormat` puts problem, steps and rationales one behind the other; `ChatFormat` makes them the
+turns of a chat. Both say where texts stand, never what the driver does about it.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from jprm import records
+from jprm.errors import UserError
+from jprm.verify.chat_dialogue import ChatDialogue
+from jprm.verify.genprm import GenPRM
+from jprm.verify.ports import StopWhen, TextCodec
+from jprm.verify.protocol import Action, Dialogue
+from jprm.verify.stops import stop_when
+from jprm.verify.template import Budget, Execution, Template
+
+
+class Machine(Protocol):
+    """A rationale in the making; `Dialogue` says what the methods promise."""
+
+    text: str
+    executions: list[records.Execution]
+    generated_tokens: int
+    forced_tokens: int
+
+    def next_action(self) -> Action:
+        """What is to be done now."""
+        ...
+
+    def feed(self, text: str, tokens: int) -> None:
+        """Take the model's turn."""
+        ...
+
+    def feed_outcome(self, text: str, kind: str) -> None:
+        """Take what the code printed."""
+        ...
+
+
+class Format(Protocol):
+    """A way to lay out a conversation.
+
+    end_of_turn: the text of the token with which the model ends its turn; "" where it shows none.
+    retokenize: whether the whole text is tokenised anew at every turn.
+    """
+
+    end_of_turn: str
+    retokenize: bool
+
+    def dialogue(
+        self,
+        codec: TextCodec,
+        step: int,
+        style: str,
+        execute: Execution,
+        budget: Budget | None,
+    ) -> Machine:
+        """The machine for the rationale of a step."""
+        ...
+
+    def opening(self, problem: str, step: str, style: str) -> str:
+        """All text before the rationale of the first step."""
+        ...
+
+    def following(self, before: str, rationale: str, step: str) -> str:
+        """All text before the next step's rationale, given all before this one and this one."""
+        ...
+
+    def stop_ids(self, codec: TextCodec) -> list[int]:
+        """The tokens that end a turn."""
+        ...
+
+    def stop_when(self, codec: TextCodec) -> StopWhen | None:
+        """The question that decides on stops of several tokens; None if there are none."""
+        ...
+
+    def verdict_ids(self, codec: TextCodec) -> tuple[int, int]:
+        """The tokens of the verdicts Yes and No. Raises UserError where they are not tokens."""
+        ...
+
+
+class PlainFormat:
+    """Text behind text, stops of one token each."""
+
+    end_of_turn = ""
+    retokenize = False
+
+    def __init__(self, template: Template):
+        self.template = template
+
+    def dialogue(
+        self,
+        codec: TextCodec,
+        step: int,
+        style: str,
+        execute: Execution,
+        budget: Budget | None,
+    ) -> Machine:
+        """As `Format`."""
+        return Dialogue(self.template, codec, style, execute, budget)
+
+    def opening(self, problem: str, step: str, style: str) -> str:
+        """As `Format`."""
+        return problem + step
+
+    def following(self, before: str, rationale: str, step: str) -> str:
+        """As `Format`."""
+        return before + rationale + step
+
+    def stop_ids(self, codec: TextCodec) -> list[int]:
+        """As `Format`."""
+        return [codec.token_id(stop) for stop in self.template.stops] + [codec.eos_id]
+
+    def stop_when(self, codec: TextCodec) -> None:
+        """As `Format`."""
+        return None
+
+    def verdict_ids(self, codec: TextCodec) -> tuple[int, int]:
+        """As `Format`."""
+        return codec.token_id(self.template.yes), codec.token_id(self.template.no)
+
+
+class ChatFormat:
+    """The turns of the published protocol, stops that are texts."""
+
+    def __init__(self, published: GenPRM):
+        self.published = published
+        self.end_of_turn = published.chat.end_of_turn
+        self.retokenize = published.quirks.retokenize
+        self.opening = published.opening
+        self.following = published.following
+
+    def dialogue(
+        self,
+        codec: TextCodec,
+        step: int,
+        style: str,
+        execute: Execution,
+        budget: Budget | None,
+    ) -> Machine:
+        """As `Format`."""
+        return ChatDialogue(self.published, codec, step, style, execute, budget)
+
+    def stop_ids(self, codec: TextCodec) -> list[int]:
+        """As `Format`."""
+        return [codec.eos_id]
+
+    def stop_when(self, codec: TextCodec) -> StopWhen:
+        """As `Format`."""
+        return stop_when(codec, self.published.stops)
+
+    def verdict_ids(self, codec: TextCodec) -> tuple[int, int]:
+        """As `Format`: the tokens of the words where they stand, between their braces."""
+        tags = self.published.tags
+        yes, no = codec.token_id(tags.yes), codec.token_id(tags.no)
+        for word, token in ((tags.yes, yes), (tags.no, no)):
+            if token not in codec.encode(f"{tags.verdict_open}{{{word}{tags.verdict_close}"):
+                raise UserError(
+                    f"verify: {word!r} is no token of its own in {{{word}}} in this vocabulary, so "
+                    "a verdict has no probability; use the tokenizer of the checkpoint"
+                )
+        return yes, no
+
+
+def format_of(template: Template | GenPRM) -> Format:
+    """The layout that belongs to a template."""
+    return ChatFormat(template) if isinstance(template, GenPRM) else PlainFormat(template)
