@@ -64,5 +64,6 @@ def _card(verifier: Verifier, summary: dict[str, Any]) -> str:
         "---\nlibrary_name: transformers\ntags: [process-reward-model]\n---\n\n"
         f"# Verifier {verifier.label}\n\n"
         "A generative process reward model: it writes a rationale for each step of a solution, and then a verdict.\n\n"
+        "Its base was trained from scratch by jprm, from an induction-ready initialisation.\n\n"
         f"| | |\n|---|---|\n{rows}\n"
     )
