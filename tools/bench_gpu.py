@@ -211,7 +211,7 @@ def transformers(
     preset_name: str, sizes: Sizes, tiny: bool, left: Callable[[], bool]
 ) -> Iterator[dict]:
     """Rows of `transformers`: static cache and compiled decoding; continuous batching."""
-    import torch
+    import torch  # pyright: ignore[reportMissingImports]
     from transformers import GenerationConfig, Qwen2Config, Qwen2ForCausalLM
 
     c = _model(preset_name, tiny).config

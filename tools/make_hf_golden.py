@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-import torch
+import torch  # pyright: ignore[reportMissingImports]
 from transformers import AutoModelForCausalLM
 
 from tests.models.tiny_hf import CASES, GOLDEN, make, token_ids

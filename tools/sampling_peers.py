@@ -34,7 +34,7 @@ LOCKSTEP_BATCH = 64
 
 
 def _transformers_model() -> Any:
-    import torch
+    import torch  # pyright: ignore[reportMissingImports]
     from transformers import Qwen2Config, Qwen2ForCausalLM
 
     torch.set_num_threads(1)
@@ -68,7 +68,7 @@ class Transformers:
 
     def generate(self, prompts: list[list[int]], lengths: list[int], n: int = 1) -> list[list[int]]:
         """Continue left-padded prompts in one batch, to the longest length; cut to each one's."""
-        import torch
+        import torch  # pyright: ignore[reportMissingImports]
 
         width, steps = max(map(len, prompts)), max(lengths)
         ids = torch.tensor([[0] * (width - len(p)) + p for p in prompts])
@@ -147,7 +147,7 @@ def transformers(quick: bool) -> Iterator[Row]:
 
 def ctranslate2(quick: bool) -> Iterator[Row]:
     """Rows of CTranslate2, f32, one thread: the same model converted."""
-    import ctranslate2 as ct2
+    import ctranslate2 as ct2  # pyright: ignore[reportMissingImports]
     from tokenizers import Tokenizer
     from tokenizers.models import WordLevel
     from transformers import PreTrainedTokenizerFast
