@@ -358,5 +358,7 @@ class Dispatcher(threading.Thread):
         closed = RuntimeError("the pool was closed")
         running = list(self._places.values())
         tracks = {*self._turns.values(), *self._inbox, *(job.track for job in running)}
-        for job in [*running, *(job for track in tracks for job in track.jobs)]:
+        for job in running:
             self.done(job, closed)
+        for job in (job for track in tracks for job in track.jobs):
+            self.done(job, closed if job.future.set_running_or_notify_cancel() else None)

@@ -114,7 +114,10 @@ def _known(names: Iterable[str], among: Collection[str], noun: str) -> None:
 
 @functools.cache
 def survey() -> Survey:
-    """Try every layer on this machine, in child processes; some 0.2 s, once per process."""
+    """Try every layer on this machine, in child processes; some 0.5 s, once per process.
+
+    Raises UserError if no child can be started at all.
+    """
     release = f"{platform.system()} {platform.release()}"
     if sys.platform != "linux":
         absent = Layer("", False, "it needs Linux", "Use a Linux machine or container.")
@@ -133,7 +136,13 @@ def survey() -> Survey:
             datagrams.bind(("127.0.0.1", 0))
         ports = [connections.getsockname()[1], datagrams.getsockname()[1]]
         attempts = {"folder": folder, "ports": ports}
-        inside = _run(None, ["none", *INNER], attempts)
+        try:
+            inside = _run(None, ["none", *INNER], attempts)
+        except OSError as error:
+            raise UserError(
+                f"what keeps generated code from doing harm could not be tried: {error}; "
+                f"does this start: {' '.join(python('-c', 'pass'))}"
+            ) from error
         variant, wrapped, why_not = _try_bubblewrap(attempts)
     done_by_nobody = inside["none"]["done"]
     layers, needs = {}, {need: [] for need in NEEDS}

@@ -9,7 +9,8 @@ from concurrent.futures import Future
 
 import pytest
 
-from jprm.execute import Pool, ServerStartError, Tier, fork_server
+from jprm.errors import UserError
+from jprm.execute import Pool, ServerStartError, Tier, fork_server, probe
 from tests.execute.pools import FOREVER_IN_C, is_running, outcomes, plain_pool
 
 
@@ -184,6 +185,24 @@ def test_session_process_is_lean(pool):
 loaded = vars(sys)['mod' + 'ules']  # not named, since naming it asks for the larger server
 print([m for m in ('jax', 'numpy', 'sympy', 'jprm.pipeline', 'pydantic') if m in loaded])"""
     assert outcomes(pool, code) == [("ok", "[]")]
+
+
+def test_closing_answers_those_behind_a_cancelled_snippet():
+    pool = plain_pool(workers=1, timeout_s=30)
+    session = pool.session()
+    futures = [session.submit(code) for code in ("while True: pass", "1", "2", "3")]
+    assert futures[1].cancel() and futures[2].cancel()
+    pool.close()
+    assert futures[1].cancelled() and futures[2].cancelled()
+    for future in (futures[0], futures[3]):
+        with pytest.raises(RuntimeError, match="closed"):
+            future.result(timeout=1)
+
+
+def test_a_machine_on_which_nothing_starts_is_told(monkeypatch):
+    monkeypatch.setattr(probe, "python", lambda *arguments: ["/nowhere/python", *arguments])
+    with pytest.raises(UserError, match="could not be tried: .*/nowhere/python"):
+        probe.survey.__wrapped__()
 
 
 def test_an_interpreter_out_of_reach_is_started_as_itself(monkeypatch):

@@ -2,8 +2,12 @@
 
 import contextlib
 import io
+import json
 import random
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -251,3 +255,26 @@ def test_preloaded_modules_can_be_imported():
     with plain_pool() as pool:
         code = "import jprm.grade"
         assert "ModuleNotFoundError" in pool.session().run(code).text
+
+
+def test_texts_of_sympy_are_those_of_a_fresh_interpreter():
+    """Larger servers, filled caches, huge pages and moved sessions against one program that has none."""
+    corpus = Path(__file__).parents[2] / "tools" / "bench_execute_corpus.txt"
+    codes = corpus.read_text().split("\n=\n")
+    assert len(codes) == 24
+    program = (
+        "import json, sys\nfrom jprm.execute.runner import Clock, new_namespace, run_snippet\n"
+        "print(json.dumps([run_snippet(code, new_namespace(), Clock(60), 16_384)"
+        " for code in json.load(sys.stdin)]))"
+    )
+    fresh = subprocess.run(
+        [sys.executable, "-c", program],
+        input=json.dumps(codes),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    with plain_pool(timeout_s=60) as pool:
+        ours = [outcomes(pool, code)[0] for code in codes]
+    assert ours == [tuple(result) for result in json.loads(fresh.stdout)]
+    assert sum(kind == "ok" for kind, _ in ours) >= 20
