@@ -57,7 +57,7 @@ def test_what_is_learnt_of_two_turns(codecs, family, generation):
     messages = [USER, said("Yes, 11 is right."), USER, said("Yes. Two times Yes.")]
     ids, learnt = render_chat(messages, codec)
     runs = "".join(
-        codec.backend.decode([i], skip_special_tokens=False) if on else "\0"
+        codec.spell([i]) if on else "\0"
         for i, on in zip(ids.tolist(), learnt.tolist(), strict=True)
     )
     end = FAMILIES[family][2]
@@ -123,9 +123,7 @@ def test_thinking_of_earlier_turns(tmp_path):
     end = "<|im_end|>"
     text = codec.chat_text(messages)
     assert f"assistant\nYes{end}" in text and f"assistant\n<think>\n\n</think>\n\nNo{end}" in text
-    assert (
-        codec.backend.decode(ids[learnt].tolist(), skip_special_tokens=False) == f"Yes{end}No{end}"
-    )
+    assert codec.spell(ids[learnt].tolist()) == f"Yes{end}No{end}"
     thought = said("<think>\nhm\n</think>\n\nYes")
     for messages in ([USER, thought, USER, said("No")], [USER, said("Yes"), USER, thought]):
         with pytest.raises(UserError, match="does not show what the assistant said"):
