@@ -124,7 +124,7 @@ class Endpoint:
             tried += 1
             asked_wait_s = 0.0
             try:
-                status, headers, answer = self._exchange(path, body, call, left_s)
+                status, retry_after, answer = self._exchange(path, body, call, left_s)
             except (OSError, http.client.HTTPException) as error:
                 if call.cancelled.is_set():
                     raise Cancelled from None
@@ -137,7 +137,7 @@ class Endpoint:
                         reason = f"an answer that is not a server's of models: {answer[:80]!r}"
                 elif status in LATER:
                     reason = f"HTTP status {status} {_message(answer)}"
-                    asked_wait_s = _seconds(headers.get("Retry-After"))
+                    asked_wait_s = _seconds(retry_after)
                 else:
                     self._refuse(path, status, _message(answer))
             # Not all at once: half of the wait is chance.
@@ -153,8 +153,8 @@ class Endpoint:
 
     def _exchange(
         self, path: str, body: Mapping[str, Any] | None, call: Call, left_s: float
-    ) -> tuple[int, Mapping[str, str], bytes]:
-        """Status, headers and body of one request that takes `left_s` at most."""
+    ) -> tuple[int, str | None, bytes]:
+        """Status, Retry-After and body of one request that takes `left_s` at most."""
         end = time.monotonic() + min(self.timeout_s, left_s)
         line = self._connection(self._host, self._port, timeout=min(CONNECT_S, left_s))
         try:
@@ -175,7 +175,7 @@ class Endpoint:
             expected = response.headers.get("Content-Length")
             if expected is not None and len(answer) < int(expected):
                 raise http.client.IncompleteRead(answer, int(expected) - len(answer))
-            return response.status, response.headers, answer
+            return response.status, response.headers.get("Retry-After"), answer
         finally:
             call.hold(None)
             line.close()
