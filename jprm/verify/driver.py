@@ -30,6 +30,7 @@ from jprm.errors import UserError
 from jprm.records import Problem, Rationale, Solution, Verdict
 from jprm.seeds import seed_of
 from jprm.verify.format import Machine, format_of
+from jprm.verify.history import History
 from jprm.verify.ports import CodeSession, Event, Executor, Sampler, TextCodec
 from jprm.verify.protocol import Done, Execute, Generate
 from jprm.verify.readout import probability_yes, verdict_position
@@ -58,7 +59,9 @@ def verify(
     then drawn again, unreported, for the others to continue).
 
     A conversation that would outgrow the context ends there: this step and the later ones get the
-    verdict None with the reason "context". A verdict nobody could read is None, too (see `Done`).
+    verdict None with the reason "context". `settings.overflow` may first shorten what it wrote about
+    earlier steps, which `Rationale.shortened` counts. A verdict nobody could read is None, too (see
+    `Done`).
 
     stop_early: report a solution only up to the first step that every vote calls wrong (reward
     below 1/2), and waste no more on it. The first error of any subset of these votes stays the
@@ -82,7 +85,7 @@ class _Lane:
     step: int
     dialogue: Machine
     session: CodeSession | None
-    before: str  # the conversation up to this step's rationale
+    history: History  # the conversation up to this step's rationale
     held: str  # all of it, as the sampler holds it
     ids: list[int]  # and its tokens
     handle: int = -1
@@ -159,34 +162,38 @@ class _Driver:
             self.finished.append(table)
             return
         session = self.executor.session() if self.settings.execute == "executed" else None
-        before = self.format.opening(problem.text, solution.steps[0], self.settings.style)
-        self._open(table, 0, before, session)
+        style = self.settings.style
+        history = History.begin(self.format, problem.text, solution.steps[0], style)
+        self._open(table, 0, history, session)
 
     def _open(
         self,
         table: Table,
         step: int,
-        before: str,
+        history: History,
         past: CodeSession | None,
         parent: _Lane | None = None,
     ) -> None:
-        """Start a conversation per vote at `step`, all from the same text and namespace.
+        """Start a conversation per vote at `step`, all from the same history and namespace.
 
         parent: the conversation that this text repeats and goes on from, if there is one.
         """
         dialogues = [self._new_dialogue(step) for _ in self.votes]
         opening = dialogues[0].next_action()
         assert isinstance(opening, Generate)
-        whole = before + dialogues[0].text
-        prompt = self._tokens(whole, parent)
+        said = dialogues[0].text
+        history, prompt, fits = self._make_room(history, said, opening.max_tokens, parent)
+        whole = history.text + said
         lanes = [
-            _Lane(table, vote, step, dialogue, past.fork() if past else None, before, whole, prompt)
+            _Lane(
+                table, vote, step, dialogue, past.fork() if past else None, history, whole, prompt
+            )
             for vote, dialogue in zip(self.votes, dialogues, strict=True)
         ]
         if past:
             past.close()
         table.open_lanes += len(lanes)
-        if not self._fits(lanes[0], opening.max_tokens):
+        if not fits:
             for lane in lanes:
                 self._give_up(lane)
             return
@@ -225,19 +232,30 @@ class _Driver:
                 return [*held.ids, *self.encode(rest)]
         return list(self.tokenizer.encode(whole))
 
-    def _fits(self, lane: _Lane, max_tokens: int) -> bool:
-        return len(lane.ids) + max_tokens <= self.settings.context_tokens
+    def _make_room(
+        self, history: History, said: str, max_tokens: int, held: _Lane | None
+    ) -> tuple[History, list[int], bool]:
+        """The history, shortened as far as need be, all tokens with what was said, and if they fit."""
+        room = self.settings.context_tokens - max_tokens
+        ids, shorter = self._tokens(history.text + said, held), history
+        while len(ids) > room:
+            shorter = shorter.shorter(self.settings.overflow)
+            if shorter is None:
+                return history, ids, False
+            ids = list(self.tokenizer.encode(shorter.text + said))
+        return shorter, ids, True
 
     def _say(self, lane: _Lane, max_tokens: int) -> None:
         """Bring a stopped conversation to what its dialogue says, and let it generate."""
-        whole = lane.before + lane.dialogue.text
-        ids, known = self._tokens(whole, lane), len(lane.ids)
+        known, said = len(lane.ids), lane.dialogue.text
+        lane.history, ids, fits = self._make_room(lane.history, said, max_tokens, lane)
+        whole = lane.history.text + said
         forced = ids[known:]
         grown = ids[:known] == lane.ids
         lane.held, lane.ids = whole, ids
         if forced or not grown:
             lane.turn, lane.watched, lane.heard = [], [], 0
-        if not self._fits(lane, max_tokens):
+        if not fits:
             self._give_up(lane)
         elif grown:
             self.sampler.extend(lane.handle, forced, max_tokens=max_tokens)
@@ -293,7 +311,8 @@ class _Driver:
     def _conclude(self, lane: _Lane, done: Done) -> None:
         """Record the step's verdict; then the next step, in this conversation or in new ones."""
         table = lane.table
-        table.put(lane.step, lane.vote, lane.dialogue, self._verdict(lane, done), done.reason)
+        verdict, shortened = self._verdict(lane, done), lane.history.shortened
+        table.put(lane.step, lane.vote, lane.dialogue, verdict, done.reason, shortened)
         if self.stop_early and table.stop_after(lane.step, self.settings.readout):
             for other in [other for other in self.lanes.values() if other.table is table]:
                 if other.step >= table.limit:
@@ -303,22 +322,24 @@ class _Driver:
             self._retire(lane)
             return
         step = table.solution.steps[following]
-        before = self.format.following(lane.before, lane.dialogue.text, step)
+        history = lane.history.following(lane.dialogue.text, step)
         if self.chain:
-            lane.step, lane.before, lane.dialogue = following, before, self._new_dialogue(following)
+            lane.step, lane.history = following, history
+            lane.dialogue = self._new_dialogue(following)
             opening = lane.dialogue.next_action()
             assert isinstance(opening, Generate)
             self._say(lane, opening.max_tokens)
         else:
             if lane.vote == HISTORY_VOTE:
                 past = lane.session.fork() if lane.session else None
-                self._open(table, following, before, past, parent=lane)
+                self._open(table, following, history, past, parent=lane)
             self._retire(lane)
 
     def _give_up(self, lane: _Lane) -> None:
         """The context is full: no judgement of this step, nor of those that would follow here."""
         table = lane.table
-        table.put(lane.step, lane.vote, lane.dialogue, NO_VERDICT, "context")
+        shortened = lane.history.shortened
+        table.put(lane.step, lane.vote, lane.dialogue, NO_VERDICT, "context", shortened)
         if self.chain or lane.vote == HISTORY_VOTE:
             for step in range(lane.step + 1, table.limit):
                 for vote in [lane.vote] if self.chain else self.votes:

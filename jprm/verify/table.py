@@ -32,7 +32,15 @@ class Table:
     def __post_init__(self):
         self.limit = len(self.solution.steps)
 
-    def put(self, step: int, vote: int, dialogue: Machine, verdict: Verdict, reason: str) -> None:
+    def put(
+        self,
+        step: int,
+        vote: int,
+        dialogue: Machine,
+        verdict: Verdict,
+        reason: str,
+        shortened: int = 0,
+    ) -> None:
         """Record what a vote wrote about a step."""
         self._rationales[step, vote] = Rationale(
             solution_id=self.solution.id,
@@ -45,6 +53,7 @@ class Table:
             generated_tokens=dialogue.generated_tokens,
             forced_tokens=dialogue.forced_tokens,
             reason=reason,
+            shortened=shortened,
         )
 
     def put_nothing(self, step: int, vote: int, reason: str) -> None:

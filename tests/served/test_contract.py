@@ -11,7 +11,7 @@ from jprm.served import ServedSampler
 from jprm.verify import Settings, trigger_ids, verify
 from jprm.verify.stops import stop_when
 from tests.served.models import GREEDY, PUBLISHED, SIZES, drawer, engine, make
-from tests.served.stub import Stub
+from tests.served.stub import MODEL, Stub
 from tests.verify.published import item
 
 PROMPT = "Review.<｜User｜>Ann has 8. Step 1: 8+3=11"
@@ -38,7 +38,7 @@ def served(parts, stub, **keywords):
     codec = parts[0]
     keywords = {"stop_texts": PUBLISHED.stops, "concurrency": 4} | keywords
     triggers = trigger_ids(codec, codec.vocab_size, PUBLISHED.stops)
-    return ServedSampler(stub.url, codec, GREEDY, triggers=triggers, **keywords)
+    return ServedSampler(stub.url, MODEL, codec, GREEDY, triggers=triggers, **keywords)
 
 
 @pytest.fixture(scope="module", params=["engine", *DIALECTS, "cut here"])

@@ -17,6 +17,7 @@ from tests.chat.checkpoints import make
 from tests.served.stub import MODEL, Stub
 
 QUICK = dict(timeout_s=5.0, tries=4, first_wait_s=0.01, total_s=20.0)
+WARM = SamplingParams(0.6, 20, 0.95)
 PROMPT = "The sum is right."
 
 
@@ -41,7 +42,8 @@ def stub(codec):
 
 
 def sampler(stub, codec, **keywords):
-    return ServedSampler(stub.url, codec, SamplingParams(0.6, 20, 0.95), **(QUICK | keywords))
+    keywords = QUICK | dict(model="") | keywords
+    return ServedSampler(stub.url, codec=codec, sampling=WARM, **keywords)
 
 
 def ask(one, codec, **keywords):
@@ -226,9 +228,9 @@ def test_the_model_and_its_context_are_asked_for(stub, codec):
         with sampler(locked, codec, api_key="secret") as one:
             assert one.model == MODEL
     with pytest.raises(UserError, match="'ftp://x' is not a URL"):
-        ServedSampler("ftp://x", codec, SamplingParams(), **QUICK)
+        ServedSampler("ftp://x", "", codec, WARM, **QUICK)
     with pytest.raises(UserError, match="http://127.0.0.1:9/v1: no answer"):
-        ServedSampler("127.0.0.1:9", codec, SamplingParams(), **QUICK)
+        ServedSampler("127.0.0.1:9", "", codec, WARM, **QUICK)
 
 
 def test_a_server_that_takes_no_ids_is_sent_texts(stub, codec):
