@@ -35,6 +35,7 @@ from jprm.verify.ports import CodeSession, Event, Executor, Sampler, TextCodec
 from jprm.verify.protocol import Done, Execute, Generate
 from jprm.verify.readout import probability_yes, verdict_position
 from jprm.verify.settings import Settings
+from jprm.verify.stops import ends_of_text
 from jprm.verify.table import NO_VERDICT, Table
 
 HISTORY_VOTE = 0  # the vote whose rationales all others continue in fork mode
@@ -92,6 +93,7 @@ class _Lane:
     turn: list[int] = field(default_factory=list)  # generated since something was forced
     watched: list[Any] = field(default_factory=list)  # log-probabilities of yes and no for it
     heard: int = 0  # tokens of `turn` that the dialogue has been fed
+    exact: bool = True  # whether `ids` are the tokens of `held`
     restarts: int = 0  # times that the conversation was submitted anew
 
 
@@ -118,6 +120,7 @@ class _Driver:
         self.format = format_of(settings.template)
         self._new_dialogue(0)  # a wrong style or mode is said before anything runs
         self.stops = self.format.stop_ids(tokenizer)
+        self.ends = ends_of_text(tokenizer)
         self.stop_when = self.format.stop_when(tokenizer)
         self.watch = self.format.verdict_ids(tokenizer)
         # The same few texts are forced over and over: every vote is given the same steps.
@@ -226,7 +229,7 @@ class _Driver:
 
         A text that is the same to the letter is never tokenised again.
         """
-        if held is not None and whole.startswith(held.held):
+        if held is not None and held.exact and whole.startswith(held.held):
             rest = whole[len(held.held) :]
             if not (rest and self.format.retokenize):
                 return [*held.ids, *self.encode(rest)]
@@ -252,7 +255,7 @@ class _Driver:
         whole = lane.history.text + said
         forced = ids[known:]
         grown = ids[:known] == lane.ids
-        lane.held, lane.ids = whole, ids
+        lane.held, lane.ids, lane.exact = whole, ids, True
         if forced or not grown:
             lane.turn, lane.watched, lane.heard = [], [], 0
         if not fits:
@@ -277,6 +280,8 @@ class _Driver:
         lane.heard = len(lane.turn)
         text = self.tokenizer.decode(new)
         ended = bool(new) and new[-1] == self.tokenizer.eos_id
+        # Another end of a text stands in no conversation that goes on: it is to be taken back.
+        lane.exact = ended or not new or new[-1] not in self.ends
         lane.held += text + (self.format.end_of_turn if ended else "")
         lane.ids = [*lane.ids, *new]
         lane.dialogue.feed(text, len(new))

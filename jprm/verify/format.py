@@ -15,7 +15,7 @@ from jprm.verify.chat_dialogue import ChatDialogue
 from jprm.verify.genprm import GenPRM
 from jprm.verify.ports import StopWhen, TextCodec
 from jprm.verify.protocol import Action, Dialogue
-from jprm.verify.stops import stop_when
+from jprm.verify.stops import ends_of_text, stop_when
 from jprm.verify.template import Budget, Execution, Template
 
 ELLIPSIS = "....."  # in the place of an analysis, as others who ran the published weights wrote it
@@ -132,7 +132,7 @@ class PlainFormat:
 
     def stop_ids(self, codec: TextCodec) -> list[int]:
         """As `Format`."""
-        return [codec.token_id(stop) for stop in self.template.stops] + [codec.eos_id]
+        return [codec.token_id(stop) for stop in self.template.stops] + [*ends_of_text(codec)]
 
     def stop_when(self, codec: TextCodec) -> None:
         """As `Format`."""
@@ -182,7 +182,7 @@ class ChatFormat:
 
     def stop_ids(self, codec: TextCodec) -> list[int]:
         """As `Format`."""
-        return [codec.eos_id]
+        return list(ends_of_text(codec))
 
     def stop_when(self, codec: TextCodec) -> StopWhen:
         """As `Format`."""
