@@ -1,6 +1,6 @@
 """Sampling from a model that another program serves: vLLM, sglang or sglang-jax, over HTTP.
 
-Enter by `ServedSampler(url, model, codec, sampling, stop_texts=...)`, which is used like
+Enter by `ServedSampler(url, codec, sampling, stop_texts=...)`, which is used like
 `jprm.sample.Engine`: `submit`, `poll`, `extend`, `release`.
 
     sampler      conversations, threads, events: the public face

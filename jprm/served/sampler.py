@@ -62,14 +62,14 @@ class ServedSampler:
     def __init__(
         self,
         base_url: str,
-        model: str,
         codec: ChatCodec,
         sampling: Sampling,
-        concurrency: int = 64,
         *,
+        model: str = "",
         seed: int = 0,
         stop_texts: Sequence[str] = (),
         triggers: Iterable[int] = (),
+        concurrency: int = 64,
         api_key: str = "",
         **patience: Any,
     ):

@@ -38,7 +38,7 @@ def served(parts, stub, **keywords):
     codec = parts[0]
     keywords = {"stop_texts": PUBLISHED.stops, "concurrency": 4} | keywords
     triggers = trigger_ids(codec, codec.vocab_size, PUBLISHED.stops)
-    return ServedSampler(stub.url, MODEL, codec, GREEDY, triggers=triggers, **keywords)
+    return ServedSampler(stub.url, codec, GREEDY, model=MODEL, triggers=triggers, **keywords)
 
 
 @pytest.fixture(scope="module", params=["engine", *DIALECTS, "cut here"])

@@ -42,8 +42,7 @@ def stub(codec):
 
 
 def sampler(stub, codec, **keywords):
-    keywords = QUICK | dict(model="") | keywords
-    return ServedSampler(stub.url, codec=codec, sampling=WARM, **keywords)
+    return ServedSampler(stub.url, codec, WARM, **(QUICK | keywords))
 
 
 def ask(one, codec, **keywords):
@@ -228,9 +227,9 @@ def test_the_model_and_its_context_are_asked_for(stub, codec):
         with sampler(locked, codec, api_key="secret") as one:
             assert one.model == MODEL
     with pytest.raises(UserError, match="'ftp://x' is not a URL"):
-        ServedSampler("ftp://x", "", codec, WARM, **QUICK)
+        ServedSampler("ftp://x", codec, WARM, **QUICK)
     with pytest.raises(UserError, match="http://127.0.0.1:9/v1: no answer"):
-        ServedSampler("127.0.0.1:9", "", codec, WARM, **QUICK)
+        ServedSampler("127.0.0.1:9", codec, WARM, **QUICK)
 
 
 def test_a_server_that_takes_no_ids_is_sent_texts(stub, codec):
