@@ -21,7 +21,7 @@ from __future__ import annotations
 import functools
 import queue
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
@@ -48,6 +48,8 @@ def verify(
     settings: Settings,
     seed: int,
     stop_early: bool = False,
+    known: Mapping[str, Sequence[Rationale]] | None = None,
+    heard: Callable[[Rationale], None] | None = None,
 ) -> Iterator[list[Rationale]]:
     """Judge every step of every solution with the given vote indices.
 
@@ -57,6 +59,11 @@ def verify(
     vote)`. So votes can be added later by asking for the new indices only (in fork mode vote 0 is
     then drawn again, unreported, for the others to continue).
 
+    known: rationales by solution id that an earlier run has `heard`, however it ended; only what is
+        missing of the votes asked for is drawn. A vote that lacks a step is drawn again from its
+        first step (in fork mode from its own: only vote 0 is needed again), which gives the same.
+    heard: told every rationale that is new, as soon as it is there.
+
     A conversation that would outgrow the context ends there: this step and the later ones get the
     verdict None with the reason "context". A verdict nobody could read is None, too (see `Done`).
 
@@ -65,12 +72,15 @@ def verify(
     same: at that step the mean of any subset of numbers below 1/2 is below 1/2, so its first error
     is this step or an earlier one, and all earlier steps are reported in full. A None there stops
     nothing: the subset of that vote alone sees no error. Votes do not wait for one another, which
-    could lock a sampler with few lanes; what a vote has written beyond that step is dropped (the
-    sampler's statistics count it, the rationales do not). Votes added later need a run without it.
+    could lock a sampler with few lanes; what a vote has written beyond that step is not reported
+    (the sampler's statistics count it; it may have been `heard`). With more votes than are `known`
+    the new ones are drawn first; votes that an earlier run stopped go on only where one of the new
+    ones disagrees. What is reported is the same as with all votes at once.
 
     Raises UserError for settings that do not fit the tokenizer or each other.
     """
-    return _Driver(votes, sampler, executor, tokenizer, settings, seed, stop_early).run(items)
+    driver = _Driver(votes, sampler, executor, tokenizer, settings, seed, stop_early)
+    return driver.run(items, known or {}, heard or (lambda rationale: None))
 
 
 @dataclass(eq=False)
@@ -105,18 +115,15 @@ class _Driver:
     ):
         if not votes or len(set(votes)) != len(votes) or min(votes) < 0:
             raise UserError(f"votes {list(votes)} must be different indices from 0 on")
-        self.reported = list(votes)
+        self.votes = list(votes)
         self.sampler, self.executor, self.tokenizer = sampler, executor, tokenizer
         self.settings, self.seed, self.stop_early = settings, seed, stop_early
         self.chain = settings.mode == "chain"
-        self.votes = list(votes)
-        if not self.chain and HISTORY_VOTE not in votes:
-            self.votes.insert(0, HISTORY_VOTE)
         self.format = format_of(settings.template)
         self._new_dialogue(0)  # a wrong style or mode is said before anything runs
         self.stops = self.format.stop_ids(tokenizer)
         self.stop_when = self.format.stop_when(tokenizer)
-        self.watch = self.format.verdict_ids(tokenizer)
+        self.watch = self._verdict_ids()
         # The same few texts are forced over and over: every vote is given the same steps.
         self.encode = functools.lru_cache(maxsize=4096)(lambda text: tuple(tokenizer.encode(text)))
         self.lanes: dict[int, _Lane] = {}
@@ -124,12 +131,27 @@ class _Driver:
         self.outcomes: queue.SimpleQueue[tuple[_Lane, Future[Any]]] = queue.SimpleQueue()
         self.running_code = 0
 
-    def run(self, items: Sequence[tuple[Problem, Solution]]) -> Iterator[list[Rationale]]:
+    def _verdict_ids(self) -> tuple[int, ...]:
+        try:
+            return self.format.verdict_ids(self.tokenizer)
+        except UserError:
+            if self.settings.readout == "vote":  # read off the text; only P(Yes) is not to be had
+                return ()
+            raise
+
+    def run(
+        self,
+        items: Sequence[tuple[Problem, Solution]],
+        known: Mapping[str, Sequence[Rationale]],
+        heard: Callable[[Rationale], None],
+    ) -> Iterator[list[Rationale]]:
         waiting = deque(items)
         try:
             while waiting or self.lanes or self.finished:
                 while waiting and self._has_room():
-                    self._begin(*waiting.popleft())
+                    problem, solution = waiting.popleft()
+                    there = known.get(solution.id, ())
+                    self._begin(Table(problem, solution, self.votes, self.settings.mode, there, heard))
                 events = self.sampler.poll()
                 for event in events:
                     self._hear(event)
@@ -153,19 +175,31 @@ class _Driver:
 
     # Conversations: begin, go on, end.
 
-    def _begin(self, problem: Problem, solution: Solution) -> None:
-        table = Table(problem, solution, self.reported, self.settings.mode)
-        if table.limit == 0:
+    def _begin(self, table: Table) -> None:
+        """Draw what the table lacks, from the first step on; finish it if it lacks nothing."""
+        if self.stop_early:
+            table.stop_where_known(self.settings.readout)
+        votes = table.behind(self.stop_early) if self.chain else self._votes_of_step(table, 0)
+        if not votes:
             self.finished.append(table)
             return
+        problem, solution = table.problem, table.solution
         session = self.executor.session() if self.settings.execute == "executed" else None
         before = self.format.opening(problem.text, solution.steps[0], self.settings.style)
-        self._open(table, 0, before, session)
+        self._open(table, 0, votes, before, session)
+
+    def _votes_of_step(self, table: Table, step: int) -> list[int]:
+        """In fork mode: the votes that lack this step, and the one that the next steps continue."""
+        if not any(table.lacking(later) for later in range(step, table.limit)):
+            return []
+        further = any(table.lacking(later) for later in range(step + 1, table.limit))
+        return sorted({*table.lacking(step), *([HISTORY_VOTE] if further else [])})
 
     def _open(
         self,
         table: Table,
         step: int,
+        votes: Sequence[int],
         before: str,
         past: CodeSession | None,
         parent: _Lane | None = None,
@@ -174,14 +208,14 @@ class _Driver:
 
         parent: the conversation that this text repeats and goes on from, if there is one.
         """
-        dialogues = [self._new_dialogue(step) for _ in self.votes]
+        dialogues = [self._new_dialogue(step) for _ in votes]
         opening = dialogues[0].next_action()
         assert isinstance(opening, Generate)
         whole = before + dialogues[0].text
         prompt = self._tokens(whole, parent)
         lanes = [
             _Lane(table, vote, step, dialogue, past.fork() if past else None, before, whole, prompt)
-            for vote, dialogue in zip(self.votes, dialogues, strict=True)
+            for vote, dialogue in zip(votes, dialogues, strict=True)
         ]
         if past:
             past.close()
@@ -310,9 +344,10 @@ class _Driver:
             assert isinstance(opening, Generate)
             self._say(lane, opening.max_tokens)
         else:
-            if lane.vote == HISTORY_VOTE:
+            votes = self._votes_of_step(table, following) if lane.vote == HISTORY_VOTE else []
+            if votes:
                 past = lane.session.fork() if lane.session else None
-                self._open(table, following, before, past, parent=lane)
+                self._open(table, following, votes, before, past, parent=lane)
             self._retire(lane)
 
     def _give_up(self, lane: _Lane) -> None:
@@ -321,7 +356,7 @@ class _Driver:
         table.put(lane.step, lane.vote, lane.dialogue, NO_VERDICT, "context")
         if self.chain or lane.vote == HISTORY_VOTE:
             for step in range(lane.step + 1, table.limit):
-                for vote in [lane.vote] if self.chain else self.votes:
+                for vote in [lane.vote] if self.chain else table.lacking(step):
                     table.put_nothing(step, vote, "context")
         self._retire(lane)
 
@@ -329,7 +364,7 @@ class _Driver:
         self._release(lane)
         lane.table.open_lanes -= 1
         if lane.table.open_lanes == 0:
-            self.finished.append(lane.table)
+            self._begin(lane.table)  # votes that were stopped too early, if there are any
 
     def _release(self, lane: _Lane) -> None:
         if lane.session is not None:
@@ -342,7 +377,10 @@ class _Driver:
     def _verdict(self, lane: _Lane, done: Done) -> Verdict:
         if done.correct is None:
             return NO_VERDICT
-        position = verdict_position(lane.turn, *self.watch, done.correct)
+        if not self.watch:
+            return Verdict(done.correct, None, None)
+        yes_id, no_id = self.watch
+        position = verdict_position(lane.turn, yes_id, no_id, done.correct)
         if position is None:
             return Verdict(done.correct, None, None)
         yes, no = (float(value) for value in lane.watched[position])
