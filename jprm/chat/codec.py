@@ -95,7 +95,9 @@ class ChatCodec:
             tokenizer = AutoTokenizer.from_pretrained(
                 str(directory), local_files_only=True, trust_remote_code=False
             )
-        except Exception as error:  # damaged files raise whatever they break, Rust's bare Exception too
+        except (
+            Exception
+        ) as error:  # damaged files raise whatever they break, Rust's bare Exception too
             raise UserError(
                 f"{directory / found[0]}: cannot be loaded as a tokenizer ({_one_line(error)}); copy "
                 "tokenizer.json and tokenizer_config.json of the checkpoint again"

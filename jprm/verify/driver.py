@@ -43,7 +43,7 @@ def verify(
     items: Sequence[tuple[Problem, Solution]],
     votes: Sequence[int],
     sampler: Sampler,
-    executor: Executor,
+    executor: Executor | None,
     tokenizer: TextCodec,
     settings: Settings,
     seed: int,
@@ -107,7 +107,7 @@ class _Driver:
         self,
         votes: Sequence[int],
         sampler: Sampler,
-        executor: Executor,
+        executor: Executor | None,
         tokenizer: TextCodec,
         settings: Settings,
         seed: int,
@@ -151,7 +151,9 @@ class _Driver:
                 while waiting and self._has_room():
                     problem, solution = waiting.popleft()
                     there = known.get(solution.id, ())
-                    self._begin(Table(problem, solution, self.votes, self.settings.mode, there, heard))
+                    self._begin(
+                        Table(problem, solution, self.votes, self.settings.mode, there, heard)
+                    )
                 events = self.sampler.poll()
                 for event in events:
                     self._hear(event)
@@ -184,7 +186,10 @@ class _Driver:
             self.finished.append(table)
             return
         problem, solution = table.problem, table.solution
-        session = self.executor.session() if self.settings.execute == "executed" else None
+        session = None
+        if self.settings.execute == "executed":
+            assert self.executor is not None, "nothing executes code"
+            session = self.executor.session()
         before = self.format.opening(problem.text, solution.steps[0], self.settings.style)
         self._open(table, 0, votes, before, session)
 

@@ -19,8 +19,30 @@ from tests.chat.checkpoints import FAMILIES, make
 
 TEXT = st.lists(
     st.sampled_from(
-        ["<|im_end|>", "<|im_start|>", "<|endoftext|>", "<|im", "_end|>", " ", "\n", "  ", "The step"]
-        + ["Yes", "No", "é", "e\u0301", "你好", "€", "\U0001f600", "\t", "12", "<|eot_id|>", "</think>"]
+        [
+            "<|im_end|>",
+            "<|im_start|>",
+            "<|endoftext|>",
+            "<|im",
+            "_end|>",
+            " ",
+            "\n",
+            "  ",
+            "The step",
+        ]
+        + [
+            "Yes",
+            "No",
+            "é",
+            "e\u0301",
+            "你好",
+            "€",
+            "\U0001f600",
+            "\t",
+            "12",
+            "<|eot_id|>",
+            "</think>",
+        ]
     )
     | st.text(max_size=4),
     max_size=8,
@@ -150,7 +172,9 @@ def test_the_closed_vocabulary_of_a_world(tmp_path):
 
 def test_rendering_training_data(qwen):
     """Texts of the tokenizer's normal form and special tokens are no straddling."""
-    document = render([("Problem: cafe\u0301\n", False), ("Yes<|im_end|>", True), ("\n", False)], qwen)
+    document = render(
+        [("Problem: cafe\u0301\n", False), ("Yes<|im_end|>", True), ("\n", False)], qwen
+    )
     learnt = document.ids[document.weights > 0].tolist()
     assert learnt == [*qwen.encode("Yes"), qwen.eos_id]
     with pytest.raises(UserError, match="a token covers trained and untrained text"):
