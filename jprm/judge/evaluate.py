@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jprm.errors import UserError
 from jprm.judge.identity import check, claim, file_digest, flat, model_digest, read_identity
-from jprm.judge.items import Item, Items, read_items
+from jprm.judge.items import Item, read_items
 from jprm.judge.judged import Account, Judged, judged
 from jprm.judge.machine import Machine, read_protocol
 from jprm.judge.measures import scores
@@ -19,6 +18,7 @@ from jprm.progress import Progress
 from jprm.records import ReadOut
 from jprm.runs import HeldDirectory, provenance
 from jprm.score import Scorer, Setup, find_scorer, load_plugin
+from jprm.verify import GenPRM
 
 FIRST_ERROR_ONLY = ("processbench",)  # of the others every step is scored
 ENGINE = "engine."
@@ -46,17 +46,17 @@ class _Evaluation:
     def __init__(self, options: Options):
         self.options = options
         self.items = read_items(options.data, options.layout)
-        self.protocol = read_protocol(options)
+        self.chosen = self.items.items[: options.limit]
+        self.stop_early = self.items.benchmark in FIRST_ERROR_ONLY and not options.full
         if options.plugin is not None:
             load_plugin(options.plugin)
-        self.scorer = find_scorer(options.scorer)
-        self.readout: ReadOut = options.readout or self.scorer.readout
-        self.stop_early = self.items.benchmark in FIRST_ERROR_ONLY and not options.full
-        self.identity = _identity(options, self.items, self.scorer, self.protocol.model_dump())
+        if not options.regrade:
+            self.scorer = find_scorer(options.scorer)
+            self.protocol = read_protocol(options)
+            _check_model(options, self.scorer)
         self.directory = HeldDirectory(
             options.directory, "give --out DIR for another place", "give another --out DIR"
         )
-        self.chosen = self.items.items[: options.limit]
         try:
             self._open()
         except BaseException:
@@ -64,14 +64,23 @@ class _Evaluation:
             raise
 
     def _open(self) -> None:
-        path = self.directory.path
+        options, path = self.options, self.directory.path
         stored = read_identity(path)
+        truth = {"data": file_digest(options.data), "benchmark": self.items.benchmark}
+        if options.regrade:
+            if stored is None:
+                raise UserError(f"{path}: no votes there; run it without --regrade, or give --out")
+            # The votes are what they are; only what they are compared with has to be the same.
+            check(path, {name: stored.get(name) for name in truth}, truth)
+            self.identity = stored
+            self.scorer = find_scorer(stored["scorer"])
+        else:
+            self.identity = truth | _identity(options, self.scorer, self.protocol)
+            if stored is not None:
+                others = {k: v for k, v in stored.items() if not k.startswith(ENGINE)}
+                check(path, others, self.identity)
+        self.readout: ReadOut = options.readout or self.scorer.readout
         self.engine = {k.removeprefix(ENGINE): v for k, v in (stored or {}).items() if ENGINE in k}
-        if stored is not None:
-            shared = {k: v for k, v in stored.items() if not k.startswith(ENGINE)}
-            check(path, shared, self.identity)
-        elif self.options.regrade:
-            raise UserError(f"{path}: no votes there; run it without --regrade, or give --out DIR")
         names = {item.solution.id: item.name for item in self.items.items}
         self.store = VoteStore(path, names)
 
@@ -90,7 +99,7 @@ class _Evaluation:
         missing = [item for item in self.chosen if self._judged(item) is None]
         if not missing:
             return
-        started, progress = time.monotonic(), Progress(len(missing))
+        progress = Progress(len(missing))
         with Machine(
             self.options,
             self.protocol,
@@ -105,12 +114,7 @@ class _Evaluation:
             try:
                 self._judge(missing, machine, progress)
             finally:
-                self.store.flush()
-                self.store.sit(
-                    time.monotonic() - started,
-                    drawn_tokens=machine.drawn_tokens,
-                    provenance=provenance(),
-                )
+                self.store.close(drawn_tokens=machine.drawn_tokens, provenance=provenance())
 
     def _judge(self, missing: Sequence[Item], machine: Machine, progress: Progress) -> None:
         options, store = self.options, self.store
@@ -152,12 +156,10 @@ class _Evaluation:
             "benchmark": self.items.benchmark,
             "data": str(options.data),
             "model": str(options.model) if options.model else None,
-            "scorer": options.scorer,
-            "readout": self.readout,
-            "mode": options.mode,
             "n": options.n,
+            "readout": self.readout,
             "full": not self.stop_early,
-            "seed": options.seed,
+            **{name: self.identity[name] for name in ("scorer", "mode", "seed")},
             "identity": read_identity(self.directory.path),
         }
         return Result(
@@ -171,23 +173,22 @@ class _Evaluation:
         )
 
 
-def _identity(
-    options: Options, items: Items, scorer: type[Scorer], protocol: dict[str, Any]
-) -> dict[str, Any]:
-    """What decides the votes, but for the engine's sizes."""
+def _check_model(options: Options, scorer: type[Scorer]) -> None:
     if scorer.samples and options.model is None:
         raise UserError("--model DIR is missing: the directory of a Hugging Face checkpoint")
     if options.model is not None and not options.model.is_dir():
         raise UserError(f"--model {options.model}: no such directory")
+
+
+def _identity(options: Options, scorer: type[Scorer], protocol: GenPRM) -> dict[str, Any]:
+    """What decides the votes, but for the data and the engine's sizes."""
     return flat(
         {
             "model": model_digest(options.model) if options.model else None,
-            "data": file_digest(options.data),
-            "benchmark": items.benchmark,
             "scorer": options.scorer,
             "plugin": file_digest(options.plugin) if options.plugin else None,
             "mode": options.mode,
             "seed": options.seed,
-            "protocol": protocol if scorer.samples else None,
+            "protocol": protocol.model_dump() if scorer.samples else None,
         }
     )

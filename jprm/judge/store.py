@@ -6,6 +6,7 @@ step) says the same; the last one counts. A run that is killed loses what came i
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ from jprm.records import Rationale, append_jsonl, from_json, read_jsonl, to_json
 
 VOTES, LOST, SITTINGS = "votes.jsonl", "lost.jsonl", "sittings.jsonl"
 FLUSH_S = 1.0
+NOTE_S = 10.0
 
 
 class VoteStore:
@@ -27,7 +29,8 @@ class VoteStore:
         """
         self._directory, self._names = directory, names
         self._waiting: list[dict] = []
-        self._flushed = time.monotonic()
+        self._started = self._flushed = self._noted = time.monotonic()
+        self._sitting = f"{time.time():.6f}-{os.getpid()}"
         self._rows: dict[str, dict[tuple[int, int], Rationale]] = {}
         path = directory / VOTES
         for number, row in enumerate(read_jsonl(path), 1):
@@ -67,15 +70,26 @@ class VoteStore:
         append_jsonl(self._directory / VOTES, self._waiting)
         self._waiting = []
         self._flushed = time.monotonic()
+        if self._flushed - self._noted > NOTE_S:
+            self._note()
 
-    def sit(self, seconds: float, **about: object) -> None:
-        """Records a sitting of this many seconds."""
-        append_jsonl(self._directory / SITTINGS, [{"seconds": seconds} | about])
+    def close(self, **about: object) -> None:
+        """Flushes, and records the sitting that ends, with what is to be known about it."""
+        self.flush()
+        self._note(**about)
 
     @property
     def seconds(self) -> float:
-        """Seconds of work of all sittings that were not killed."""
-        return sum(row["seconds"] for row in read_jsonl(self._directory / SITTINGS))
+        """Seconds of all sittings; of one that was killed, those up to its last note."""
+        by_sitting: dict[str, float] = {}
+        for row in read_jsonl(self._directory / SITTINGS):
+            by_sitting[row["sitting"]] = row["seconds"]
+        return sum(by_sitting.values())
+
+    def _note(self, **about: object) -> None:
+        self._noted = time.monotonic()
+        row = {"sitting": self._sitting, "seconds": self._noted - self._started}
+        append_jsonl(self._directory / SITTINGS, [row | about])
 
     def _keep(self, rationale: Rationale) -> None:
         rows = self._rows.setdefault(rationale.solution_id, {})
