@@ -74,7 +74,7 @@ def find_scorer(name: str) -> type[Scorer]:
 
 def load_plugin(path: Path) -> None:
     """Runs a Python file that registers scorers. Raises UserError where it fails or registers none."""
-    before = set(_SCORERS)
+    before = dict(_SCORERS)
     spec = importlib.util.spec_from_file_location(f"jprm_plugin_{path.stem}", path)
     if spec is None or spec.loader is None or not path.is_file():
         raise UserError(f"{path}: not a Python file that is there")
@@ -85,9 +85,7 @@ def load_plugin(path: Path) -> None:
         raise
     except Exception as error:  # the user's code
         raise UserError(f"{path}: {type(error).__name__}: {error}") from error
-    if set(_SCORERS) == before and not any(
-        cls.__module__ == module.__name__ for cls in _SCORERS.values()
-    ):
+    if before == _SCORERS:
         raise UserError(
             f'{path}: registers no scorer; decorate a class or function with @scorer("name")'
         )
