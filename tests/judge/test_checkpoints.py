@@ -91,17 +91,17 @@ def test_the_scorer_direct_writes_verdicts_only(monkeypatch, model, data, tmp_pa
 def test_sigkill_in_the_middle(model, data, tmp_path, mode):
     def start(out, *more):
         arguments = words(model, data, out, "--mode", mode, "--n", 3, *more)
-        return subprocess.Popen(
-            [sys.executable, "-m", "jprm", *arguments],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=os.environ | {"JAX_PLATFORMS": "cpu"},
-        )
+        with open(tmp_path / "log", "w") as log:
+            return subprocess.Popen(
+                [sys.executable, "-m", "jprm", *arguments],
+                stdout=log,
+                stderr=log,
+                env=os.environ | {"JAX_PLATFORMS": "cpu"},
+            )
 
     once, killed = tmp_path / "once.json", tmp_path / "killed.json"
     whole = start(tmp_path / "once", "--json", once)
-    assert whole.wait(400) == 0, whole.stderr.read()
+    assert whole.wait(400) == 0, (tmp_path / "log").read_text()
     votes = tmp_path / "killed" / "votes.jsonl"
     stored = 0
     for _ in range(2):
@@ -113,7 +113,7 @@ def test_sigkill_in_the_middle(model, data, tmp_path, mode):
             time.sleep(0.05)
         stored = len(votes.read_bytes().splitlines())
     last = start(tmp_path / "killed", "--json", killed)
-    assert last.wait(400) == 0, last.stderr.read()
+    assert last.wait(400) == 0, (tmp_path / "log").read_text()
     assert table(killed) == table(once)
 
 
