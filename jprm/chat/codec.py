@@ -124,8 +124,11 @@ class ChatCodec:
 
     def decode(self, ids: Iterable[int]) -> str:
         """The text of the ids. Padding and ends of a text are left out, other special tokens not."""
-        shown = [i for i in ids if i not in self._silent]
-        return self.backend.decode(shown, skip_special_tokens=False)
+        return self.spell(i for i in ids if i not in self._silent)
+
+    def spell(self, ids: Iterable[int]) -> str:
+        """The text of the ids, all special tokens by their texts."""
+        return self.backend.decode(list(ids), skip_special_tokens=False)
 
     def shown(self, text: str) -> str:
         """A text as `decode` gives it back: in the normal form of the tokenizer, without ends."""

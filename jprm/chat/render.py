@@ -62,12 +62,13 @@ def _generated(
     from transformers.utils.chat_template_utils import render_jinja_template
 
     text = codec.chat_text(messages, **options)  # says what is wrong with messages or template
-    [rendered], [spans] = render_jinja_template(
+    both: Any = render_jinja_template(  # typed as one text
         conversations=[[{k: v for k, v in m.items() if v is not None} for m in messages]],
         chat_template=codec.chat_template,
         return_assistant_tokens_mask=True,
         **codec.peer.special_tokens_map | options,
     )
+    [rendered], [spans] = both
     assert rendered == text
     return text, spans
 
