@@ -106,6 +106,10 @@ def evaluate(
         list[str] | None, typer.Option(help="Needs of the jail that may be uncovered (see doctor).")
     ] = None,
     workers: Annotated[int | None, typer.Option(help="Processes that run code.")] = None,
+    backend: Annotated[str, typer.Option(help="own, or openai: a server of the model.")] = "own",
+    base_url: Annotated[str, typer.Option(help="Such as http://localhost:8000/v1.")] = "",
+    served_model: Annotated[str, typer.Option(help="Its name on the server.")] = "",
+    concurrency: Annotated[int, typer.Option(help="Requests to the server at a time.")] = 64,
 ) -> None:
     """Score a benchmark with a checkpoint; stored votes are kept, and only missing ones sampled.
 
@@ -137,6 +141,10 @@ def evaluate(
         place=place,
         uncovered=tuple(uncovered or ()),
         workers=workers,
+        backend=backend,
+        base_url=base_url,
+        served_model=served_model,
+        concurrency=concurrency,
     )
     raise typer.Exit(run(options))
 

@@ -10,6 +10,7 @@ more votes later, and after any number of interruptions.
     store      the votes on disk
     sizes      the engine's sizes from texts and memory
     machine    model, tokenizer and code pool, opened when the first vote is to be drawn
+    backends   what samples: the own engine, or a server
     judged     which of the stored votes count
     measures   every number, with its interval
     report     the table, and the same as JSON

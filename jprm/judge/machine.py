@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
+import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -11,20 +11,19 @@ from typing import TYPE_CHECKING, Any
 from jprm.config import load
 from jprm.errors import UserError
 from jprm.execute import Place, open_place
+from jprm.judge.backends import BACKENDS, Backend, Task
 from jprm.judge.items import Item
 from jprm.judge.options import Options
-from jprm.judge.sizes import asked_over, choose, context_tokens, cores
+from jprm.judge.sizes import cores
 from jprm.progress import Progress
 from jprm.records import ReadOut
 from jprm.score import Generator
-from jprm.verify import Execution, GenPRM, Settings, trigger_ids
+from jprm.verify import Execution, GenPRM, Settings
 
-if TYPE_CHECKING:  # these load JAX and transformers
+if TYPE_CHECKING:  # loads transformers
     from jprm.chat import ChatCodec
-    from jprm.sample import Engine, EngineConfig
 
 PROTOCOL = Path(__file__).resolve().parents[2] / "configs" / "verify" / "genprm.toml"
-ENGINE_SEED = 0  # votes differ by their sample ids, which the run's seed decides
 
 
 def read_protocol(options: Options) -> GenPRM:
@@ -35,7 +34,7 @@ def read_protocol(options: Options) -> GenPRM:
 
 
 class Machine:
-    """Samples with the engine of this project. Use as a context manager: it ends the code pool."""
+    """Samples a checkpoint. Use as a context manager: it ends the code pool and the sampler."""
 
     def __init__(
         self,
@@ -49,32 +48,31 @@ class Machine:
     ):
         """A machine that loads nothing yet.
 
-        items: all of the file, for the longest. stored: the engine's part of the identity of an
-        earlier sitting, or {}. claim: told that part before anything is sampled.
+        items, stored, claim: see `Task`.
         """
         self._options, self._protocol, self._items = options, protocol, items
         self._readout: ReadOut = readout
         self._stored, self._claim, self._progress = stored, claim, progress
         self._pool: Place | None = None
-        self._engine: Engine | None = None
+        self._backend: Backend | None = None
+        self._open = contextlib.ExitStack()
         self._started = time.monotonic()
 
     def __enter__(self) -> Machine:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._pool is not None:
-            self._pool.close()
+        self._open.close()
 
     @property
     def speed(self) -> str:
-        """How the engine is doing; "" before it runs."""
-        return str(self._engine.progress) if self._engine is not None else ""
+        """How the sampler is doing; "" before it runs."""
+        return self._backend.speed() if self._backend is not None else ""
 
     @property
     def drawn_tokens(self) -> int:
         """Tokens that this sitting has sampled, those included that no table counts."""
-        return self._engine.stats.generated if self._engine is not None else 0
+        return self._backend.drawn() if self._backend is not None else 0
 
     def generator(self, style: str, execute: Execution) -> Generator:
         """Loads everything. Raises UserError for whatever is missing or does not fit."""
@@ -84,24 +82,27 @@ class Machine:
         assert options.model is not None
         codec = ChatCodec.load(options.model)
         self._note_vocabulary(codec)
-        sizes, self._engine = self._load(codec, style)
+        task = Task(options, protocol, codec, style, self._items, self._stored, self._claim)
+        self._backend = backend = BACKENDS[options.backend](task)
+        if isinstance(backend.sampler, contextlib.AbstractContextManager):
+            self._open.enter_context(backend.sampler)
         if execute == "executed" and self._pool is None:
-            self._pool = self._open_pool()
+            self._pool = self._open.enter_context(self._open_pool())
         settings = Settings(
-            context_tokens=sizes.context_tokens,
+            context_tokens=backend.context_tokens,
             mode=options.mode,
             style=style,
             execute=execute,
             temperature=protocol.sampling.temperature,
-            max_in_flight=2 * sizes.lanes,
+            max_in_flight=backend.in_flight,
             readout=self._readout,
             template=protocol,
         )
         self._progress.note(
-            f"sampling starts after {time.monotonic() - self._started:.1f} s: {sizes.lanes} lanes "
-            f"of {sizes.context_tokens} tokens"
+            f"sampling starts after {time.monotonic() - self._started:.1f} s; a conversation may "
+            f"have {backend.context_tokens} tokens"
         )
-        return Generator(self._engine, self._pool, codec, settings)
+        return Generator(backend.sampler, self._pool, codec, settings)
 
     def _note_vocabulary(self, codec: ChatCodec) -> None:
         chat, tags = self._protocol.chat, self._protocol.tags
@@ -119,47 +120,6 @@ class Machine:
             for text in texts:
                 if len(codec.encode(text)) != 1:
                     self._progress.note(f"note: {text!r} {why}")
-
-    def _load(self, codec: ChatCodec, style: str) -> tuple[EngineConfig, Engine]:
-        """The sizes, and the engine with the weights on its devices."""
-        import jax
-
-        from jprm.models.hf_config import read_config, read_fields
-        from jprm.models.hf_weights import from_hf
-        from jprm.sample import Engine, EngineConfig, SamplingParams
-
-        options, sampling = self._options, self._protocol.sampling
-        assert options.model is not None
-        config = read_config(options.model)
-        if codec.vocab_size > config.vocab_size:
-            raise UserError(
-                f"{options.model}: the tokenizer has {codec.vocab_size} tokens, config.json "
-                f"{config.vocab_size}; they are not of one checkpoint"
-            )
-        platform = jax.local_devices()[0].platform
-        dtype = options.dtype or ("float32" if platform == "cpu" else None)
-        model, params = from_hf(options.model, dtype)
-        found = jax.tree.leaves(params)[0].dtype
-        if self._stored:
-            names = {field.name for field in dataclasses.fields(EngineConfig)}
-            table = {name: value for name, value in self._stored.items() if name in names}
-            sizes = asked_over(table, options.sizes)
-        else:
-            longest = read_fields(options.model).get("max_position_embeddings")
-            context = options.sizes.context or context_tokens(
-                self._items, codec, self._protocol, style, longest
-            )
-            sizes = choose(config, found.itemsize, context, options.sizes)
-        self._claim(dataclasses.asdict(sizes) | {"dtype": str(found), "platform": platform})
-        engine = Engine(
-            model,
-            params,
-            sizes,
-            SamplingParams(sampling.temperature, sampling.top_k, sampling.top_p),
-            ENGINE_SEED,
-            triggers=trigger_ids(codec, codec.vocab_size, self._protocol.stops),
-        )
-        return sizes, engine
 
     def _open_pool(self) -> Place:
         options = self._options

@@ -11,6 +11,8 @@ from jprm.judge.sizes import Sizes
 from jprm.records import ReadOut
 from jprm.verify import Mode
 
+BACKENDS = ("own", "openai")
+
 
 @dataclass(frozen=True)
 class Options:
@@ -19,6 +21,7 @@ class Options:
     readout: None is the scorer's own. full: judge every step although the benchmark asks for the
     first error only. protocol: a TOML file of `jprm.verify.GenPRM`, None for the published one;
     overrides: `key=value` for it. place, uncovered: see `jprm.execute.open_place`.
+    base_url, served_model, concurrency: see `jprm.served.ServedSampler`.
     """
 
     model: Path | None
@@ -42,6 +45,10 @@ class Options:
     place: str = "local"
     uncovered: tuple[str, ...] = ()
     workers: int | None = None
+    backend: str = "own"
+    base_url: str = ""
+    served_model: str = ""
+    concurrency: int = 64
 
     def __post_init__(self):
         """Raise UserError for what cannot be meant."""
@@ -51,7 +58,16 @@ class Options:
                 raise UserError(f"--{name} {value}: no such {name}; known: {known}")
         if self.dtype not in (None, "float32", "bfloat16", "float16"):
             raise UserError(f"--dtype {self.dtype}: known: float32, bfloat16, float16")
-        for name, value in (("n", self.n), ("limit", self.limit), ("workers", self.workers)):
+        if self.backend not in BACKENDS:
+            raise UserError(f"--backend {self.backend}: known: {', '.join(BACKENDS)}")
+        if (self.backend == "openai") != bool(self.base_url):
+            raise UserError("--backend openai and --base-url URL belong together")
+        for name, value in (
+            ("n", self.n),
+            ("concurrency", self.concurrency),
+            ("limit", self.limit),
+            ("workers", self.workers),
+        ):
             if value is not None and value < 1:
                 raise UserError(f"--{name} {value}: must be at least 1")
 

@@ -83,7 +83,7 @@ def test_the_scorer_direct_writes_verdicts_only(monkeypatch, model, data, tmp_pa
     found = table(file)
     assert found["readout"] == "prob_raw" and found["code"] == {}
     for line in (tmp_path / "a" / "votes.jsonl").read_text().splitlines():
-        assert json.loads(line)["text"].startswith("\n<output>\n**Judgement**: $\\boxed")
+        assert json.loads(line)["text"].startswith("<output>\n**Judgement**: $\\boxed")
 
 
 @pytest.mark.slow
