@@ -20,16 +20,16 @@ LEVELS = (
     {"models", "data"},
     {"train", "sample", "served"},
     {"verify"},
-    {"label"},
+    {"label", "score"},
     {"evaluate"},
     {"scaling"},
-    {"cli", "__main__", "pipeline"},
+    {"cli", "__main__", "pipeline", "judge"},
 )
 LEVEL = {room: level for level, rooms in enumerate(LEVELS) for room in rooms}
 SIDEWAYS = {  # rooms of one level know each other only here; any may raise an error
     "runs": {"config"},
     "worlds": {"tokenizer", "grade"},
-    "cli": {"pipeline"},
+    "cli": {"pipeline", "judge"},
     "__main__": {"cli"},
 }
 WITHOUT_JAX = (
@@ -48,9 +48,11 @@ WITHOUT_JAX = (
     "jprm.formats",
     "jprm.verify",
     "jprm.label",
+    "jprm.score",
     "jprm.evaluate",
     "jprm.scaling",
     "jprm.pipeline.config",
+    "jprm.judge",
     "jprm.doctor",
     "jprm.cli",
 )
