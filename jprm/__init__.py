@@ -9,9 +9,10 @@ imports point down only:
     evaluate                        first-error F1, best-of-N, intervals
     label                           Monte-Carlo labels, rationales, the consensus filter
     verify                          the rationale protocol, its driver, the votes
-    train, sample                   fitting a model, sampling from it
+    train, sample, served           fitting a model, sampling from it, here or from a server
     models, data                    the Transformer, packed documents
     mesh, tokenizer, grade, worlds  devices, text, answers, problems with exact truth
+    chat                            a checkpoint's own tokenizer and chat template
     doctor                          what this machine has and lacks
     records, config, runs, progress, seeds, execute, errors
 

@@ -61,6 +61,95 @@ def export(
 
 
 @app.command()
+def evaluate(
+    data: Annotated[
+        Path, typer.Option(help="Rows of a benchmark: JSON, JSON lines, .gz, parquet.")
+    ],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(help="key=value of the protocol, as budget.max_tokens=512."),
+    ] = None,
+    model: Annotated[Path | None, typer.Option(help="A Hugging Face directory.")] = None,
+    layout: Annotated[
+        str, typer.Option("--format", help="auto, processbench, prmbench, socratic or mrmath.")
+    ] = "auto",
+    n: Annotated[int, typer.Option("--n", help="Votes; more can be added later.")] = 8,
+    mode: Annotated[
+        str, typer.Option(help="Votes have their own history (chain), or one (fork).")
+    ] = ("chain"),
+    limit: Annotated[int | None, typer.Option(help="Only the first rows.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Where the votes are kept.")] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="The table as JSON.")] = None,
+    regrade: Annotated[
+        bool, typer.Option("--regrade", help="From stored votes, no model.")
+    ] = False,
+    scorer: Annotated[str, typer.Option(help="See: python -m jprm list.")] = "genprm",
+    plugin: Annotated[Path | None, typer.Option(help="A Python file with a @scorer.")] = None,
+    full: Annotated[
+        bool, typer.Option("--full", help="Judge the steps behind an error too.")
+    ] = False,
+    seed: Annotated[int, typer.Option(help="Of the votes.")] = 0,
+    readout: Annotated[
+        str | None, typer.Option(help="vote, prob_raw or prob_tempered; default: the scorer's.")
+    ] = None,
+    temperature: Annotated[float | None, typer.Option(help="sampling.temperature=...")] = None,
+    protocol: Annotated[
+        Path | None, typer.Option(help="A protocol file; default: the published GenPRM's.")
+    ] = None,
+    dtype: Annotated[str | None, typer.Option(help="Of weights and caches.")] = None,
+    lanes: Annotated[int | None, typer.Option(help="Conversations side by side.")] = None,
+    context: Annotated[int | None, typer.Option(help="Tokens of the longest conversation.")] = None,
+    prefix_rows: Annotated[int | None, typer.Option(help="Rows of shared prompts.")] = None,
+    tensor: Annotated[int | None, typer.Option(help="Devices that share the weights.")] = None,
+    place: Annotated[str, typer.Option(help="Where code runs: local, ray, or a URL.")] = "local",
+    uncovered: Annotated[
+        list[str] | None, typer.Option(help="Needs of the jail that may be uncovered (see doctor).")
+    ] = None,
+    workers: Annotated[int | None, typer.Option(help="Processes that run code.")] = None,
+    backend: Annotated[str, typer.Option(help="own, or openai: a server of the model.")] = "own",
+    base_url: Annotated[str, typer.Option(help="Such as http://localhost:8000/v1.")] = "",
+    served_model: Annotated[str, typer.Option(help="Its name on the server.")] = "",
+    concurrency: Annotated[int, typer.Option(help="Requests to the server at a time.")] = 64,
+) -> None:
+    """Score a benchmark with a checkpoint; stored votes are kept, and only missing ones sampled.
+
+    Exit code 1: rows were rejected or solutions lost, the rest is in the table. 2: nothing ran.
+    """
+    from jprm.judge import Options, Sizes
+    from jprm.judge import evaluate as run
+
+    heat = [] if temperature is None else [f"sampling.temperature={temperature}"]
+    options = Options(
+        model=model,
+        data=data,
+        layout=layout,
+        n=n,
+        mode=mode,  # type: ignore[arg-type] - checked there
+        limit=limit,
+        out=out,
+        json_file=json_file,
+        regrade=regrade,
+        scorer=scorer,
+        plugin=plugin,
+        full=full,
+        seed=seed,
+        readout=readout,  # type: ignore[arg-type]
+        dtype=dtype,
+        sizes=Sizes(lanes, context, prefix_rows, tensor),
+        protocol=protocol,
+        overrides=(*(overrides or ()), *heat),
+        place=place,
+        uncovered=tuple(uncovered or ()),
+        workers=workers,
+        backend=backend,
+        base_url=base_url,
+        served_model=served_model,
+        concurrency=concurrency,
+    )
+    raise typer.Exit(run(options))
+
+
+@app.command()
 def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     wait_s: Annotated[

@@ -21,7 +21,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from jprm.config import fingerprint, plain
 from jprm.errors import UserError
@@ -39,23 +39,22 @@ PACKAGES = (
 )
 
 
-class RunDirectory:
-    """A directory of stages, locked for the life of this object; counts what was done in it.
+class HeldDirectory:
+    """A directory that one process at a time may write to, locked for the life of this object.
 
-    Raises UserError where it cannot be made or written to, or when another process holds it.
+    Raises UserError where it cannot be made or written to, or when another process holds it; the
+    message ends with what `place` says of another place, and `other` of a second run.
     """
 
-    def __init__(self, path: Path | str):
+    def __init__(self, path: Path | str, place: str, other: str):
         self.path = Path(path)
-        self.computed = 0
-        self.reused = 0
+        self._place, self._other = place, other
         try:
-            (self.path / "stages").mkdir(parents=True, exist_ok=True)
+            self.path.mkdir(parents=True, exist_ok=True)
             self._lock = open(self.path / "lock", "a+")  # noqa: SIM115 - held until close()
         except OSError as error:
             raise UserError(
-                f"{self.path}: cannot write the run directory ({error.strerror}); "
-                "set directory=PATH to another place"
+                f"{self.path}: cannot write the run directory ({error.strerror}); {place}"
             ) from None
         try:
             self._hold()
@@ -70,13 +69,11 @@ class RunDirectory:
             self._lock.seek(0)
             holder = self._lock.read().strip() or "unknown"
             raise UserError(
-                f"{self.path}: in use by process {holder}; wait for it, "
-                "or set name=OTHER for a second run"
+                f"{self.path}: in use by process {holder}; wait for it, or {self._other}"
             ) from None
         except OSError as error:  # some network file systems have no locks
             raise UserError(
-                f"{self.path}: cannot lock the run directory ({error.strerror}); "
-                "set directory=PATH to a local disk"
+                f"{self.path}: cannot lock the run directory ({error.strerror}); {self._place}"
             ) from None
         self._lock.truncate(0)
         self._lock.write(str(os.getpid()))
@@ -86,11 +83,28 @@ class RunDirectory:
         """Releases the directory."""
         self._lock.close()
 
-    def __enter__(self) -> RunDirectory:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+class RunDirectory(HeldDirectory):
+    """A directory of stages; counts what was done in it. Raises UserError as above."""
+
+    def __init__(self, path: Path | str):
+        place = "set directory=PATH to another place, on a local disk"
+        super().__init__(path, place, "set name=OTHER for a second run")
+        self.computed = 0
+        self.reused = 0
+        try:
+            (self.path / "stages").mkdir(exist_ok=True)
+        except OSError as error:
+            self.close()
+            raise UserError(
+                f"{self.path}: cannot write the run directory ({error.strerror}); {place}"
+            ) from None
 
 
 class Stage:

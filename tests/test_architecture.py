@@ -16,20 +16,20 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 LEVELS = (
     {"errors", "records", "config", "runs", "progress", "seeds", "execute"},
-    {"mesh", "tokenizer", "grade", "worlds", "doctor", "formats"},
+    {"mesh", "tokenizer", "chat", "grade", "worlds", "doctor", "formats"},
     {"models", "data"},
-    {"train", "sample"},
+    {"train", "sample", "served"},
     {"verify"},
-    {"label"},
+    {"label", "score"},
     {"evaluate"},
     {"scaling"},
-    {"cli", "__main__", "pipeline"},
+    {"cli", "__main__", "pipeline", "judge"},
 )
 LEVEL = {room: level for level, rooms in enumerate(LEVELS) for room in rooms}
 SIDEWAYS = {  # rooms of one level know each other only here; any may raise an error
     "runs": {"config"},
     "worlds": {"tokenizer", "grade"},
-    "cli": {"pipeline"},
+    "cli": {"pipeline", "judge"},
     "__main__": {"cli"},
 }
 WITHOUT_JAX = (
@@ -41,14 +41,18 @@ WITHOUT_JAX = (
     "jprm.seeds",
     "jprm.execute",
     "jprm.tokenizer",
+    "jprm.chat",
+    "jprm.served",
     "jprm.grade",
     "jprm.worlds",
     "jprm.formats",
     "jprm.verify",
     "jprm.label",
+    "jprm.score",
     "jprm.evaluate",
     "jprm.scaling",
     "jprm.pipeline.config",
+    "jprm.judge",
     "jprm.doctor",
     "jprm.cli",
 )

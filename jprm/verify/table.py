@@ -5,7 +5,7 @@ Invariant: `limit` only falls, and to a step below which every vote's rationale 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from jprm.records import Problem, Rationale, ReadOut, Solution, Verdict
@@ -18,6 +18,7 @@ NO_VERDICT = Verdict(None, None, None)
 class Table:
     """Rationales of the reported `votes`; other votes may be put in, as history, and are not told.
 
+    known: rationales that were there before. heard: told of every other rationale of the votes.
     limit: steps that are wanted. open_lanes: conversations that still write into this table.
     """
 
@@ -25,33 +26,68 @@ class Table:
     solution: Solution
     votes: Sequence[int]
     mode: str
+    known: Sequence[Rationale]
+    heard: Callable[[Rationale], None]
     limit: int = 0
     open_lanes: int = 0
     _rationales: dict[tuple[int, int], Rationale] = field(default_factory=dict)
 
     def __post_init__(self):
         self.limit = len(self.solution.steps)
+        self._rationales = {(r.step, r.vote): r for r in self.known}
 
-    def put(self, step: int, vote: int, dialogue: Machine, verdict: Verdict, reason: str) -> None:
+    def put(
+        self,
+        step: int,
+        vote: int,
+        dialogue: Machine,
+        verdict: Verdict,
+        reason: str,
+        shortened: int = 0,
+    ) -> None:
         """Record what a vote wrote about a step."""
-        self._rationales[step, vote] = Rationale(
-            solution_id=self.solution.id,
-            step=step,
-            vote=vote,
-            mode=self.mode,
-            text=dialogue.text,
-            executions=tuple(dialogue.executions),
-            verdict=verdict,
-            generated_tokens=dialogue.generated_tokens,
-            forced_tokens=dialogue.forced_tokens,
-            reason=reason,
+        self._put(
+            Rationale(
+                solution_id=self.solution.id,
+                step=step,
+                vote=vote,
+                mode=self.mode,
+                text=dialogue.text,
+                executions=tuple(dialogue.executions),
+                verdict=verdict,
+                generated_tokens=dialogue.generated_tokens,
+                forced_tokens=dialogue.forced_tokens,
+                reason=reason,
+                shortened=shortened,
+            )
         )
 
     def put_nothing(self, step: int, vote: int, reason: str) -> None:
         """Record that a vote never came to a step."""
-        self._rationales[step, vote] = Rationale(
-            self.solution.id, step, vote, self.mode, "", (), NO_VERDICT, 0, 0, reason
-        )
+        nothing = (step, vote, self.mode, "", (), NO_VERDICT, 0, 0, reason)
+        self._put(Rationale(self.solution.id, *nothing))
+
+    def _put(self, rationale: Rationale) -> None:
+        key = rationale.step, rationale.vote
+        news = self._rationales.get(key) != rationale
+        self._rationales[key] = rationale
+        if news and rationale.vote in self.votes:
+            self.heard(rationale)
+
+    def lacking(self, step: int) -> list[int]:
+        """The votes without a rationale of this step."""
+        return [vote for vote in self.votes if (step, vote) not in self._rationales]
+
+    def behind(self, earliest_only: bool) -> list[int]:
+        """The votes that lack a wanted step; with `earliest_only` those that lack the earliest one."""
+        lacking = (votes for step in range(self.limit) if (votes := self.lacking(step)))
+        if earliest_only:
+            return next(lacking, [])
+        return sorted({vote for votes in lacking for vote in votes})
+
+    def stop_where_known(self, readout: ReadOut) -> None:
+        """Give up the steps behind the first one that every vote calls wrong."""
+        any(self.stop_after(step, readout) for step in range(self.limit))
 
     def stop_after(self, step: int, readout: ReadOut) -> bool:
         """Give up the later steps if every vote calls this one wrong; whether that is news."""

@@ -146,7 +146,7 @@ def test_only_the_new_votes_are_sampled():
     _, sampler = run(ITEMS[:1], votes=(4, 5))
     assert [n for _, n in sampler.prompts] == [2]
     _, sampler = run(ITEMS[:1], votes=(4, 5), mode="fork")
-    assert [n for _, n in sampler.prompts] == [3, 3, 3]  # and the history that they continue
+    assert [n for _, n in sampler.prompts] == [3, 3, 2]  # and the history that later ones continue
 
 
 def test_namespaces_of_the_votes():

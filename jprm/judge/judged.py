@@ -1,0 +1,88 @@
+"""From stored rationales to what is scored: which of them count, and whether any is still missing.
+
+What counts is a function of the stored votes alone: of every solution the votes asked for, up to
+the first step that all of them call wrong where only the first error is asked for. What was stored
+beyond (votes of a larger n, steps that a faster vote had come to) has no say, so a table does not
+depend on how often or where a run was killed.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from jprm.judge.items import Item
+from jprm.records import Rationale, ReadOut
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A solution with the rewards [steps, votes] that count, nan without a judgement.
+
+    `rewards` is None where it has no judgement at all; `lost` says why. `rationales` are those that
+    count, by step, then vote.
+    """
+
+    item: Item
+    rewards: np.ndarray | None
+    rationales: tuple[Rationale, ...]
+    lost: str = ""
+
+
+def judged(
+    item: Item,
+    stored: Sequence[Rationale],
+    n: int,
+    readout: ReadOut,
+    stop_early: bool,
+) -> Judged | None:
+    """What counts of the stored rationales of a solution; None where some are missing."""
+    rows = {(r.step, r.vote): r for r in stored}
+    rewards: list[list[float | None]] = []
+    for step in range(len(item.solution.steps)):
+        here = [rows.get((step, vote)) for vote in range(n)]
+        votes = [r.verdict.reward(readout) for r in here if r is not None]
+        if len(votes) < n:
+            return None
+        rewards.append(votes)
+        if stop_early and all(reward is not None and reward < 0.5 for reward in votes):
+            break
+    kept = tuple(rows[step, vote] for step in range(len(rewards)) for vote in range(n))
+    table = [[np.nan if reward is None else reward for reward in votes] for votes in rewards]
+    return Judged(item, np.array(table, dtype=np.float64), kept)
+
+
+@dataclass(frozen=True)
+class Account:
+    """What the rationales that count cost and came to; nothing in it depends on the clock.
+
+    none: verdicts that were not to be had, by reason. code: executions by outcome.
+    """
+
+    rationales: int
+    generated_tokens: int
+    forced_tokens: int
+    none: dict[str, int]
+    code: dict[str, int]
+
+    @classmethod
+    def of(cls, solutions: Sequence[Judged]) -> Account:
+        """Sums over all solutions."""
+        rows = [r for solution in solutions for r in solution.rationales]
+        none = Counter(r.reason or "unread" for r in rows if r.verdict.correct is None)
+        code = Counter(execution.kind for r in rows for execution in r.executions)
+        return cls(
+            rationales=len(rows),
+            generated_tokens=sum(r.generated_tokens for r in rows),
+            forced_tokens=sum(r.forced_tokens for r in rows),
+            none=dict(sorted(none.items())),
+            code=dict(sorted(code.items())),
+        )
+
+    @property
+    def none_share(self) -> float:
+        """Share of the rationales without a verdict; nan without rationales."""
+        return sum(self.none.values()) / self.rationales if self.rationales else float("nan")

@@ -1,0 +1,213 @@
+"""The table on the terminal, and the same as JSON.
+
+The JSON object (`SCHEMA` counts its versions; keys are only added within one):
+
+    schema, benchmark, data, model, scorer, readout, mode, n, full, seed, identity
+    n_items, n_problems   solutions that are scored, and their different problems
+    rejected              ["file:line: reason", ...] rows that could not be read
+    lost                  [{"id", "subset", "reason"}, ...] solutions without any judgement: counted
+                          as wrong
+    missing               solutions whose votes are not all stored (after --regrade): not counted
+    rationales, generated_tokens, forced_tokens, none_share
+    none                  {reason: count}, code {outcome: count}
+    seconds               of all sittings; the only number that differs from run to run
+    scores                [{"group", "k", "n_items", "n_error", "n_problems",
+                          "measures": {name: {"value", "low", "high"}}}, ...] for every group and
+                          every k from 1 to n; null where a number is undefined. Names and groups
+                          are those of `jprm.judge.measures`.
+    predictions           [{"id", "subset", "first_error", "predicted", "rewards"}, ...]: truth, first
+                          error said by all n votes (0-based, -1 for none, null where lost), and
+                          the mean reward of every step that counts (null: nobody judged it)
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+
+from jprm.evaluate import Interval, trivial_baselines
+from jprm.judge.judged import Account, Judged
+from jprm.judge.measures import OVERALL, Score
+from jprm.runs import write_atomic
+from jprm.verify import first_error, mean_reward
+
+SCHEMA = 1
+COLUMNS = {  # of the table; those that no row has are left out
+    "error_acc": "error acc",
+    "correct_acc": "correct acc",
+    "f1": "F1",
+    "average_f1": "mean F1",
+    "solution_negative_f1": "binary F1",
+    "prm_score": "PRM-Score",
+    "step_macro_f1": "step macro F1",
+    "step_auc": "step AUC",
+    "solution_macro_f1": "sol. macro F1",
+    "solution_auc": "sol. AUC",
+}
+MR_MATH_ONLY = ("step_macro_f1", "step_auc", "solution_macro_f1", "solution_auc")
+MOST_SHOWN = 10
+
+
+@dataclass(frozen=True)
+class Result:
+    """All that is reported of an evaluation."""
+
+    about: Mapping[str, Any]
+    solutions: Sequence[Judged]
+    scores: Sequence[Score]
+    account: Account
+    rejected: Sequence[str]
+    missing: int
+    seconds: float
+
+    @property
+    def lost(self) -> list[Judged]:
+        """Solutions that have no judgement."""
+        return [solution for solution in self.solutions if solution.lost]
+
+
+def write_json(path: Path, result: Result) -> None:
+    """Writes the JSON object described above. Raises UserError where it cannot."""
+    account = asdict(result.account)
+    none_share = result.account.none_share
+    table = dict(result.about) | {
+        "schema": SCHEMA,
+        "n_items": len(result.solutions),
+        "n_problems": len({s.item.problem.id for s in result.solutions}),
+        "rejected": list(result.rejected),
+        "lost": [{**_row(s), "reason": s.lost} for s in result.lost],
+        "missing": result.missing,
+        **account,
+        "none_share": None if math.isnan(none_share) else none_share,
+        "seconds": result.seconds,
+        "scores": [_score(score) for score in result.scores],
+        "predictions": [_prediction(solution) for solution in result.solutions],
+    }
+    write_atomic(path, json.dumps(table, indent=1, allow_nan=False) + "\n")
+
+
+def _row(solution: Judged) -> dict[str, Any]:
+    return {"id": solution.item.name, "subset": solution.item.truth.subset}
+
+
+def _score(score: Score) -> dict[str, Any]:
+    numbers = {name: _interval(found) for name, found in score.measures.items()}
+    return asdict(score) | {"measures": numbers}
+
+
+def _interval(found: Interval) -> dict[str, float | None]:
+    return {k: None if math.isnan(v) else v for k, v in asdict(found).items()}
+
+
+def _prediction(solution: Judged) -> dict[str, Any]:
+    truth = {**_row(solution), "first_error": solution.item.truth.first_error}
+    if solution.rewards is None:
+        return truth | {"predicted": None, "rewards": None}
+    means = [
+        mean_reward([None if math.isnan(r) else float(r) for r in step])
+        for step in solution.rewards
+    ]
+    return truth | {"predicted": first_error(means), "rewards": means}
+
+
+def print_result(result: Result, console: Console | None = None) -> None:
+    """Prints the table for people."""
+    console = console or Console(highlight=False, soft_wrap=True)
+    about, account = result.about, result.account
+    n = about["n"]
+    last = [score for score in result.scores if score.k == n]
+    if last:
+        title = f"{about['benchmark']}, {n} votes"
+        console.print(escape(_table(last, title, about["benchmark"])))
+    if n > 1 and last:
+        console.print(escape(_curve(result.scores, n)))
+    if last and about["benchmark"] == "processbench":
+        console.print(f"overall F1 of predictors that read nothing: {_trivial(result.solutions)}")
+    console.print(
+        f"{len(result.solutions)} solutions, {account.rationales} rationales, "
+        f"{account.generated_tokens} tokens generated and {account.forced_tokens} forced, "
+        f"{result.seconds:.1f} s"
+    )
+    console.print(f"without a verdict: {100 * account.none_share:.1f} %{_counts(account.none)}")
+    if account.code:
+        console.print(f"code{_counts(account.code)}")
+    _print_some(console, "rows rejected", result.rejected)
+    lost = [f"{s.item.name}: {s.lost}" for s in result.lost]
+    _print_some(console, "solutions lost, counted as wrong", lost)
+    if result.missing:
+        console.print(
+            f"[bold]{result.missing} solutions are not in this table[/]: their votes are not all "
+            "stored; the same command without --regrade samples them"
+        )
+
+
+def _table(rows: Sequence[Score], title: str, benchmark: str) -> str:
+    """Aligned columns, as wide as they have to be: a terminal may wrap them, nothing is cut off."""
+    has = {name for row in rows for name in row.measures}
+    columns = [name for name in COLUMNS if name in has]
+    if benchmark != "mr-math":
+        columns = [name for name in columns if name not in MR_MATH_ONLY]
+    lines = [[title, "n", *(COLUMNS[name] for name in columns)]]
+    lines += [
+        [row.group, str(row.n_items), *(_cell(row.measures.get(name)) for name in columns)]
+        for row in rows
+    ]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join(
+        "  ".join(
+            cell.rjust(width) if i else cell.ljust(width)
+            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
+        )
+        for line in lines
+    )
+
+
+def _cell(found: Interval | None) -> str:
+    if found is None:
+        return ""
+    if math.isnan(found.value):
+        return "-"
+    return f"{100 * found.value:.1f} [{100 * found.low:.1f}, {100 * found.high:.1f}]"
+
+
+def _curve(scores: Sequence[Score], n: int) -> str:
+    ks = sorted({*(2**e for e in range(n.bit_length()) if 2**e <= n), n})
+    lines = []
+    for name in ("f1", "average_f1", "prm_score"):
+        by_k = {s.k: s.measures[name] for s in scores if s.group == OVERALL and name in s.measures}
+        if by_k:
+            points = ", ".join(f"{_cell(by_k[k])} at {k}" for k in ks)
+            lines.append(f"overall {COLUMNS[name]} by votes: {points}")
+    return "\n".join(lines)
+
+
+def _trivial(solutions: Sequence[Judged]) -> str:
+    truths = [solution.item.truth for solution in solutions]
+    labels = [-1 if t.first_error is None else t.first_error for t in truths]
+    found = trivial_baselines(labels, [len(t.steps) for t in truths])
+    return ", ".join(f"{name} {_percent(score.f1)}" for name, score in found.items())
+
+
+def _percent(value: float) -> str:
+    return "-" if math.isnan(value) else f"{100 * value:.1f}"
+
+
+def _counts(counts: Mapping[str, int]) -> str:
+    return ": " + ", ".join(f"{name} {count}" for name, count in counts.items()) if counts else ""
+
+
+def _print_some(console: Console, what: str, lines: Sequence[str]) -> None:
+    if not lines:
+        return
+    console.print(f"[bold]{len(lines)} {what}[/]")
+    for line in lines[:MOST_SHOWN]:
+        console.print(f"  {escape(line)}")
+    if len(lines) > MOST_SHOWN:
+        console.print(f"  and {len(lines) - MOST_SHOWN} more (all of them are in --json FILE)")

@@ -1,0 +1,62 @@
+"""The generative verifier: analysis, code that runs, verdict, for each step and vote."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import ClassVar
+
+from jprm.errors import UserError
+from jprm.records import ReadOut
+from jprm.score.base import Ended, Generator, Heard, Item, Known, Scorer
+from jprm.score.registry import scorer
+from jprm.verify import Execution, verify
+
+
+@scorer("genprm")
+class GenPRMScorer(Scorer):
+    """Analysis and executed code. The published evaluation got the words, not probabilities."""
+
+    readout: ClassVar[ReadOut] = "vote"
+    samples: ClassVar[bool] = True
+    style: ClassVar[str] = "full"
+    execute: ClassVar[Execution] = "executed"
+
+    def judge(
+        self, items: Sequence[Item], votes: Sequence[int], known: Known, heard: Heard
+    ) -> Iterator[Ended]:
+        """As `Scorer`, all conversations side by side."""
+        setup = self.setup
+        generator = setup.generator(self.style, self.execute)
+        writable = []
+        for item in items:
+            if fault := _unreadable(item, generator):
+                yield Ended(item[1].id, fault)
+            else:
+                writable.append(item)
+        for rationales in verify(
+            writable,
+            votes,
+            generator.sampler,
+            generator.executor,
+            generator.codec,
+            generator.settings,
+            setup.seed,
+            setup.stop_early,
+            known,
+            heard,
+        ):
+            yield Ended(rationales[0].solution_id)
+
+
+def _unreadable(item: Item, generator: Generator) -> str:
+    """Why this item's texts have no tokens; "" where they have."""
+    problem, solution = item
+    for name, text in (("problem", problem.text), *enumerate(solution.steps)):
+        where = name if name == "problem" else f"step {name}"
+        try:
+            accepted = generator.codec.accepts(text)
+        except (UserError, ValueError) as error:  # lone surrogates are a UnicodeEncodeError
+            return f"{where}: {error}"
+        if not accepted:
+            return f"{where}: the vocabulary cannot write it"
+    return ""

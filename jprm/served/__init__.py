@@ -1,0 +1,15 @@
+"""Sampling from a model that another program serves: vLLM, sglang or sglang-jax, over HTTP.
+
+Enter by `ServedSampler(url, codec, sampling, stop_texts=...)`, which is used like
+`jprm.sample.Engine`: `submit`, `poll`, `extend`, `release`.
+
+    sampler      conversations, threads, events: the public face
+    turn         completions, cut where the engine would stop
+    completions  one request to /v1/completions, and what its answer says
+    endpoint     HTTP: tries, waits, time limits, errors in words
+"""
+
+from jprm.served.sampler import Event, ServedSampler
+from jprm.served.turn import Stats
+
+__all__ = ["Event", "ServedSampler", "Stats"]

@@ -1,0 +1,161 @@
+"""The command with a checkpoint: the own engine, killed and resumed, and directories that are no checkpoint."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from jprm import cli
+from tests.judge import checkpoint
+
+SIZES = ("--lanes", "4", "--context", "1280")
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return checkpoint.make(tmp_path_factory.mktemp("model") / "tiny")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return checkpoint.write(tmp_path_factory.mktemp("data") / "pb.jsonl", checkpoint.rows(4))
+
+
+def words(model, data, out, *more):
+    asked = ["evaluate", "--model", model, "--data", data, "--out", out, *SIZES, *more]
+    return [str(word) for word in (*asked, *checkpoint.SHORT)]
+
+
+def run(monkeypatch, *arguments):
+    monkeypatch.setattr("sys.argv", ["jprm", *words(*arguments)])
+    return cli.main()
+
+
+def table(file):
+    found = json.loads(file.read_text())
+    del found["seconds"]
+    return found
+
+
+def test_votes_of_a_checkpoint(monkeypatch, model, data, tmp_path):
+    """More votes later, early or full, are those at once, to the bit; regrading needs no weights."""
+    once = tmp_path / "once.json"
+    assert run(monkeypatch, model, data, tmp_path / "once", "--n", 3, "--json", once) == 0
+    stored = (tmp_path / "once" / "votes.jsonl").read_text().splitlines()
+    assert len(stored) == 4 * 3 * 3, "a random model agrees on no error"
+    assert run(monkeypatch, model, data, tmp_path / "grown", "--n", 1) == 0
+    grown = tmp_path / "grown.json"
+    assert run(monkeypatch, model, data, tmp_path / "grown", "--n", 3, "--json", grown) == 0
+    assert table(grown) == table(once)
+    lines = (tmp_path / "grown" / "votes.jsonl").read_text().splitlines()
+    assert sorted(lines) == sorted(stored)
+    again = tmp_path / "again.json"
+    assert run(monkeypatch, model, data, tmp_path / "grown", "--n", 3, "--json", again) == 0
+    assert again.read_text() == grown.read_text(), "seconds too: nothing was sampled"
+
+
+def test_regrading_loads_no_jax(model, data, tmp_path):
+    monkey = pytest.MonkeyPatch()
+    assert run(monkey, model, data, tmp_path / "a", "--n", 1, "--limit", 1) == 0
+    monkey.undo()
+    program = (
+        "import sys; from jprm.cli import main; code = main();"
+        "print(code, [m for m in ('jax', 'transformers', 'torch') if m in sys.modules])"
+    )
+    asked = ["evaluate", "--data", data, "--out", tmp_path / "a", "--n", 1, "--limit", 1]
+    done = subprocess.run(
+        [sys.executable, "-c", program, *map(str, asked), "--regrade"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.stdout.splitlines()[-1] == "0 []", done.stderr
+
+
+def test_the_scorer_direct_writes_verdicts_only(monkeypatch, model, data, tmp_path):
+    file = tmp_path / "a.json"
+    more = ("--n", 2, "--scorer", "direct", "--json", file, "tags.yes=8", "tags.no=3")
+    assert run(monkeypatch, model, data, tmp_path / "a", *more) == 0
+    found = table(file)
+    assert found["readout"] == "prob_raw" and found["code"] == {}
+    for line in (tmp_path / "a" / "votes.jsonl").read_text().splitlines():
+        assert json.loads(line)["text"].startswith("<output>\n**Judgement**: $\\boxed")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", ["chain", "fork"])
+def test_sigkill_in_the_middle(model, data, tmp_path, mode):
+    def start(out, *more):
+        arguments = words(model, data, out, "--mode", mode, "--n", 3, *more)
+        with open(tmp_path / "log", "w") as log:
+            return subprocess.Popen(
+                [sys.executable, "-m", "jprm", *arguments],
+                stdout=log,
+                stderr=log,
+                env=os.environ | {"JAX_PLATFORMS": "cpu"},
+            )
+
+    once, killed = tmp_path / "once.json", tmp_path / "killed.json"
+    whole = start(tmp_path / "once", "--json", once)
+    assert whole.wait(400) == 0, (tmp_path / "log").read_text()
+    votes = tmp_path / "killed" / "votes.jsonl"
+    stored = 0
+    for _ in range(2):
+        process = start(tmp_path / "killed")
+        while process.poll() is None:
+            if votes.exists() and len(votes.read_bytes().splitlines()) > stored + 2:
+                process.send_signal(signal.SIGKILL)
+                process.wait()
+            time.sleep(0.05)
+        stored = len(votes.read_bytes().splitlines())
+    last = start(tmp_path / "killed", "--json", killed)
+    assert last.wait(400) == 0, (tmp_path / "log").read_text()
+    assert table(killed) == table(once)
+
+
+def damage(directory, name, change):
+    path = directory / name
+    path.write_bytes(change(path.read_bytes()))
+
+
+def without(key):
+    def change(text):
+        config = json.loads(text)
+        del config[key]
+        return json.dumps(config).encode()
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("harm", "said"),
+    [
+        (lambda d: damage(d, "model.safetensors", lambda b: b[:-50]), "truncated or damaged"),
+        (lambda d: damage(d, "model.safetensors", lambda b: b[:5]), "truncated or damaged"),
+        (lambda d: damage(d, "model.safetensors", lambda b: b"\xff" * len(b)), "damaged"),
+        (lambda d: (d / "model.safetensors").unlink(), "neither model.safetensors nor"),
+        (lambda d: damage(d, "config.json", without("hidden_size")), "'hidden_size' is missing"),
+        (lambda d: damage(d, "config.json", without("model_type")), "'model_type' is missing"),
+        (lambda d: damage(d, "config.json", lambda b: b[:20]), "config.json: not a config"),
+        (lambda d: (d / "config.json").unlink(), "config.json: no such file"),
+        (lambda d: (d / "tokenizer.json").unlink(), "no tokenizer there"),
+        (
+            lambda d: damage(d, "tokenizer.json", lambda b: b[:90]),
+            "cannot be loaded as a tokenizer",
+        ),
+        (
+            lambda d: damage(d, "config.json", lambda b: b.replace(b'"qwen2"', b'"gpt2"')),
+            "model_type = 'gpt2' is not supported",
+        ),
+    ],
+)
+def test_a_directory_that_is_no_checkpoint(monkeypatch, capsys, data, tmp_path, harm, said):
+    directory = checkpoint.make(tmp_path / "model")
+    harm(directory)
+    assert run(monkeypatch, directory, data, tmp_path / "out", "--n", 1) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith("error: ") and said in error and str(directory) in error

@@ -1,0 +1,230 @@
+"""The command without a model: votes that are known, stored, resumed, raised, regraded and refused."""
+
+import json
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from jprm import cli
+from jprm.errors import UserError
+from jprm.judge import Options, evaluate
+from jprm.score import scorer
+from tests.judge import checkpoint
+from tests.judge.scripted import Killed, Scripted, chance
+
+
+@scorer("scripted-chance")
+class Chance(Scripted):
+    def verdict(self, problem, step, vote):
+        return chance(problem, step, vote)
+
+
+@scorer("one-fails")
+def one_fails(problem, steps, seed):
+    if "Ann has 3" in problem:
+        raise ZeroDivisionError("no such number")
+    return [0.0 if "=4" in step else 1.0 for step in steps]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return checkpoint.write(tmp_path_factory.mktemp("data") / "pb.jsonl", checkpoint.rows(12))
+
+
+def run(data, out, **options):
+    """The JSON table, without what the clock decides."""
+    file = out.parent / f"{out.name}.json"
+    defaults = dict(scorer="scripted-chance", model=None)
+    code = evaluate(Options(data=data, out=out, json_file=file, **(defaults | options)))
+    table = json.loads(file.read_text())
+    assert table.pop("seconds") >= 0
+    return code, table
+
+
+def f1(table, group="overall", k=None, name="f1"):
+    k = table["n"] if k is None else k
+    [score] = [s for s in table["scores"] if (s["group"], s["k"]) == (group, k)]
+    return score["measures"][name]["value"]
+
+
+@pytest.mark.parametrize("mode", ["chain", "fork"])
+@pytest.mark.parametrize("full", [False, True])
+def test_more_votes_later_are_those_at_once(data, tmp_path, mode, full):
+    asked = dict(mode=mode, full=full)
+    once = run(data, tmp_path / "once", n=6, **asked)
+    run(data, tmp_path / "grown", n=2, **asked)
+    run(data, tmp_path / "grown", n=5, **asked)
+    assert run(data, tmp_path / "grown", n=6, **asked) == once
+    before = (tmp_path / "grown" / "votes.jsonl").read_bytes()
+    Chance.drawn.clear()
+    assert run(data, tmp_path / "grown", n=6, **asked) == once
+    assert not Chance.drawn, "nothing is missing, so no scorer is asked"
+    assert (tmp_path / "grown" / "votes.jsonl").read_bytes() == before
+    assert run(data, tmp_path / "grown", n=6, regrade=True, **asked) == once
+    fewer = run(data, tmp_path / "grown", n=3, **asked)
+    assert fewer == run(data, tmp_path / "three", n=3, **asked)
+
+
+@settings(max_examples=15)
+@given(
+    mode=st.sampled_from(["chain", "fork"]),
+    kills=st.lists(st.integers(0, 60), min_size=1, max_size=3),
+    ns=st.lists(st.integers(1, 4), min_size=1, max_size=3),
+    full=st.booleans(),
+)
+def test_killed_runs_end_in_the_same_table(data, tmp_path_factory, mode, kills, ns, full):
+    folder = tmp_path_factory.mktemp("killed")
+    once = run(data, folder / "once", n=4, mode=mode, full=full)
+    for kill, n in zip(kills, ns, strict=False):
+        Chance.killed_after = kill
+        try:
+            run(data, folder / "killed", n=n, mode=mode, full=not full)
+        except Killed:
+            pass
+        finally:
+            Chance.killed_after = None
+    assert run(data, folder / "killed", n=4, mode=mode, full=full) == once
+
+
+@pytest.mark.parametrize("mode", ["chain", "fork"])
+def test_stopping_early_changes_no_number(data, tmp_path, mode):
+    _, early = run(data, tmp_path / "early", n=5, mode=mode)
+    _, full = run(data, tmp_path / "full", n=5, mode=mode, full=True)
+    assert early["rationales"] < full["rationales"]
+    for score, other in zip(early["scores"], full["scores"], strict=True):
+        measures = score.pop("measures")
+        more = other.pop("measures")
+        assert score == other
+        for name in measures.keys() - {"solution_auc"}:  # ranks by all rewards that there are
+            assert measures[name] == more[name], name
+    assert [p["predicted"] for p in early["predictions"]] == [
+        p["predicted"] for p in full["predictions"]
+    ]
+
+
+def test_a_torn_line_is_sampled_again(data, tmp_path):
+    once = run(data, tmp_path / "a", n=2)
+    path = tmp_path / "a" / "votes.jsonl"
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join(lines[: len(lines) // 2]) + lines[-1][:20])
+    assert run(data, tmp_path / "a", n=2) == once
+
+
+def test_a_scorer_that_raises_loses_that_item_only(data, tmp_path, capsys):
+    code, table = run(data, tmp_path / "a", n=1, scorer="one-fails")
+    assert code == 1 and table["n_items"] == 12
+    [lost] = table["lost"]
+    reason = "ZeroDivisionError: no such number"
+    assert lost == {"id": "gsm8k-3", "subset": "gsm8k", "reason": reason}
+    assert f"gsm8k-3: {reason}" in capsys.readouterr().out
+    [row] = [p for p in table["predictions"] if p["id"] == "gsm8k-3"]
+    assert row["predicted"] is None
+    right = sum(p["predicted"] == p["first_error"] for p in table["predictions"])
+    [overall] = [s for s in table["scores"] if s["group"] == "overall"]
+    at, n_error = overall["measures"], overall["n_error"]
+    hits = at["error_acc"]["value"] * n_error + at["correct_acc"]["value"] * (12 - n_error)
+    assert hits == pytest.approx(right)
+    assert run(data, tmp_path / "a", n=1, scorer="one-fails", regrade=True) == (code, table)
+
+
+def test_bad_rows_are_named_and_the_rest_is_scored(tmp_path, capsys):
+    good = checkpoint.rows(4)
+    lines = [json.dumps(row) for row in good]
+    for at, bad in (
+        (1, '{"id": "x"'),
+        (3, json.dumps(good[0] | {"id": "y", "label": 7})),
+        (4, json.dumps(good[0] | {"id": "z", "steps": []})),
+    ):
+        lines.insert(at, bad)
+    path = tmp_path / "bad.jsonl"
+    path.write_text("\n".join(lines))
+    code, table = run(path, tmp_path / "a", n=1)
+    assert code == 1 and table["n_items"] == 4
+    places = [reason.split(": ")[0] for reason in table["rejected"]]
+    assert places == [f"{path}:{line}" for line in (2, 4, 5)]
+    shown = capsys.readouterr().out
+    assert "3 rows rejected" in shown and "not JSON" in shown and "'label' must be" in shown
+    code, clean = run(checkpoint.write(tmp_path / "good.jsonl", good), tmp_path / "b", n=1)
+    assert code == 0 and clean["scores"] == table["scores"]
+
+
+def test_a_directory_holds_the_votes_of_one_run(data, tmp_path):
+    run(data, tmp_path / "a", n=1)
+    with pytest.raises(UserError, match=r'differs in mode \("chain" there, "fork" now\); give'):
+        run(data, tmp_path / "a", n=1, mode="fork")
+    with pytest.raises(UserError, match=r"seed \(0 there, 5 now\)"):
+        run(data, tmp_path / "a", n=1, seed=5)
+    other = checkpoint.write(tmp_path / "pb.jsonl", checkpoint.rows(3))
+    with pytest.raises(UserError, match="differs in data"):
+        run(other, tmp_path / "a", n=1)
+    with pytest.raises(UserError, match="differs in data"):
+        run(other, tmp_path / "a", n=1, regrade=True)
+
+
+def test_regrading_takes_what_is_there(data, tmp_path, capsys):
+    with pytest.raises(UserError, match="no votes there"):
+        run(data, tmp_path / "a", n=1, regrade=True)
+    _, half = run(data, tmp_path / "a", n=2, limit=5)
+    assert half["n_items"] == 5
+    code, table = run(data, tmp_path / "a", n=2, regrade=True)
+    assert code == 1 and (table["n_items"], table["missing"]) == (5, 7)
+    assert "7 solutions are not in this table" in capsys.readouterr().out
+    with pytest.raises(UserError, match="3 votes are stored of no solution"):
+        run(data, tmp_path / "a", n=3, regrade=True)
+
+
+def exit_code(monkeypatch, *arguments):
+    monkeypatch.setattr("sys.argv", ["jprm", *map(str, arguments)])
+    return cli.main()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--data", "nowhere.jsonl"], "nowhere.jsonl: no such file"),
+        (["--format", "mnist"], "--format mnist: no such layout"),
+        (["--scorer", "genrpm"], "no scorer 'genrpm'; nearest is 'genprm'"),
+        ([], "--model DIR is missing"),
+        (["--model", "nowhere"], "--model nowhere: no such directory"),
+        (["--n", "0"], "--n 0: must be at least 1"),
+        (["--mode", "ring"], "--mode ring: no such mode; known: chain, fork"),
+        (["--readout", "prob"], "--readout prob: no such readout"),
+        (["--lanes", "0"], "--lanes 0: must be at least 1"),
+        (["budget.max_token=3"], 'unknown key "budget.max_token"'),
+        (["--plugin", "nowhere.py"], "nowhere.py: not a Python file"),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_code_2(
+    monkeypatch, capsys, data, tmp_path, arguments, said
+):
+    defaults = ["--data", data] if "--data" not in arguments else []
+    out = ["--out", tmp_path / "out"]
+    assert exit_code(monkeypatch, "evaluate", *defaults, *out, *arguments) == 2
+    error = capsys.readouterr().err
+    assert said in error and error.count("\n") == 1 and error.startswith("error: ")
+    assert not (tmp_path / "out" / "identity.json").exists()
+
+
+def test_a_plugin_is_a_scorer(monkeypatch, capsys, data, tmp_path):
+    plugin = tmp_path / "mine.py"
+    plugin.write_text(
+        "from jprm.score import scorer\n"
+        '@scorer("mine")\n'
+        "def mine(problem, steps, seed):\n"
+        "    return [0.2 if '1' in step.partition(':')[2] else 0.9 for step in steps]\n"
+    )
+    asked = ["--data", data, "--plugin", plugin, "--scorer", "mine", "--full"]
+    asked += ["--out", tmp_path / "o"]
+    file = tmp_path / "o.json"
+    assert exit_code(monkeypatch, "evaluate", *asked, "--n", 1, "--json", file) == 0
+    table = json.loads(file.read_text())
+    for row, truth in zip(table["predictions"], checkpoint.rows(12), strict=True):
+        expected = [0.2 if "1" in step.partition(":")[2] else 0.9 for step in truth["steps"]]
+        assert row["rewards"] == expected
+    plugin.write_text("x = 1\n")
+    assert exit_code(monkeypatch, "evaluate", *asked) == 2
+    assert "registers no scorer" in capsys.readouterr().err
+    plugin.write_text("raise KeyError('x')\n")
+    assert exit_code(monkeypatch, "evaluate", *asked) == 2
+    assert "KeyError" in capsys.readouterr().err

@@ -1,0 +1,326 @@
+"""A server that is busy, breaks off, refuses or is gone: tries and waits, and one clear line in the end."""
+
+import threading
+import time
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jprm.chat import ChatCodec
+from jprm.errors import UserError
+from jprm.sample import SamplingParams
+from jprm.served import ServedSampler
+from jprm.served.completions import read_completion
+from tests.chat.checkpoints import make
+from tests.served.stub import MODEL, Stub
+
+QUICK = dict(timeout_s=5.0, tries=4, first_wait_s=0.01, total_s=20.0)
+WARM = SamplingParams(0.6, 20, 0.95)
+PROMPT = "The sum is right."
+
+
+@pytest.fixture(scope="module")
+def codec(tmp_path_factory):
+    return ChatCodec.load(make(tmp_path_factory.mktemp("faults") / "a"))
+
+
+@pytest.fixture
+def stub(codec):
+    """Says "Yes, it is. No" whatever it is asked."""
+    words = codec.encode("Yes, it is. No")
+
+    def draw(ids, body):
+        n = min(body["max_tokens"], len(words))
+        flat = np.full((n, codec.vocab_size), -5.0)
+        flat[np.arange(n), words[:n]] = -0.5
+        return words[:n], flat, "" if n < len(words) else codec.eos_id
+
+    with Stub(draw, codec) as stub:
+        yield stub
+
+
+def sampler(stub, codec, **keywords):
+    return ServedSampler(stub.url, codec, WARM, **(QUICK | keywords))
+
+
+def ask(one, codec, **keywords):
+    """The event of one request."""
+    keywords = dict(max_tokens=4) | keywords
+    [handle] = one.submit(codec.encode(PROMPT), [3], **keywords)
+    events = []
+    while not events:
+        assert one.busy
+        events = one.poll()
+    one.release(handle)
+    return events[0]
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        (500, {"error": {"message": "worker died"}}),
+        (503, b"starting"),
+        (429, {"message": "slow down"}, ("Retry-After", "0.02")),
+        (429, {"message": "slow down"}, ("Retry-After", "Wed, 21 Oct 2026 07:28:00 GMT")),
+        *("drop", "nothing", "garbage", "empty"),
+        (200, {"choices": [{"finish_reason": "abort", "text": ""}]}),
+    ],
+    ids=str,
+)
+def test_what_may_pass_is_tried_again(stub, codec, fault):
+    stub.faults.extend([fault, fault])
+    with sampler(stub, codec) as one:
+        assert codec.decode(ask(one, codec).tokens) == codec.decode(
+            codec.encode("Yes, it is. No")[:4]
+        )
+        assert (one.retried, one.stats.requests, len(stub.bodies)) == (2, 1, 3)
+        assert stub.bodies[0] == stub.bodies[2], "the seed is that of the position"
+
+
+def test_a_wait_that_is_asked_for_is_kept(stub, codec):
+    stub.faults.append((429, {"message": "slow down"}, ("Retry-After", "0.4")))
+    started = time.monotonic()
+    with sampler(stub, codec) as one:
+        ask(one, codec)
+    assert 0.4 <= time.monotonic() - started < 5
+
+
+@pytest.mark.parametrize(
+    "fault, words",
+    [
+        ((500, {"error": {"message": "worker died"}}), "HTTP status 500 worker died"),
+        ("drop", "no answer"),
+        ("garbage", "not a server's of models: b'<html>bad gateway"),
+    ],
+    ids=["500", "drop", "garbage"],
+)
+def test_what_does_not_pass_ends_with_the_url_and_what_was_kept(stub, codec, fault, words):
+    with sampler(stub, codec) as one:
+        ask(one, codec)
+        stub.faults.extend([fault] * 4)
+        with pytest.raises(UserError, match=f"{stub.url}: .*{words}.* after 4 tries") as error:
+            ask(one, codec)
+        assert "Before that it answered 1 requests; 1 conversations are unfinished" in str(
+            error.value
+        )
+
+
+@pytest.mark.parametrize(
+    "fault, words",
+    [
+        ((401, {"error": "invalid api key"}), "HTTP status 401 invalid api key; give the key"),
+        ((404, {"message": "no such model"}), "HTTP status 404 no such model; check the URL"),
+        (
+            (400, {"message": "This model's maximum context length is 8 tokens."}),
+            "maximum context length is 8 tokens.; set the context of this run",
+        ),
+        ((405, b""), "HTTP status 405; is it a server of the OpenAI kind?"),
+    ],
+    ids=["401", "404", "context", "405"],
+)
+def test_refusals_are_said_at_once(stub, codec, fault, words):
+    with sampler(stub, codec) as one:
+        stub.faults.append(fault)
+        with pytest.raises(UserError, match=words):
+            ask(one, codec)
+        assert len(stub.bodies) == 1
+
+
+def test_a_refusal_of_text_and_of_ids_is_the_request_s_fault(stub, codec):
+    with sampler(stub, codec) as one:
+        stub.faults.extend([(422, {"message": "logprobs must be at most 5"})] * 2)
+        with pytest.raises(UserError, match="the request is refused: logprobs must be at most 5"):
+            ask(one, codec)
+
+
+def test_a_server_without_an_answer_is_given_up(stub, codec):
+    stub.faults.extend(["hang"] * 4)
+    started = time.monotonic()
+    with sampler(stub, codec, timeout_s=0.1, tries=3) as one:
+        with pytest.raises(UserError, match="no answer .timed out.*after 3 tries"):
+            ask(one, codec)
+    assert time.monotonic() - started < 5
+
+
+def test_the_total_is_bounded(stub, codec):
+    """Twenty tries of 0.2 s do not fit into 0.5 s."""
+    stub.faults.extend(["hang"] * 20)
+    started = time.monotonic()
+    with sampler(stub, codec, timeout_s=0.2, tries=20, total_s=0.5) as one:
+        with pytest.raises(UserError, match=r"after [2-4] tries in [01] s"):
+            ask(one, codec)
+    assert time.monotonic() - started < 3
+
+
+def test_a_server_that_is_gone_for_good(stub, codec):
+    with sampler(stub, codec) as one:
+        ask(one, codec)
+        stub.close()
+        with pytest.raises(
+            UserError, match=f"{stub.url}: no answer .*refused.*answered 1 requests"
+        ):
+            ask(one, codec)
+
+
+def test_release_drops_the_line(stub, codec):
+    """The server sees it, and the thread is free for others."""
+    stub.faults.append("hang")
+    with sampler(stub, codec, concurrency=1) as one:
+        [first] = one.submit(codec.encode(PROMPT), [1], max_tokens=4)
+        [second] = one.submit(codec.encode(PROMPT), [2], max_tokens=4)
+        while not stub.bodies:
+            assert one.poll() == []
+        one.release(first)
+        assert stub.dropped.wait(5)
+        events = []
+        while one.busy:
+            events += one.poll()
+        assert [event.handle for event in events] == [second]
+
+
+def test_close_ends_the_threads(stub, codec):
+    before = threading.active_count()
+    stub.faults.extend(["hang"] * 3)
+    one = sampler(stub, codec)
+    one.submit(codec.encode(PROMPT), range(3), max_tokens=4)
+    while len(stub.bodies) < 3:
+        one.poll()
+    one.close()
+    for _ in range(100):
+        if threading.active_count() <= before:  # the stub's own follow
+            return
+        time.sleep(0.02)
+    raise AssertionError("a thread is left")
+
+
+def test_concurrency_is_a_limit(codec):
+    now, most, lock = 0, 0, threading.Lock()
+
+    def draw(ids, body):
+        nonlocal now, most
+        with lock:
+            now += 1
+            most = max(most, now)
+        time.sleep(0.02)
+        with lock:
+            now -= 1
+        return [5], np.zeros((1, codec.vocab_size)), ""
+
+    with Stub(draw, codec) as stub, sampler(stub, codec, concurrency=3) as one:
+        one.submit([1, 2], range(12), max_tokens=1)
+        events = []
+        while one.busy:
+            events += one.poll()
+        assert len(events) == 12 and most == 3
+
+
+def test_the_model_and_its_context_are_asked_for(stub, codec):
+    with sampler(stub, codec) as one:
+        assert (one.model, one.context_tokens) == (MODEL, 4096)
+    with pytest.raises(UserError, match=f"{stub.url} does not serve 'other'; it serves {MODEL}"):
+        sampler(stub, codec, model="other")
+    with Stub(stub.draw, codec, key="secret") as locked:
+        with pytest.raises(UserError, match="401 invalid api key; give the key"):
+            sampler(locked, codec, api_key="wrong")
+        with sampler(locked, codec, api_key="secret") as one:
+            assert one.model == MODEL
+    with pytest.raises(UserError, match="'ftp://x' is not a URL"):
+        ServedSampler("ftp://x", codec, WARM, **QUICK)
+    with pytest.raises(UserError, match="http://127.0.0.1:9/v1: no answer"):
+        ServedSampler("127.0.0.1:9", codec, WARM, **QUICK)
+
+
+def test_keys_and_hosts_that_cannot_be_sent(stub, codec):
+    with Stub(stub.draw, codec, key="secret") as locked:
+        with sampler(locked, codec, api_key=" secret\n"):
+            pass
+    with pytest.raises(UserError, match="its key holds characters") as error:
+        sampler(stub, codec, api_key="ge\u00e4heim")
+    assert "heim" not in str(error.value)
+    with pytest.raises(UserError, match="no answer"):
+        ServedSampler("http://a..b", codec, WARM, **QUICK)
+
+
+def test_a_server_that_draws_less_than_asked_is_asked_for_the_rest(codec):
+    """The tokens of all answers are one turn; each answer has a seed of its own."""
+    script = codec.encode("Yes, it is. No") * 2
+
+    def draw(ids, body):
+        at = len(ids) - 2
+        tokens = script[at : at + min(2, body["max_tokens"])]
+        return tokens, np.zeros((len(tokens), codec.vocab_size)), ""
+
+    with Stub(draw, codec) as stub, sampler(stub, codec) as one:
+        [handle] = one.submit([5, 6], [1], max_tokens=7)
+        events = []
+        while one.busy:
+            events += one.poll()
+        assert [(event.tokens, event.finish) for event in events] == [(script[:7], "length")]
+        assert [body["max_tokens"] for body in stub.bodies] == [7, 5, 3, 1]
+        assert len({body["seed"] for body in stub.bodies}) == 4
+        one.extend(handle, [4] * (len(script) - 7), max_tokens=1)
+        with pytest.raises(UserError, match=f"draws nothing behind {2 + len(script)} tokens"):
+            while one.busy:
+                one.poll()
+
+
+def test_a_server_that_takes_no_ids_is_sent_texts(stub, codec):
+    stub.takes_ids = False
+    with sampler(stub, codec) as one:
+        with pytest.warns(UserWarning, match="takes no token ids as a prompt"):
+            event = ask(one, codec)
+        assert event.tokens == codec.encode("Yes, it is. No")[:4]
+        ask(one, codec)
+    assert [type(body["prompt"]) for body in stub.bodies] == [list, str, str]
+    assert stub.bodies[2]["prompt"] == PROMPT and stub.bodies[2]["add_special_tokens"] is False
+
+
+def test_the_request(stub, codec):
+    """What is sent: the sampling, stops, and a seed for every sample and position."""
+    with sampler(stub, codec, stop_texts=["</a>\n"], seed=1) as one:
+        [a, b] = one.submit([5, 6], [1, 2], max_tokens=2, stops=[7], watch=[8, 9])
+        while one.busy:
+            one.poll()
+        one.extend(a, [4], max_tokens=3)
+        while one.busy:
+            one.poll()
+    first, second, third = sorted(stub.bodies, key=lambda body: len(body["prompt"]))
+    expected = dict(temperature=0.6, top_k=20, top_p=0.95, max_tokens=2, stop=["</a>\n"])
+    expected |= dict(stop_token_ids=[7], logprob_token_ids=[8, 9], logprobs=20, prompt=[5, 6])
+    for body in (first, second):
+        assert {name: body[name] for name in expected} == expected
+    drawn = codec.encode("Yes, it is. No")[:2]
+    assert third["prompt"] == [5, 6, *drawn, 4] and third["max_tokens"] == 3
+    seeds = {body["seed"] for body in stub.bodies}
+    assert len(seeds) == 3 and all(0 <= seed < 2**31 for seed in seeds)
+
+
+def test_log_probabilities_that_are_not_told_are_nan(stub, codec):
+    words = codec.encode("Yes, it is. No")
+    yes, no = words[0], codec.token_id("<|im_start|>")
+    for dialect, told in (("vllm", True), ("vllm-old", False), ("sglang", False), ("text", None)):
+        stub.dialect = dialect
+        with sampler(stub, codec) as one:
+            event = ask(one, codec, max_tokens=len(words), watch=[yes, no])
+        assert event.tokens[: len(words)] == words
+        if told is None:
+            assert np.isnan(event.watched).all()
+            continue
+        assert event.watched[0, 0] == -0.5
+        # Both lie among the 20 most probable only by chance, if the server is not asked for them.
+        assert not told or (event.watched[0, 1] == -5.0 and not np.isnan(event.watched).any())
+
+
+@given(text=st.text(max_size=8), matched=st.sampled_from([None, "</a>\n", 0]), cut=st.booleans())
+def test_a_text_alone_becomes_tokens(codec, text, matched, cut):
+    """With what it stopped at, whether the server shows it or not."""
+    if matched == 0:
+        matched = codec.token_id("<|im_start|>")
+    stop = matched if isinstance(matched, str) else ""
+    choice = {"text": text + stop * (not cut), "finish_reason": "stop", "stop_reason": matched}
+    done = read_completion({"choices": [choice]}, codec, [1, 2])
+    end = [] if stop else [codec.eos_id if matched is None else matched]
+    assert done.tokens == codec.encode(text + stop) + end
+    assert done.watched.shape == (len(done.tokens), 2) and np.isnan(done.watched).all()
