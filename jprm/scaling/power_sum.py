@@ -147,8 +147,7 @@ def fit_power_sum(
         samples = resolve(theta, t, log_y, weights, delta=delta)
     else:
         fitted = predict(theta, t)[0]
-        residual = (log_y - fitted) * n / (n - len(theta))
-        drawn = rng.choice(residual - residual.mean(), (resamples, n))
+        drawn = _smooth_draws(log_y - fitted, len(theta), resamples, rng)
         samples = resolve(theta, t, fitted + drawn, delta=delta)
     return PowerSum(names, theta, samples, centre, x, y, loss, agreed)
 
@@ -156,6 +155,24 @@ def fit_power_sum(
 def points_needed(n_axes: int) -> int:
     """How many points a law over that many axes asks for: two for each parameter."""
     return 2 * (1 + 2 * n_axes)
+
+
+def _smooth_draws(
+    residual: np.ndarray, n_parameters: int, rows: int, rng: np.random.Generator
+) -> np.ndarray:
+    """Errors [rows, n] drawn from the residuals with a normal kernel around each.
+
+    With a small delta the fit passes through as many points as it has parameters. Those residuals
+    of 0 would pile up where the variance of such a fit is decided, so they are left out, and the
+    kernel (Silverman's width) fills the gaps, as L1 regression asks for (De Angelis, Hall & Young
+    1993). The rest are enlarged by sqrt(n / (n - p)).
+    """
+    n = len(residual)
+    kept = np.sort(residual[np.argsort(np.abs(residual), kind="stable")[n_parameters:]])
+    kept = (kept - np.median(kept)) * np.sqrt(n / (n - n_parameters))
+    quartiles = np.quantile(kept, [0.25, 0.75])
+    width = min(float(kept.std()), float(np.diff(quartiles)[0]) / 1.349) * n**-0.2
+    return rng.choice(kept, (rows, n)) + width * rng.normal(size=(rows, n))
 
 
 def _log_scale(theta: np.ndarray, i: int, centre: np.ndarray) -> np.ndarray:
