@@ -67,7 +67,8 @@ class PowerSum:
     def between(self, *x: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
         """Ends of the 95 % interval of the fitted y at values of the axes; nan without resamples."""
         if not len(self.samples):
-            return (np.full(np.shape(x[0]), math.nan),) * 2
+            unknown = np.full(np.shape(x[0]), math.nan)
+            return unknown, unknown
         drawn = np.exp(predict(self.samples, self._centred(x))[0])
         low, high = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
         return low, high
