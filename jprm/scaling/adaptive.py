@@ -161,7 +161,7 @@ def _step(
         at = step * np.maximum(silent - quiet, 0)
         at[1:] += (step * (yes - y))[:-1]
         at[:, 1:] += (step * (no - x))[:, :-1]
-    return reject, drawn
+    return min(1.0, reject), drawn  # a sum of shares, which rounding may carry past 1
 
 
 def _stops(stop: np.ndarray | None, y: np.ndarray, x: np.ndarray, left: int) -> np.ndarray:

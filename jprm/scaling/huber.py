@@ -108,6 +108,8 @@ def resolve(
     """
     log_y, weight = np.broadcast_arrays(log_y, 1.0 if weights is None else weights)
     out = np.tile(start, (len(log_y), 1))
+    if not len(out):
+        return out
     spread = float(np.median(np.abs(predict(start, t)[0] - log_y)))
     for width in np.geomspace(max(spread, delta), delta, _WIDTHS)[:-1]:
         out = _reweighted(out, t, log_y, weight, width, 3)

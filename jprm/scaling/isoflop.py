@@ -21,6 +21,7 @@ from jprm.evaluate import Interval, interval
 
 BUDGETS_NEEDED = 3
 SIZES_NEEDED = 4  # a parabola has three parameters, and one point has to check it
+MEASURED_COVERAGE = "95 % intervals covered TODO"
 _SAME_BUDGET = 0.05  # of ln C; read-off budgets are equal to a few percent
 
 
@@ -37,6 +38,7 @@ class BestSizes:
     a: Interval
     samples: np.ndarray
     dropped: tuple[str, ...]
+    measured_coverage: str
 
     def at(self, flops: float) -> Interval:
         """The best number of parameters at a budget, with its interval."""
@@ -77,7 +79,7 @@ def fit_isoflop(
             continue
         lowest = np.where(curves[:, 2] > 0, np.clip(lowest, x.min(), x.max()), np.nan)
         kept.append((log_c[rows].mean(), lowest + log_n[rows].mean()))
-    return _line(kept, dropped, "isoFLOP minima")
+    return _line(kept, dropped, "isoFLOP minima", MEASURED_COVERAGE)
 
 
 def fit_envelope(
@@ -117,10 +119,15 @@ def fit_envelope(
     # a resample without any curve at a budget has no minimum there
     empty = np.array([np.isinf(filled[rows]).all(axis=0) for rows in chosen])
     lowest = np.where(empty, np.nan, lowest)
-    return _line(list(zip(log_c, lowest.T, strict=True)), dropped, "envelope")
+    return _line(
+        list(zip(log_c, lowest.T, strict=True)),
+        dropped,
+        "envelope",
+        "not measured: its points lie on the grid",
+    )
 
 
-def _line(kept: list, dropped: list[str], what: str) -> BestSizes:
+def _line(kept: list, dropped: list[str], what: str, measured_coverage: str) -> BestSizes:
     """Least squares of ln N on ln C for the estimate (row 0) and every resample."""
     if len(kept) < BUDGETS_NEEDED:
         reasons = "; ".join(dropped) or "no other budget was given"
@@ -140,6 +147,7 @@ def _line(kept: list, dropped: list[str], what: str) -> BestSizes:
         a=interval(float(a[0]), a[1:]),
         samples=samples[1:][np.isfinite(samples[1:]).all(axis=1)],
         dropped=tuple(dropped),
+        measured_coverage=measured_coverage,
     )
 
 

@@ -25,6 +25,10 @@ from jprm.evaluate import LEVEL, Interval, interval
 from jprm.scaling.huber import DELTA, minimise, predict, resolve
 
 Bootstrap = Literal["residuals", "points"]
+MEASURED_COVERAGE = {  # python tools/coverage.py chinchilla joint
+    "residuals": "95 % intervals covered TODO",
+    "points": "95 % intervals covered TODO",
+}
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,12 @@ class PowerSum:
     y: np.ndarray
     loss: float
     agreed: int
+    bootstrap: Bootstrap
+
+    @property
+    def measured_coverage(self) -> str:
+        """How often intervals made this way held the truth in simulations, for reports."""
+        return MEASURED_COVERAGE[self.bootstrap]
 
     @property
     def floor(self) -> Interval:
@@ -150,7 +160,7 @@ def fit_power_sum(
         fitted = predict(theta, t)[0]
         drawn = _smooth_draws(log_y - fitted, len(theta), resamples, rng)
         samples = resolve(theta, t, fitted + drawn, delta=delta)
-    return PowerSum(names, theta, samples, centre, x, y, loss, agreed)
+    return PowerSum(names, theta, samples, centre, x, y, loss, agreed, bootstrap)
 
 
 def points_needed(n_axes: int) -> int:
@@ -173,7 +183,9 @@ def _smooth_draws(
     kept = (kept - np.median(kept)) * np.sqrt(n / (n - n_parameters))
     quartiles = np.quantile(kept, [0.25, 0.75])
     width = min(float(kept.std()), float(np.diff(quartiles)[0]) / 1.349) * n**-0.2
-    return rng.choice(kept, (rows, n)) + width * rng.normal(size=(rows, n))
+    errors = rng.choice(kept, (rows, n)) + width * rng.normal(size=(rows, n))
+    spread = float(kept.std())
+    return errors * (spread / np.hypot(spread, width) if width else 1.0)  # as wide as the residuals
 
 
 def _log_scale(theta: np.ndarray, i: int, centre: np.ndarray) -> np.ndarray:

@@ -20,6 +20,7 @@ from jprm.errors import UserError
 from jprm.evaluate import Interval, Resamples, interval
 
 ITEMS_NEEDED = 20
+MEASURED_COVERAGE = "95 % intervals covered TODO"
 _ITERATIONS = 60
 _LOG_RANGE = (-6.0, 9.0)  # of ln a and ln b: beyond, every item is alike or every vote is
 
@@ -37,6 +38,7 @@ class VoteLaw:
     samples: np.ndarray
     observed: np.ndarray
     predicted: np.ndarray
+    measured_coverage: str = MEASURED_COVERAGE
 
     def pass_at(self, k: float) -> Interval:
         """Expected share of items with at least one right vote among k."""
