@@ -31,12 +31,14 @@ from jprm.evaluate import (
 )
 from jprm.scaling import (
     VerifiedSolution,
+    VoteCurve,
     compute_matched,
     fit_chinchilla,
     fit_isoflop,
     fit_power_law,
     fit_power_sum,
     fit_vote_law,
+    fit_votes,
     hold_out,
     replay_adaptive,
 )
@@ -165,6 +167,19 @@ def power_law(rng: np.random.Generator, trial: int) -> Hits:
     yield "fit_power_law, 9 points: b", holds(fit.parameters["b"], 0.3)
 
 
+def vote_curve_fit(rng: np.random.Generator, trial: int) -> Hits:
+    """F1(N) = .9 - .25 / N up to 32 votes, from 300 items that differ in level and in gain."""
+    ks, n = (1, 2, 4, 8, 16, 32), 300
+    level, gain = 0.9 + 0.3 * rng.normal(size=(n, 1)), 0.25 + 0.2 * rng.normal(size=(n, 1))
+    correct = level - gain / np.array(ks)
+    draws = Resamples.of(range(n), seed=trial, resamples=400)
+    labels = np.tile([-1, 0], n // 2)
+    curve = VoteCurve(ks, labels, correct, (True,) * 6, 0.0, draws)
+    fit = fit_votes(ks, [curve.score(k).f1 for k in ks], curve.samples())
+    yield "fit_votes: c", holds(fit.parameters["c"], 0.9)
+    yield "fit_votes: b", holds(fit.parameters["b"], 1.0)
+
+
 def vote_law(rng: np.random.Generator, trial: int) -> Hits:
     """200 items with rates Beta(1.2, .6), 16 votes each."""
     from scipy.special import betainc, betaln
@@ -231,7 +246,7 @@ def fill_truth(n: int = 5_000) -> None:
 ROWS: dict[str, Trial] = {
     f.__name__: f
     for f in (cluster_bootstrap, tests, seeds, chinchilla, joint, prediction, isoflop, power_law)
-    + (vote_law, adaptive, matched)
+    + (vote_curve_fit, vote_law, adaptive, matched)
 }
 
 

@@ -14,15 +14,14 @@ Invariant: the rule sees the votes drawn so far and never the stored ones that i
 from __future__ import annotations
 
 import functools
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from jprm.errors import UserError
 from jprm.evaluate import Difference, Interval, Resamples, f1_difference, interval
-
-Rewards = Sequence[Sequence[float | None]]  # [steps][votes]; 1 Yes, 0 No, None no judgement
+from jprm.scaling.vote_curve import Rewards, reward_table
 
 
 @dataclass(frozen=True)
@@ -72,7 +71,7 @@ class AdaptiveVoting:
 
 
 def replay_adaptive(
-    rewards: Sequence[Rewards],
+    rewards: Iterable[Rewards],
     labels: Sequence[int],
     problem_ids: Sequence[Hashable],
     *,
@@ -89,11 +88,11 @@ def replay_adaptive(
     stopped whole, so there the saving is an upper bound. A table may end where every vote rejects.
     Raises UserError for rewards that are not votes (use the read-out "vote").
     """
-    if not (len(rewards) == len(labels) == len(problem_ids)) or not len(rewards):
-        raise UserError(
-            f"{len(rewards)} reward tables, {len(labels)} labels, {len(problem_ids)} problem ids"
-        )
     counts = [_counts(item, i) for i, item in enumerate(rewards)]
+    if not (len(counts) == len(labels) == len(problem_ids)) or not counts:
+        raise UserError(
+            f"{len(counts)} reward tables, {len(labels)} labels, {len(problem_ids)} problem ids"
+        )
     stored = {int(table[0].sum()) for table in counts}
     if len(stored) > 1:
         raise UserError(f"items differ in their number of votes: {sorted(stored)}")
@@ -187,12 +186,11 @@ def _item(
 
 def _counts(item: Rewards, index: int) -> np.ndarray:
     """Votes for, against and without judgement [steps, 3]."""
-    rows = [[sum(r == v for r in step) for v in (1, 0, None)] for step in item]
-    if not rows or any(sum(row) != len(step) for row, step in zip(rows, item, strict=True)):
+    table = reward_table(item, index)
+    counts = np.stack([(table == 1).sum(1), (table == 0).sum(1), np.isnan(table).sum(1)], axis=1)
+    if (counts.sum(axis=1) != table.shape[1]).any():
         raise UserError(
             f"item {index}: adaptive voting counts votes of 1, 0 and None; read out 'vote' instead "
             "of probabilities"
         )
-    if len({sum(row) for row in rows}) != 1:
-        raise UserError(f"item {index}: its steps differ in their number of votes")
-    return np.array(rows)
+    return counts

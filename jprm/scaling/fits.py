@@ -60,6 +60,8 @@ class Fit:
 def fit_votes(n_votes: ArrayLike, f1: ArrayLike, samples: ArrayLike | None = None) -> Fit:
     """F1(N) = c + a N^-b from a vote curve [K]; c in [0, 1] is the F1 of unlimited votes.
 
+    With tokens or FLOPs in the place of votes it is the law in those: b is the same, as both grow
+    in proportion to N.
     `samples` [R, K] are bootstrapped curves (`VoteCurve.samples`), and give the intervals. The
     points share their votes, so they are correlated; the intervals know it, the residual does not.
     """

@@ -108,7 +108,7 @@ def test_more_risk_saves_more_and_the_row_says_so():
         ([[[1.0, 0.5]]], {}, "read out 'vote'"),
         ([[[1.0, 0.0]]], {"n_max": 3}, "2 votes are stored"),
         ([[[1.0, 0.0]]], {"risk": 1.0}, "risk is 1.0"),
-        ([[[1.0, 0.0], [1.0]]], {}, "steps differ"),
+        ([[[1.0, 0.0], [1.0]]], {}, "item 0: rewards must be"),
         ([[[1.0]], [[1.0, 0.0]]], {}, "items differ"),
         ([], {}, "0 reward tables"),
     ],

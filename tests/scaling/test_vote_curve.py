@@ -171,3 +171,31 @@ def test_an_unknown_k_is_refused():
         vote_curve([[[1.0, 1.0]]], [-1], ["p"], ks=[2]).at(1)
     with pytest.raises(UserError, match=r"1\.\.2"):
         vote_curve([[[1.0, 1.0]]], [-1], ["p"], ks=[3])
+
+
+def test_a_stream_of_arrays_equals_lists():
+    item = [[1.0, None, 0.25], [0.0, 0.0, 1.0]]
+    array = np.array([[1.0, np.nan, 0.25], [0.0, 0.0, 1.0]])
+    listed = vote_curve([item] * 3, [1, -1, 0], "abc")
+    streamed = vote_curve((array for _ in range(3)), [1, -1, 0], "abc")
+    assert np.array_equal(listed.correct, streamed.correct)
+    assert listed.none_share == streamed.none_share == pytest.approx(1 / 6)
+
+
+def test_memory_does_not_grow_with_the_votes():
+    """Seven times the votes in the same memory, so ten millions are no matter."""
+    import tracemalloc
+
+    def peak_bytes(n_votes):
+        rng, step = np.random.default_rng(1), np.tile([1.0, 1.0, 1.0, 0.0], n_votes // 4)
+        tables = (rng.permutation(step)[None] for _ in range(200))
+        tracemalloc.start()
+        curve = vote_curve(tables, [-1, 0] * 100, range(200), ks=[1, n_votes])
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert curve.correct.shape == (200, 2) and all(curve.exact)
+        return peak
+
+    peak_bytes(20), peak_bytes(140)  # choices counted once for all items stay in a cache
+    few, many = peak_bytes(20), peak_bytes(140)
+    assert many < few + 200 * 120
