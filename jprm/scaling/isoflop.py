@@ -21,7 +21,10 @@ from jprm.evaluate import Interval, interval
 
 BUDGETS_NEEDED = 3
 SIZES_NEEDED = 4  # a parabola has three parameters, and one point has to check it
-MEASURED_COVERAGE = "95 % intervals covered TODO"
+MEASURED_COVERAGE = (
+    "95 % intervals of the power covered the truth in 94.0 % of 500 simulated sets of 5 budgets with 9 "
+    "centred sizes each; off-centre or wide grids add a bias that no interval knows of"
+)  # python tools/coverage.py isoflop
 _SAME_BUDGET = 0.05  # of ln C; read-off budgets are equal to a few percent
 
 
@@ -53,9 +56,13 @@ def fit_isoflop(
 
     Runs [n]; budgets within 5 % of each other count as one. A budget with fewer than four sizes, or
     whose minimum lies outside its sizes, is dropped and named. The bootstrap draws the residuals of
-    each parabola anew, enlarged by sqrt(n / (n - 3)). Raises UserError where fewer than three
+    each parabola anew, enlarged by sqrt(n / (n - 3)), and the spread of its minima is widened as
+    Student's t is wider than the normal. Raises UserError where fewer than three
     budgets remain.
     """
+    from scipy.stats import norm
+    from scipy.stats import t as student
+
     log_c, log_n, loss = _points(flops, params, losses)
     rng, kept, dropped = np.random.default_rng(seed), [], []
     for rows in _budgets(log_c):
@@ -78,8 +85,11 @@ def fit_isoflop(
             dropped.append(f"{name}: the minimum lies outside the sizes that were trained")
             continue
         lowest = np.where(curves[:, 2] > 0, np.clip(lowest, x.min(), x.max()), np.nan)
-        kept.append((log_c[rows].mean(), lowest + log_n[rows].mean()))
-    return _line(kept, dropped, "isoFLOP minima", MEASURED_COVERAGE)
+        kept.append((log_c[rows].mean(), lowest + log_n[rows].mean(), len(x) - 3))
+    freedom = sum(spare for *_, spare in kept)
+    wider = float(student.ppf(0.975, freedom) / norm.ppf(0.975)) if kept else 1.0
+    minima = [(c, x[0] + wider * (x - x[0])) for c, x, _ in kept]
+    return _line(minima, dropped, "isoFLOP minima", MEASURED_COVERAGE)
 
 
 def fit_envelope(

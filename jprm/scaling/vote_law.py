@@ -10,18 +10,23 @@ better calibrated than a power law through pass@k (Schaeffer et al. 2025).
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+import math
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from jprm.errors import UserError
-from jprm.evaluate import Interval, Resamples, interval
+from jprm.evaluate import LEVEL, Interval, Resamples
 
 ITEMS_NEEDED = 20
-MEASURED_COVERAGE = "95 % intervals covered TODO"
+MEASURED_COVERAGE = (
+    "95 % intervals covered the truth in 94.0 % (a), 95.4 % (b), 95.8 % (limit) and 95.4 % (pass@1000) "
+    "of 500 simulated sets of 200 items with 16 votes"
+)  # python tools/coverage.py vote_law
 _ITERATIONS = 60
+_EDGE = 1e-12  # a share of 0 or 1 has no logit
 _LOG_RANGE = (-6.0, 9.0)  # of ln a and ln b: beyond, every item is alike or every vote is
 
 
@@ -42,18 +47,18 @@ class VoteLaw:
 
     def pass_at(self, k: float) -> Interval:
         """Expected share of items with at least one right vote among k."""
-        return self._over(lambda a, b: _pass_at(a, b, k))
+        return self._share(lambda a, b: _pass_at(a, b, k))
 
     def majority_at(self, k: int) -> Interval:
         """Expected share of items on which most of k votes are right, a tie counting half."""
-        return self._over(lambda a, b: _majority_at(a, b, k))
+        return self._share(lambda a, b: _majority_at(a, b, k))
 
     @property
     def limit(self) -> Interval:
         """Majority accuracy of unlimited votes: P(p > 1/2)."""
         from scipy.special import betainc
 
-        return self._over(lambda a, b: 1.0 - betainc(a, b, 0.5))
+        return self._share(lambda a, b: 1.0 - betainc(a, b, 0.5))
 
     def votes_for(self, accuracy: float, most: int = 4096) -> int | None:
         """The fewest odd number of votes whose majority reaches `accuracy`; None up to `most`."""
@@ -67,9 +72,13 @@ class VoteLaw:
             low, high = (low, middle) if reached else (middle + 1, high)
         return int(odd[low])
 
-    def _over(self, curve) -> Interval:
+    def _share(self, curve: Callable[..., np.ndarray]) -> Interval:
+        from scipy.special import expit, logit
+
         value = float(np.asarray(curve(self.a.value, self.b.value)))
-        return interval(value, curve(self.samples[:, 0], self.samples[:, 1]))
+        samples = np.clip(curve(self.samples[:, 0], self.samples[:, 1]), _EDGE, 1 - _EDGE)
+        around = _around(logit(np.clip(value, _EDGE, 1 - _EDGE)), logit(samples))
+        return Interval(value, *expit(around).tolist())
 
 
 def fit_vote_law(
@@ -82,7 +91,8 @@ def fit_vote_law(
 ) -> VoteLaw:
     """Maximum likelihood of Beta(a, b) from `right` [n] of `votes` [n] per item.
 
-    Intervals over problems. Items that are all right (or all wrong) have no finite maximum; a and b
+    Intervals over problems: the bootstrap's standard error of ln a, ln b and of the logit of a share,
+    where their distribution is close to normal. Items that are all right (or all wrong) have no finite maximum; a and b
     then stay at the end of their range and the observed shares show why. Raises UserError for fewer
     than 20 items, or without an item of at least 2 votes, since one vote has no spread.
     """
@@ -93,24 +103,34 @@ def fit_vote_law(
         raise UserError(f"the vote law needs {ITEMS_NEEDED} items, there are {len(c)}")
     if n.max() < 2:
         raise UserError("the vote law needs items with at least 2 votes, there is one vote each")
-    draws = Resamples.of(range(len(c)) if problem_ids is None else problem_ids, seed=seed)
+    ids = range(len(c)) if problem_ids is None else problem_ids
+    draws = Resamples.of(ids, seed=seed, resamples=resamples)
     pairs, where = np.unique(np.stack([c, n], axis=1), axis=0, return_inverse=True)
     one_hot = np.zeros((len(c), len(pairs)))
     one_hot[np.arange(len(c)), where.ravel()] = 1.0
     # a resample is a histogram over the different (right, votes), whatever the number of items
-    histograms = np.concatenate([one_hot.sum(axis=0)[None], draws.sums(one_hot)[:resamples]])
+    histograms = np.concatenate([one_hot.sum(axis=0)[None], draws.sums(one_hot)])
     found = _maximise(histograms, pairs[:, 0].astype(float), pairs[:, 1].astype(float))
+    logs = np.log(found)
     common = int(np.bincount(n).argmax())
     observed = np.bincount(c[n == common], minlength=common + 1) / (n == common).sum()
     from scipy.stats import betabinom
 
     return VoteLaw(
-        a=interval(float(found[0, 0]), found[1:, 0]),
-        b=interval(float(found[0, 1]), found[1:, 1]),
+        a=Interval(float(found[0, 0]), *np.exp(_around(logs[0, 0], logs[1:, 0])).tolist()),
+        b=Interval(float(found[0, 1]), *np.exp(_around(logs[0, 1], logs[1:, 1])).tolist()),
         samples=found[1:],
         observed=observed,
         predicted=betabinom.pmf(np.arange(common + 1), common, *found[0]),
     )
+
+
+def _around(value: float, samples: np.ndarray) -> np.ndarray:
+    """Ends of the normal interval with the standard error of the samples."""
+    from scipy.stats import norm
+
+    spread = float(samples.std(ddof=1)) if len(samples) > 1 else math.nan
+    return value + norm.ppf((1 + LEVEL) / 2) * spread * np.array([-1.0, 1.0])
 
 
 def _maximise(weight: np.ndarray, c: np.ndarray, n: np.ndarray) -> np.ndarray:
