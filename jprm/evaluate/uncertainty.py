@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -116,6 +116,19 @@ def difference(value: float, samples: ArrayLike, level: float = LEVEL) -> Differ
     beyond = min((kept <= 0.0).sum(), (kept >= 0.0).sum())
     p = min(1.0, 2.0 * (1.0 + float(beyond)) / (1.0 + kept.size))
     return Difference(around.value, around.low, around.high, p if kept.size else math.nan)
+
+
+def cluster_bootstrap(
+    statistic: Callable[[np.ndarray], float], resamples: Resamples, level: float = LEVEL
+) -> Interval:
+    """Interval of any statistic: `statistic` maps how often each item counts [n] to a number.
+
+    For medians, slopes and whatever else is no function of sums; called once per resample. Items
+    of a problem always count alike.
+    """
+    value = float(statistic(np.ones(len(resamples.group))))
+    drawn = [float(statistic(counts[resamples.group])) for counts in resamples.counts]
+    return interval(value, drawn, level)
 
 
 def f1_interval(

@@ -56,7 +56,10 @@ class ComputeMatched:
         return mean_interval(self._known(solutions, verifications), self.resamples)
 
     def frontier(self, budgets: Sequence[float]) -> list[Matched]:
-        """Self-consistency and the verifier, each at its best within each budget, and their gap."""
+        """Self-consistency and the verifier, each at its best within each budget, and their gap.
+
+        The intervals are over problems, at the points that were chosen.
+        """
         return [self._matched(budget) for budget in budgets]
 
     def growth(self, budgets: Sequence[float]) -> tuple[float, float]:

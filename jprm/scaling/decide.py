@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from jprm.errors import UserError
+from jprm.scaling.huber import predict
 from jprm.scaling.power_sum import PowerSum, fit_power_sum, points_needed
 
 
@@ -56,8 +57,6 @@ def best_at_budget(
     FLOPs together; two axes with a product for a cost have a closed form, `PowerSum.split`.
     Raises UserError when nothing is affordable.
     """
-    from jprm.scaling.huber import predict
-
     price = np.asarray(cost, dtype=np.float64)
     affordable = np.flatnonzero(price <= budget)
     if not affordable.size:
@@ -104,8 +103,6 @@ def hold_out(
     kept = {name: values[~is_held] for name, values in x.items()}
     law = fit_power_sum(kept, y[~is_held], seed=seed, **settings)
     held = [x[name][is_held] for name in law.axes]
-    from jprm.scaling.huber import predict
-
     centred = np.log(np.stack(held)) - law.centre[:, None]
     residual = law.residuals() * np.sqrt(left / (left - len(law.theta)))
     drawn = predict(law.samples, centred)[0]
