@@ -2,6 +2,8 @@
 
 All solutions, steps and votes of a problem are drawn together: resampling them one by one would
 treat the siblings of a hard problem as independent evidence and give intervals that are too short.
+Measured at a nominal 95 % (tools/coverage.py, 500 simulated sets of 200 problems with 2 items): means
+94.6 %, F1 94.6 %, paired differences of means 94.8 % and of F1 93.8 %; means of 30 problems 95.4 %.
 
 Invariant: every statistic here is a function of per-problem sums, so one matrix of resampled
 problem counts [R, G] serves all of them, and two systems on the same items see the same resamples.
