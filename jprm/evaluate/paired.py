@@ -90,6 +90,7 @@ def mcnemar(first: ArrayLike, second: ArrayLike) -> McNemar:
     """McNemar's test, exact: the discordant items are tosses of a fair coin under the null.
 
     Outcomes [n] are 0 or 1, one item per problem: siblings would count as independent evidence.
+    Measured at a nominal 5 %: 3.7 % false positives, as the split of few tosses has few levels.
     Raises UserError for other outcomes or different lengths.
     """
     from scipy.stats import binom
@@ -115,7 +116,8 @@ def permutation_test(
 
     The outcomes of both systems are swapped problem by problem: in every way for up to 14 problems,
     else in `permutations` random ways, with one added to both counts so that p is never 0. Exact
-    under exchangeability; measured at a nominal 5 %: 4.9 % false positives (tools/coverage.py).
+    under exchangeability; measured at a nominal 5 % on 200 problems: 3.7 % false positives for
+    means of 0 and 1, which have few levels, and 5.0 % for F1 (tools/coverage.py, 300 sets).
     """
     one, two = _outcomes(first, second, problem_ids)
     group = Resamples.of(problem_ids, resamples=1).group
