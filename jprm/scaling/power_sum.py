@@ -22,7 +22,7 @@ from numpy.typing import ArrayLike
 
 from jprm.errors import UserError
 from jprm.evaluate import LEVEL, Interval, interval
-from jprm.scaling.huber import DELTA, minimise, predict, resolve
+from jprm.scaling.huber import DELTA, DESCENTS, minimise, predict, resolve
 
 Bootstrap = Literal["residuals", "points"]
 MEASURED_COVERAGE = {  # python tools/coverage.py chinchilla joint
@@ -73,6 +73,13 @@ class PowerSum:
     def __call__(self, *x: ArrayLike) -> np.ndarray:
         """The fitted y at values of the axes, in their order."""
         return np.exp(predict(self.theta, self._centred(x))[0])
+
+    def __str__(self) -> str:
+        exponents = ", ".join(f"a({axis}) = {self.exponent(axis)}" for axis in self.axes)
+        return (
+            f"y = E + sum A x^-a: E = {self.floor}, {exponents}; {len(self.y)} points, "
+            f"{self.agreed} of {DESCENTS} descents agree"
+        )
 
     def between(self, *x: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
         """Ends of the 95 % interval of the fitted y at values of the axes; nan without resamples."""
