@@ -1,6 +1,6 @@
 """Measures how often intervals hold the truth, on simulated data of known truth.
 
-    python tools/coverage.py                    every row, 500 data sets each (tens of minutes on one core)
+    python tools/coverage.py                    every row, 500 data sets each (some 20 minutes on one core)
     python tools/coverage.py chinchilla --sets 100
 
 A 95 % interval should cover in 93-97 % of the data sets; with 500 of them the measured share itself is

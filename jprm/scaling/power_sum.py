@@ -26,8 +26,14 @@ from jprm.scaling.huber import DELTA, DESCENTS, minimise, predict, resolve
 
 Bootstrap = Literal["residuals", "points"]
 MEASURED_COVERAGE = {  # python tools/coverage.py chinchilla joint
-    "residuals": "95 % intervals covered TODO",
-    "points": "95 % intervals covered TODO",
+    "residuals": (
+        "95 % intervals covered the truth in 94.4-96.7 % of 485 simulated grids of 25 or 48 runs with normal "
+        "errors and in 96.9-98.1 % with heavy tails (t, 3 degrees); in 94.1-98.4 % of 320 joint laws of 80 points"
+    ),
+    "points": (
+        "95 % intervals covered the truth in 96.3-99.0 % of 485 simulated grids of 25 or 48 runs with normal "
+        "errors: they are wider than they need be"
+    ),
 }
 
 
@@ -148,7 +154,8 @@ def fit_power_sum(
 
     `bootstrap` is over "residuals", which keeps the grid of a sweep and takes the errors of ln y as
     alike, or over "points" (whole runs with replacement; Besiroglu et al. 2024), which does not and
-    is wider on small grids.
+    is wider on small grids. Measured coverage of 95 % intervals: 94.4-96.7 % over residuals (96.9-98.1 %
+    with heavy tails), 96.3-99.0 % over points (`measured_coverage`).
     Raises UserError for fewer points than twice the parameters, or an axis with fewer than three
     different values, and says how many are needed.
     """
