@@ -182,20 +182,22 @@ def test_a_stream_of_arrays_equals_lists():
     assert listed.none_share == streamed.none_share == pytest.approx(1 / 6)
 
 
-def test_memory_does_not_grow_with_the_votes():
-    """Seven times the votes in the same memory, so ten millions are no matter."""
+def test_tables_of_votes_do_not_pile_up():
+    """One table is held at a time: five times the items, without the memory of their votes."""
     import tracemalloc
 
-    def peak_bytes(n_votes):
-        rng, step = np.random.default_rng(1), np.tile([1.0, 1.0, 1.0, 0.0], n_votes // 4)
-        tables = (rng.permutation(step)[None] for _ in range(200))
+    n_votes, step = 140, np.tile([1.0, 1.0, 1.0, 0.0], 35)
+
+    def peak_bytes(n_items):
+        rng, labels = np.random.default_rng(1), [-1, 0] * (n_items // 2)
+        tables = (rng.permutation(step)[None] for _ in range(n_items))
         tracemalloc.start()
-        curve = vote_curve(tables, [-1, 0] * 100, range(200), ks=[1, n_votes])
+        curve = vote_curve(tables, labels, range(n_items), ks=[1, n_votes])
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
-        assert curve.correct.shape == (200, 2) and all(curve.exact)
+        assert curve.correct.shape == (n_items, 2) and all(curve.exact)
         return peak
 
-    peak_bytes(20), peak_bytes(140)  # choices counted once for all items stay in a cache
-    few, many = peak_bytes(20), peak_bytes(140)
-    assert many < few + 200 * 120
+    peak_bytes(100), peak_bytes(500)  # choices and draws that stay in caches
+    few, many = peak_bytes(100), peak_bytes(500)
+    assert many - few < 400 * step.nbytes / 2
