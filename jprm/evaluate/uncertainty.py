@@ -24,6 +24,7 @@ from jprm.evaluate.f1 import harmonic_mean, score
 
 LEVEL = 0.95
 RESAMPLES = 2000
+_CHUNK = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,11 +199,15 @@ def over_seeds(values: Sequence[float], level: float = LEVEL) -> Interval:
 @functools.lru_cache(maxsize=8)
 def _draws(n_groups: int, seed: int, resamples: int) -> np.ndarray:
     """Counts [R, G]; shared, since every cell of a sweep asks for the same ones. Read only."""
-    draws = np.random.default_rng(seed).integers(n_groups, size=(resamples, n_groups))
-    flat = (draws + n_groups * np.arange(resamples)[:, None]).ravel()
-    counts = np.bincount(flat, minlength=resamples * n_groups).astype(np.float64)
+    rng, counts = np.random.default_rng(seed), np.empty((resamples, n_groups))
+    for start in range(0, resamples, _CHUNK):  # drawn at once, 20 000 problems would take 1 GB
+        rows = min(_CHUNK, resamples - start)
+        draws = rng.integers(n_groups, size=(rows, n_groups))
+        flat = (draws + n_groups * np.arange(rows)[:, None]).ravel()
+        chunk = np.bincount(flat, minlength=rows * n_groups)
+        counts[start : start + rows] = chunk.reshape(rows, n_groups)
     counts.flags.writeable = False
-    return counts.reshape(resamples, n_groups)
+    return counts
 
 
 def _f1(labels: ArrayLike, correctness: ArrayLike) -> float:

@@ -50,6 +50,14 @@ def test_draws_depend_on_the_seed_and_not_on_names():
     assert one.group.tolist() == [0, 1, 0, 2]
 
 
+@pytest.mark.parametrize(("problems", "resamples"), [(1, 5), (7, 250), (601, 101)])
+def test_draws_in_pieces_are_those_at_once(problems, resamples):
+    drawn = np.random.default_rng(3).integers(problems, size=(resamples, problems))
+    expected = [np.bincount(row, minlength=problems) for row in drawn]
+    found = Resamples.of(range(problems), seed=3, resamples=resamples).counts
+    assert np.array_equal(found, expected)
+
+
 def test_clusters_widen_the_interval():
     """Ten copies of every item are no new evidence, and only clustering knows it."""
     values = np.repeat((np.random.default_rng(0).random(60) < 0.6).astype(float), 10)
