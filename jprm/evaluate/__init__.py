@@ -3,9 +3,10 @@
 Enter by `first_error_f1(labels, predictions)` for the ProcessBench score, by `confusion` and
 `prm_scores` for PRM-Score, macro and binary F1, by `auc` for rankings, by `calibration` for what a
 reward means, by `f1_interval` and `f1_difference` over `Resamples.of(problem_ids)` for uncertainty,
-and by `best_of_n` for choosing among candidates. The estimators (`pass_at_k`, `maj_at_k`,
-`best_of_k`) reduce stored samples to any smaller k. Plain numpy on plain lists: nothing here
-samples, trains or reads files.
+and by `best_of_n` for choosing among candidates. `compare` tests two systems on the same problems,
+`seed_spread` sets seeds apart from problems, `minimum_detectable_effect` says what could be seen.
+The estimators (`pass_at_k`, `maj_at_k`, `best_of_k`, `weighted_vote_at_k`) reduce stored samples to
+any smaller k. Plain numpy on plain lists: nothing here samples, trains or reads files.
 """
 
 from jprm.evaluate.best_of_n import (
@@ -41,11 +42,21 @@ from jprm.evaluate.f1 import (
     score,
     trivial_baselines,
 )
+from jprm.evaluate.paired import McNemar, Paired, compare, mcnemar, permutation_test
+from jprm.evaluate.power import (
+    clustered_standard_error,
+    mcnemar_power,
+    minimum_detectable_effect,
+    problems_needed,
+)
 from jprm.evaluate.ranking import auc, auc_interval, merge_pieces, verdicts
+from jprm.evaluate.seed_spread import SeedSpread, seed_spread
 from jprm.evaluate.uncertainty import (
+    LEVEL,
     Difference,
     Interval,
     Resamples,
+    cluster_bootstrap,
     difference,
     f1_difference,
     f1_interval,
@@ -55,9 +66,11 @@ from jprm.evaluate.uncertainty import (
     over_seeds,
     wilson,
 )
+from jprm.evaluate.weighted_vote import weighted_vote_at_k
 
 __all__ = [
     "EXACT_LIMIT",
+    "LEVEL",
     "METHODS",
     "BestOfN",
     "Bin",
@@ -66,7 +79,10 @@ __all__ = [
     "Difference",
     "FirstErrorScore",
     "Interval",
+    "McNemar",
+    "Paired",
     "Resamples",
+    "SeedSpread",
     "auc",
     "auc_interval",
     "best_of_k",
@@ -74,6 +90,9 @@ __all__ = [
     "binary_confusion",
     "calibration",
     "candidates_of",
+    "cluster_bootstrap",
+    "clustered_standard_error",
+    "compare",
     "confusion",
     "difference",
     "f1_difference",
@@ -84,19 +103,26 @@ __all__ = [
     "harmonic_mean",
     "interval",
     "maj_at_k",
+    "mcnemar",
+    "mcnemar_power",
     "mean_difference",
     "mean_interval",
     "measure",
     "measure_intervals",
     "merge_pieces",
+    "minimum_detectable_effect",
     "multisets",
     "over_seeds",
     "pass_at_k",
+    "permutation_test",
     "prm_scores",
+    "problems_needed",
     "score",
+    "seed_spread",
     "solution_score",
     "subsets",
     "trivial_baselines",
     "verdicts",
+    "weighted_vote_at_k",
     "wilson",
 ]

@@ -9,21 +9,13 @@ Invariant: methods are compared on problems, paired; ties are shared (see estima
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from jprm.errors import UserError
-from jprm.evaluate.estimators import (
-    EXACT_LIMIT,
-    best_of_k,
-    maj_at_k,
-    multisets,
-    pass_at_k,
-    subsets,
-)
+from jprm.evaluate.estimators import best_of_k, maj_at_k, pass_at_k
 from jprm.evaluate.uncertainty import (
     Difference,
     Interval,
@@ -31,6 +23,7 @@ from jprm.evaluate.uncertainty import (
     mean_difference,
     mean_interval,
 )
+from jprm.evaluate.weighted_vote import weighted_shares
 from jprm.formats import StepScores
 
 METHODS = ("pass", "best", "weighted", "majority")
@@ -154,34 +147,5 @@ def _majority(candidates: Sequence[Candidate], k: int) -> float:
 
 def _weighted(candidates: Sequence[Candidate], ks: Sequence[int]) -> tuple[list[float], bool]:
     """Accuracy of the weighted vote at each k, and whether all subsets were averaged."""
-    right, n = _right_answers(candidates), len(candidates)
-    if any(c.score is not None and c.score < 0 for c in candidates):
-        raise UserError("weighted votes need scores of at least 0")
-    groups = Counter((c.answer, c.score or 0.0) for c in candidates)
-    answers = sorted({answer for answer, _ in groups if answer is not None}, key=str)
-    if not answers:
-        return [0.0] * len(ks), True
-    # Candidates of one answer and one score are interchangeable: [groups, answers] says it all.
-    cast = np.array([[answer == a for a in answers] for answer, _ in groups], dtype=np.float64)
-    weights = cast * np.array([[weight] for _, weight in groups])
-    is_right = np.array([a in right for a in answers])
-    if math.prod(count + 1 for count in groups.values()) <= EXACT_LIMIT:
-        chosen, ways, size = multisets(tuple(groups.values()))
-        by_size = np.bincount(size, ways * _vote(chosen, cast, weights, is_right), n + 1)
-        return [float(by_size[k]) / math.comb(n, k) for k in ks], True
-    order = {group: i for i, group in enumerate(groups)}
-    rows = [order[c.answer, c.score or 0.0] for c in candidates]
-    drawn = [subsets(n, k) for k in ks]
-    shares = [_vote(m, cast[rows], weights[rows], is_right).mean() for m, _ in drawn]
-    return [float(share) for share in shares], all(exact for _, exact in drawn)
-
-
-def _vote(
-    chosen: np.ndarray, cast: np.ndarray, weights: np.ndarray, is_right: np.ndarray
-) -> np.ndarray:
-    """Share of right answers among the winners [S] of each choice [S, groups]; 0 without votes."""
-    present = chosen @ cast > 0
-    total = np.where(present, chosen @ weights, -1.0)
-    # Sums of the same weights in another order differ by rounding; they are the same weight.
-    winners = present & (total >= total.max(axis=1, keepdims=True) - 1e-9)
-    return (winners & is_right).sum(axis=1) / np.maximum(winners.sum(axis=1), 1)
+    answers, scores = [c.answer for c in candidates], [c.score for c in candidates]
+    return weighted_shares(answers, scores, _right_answers(candidates), ks)

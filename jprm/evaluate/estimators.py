@@ -23,6 +23,7 @@ from jprm.errors import UserError
 EXACT_LIMIT = 20_000  # choices counted by `multisets`; beyond, `subsets` lists or draws
 LISTED = 2_000
 DRAWS = 2_000
+_LARGEST_FLOAT = 2**1000  # C(n, k) of more than a thousand samples; beyond, integers divide
 
 
 def pass_at_k(n: int, c: int, k: int) -> float:
@@ -36,22 +37,33 @@ def pass_at_k(n: int, c: int, k: int) -> float:
 def maj_at_k(votes: Sequence[Hashable | None], truth: Hashable, k: int) -> float:
     """P(the plurality answer of k votes is `truth`); None is a sample without an answer.
 
-    Such a sample takes one of the k places and votes for nothing. Exact for any number of votes:
-    for each count j of true votes, a polynomial in the number of other votes and the number of
-    answers tied at j counts the subsets in which no other answer has more than j.
+    Such a sample takes one of the k places and votes for nothing; k of them elect nobody, which is
+    not `truth`. Exact for any number of votes: for each count j of true votes, a polynomial in the
+    number of other votes and the number of answers tied at j counts the subsets in which no other
+    answer has more than j. Answers with fewer than j votes in all cannot reach it and are counted
+    together, so with two answers this is the hypergeometric law.
     """
     _check(len(votes), k)
     counts = Counter(votes)
     silent, true_votes = counts.pop(None, 0), counts.pop(truth, 0)
-    wins = 0.0
+    if truth is None:
+        raise UserError("the true answer is None, which stands for a sample without an answer")
+    wins, total = 0.0, math.comb(len(votes), k)
     for j in range(1, min(true_votes, k) + 1):
+        small = silent + sum(count for count in counts.values() if count < j)
         # ways[ties][size]: choices of `size` votes for other answers, `ties` of them at j votes.
-        ways = {0: [math.comb(silent, size) for size in range(k - j + 1)]}
+        ways = {0: [math.comb(small, size) for size in range(k - j + 1)]}
         for count in counts.values():
-            ways = _add_answer(ways, count, j)
-        shared = sum(by_size[k - j] / (ties + 1) for ties, by_size in ways.items())
-        wins += math.comb(true_votes, j) * shared
-    return wins / math.comb(len(votes), k)
+            if count >= j:
+                ways = _add_answer(ways, count, j)
+        chosen = math.comb(true_votes, j)
+        if total < _LARGEST_FLOAT:
+            wins += chosen * sum(by_size[k - j] / (ties + 1) for ties, by_size in ways.items())
+        else:
+            wins += sum(
+                chosen * by_size[k - j] / ((ties + 1) * total) for ties, by_size in ways.items()
+            )
+    return wins / total if total < _LARGEST_FLOAT else wins
 
 
 def best_of_k(scores: Sequence[float | None], correct: Sequence[float], k: int) -> float:

@@ -2,6 +2,8 @@
 
 All solutions, steps and votes of a problem are drawn together: resampling them one by one would
 treat the siblings of a hard problem as independent evidence and give intervals that are too short.
+Measured at a nominal 95 % (tools/coverage.py, 500 simulated sets of 200 problems with 2 items): means
+94.6 %, F1 94.6 %, paired differences of means 94.8 % and of F1 93.8 %; means of 30 problems 95.4 %.
 
 Invariant: every statistic here is a function of per-problem sums, so one matrix of resampled
 problem counts [R, G] serves all of them, and two systems on the same items see the same resamples.
@@ -11,7 +13,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,6 +24,7 @@ from jprm.evaluate.f1 import harmonic_mean, score
 
 LEVEL = 0.95
 RESAMPLES = 2000
+_CHUNK = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +121,19 @@ def difference(value: float, samples: ArrayLike, level: float = LEVEL) -> Differ
     return Difference(around.value, around.low, around.high, p if kept.size else math.nan)
 
 
+def cluster_bootstrap(
+    statistic: Callable[[np.ndarray], float], resamples: Resamples, level: float = LEVEL
+) -> Interval:
+    """Interval of any statistic: `statistic` maps how often each item counts [n] to a number.
+
+    For medians, slopes and whatever else is no function of sums; called once per resample. Items
+    of a problem always count alike.
+    """
+    value = float(statistic(np.ones(len(resamples.group))))
+    drawn = [float(statistic(counts[resamples.group])) for counts in resamples.counts]
+    return interval(value, drawn, level)
+
+
 def f1_interval(
     labels: ArrayLike, correctness: ArrayLike, resamples: Resamples, level: float = LEVEL
 ) -> Interval:
@@ -183,11 +199,15 @@ def over_seeds(values: Sequence[float], level: float = LEVEL) -> Interval:
 @functools.lru_cache(maxsize=8)
 def _draws(n_groups: int, seed: int, resamples: int) -> np.ndarray:
     """Counts [R, G]; shared, since every cell of a sweep asks for the same ones. Read only."""
-    draws = np.random.default_rng(seed).integers(n_groups, size=(resamples, n_groups))
-    flat = (draws + n_groups * np.arange(resamples)[:, None]).ravel()
-    counts = np.bincount(flat, minlength=resamples * n_groups).astype(np.float64)
+    rng, counts = np.random.default_rng(seed), np.empty((resamples, n_groups))
+    for start in range(0, resamples, _CHUNK):  # drawn at once, 20 000 problems would take 1 GB
+        rows = min(_CHUNK, resamples - start)
+        draws = rng.integers(n_groups, size=(rows, n_groups))
+        flat = (draws + n_groups * np.arange(rows)[:, None]).ravel()
+        chunk = np.bincount(flat, minlength=rows * n_groups)
+        counts[start : start + rows] = chunk.reshape(rows, n_groups)
     counts.flags.writeable = False
-    return counts.reshape(resamples, n_groups)
+    return counts
 
 
 def _f1(labels: ArrayLike, correctness: ArrayLike) -> float:

@@ -11,7 +11,7 @@ parameters, and the report prints the reason.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -21,6 +21,12 @@ from jprm.evaluate import Interval, interval
 
 _EXPONENTS = np.geomspace(0.02, 4.0, 600)
 _POSITIVE = (0.0, np.inf)
+# python tools/coverage.py vote_curve_fit power_law
+_VOTES_COVERAGE = (
+    "95 % intervals covered the truth in 92.0 % (c) and 99.6 % (b) of 250 simulated sets of 300 items and "
+    "6 numbers of votes"
+)
+_POWER_LAW_COVERAGE = "95 % intervals covered the truth in 90.0 % (c) and 90.4 % (b) of 500 simulated sets of 9 points"
 
 
 @dataclass(frozen=True)
@@ -28,7 +34,8 @@ class Fit:
     """A fitted law, or the reason why there is none.
 
     `parameters` name -> Interval (nan ends: no interval could be had); `rms` is the root mean
-    square residual, in the unit of y; `warning` says what weakens the fit.
+    square residual, in the unit of y; `warning` says what weakens the fit; `measured_coverage` how
+    often such intervals held the truth in simulations.
     """
 
     law: str
@@ -37,6 +44,7 @@ class Fit:
     rms: float = float("nan")
     reason: str = ""
     warning: str = ""
+    measured_coverage: str = ""
 
     @property
     def ok(self) -> bool:
@@ -60,17 +68,22 @@ class Fit:
 def fit_votes(n_votes: ArrayLike, f1: ArrayLike, samples: ArrayLike | None = None) -> Fit:
     """F1(N) = c + a N^-b from a vote curve [K]; c in [0, 1] is the F1 of unlimited votes.
 
+    With tokens or FLOPs in the place of votes it is the law in those: b is the same, as both grow
+    in proportion to N.
     `samples` [R, K] are bootstrapped curves (`VoteCurve.samples`), and give the intervals. The
     points share their votes, so they are correlated; the intervals know it, the residual does not.
+    Measured coverage of 95 % intervals: 92 % for c, 99.6 % for b (`measured_coverage`).
     """
-    return _fit("F1(N) = c + a N^-b", n_votes, f1, samples, (0.0, 1.0))
+    found = _fit("F1(N) = c + a N^-b", n_votes, f1, samples, (0.0, 1.0))
+    return found if samples is None else _measured(found, _VOTES_COVERAGE)
 
 
 def fit_power_law(x: ArrayLike, y: ArrayLike, *, seed: int = 0, resamples: int = 500) -> Fit:
     """L(x) = c + a x^-b with c >= 0, e.g. loss against parameters or training examples.
 
     Repetitions of an x (seeds) enter as points of their own. Intervals come from residuals drawn
-    with replacement, enlarged by sqrt(n / (n - 3)); with no point to spare there are none.
+    with replacement, enlarged by sqrt(n / (n - 3)); with no point to spare there are none. They are
+    somewhat short: 95 % intervals from 9 points held the truth in 90 % (`measured_coverage`).
     """
     law = "L(x) = c + a x^-b"
     x, y = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
@@ -80,7 +93,11 @@ def fit_power_law(x: ArrayLike, y: ArrayLike, *, seed: int = 0, resamples: int =
         return found
     residual = (y - found(x)) * np.sqrt(len(y) / spare)
     drawn = np.random.default_rng(seed).choice(residual - residual.mean(), (resamples, len(y)))
-    return _fit(law, x, y, found(x) + drawn, _POSITIVE)
+    return _measured(_fit(law, x, y, found(x) + drawn, _POSITIVE), _POWER_LAW_COVERAGE)
+
+
+def _measured(found: Fit, coverage: str) -> Fit:
+    return replace(found, measured_coverage=coverage) if found.ok else found
 
 
 def _fit(

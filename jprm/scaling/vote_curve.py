@@ -13,7 +13,7 @@ and every system, and the curve says so (`exact`). Every comparison is paired by
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,8 +32,8 @@ from jprm.evaluate import (
     subsets,
 )
 
-# reward[t][i]: vote i on step t; None where the vote gave no judgement.
-Rewards = Sequence[Sequence[float | None]]
+# reward[t][i]: vote i on step t; None (nan in an array) where the vote gave no judgement.
+Rewards = Sequence[Sequence[float | None]] | np.ndarray
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ class VoteCurve:
 
 
 def vote_curve(
-    rewards: Sequence[Rewards],
+    rewards: Iterable[Rewards],
     labels: Sequence[int],
     problem_ids: Sequence[Hashable],
     *,
@@ -101,40 +101,46 @@ def vote_curve(
     threshold: float = 0.5,
     seed: int = 0,
 ) -> VoteCurve:
-    """Curve over k from stored votes: `rewards` [n] of [steps, N], None where not judged.
+    """Curve over k from stored votes: `rewards` [n] of [steps, N], None or nan where not judged.
 
+    `rewards` may be a generator: one table is held at a time, so memory grows with the items and
+    not with their votes (10 million votes of 20 000 items: 412 MB in all, 320 of them the resamples).
     `labels` [n] are 0-based first errors, -1 for none; `ks` defaults to 1..N; `seed` is that of
     the resamples over `problem_ids` [n]. A table may end at a step that every vote rejects, since
     no subset reads beyond it. Raises UserError when items differ in N or a table is not
     rectangular.
     """
-    if not (len(rewards) == len(labels) == len(problem_ids)):
-        raise UserError(
-            f"{len(rewards)} reward tables, {len(labels)} labels, {len(problem_ids)} problem ids"
-        )
-    tables = [_table(item, i) for i, item in enumerate(rewards)]
-    if not tables:
-        raise UserError("no items to draw a curve from")
-    n_votes = tables[0].shape[1]
-    for i, table in enumerate(tables):
+    n_items, n_votes, silent, total = 0, 0, 0, 0
+    points: list[tuple[list[float], list[bool]]] = []
+    for i, item in enumerate(rewards):
+        table = reward_table(item, i)
+        if not points:
+            n_votes = table.shape[1]
+            ks = tuple(range(1, n_votes + 1)) if ks is None else tuple(ks)
+            if not all(1 <= k <= n_votes for k in ks):
+                raise UserError(
+                    f"ks are {list(ks)}; with {n_votes} stored votes they lie in 1..{n_votes}"
+                )
         if table.shape[1] != n_votes:
             raise UserError(f"item {i} has {table.shape[1]} votes, item 0 has {n_votes}")
-    ks = tuple(range(1, n_votes + 1)) if ks is None else tuple(ks)
-    if not all(1 <= k <= n_votes for k in ks):
-        raise UserError(f"ks are {list(ks)}; with {n_votes} stored votes they lie in 1..{n_votes}")
-    points = [
-        expected_correct(table, label, ks, threshold)
-        for table, label in zip(tables, labels, strict=True)
-    ]
+        if i < len(labels):
+            points.append(expected_correct(table, labels[i], ks or (), threshold))
+        n_items, total = n_items + 1, total + table.size
+        silent += int(np.isnan(table).sum())
+    if not n_items == len(labels) == len(problem_ids):
+        raise UserError(
+            f"{n_items} reward tables, {len(labels)} labels, {len(problem_ids)} problem ids"
+        )
+    if not points:
+        raise UserError("no items to draw a curve from")
     correct = np.array([shares for shares, _ in points])
     exact = [all(complete) for complete in zip(*(e for _, e in points), strict=True)]
-    silent = sum(np.isnan(table).sum() for table in tables) / sum(table.size for table in tables)
     return VoteCurve(
-        ks=ks,
+        ks=tuple(ks or ()),
         labels=np.asarray(labels),
         correct=correct,
         exact=tuple(exact),
-        none_share=float(silent),
+        none_share=silent / total,
         resamples=Resamples.of(problem_ids, seed=seed),
     )
 
@@ -175,9 +181,15 @@ def _predictions(chosen_SN: np.ndarray, votes: np.ndarray, threshold: float) -> 
     return np.where(wrong_ST.any(axis=1), wrong_ST.argmax(axis=1), -1)
 
 
-def _table(item: Rewards, index: int) -> np.ndarray:
+def reward_table(item: Rewards, index: int) -> np.ndarray:
+    """Rewards [steps, votes] of an item, nan for None. Raises UserError naming the item."""
     try:
-        table = np.array([[np.nan if r is None else r for r in step] for step in item], dtype=float)
+        if isinstance(item, np.ndarray):
+            table = item.astype(np.float64)
+        else:
+            table = np.array(
+                [[np.nan if r is None else r for r in step] for step in item], dtype=np.float64
+            )
     except (ValueError, TypeError) as error:
         raise UserError(f"item {index}: rewards must be [steps, votes] numbers: {error}") from None
     if table.ndim != 2 or table.size == 0:

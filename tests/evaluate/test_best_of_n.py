@@ -56,7 +56,7 @@ def test_listing_counting_and_drawing_agree(monkeypatch):
     draws = zip(rng.integers(0, 3, 12).tolist(), rng.integers(0, 4, 12).tolist(), strict=True)
     pool = [Candidate("abc"[answer], answer == 0, score / 4) for answer, score in draws]
     counted = best_of_n([pool], [5])
-    module = sys.modules["jprm.evaluate.best_of_n"]  # the room exports a function of this name
+    module = sys.modules["jprm.evaluate.weighted_vote"]
     monkeypatch.setattr(module, "EXACT_LIMIT", 0)
     listed = best_of_n([pool], [5])
     assert counted.exact_weighted and listed.exact_weighted

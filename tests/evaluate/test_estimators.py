@@ -1,6 +1,8 @@
 """U-statistics against the enumeration of every subset."""
 
 import itertools
+import math
+import time
 from collections import Counter
 
 import numpy as np
@@ -123,3 +125,64 @@ def test_drawn_subsets_are_uniform_and_repeatable():
     assert np.abs(members.mean(0) - 0.3).max() < 5 * np.sqrt(0.21 / 4000)
     subsets.cache_clear()
     assert np.array_equal(members, subsets(40, 12, draws=4000)[0])
+
+
+def test_the_plug_in_majority_is_biased_where_the_subsets_are_not():
+    """Votes right at rate p: drawing k with replacement from n = 9 stored ones is another quantity."""
+    from scipy.stats import binom
+
+    rng = np.random.default_rng(1)
+    rate = rng.beta(2, 2, 20_000)
+    c = rng.binomial(9, rate)
+    subsets_at = {x: maj_at_k([True] * x + [False] * (9 - x), True, 5) for x in range(10)}
+    truth = binom.sf(2, 5, rate).mean()
+    error = 3 * np.std(binom.sf(2, 5, rate)) / np.sqrt(len(rate)) + 0.004
+    assert np.mean([subsets_at[x] for x in c]) == pytest.approx(truth, abs=error)
+    skewed = rng.beta(6, 2, 20_000)  # a symmetrical spread would cancel the bias
+    c = rng.binomial(9, skewed)
+    truth = binom.sf(2, 5, skewed).mean()
+    assert np.mean([subsets_at[x] for x in c]) == pytest.approx(truth, abs=0.005)
+    assert binom.sf(2, 5, c / 9).mean() < truth - 0.01
+
+
+@given(
+    st.lists(st.integers(1, 6), min_size=1, max_size=5),
+    st.integers(0, 3),
+    st.integers(1, 6),
+    st.data(),
+)
+def test_grouping_small_answers_changes_no_count(others, silent, true_votes, data):
+    """The polynomial over the answers against the sum over every multiset of votes."""
+    votes: list = ["t"] * true_votes + [None] * silent
+    votes += [f"o{i}" for i, count in enumerate(others) for _ in range(count)]
+    k = data.draw(st.integers(1, len(votes)))
+    counts = [true_votes, *others]
+    total = 0.0
+    for chosen in itertools.product(*(range(min(c, k) + 1) for c in counts)):
+        rest = k - sum(chosen)
+        if not 0 <= rest <= silent or chosen[0] == 0 or chosen[0] < max(chosen):
+            continue
+        ways = np.prod([float(math.comb(c, x)) for c, x in zip(counts, chosen, strict=True)])
+        total += ways * math.comb(silent, rest) / chosen.count(chosen[0])
+    assert maj_at_k(votes, "t", k) == pytest.approx(total / math.comb(len(votes), k))
+
+
+def test_thousands_of_votes_do_not_overflow():
+    from scipy.stats import hypergeom
+
+    votes = [True] * 1600 + [False] * 1400
+    assert maj_at_k(votes, True, 301) == pytest.approx(hypergeom(3000, 1600, 301).sf(150))
+    assert pass_at_k(3000, 3, 1500) == pytest.approx(1 - hypergeom(3000, 3, 1500).pmf(0))
+
+
+def test_many_different_answers_take_little():
+    votes = [f"a{i % 40}" for i in range(128)]
+    start = time.perf_counter()
+    shares = [maj_at_k(votes, answer, 64) for answer in set(votes)]
+    assert time.perf_counter() - start < 5.0  # 0.3 s on an idle core
+    assert sum(shares) == pytest.approx(1.0)  # some answer wins, and ties are shared
+
+
+def test_no_answer_cannot_be_true():
+    with pytest.raises(UserError, match="None"):
+        maj_at_k(["a", None], None, 1)

@@ -9,6 +9,7 @@ import pytest
 from jprm.errors import UserError
 from jprm.evaluate import (
     Resamples,
+    cluster_bootstrap,
     difference,
     f1_difference,
     f1_interval,
@@ -47,6 +48,14 @@ def test_draws_depend_on_the_seed_and_not_on_names():
     assert np.array_equal(one.counts, same.counts)
     assert not np.array_equal(one.counts, Resamples.of("abac", seed=4).counts)
     assert one.group.tolist() == [0, 1, 0, 2]
+
+
+@pytest.mark.parametrize(("problems", "resamples"), [(1, 5), (7, 250), (601, 101)])
+def test_draws_in_pieces_are_those_at_once(problems, resamples):
+    drawn = np.random.default_rng(3).integers(problems, size=(resamples, problems))
+    expected = [np.bincount(row, minlength=problems) for row in drawn]
+    found = Resamples.of(range(problems), seed=3, resamples=resamples).counts
+    assert np.array_equal(found, expected)
 
 
 def test_clusters_widen_the_interval():
@@ -126,6 +135,29 @@ def test_over_seeds_is_students_t():
     assert found.value == pytest.approx(0.84)
     assert found.high - found.value == pytest.approx(4.3027 * 0.04 / math.sqrt(3), abs=1e-4)
     assert math.isnan(over_seeds([0.8]).low)
+
+
+def test_any_statistic_can_be_bootstrapped():
+    ids, labels, right = _items(50, 3, seed=6)
+    draws = Resamples.of(ids, resamples=300)
+
+    def mean(weights):
+        return float(weights @ right / weights.sum())
+
+    assert cluster_bootstrap(mean, draws) == mean_interval(right, draws)
+
+    values = np.random.default_rng(0).normal(2.0, 1.0, 150)
+
+    def median(weights):
+        order = np.argsort(values)
+        return values[order][np.searchsorted(np.cumsum(weights[order]), weights.sum() / 2)]
+
+    found = cluster_bootstrap(median, draws)
+    assert found.low < np.median(values) < found.high
+    # each problem's items are drawn together: the slow way, item by item
+    listed = [np.repeat(values, counts[ids].astype(int)) for counts in draws.counts]
+    slow = [np.sort(v)[(len(v) + 1) // 2 - 1] for v in listed]
+    assert (found.low, found.high) == pytest.approx(np.quantile(slow, [0.025, 0.975]), abs=0.02)
 
 
 def test_nothing_to_resample():

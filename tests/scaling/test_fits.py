@@ -45,6 +45,7 @@ def test_intervals_from_resampled_curves_hold_the_truth():
     for name, value in (("c", 0.9), ("a", -0.25), ("b", 1.0)):
         assert found.parameters[name].low < value < found.parameters[name].high
     assert found.ok and not found.warning and "c = 0.9" in str(found)
+    assert "covered" in found.measured_coverage and not fit_votes(KS, truth).measured_coverage
 
 
 def test_residual_intervals_of_a_power_law():

@@ -171,3 +171,33 @@ def test_an_unknown_k_is_refused():
         vote_curve([[[1.0, 1.0]]], [-1], ["p"], ks=[2]).at(1)
     with pytest.raises(UserError, match=r"1\.\.2"):
         vote_curve([[[1.0, 1.0]]], [-1], ["p"], ks=[3])
+
+
+def test_a_stream_of_arrays_equals_lists():
+    item = [[1.0, None, 0.25], [0.0, 0.0, 1.0]]
+    array = np.array([[1.0, np.nan, 0.25], [0.0, 0.0, 1.0]])
+    listed = vote_curve([item] * 3, [1, -1, 0], "abc")
+    streamed = vote_curve((array for _ in range(3)), [1, -1, 0], "abc")
+    assert np.array_equal(listed.correct, streamed.correct)
+    assert listed.none_share == streamed.none_share == pytest.approx(1 / 6)
+
+
+def test_tables_of_votes_do_not_pile_up():
+    """One table is held at a time: five times the items, without the memory of their votes."""
+    import tracemalloc
+
+    n_votes, step = 140, np.tile([1.0, 1.0, 1.0, 0.0], 35)
+
+    def peak_bytes(n_items):
+        rng, labels = np.random.default_rng(1), [-1, 0] * (n_items // 2)
+        tables = (rng.permutation(step)[None] for _ in range(n_items))
+        tracemalloc.start()
+        curve = vote_curve(tables, labels, range(n_items), ks=[1, n_votes])
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert curve.correct.shape == (n_items, 2) and all(curve.exact)
+        return peak
+
+    peak_bytes(100), peak_bytes(500)  # choices and draws that stay in caches
+    few, many = peak_bytes(100), peak_bytes(500)
+    assert many - few < 400 * step.nbytes / 2

@@ -1,0 +1,164 @@
+"""Two systems on the same problems: is the difference more than chance?
+
+`Difference` (uncertainty) says how large it is; the tests here say whether chance alone would give
+as much. Both treat a problem with all its items as one: under the null hypothesis the two systems
+are exchangeable within a problem, so their outcomes may be swapped there and only there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from jprm.errors import UserError
+from jprm.evaluate.f1 import harmonic_mean
+from jprm.evaluate.power import minimum_detectable_effect
+from jprm.evaluate.uncertainty import Difference, Resamples, f1_difference, mean_difference
+
+PERMUTATIONS = 10_000
+EXACT_PROBLEMS = 14  # 2^14 = 16 384 ways of swapping are enumerated
+_CHUNK = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class McNemar:
+    """Items that only one of the systems has right, and the exact two-sided p-value."""
+
+    only_first: int
+    only_second: int
+    p: float
+
+
+@dataclass(frozen=True, slots=True)
+class Paired:
+    """Second minus first: interval, p-values, and the least effect these problems would show.
+
+    `mcnemar_p` is None unless every problem has one item with outcomes of 0 and 1;
+    `detectable` is the minimum detectable effect at power .8 and level .95.
+    """
+
+    difference: Difference
+    permutation_p: float
+    mcnemar_p: float | None
+    detectable: float
+
+    def __str__(self) -> str:
+        d = self.difference
+        exact = "" if self.mcnemar_p is None else f", McNemar p = {self.mcnemar_p:.3g}"
+        return (
+            f"{d.value:+.3f} [{d.low:+.3f}, {d.high:+.3f}], permutation p = "
+            f"{self.permutation_p:.3g}{exact}; detectable: {self.detectable:.3f}"
+        )
+
+
+def compare(
+    first: ArrayLike,
+    second: ArrayLike,
+    problem_ids: Sequence[Hashable],
+    *,
+    labels: ArrayLike | None = None,
+    seed: int = 0,
+) -> Paired:
+    """Everything about `second` minus `first`, outcomes [n] in [0, 1] of the same items.
+
+    The difference is of first-error F1 where `labels` [n] (-1 for no error) are given, of the mean
+    otherwise. Raises UserError when the lengths differ.
+    """
+    one, two = _outcomes(first, second, problem_ids)
+    resamples = Resamples.of(problem_ids, seed=seed)
+    if labels is None:
+        gap = mean_difference(one, two, resamples)
+        spread = float(resamples.means(two - one).std())
+    else:
+        gap = f1_difference(labels, one, two, resamples)
+        curves = resamples.f1(labels, np.stack([one, two], axis=1))
+        spread = float(np.nanstd(curves[:, 1] - curves[:, 0]))
+    binary = np.isin(one, (0.0, 1.0)).all() and np.isin(two, (0.0, 1.0)).all()
+    alone = len(set(problem_ids)) == len(one)
+    return Paired(
+        difference=gap,
+        permutation_p=permutation_test(one, two, problem_ids, labels=labels, seed=seed),
+        mcnemar_p=mcnemar(one, two).p if binary and alone else None,
+        detectable=minimum_detectable_effect(spread),
+    )
+
+
+def mcnemar(first: ArrayLike, second: ArrayLike) -> McNemar:
+    """McNemar's test, exact: the discordant items are tosses of a fair coin under the null.
+
+    Outcomes [n] are 0 or 1, one item per problem: siblings would count as independent evidence.
+    Measured at a nominal 5 %: 3.7 % false positives, as the split of few tosses has few levels.
+    Raises UserError for other outcomes or different lengths.
+    """
+    from scipy.stats import binom
+
+    one, two = _outcomes(first, second, None)
+    if not (np.isin(one, (0.0, 1.0)).all() and np.isin(two, (0.0, 1.0)).all()):
+        raise UserError("McNemar's test needs outcomes of 0 and 1; use permutation_test")
+    only_first, only_second = int((one > two).sum()), int((two > one).sum())
+    tail = float(binom.cdf(min(only_first, only_second), only_first + only_second, 0.5))
+    return McNemar(only_first, only_second, min(1.0, 2.0 * tail))
+
+
+def permutation_test(
+    first: ArrayLike,
+    second: ArrayLike,
+    problem_ids: Sequence[Hashable],
+    *,
+    labels: ArrayLike | None = None,
+    seed: int = 0,
+    permutations: int = PERMUTATIONS,
+) -> float:
+    """Two-sided p-value of the difference of means, or of first-error F1 where `labels` are given.
+
+    The outcomes of both systems are swapped problem by problem: in every way for up to 14 problems,
+    else in `permutations` random ways, with one added to both counts so that p is never 0. Exact
+    under exchangeability; measured at a nominal 5 % on 200 problems: 3.7 % false positives for
+    means of 0 and 1, which have few levels, and 5.0 % for F1 (tools/coverage.py, 300 sets).
+    """
+    one, two = _outcomes(first, second, problem_ids)
+    group = Resamples.of(problem_ids, resamples=1).group
+    kind = np.zeros(len(one), int) if labels is None else (np.asarray(labels) >= 0).astype(int)
+    if kind.shape != one.shape:
+        raise UserError(f"{len(one)} outcomes but labels of shape {kind.shape}")
+    if labels is not None and len(np.unique(kind)) < 2:
+        raise UserError("F1 needs items with an error and items without")
+    n_problems, n_kinds = int(group.max()) + 1, int(kind.max()) + 1
+    sums = np.zeros((2, n_kinds, n_problems))
+    for system, outcome in enumerate((one, two)):
+        np.add.at(sums[system], (kind, group), outcome)
+    size = np.bincount(kind, minlength=n_kinds)[:, None]
+    gap = sums[1] - sums[0]
+
+    def statistic(swaps_RG: np.ndarray) -> np.ndarray:
+        moved = gap @ swaps_RG.T
+        low = (sums[0].sum(axis=1, keepdims=True) + moved) / size
+        high = (sums[1].sum(axis=1, keepdims=True) - moved) / size
+        if labels is None:
+            return (high - low)[0]
+        return harmonic_mean(*high) - harmonic_mean(*low)
+
+    observed = abs(float(statistic(np.zeros((1, n_problems)))[0])) - 1e-12
+    if n_problems <= EXACT_PROBLEMS:
+        swaps = (np.arange(2**n_problems)[:, None] >> np.arange(n_problems)) & 1
+        return float((np.abs(statistic(swaps.astype(float))) >= observed).mean())
+    rng, beyond = np.random.default_rng(seed), 0
+    for start in range(0, permutations, _CHUNK):
+        rows = min(_CHUNK, permutations - start)
+        swaps = rng.integers(0, 2, (rows, n_problems)).astype(float)
+        beyond += int((np.abs(statistic(swaps)) >= observed).sum())
+    return (1 + beyond) / (1 + permutations)
+
+
+def _outcomes(
+    first: ArrayLike, second: ArrayLike, problem_ids: Sequence[Hashable] | None
+) -> tuple[np.ndarray, np.ndarray]:
+    one, two = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
+    if one.ndim != 1 or one.shape != two.shape or not one.size:
+        raise UserError(f"paired outcomes of shapes {one.shape} and {two.shape}; expected [n] each")
+    if problem_ids is not None and len(problem_ids) != len(one):
+        raise UserError(f"{len(one)} outcomes but {len(problem_ids)} problem ids")
+    return one, two

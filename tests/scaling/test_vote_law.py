@@ -1,0 +1,100 @@
+"""The vote law against scipy's optimiser, simulated votes, and integrals over the rates."""
+
+import numpy as np
+import pytest
+from scipy.integrate import quad
+from scipy.optimize import minimize
+from scipy.stats import beta, betabinom, binom
+
+from jprm.errors import UserError
+from jprm.scaling import fit_vote_law
+
+
+def _votes(a, b, items, n, seed):
+    rng = np.random.default_rng(seed)
+    return rng.binomial(n, rng.beta(a, b, items))
+
+
+@pytest.mark.parametrize(("a", "b", "n"), [(0.3, 2.0, 64), (1.2, 0.6, 8), (20.0, 10.0, 16)])
+def test_newton_finds_the_maximum_of_the_likelihood(a, b, n):
+    right = _votes(a, b, 300, n, seed=0)
+    fit = fit_vote_law(right, np.full(300, n), resamples=10)
+
+    def loss(theta):
+        return -betabinom.logpmf(right, n, *np.exp(theta)).sum()
+
+    best = minimize(loss, [0.0, 0.0], method="Nelder-Mead", options={"xatol": 1e-8, "fatol": 1e-10})
+    assert loss(np.log([fit.a.value, fit.b.value])) <= best.fun + 1e-6
+    assert [fit.a.value, fit.b.value] == pytest.approx(np.exp(best.x), rel=1e-3)
+
+
+def test_items_may_differ_in_their_votes():
+    rng = np.random.default_rng(1)
+    n = rng.integers(1, 40, 2000)
+    fit = fit_vote_law(rng.binomial(n, rng.beta(2.0, 1.0, 2000)), n, resamples=50)
+    assert fit.a.value == pytest.approx(2.0, rel=0.15) and fit.b.value == pytest.approx(1, rel=0.15)
+
+
+def test_curves_are_integrals_over_the_rates():
+    fit = fit_vote_law(_votes(1.2, 0.6, 400, 16, seed=2), np.full(400, 16), resamples=20)
+    law = beta(fit.a.value, fit.b.value)
+
+    def mean(value):
+        return quad(lambda p: value(p) * law.pdf(p), 0, 1, limit=200)[0]
+
+    assert fit.pass_at(7).value == pytest.approx(mean(lambda p: 1 - (1 - p) ** 7), abs=1e-5)
+    assert fit.majority_at(5).value == pytest.approx(mean(lambda p: binom.sf(2, 5, p)), abs=1e-5)
+    four = mean(lambda p: binom.sf(2, 4, p) + binom.pmf(2, 4, p) / 2)
+    assert fit.majority_at(4).value == pytest.approx(four, abs=1e-5)
+    assert fit.limit.value == pytest.approx(law.sf(0.5))
+    assert fit.majority_at(4001).value == pytest.approx(fit.limit.value, abs=0.01)
+
+
+def test_coverage_is_extrapolated_far_beyond_the_votes():
+    """64 votes on 256 problems say what 10 000 would find: truth .9264."""
+    fit = fit_vote_law(_votes(0.3, 2.0, 256, 64, seed=3), np.full(256, 64), resamples=300)
+    truth = 1 - np.exp(_log_beta(0.3, 2.0 + 1e4) - _log_beta(0.3, 2.0))
+    assert truth == pytest.approx(0.9264, abs=1e-4)
+    found = fit.pass_at(1e4)
+    assert found.low < truth < found.high and found.high - found.low < 0.1
+    assert "covered" in fit.measured_coverage
+
+
+def _log_beta(a, b):
+    from scipy.special import betaln
+
+    return betaln(a, b)
+
+
+def test_votes_for_an_accuracy():
+    fit = fit_vote_law(_votes(4.0, 2.0, 300, 16, seed=4), np.full(300, 16), resamples=10)
+    for wanted in (0.7, 0.75, 0.78):
+        votes = fit.votes_for(wanted)
+        assert votes is not None and votes % 2 == 1
+        assert fit.majority_at(votes).value >= wanted
+        assert votes == 1 or fit.majority_at(votes - 2).value < wanted
+    assert fit.votes_for(fit.limit.value + 0.01) is None
+
+
+def test_shares_of_items_show_the_fit():
+    fit = fit_vote_law(_votes(1.0, 1.0, 5000, 4, seed=5), np.full(5000, 4), resamples=10)
+    assert fit.observed.sum() == pytest.approx(1.0) and fit.predicted.sum() == pytest.approx(1.0)
+    assert fit.predicted == pytest.approx(np.full(5, 0.2), abs=0.02)  # uniform rates
+
+
+def test_problems_widen_the_interval():
+    right, n = np.repeat(_votes(1.0, 1.0, 60, 8, seed=6), 5), np.full(300, 8)
+    alone = fit_vote_law(right, n, resamples=300).a
+    together = fit_vote_law(right, n, [i // 5 for i in range(300)], resamples=300).a
+    assert together.high - together.low > 1.6 * (alone.high - alone.low)
+
+
+def test_all_right_stays_finite_and_too_little_is_refused():
+    sure = fit_vote_law(np.full(30, 8), np.full(30, 8), resamples=20)
+    assert sure.limit.value == pytest.approx(1.0, abs=1e-3) and np.isfinite(sure.samples).all()
+    with pytest.raises(UserError, match="20 items, there are 5"):
+        fit_vote_law(np.ones(5), np.full(5, 8))
+    with pytest.raises(UserError, match="at least 2 votes"):
+        fit_vote_law(np.ones(30), np.ones(30))
+    with pytest.raises(UserError, match="between 0 and the votes"):
+        fit_vote_law(np.full(30, 9), np.full(30, 8))
