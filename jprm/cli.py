@@ -149,6 +149,16 @@ def evaluate(
     raise typer.Exit(run(options))
 
 
+@app.command("list")
+def list_names(
+    plugin: Annotated[Path | None, typer.Option(help="A Python file with a @scorer.")] = None,
+) -> None:
+    """Name everything that can be chosen: scorers, formats, worlds, models."""
+    from jprm.catalogue import print_catalogue
+
+    print_catalogue(plugin)
+
+
 @app.command()
 def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
