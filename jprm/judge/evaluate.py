@@ -168,6 +168,7 @@ class _Evaluation:
             scores(found, options.n, not self.stop_early),
             Account.of(found),
             self.items.rejected,
+            self.items.notes,
             missing,
             self.store.seconds,
         )
