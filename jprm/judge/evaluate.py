@@ -113,6 +113,8 @@ class _Evaluation:
                 self._claim({})
             try:
                 self._judge(missing, machine, progress)
+            except FloatingPointError as error:  # the weights' fault, not the program's
+                raise UserError(f"--model {self.options.model}: {error}") from None
             finally:
                 self.store.close(drawn_tokens=machine.drawn_tokens, provenance=provenance())
 
