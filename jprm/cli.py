@@ -172,6 +172,41 @@ def doctor(
     raise typer.Exit(run_doctor(as_json, wait_s))
 
 
+@app.command()
+def report(
+    run: Annotated[Path, typer.Argument(help="Run directory of a finished sweep.")],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(help="key=value for keys that are read last, such as verify.readout=vote."),
+    ] = None,
+    regrade: Annotated[
+        bool, typer.Option("--regrade", help="Reduce the stored votes anew, as this does always.")
+    ] = False,
+) -> None:
+    """Write report.html again from the votes that a sweep has stored; no model is loaded."""
+    from jprm.pipeline.finished import rewrite_report
+
+    changes = overrides or []
+    command = shlex.join(["python", "-m", "jprm", "report", str(run), *changes])
+    print(f"{run / 'report.html'}: {rewrite_report(run, changes, command)}")
+
+
+@app.command()
+def compare(
+    first: Annotated[Path, typer.Argument(help="Run directory A.")],
+    second: Annotated[Path, typer.Argument(help="Run directory B.")],
+    cells: Annotated[
+        tuple[str, str],
+        typer.Option(help="Parts of the names of one cell in each; without it all cells of both."),
+    ] = ("", ""),
+) -> None:
+    """Compare two sweeps cell by cell, paired by problem, with intervals."""
+    from jprm.pipeline.compare import compare as compared
+    from jprm.pipeline.compare import print_comparison
+
+    print_comparison(compared(first, second, cells if any(cells) else None), first, second)
+
+
 @data.command("convert")
 def convert_data(
     out: Annotated[Path, typer.Argument(help="The file to write: JSON lines, gzipped as .gz.")],

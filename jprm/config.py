@@ -40,12 +40,23 @@ def load(cls: type[C], path: Path | str | None = None, overrides: Sequence[str] 
     The value of an override is TOML; what is not valid TOML, and whatever is given to a key that
     holds text, is taken as it stands. Raises UserError naming the key and where it came from.
     """
+    return _checked(cls, [] if path is None else _layers(Path(path)), overrides)
+
+
+def overridden(config: C, where: str, overrides: Sequence[str]) -> C:
+    """A configuration, which came from `where`, under `key=value` overrides. Errors as `load`."""
+    layer = json.loads(config.model_dump_json(exclude_unset=True))
+    return _checked(type(config), [(where, layer)], overrides)
+
+
+def _checked(
+    cls: type[C], layers: Sequence[tuple[str, dict[str, Any]]], overrides: Sequence[str]
+) -> C:
+    """Layers, later ones over earlier ones, as a configuration."""
     known = known_keys(cls)
-    layers = [] if path is None else _layers(Path(path))
-    layers += [(COMMAND_LINE, _override(text, known)) for text in overrides]
     table: dict[str, Any] = {}
     origin: dict[str, str] = {}
-    for where, layer in layers:
+    for where, layer in [*layers, *((COMMAND_LINE, _override(o, known)) for o in overrides)]:
         for key in _leaves(layer):
             if not _is_known(key, known):
                 raise UserError(_unknown(key, where, known))

@@ -82,7 +82,10 @@ class Verdict:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Rationale:
-    """What one vote wrote about one step, its verdict, and the reason where there is none."""
+    """What one vote wrote about one step, its verdict, and the reason where there is none.
+
+    shortened: earlier rationales that had lost a part when it was written, for the context's sake.
+    """
 
     solution_id: str
     step: int
@@ -94,6 +97,7 @@ class Rationale:
     generated_tokens: int
     forced_tokens: int
     reason: str = ""
+    shortened: int = 0
 
 
 def stable_id(*parts: str | int) -> str:

@@ -5,7 +5,8 @@
 A process for each library, each pinned to one core with one thread; with two cores or more, jprm and
 CTranslate2 run on one while transformers, which takes longest, runs on another. All make the same
 tokens with a 6M-parameter Qwen2 (f32, random weights) and the same sampling parameters; compared are
-tokens per second of CPU time of the process, which depends little on who else uses the machine.
+tokens per second of CPU time of the process, which depends little on who else uses the machine; of up
+to five runs the median.
 (Little is not nothing: caches and memory are shared. Ratios of one run on a quiet machine count.)
 
 decode_pP   64 votes of 128 tokens on one prompt of P tokens

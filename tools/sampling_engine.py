@@ -217,14 +217,8 @@ def engine(quick: bool, preset_name: str, lanes: int) -> Iterator[Row]:
             here = votes_engine(model, params, prompt_tokens, votes)
             decode(here, prompt_tokens, votes)
             name = f"decode_p{prompt_tokens}" + ("" if votes == VOTES else f"_n{votes}")
-            rounds = 1 if quick else 4
             yield timed(
-                "jprm",
-                name,
-                votes * rounds,
-                lambda e=here, p=prompt_tokens, n=votes, r=rounds: sum(
-                    decode(e, p, n) for _ in range(r)
-                ),
+                "jprm", name, votes, lambda e=here, p=prompt_tokens, n=votes: decode(e, p, n)
             )
     groups = tool_groups(32)
     here = tool_engine(model, params)
@@ -245,7 +239,7 @@ def engine(quick: bool, preset_name: str, lanes: int) -> Iterator[Row]:
         ("verification", verification, 240, 0.6),
     ):
         here = sweep_engine(model, params, context_tokens, temperature, lanes)
-        yield timed("jprm", name, 1, lambda e=here, r=run: r(e, lanes, seconds))
+        yield timed("jprm", name, 1, lambda e=here, r=run: r(e, lanes, seconds), most_runs=1)
 
 
 def matmul_flops_per_token(prompt_tokens: int) -> float:

@@ -1,10 +1,11 @@
 """Scores of verifiers and of solutions chosen with them, each with its uncertainty.
 
 Enter by `first_error_f1(labels, predictions)` for the ProcessBench score, by `confusion` and
-`prm_scores` for PRM-Score, macro and binary F1, by `auc` for rankings, by `f1_interval` and
-`f1_difference` over `Resamples.of(problem_ids)` for uncertainty, and by `best_of_n` for choosing
-among candidates. The estimators (`pass_at_k`, `maj_at_k`, `best_of_k`) reduce stored samples to any
-smaller k. Plain numpy on plain lists: nothing here samples, trains or reads files.
+`prm_scores` for PRM-Score, macro and binary F1, by `auc` for rankings, by `calibration` for what a
+reward means, by `f1_interval` and `f1_difference` over `Resamples.of(problem_ids)` for uncertainty,
+and by `best_of_n` for choosing among candidates. The estimators (`pass_at_k`, `maj_at_k`,
+`best_of_k`) reduce stored samples to any smaller k. Plain numpy on plain lists: nothing here
+samples, trains or reads files.
 """
 
 from jprm.evaluate.best_of_n import (
@@ -16,6 +17,7 @@ from jprm.evaluate.best_of_n import (
     first_best,
     solution_score,
 )
+from jprm.evaluate.calibration import Bin, Calibration, calibration
 from jprm.evaluate.confusion import (
     binary_confusion,
     confusion,
@@ -58,6 +60,8 @@ __all__ = [
     "EXACT_LIMIT",
     "METHODS",
     "BestOfN",
+    "Bin",
+    "Calibration",
     "Candidate",
     "Difference",
     "FirstErrorScore",
@@ -68,6 +72,7 @@ __all__ = [
     "best_of_k",
     "best_of_n",
     "binary_confusion",
+    "calibration",
     "candidates_of",
     "confusion",
     "difference",

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from jprm.errors import UserError
 from jprm.execute import outer
 from jprm.execute.handle import Handle
 from jprm.execute.tiers import Tier
@@ -24,11 +25,14 @@ PROGRAM = "from jprm.execute.server import main; main()"
 ENDS_BY_ITSELF_WITHIN_S = 2.0
 
 
-class ServerStartError(RuntimeError):
+class ServerStartError(UserError):
     """A fork server did not start: a fault of this installation, never of a snippet."""
 
     def __init__(self, reason: str, was_killed: bool):
-        super().__init__(f"the program that runs generated code did not start: {reason}")
+        super().__init__(
+            f"the program that runs generated code did not start: {reason}; "
+            "`python -m jprm doctor` tries it and says what is missing"
+        )
         self.was_killed = was_killed
 
 

@@ -1,13 +1,21 @@
 """The model: one Transformer, its named sizes, its attention over packed rows, and what it costs.
 
 Enter by `bind(preset("tiny-0.5m", tokenizer.vocab_size), TRAIN_RULES)`, which gives a `Model` whose
-methods are pure functions over a plain dict of arrays.
+methods are pure functions over a plain dict of arrays; or by `from_hf(directory)`, which reads a
+Hugging Face checkpoint (`to_hf` writes one). These two are loaded when they are first used.
 """
+
+import importlib
+from typing import TYPE_CHECKING
 
 from jprm.models.attention import segment_attention
 from jprm.models.config import PRESETS, ModelConfig, preset
 from jprm.models.costs import decode_flops, parameter_count, prefill_flops, train_flops
 from jprm.models.transformer import Model, bind, split_layers
+
+if TYPE_CHECKING:
+    from jprm.models.hf_export import to_hf
+    from jprm.models.hf_weights import from_hf
 
 __all__ = [
     "PRESETS",
@@ -15,10 +23,20 @@ __all__ = [
     "ModelConfig",
     "bind",
     "decode_flops",
+    "from_hf",
     "parameter_count",
     "prefill_flops",
     "preset",
     "segment_attention",
     "split_layers",
+    "to_hf",
     "train_flops",
 ]
+
+_LATE = {"from_hf": "jprm.models.hf_weights", "to_hf": "jprm.models.hf_export"}
+
+
+def __getattr__(name: str):
+    if name not in _LATE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_LATE[name]), name)

@@ -7,8 +7,8 @@ from typing import Any
 
 from jprm.errors import UserError
 from jprm.pipeline.cells import grid_cells
+from jprm.pipeline.finished import read_sweep_config
 from jprm.pipeline.lab import Lab
-from jprm.pipeline.score import read_sweep_config
 from jprm.pipeline.verifier import Verifier
 from jprm.runs import provenance, write_atomic
 from jprm.tokenizer import EOS, PAD

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from jprm.evaluate import BestOfN, Interval
+from jprm.evaluate import BestOfN
 from jprm.pipeline.benchmark import load_items
+from jprm.pipeline.figures import sweep_figures
 from jprm.pipeline.findings import METHODS, Findings
 from jprm.pipeline.lab import Lab
 from jprm.pipeline.labels import Labels
@@ -14,17 +15,13 @@ from jprm.pipeline.votes import load_rationales
 from jprm.runs import provenance
 from jprm.scaling import (
     Facts,
-    Figure,
     Headline,
     Report,
     Samples,
     Section,
     Table,
     Text,
-    bar_figure,
-    line_figure,
     sample_of,
-    series_of,
     write_report,
 )
 from jprm.verify import first_error, mean_reward
@@ -40,7 +37,7 @@ def write_sweep_report(
     lab: Lab, measured: list[Measured], findings: Findings, path: Path, command: str
 ) -> None:
     """Writes `report.html` and the figures beside it."""
-    figures = _figures(measured, findings)
+    figures = sweep_figures(lab, measured, findings)
     (path / "figures").mkdir(exist_ok=True)
     for name, figure in figures.items():
         (path / "figures" / f"{name}.svg").write_text(figure.svg, encoding="utf-8")
@@ -79,62 +76,13 @@ def write_sweep_report(
     write_report(report, path / "report.html")
 
 
-def _figures(measured: list[Measured], findings: Findings) -> dict[str, Figure]:
-    grid = [m for m in measured if not m.cell.variant]
-    by_votes = [
-        series_of(_short(m), m.curve.ks, [m.curve.f1(k) for k in m.curve.ks]) for m in grid[:8]
-    ]
-    figures = {
-        "f1_against_votes": Figure(
-            line_figure(by_votes, x_label="votes per step", y_label="first-error F1"),
-            "First-error F1 against the number of votes, from one stored set of votes; bands are 95 % over problems.",
-        )
-    }
-    if findings.comparisons:
-        names = [
-            f"{c.question} ({c.benchmark})" if len(findings.baselines) > 1 else c.question
-            for c in findings.comparisons
-        ]
-        bars = [("difference", [Interval(*_ends(c.difference)) for c in findings.comparisons])]
-        figures["comparisons"] = Figure(
-            bar_figure(names, bars, x_label="difference in F1 (95 %, paired)"),
-            "What each part is worth: F1 of the main cell minus F1 with that part changed.",
-        )
-    best = findings.best_of_n
-    if best:
-        series = [
-            series_of(name, best.ks, [best.interval(method, k) for k in best.ks])
-            for name, method in METHODS.items()
-        ]
-        figures["best_of_n"] = Figure(
-            line_figure(series, x_label="solutions per problem", y_label="accuracy"),
-            "Accuracy of the solution that is chosen among N samples of the policy.",
-        )
-    return figures
-
-
-def _short(m: Measured) -> str:
-    verifier = m.cell.votes.verifier
-    name = f"{verifier.size}, {verifier.examples} examples"
-    name += f", seed {verifier.seed}" if verifier.seed else ""
-    return (
-        name
-        if m.cell.votes.benchmark.name == "policy"
-        else f"{name}, {m.cell.votes.benchmark.name}"
-    )
-
-
-def _ends(interval: Interval) -> tuple[float, float, float]:
-    return interval.value, interval.low, interval.high
-
-
 def _comparisons(findings: Findings) -> Table:
     rows = [
         [
             c.question,
             c.benchmark,
             c.votes,
-            Interval(*_ends(c.difference)),
+            c.difference,
             c.difference.p,
             c.verdict,
         ]

@@ -9,7 +9,7 @@ from rich.markup import escape
 
 from jprm.errors import UserError
 from jprm.pipeline.cells import grid_cells
-from jprm.pipeline.config import SweepConfig
+from jprm.pipeline.finished import read_sweep_config
 from jprm.pipeline.lab import Lab
 from jprm.pipeline.votes import verifier_engine, verify_settings
 from jprm.records import Rationale, Solution
@@ -58,20 +58,6 @@ def print_score(run: Path, problem_text: str, steps_file: Path, n_votes: int) ->
 def seed_name(problem: str, steps: tuple[str, ...]) -> str:
     """A name for the solution: the same text is judged the same way every time."""
     return f"{seed_of(0, 'given', problem, *steps):016x}"
-
-
-def read_sweep_config(run: Path) -> SweepConfig:
-    """The configuration of the sweep in the directory `run`. Raises UserError where there is none."""
-    path = run / "config.json"
-    if not path.is_file():
-        raise UserError(
-            f"{run}: no finished sweep there; run: python experiments/sweep.py, or give --run DIR"
-        )
-    try:
-        config = SweepConfig.model_validate_json(path.read_text(encoding="utf-8"))
-    except ValueError:
-        raise UserError(f"{path}: damaged, or of another version; run the sweep again") from None
-    return config.model_copy(update={"directory": run.parent, "name": run.name})
 
 
 def _steps(path: Path) -> tuple[str, ...]:

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterable
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from jprm.pipeline.cells import Cell, ablation_cells, candidate_votes, grid_cells
 from jprm.pipeline.config import SweepConfig
+from jprm.pipeline.console import console
 from jprm.pipeline.findings import Findings, find
 from jprm.pipeline.lab import Lab, Task
 from jprm.pipeline.report import write_sweep_report
 from jprm.pipeline.table import Measured, measure, measure_best_of_n
 from jprm.progress import Progress
 from jprm.runs import RunDirectory, write_atomic
-
-CONSOLE_WIDTH = 118
 
 
 def run_sweep(config: SweepConfig, command: str) -> None:
@@ -71,7 +68,7 @@ def print_plan(config: SweepConfig) -> None:
         state = "done" if stage.done else "started" if stage.path.exists() else "to do"
         took = f"{stage.seconds:.0f} s taken" if stage.done else f"about {seconds:.0f} s"
         table.add_row(f"{task.kind}-{stage.key}", _what(task), state, took)
-    _console().print(table)
+    console().print(table)
     done = sum(lab.stage(task).done for task in tasks)
     print(
         f"{len(cells)} cells, {len(tasks)} stages, {done} done; about {missing / 60:.0f} min left on two CPU cores"
@@ -115,11 +112,6 @@ def _write_results(path, measured: list[Measured]) -> None:
     write_atomic(path, "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows))
 
 
-def _console() -> Console:
-    width = None if sys.stdout.isatty() else CONSOLE_WIDTH
-    return Console(width=width, highlight=False)
-
-
 def _print(measured: list[Measured], findings: Findings) -> None:
     table = Table(box=None, header_style="bold", pad_edge=False)
     for name in (
@@ -154,9 +146,9 @@ def _print(measured: list[Measured], findings: Findings) -> None:
             )
             numbers = [str(row["n_votes"]), f1, f"{row['tokens']:,}", f"{row['seconds']:.0f}"]
             table.add_row(*(first if i == 0 else [""] * len(first)), *numbers)
-    console = _console()
-    console.print(table)
+    out = console()
+    out.print(table)
     if any(not row["filtered"] for m in measured for row in m.rows):
-        console.print("* no consensus filter", style="dim")
+        out.print("* no consensus filter", style="dim")
     for finding in findings.lines():
-        console.print(finding)
+        out.print(finding)

@@ -10,6 +10,7 @@ Invariant: no figure shows an estimate without its interval where there is one.
 from __future__ import annotations
 
 import io
+import math
 import re
 import textwrap
 from collections.abc import Iterator, Sequence
@@ -23,6 +24,7 @@ from jprm.evaluate import Interval
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
 INK, MUTED, GRID = "#22262b", "#6b7178", "#dcdfe3"
@@ -66,7 +68,7 @@ def line_figure(
     `bands` intervals are shaded, otherwise drawn as bars, which reads better for a few points.
     """
     drawn = [s for s in series if not s.is_fit]
-    rows_above = (len(drawn) + 1) // 2 if len(drawn) > 4 else 0
+    rows_above = (len(drawn) + 1) // 2 if len(drawn) > 2 else 0
     size = (SIZE_INCHES[0], SIZE_INCHES[1] + 0.19 * rows_above)
     with _axes("-".join(s.name for s in series) + x_label + y_label, size) as (axes, out):
         color_of = {s.name: PALETTE[i % len(PALETTE)] for i, s in enumerate(drawn)}
@@ -79,10 +81,11 @@ def line_figure(
             axes.set_xscale("log", base=log_x)
         if log_y:
             axes.set_yscale("log")
+            _round_ticks(axes.yaxis, *axes.get_ylim())
         _ticks(axes, [x for s in drawn for x in s.x], log_x)
         axes.set_xlabel(x_label)
         axes.set_ylabel(y_label)
-        if 1 < len(drawn) <= 4:
+        if len(drawn) == 2:
             axes.legend(loc="best", handlelength=1.6, borderaxespad=0.2)
         elif drawn[1:]:  # more names than a corner of the axes holds
             out_of_the_way = {"loc": "outside upper left", "ncols": 2, "columnspacing": 1.2}
@@ -153,14 +156,37 @@ def _marked(values: Sequence[float]) -> list[int]:
 
 
 def _ticks(axes: Axes, values: Sequence[float], log_x: int | None) -> None:
-    """Label the x that were measured, as 4 or 531 k; powers of ten mean little to a reader."""
-    from matplotlib.ticker import NullLocator
-
+    """Label a few measured x, as 4 or 531 k; of many, round numbers between them."""
     distinct = sorted(set(values))
     at = [distinct[i] for i in _marked(distinct)]
-    if log_x and 1 < len(at) <= 12:
-        axes.set_xticks(at, [short(x) for x in at])
-        axes.xaxis.set_minor_locator(NullLocator())
+    if log_x == 10 and len(distinct) > 4:
+        _round_ticks(axes.xaxis, distinct[0], distinct[-1])
+    elif log_x and 1 < len(at) <= 12:
+        _set_ticks(axes.xaxis, at)
+
+
+def _round_ticks(axis: Axis, low: float, high: float) -> None:
+    """Round numbers in place of powers of ten, if there are two at least."""
+    at = _round_numbers(low, high)
+    if len(at) > 1:
+        _set_ticks(axis, at)
+
+
+def _set_ticks(axis: Axis, at: Sequence[float]) -> None:
+    from matplotlib.ticker import NullLocator
+
+    axis.set_ticks(at, [short(x) for x in at])
+    axis.set_minor_locator(NullLocator())
+
+
+def _round_numbers(low: float, high: float, most: int = 6) -> list[float]:
+    """1, 2, 5, 10 ... times a power of ten from low to high; powers of ten alone when they are many."""
+    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    for steps in ((1, 2, 5), (1, 3), (1,)):
+        found = [s * 10.0**d for d in decades for s in steps if low <= s * 10.0**d <= high]
+        if len(found) <= most:
+            return found
+    return found[:: -(-len(found) // most)]
 
 
 def short(x: float) -> str:

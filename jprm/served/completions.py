@@ -4,6 +4,9 @@ Servers differ in what they tell. vLLM names token ids (`return_token_ids`, or i
 texts) and the log-probabilities of chosen tokens (`logprob_token_ids`); sglang and sglang-jax give
 texts of tokens and the `TOP` most probable ones; others give a text alone. The fields of all are sent,
 since each ignores those it does not know, and the most exact of what comes back is used.
+
+Log-probabilities are the model's own, before temperature and truncation, where the server gives
+those: vLLM does by default since its V1 engine (`--logprobs-mode raw_logprobs`), before it did not.
 """
 
 from __future__ import annotations

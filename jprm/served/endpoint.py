@@ -73,7 +73,7 @@ class Endpoint:
         api_key: str = "",
         *,
         timeout_s: float = 300.0,
-        tries: int = 6,
+        tries: int = 8,
         first_wait_s: float = 0.5,
         total_s: float = 900.0,
     ):
@@ -96,7 +96,9 @@ class Endpoint:
         self._root = path or "/v1"
         self.url = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{self._root}"
         self._headers = {"Content-Type": "application/json", "Connection": "close"}
-        if api_key:
+        if api_key := api_key.strip():
+            if not (api_key.isascii() and api_key.isprintable()):
+                raise UserError(f"{self.url}: its key holds characters that no key has")
             self._headers["Authorization"] = f"Bearer {api_key}"
         self.timeout_s, self.tries = timeout_s, tries
         self.first_wait_s, self.total_s = first_wait_s, total_s
@@ -108,16 +110,18 @@ class Endpoint:
         body: Mapping[str, Any] | None,
         read: Callable[[Any], T],
         call: Call,
+        tries: int = 0,
     ) -> T:
         """What `read` makes of the JSON that POST (GET without a body) of a path answers.
 
         read: raises ValueError, LookupError, TypeError or AttributeError for an answer that is not
             what it should be, which is then asked for again.
+        tries: if not as many as usual.
         Raises Cancelled; Refused for HTTP 400 and 422; UserError for all else that cannot be had.
         """
         started = time.monotonic()
-        wait_s, reason, tried = self.first_wait_s, "", 0
-        while tried < self.tries:
+        wait_s, reason, tried, tries = self.first_wait_s, "", 0, tries or self.tries
+        while tried < tries:
             left_s = started + self.total_s - time.monotonic()
             if left_s <= 0:
                 break
@@ -125,7 +129,11 @@ class Endpoint:
             asked_wait_s = 0.0
             try:
                 status, retry_after, answer = self._exchange(path, body, call, left_s)
-            except (OSError, http.client.HTTPException) as error:
+            except (
+                OSError,
+                http.client.HTTPException,
+                UnicodeError,
+            ) as error:  # the last: of a host
                 if call.cancelled.is_set():
                     raise Cancelled from None
                 reason = f"no answer ({str(error) or type(error).__name__})"
@@ -143,7 +151,7 @@ class Endpoint:
             # Not all at once: half of the wait is chance.
             pause_s = max(asked_wait_s, wait_s * random.uniform(0.5, 1.0))
             wait_s = min(2 * wait_s, LARGEST_WAIT_S)
-            if tried == self.tries or time.monotonic() + pause_s > started + self.total_s:
+            if tried == tries or time.monotonic() + pause_s > started + self.total_s:
                 break
             self.retried += 1
             if call.cancelled.wait(pause_s):

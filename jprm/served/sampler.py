@@ -14,6 +14,7 @@ from __future__ import annotations
 import itertools
 import queue
 import threading
+import time
 import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -72,13 +73,13 @@ class ServedSampler:
         api_key: str = "",
         **patience: Any,
     ):
-        """base_url: such as http://localhost:8000/v1. model: "" if the server serves only one.
+        """base_url: such as http://localhost:8000/v1. model: its name there; "" if the server
+            serves only one. concurrency: requests at a time.
 
         stop_texts: at which the server stops by itself (the `stops` of a format). Without them it
             draws on to the end of the turn, and what lies behind a stop is thrown away.
         triggers: as the engine's: tokens at which a `stop_when` is asked; all if there are none.
-        concurrency: requests at a time. patience: `timeout_s`, `tries`, `first_wait_s`, `total_s` of
-            `jprm.served.endpoint.Endpoint`.
+        patience: `timeout_s`, `tries`, `first_wait_s`, `total_s` of `jprm.served.endpoint.Endpoint`.
         Raises UserError where no such server answers or does not serve the model.
         """
         if concurrency < 1:
@@ -95,11 +96,23 @@ class ServedSampler:
         self._arrived: queue.SimpleQueue[Turn] = queue.SimpleQueue()
         self._concurrency = concurrency
         self._threads: list[threading.Thread] = []
+        self._started = time.monotonic()
 
     @property
     def retried(self) -> int:
         """Requests that had to be repeated so far."""
         return self._drawer.endpoint.retried
+
+    @property
+    def progress(self) -> str:
+        """A look at it: speed since it was made, and what its conversations do."""
+        seconds = max(time.monotonic() - self._started, 1e-9)
+        under_way = sum(c.turn is not None for c in self._conversations.values())
+        asked = min(under_way, self._concurrency)
+        return (
+            f"{self.stats.generated / seconds:,.0f} tokens/s, {asked} requests, "
+            f"{len(self._conversations) - under_way} wait, {under_way - asked} queued"
+        )
 
     @property
     def busy(self) -> bool:

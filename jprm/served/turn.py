@@ -190,6 +190,7 @@ class Drawer:
                 None,
                 lambda answer: {card["id"]: card for card in answer["data"]},
                 Call(),
+                tries=2,  # a wrong URL should be said soon
             )
         except Refused as refusal:
             raise UserError(f"{self.url}/models: refused: {refusal}") from None

@@ -9,6 +9,7 @@ Enter by `verify` (the driver: many solutions and votes over one sampler and one
 from jprm.verify.chat_dialogue import ChatDialogue
 from jprm.verify.driver import verify
 from jprm.verify.genprm import GenPRM
+from jprm.verify.history import Overflow
 from jprm.verify.ports import CodeSession, Event, Executor, Sampler, TextCodec
 from jprm.verify.protocol import Dialogue, Done, Execute, Generate
 from jprm.verify.readout import probability_yes, verdict_position
@@ -31,6 +32,7 @@ __all__ = [
     "GenPRM",
     "Generate",
     "Mode",
+    "Overflow",
     "Sampler",
     "Settings",
     "Template",

@@ -18,22 +18,23 @@ text is submitted anew.
 
 from __future__ import annotations
 
-import functools
 import queue
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
 from typing import Any
 
 from jprm.errors import UserError
 from jprm.records import Problem, Rationale, Solution, Verdict
 from jprm.seeds import seed_of
 from jprm.verify.format import Machine, format_of
+from jprm.verify.history import History
+from jprm.verify.lane import Lane, Tokens
 from jprm.verify.ports import CodeSession, Event, Executor, Sampler, TextCodec
 from jprm.verify.protocol import Done, Execute, Generate
 from jprm.verify.readout import probability_yes, verdict_position
 from jprm.verify.settings import Settings
+from jprm.verify.stops import ends_of_text
 from jprm.verify.table import NO_VERDICT, Table
 
 HISTORY_VOTE = 0  # the vote whose rationales all others continue in fork mode
@@ -65,7 +66,9 @@ def verify(
     heard: told every rationale that is new, as soon as it is there.
 
     A conversation that would outgrow the context ends there: this step and the later ones get the
-    verdict None with the reason "context". A verdict nobody could read is None, too (see `Done`).
+    verdict None with the reason "context". `settings.overflow` may first shorten what it wrote about
+    earlier steps, which `Rationale.shortened` counts. A verdict nobody could read is None, too (see
+    `Done`).
 
     stop_early: report a solution only up to the first step that every vote calls wrong (reward
     below 1/2), and waste no more on it. The first error of any subset of these votes stays the
@@ -81,25 +84,6 @@ def verify(
     """
     driver = _Driver(votes, sampler, executor, tokenizer, settings, seed, stop_early)
     return driver.run(items, known or {}, heard or (lambda rationale: None))
-
-
-@dataclass(eq=False)
-class _Lane:
-    """One conversation: a vote on all steps from `step` on (chain) or on this one only (fork)."""
-
-    table: Table
-    vote: int
-    step: int
-    dialogue: Machine
-    session: CodeSession | None
-    before: str  # the conversation up to this step's rationale
-    held: str  # all of it, as the sampler holds it
-    ids: list[int]  # and its tokens
-    handle: int = -1
-    turn: list[int] = field(default_factory=list)  # generated since something was forced
-    watched: list[Any] = field(default_factory=list)  # log-probabilities of yes and no for it
-    heard: int = 0  # tokens of `turn` that the dialogue has been fed
-    restarts: int = 0  # times that the conversation was submitted anew
 
 
 class _Driver:
@@ -122,13 +106,13 @@ class _Driver:
         self.format = format_of(settings.template)
         self._new_dialogue(0)  # a wrong style or mode is said before anything runs
         self.stops = self.format.stop_ids(tokenizer)
+        self.ends = ends_of_text(tokenizer)
         self.stop_when = self.format.stop_when(tokenizer)
         self.watch = self._verdict_ids()
-        # The same few texts are forced over and over: every vote is given the same steps.
-        self.encode = functools.lru_cache(maxsize=4096)(lambda text: tuple(tokenizer.encode(text)))
-        self.lanes: dict[int, _Lane] = {}
+        self.tokens = Tokens(self.format, tokenizer, settings)
+        self.lanes: dict[int, Lane] = {}
         self.finished: deque[Table] = deque()
-        self.outcomes: queue.SimpleQueue[tuple[_Lane, Future[Any]]] = queue.SimpleQueue()
+        self.outcomes: queue.SimpleQueue[tuple[Lane, Future[Any]]] = queue.SimpleQueue()
         self.running_code = 0
 
     def _verdict_ids(self) -> tuple[int, ...]:
@@ -190,8 +174,9 @@ class _Driver:
         if self.settings.execute == "executed":
             assert self.executor is not None, "nothing executes code"
             session = self.executor.session()
-        before = self.format.opening(problem.text, solution.steps[0], self.settings.style)
-        self._open(table, 0, votes, before, session)
+        style = self.settings.style
+        history = History.begin(self.format, problem.text, solution.steps[0], style)
+        self._open(table, 0, votes, history, session)
 
     def _votes_of_step(self, table: Table, step: int) -> list[int]:
         """In fork mode: the votes that lack this step, and the one that the next steps continue."""
@@ -205,34 +190,35 @@ class _Driver:
         table: Table,
         step: int,
         votes: Sequence[int],
-        before: str,
+        history: History,
         past: CodeSession | None,
-        parent: _Lane | None = None,
+        parent: Lane | None = None,
     ) -> None:
-        """Start a conversation per vote at `step`, all from the same text and namespace.
+        """Start a conversation per vote at `step`, all from the same history and namespace.
 
         parent: the conversation that this text repeats and goes on from, if there is one.
         """
         dialogues = [self._new_dialogue(step) for _ in votes]
         opening = dialogues[0].next_action()
         assert isinstance(opening, Generate)
-        whole = before + dialogues[0].text
-        prompt = self._tokens(whole, parent)
+        said = dialogues[0].text
+        history, prompt, fits = self.tokens.make_room(history, said, opening.max_tokens, parent)
+        whole = history.text + said
         lanes = [
-            _Lane(table, vote, step, dialogue, past.fork() if past else None, before, whole, prompt)
+            Lane(table, vote, step, dialogue, past.fork() if past else None, history, whole, prompt)
             for vote, dialogue in zip(votes, dialogues, strict=True)
         ]
         if past:
             past.close()
         table.open_lanes += len(lanes)
-        if not self._fits(lanes[0], opening.max_tokens):
+        if not fits:
             for lane in lanes:
                 self._give_up(lane)
             return
         known = parent is not None and prompt[: len(parent.ids)] == parent.ids
         self._submit(lanes, opening.max_tokens, parent.handle if parent and known else None)
 
-    def _submit(self, lanes: list[_Lane], max_tokens: int, parent: int | None = None) -> None:
+    def _submit(self, lanes: list[Lane], max_tokens: int, parent: int | None = None) -> None:
         """Hand conversations with the same tokens to the sampler."""
         handles = self.sampler.submit(
             lanes[0].ids,
@@ -247,36 +233,23 @@ class _Driver:
             lane.handle = handle
             self.lanes[handle] = lane
 
-    def _sample_id(self, lane: _Lane) -> int:
+    def _sample_id(self, lane: Lane) -> int:
         """Another one after a restart: positions that were drawn once are drawn again."""
         path = (lane.vote,) if self.chain else (lane.step, lane.vote)
         again = ("restart", lane.restarts) if lane.restarts else ()
         return seed_of(self.seed, lane.table.solution.id, *path, *again)
 
-    def _tokens(self, whole: str, held: _Lane | None) -> list[int]:
-        """The tokens of a text; those that a conversation holds are kept where the format says so.
-
-        A text that is the same to the letter is never tokenised again.
-        """
-        if held is not None and whole.startswith(held.held):
-            rest = whole[len(held.held) :]
-            if not (rest and self.format.retokenize):
-                return [*held.ids, *self.encode(rest)]
-        return list(self.tokenizer.encode(whole))
-
-    def _fits(self, lane: _Lane, max_tokens: int) -> bool:
-        return len(lane.ids) + max_tokens <= self.settings.context_tokens
-
-    def _say(self, lane: _Lane, max_tokens: int) -> None:
+    def _say(self, lane: Lane, max_tokens: int) -> None:
         """Bring a stopped conversation to what its dialogue says, and let it generate."""
-        whole = lane.before + lane.dialogue.text
-        ids, known = self._tokens(whole, lane), len(lane.ids)
+        known, said = len(lane.ids), lane.dialogue.text
+        lane.history, ids, fits = self.tokens.make_room(lane.history, said, max_tokens, lane)
+        whole = lane.history.text + said
         forced = ids[known:]
         grown = ids[:known] == lane.ids
-        lane.held, lane.ids = whole, ids
+        lane.held, lane.ids, lane.exact = whole, ids, True
         if forced or not grown:
             lane.turn, lane.watched, lane.heard = [], [], 0
-        if not self._fits(lane, max_tokens):
+        if not fits:
             self._give_up(lane)
         elif grown:
             self.sampler.extend(lane.handle, forced, max_tokens=max_tokens)
@@ -298,12 +271,14 @@ class _Driver:
         lane.heard = len(lane.turn)
         text = self.tokenizer.decode(new)
         ended = bool(new) and new[-1] == self.tokenizer.eos_id
+        # Another end of a text stands in no conversation that goes on: it is to be taken back.
+        lane.exact = ended or not new or new[-1] not in self.ends
         lane.held += text + (self.format.end_of_turn if ended else "")
         lane.ids = [*lane.ids, *new]
         lane.dialogue.feed(text, len(new))
         self._go_on(lane)
 
-    def _go_on(self, lane: _Lane) -> None:
+    def _go_on(self, lane: Lane) -> None:
         match lane.dialogue.next_action():
             case Generate(_, max_tokens):
                 self._say(lane, max_tokens)
@@ -329,10 +304,11 @@ class _Driver:
                 lane.dialogue.feed_outcome(outcome.text, outcome.kind)
                 self._go_on(lane)
 
-    def _conclude(self, lane: _Lane, done: Done) -> None:
+    def _conclude(self, lane: Lane, done: Done) -> None:
         """Record the step's verdict; then the next step, in this conversation or in new ones."""
         table = lane.table
-        table.put(lane.step, lane.vote, lane.dialogue, self._verdict(lane, done), done.reason)
+        verdict, shortened = self._verdict(lane, done), lane.history.shortened
+        table.put(lane.step, lane.vote, lane.dialogue, verdict, done.reason, shortened)
         if self.stop_early and table.stop_after(lane.step, self.settings.readout):
             for other in [other for other in self.lanes.values() if other.table is table]:
                 if other.step >= table.limit:
@@ -342,9 +318,10 @@ class _Driver:
             self._retire(lane)
             return
         step = table.solution.steps[following]
-        before = self.format.following(lane.before, lane.dialogue.text, step)
+        history = lane.history.following(lane.dialogue.text, step)
         if self.chain:
-            lane.step, lane.before, lane.dialogue = following, before, self._new_dialogue(following)
+            lane.step, lane.history = following, history
+            lane.dialogue = self._new_dialogue(following)
             opening = lane.dialogue.next_action()
             assert isinstance(opening, Generate)
             self._say(lane, opening.max_tokens)
@@ -352,26 +329,27 @@ class _Driver:
             votes = self._votes_of_step(table, following) if lane.vote == HISTORY_VOTE else []
             if votes:
                 past = lane.session.fork() if lane.session else None
-                self._open(table, following, votes, before, past, parent=lane)
+                self._open(table, following, votes, history, past, parent=lane)
             self._retire(lane)
 
-    def _give_up(self, lane: _Lane) -> None:
+    def _give_up(self, lane: Lane) -> None:
         """The context is full: no judgement of this step, nor of those that would follow here."""
         table = lane.table
-        table.put(lane.step, lane.vote, lane.dialogue, NO_VERDICT, "context")
+        shortened = lane.history.shortened
+        table.put(lane.step, lane.vote, lane.dialogue, NO_VERDICT, "context", shortened)
         if self.chain or lane.vote == HISTORY_VOTE:
             for step in range(lane.step + 1, table.limit):
                 for vote in [lane.vote] if self.chain else table.lacking(step):
                     table.put_nothing(step, vote, "context")
         self._retire(lane)
 
-    def _retire(self, lane: _Lane) -> None:
+    def _retire(self, lane: Lane) -> None:
         self._release(lane)
         lane.table.open_lanes -= 1
         if lane.table.open_lanes == 0:
             self._begin(lane.table)  # votes that were stopped too early, if there are any
 
-    def _release(self, lane: _Lane) -> None:
+    def _release(self, lane: Lane) -> None:
         if lane.session is not None:
             lane.session.close()
         if self.lanes.pop(lane.handle, None) is not None:
@@ -379,7 +357,7 @@ class _Driver:
 
     # Records.
 
-    def _verdict(self, lane: _Lane, done: Done) -> Verdict:
+    def _verdict(self, lane: Lane, done: Done) -> Verdict:
         if done.correct is None:
             return NO_VERDICT
         if not self.watch:

@@ -6,6 +6,7 @@ turns of a chat. Both say where texts stand, never what the driver does about it
 
 from __future__ import annotations
 
+import re
 from typing import Protocol
 
 from jprm import records
@@ -14,8 +15,10 @@ from jprm.verify.chat_dialogue import ChatDialogue
 from jprm.verify.genprm import GenPRM
 from jprm.verify.ports import StopWhen, TextCodec
 from jprm.verify.protocol import Action, Dialogue
-from jprm.verify.stops import stop_when
+from jprm.verify.stops import ends_of_text, stop_when
 from jprm.verify.template import Budget, Execution, Template
+
+ELLIPSIS = "....."  # in the place of an analysis, as others who ran the published weights wrote it
 
 
 class Machine(Protocol):
@@ -68,6 +71,14 @@ class Format(Protocol):
         """All text before the next step's rationale, given all before this one and this one."""
         ...
 
+    def parts(self, rationale: str) -> tuple[str, str, str]:
+        """Its analysis, its code with what that printed, and its verdict; any may be ""."""
+        ...
+
+    def without_analysis(self, analysis: str) -> str:
+        """What is left of an analysis where its words are dropped."""
+        ...
+
     def stop_ids(self, codec: TextCodec) -> list[int]:
         """The tokens that end a turn."""
         ...
@@ -109,9 +120,19 @@ class PlainFormat:
         """As `Format`."""
         return before + rationale + step
 
+    def parts(self, rationale: str) -> tuple[str, str, str]:
+        """As `Format`."""
+        before, verdict = _cut(rationale, self.template.verdict_opening)
+        analysis, code_open, code = before.partition(self.template.code_open)
+        return analysis, code_open + code, verdict
+
+    def without_analysis(self, analysis: str) -> str:
+        """As `Format`: nothing."""
+        return ""
+
     def stop_ids(self, codec: TextCodec) -> list[int]:
         """As `Format`."""
-        return [codec.token_id(stop) for stop in self.template.stops] + [codec.eos_id]
+        return [codec.token_id(stop) for stop in self.template.stops] + [*ends_of_text(codec)]
 
     def stop_when(self, codec: TextCodec) -> None:
         """As `Format`."""
@@ -143,9 +164,25 @@ class ChatFormat:
         """As `Format`."""
         return ChatDialogue(self.published, codec, step, style, execute, budget)
 
+    def parts(self, rationale: str) -> tuple[str, str, str]:
+        """As `Format`: a rationale's verdict is its last output section."""
+        tags = self.published.tags
+        before, verdict = _cut(rationale, tags.output_open)
+        analysis, closed, code = before.partition(tags.analyze_close)
+        if not closed:  # a style without an analysis begins with the code
+            analysis, code = "", before
+        return analysis + closed, code, verdict
+
+    def without_analysis(self, analysis: str) -> str:
+        """As `Format`: dots between its opening and its closing."""
+        tags = self.published.tags
+        before, after = map(re.escape, tags.analyze_open.format(paragraph="\0").split("\0"))
+        opening = re.match(rf"{before}\d+{after}", analysis)
+        return opening.group() + ELLIPSIS + tags.analyze_close if opening else ""
+
     def stop_ids(self, codec: TextCodec) -> list[int]:
         """As `Format`."""
-        return [codec.eos_id]
+        return list(ends_of_text(codec))
 
     def stop_when(self, codec: TextCodec) -> StopWhen:
         """As `Format`."""
@@ -162,6 +199,12 @@ class ChatFormat:
                     "a verdict has no probability; use the tokenizer of the checkpoint"
                 )
         return yes, no
+
+
+def _cut(rationale: str, opening: str) -> tuple[str, str]:
+    """A rationale before and from the last `opening` on; all is before where there is none."""
+    before, opened, after = rationale.rpartition(opening)
+    return (before, opened + after) if opened else (rationale, "")
 
 
 def format_of(template: Template | GenPRM) -> Format:

@@ -8,6 +8,7 @@ from typing import Literal, get_args
 from jprm.errors import UserError
 from jprm.records import ReadOut
 from jprm.verify.genprm import GenPRM
+from jprm.verify.history import Overflow
 from jprm.verify.template import EMBEDDED, Budget, Execution, Template
 
 Mode = Literal["chain", "fork"]
@@ -22,6 +23,7 @@ class Settings:
     max_in_flight: conversations at a time; a few more than the sampler's lanes keep a queue ready.
     readout: reward by which `stop_early` judges a step.
     budget: None is the template's.
+    overflow: what becomes of a conversation that outgrows the context; see `history`.
     """
 
     context_tokens: int
@@ -33,10 +35,15 @@ class Settings:
     readout: ReadOut = "vote"
     budget: Budget | None = None
     template: Template | GenPRM = EMBEDDED
+    overflow: Overflow = "give_up"
 
     def __post_init__(self):
         """Check what no later use would name clearly; style and execute are the dialogue's."""
-        for name, value, kind in (("mode", self.mode, Mode), ("readout", self.readout, ReadOut)):
+        for name, value, kind in (
+            ("mode", self.mode, Mode),
+            ("readout", self.readout, ReadOut),
+            ("overflow", self.overflow, Overflow),
+        ):
             if value not in get_args(kind):
                 raise UserError(f"{name} {value!r} is unknown; known: {', '.join(get_args(kind))}")
         for name in ("context_tokens", "max_in_flight"):

@@ -11,6 +11,11 @@ from collections.abc import Callable, Sequence
 from jprm.verify.ports import TextCodec
 
 
+def ends_of_text(codec: TextCodec) -> tuple[int, ...]:
+    """All tokens with which a model ends its text; a codec that knows several has `eos_ids`."""
+    return getattr(codec, "eos_ids", (codec.eos_id,))
+
+
 def first_stop(text: str, stops: Sequence[str]) -> int | None:
     """Where the first stop in `text` ends; None if there is none."""
     return min((at + len(s) for s in stops if (at := text.find(s)) >= 0), default=None)

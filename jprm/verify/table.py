@@ -36,7 +36,15 @@ class Table:
         self.limit = len(self.solution.steps)
         self._rationales = {(r.step, r.vote): r for r in self.known}
 
-    def put(self, step: int, vote: int, dialogue: Machine, verdict: Verdict, reason: str) -> None:
+    def put(
+        self,
+        step: int,
+        vote: int,
+        dialogue: Machine,
+        verdict: Verdict,
+        reason: str,
+        shortened: int = 0,
+    ) -> None:
         """Record what a vote wrote about a step."""
         self._put(
             Rationale(
@@ -50,6 +58,7 @@ class Table:
                 generated_tokens=dialogue.generated_tokens,
                 forced_tokens=dialogue.forced_tokens,
                 reason=reason,
+                shortened=shortened,
             )
         )
 

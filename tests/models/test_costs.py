@@ -1,9 +1,13 @@
 import dataclasses
+import json
 import math
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from jax.extend.core import jaxprs_in_params
 
 from jprm.models import (
@@ -19,6 +23,8 @@ from jprm.models import (
     train_flops,
 )
 from jprm.models.costs import document_train_flops, forward_flops
+from jprm.models.hf_config import read_config
+from tests.models import tiny_hf
 
 SMALL = ModelConfig(
     vocab_size=11, n_layers=2, embed=8, n_heads=4, n_kv_heads=2, head_dim=6, mlp=10, qk_norm=True
@@ -77,3 +83,52 @@ def test_flops_by_hand():
     assert decode_flops(SMALL, context=3, tokens=2) == 2 * layers + (4 + 5) * pair + 2 * logits
     assert train_flops(SMALL, 6, context=3) == 3 * (6 * layers + 12 * pair + 6 * logits)
     assert document_train_flops(SMALL, [3, 3]) == train_flops(SMALL, 6, context=3)
+
+
+@pytest.fixture(params=tiny_hf.CASES)
+def family(request, tmp_path):
+    """(config of a published family at a tiny size, its tensors as the family stores them)."""
+    fields = tiny_hf.CASES[request.param]
+    (tmp_path / "config.json").write_text(json.dumps(fields))
+    return read_config(tmp_path), tiny_hf.tensors(fields)
+
+
+def test_parameters_are_those_that_a_family_stores(family):
+    config, tensors = family
+    assert parameter_count(config) == sum(tensor.size for tensor in tensors.values())
+
+
+def test_flops_are_the_dot_products_of_every_family(family, monkeypatch):
+    """Forward, and training as its gradient: twice as many products again."""
+    monkeypatch.setattr(attention, "BLOCKS", 1)
+    config, _ = family
+    model, tokens = bind(config), 6
+    ids = jnp.zeros((1, tokens), jnp.int32)
+
+    def summed(params):
+        h = model.hidden(params, ids, ids, segment_attention(ids))
+        return model.logits(params, h).astype(jnp.float32).sum()
+
+    forward = forward_flops(config, tokens, tokens**2, tokens)
+    params = model.spec()
+    assert dot_flops(jax.make_jaxpr(summed)(params).jaxpr) == forward
+    assert dot_flops(jax.make_jaxpr(jax.grad(summed))(params).jaxpr) == 3 * forward
+
+
+@given(lengths=st.lists(st.integers(1, 9), min_size=1, max_size=6))
+def test_pairs_are_those_that_the_mask_of_a_packed_row_lets_through(lengths):
+    segments = np.zeros(60, np.int32)  # one shape: each one more is compiled
+    tokens = sum(lengths)
+    segments[:tokens] = np.repeat(np.arange(1, len(lengths) + 1), lengths)
+    bias = np.asarray(attention._bias(jnp.asarray(segments[None]), 0, 60))[0, 0]
+    pairs = int((bias[:tokens] == 0).sum())
+    assert document_train_flops(SMALL, lengths) == 3 * forward_flops(SMALL, tokens, pairs, tokens)
+
+
+def test_decoding_token_by_token_reads_what_a_prefill_reads():
+    """Each drawn token scores all before it and itself; a prefill reads only its last position out."""
+    for n in (1, 2, 7):
+        logits = 2 * SMALL.embed * SMALL.vocab_size
+        assert decode_flops(SMALL, 0, n) == prefill_flops(SMALL, n) + (n - 1) * logits
+        whole = sum(decode_flops(SMALL, 4 + t, 1) for t in range(n))
+        assert decode_flops(SMALL, 4, n) == whole

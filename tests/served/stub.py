@@ -3,7 +3,6 @@
 import json
 import threading
 from collections import deque
-from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
@@ -139,9 +138,3 @@ def handler(stub):
                     raise AssertionError(fault)
 
     return Handler
-
-
-@contextmanager
-def serving(*arguments, **keywords):
-    with Stub(*arguments, **keywords) as stub:
-        yield stub

@@ -11,7 +11,7 @@ from jprm.served import ServedSampler
 from jprm.verify import Settings, trigger_ids, verify
 from jprm.verify.stops import stop_when
 from tests.served.models import GREEDY, PUBLISHED, SIZES, drawer, engine, make
-from tests.served.stub import Stub
+from tests.served.stub import MODEL, Stub
 from tests.verify.published import item
 
 PROMPT = "Review.<｜User｜>Ann has 8. Step 1: 8+3=11"
@@ -38,7 +38,7 @@ def served(parts, stub, **keywords):
     codec = parts[0]
     keywords = {"stop_texts": PUBLISHED.stops, "concurrency": 4} | keywords
     triggers = trigger_ids(codec, codec.vocab_size, PUBLISHED.stops)
-    return ServedSampler(stub.url, codec, GREEDY, triggers=triggers, **keywords)
+    return ServedSampler(stub.url, codec, GREEDY, model=MODEL, triggers=triggers, **keywords)
 
 
 @pytest.fixture(scope="module", params=["engine", *DIALECTS, "cut here"])
@@ -224,3 +224,18 @@ def test_verify_tells_the_same(parts, stub, reference, mode):
         if row.verdict.p_yes_raw is not None:
             assert mine[key].verdict.p_yes_raw == pytest.approx(row.verdict.p_yes_raw, abs=1e-4)
     assert any(row.executions for row in theirs.values())
+
+
+def test_a_server_that_fails_now_and_then_changes_nothing(parts, stub):
+    stub.dialect, found = "vllm", []
+    for faults in ((), ("drop", None, (500, b""), None, None, "garbage", (503, b""), "nothing")):
+        stub.faults.extend(faults)
+        settings = Settings(SIZES.context_tokens, template=PUBLISHED)
+        with (
+            served(parts, stub, first_wait_s=0.01) as sampler,
+            Pool(workers=1, warm=Tier.PLAIN) as pool,
+        ):
+            rows = verify(ITEMS, (0, 1), sampler, pool, parts[0], settings, 7)
+            found.append({(r.solution_id, r.step, r.vote): r for some in rows for r in some})
+            assert sampler.retried == len([fault for fault in faults if fault])
+    assert found[0] == found[1]

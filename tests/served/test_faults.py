@@ -17,6 +17,7 @@ from tests.chat.checkpoints import make
 from tests.served.stub import MODEL, Stub
 
 QUICK = dict(timeout_s=5.0, tries=4, first_wait_s=0.01, total_s=20.0)
+WARM = SamplingParams(0.6, 20, 0.95)
 PROMPT = "The sum is right."
 
 
@@ -41,7 +42,7 @@ def stub(codec):
 
 
 def sampler(stub, codec, **keywords):
-    return ServedSampler(stub.url, codec, SamplingParams(0.6, 20, 0.95), **(QUICK | keywords))
+    return ServedSampler(stub.url, codec, WARM, **(QUICK | keywords))
 
 
 def ask(one, codec, **keywords):
@@ -226,9 +227,43 @@ def test_the_model_and_its_context_are_asked_for(stub, codec):
         with sampler(locked, codec, api_key="secret") as one:
             assert one.model == MODEL
     with pytest.raises(UserError, match="'ftp://x' is not a URL"):
-        ServedSampler("ftp://x", codec, SamplingParams(), **QUICK)
+        ServedSampler("ftp://x", codec, WARM, **QUICK)
     with pytest.raises(UserError, match="http://127.0.0.1:9/v1: no answer"):
-        ServedSampler("127.0.0.1:9", codec, SamplingParams(), **QUICK)
+        ServedSampler("127.0.0.1:9", codec, WARM, **QUICK)
+
+
+def test_keys_and_hosts_that_cannot_be_sent(stub, codec):
+    with Stub(stub.draw, codec, key="secret") as locked:
+        with sampler(locked, codec, api_key=" secret\n"):
+            pass
+    with pytest.raises(UserError, match="its key holds characters") as error:
+        sampler(stub, codec, api_key="ge\u00e4heim")
+    assert "heim" not in str(error.value)
+    with pytest.raises(UserError, match="no answer"):
+        ServedSampler("http://a..b", codec, WARM, **QUICK)
+
+
+def test_a_server_that_draws_less_than_asked_is_asked_for_the_rest(codec):
+    """The tokens of all answers are one turn; each answer has a seed of its own."""
+    script = codec.encode("Yes, it is. No") * 2
+
+    def draw(ids, body):
+        at = len(ids) - 2
+        tokens = script[at : at + min(2, body["max_tokens"])]
+        return tokens, np.zeros((len(tokens), codec.vocab_size)), ""
+
+    with Stub(draw, codec) as stub, sampler(stub, codec) as one:
+        [handle] = one.submit([5, 6], [1], max_tokens=7)
+        events = []
+        while one.busy:
+            events += one.poll()
+        assert [(event.tokens, event.finish) for event in events] == [(script[:7], "length")]
+        assert [body["max_tokens"] for body in stub.bodies] == [7, 5, 3, 1]
+        assert len({body["seed"] for body in stub.bodies}) == 4
+        one.extend(handle, [4] * (len(script) - 7), max_tokens=1)
+        with pytest.raises(UserError, match=f"draws nothing behind {2 + len(script)} tokens"):
+            while one.busy:
+                one.poll()
 
 
 def test_a_server_that_takes_no_ids_is_sent_texts(stub, codec):

@@ -49,3 +49,22 @@ def test_the_table_shows_floors_and_the_share_of_the_core(bench):
     text = bench.table(found)
     assert "decode_p256: 50% of the core's 20 GFLOP/s" in text
     assert "4.50   (floor 4)" in text and "transformers: none" in text
+
+
+def test_short_runs_are_repeated_and_the_median_counts(monkeypatch):
+    monkeypatch.syspath_prepend(str(FILE.parent))
+    workloads = importlib.import_module("sampling_workloads")
+    clock, lengths = iter(range(1000)), iter([5, 1, 3, 100, 100])
+    cpu_s = 0.0
+
+    def run() -> int:
+        nonlocal cpu_s
+        cpu_s += next(lengths)
+        return 10
+
+    monkeypatch.setattr(workloads.time, "perf_counter", lambda: next(clock))
+    monkeypatch.setattr(workloads.time, "process_time", lambda: cpu_s)
+    assert workloads.timed("jprm", "short", 1, run).cpu_s == 5  # of all five
+    monkeypatch.setattr(workloads, "ENOUGH_S", 0.5)
+    lengths = iter([7, 9])
+    assert workloads.timed("jprm", "long", 1, run).cpu_s == 7  # one run of a second was enough

@@ -52,10 +52,10 @@ class Watched(ScriptedSampler):
         return super()._finish(handle, conversation)
 
 
-def run(items, script, *overrides, votes=(0,), executor=None, **settings):
+def run(items, script, *overrides, votes=(0,), executor=None, context_tokens=10_000, **settings):
     """(rationales by solution, step and vote; the sampler)."""
-    tokenizer = codec()
-    sampler, executor = Watched(tokenizer, script), executor or FakeExecutor()
+    tokenizer, executor = codec(), executor or FakeExecutor()
+    sampler = Watched(tokenizer, script, context_tokens=context_tokens)
     chosen = Settings(sampler.context_tokens, template=published(*overrides), **settings)
     rows = verify(items, votes, sampler, executor, tokenizer, chosen, 7)
     found = {(r.solution_id, r.step, r.vote): r for rationales in rows for r in rationales}

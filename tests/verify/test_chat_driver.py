@@ -5,10 +5,23 @@ import re
 import pytest
 
 from jprm.execute import Pool, Tier
-from jprm.verify import trigger_ids
+from jprm.verify import Settings, trigger_ids, verify
 from jprm.verify.stops import stop_when
-from tests.verify.fakes import FakeExecutor
-from tests.verify.published import A0, EOS, NO, O0, V0, YES, codec, item, published, run
+from tests.verify.fakes import FakeExecutor, FakeTokenizer
+from tests.verify.published import (
+    A0,
+    EOS,
+    NO,
+    O0,
+    PIECES,
+    V0,
+    YES,
+    Watched,
+    codec,
+    item,
+    published,
+    run,
+)
 
 BOS, USER, ASSISTANT = "<｜begin▁of▁sentence｜>", "<｜User｜>", "<｜Assistant｜>"
 SYSTEM = "You are a math teacher. Your task is to review and critique the paragraphs in solution step by step."
@@ -226,3 +239,36 @@ def test_stops_are_found_across_tokens():
     tokenizer.encode("</analyze>\n`")
     triggers = trigger_ids(tokenizer, len(tokenizer._texts), stops)
     assert sorted(tokenizer.decode([i]) for i in triggers) == ["\n", ">\n\n"]
+
+
+class TwoEnds(FakeTokenizer):
+    """As a checkpoint whose generation config names a second end of a text."""
+
+    def __init__(self):
+        super().__init__(pieces=(*PIECES, "<end>"), eos=EOS)
+        self.eos_ids = (0, self.token_id("<end>"))
+
+    def decode(self, ids):
+        return super().decode([i for i in ids if i not in self.eos_ids])
+
+    def show(self, ids):
+        return "".join(
+            "<end>" if i == self.eos_ids[1] else super(TwoEnds, self).show([i]) for i in ids
+        )
+
+
+@pytest.mark.parametrize("mode", ["chain", "fork"])
+def test_another_end_of_a_text_is_taken_back(mode):
+    """It ends the turn like the format's own, and the conversation goes on with that."""
+    switches = ("quirks.generation_prompt=true", "quirks.retokenize=false")
+    shown = []
+    for end in ("", "<end>"):
+        unfinished = [WORD, CODE_1, f"</verify>\n{O0}" + YES.removesuffix("\n") + end]
+        tokenizer = TwoEnds()
+        sampler = Watched(tokenizer, scripted(unfinished, SECOND))
+        settings = Settings(10_000, mode, template=published(*switches))
+        [rows] = verify([TWO], (0,), sampler, FakeExecutor(), tokenizer, settings, 7)
+        assert [row.verdict.correct for row in rows] == [True, False]
+        assert rows[0].text == RATIONALE
+        shown.append(sampler.shown)
+    assert shown[0] == shown[1] and not any("<end>" in text for text in shown[1])

@@ -1,0 +1,101 @@
+"""Two sweeps side by side: the cells that both have, paired by solution."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.table import Table
+
+from jprm.errors import UserError
+from jprm.evaluate import Difference
+from jprm.pipeline.console import console
+from jprm.pipeline.finished import finished_cells, read_sweep_config
+from jprm.pipeline.lab import Lab
+from jprm.pipeline.table import Measured, measure
+
+
+@dataclass(frozen=True)
+class Row:
+    """A cell in both runs; `difference` is F1 of the second minus F1 of the first."""
+
+    first: Measured
+    second: Measured
+    votes: int
+    difference: Difference
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """`rows` by cell and number of votes; `left_out`: cells that cannot be paired, with the reason."""
+
+    rows: tuple[Row, ...]
+    left_out: tuple[tuple[str, str], ...]
+
+
+def compare(first: Path, second: Path, names: tuple[str, str] | None = None) -> Comparison:
+    """Pairs the cells of two run directories by name, or the two that are named.
+
+    names: a part of a cell's name in each run that no other cell there has; the two runs may then
+    be one. Raises UserError for directories without a sweep, and where nothing can be paired.
+    """
+    labs = [Lab(read_sweep_config(run), None) for run in (first, second)]
+    cells = [{cell.name: cell for cell in finished_cells(lab)} for lab in labs]
+    if names:
+        chosen = [
+            _the_one(run, list(there), name)
+            for run, there, name in zip((first, second), cells, names, strict=True)
+        ]
+        pairs = [(cells[0][chosen[0]], cells[1][chosen[1]])]
+        left_out = []
+    else:
+        pairs = [(cells[0][name], cells[1][name]) for name in cells[0] if name in cells[1]]
+        left_out = [(name, f"not in {second}") for name in cells[0] if name not in cells[1]]
+        left_out += [(name, f"not in {first}") for name in cells[1] if name not in cells[0]]
+    rows: list[Row] = []
+    for a, b in pairs:
+        if labs[0].stage(a.votes.benchmark).key != labs[1].stage(b.votes.benchmark).key:
+            left_out.append((a.name, "judged other solutions, so they cannot be paired"))
+            continue
+        one, two = measure(labs[0], a), measure(labs[1], b)
+        for k in sorted({r["n_votes"] for r in one.rows} & {r["n_votes"] for r in two.rows}):
+            rows.append(Row(one, two, k, two.gain_over(one, k)))
+    if not rows:
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in left_out[:2])
+        raise UserError(f"{first} and {second} have no cell to compare ({reasons})")
+    return Comparison(tuple(rows), tuple(left_out))
+
+
+def print_comparison(found: Comparison, first: Path, second: Path) -> None:
+    """The rows as a table; what was left out below it."""
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    table.add_column("cell")
+    for name in ("votes", "F1 of A", "F1 of B", "B minus A", "p"):
+        table.add_column(name, justify="right", no_wrap=True)
+    last = ""
+    for row in found.rows:
+        name, d = row.first.cell.name, row.difference
+        if row.second.cell.name != name:
+            name = f"A: {name}\nB: {row.second.cell.name}"
+        f1 = [str(m.curve.f1(row.votes)) for m in (row.first, row.second)]
+        gap = f"{d.value:+.3f} [{d.low:+.3f}, {d.high:+.3f}]"
+        table.add_row("" if name == last else name, str(row.votes), *f1, gap, f"{d.p:.3f}")
+        last = name
+    print(f"A: {first}\nB: {second}")
+    console().print(table)
+    print("Paired by problem; 95 % intervals and p by bootstrap over problems, one row at a time.")
+    by_reason: dict[str, list[str]] = {}
+    for name, reason in found.left_out:
+        by_reason.setdefault(reason, []).append(name)
+    for reason, names in by_reason.items():
+        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+        print(f"left out, {reason}: {names[0]}{more}")
+
+
+def _the_one(run: Path, names: list[str], part: str) -> str:
+    exact = [name for name in names if name == part]
+    found = exact or [name for name in names if part in name]
+    if len(found) != 1:
+        said = "is in no name of a cell" if not found else f"is in {len(found)} names of cells"
+        raise UserError(f"{run}: {part!r} {said}: {'; '.join(found or names)}")
+    return found[0]

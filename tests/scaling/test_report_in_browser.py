@@ -1,0 +1,74 @@
+"""The page in a real browser, opened from a file: no request, no complaint, nothing wider than the screen."""
+
+import html
+import json
+import re
+import shutil
+import subprocess
+
+import pytest
+
+from jprm.scaling import render
+from tests.scaling.test_report import EVIL, _everything
+
+BROWSER = (
+    shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+)
+pytestmark = pytest.mark.skipif(BROWSER is None, reason="no chromium here")
+# Runs last and says into the title what a reader would notice; the report itself has no script.
+PROBE = """<script>
+addEventListener("load", () => {
+  document.querySelectorAll("details").forEach(d => d.open = true);
+  const page = document.documentElement, scripts = document.scripts.length;
+  const seen = {width: innerWidth, over: page.scrollWidth - page.clientWidth, scripts};
+  const asked = performance.getEntriesByType("resource").map(entry => entry.name);
+  parent.document.title = JSON.stringify({...seen, asked, alerted: window.alerted === true});
+});
+</script></body>"""
+
+
+def browse(page, width, folder):
+    """What the probe saw, and the lines of the console, for a page of that width.
+
+    In a frame, because the window of a headless browser has a least width.
+    """
+    frame = f"<iframe style='width:{width}px;height:900px;border:0' srcdoc='{html.escape(page)}'>"
+    file = folder / "frame.html"
+    file.write_text(f"<!doctype html><meta charset=utf-8><title></title>{frame}</iframe>")
+    command = [
+        BROWSER,
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        f"--user-data-dir={folder / 'profile'}",
+        "--window-size=1400,1000",
+        "--enable-logging=stderr",
+        "--virtual-time-budget=2000",
+        "--dump-dom",
+        file.as_uri(),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    title = re.search(r"<title>(.*?)</title>", done.stdout, re.DOTALL)
+    assert title
+    console = [line for line in done.stderr.splitlines() if ":CONSOLE" in line]
+    return json.loads(html.unescape(title[1])), console
+
+
+@pytest.mark.parametrize("width", [1280, 400])
+def test_the_page_needs_no_network_says_no_error_and_fits(tmp_path, width):
+    report = _everything(f"a long line of words {EVIL} " + "word " * 30)
+    seen, console = browse(render(report).replace("</body>", PROBE), width, tmp_path)
+    assert seen == {"width": width, "over": 0, "scripts": 1, "asked": [], "alerted": False}
+    assert console == []
+
+
+def test_the_probe_would_notice(tmp_path):
+    """The control: a page that asks, complains, runs and overflows."""
+    page = (
+        "<!doctype html><body><script>window.alerted = true; console.error('no')</script>"
+        f'<img src="http://localhost:9/x.png"><p style="width:3000px">wide</p>{PROBE}'
+    )
+    seen, console = browse(page, 400, tmp_path)
+    assert seen["over"] > 2000 and seen["scripts"] == 2 and seen["alerted"]
+    assert seen["asked"] == ["http://localhost:9/x.png"]
+    assert any("no" in line for line in console)
