@@ -101,6 +101,10 @@ def evaluate(
     context: Annotated[int | None, typer.Option(help="Tokens of the longest conversation.")] = None,
     prefix_rows: Annotated[int | None, typer.Option(help="Rows of shared prompts.")] = None,
     tensor: Annotated[int | None, typer.Option(help="Devices that share the weights.")] = None,
+    overflow: Annotated[
+        str,
+        typer.Option(help="Beyond the context: give_up, drop_code, drop_analysis, verdict_only."),
+    ] = "give_up",
     place: Annotated[str, typer.Option(help="Where code runs: local, ray, or a URL.")] = "local",
     uncovered: Annotated[
         list[str] | None, typer.Option(help="Needs of the jail that may be uncovered (see doctor).")
@@ -141,6 +145,7 @@ def evaluate(
         place=place,
         uncovered=tuple(uncovered or ()),
         workers=workers,
+        overflow=overflow,  # type: ignore[arg-type]
         backend=backend,
         base_url=base_url,
         served_model=served_model,

@@ -192,6 +192,7 @@ def _identity(options: Options, scorer: type[Scorer], protocol: GenPRM) -> dict[
             "plugin": file_digest(options.plugin) if options.plugin else None,
             "mode": options.mode,
             "seed": options.seed,
+            "overflow": options.overflow,
             "protocol": protocol.model_dump() if scorer.samples else None,
         }
     )

@@ -98,6 +98,7 @@ class Machine:
             max_in_flight=backend.in_flight,
             readout=self._readout,
             template=protocol,
+            overflow=options.overflow,
         )
         self._progress.note(
             f"sampling starts after {time.monotonic() - self._started:.1f} s; a conversation may "

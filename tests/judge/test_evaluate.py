@@ -203,6 +203,7 @@ def exit_code(monkeypatch, *arguments):
         (["--n", "0"], "--n 0: must be at least 1"),
         (["--mode", "ring"], "--mode ring: no such mode; known: chain, fork"),
         (["--readout", "prob"], "--readout prob: no such readout"),
+        (["--overflow", "wrap"], "--overflow wrap: no such overflow; known: "),
         (["--lanes", "0"], "--lanes 0: must be at least 1"),
         (["budget.max_token=3"], 'unknown key "budget.max_token"'),
         (["--plugin", "nowhere.py"], "nowhere.py: not a Python file"),
