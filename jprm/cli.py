@@ -101,6 +101,10 @@ def evaluate(
     context: Annotated[int | None, typer.Option(help="Tokens of the longest conversation.")] = None,
     prefix_rows: Annotated[int | None, typer.Option(help="Rows of shared prompts.")] = None,
     tensor: Annotated[int | None, typer.Option(help="Devices that share the weights.")] = None,
+    overflow: Annotated[
+        str,
+        typer.Option(help="Beyond the context: give_up, drop_code, drop_analysis, verdict_only."),
+    ] = "give_up",
     place: Annotated[str, typer.Option(help="Where code runs: local, ray, or a URL.")] = "local",
     uncovered: Annotated[
         list[str] | None, typer.Option(help="Needs of the jail that may be uncovered (see doctor).")
@@ -141,12 +145,23 @@ def evaluate(
         place=place,
         uncovered=tuple(uncovered or ()),
         workers=workers,
+        overflow=overflow,  # type: ignore[arg-type]
         backend=backend,
         base_url=base_url,
         served_model=served_model,
         concurrency=concurrency,
     )
     raise typer.Exit(run(options))
+
+
+@app.command("list")
+def list_names(
+    plugin: Annotated[Path | None, typer.Option(help="A Python file with a @scorer.")] = None,
+) -> None:
+    """Name everything that can be chosen: scorers, formats, worlds, models."""
+    from jprm.catalogue import print_catalogue
+
+    print_catalogue(plugin)
 
 
 @app.command()

@@ -23,13 +23,13 @@ LEVELS = (
     {"label", "score"},
     {"evaluate"},
     {"scaling"},
-    {"cli", "__main__", "pipeline", "judge"},
+    {"cli", "__main__", "pipeline", "judge", "catalogue"},
 )
 LEVEL = {room: level for level, rooms in enumerate(LEVELS) for room in rooms}
 SIDEWAYS = {  # rooms of one level know each other only here; any may raise an error
     "runs": {"config"},
     "worlds": {"tokenizer", "grade"},
-    "cli": {"pipeline", "judge"},
+    "cli": {"pipeline", "judge", "catalogue"},
     "__main__": {"cli"},
 }
 WITHOUT_JAX = (

@@ -113,6 +113,8 @@ class _Evaluation:
                 self._claim({})
             try:
                 self._judge(missing, machine, progress)
+            except FloatingPointError as error:  # the weights' fault, not the program's
+                raise UserError(f"--model {self.options.model}: {error}") from None
             finally:
                 self.store.close(drawn_tokens=machine.drawn_tokens, provenance=provenance())
 
@@ -168,6 +170,7 @@ class _Evaluation:
             scores(found, options.n, not self.stop_early),
             Account.of(found),
             self.items.rejected,
+            self.items.notes,
             missing,
             self.store.seconds,
         )
@@ -189,6 +192,7 @@ def _identity(options: Options, scorer: type[Scorer], protocol: GenPRM) -> dict[
             "plugin": file_digest(options.plugin) if options.plugin else None,
             "mode": options.mode,
             "seed": options.seed,
+            "overflow": options.overflow,
             "protocol": protocol.model_dump() if scorer.samples else None,
         }
     )

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jprm.config import load
-from jprm.errors import UserError
 from jprm.execute import Place, open_place
 from jprm.judge.backends import BACKENDS, Backend, Task
 from jprm.judge.items import Item
@@ -23,14 +22,16 @@ from jprm.verify import Execution, GenPRM, Settings
 if TYPE_CHECKING:  # loads transformers
     from jprm.chat import ChatCodec
 
-PROTOCOL = Path(__file__).resolve().parents[2] / "configs" / "verify" / "genprm.toml"
+PROTOCOL = Path("configs", "verify", "genprm.toml")  # beside the package, or installed inside of it
 
 
 def read_protocol(options: Options) -> GenPRM:
     """The published protocol, or the user's, with overrides. Raises UserError."""
-    if options.protocol is None and not PROTOCOL.is_file():
-        raise UserError(f"{PROTOCOL}: no such file; give --protocol FILE.toml")
-    return load(GenPRM, options.protocol or PROTOCOL, options.overrides)
+    package = Path(__file__).resolve().parents[1]
+    files = (
+        [options.protocol] if options.protocol else [package.parent / PROTOCOL, package / PROTOCOL]
+    )
+    return load(GenPRM, next((f for f in files if f.is_file()), files[0]), options.overrides)
 
 
 class Machine:
@@ -97,6 +98,7 @@ class Machine:
             max_in_flight=backend.in_flight,
             readout=self._readout,
             template=protocol,
+            overflow=options.overflow,
         )
         self._progress.note(
             f"sampling starts after {time.monotonic() - self._started:.1f} s; a conversation may "

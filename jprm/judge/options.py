@@ -9,7 +9,7 @@ from typing import get_args
 from jprm.errors import UserError
 from jprm.judge.sizes import Sizes
 from jprm.records import ReadOut
-from jprm.verify import Mode
+from jprm.verify import Mode, Overflow
 
 BACKENDS = ("own", "openai")
 
@@ -21,7 +21,7 @@ class Options:
     readout: None is the scorer's own. full: judge every step although the benchmark asks for the
     first error only. protocol: a TOML file of `jprm.verify.GenPRM`, None for the published one;
     overrides: `key=value` for it. place, uncovered: see `jprm.execute.open_place`.
-    base_url, served_model, concurrency: see `jprm.served.ServedSampler`.
+    overflow: see `jprm.verify.Settings`. base_url, served_model, concurrency: see `jprm.served.ServedSampler`.
     """
 
     model: Path | None
@@ -45,6 +45,7 @@ class Options:
     place: str = "local"
     uncovered: tuple[str, ...] = ()
     workers: int | None = None
+    overflow: Overflow = "give_up"
     backend: str = "own"
     base_url: str = ""
     served_model: str = ""
@@ -52,7 +53,11 @@ class Options:
 
     def __post_init__(self):
         """Raise UserError for what cannot be meant."""
-        for name, value, kind in (("mode", self.mode, Mode), ("readout", self.readout, ReadOut)):
+        for name, value, kind in (
+            ("mode", self.mode, Mode),
+            ("readout", self.readout, ReadOut),
+            ("overflow", self.overflow, Overflow),
+        ):
             if value is not None and value not in get_args(kind):
                 known = ", ".join(get_args(kind))
                 raise UserError(f"--{name} {value}: no such {name}; known: {known}")

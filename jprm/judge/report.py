@@ -5,12 +5,14 @@ The JSON object (`SCHEMA` counts its versions; keys are only added within one):
     schema, benchmark, data, model, scorer, readout, mode, n, full, seed, identity
     n_items, n_problems   solutions that are scored, and their different problems
     rejected              ["file:line: reason", ...] rows that could not be read
+    notes                 ["file:line: what", ...] peculiarities of rows that are scored
     lost                  [{"id", "subset", "reason"}, ...] solutions without any judgement: counted
                           as wrong
     missing               solutions whose votes are not all stored (after --regrade): not counted
     rationales, generated_tokens, forced_tokens, none_share
     none                  {reason: count}, code {outcome: count}
     seconds               of all sittings; the only number that differs from run to run
+    overall               {measure: {"value", "low", "high"}} of all solutions with all n votes
     scores                [{"group", "k", "n_items", "n_error", "n_problems",
                           "measures": {name: {"value", "low", "high"}}}, ...] for every group and
                           every k from 1 to n; null where a number is undefined. Names and groups
@@ -39,19 +41,31 @@ from jprm.runs import write_atomic
 from jprm.verify import first_error, mean_reward
 
 SCHEMA = 1
-COLUMNS = {  # of the table; those that no row has are left out
-    "error_acc": "error acc",
-    "correct_acc": "correct acc",
-    "f1": "F1",
-    "average_f1": "mean F1",
-    "solution_negative_f1": "binary F1",
+OF_STEPS = {
     "prm_score": "PRM-Score",
-    "step_macro_f1": "step macro F1",
-    "step_auc": "step AUC",
-    "solution_macro_f1": "sol. macro F1",
-    "solution_auc": "sol. AUC",
+    "step_f1": "F1 of right",
+    "step_negative_f1": "F1 of flawed",
+    "error_acc": "first error acc",
+    "step_auc": "AUC",
 }
-MR_MATH_ONLY = ("step_macro_f1", "step_auc", "solution_macro_f1", "solution_auc")
+COLUMNS = {  # of the table by benchmark; those that no row has are left out
+    "processbench": {
+        "error_acc": "error acc",
+        "correct_acc": "correct acc",
+        "f1": "F1",
+        "average_f1": "mean F1",
+        "solution_negative_f1": "binary F1",
+    },
+    "prmbench": OF_STEPS,
+    "socratic-prmbench": OF_STEPS,
+    "mr-math": {
+        "step_macro_f1": "step macro F1",
+        "step_auc": "step AUC",
+        "solution_macro_f1": "solution macro F1",
+        "solution_auc": "solution AUC",
+    },
+}
+CURVES = ("f1", "average_f1", "prm_score", "step_macro_f1")
 MOST_SHOWN = 10
 
 
@@ -64,6 +78,7 @@ class Result:
     scores: Sequence[Score]
     account: Account
     rejected: Sequence[str]
+    notes: Sequence[str]
     missing: int
     seconds: float
 
@@ -82,15 +97,24 @@ def write_json(path: Path, result: Result) -> None:
         "n_items": len(result.solutions),
         "n_problems": len({s.item.problem.id for s in result.solutions}),
         "rejected": list(result.rejected),
+        "notes": list(result.notes),
         "lost": [{**_row(s), "reason": s.lost} for s in result.lost],
         "missing": result.missing,
         **account,
         "none_share": None if math.isnan(none_share) else none_share,
         "seconds": result.seconds,
+        "overall": _overall(result),
         "scores": [_score(score) for score in result.scores],
         "predictions": [_prediction(solution) for solution in result.solutions],
     }
     write_atomic(path, json.dumps(table, indent=1, allow_nan=False) + "\n")
+
+
+def _overall(result: Result) -> dict[str, Any]:
+    """The measures of all solutions with all votes."""
+    wanted = OVERALL, result.about["n"]
+    [score] = [score for score in result.scores if (score.group, score.k) == wanted]
+    return _score(score)["measures"]
 
 
 def _row(solution: Judged) -> dict[str, Any]:
@@ -127,7 +151,7 @@ def print_result(result: Result, console: Console | None = None) -> None:
         title = f"{about['benchmark']}, {n} votes"
         console.print(escape(_table(last, title, about["benchmark"])))
     if n > 1 and last:
-        console.print(escape(_curve(result.scores, n)))
+        console.print(escape(_curve(result.scores, n, COLUMNS[about["benchmark"]])))
     if last and about["benchmark"] == "processbench":
         console.print(f"overall F1 of predictors that read nothing: {_trivial(result.solutions)}")
     console.print(
@@ -139,6 +163,7 @@ def print_result(result: Result, console: Console | None = None) -> None:
     if account.code:
         console.print(f"code{_counts(account.code)}")
     _print_some(console, "rows rejected", result.rejected)
+    _print_some(console, "rows with a peculiarity, scored all the same", result.notes)
     lost = [f"{s.item.name}: {s.lost}" for s in result.lost]
     _print_some(console, "solutions lost, counted as wrong", lost)
     if result.missing:
@@ -151,10 +176,8 @@ def print_result(result: Result, console: Console | None = None) -> None:
 def _table(rows: Sequence[Score], title: str, benchmark: str) -> str:
     """Aligned columns, as wide as they have to be: a terminal may wrap them, nothing is cut off."""
     has = {name for row in rows for name in row.measures}
-    columns = [name for name in COLUMNS if name in has]
-    if benchmark != "mr-math":
-        columns = [name for name in columns if name not in MR_MATH_ONLY]
-    lines = [[title, "n", *(COLUMNS[name] for name in columns)]]
+    columns = {name: title for name, title in COLUMNS[benchmark].items() if name in has}
+    lines = [[title, "n", *columns.values()]]
     lines += [
         [row.group, str(row.n_items), *(_cell(row.measures.get(name)) for name in columns)]
         for row in rows
@@ -177,14 +200,14 @@ def _cell(found: Interval | None) -> str:
     return f"{100 * found.value:.1f} [{100 * found.low:.1f}, {100 * found.high:.1f}]"
 
 
-def _curve(scores: Sequence[Score], n: int) -> str:
+def _curve(scores: Sequence[Score], n: int, columns: Mapping[str, str]) -> str:
     ks = sorted({*(2**e for e in range(n.bit_length()) if 2**e <= n), n})
     lines = []
-    for name in ("f1", "average_f1", "prm_score"):
+    for name in (name for name in CURVES if name in columns):
         by_k = {s.k: s.measures[name] for s in scores if s.group == OVERALL and name in s.measures}
         if by_k:
             points = ", ".join(f"{_cell(by_k[k])} at {k}" for k in ks)
-            lines.append(f"overall {COLUMNS[name]} by votes: {points}")
+            lines.append(f"overall {columns[name]} by votes: {points}")
     return "\n".join(lines)
 
 

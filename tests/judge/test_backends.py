@@ -37,6 +37,7 @@ def votes(directory):
     return {(row["item"], row["step"], row["vote"]): row for row in rows}
 
 
+@pytest.mark.slow
 def test_a_server_gives_the_votes_of_the_engine(monkeypatch, capsys, tmp_path):
     codec, model, params = make(tmp_path / "tokenizer")
     to_hf(tmp_path / "model", model, params, source=tmp_path / "tokenizer")

@@ -1,6 +1,7 @@
 """The command without a model: votes that are known, stored, resumed, raised, regraded and refused."""
 
 import json
+import re
 
 import pytest
 from hypothesis import given, settings
@@ -8,7 +9,7 @@ from hypothesis import strategies as st
 
 from jprm import cli
 from jprm.errors import UserError
-from jprm.judge import Options, evaluate
+from jprm.judge import Options, evaluate, report
 from jprm.score import scorer
 from tests.judge import checkpoint
 from tests.judge.scripted import Killed, Scripted, chance
@@ -103,6 +104,18 @@ def test_stopping_early_changes_no_number(data, tmp_path, mode):
     ]
 
 
+def test_the_json_has_the_documented_keys(data, tmp_path):
+    _, table = run(data, tmp_path / "a", n=2)
+    documented = report.__doc__.partition("\n\n    schema")[2]
+    for key in [*table, *table["predictions"][0], *table["scores"][0], "low", "high"]:
+        assert re.search(rf"\b{key}\b", "schema" + documented), key
+    assert table["schema"] == report.SCHEMA and table["overall"]["f1"]["value"] == f1(table)
+    assert {s["k"] for s in table["scores"]} == {1, 2}
+    assert [p["id"] for p in table["predictions"]] == [row["id"] for row in checkpoint.rows(12)]
+    mean = (f1(table, "gsm8k") + f1(table, "math")) / 2
+    assert table["overall"]["average_f1"]["value"] == pytest.approx(mean)
+
+
 def test_a_torn_line_is_sampled_again(data, tmp_path):
     once = run(data, tmp_path / "a", n=2)
     path = tmp_path / "a" / "votes.jsonl"
@@ -190,6 +203,7 @@ def exit_code(monkeypatch, *arguments):
         (["--n", "0"], "--n 0: must be at least 1"),
         (["--mode", "ring"], "--mode ring: no such mode; known: chain, fork"),
         (["--readout", "prob"], "--readout prob: no such readout"),
+        (["--overflow", "wrap"], "--overflow wrap: no such overflow; known: "),
         (["--lanes", "0"], "--lanes 0: must be at least 1"),
         (["budget.max_token=3"], 'unknown key "budget.max_token"'),
         (["--plugin", "nowhere.py"], "nowhere.py: not a Python file"),

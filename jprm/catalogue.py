@@ -1,0 +1,53 @@
+"""`python -m jprm list`: what can be chosen by name, and where each name is given."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from jprm.formats import BENCHMARKS, FORMATS
+from jprm.models import PRESETS
+from jprm.models.hf_config import FAMILIES
+from jprm.score import known_scorers, load_plugin
+from jprm.verify import EMBEDDED
+from jprm.worlds import WORLDS
+
+
+def catalogue() -> dict[str, dict[str, str]]:
+    """Names and what they stand for, by the place where they are given. Raises UserError."""
+    scorers = {name: _first_line(cls.__doc__) for name, cls in known_scorers().items()}
+    return {
+        "scorers (evaluate --scorer)": scorers,
+        "benchmarks (evaluate --format)": dict.fromkeys(BENCHMARKS, ""),
+        "step formats (data convert --from, --to)": dict.fromkeys(FORMATS, ""),
+        "worlds (world.kind)": {name: "" for name in WORLDS},
+        "model sizes (grid.sizes)": {name: _sizes(name) for name in PRESETS},
+        "checkpoint families (evaluate --model)": {
+            name: family.architecture for name, family in FAMILIES.items()
+        },
+        "rationale styles": dict.fromkeys(EMBEDDED.openings, ""),
+    }
+
+
+def print_catalogue(plugin: Path | None) -> None:
+    """Prints it, with the scorers of a user's file where one is given."""
+    if plugin is not None:
+        load_plugin(plugin)
+    print("\n".join(_lines(catalogue().items())))
+
+
+def _lines(sections: Iterable[tuple[str, dict[str, str]]]) -> Iterator[str]:
+    for title, names in sections:
+        yield title
+        width = max(map(len, names), default=0)
+        for name, about in names.items():
+            yield f"  {name.ljust(width)}  {about}".rstrip()
+
+
+def _first_line(doc: str | None) -> str:
+    return (doc or "").strip().partition("\n")[0]
+
+
+def _sizes(name: str) -> str:
+    about = PRESETS[name]
+    return f"{about['n_layers']} layers of width {about['embed']}"
