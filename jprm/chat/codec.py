@@ -21,6 +21,10 @@ from jprm.errors import UserError
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json")
 TEMPLATE_FILES = ("chat_template.jinja", "chat_template.json", "tokenizer_config.json")
+VERBATIM = (
+    "PreTrainedTokenizerFast",
+    "TokenizersBackend",
+)  # its name before and since transformers 5
 EOS_FILES = ("generation_config.json", "config.json")  # the first that names any counts
 
 Messages = Sequence[Mapping[str, Any]]
@@ -89,10 +93,13 @@ class ChatCodec:
                 "files of the checkpoint into it"
             )
         eos_ids = _eos_ids(directory)
-        from transformers import AutoTokenizer  # takes a second
+        from transformers import AutoTokenizer, PreTrainedTokenizerFast  # takes a second
 
+        # For some kinds of model AutoTokenizer puts rules of its own in the place of those of
+        # tokenizer.json, whatever class the directory names.
+        kind: Any = PreTrainedTokenizerFast if _is_verbatim(directory) else AutoTokenizer
         try:
-            tokenizer = AutoTokenizer.from_pretrained(
+            tokenizer = kind.from_pretrained(
                 str(directory), local_files_only=True, trust_remote_code=False
             )
         except (
@@ -228,6 +235,18 @@ def _eos_ids(directory: Path) -> list[int]:
         if ids:
             return ids
     return []
+
+
+def _is_verbatim(directory: Path) -> bool:
+    """Whether the directory says that tokenizer.json is the whole tokenizer."""
+    path = directory / "tokenizer_config.json"
+    if not (directory / "tokenizer.json").is_file() or not path.is_file():
+        return False
+    try:
+        named = json.loads(path.read_text(encoding="utf-8")).get("tokenizer_class")
+    except (OSError, ValueError, AttributeError) as error:
+        raise UserError(f"{path}: not a config ({_one_line(error)}); copy it again") from error
+    return named in VERBATIM
 
 
 def _one_line(error: Exception) -> str:
