@@ -22,6 +22,7 @@ LEVELS = (
     {"verify"},
     {"label"},
     {"evaluate"},
+    {"search"},
     {"scaling"},
     {"cli", "__main__", "pipeline"},
 )
@@ -47,6 +48,7 @@ WITHOUT_JAX = (
     "jprm.verify",
     "jprm.label",
     "jprm.evaluate",
+    "jprm.search",
     "jprm.scaling",
     "jprm.pipeline.config",
     "jprm.doctor",

@@ -1,0 +1,103 @@
+"""The verifier at work: choosing among solutions, searching for better ones, mending them.
+
+Enter by `run_search(problems, make_strategy("beam", width=4), generator, scorer, ...)`, which writes
+one row per problem and goes on where it was stopped; by `summary` and `gain` for what came out; and
+by `winners`, `accuracy` and `grid` to choose from stored step scores. A strategy, an aggregation or
+a choice of one's own is a decorator: `@strategy("name")`, `@aggregation("name")`, `@choice("name")`;
+`names()` of each lists them. The generator, the scorer and the refiner are protocols (`ports`);
+`SampledSteps` is a generator over a sampling engine. No JAX.
+"""
+
+from jprm.search.beam import Beam
+from jprm.search.best_of_n import BestOfN
+from jprm.search.budget import Budget, Cost, ModelCost
+from jprm.search.diverse import Diverse
+from jprm.search.driver import run_search
+from jprm.search.lookahead import Lookahead
+from jprm.search.mcts import Mcts
+from jprm.search.ports import (
+    ROOT,
+    Branch,
+    Grading,
+    Grow,
+    Grown,
+    Refiner,
+    Revised,
+    Revision,
+    StepGenerator,
+    StepRewards,
+    StepScorer,
+)
+from jprm.search.registry import Registry
+from jprm.search.sampled import Layout, SampledSteps, boundary_ids
+from jprm.search.selection import (
+    Candidate,
+    accuracy,
+    aggregate,
+    aggregation,
+    choice,
+    grid,
+    winners,
+)
+from jprm.search.plan import (
+    Found,
+    Judged,
+    Strategy,
+    grow,
+    judge,
+    make_strategy,
+    revise,
+    strategy,
+)
+from jprm.search.table import Choosing, candidates_of, compute_matched, correctness, gain, summary
+from jprm.search.tree import estimates, tree_labels
+
+__all__ = [
+    "ROOT",
+    "Beam",
+    "BestOfN",
+    "Branch",
+    "Budget",
+    "Candidate",
+    "Choosing",
+    "Cost",
+    "Diverse",
+    "Found",
+    "Grading",
+    "Grow",
+    "Grown",
+    "Judged",
+    "Layout",
+    "Lookahead",
+    "Mcts",
+    "ModelCost",
+    "Refiner",
+    "Registry",
+    "Revised",
+    "Revision",
+    "SampledSteps",
+    "StepGenerator",
+    "StepRewards",
+    "StepScorer",
+    "Strategy",
+    "accuracy",
+    "aggregate",
+    "aggregation",
+    "boundary_ids",
+    "candidates_of",
+    "choice",
+    "compute_matched",
+    "correctness",
+    "estimates",
+    "gain",
+    "grid",
+    "grow",
+    "judge",
+    "make_strategy",
+    "revise",
+    "run_search",
+    "strategy",
+    "summary",
+    "tree_labels",
+    "winners",
+]
