@@ -15,6 +15,16 @@ from jprm.search.diverse import Diverse
 from jprm.search.driver import run_search
 from jprm.search.lookahead import Lookahead
 from jprm.search.mcts import Mcts
+from jprm.search.plan import (
+    Found,
+    Judged,
+    Strategy,
+    grow,
+    judge,
+    make_strategy,
+    revise,
+    strategy,
+)
 from jprm.search.ports import (
     ROOT,
     Branch,
@@ -38,16 +48,6 @@ from jprm.search.selection import (
     choice,
     grid,
     winners,
-)
-from jprm.search.plan import (
-    Found,
-    Judged,
-    Strategy,
-    grow,
-    judge,
-    make_strategy,
-    revise,
-    strategy,
 )
 from jprm.search.table import Choosing, candidates_of, compute_matched, correctness, gain, summary
 from jprm.search.tree import estimates, tree_labels

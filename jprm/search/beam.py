@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from jprm.records import Problem
+from jprm.search.plan import Answer, Found, Judged, Talk, at_least, grow, judge, strategy
 from jprm.search.ports import ROOT, Branch
 from jprm.search.selection import aggregation
-from jprm.search.plan import Answer, Found, Judged, Talk, at_least, grow, judge, strategy
 
 
 @strategy("beam")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from jprm.records import Problem
-from jprm.search.ports import ROOT
 from jprm.search.plan import Answer, Found, Talk, at_least, grow, judge, strategy
+from jprm.search.ports import ROOT
 
 
 @strategy("best_of_n")

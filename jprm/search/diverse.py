@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from jprm.records import Problem
 from jprm.search.beam import Beam, best
-from jprm.search.ports import ROOT
 from jprm.search.plan import Answer, Found, Talk, grow, strategy
+from jprm.search.ports import ROOT
 
 
 @strategy("dvts")

@@ -22,10 +22,11 @@ from jprm.config import fingerprint
 from jprm.errors import UserError
 from jprm.records import Problem, append_jsonl, read_jsonl
 from jprm.search.budget import Budget
-from jprm.search.ports import Grading, Grow, Refiner, StepGenerator, StepRewards, StepScorer
 from jprm.search.plan import Found, Judge, Judged, Request, Revise, Strategy, Talk
+from jprm.search.ports import Grading, Grow, Refiner, StepGenerator, StepRewards, StepScorer
 
-Item, Reply = TypeVar("Item"), TypeVar("Reply")
+Item = TypeVar("Item")
+Reply = TypeVar("Reply")
 
 
 def run_search(

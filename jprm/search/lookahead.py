@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from jprm.search.beam import Beam
-from jprm.search.ports import Branch
 from jprm.search.plan import Judged, Talk, at_least, grow, judge, strategy
+from jprm.search.ports import Branch
 
 
 @strategy("lookahead")

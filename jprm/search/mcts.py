@@ -20,8 +20,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from jprm.records import Problem
-from jprm.search.ports import ROOT, Branch
-from jprm.search.selection import aggregation
 from jprm.search.plan import (
     Answer,
     Found,
@@ -32,6 +30,8 @@ from jprm.search.plan import (
     judge,
     strategy,
 )
+from jprm.search.ports import ROOT, Branch
+from jprm.search.selection import aggregation
 
 
 @dataclass(eq=False, slots=True)
