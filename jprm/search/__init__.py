@@ -11,8 +11,11 @@ a choice of one's own is a decorator: `@strategy("name")`, `@aggregation("name")
 from jprm.search.beam import Beam
 from jprm.search.best_of_n import BestOfN
 from jprm.search.budget import Budget, Cost, ModelCost
+from jprm.search.cascade import Cascade
+from jprm.search.critic import Critic, Redraw, feedback
 from jprm.search.diverse import Diverse
 from jprm.search.driver import run_search
+from jprm.search.gate import Gate, fit_gate
 from jprm.search.lookahead import Lookahead
 from jprm.search.mcts import Mcts
 from jprm.search.plan import (
@@ -39,6 +42,7 @@ from jprm.search.ports import (
     StepScorer,
 )
 from jprm.search.registry import Registry
+from jprm.search.reversed import Mean, Reversed
 from jprm.search.sampled import Layout, SampledSteps, boundary_ids
 from jprm.search.selection import (
     Candidate,
@@ -59,10 +63,13 @@ __all__ = [
     "Branch",
     "Budget",
     "Candidate",
+    "Cascade",
     "Choosing",
     "Cost",
+    "Critic",
     "Diverse",
     "Found",
+    "Gate",
     "Grading",
     "Grow",
     "Grown",
@@ -70,9 +77,12 @@ __all__ = [
     "Layout",
     "Lookahead",
     "Mcts",
+    "Mean",
     "ModelCost",
+    "Redraw",
     "Refiner",
     "Registry",
+    "Reversed",
     "Revised",
     "Revision",
     "SampledSteps",
@@ -89,6 +99,8 @@ __all__ = [
     "compute_matched",
     "correctness",
     "estimates",
+    "feedback",
+    "fit_gate",
     "gain",
     "grid",
     "grow",

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -164,7 +165,8 @@ class _Ports:
         self._revise(asked[Revise])
 
     def _grow(self, searches: list[_Search]) -> None:
-        items = [(search, (search.problem, search.request)) for search in searches]
+        requests = ((search, search.request) for search in searches)
+        items = [(s, (s.problem, request)) for s, request in requests if isinstance(request, Grow)]
         for search, [grown] in _each(items, self.generator.grow):
             search.budget += Budget(generator=grown.cost)
             search.advance(grown.branches)
@@ -196,6 +198,8 @@ class _Ports:
                 raise UserError(
                     f"the scorer gave {len(reply.rewards)} rewards for {len(steps)} steps"
                 )
+            if not all(r is None or math.isfinite(r) for r in reply.rewards):
+                raise UserError(f"the scorer gave {reply.rewards}; a reward is a number or None")
             search.judged[steps] = reply
 
     def _revise(self, searches: list[_Search]) -> None:

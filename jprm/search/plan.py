@@ -23,7 +23,7 @@ from typing import Any, Protocol, TypeVar
 
 from jprm.errors import UserError
 from jprm.records import Problem
-from jprm.search.ports import Branch, Grow, Path, Revision
+from jprm.search.ports import Branch, Grow, Revision
 from jprm.search.registry import Registry
 from jprm.search.selection import aggregate
 
@@ -121,9 +121,8 @@ def judge(branches: Sequence[Branch]) -> Talk[list[Judged]]:
     return list((yield Judge(tuple(branches))))
 
 
-def revise(revisions: Sequence[tuple[Sequence[str], str, Path]]) -> Talk[list[Branch]]:
-    """Rewritten solutions, from (steps, feedback, path) each."""
+def revise(revisions: Sequence[Revision]) -> Talk[list[Branch]]:
+    """The rewritten solutions."""
     if not revisions:
         return []
-    items = tuple(Revision(tuple(steps), feedback, path) for steps, feedback, path in revisions)
-    return list((yield Revise(items)))
+    return list((yield Revise(tuple(revisions))))

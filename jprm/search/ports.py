@@ -82,9 +82,13 @@ class StepRewards:
 
 @dataclass(frozen=True, slots=True)
 class Revision:
-    """A solution to be rewritten after criticism. path: names the randomness of the rewriting."""
+    """A solution to be rewritten after criticism.
+
+    step: index of the step that is doubted. path: names the randomness of the rewriting.
+    """
 
     steps: tuple[str, ...]
+    step: int
     feedback: str
     path: Path
 

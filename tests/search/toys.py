@@ -26,13 +26,16 @@ def is_good(step):
 
 
 class Answers:
-    """The grading of toy solutions; wrong ones give a few different answers."""
+    """The grading of toy solutions; wrong ones give one of `wrong` other answers."""
+
+    def __init__(self, wrong=3):
+        self.wrong = wrong
 
     def answer(self, steps):
         if not steps:
             return None
         number = int(steps[-1].split()[-1])
-        return "right" if is_good(steps[-1]) else f"wrong {number % 3}"
+        return "right" if is_good(steps[-1]) else f"wrong {number % self.wrong}"
 
     def is_correct(self, problem, steps):
         return len(steps) == length(problem) and self.answer(steps) == problem.answer
@@ -115,6 +118,19 @@ def flipping(rate, seed=0):
             for t in range(len(steps))
         ]
         return [float(is_good(s) != flip) for s, flip in zip(steps, flips, strict=True)]
+
+    return Scored(rewards)
+
+
+def soft(seed=0, spread=0.12):
+    """Rewards around .8 for good and .3 for bad steps."""
+
+    def rewards(problem, steps):
+        noise = [
+            rng_of(seed, "soft", problem.id, *steps[: t + 1]).normal() for t in range(len(steps))
+        ]
+        means = [0.8 if is_good(step) else 0.3 for step in steps]
+        return [float(np.clip(m + spread * n, 0, 1)) for m, n in zip(means, noise, strict=True)]
 
     return Scored(rewards)
 
