@@ -1,14 +1,15 @@
 """Monte-Carlo tree search over steps, with the verifier's score as the value of a state.
 
-Each iteration walks from the root to a leaf by UCB1, draws the leaf's children, has them judged,
-and hands the mean of their scores up the path. Two values of a node are kept apart:
+Each walk goes from the root to the end of a solution by UCB1; where it finds no children, it draws
+some and has them judged. The score of the solution that it ends with is handed up its path. Two
+values of a node are kept apart:
 
-    value     mean of all that was handed up through it. It guides the walk, and leans towards the
-              better children, because they are visited more often.
+    value     mean of its own score and of all that was handed up through it. It guides the walks,
+              and leans towards the better children, because they are visited more often.
     estimate  the success rate of the policy from here: a leaf's own measurement, above it the plain
               mean over the children. They are all draws of the policy and are measured before the
               walk can prefer any, so this is unbiased as long as the measurement neither is biased
-              nor steers the walk. `rollouts` > 0 measures by completed solutions that are shown to
+              nor steers the walks. `rollouts` > 0 measures by completed solutions that are shown to
               no scorer (Monte-Carlo labels, see `tree_labels`); 0 takes the verifier's word.
 """
 
@@ -42,8 +43,8 @@ class Node:
     score: float
     parent: int = -1
     children: list[int] = field(default_factory=list)
-    visits: int = 0
-    total: float = 0.0
+    visits: int = 1
+    total: float = 0.0  # handed up, without its own score
     rollouts: list[tuple[str, ...]] = field(default_factory=list)
 
     @property
@@ -53,8 +54,8 @@ class Node:
 
     @property
     def value(self) -> float:
-        """Mean of the scores handed up through this node; its own before any were."""
-        return self.total / self.visits if self.visits else self.score
+        """Mean of its own score, which counts as a visit, and of those handed up through it."""
+        return (self.score + self.total) / self.visits
 
     def record(self) -> dict[str, Any]:
         """As JSON; `score` None where nothing was judged."""
@@ -72,14 +73,14 @@ class Node:
 @strategy("mcts")
 @dataclass(frozen=True)
 class Mcts:
-    """`iterations` expansions of `expand` children each, at most `max_steps` deep.
+    """`walks` from the root, with `expand` children drawn at every new node, `max_steps` deep.
 
     exploration: the constant of UCB1; 0 is greedy. A score is an `aggregation` of the rewards; a
-    branch without any judgement counts as 0. The candidates are the tree's finished solutions, best
-    first; without any, its best leaf is completed.
+    branch without any judgement counts as 0, and so does the root. The candidates are the tree's
+    solutions (all that have ended or reached `max_steps`), the highest score first.
     """
 
-    iterations: int = 16
+    walks: int = 8
     expand: int = 4
     exploration: float = 1.0
     aggregation: str = "last"
@@ -87,7 +88,7 @@ class Mcts:
     rollouts: int = 0
 
     def __post_init__(self):
-        at_least(1, iterations=self.iterations, expand=self.expand, max_steps=self.max_steps)
+        at_least(1, walks=self.walks, expand=self.expand, max_steps=self.max_steps)
         at_least(0, rollouts=self.rollouts)
         aggregation[self.aggregation]
 
@@ -95,31 +96,23 @@ class Mcts:
         """As `Strategy`."""
         nodes = [Node(Judged(ROOT, ()), 0.0)]
         yield from self._measure(nodes, [0])
-        for _ in range(self.iterations):
-            path = self._walk(nodes)
-            leaf = nodes[path[-1]]
-            if self._closed(leaf):
-                scores = [leaf.score]
-            else:
-                [drawn] = yield from grow([leaf.branch], n=self.expand)
-                judged = yield from judge(drawn)
-                leaf.children = list(range(len(nodes), len(nodes) + len(judged)))
-                nodes += [Node(j, self._score(j), parent=path[-1]) for j in judged]
-                yield from self._measure(nodes, leaf.children)
-                scores = [nodes[i].score for i in leaf.children]
-                for i in leaf.children:
-                    nodes[i].visits, nodes[i].total = 1, nodes[i].score
+        for _ in range(self.walks):
+            path = [0]
+            while not self._closed(nodes[path[-1]]):
+                node = nodes[path[-1]]
+                if not node.children:
+                    [drawn] = yield from grow([node.branch], n=self.expand)
+                    judged = yield from judge(drawn)
+                    node.children = list(range(len(nodes), len(nodes) + len(judged)))
+                    nodes += [Node(j, self._score(j), parent=path[-1]) for j in judged]
+                    yield from self._measure(nodes, node.children)
+                path.append(self._best_child(nodes, node))
             for i in path:
-                nodes[i].visits += len(scores)
-                nodes[i].total += sum(scores)
-        candidates = sorted((n for n in nodes if n.branch.ended), key=lambda n: -n.score)
-        found = [node.judged for node in candidates]
-        if not found:
-            tips = [node for node in nodes if not node.children]
-            top = max(tips, key=lambda node: node.score)
-            [[whole]] = yield from grow([top.branch], steps=None, label="whole")
-            found = yield from judge([whole])
-        return Found(tuple(found), notes={"tree": [node.record() for node in nodes]})
+                nodes[i].visits += 1
+                nodes[i].total += nodes[path[-1]].score
+        solutions = sorted(filter(self._closed, nodes), key=lambda node: -node.score)
+        tree = [node.record() for node in nodes]
+        return Found(tuple(node.judged for node in solutions), notes={"tree": tree})
 
     def _score(self, judged: Judged) -> float:
         score = judged.score(self.aggregation)
@@ -128,17 +121,12 @@ class Mcts:
     def _closed(self, node: Node) -> bool:
         return node.branch.ended or len(node.branch.steps) >= self.max_steps
 
-    def _walk(self, nodes: Sequence[Node]) -> list[int]:
-        """From the root to a leaf; of equal children the earliest."""
-        path = [0]
-        while children := nodes[path[-1]].children:
-            log = math.log(nodes[path[-1]].visits)
-            bound = [
-                nodes[i].value + self.exploration * math.sqrt(log / nodes[i].visits)
-                for i in children
-            ]
-            path.append(children[bound.index(max(bound))])
-        return path
+    def _best_child(self, nodes: Sequence[Node], parent: Node) -> int:
+        """By UCB1; of equal children the earliest."""
+        children = [nodes[i] for i in parent.children]
+        log = math.log(sum(child.visits for child in children))
+        bounds = [c.value + self.exploration * math.sqrt(log / c.visits) for c in children]
+        return parent.children[bounds.index(max(bounds))]
 
     def _measure(self, nodes: Sequence[Node], new: Sequence[int]) -> Talk[None]:
         """Complete the new nodes' branches `rollouts` times each."""

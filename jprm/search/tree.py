@@ -11,7 +11,8 @@ from typing import Any
 
 from jprm.errors import UserError
 from jprm.label import ProblemValues, ValuedSolution, truncate
-from jprm.records import Problem, Solution
+from jprm.label.rollouts import MALFORMED
+from jprm.records import Problem
 from jprm.worlds.base import World, make_solution
 
 Tree = Sequence[Mapping[str, Any]]  # nodes as `mcts.Node.record` writes them, parents first
@@ -56,9 +57,11 @@ def tree_labels(row: Mapping[str, Any], problem: Problem, world: World) -> Probl
     for i, node in enumerate(tree):
         steps = tuple(node["steps"])
         if node["ended"] and steps and steps not in solutions:
-            along = _along(tree, i, values)
-            if len(along) == len(steps) + 1:  # its end came as a step of its own: no new state
-                solutions[steps] = ValuedSolution(_solution(problem, steps, world), along)
+            first_error, kind = world.truth(problem, steps)
+            along, malformed = _along(tree, i, values), kind in MALFORMED
+            if world.answer(steps) is not None and not malformed and len(along) == len(steps) + 1:
+                solution = make_solution(problem, steps, "policy", first_error, kind)
+                solutions[steps] = ValuedSolution(solution, along)
     root = tree[0]["rollouts"]
     return ProblemValues(
         problem_id=problem.id,
@@ -73,14 +76,13 @@ def tree_labels(row: Mapping[str, Any], problem: Problem, world: World) -> Probl
 
 
 def _along(tree: Tree, at: int, values: Sequence[float]) -> tuple[float, ...]:
-    """Values [T + 1] of the states on the way to a node, one for each length of the solution."""
+    """Values of the states on the way to a node, one for each number of steps that was met.
+
+    Those are [T + 1] unless a draw was several steps long. Of two nodes of one length (the end mark
+    came as a draw of its own) the later is meant.
+    """
     by_length: dict[int, float] = {}
     while at >= 0:
         by_length.setdefault(len(tree[at]["steps"]), values[at])
         at = tree[at]["parent"]
     return tuple(truncate([by_length[t] for t in sorted(by_length)]).tolist())
-
-
-def _solution(problem: Problem, steps: tuple[str, ...], world: World) -> Solution:
-    first_error, kind = world.truth(problem, steps)
-    return make_solution(problem, steps, "policy", first_error, kind)

@@ -11,7 +11,7 @@ SETTINGS = {
     "beam": {"width": 2, "expand": 2},
     "dvts": {"width": 2, "expand": 2},
     "lookahead": {"width": 2, "expand": 2, "greedy": False},
-    "mcts": {"iterations": 4, "expand": 2, "rollouts": 1},
+    "mcts": {"walks": 2, "expand": 2, "rollouts": 1},
     "critic": {"n": 2, "turns": 2},
 }
 

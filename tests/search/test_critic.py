@@ -40,7 +40,7 @@ WRONG = (
 
 
 class Mixed(ToyPolicy):
-    """Half of the problems are easy (slip .02), half are hard (.25)."""
+    """Two thirds of the problems are easy (slip .02), one third is hard (.25)."""
 
     def _continue(self, problem, branch, path, request):
         self.slip = 0.02 if problem.tier == "easy" else 0.25
@@ -48,8 +48,8 @@ class Mixed(ToyPolicy):
 
 
 def mixed(n):
-    tiers = ("easy", "hard")
-    return [Problem(f"p{i}", "5 steps\n", "right", tiers[i % 2]) for i in range(n)]
+    tiers = ("easy", "hard", "easy")
+    return [Problem(f"p{i}", "5 steps\n", "right", tiers[i % 3]) for i in range(n)]
 
 
 class Shuffled:

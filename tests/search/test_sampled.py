@@ -160,7 +160,7 @@ def test_the_books_are_the_engines(tmp_path, model):
 
 @pytest.mark.parametrize("name", ["beam", "mcts", "best_of_n"])
 def test_results_depend_on_nothing_but_seed_problem_and_path(tmp_path, model, name):
-    small = {"beam": {"width": 2, "expand": 2}, "mcts": {"iterations": 4}, "best_of_n": {"n": 4}}
+    small = {"beam": {"width": 2, "expand": 2}, "mcts": {"walks": 2}, "best_of_n": {"n": 4}}
     strategy = make_strategy(name, **small[name])
     together, _ = searched(tmp_path, "together", model, DENSE, strategy)
     alone, _ = searched(tmp_path, "alone", model, DENSE, strategy, in_flight=1)

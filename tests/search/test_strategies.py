@@ -28,7 +28,7 @@ BLIND = {  # every strategy, wide enough for a scorer to matter
     "beam": {"width": 3, "expand": 3},
     "dvts": {"width": 3, "expand": 3},
     "lookahead": {"width": 2, "expand": 3, "ahead": 1, "greedy": False},
-    "mcts": {"iterations": 12, "expand": 3},
+    "mcts": {"walks": 4, "expand": 3},
 }
 
 
@@ -201,7 +201,7 @@ def mcts_rows(tmp_path, n, scorer, policy, **how):
 def test_tree_values_are_unbiased_with_an_exact_scorer(tmp_path):
     policy = ToyPolicy(slip=0.3, recover=0.2)
     exact = Scored(lambda p, steps: [policy.value(p, steps[: t + 1]) for t in range(len(steps))])
-    rows = mcts_rows(tmp_path, 300, exact, policy, iterations=9, expand=3)
+    rows = mcts_rows(tmp_path, 300, exact, policy, walks=4, expand=3)
     truth = policy.value(problems(1, 3)[0], ())
     roots, walked = [], []
     for row in rows:
@@ -216,7 +216,7 @@ def test_tree_values_are_unbiased_with_an_exact_scorer(tmp_path):
 
 def test_rollout_labels_are_unbiased_at_every_depth_whatever_steers_the_walk(tmp_path):
     policy = ToyPolicy(slip=0.3, recover=0.2)
-    rows = mcts_rows(tmp_path, 300, flipping(0.2), policy, iterations=6, expand=3, rollouts=4)
+    rows = mcts_rows(tmp_path, 300, flipping(0.2), policy, walks=3, expand=3, rollouts=4)
     grader, problem = Answers(), problems(1, 3)[0]
     for depth in range(3):
         by_problem = []
@@ -241,31 +241,27 @@ def test_rollout_labels_are_unbiased_at_every_depth_whatever_steers_the_walk(tmp
         assert abs(np.mean(by_problem)) < 2 * error, depth
 
 
-def test_the_walk_goes_where_the_scores_are_high(tmp_path):
+def test_the_walks_go_where_the_scores_are_high(tmp_path):
     policy = ToyPolicy(slip=0.4)
-    rows = mcts_rows(tmp_path, 30, perfect(), policy, iterations=12, expand=3, exploration=0.3)
+    rows = mcts_rows(tmp_path, 30, perfect(), policy, walks=12, expand=3, exploration=0.3)
     visits = {True: [], False: []}
     for row in rows:
         tree = row["notes"]["tree"]
-        assert tree[0]["visits"] == sum(
-            tree[i]["visits"] for i in range(len(tree)) if tree[i]["parent"] == 0
-        )
-        for node in tree:
+        for i, node in enumerate(tree):
+            below = [child["visits"] - 1 for child in tree if child["parent"] == i]
+            assert not below or node["visits"] - 1 == sum(below), "every walk goes to the end"
             if node["parent"] == 0:
                 visits[node["score"] == 1.0].append(node["visits"])
+        assert tree[0]["visits"] == 13
     assert np.mean(visits[True]) > 2 * np.mean(visits[False])
 
 
-def test_a_tree_without_a_finished_solution_finishes_its_best_leaf(tmp_path):
+def test_without_an_end_a_tree_stops_at_its_greatest_depth(tmp_path):
+    how = Mcts(walks=3, expand=2, max_steps=4)
     [row] = run_search(
-        problems(1, steps=9),
-        Mcts(iterations=2, expand=2),
-        ToyPolicy(),
-        perfect(),
-        Answers(),
-        tmp_path / "deep.jsonl",
+        problems(1, steps=9), how, ToyPolicy(), perfect(), Answers(), tmp_path / "deep.jsonl"
     )
-    assert [len(c["steps"]) for c in row["candidates"]] == [9]
+    assert {len(c["steps"]) for c in row["candidates"]} == {4}
 
 
 def test_budgets_count_what_was_done(tmp_path):

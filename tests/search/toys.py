@@ -5,12 +5,22 @@ recovers with probability `recover`; the answer is right if the last state is go
 """
 
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 
 from jprm.records import Problem
-from jprm.search import ROOT, Branch, Cost, Grown, Revised, StepRewards
-from jprm.seeds import rng_of
+from jprm.search import Branch, Cost, Grown, Revised, StepRewards
+from jprm.seeds import seed_of
+
+
+def uniform(*path):
+    """A number in [0, 1) that belongs to a place; a generator for each would take all the time."""
+    return seed_of(*path) / 2**63
+
+
+def normal(*path):
+    return NormalDist().inv_cdf(max(uniform(*path), 1e-12))
 
 
 def problems(n, steps=5):
@@ -75,14 +85,14 @@ class ToyPolicy:
         return Grown(tuple(groups), Cost(len(request.branches), written, float(written)))
 
     def _continue(self, problem, branch, path, request):
-        rng = rng_of(self.seed, problem.id, *path)
         steps, most = list(branch.steps), length(problem)
         wanted = most if request.steps is None else len(steps) + request.steps
         while len(steps) < min(most, wanted):
+            place = (self.seed, problem.id, *path, len(steps))
             good = not steps or is_good(steps[-1])
             chance = 1 - self.slip if good else self.recover
-            good = chance >= 0.5 if request.greedy else rng.random() < chance
-            steps.append(f"step {'good' if good else 'bad'} {rng.integers(10**9)}\n")
+            good = chance >= 0.5 if request.greedy else uniform(*place) < chance
+            steps.append(f"step {'good' if good else 'bad'} {seed_of(*place, 'name') % 10**9}\n")
         return Branch(tuple(steps), path, len(steps) == most)
 
 
@@ -113,10 +123,7 @@ def flipping(rate, seed=0):
     """The truth of each step, flipped with this probability."""
 
     def rewards(problem, steps):
-        flips = [
-            rng_of(seed, "flip", problem.id, *steps[: t + 1]).random() < rate
-            for t in range(len(steps))
-        ]
+        flips = [uniform(seed, "flip", problem.id, t, steps[t]) < rate for t in range(len(steps))]
         return [float(is_good(s) != flip) for s, flip in zip(steps, flips, strict=True)]
 
     return Scored(rewards)
@@ -126,9 +133,7 @@ def soft(seed=0, spread=0.12):
     """Rewards around .8 for good and .3 for bad steps."""
 
     def rewards(problem, steps):
-        noise = [
-            rng_of(seed, "soft", problem.id, *steps[: t + 1]).normal() for t in range(len(steps))
-        ]
+        noise = [normal(seed, "soft", problem.id, t, steps[t]) for t in range(len(steps))]
         means = [0.8 if is_good(step) else 0.3 for step in steps]
         return [float(np.clip(m + spread * n, 0, 1)) for m, n in zip(means, noise, strict=True)]
 
@@ -141,9 +146,9 @@ def noise(seed=0, leak=0.0):
     def rewards(problem, steps):
         out = []
         for t, step in enumerate(steps):
-            rng = rng_of(seed, "noise", problem.id, *steps[: t + 1])
-            told = rng.random() < leak
-            out.append(float(is_good(step)) if told else rng.random())
+            place = (seed, problem.id, t, step)
+            told = uniform(*place, "leak") < leak
+            out.append(float(is_good(step)) if told else uniform(*place, "noise"))
         return out
 
     return Scored(rewards)
@@ -168,26 +173,13 @@ class ToyRefiner:
         return [self._revised(problem, revision) for problem, revision in items]
 
     def _revised(self, problem, revision):
-        rng = rng_of(self.seed, "revise", problem.id, *revision.path)
+        place = (self.seed, "revise", problem.id, *revision.path)
         steps = list(revision.steps)
         first = next((t for t, step in enumerate(steps) if not is_good(step)), -1)
         quoted = [t for t, step in enumerate(steps) if f">{step.strip()}" in revision.feedback]
-        if first < 0 and rng.random() < self.damage:
-            steps = steps[:-1] + [f"step bad {rng.integers(10**9)}\n"]
-        elif first >= 0 and first in quoted and rng.random() < self.mend:
-            steps = steps[:first] + [f"step good {rng.integers(10**9)}\n" for _ in steps[first:]]
+        number = seed_of(*place, "name") % 10**9
+        if first < 0 and uniform(*place) < self.damage:
+            steps = steps[:-1] + [f"step bad {number}\n"]
+        elif first >= 0 and first in quoted and uniform(*place) < self.mend:
+            steps = steps[:first] + [f"step good {number + t}\n" for t in range(first, len(steps))]
         return Revised(Branch(tuple(steps), revision.path, True), Cost(len(steps), len(steps), 1.0))
-
-
-def sampled_solution(problem, policy, number=0):
-    """One whole solution."""
-    from jprm.search import Grow
-
-    [grown] = policy.grow([(problem, Grow((ROOT,), first=number, steps=None))])
-    return grown.branches[0][0].steps
-
-
-def within(values, exact, errors=2.0):
-    """Whether a mean lies within so many standard errors of a number."""
-    values = np.asarray(values, dtype=float)
-    return abs(values.mean() - exact) <= errors * values.std(ddof=1) / np.sqrt(len(values))
