@@ -7,15 +7,7 @@ among candidates. The estimators (`pass_at_k`, `maj_at_k`, `best_of_k`) reduce s
 smaller k. Plain numpy on plain lists: nothing here samples, trains or reads files.
 """
 
-from jprm.evaluate.best_of_n import (
-    METHODS,
-    BestOfN,
-    Candidate,
-    best_of_n,
-    candidates_of,
-    first_best,
-    solution_score,
-)
+from jprm.evaluate.best_of_n import METHODS, BestOfN, Candidate, best_of_n
 from jprm.evaluate.confusion import (
     binary_confusion,
     confusion,
@@ -68,12 +60,10 @@ __all__ = [
     "best_of_k",
     "best_of_n",
     "binary_confusion",
-    "candidates_of",
     "confusion",
     "difference",
     "f1_difference",
     "f1_interval",
-    "first_best",
     "first_error_f1",
     "first_flaw_recall",
     "harmonic_mean",
@@ -89,7 +79,6 @@ __all__ = [
     "pass_at_k",
     "prm_scores",
     "score",
-    "solution_score",
     "subsets",
     "trivial_baselines",
     "verdicts",

@@ -5,7 +5,8 @@ one row per problem and goes on where it was stopped; by `summary` and `gain` fo
 by `winners`, `accuracy` and `grid` to choose from stored step scores. A strategy, an aggregation or
 a choice of one's own is a decorator: `@strategy("name")`, `@aggregation("name")`, `@choice("name")`;
 `names()` of each lists them. The generator, the scorer and the refiner are protocols (`ports`);
-`SampledSteps` is a generator over a sampling engine. No JAX.
+`SampledSteps` is a generator over a sampling engine, `VotedScorer` a scorer over the verifier's
+votes. No JAX.
 """
 
 from jprm.search.beam import Beam
@@ -55,6 +56,7 @@ from jprm.search.selection import (
 )
 from jprm.search.table import Choosing, candidates_of, compute_matched, correctness, gain, summary
 from jprm.search.tree import estimates, tree_labels
+from jprm.search.voted import VotedScorer
 
 __all__ = [
     "ROOT",
@@ -90,6 +92,7 @@ __all__ = [
     "StepRewards",
     "StepScorer",
     "Strategy",
+    "VotedScorer",
     "accuracy",
     "aggregate",
     "aggregation",

@@ -25,7 +25,9 @@ from typing import Literal, get_args
 import numpy as np
 
 from jprm.errors import UserError
-from jprm.evaluate.uncertainty import Interval, Resamples, mean_interval
+from jprm.evaluate import Candidate as Graded
+from jprm.evaluate import Interval, Resamples, mean_interval
+from jprm.formats import StepScores
 from jprm.search.registry import Registry
 
 Tie = Literal["first", "score", "shared"]
@@ -40,6 +42,15 @@ class Candidate:
     answer: Hashable | None
     correct: bool
     rewards: tuple[float | None, ...] = ()
+
+    @classmethod
+    def of(cls, stored: StepScores) -> Candidate:
+        """The candidate of a row of a file of step scores."""
+        return cls(stored.answer, stored.correct, stored.scores)
+
+    def graded(self, how: str) -> Graded:
+        """With one score, for `jprm.evaluate.best_of_n`: expectations at every smaller N."""
+        return Graded(self.answer, self.correct, aggregate(self.rewards, how))
 
 
 # Rewards [T] of the judged steps, T >= 1, to a score.

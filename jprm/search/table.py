@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from jprm.errors import UserError
-from jprm.evaluate.uncertainty import (
+from jprm.evaluate import (
     Difference,
     Interval,
     Resamples,

@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jprm.errors import UserError
-from jprm.evaluate import Candidate as Graded
 from jprm.evaluate import best_of_n, wilson
 from jprm.formats import read_step_scores
 from jprm.formats.rows import read_rows
@@ -99,7 +98,7 @@ some = st.lists(
 def test_all_of_them_at_once_is_the_expectation_of_the_estimators(entries):
     """With k = N there is one subset, and the exact estimators share ties."""
     candidates = pool(*entries)
-    graded = [Graded(a, a == "a", r) for a, r in entries]
+    graded = [candidate.graded("min") for candidate in candidates]
     expected = best_of_n([graded], [len(entries)]).accuracy
     for method, pick in [("best", "argmax"), ("majority", "majority"), ("weighted", "weighted")]:
         found = accuracy([candidates], "min", pick, "shared")[0]
@@ -286,7 +285,7 @@ def test_a_file_gives_the_whole_grid(tmp_path):
     ]
     path.write_text("\n".join(map(json.dumps, rows)))
     problems, _ = read_step_scores(path)
-    pools = [[Candidate(s.answer, s.correct, s.scores) for s in ss] for ss in problems.values()]
+    pools = [[Candidate.of(s) for s in samples] for samples in problems.values()]
     chosen = {how: winners(pools[0], how) for how in HOW}
     assert chosen == {
         "last": [1],
