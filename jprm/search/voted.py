@@ -38,7 +38,8 @@ class VotedScorer:
         codec: TextCodec,
         cost: ModelCost | None = None,
     ):
-        self.judge, self.votes, self.readout, self.codec = judge, range(votes), readout, codec
+        self.judge, self.votes, self.codec = judge, range(votes), codec
+        self.readout: ReadOut = readout
         self.cost = cost or ModelCost()
 
     def score(self, items: Sequence[tuple[Problem, tuple[str, ...]]]) -> list[StepRewards]:
