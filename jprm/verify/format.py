@@ -16,6 +16,7 @@ from jprm.verify.ports import StopWhen, TextCodec
 from jprm.verify.protocol import Action, Dialogue
 from jprm.verify.stops import stop_when
 from jprm.verify.template import Budget, Execution, Template
+from jprm.verify.think import ThinkFormat, ThinkPRM
 
 
 class Machine(Protocol):
@@ -164,6 +165,8 @@ class ChatFormat:
         return yes, no
 
 
-def format_of(template: Template | GenPRM) -> Format:
+def format_of(template: Template | GenPRM | ThinkPRM) -> Format:
     """The layout that belongs to a template."""
+    if isinstance(template, ThinkPRM):
+        return ThinkFormat(template)
     return ChatFormat(template) if isinstance(template, GenPRM) else PlainFormat(template)

@@ -9,6 +9,7 @@ from jprm.errors import UserError
 from jprm.records import ReadOut
 from jprm.verify.genprm import GenPRM
 from jprm.verify.template import EMBEDDED, Budget, Execution, Template
+from jprm.verify.think import ThinkPRM
 
 Mode = Literal["chain", "fork"]
 
@@ -32,7 +33,7 @@ class Settings:
     max_in_flight: int = 128
     readout: ReadOut = "vote"
     budget: Budget | None = None
-    template: Template | GenPRM = EMBEDDED
+    template: Template | GenPRM | ThinkPRM = EMBEDDED
 
     def __post_init__(self):
         """Check what no later use would name clearly; style and execute are the dialogue's."""
