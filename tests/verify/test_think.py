@@ -37,8 +37,8 @@ def rounds(n, max_tokens=1000):
 
 def judged(script, template=TEMPLATE, votes=(0,)):
     tokenizer = FakeTokenizer(pieces=PIECES)
-    sampler = ScriptedSampler(tokenizer, script)
-    settings = Settings(10_000, style="analysis", execute="none", template=template)
+    sampler = ScriptedSampler(tokenizer, script, context_tokens=20_000)
+    settings = Settings(20_000, style="analysis", execute="none", template=template)
     items = [(PROBLEM, whole(SOLUTION))]
     [found] = verify(items, votes, sampler, FakeExecutor(), tokenizer, settings, 0)
     assert not sampler.conversations
@@ -93,13 +93,13 @@ def test_the_machine_is_total(texts, n):
 
 def test_what_does_not_fit_is_said():
     tokenizer = FakeTokenizer(pieces=PIECES)
-    wrong = Settings(1000, template=TEMPLATE)
+    wrong = Settings(20_000, template=TEMPLATE)
     with pytest.raises(UserError, match="style = 'analysis'"):
         list(
             verify([], [0], ScriptedSampler(tokenizer, chain), FakeExecutor(), tokenizer, wrong, 0)
         )
     right = dataclasses.replace(wrong, style="analysis", execute="none")
-    sampler = ScriptedSampler(tokenizer, chain)
+    sampler = ScriptedSampler(tokenizer, chain, context_tokens=20_000)
     with pytest.raises(UserError, match="verify `whole"):
         list(verify([(PROBLEM, SOLUTION)], [0], sampler, FakeExecutor(), tokenizer, right, 0))
 
@@ -147,9 +147,7 @@ def test_the_process_filter_keeps_what_the_formula_says_and_only_right_labels(st
     at = wilson(process, n, level=0.999)
     assert at.low <= np.mean([rate**length for length in lengths]) <= at.high
     # the outcome also keeps chains that call the flawed solution wrong, at a step that is right
-    share = [
-        1 - rate**t - (1 - rate) * (1 - rate**t) + (1 - rate) * (1 - rate**t) for t in range(steps)
-    ]
+    share = [1 - rate**t for t in range(steps)]
     expected = sum(share) / (steps + 1)
     at = wilson(mislabelled, n, level=0.999)
     assert at.low <= expected <= at.high and at.low > 0.0
