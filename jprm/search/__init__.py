@@ -16,6 +16,7 @@ from jprm.search.cascade import Cascade
 from jprm.search.critic import Critic, Redraw, feedback
 from jprm.search.diverse import Diverse
 from jprm.search.driver import run_search
+from jprm.search.files import print_grid
 from jprm.search.gate import Gate, fit_gate
 from jprm.search.lookahead import Lookahead
 from jprm.search.mcts import Mcts
@@ -54,7 +55,7 @@ from jprm.search.selection import (
     grid,
     winners,
 )
-from jprm.search.table import Choosing, candidates_of, compute_matched, correctness, gain, summary
+from jprm.search.table import Choosing, candidates_of, correctness, gain, summary
 from jprm.search.tree import estimates, tree_labels
 from jprm.search.voted import VotedScorer
 
@@ -99,7 +100,6 @@ __all__ = [
     "boundary_ids",
     "candidates_of",
     "choice",
-    "compute_matched",
     "correctness",
     "estimates",
     "feedback",
@@ -110,6 +110,7 @@ __all__ = [
     "judge",
     "make_strategy",
     "revise",
+    "print_grid",
     "run_search",
     "strategy",
     "summary",

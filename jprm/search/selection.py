@@ -20,7 +20,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -166,7 +166,7 @@ def accuracy(
 
 def grid(
     problems: Sequence[Sequence[Candidate]], tie: Tie = "first", seed: int = 0
-) -> list[dict[str, object]]:
+) -> list[dict[str, Any]]:
     """One row per aggregation and choice: `aggregation, choice, accuracy, low, high, n_problems`.
 
     Choices that read no score (majority under "first" and "shared", oracle) are rows as well, equal

@@ -90,20 +90,6 @@ def gain(
     return mean_difference(second, correctness(rows, choosing), _resamples(rows))
 
 
-def compute_matched(curve: Sequence[tuple[float, np.ndarray]], flops: float) -> np.ndarray | None:
-    """Correctness per problem [P] that a curve has at `flops`, linear in log FLOPs between points.
-
-    curve: mean FLOPs per problem and correctness [P] of the same problems, in any order. None
-    outside its range: nothing is extrapolated.
-    """
-    points = sorted(curve, key=lambda point: point[0])
-    for (low, first), (high, second) in zip(points, points[1:], strict=False):
-        if low <= flops <= high:
-            share = np.log(flops / low) / np.log(high / low) if high > low else 1.0
-            return (1 - share) * first + share * second
-    return points[0][1] if len(points) == 1 and points[0][0] == flops else None
-
-
 def _resamples(rows: Sequence[Row]) -> Resamples:
     if not rows:
         raise UserError("a search without problems has no table")

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from collections import Counter, defaultdict
 
 import numpy as np
@@ -13,7 +14,16 @@ from jprm.errors import UserError
 from jprm.evaluate import best_of_n, wilson
 from jprm.formats import read_step_scores
 from jprm.formats.rows import read_rows
-from jprm.search import Candidate, accuracy, aggregate, aggregation, choice, grid, winners
+from jprm.search import (
+    Candidate,
+    accuracy,
+    aggregate,
+    aggregation,
+    choice,
+    grid,
+    print_grid,
+    winners,
+)
 from jprm.seeds import rng_of
 
 HOW = ("last", "min", "mean", "prod", "geometric", "max")
@@ -297,3 +307,19 @@ def test_a_file_gives_the_whole_grid(tmp_path):
     }
     table = {(r["aggregation"], r["choice"]): r["accuracy"] for r in grid(pools)}
     assert table["min", "argmax"] == 0.0 and table["min", "weighted"] == 1.0
+
+
+def test_the_grid_of_a_file_is_printed(tmp_path, capsys):
+    path = tmp_path / "s.jsonl"
+    row = {"problem_id": "p", "candidate_index": 0, "step_scores": [0.5, 0.9], "is_correct": True}
+    path.write_text("\n".join(map(json.dumps, [row, row | {"candidate_index": "1"}])))
+    print_grid(path, "shared")
+    out = capsys.readouterr().out
+    assert re.search(r"min +1.0000 \[1.000, 1.000\] +0.0000", out), "right by score; nobody votes"
+    assert "1 problems, 1 to 1 candidates each, ties: shared" in out
+    assert "no row has an answer" in out and "left out: " in out and "s.jsonl:2" in out
+    with pytest.raises(UserError, match="--tie best: no such rule"):
+        print_grid(path, "best")
+    path.write_text("")
+    with pytest.raises(UserError, match="no usable row"):
+        print_grid(path)
