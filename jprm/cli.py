@@ -165,6 +165,17 @@ def list_names(
 
 
 @app.command()
+def choose(
+    scores: Annotated[Path, typer.Option(help="Step scores of several candidates per problem.")],
+    tie: Annotated[str, typer.Option(help="Who wins of equals: first, score or shared.")] = "first",
+) -> None:
+    """Choose among stored solutions: accuracy by every aggregation and choice, with intervals."""
+    from jprm.search import print_grid
+
+    print_grid(scores, tie)
+
+
+@app.command()
 def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     wait_s: Annotated[

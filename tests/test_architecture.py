@@ -22,6 +22,7 @@ LEVELS = (
     {"verify"},
     {"label", "score"},
     {"evaluate"},
+    {"search"},
     {"scaling"},
     {"cli", "__main__", "pipeline", "judge", "catalogue"},
 )
@@ -50,6 +51,7 @@ WITHOUT_JAX = (
     "jprm.label",
     "jprm.score",
     "jprm.evaluate",
+    "jprm.search",
     "jprm.scaling",
     "jprm.pipeline.config",
     "jprm.judge",

@@ -9,15 +9,7 @@ The estimators (`pass_at_k`, `maj_at_k`, `best_of_k`, `weighted_vote_at_k`) redu
 any smaller k. Plain numpy on plain lists: nothing here samples, trains or reads files.
 """
 
-from jprm.evaluate.best_of_n import (
-    METHODS,
-    BestOfN,
-    Candidate,
-    best_of_n,
-    candidates_of,
-    first_best,
-    solution_score,
-)
+from jprm.evaluate.best_of_n import METHODS, BestOfN, Candidate, best_of_n
 from jprm.evaluate.calibration import Bin, Calibration, calibration
 from jprm.evaluate.confusion import (
     binary_confusion,
@@ -89,7 +81,6 @@ __all__ = [
     "best_of_n",
     "binary_confusion",
     "calibration",
-    "candidates_of",
     "cluster_bootstrap",
     "clustered_standard_error",
     "compare",
@@ -97,7 +88,6 @@ __all__ = [
     "difference",
     "f1_difference",
     "f1_interval",
-    "first_best",
     "first_error_f1",
     "first_flaw_recall",
     "harmonic_mean",
@@ -119,7 +109,6 @@ __all__ = [
     "problems_needed",
     "score",
     "seed_spread",
-    "solution_score",
     "subsets",
     "trivial_baselines",
     "verdicts",

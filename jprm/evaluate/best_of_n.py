@@ -8,7 +8,6 @@ Invariant: methods are compared on problems, paired; ties are shared (see estima
 
 from __future__ import annotations
 
-import math
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
@@ -24,7 +23,6 @@ from jprm.evaluate.uncertainty import (
     mean_interval,
 )
 from jprm.evaluate.weighted_vote import weighted_shares
-from jprm.formats import StepScores
 
 METHODS = ("pass", "best", "weighted", "majority")
 
@@ -65,38 +63,6 @@ class BestOfN:
             for k in self.ks
             for at in (self.interval(method, k),)
         ]
-
-
-def solution_score(rewards: Sequence[float | None], how: str = "min") -> float | None:
-    """Solution score from step rewards [T]: "min", "mean", "last" or "prod".
-
-    Steps without a judgement (None) are left out; None when no step was judged, and for "last"
-    when the last one was not. GenPRM names last, mean and min without saying which is plotted.
-    """
-    judged = [r for r in rewards if r is not None]
-    if how == "last":
-        return rewards[-1] if len(rewards) else None
-    reduce = {"min": min, "mean": lambda r: sum(r) / len(r), "prod": math.prod}.get(how)
-    if reduce is None:
-        raise UserError(f"unknown aggregation '{how}'; known: min, mean, last, prod")
-    return float(reduce(judged)) if judged else None
-
-
-def candidates_of(samples: Sequence[StepScores], how: str) -> list[Candidate]:
-    """The candidates of a problem, each scored by an aggregation of its stored step scores."""
-    return [Candidate(s.answer, s.correct, solution_score(s.scores, how)) for s in samples]
-
-
-def first_best(problems: Sequence[Sequence[Candidate]]) -> np.ndarray:
-    """1 where the highest-scored of all candidates is correct, 0 where not [P].
-
-    Of equal scores the first counts, which is how tables are usually published; `best_of_n` shares
-    ties, so that its numbers do not depend on the stored order.
-    """
-    scored = [[-math.inf if c.score is None else c.score for c in cs] for cs in problems]
-    return np.array(
-        [float(cs[int(np.argmax(s))].correct) for cs, s in zip(problems, scored, strict=True)]
-    )
 
 
 def best_of_n(

@@ -6,13 +6,14 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from jprm.evaluate import BestOfN, Candidate, Difference, best_of_n, f1_difference, solution_score
+from jprm.evaluate import BestOfN, Candidate, Difference, best_of_n, f1_difference
 from jprm.pipeline.benchmark import Item, load_items
 from jprm.pipeline.cells import Cell, code_mode
 from jprm.pipeline.lab import Lab
 from jprm.pipeline.votes import Votes, load_rationales
 from jprm.records import Rationale
 from jprm.scaling import VoteCurve, vote_curve
+from jprm.search import aggregate
 from jprm.verify import mean_reward
 
 Rewards = list[list[float | None]]  # [steps][votes]
@@ -79,7 +80,7 @@ def _candidate(
     if item is None:  # a sample without the form of a solution has no answer and is not judged
         return Candidate(None, False, None)
     table = rewards_of(rationales[item.solution.id], votes.n_votes, lab.config.verify.readout)
-    score = solution_score([mean_reward(step) for step in table], "min")
+    score = aggregate([mean_reward(step) for step in table], "min")
     return Candidate(lab.world.answer(item.solution.steps), bool(item.correct_answer), score)
 
 

@@ -16,6 +16,7 @@ from jprm.verify.readout import probability_yes, verdict_position
 from jprm.verify.settings import Mode, Settings
 from jprm.verify.stops import trigger_ids
 from jprm.verify.template import EMBEDDED, Budget, Execution, Template
+from jprm.verify.think import ThinkPRM, process_filter, step_verdicts, whole
 from jprm.verify.votes import first_error, majority, mean_reward
 
 __all__ = [
@@ -37,11 +38,15 @@ __all__ = [
     "Settings",
     "Template",
     "TextCodec",
+    "ThinkPRM",
     "first_error",
     "majority",
     "mean_reward",
     "probability_yes",
+    "process_filter",
+    "step_verdicts",
     "trigger_ids",
     "verdict_position",
     "verify",
+    "whole",
 ]

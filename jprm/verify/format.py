@@ -17,6 +17,7 @@ from jprm.verify.ports import StopWhen, TextCodec
 from jprm.verify.protocol import Action, Dialogue
 from jprm.verify.stops import ends_of_text, stop_when
 from jprm.verify.template import Budget, Execution, Template
+from jprm.verify.think import ThinkFormat, ThinkPRM
 
 ELLIPSIS = "....."  # in the place of an analysis, as others who ran the published weights wrote it
 
@@ -207,6 +208,8 @@ def _cut(rationale: str, opening: str) -> tuple[str, str]:
     return (before, opened + after) if opened else (rationale, "")
 
 
-def format_of(template: Template | GenPRM) -> Format:
+def format_of(template: Template | GenPRM | ThinkPRM) -> Format:
     """The layout that belongs to a template."""
+    if isinstance(template, ThinkPRM):
+        return ThinkFormat(template)
     return ChatFormat(template) if isinstance(template, GenPRM) else PlainFormat(template)

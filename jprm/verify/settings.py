@@ -10,6 +10,7 @@ from jprm.records import ReadOut
 from jprm.verify.genprm import GenPRM
 from jprm.verify.history import Overflow
 from jprm.verify.template import EMBEDDED, Budget, Execution, Template
+from jprm.verify.think import ThinkPRM
 
 Mode = Literal["chain", "fork"]
 
@@ -34,7 +35,7 @@ class Settings:
     max_in_flight: int = 128
     readout: ReadOut = "vote"
     budget: Budget | None = None
-    template: Template | GenPRM = EMBEDDED
+    template: Template | GenPRM | ThinkPRM = EMBEDDED
     overflow: Overflow = "give_up"
 
     def __post_init__(self):

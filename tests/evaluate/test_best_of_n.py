@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jprm.errors import UserError
-from jprm.evaluate import METHODS, Candidate, best_of_n, solution_score
+from jprm.evaluate import METHODS, Candidate, best_of_n
 
 candidates = st.lists(
     st.builds(
@@ -115,15 +115,3 @@ def test_a_contradictory_grade_and_too_few_candidates_are_refused():
         best_of_n([_pool(("a", True, 0.1), ("a", False, 0.1))], [1])
     with pytest.raises(UserError, match="between 1 and 1"):
         best_of_n([_pool(("a", True, 0.1))], [2])
-
-
-def test_solution_score():
-    rewards = [0.9, None, 0.5]
-    assert solution_score(rewards) == 0.5
-    assert solution_score(rewards, "mean") == pytest.approx(0.7)
-    assert solution_score(rewards, "prod") == pytest.approx(0.45)
-    assert solution_score(rewards, "last") == 0.5
-    assert solution_score([0.9, None], "last") is None
-    assert solution_score([None], "min") is None
-    with pytest.raises(UserError, match="known: min"):
-        solution_score(rewards, "median")

@@ -1,0 +1,71 @@
+"""What a search spent: tokens and FLOPs of the generator and of the verifier, kept apart.
+
+Strategies are comparable only at equal compute, and the verifier's share is often the larger one
+("When to solve, when to verify", arXiv 2504.01005), so every row of a search carries both.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """Tokens that a model read and wrote, and the FLOPs of both."""
+
+    prompt_tokens: int = 0
+    generated_tokens: int = 0
+    flops: float = 0.0
+
+    def __add__(self, other: Cost) -> Cost:
+        return Cost(
+            self.prompt_tokens + other.prompt_tokens,
+            self.generated_tokens + other.generated_tokens,
+            self.flops + other.flops,
+        )
+
+    @property
+    def tokens(self) -> int:
+        """Read and written."""
+        return self.prompt_tokens + self.generated_tokens
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """What one problem has cost so far."""
+
+    generator: Cost = field(default_factory=Cost)
+    verifier: Cost = field(default_factory=Cost)
+
+    def __add__(self, other: Budget) -> Budget:
+        return Budget(self.generator + other.generator, self.verifier + other.verifier)
+
+    @property
+    def flops(self) -> float:
+        """Of both models; what curves are matched by."""
+        return self.generator.flops + self.verifier.flops
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCost:
+    """FLOPs of a model in three numbers, `jprm.models.costs.forward_flops` being linear in them.
+
+    per_token: of one token through the layers. per_pair: of one (query, key) pair. per_logits: of
+    one row of logits. `ModelCost()` counts no FLOPs.
+    """
+
+    per_token: float = 0.0
+    per_pair: float = 0.0
+    per_logits: float = 0.0
+
+    def cost(self, context: int, prompt: int, generated: int = 0) -> Cost:
+        """Of reading `prompt` tokens behind `context` known ones, then writing `generated`."""
+        read = prompt * context + prompt * (prompt + 1) / 2
+        behind = context + prompt
+        written = generated * behind + generated * (generated + 1) / 2
+        flops = (
+            self.per_token * (prompt + generated)
+            + self.per_pair * (read + written)
+            + self.per_logits * (generated + (prompt > 0))
+        )
+        return Cost(prompt, generated, flops)

@@ -1,0 +1,131 @@
+"""The verifier as a critic: turns of refinement after what it says about the first doubtful step.
+
+Protocol of the reference (GenPRM, policy_refine.py): the first step whose reward lies below the
+threshold is quoted, with the verifier's analysis of it, and the policy writes the solution anew. A
+solution without such a step stays as it is. Turns repeat judging and rewriting.
+
+MAgICoRe (arXiv 2409.12147) keeps old and new solutions together and asks first whether the problem
+is hard enough to be worth it (`gate`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from jprm.errors import UserError
+from jprm.records import Problem
+from jprm.search.gate import Gate
+from jprm.search.plan import (
+    Answer,
+    Found,
+    Judged,
+    Talk,
+    at_least,
+    grow,
+    judge,
+    revise,
+    strategy,
+)
+from jprm.search.ports import ROOT, Branch, Grow, Grown, Revised, Revision, StepGenerator
+from jprm.search.selection import aggregation
+from jprm.verify import first_error
+
+# what the reference's policies are told, to the letter
+PREFACE = (
+    "There might be some problem in this paragraph of your reasoning, please rethink and refine "
+    "your answer:"
+)
+
+
+@strategy("critic")
+@dataclass(frozen=True)
+class Critic:
+    """`n` solutions, then `turns` turns of refinement; `Found.pools` are the solutions after each.
+
+    pool: "replace", a rewritten solution takes the place of the old one (the reference), or
+        "union", old and new compete and the best `n` by `aggregation` stay (MAgICoRe).
+    gate: refine only while the problem counts as hard; a table of its fields, or None for always.
+    """
+
+    n: int = 4
+    turns: int = 1
+    threshold: float = 0.5
+    pool: Literal["replace", "union"] = "replace"
+    aggregation: str = "min"
+    gate: Gate | None = None
+
+    def __post_init__(self):
+        at_least(1, n=self.n, turns=self.turns)
+        aggregation[self.aggregation]
+        if self.pool not in ("replace", "union"):
+            raise UserError(f"search: pool = {self.pool!r} must be 'replace' or 'union'")
+        if isinstance(self.gate, Mapping):
+            object.__setattr__(self, "gate", Gate(**self.gate))
+
+    def search(self, problem: Problem, answer: Answer) -> Talk[Found]:
+        """As `Strategy`."""
+        [drawn] = yield from grow([ROOT], n=self.n, steps=None)
+        known: list[Judged] = yield from judge(drawn)
+        pools, refined = [tuple(range(len(known)))], 0
+        for _ in range(self.turns):
+            pool = pools[-1]
+            if self.gate is not None:
+                members = [known[i] for i in pool]
+                if not self.gate.is_hard(members, [answer(j.branch.steps) for j in members]):
+                    break
+            doubted = {i: at for i in pool if (at := self._doubted(known[i])) >= 0}
+            if not doubted:
+                break
+            branches = yield from revise([_revision(known[i], at) for i, at in doubted.items()])
+            new = dict(zip(doubted, range(len(known), len(known) + len(branches)), strict=True))
+            known += yield from judge(branches)
+            refined += len(new)
+            pools.append(self._next(pool, new, known))
+        pools += pools[-1:] * (self.turns + 1 - len(pools))
+        return Found(tuple(known), tuple(pools), notes={"refined": refined})
+
+    def _doubted(self, judged: Judged) -> int:
+        return first_error(judged.rewards, self.threshold)
+
+    def _next(
+        self, pool: Sequence[int], new: Mapping[int, int], known: Sequence[Judged]
+    ) -> tuple[int, ...]:
+        if self.pool == "replace":
+            return tuple(new.get(i, i) for i in pool)
+        ranked = sorted([*pool, *new.values()], key=lambda i: -known[i].score(self.aggregation))
+        return tuple(ranked[: self.n])
+
+
+def feedback(step: str, analysis: str) -> str:
+    """The critic's message: the doubted step and the analysis, without its heading if it has one."""
+    _, colon, rest = analysis.partition(":")
+    return f"{PREFACE}\n>{step.strip()}\n\n{(rest if colon else analysis).strip()}"
+
+
+def _revision(judged: Judged, at: int) -> Revision:
+    steps, analyses = judged.branch.steps, judged.analyses
+    said = feedback(steps[at], analyses[at] if at < len(analyses) else "")
+    return Revision(steps, at, said, (*judged.branch.path, "revise"))
+
+
+class Redraw:
+    """A `Refiner` for policies that cannot read criticism: draws the doubted step and all behind it
+    anew, so only the place of the fault is used.
+    """
+
+    def __init__(self, generator: StepGenerator):
+        self.generator = generator
+
+    def revise(self, items: Sequence[tuple[Problem, Revision]]) -> list[Revised | Exception]:
+        """As `Refiner`."""
+        requests = [
+            (problem, Grow((Branch(r.steps[: r.step], r.path),), steps=None))
+            for problem, r in items
+        ]
+        return [_revised(grown) for grown in self.generator.grow(requests)]
+
+
+def _revised(grown: Grown | Exception) -> Revised | Exception:
+    return grown if isinstance(grown, Exception) else Revised(grown.branches[0][0], grown.cost)

@@ -1,0 +1,92 @@
+"""When to refine at all: MAgICoRe's difficulty gate (arXiv 2409.12147).
+
+Refining damages some right solutions, so it pays only where the majority is probably wrong. A
+problem is hard if the solutions of its majority answer score below the data set's mean, and the
+votes, weighted by either of two scores, are spread over several answers. The two are MAgICoRe's
+outcome and process reward; here two aggregations of the same step rewards.
+
+Confidence is 2 (1 - sigmoid(H)) with H the entropy of the votes in nats, so 1 for one answer and
+1/2 at H = ln 3, three equal ones. The released code takes the data set's mean from the first sample
+of every problem; here it is that of all samples.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from jprm.errors import UserError
+from jprm.search.plan import Judged
+from jprm.search.selection import aggregate, aggregation
+
+
+@dataclass(frozen=True)
+class Gate:
+    """mean, std: of the summed scores over a data set (`fit_gate`)."""
+
+    mean: float
+    std: float
+    outcome: str = "last"
+    process: str = "prod"
+    confidence: float = 0.5
+
+    def __post_init__(self):
+        for how in (self.outcome, self.process):
+            aggregation[how]
+        if not self.std > 0:
+            raise UserError(f"gate: std = {self.std} must be above 0; were all scores equal?")
+
+    def is_hard(self, judged: Sequence[Judged], answers: Sequence[str | None]) -> bool:
+        """Whether these solutions of a problem should be refined; without any answer, yes."""
+        rewards = [j.rewards for j in judged]
+        votes = [(a, r) for a, r in zip(answers, rewards, strict=True) if a is not None]
+        if not votes:
+            return True
+        return self.quality(votes) < 0 and any(
+            confidence([(a, aggregate(r, how) or 0.0) for a, r in votes]) < self.confidence
+            for how in (self.outcome, self.process)
+        )
+
+    def quality(self, votes: Sequence[tuple[str, Sequence[float | None]]]) -> float:
+        """Mean standardised score of the majority answer's solutions; of a tie, the first's."""
+        counts: dict[str, int] = {}
+        for answer, _ in votes:
+            counts[answer] = counts.get(answer, 0) + 1
+        majority = max(counts, key=counts.__getitem__)
+        scores = [summed(r, self.outcome, self.process) for a, r in votes if a == majority]
+        return (sum(scores) / len(scores) - self.mean) / self.std
+
+
+def confidence(votes: Sequence[tuple[str, float]]) -> float:
+    """How far weighted votes agree, in (0, 1]; votes without any weight agree on nothing: 0."""
+    weight: dict[str, float] = {}
+    for answer, score in votes:
+        weight[answer] = weight.get(answer, 0.0) + score
+    total = sum(weight.values())
+    if total <= 0:
+        return 0.0
+    entropy = -sum(w / total * math.log(w / total) for w in weight.values() if w > 0)
+    return 2 / (1 + math.exp(entropy))
+
+
+def summed(rewards: Sequence[float | None], outcome: str, process: str) -> float:
+    """Outcome score plus process score; 0 for one that was not judged."""
+    return (aggregate(rewards, outcome) or 0.0) + (aggregate(rewards, process) or 0.0)
+
+
+def fit_gate(
+    rows: Sequence[Mapping[str, Any]], outcome: str = "last", process: str = "prod"
+) -> Gate:
+    """The gate for a data set, from the rows of a search over it (best-of-N, say).
+
+    Raises UserError where all candidates score the same.
+    """
+    every = [c["rewards"] for row in rows for c in row["candidates"]]
+    scores = [summed(rewards, outcome, process) for rewards in every]
+    if not scores:
+        raise UserError("gate: no candidates in these rows")
+    return Gate(float(np.mean(scores)), float(np.std(scores)), outcome, process)

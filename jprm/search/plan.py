@@ -1,0 +1,128 @@
+"""A search strategy: settings, and a plan that says what to ask for next.
+
+A plan is a generator. It yields requests, is sent what they gave, and returns what it found:
+
+    @strategy("first_of_two")
+    @dataclass(frozen=True)
+    class FirstOfTwo:
+        def search(self, problem, answer):
+            [drawn] = yield from grow([ROOT], n=2, steps=None)
+            return Found(tuple((yield from judge(drawn))))
+
+So a strategy reads from top to bottom for one problem, while the driver runs many side by side and
+puts their requests into common batches.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeVar
+
+from jprm.errors import UserError
+from jprm.records import Problem
+from jprm.search.ports import Branch, Grow, Revision
+from jprm.search.registry import Registry
+from jprm.search.selection import aggregate
+
+Answer = Callable[[Sequence[str]], str | None]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Judge:
+    """Reward the steps of these branches."""
+
+    branches: tuple[Branch, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Revise:
+    """Rewrite these solutions."""
+
+    revisions: tuple[Revision, ...]
+
+
+Request = Grow | Judge | Revise
+Talk = Generator[Request, Any, T]  # yields requests, is sent their results, returns a T
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A branch with the rewards [T] of its steps and what the scorer wrote about them."""
+
+    branch: Branch
+    rewards: tuple[float | None, ...]
+    analyses: tuple[str, ...] = ()
+
+    def score(self, aggregation: str) -> float:
+        """One number to rank by; -inf where nothing was judged, so that it loses to any score."""
+        score = aggregate(self.rewards, aggregation)
+        return float("-inf") if score is None else score
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The candidate solutions of a search, in an order that ties may be broken by.
+
+    pools: the candidates (by index) that were there after each turn, where turns make sense; the
+    last pool is the result, all candidates where there are none. notes: further JSON values.
+    """
+
+    candidates: tuple[Judged, ...]
+    pools: tuple[tuple[int, ...], ...] = ()
+    notes: dict[str, Any] = field(default_factory=dict)
+
+
+class Strategy(Protocol):
+    """Settings of a search, as a frozen dataclass; what differs in them is another search."""
+
+    def search(self, problem: Problem, answer: Answer) -> Talk[Found]:
+        """The plan for one problem. It must depend on nothing but its arguments and replies."""
+        ...
+
+
+strategy: Registry[type] = Registry("strategy")
+
+
+def make_strategy(name: str, **settings: Any) -> Strategy:
+    """The strategy of that name. Raises UserError for an unknown name or setting."""
+    cls = strategy[name]
+    known = [f.name for f in dataclasses.fields(cls)]
+    for key in settings:
+        if key not in known:
+            near = difflib.get_close_matches(key, known, 1, 0)
+            hint = f": did you mean {near[0]!r}?" if near else ""
+            raise UserError(f"strategy {name!r} has no setting {key!r}{hint}")
+    return cls(**settings)
+
+
+def at_least(lowest: int, **settings: int | None) -> None:
+    """Raises UserError for a setting below `lowest`; None is none set."""
+    for name, value in settings.items():
+        if value is not None and value < lowest:
+            raise UserError(f"search: {name} = {value} must be at least {lowest}")
+
+
+def grow(branches: Sequence[Branch], **how: Any) -> Talk[list[list[Branch]]]:
+    """Continuations of each branch; `how` is as in `Grow`. Nothing is asked for no branches."""
+    if not branches:
+        return []
+    reply = yield Grow(tuple(branches), **how)
+    return [list(children) for children in reply]
+
+
+def judge(branches: Sequence[Branch]) -> Talk[list[Judged]]:
+    """The branches with their rewards."""
+    if not branches:
+        return []
+    return list((yield Judge(tuple(branches))))
+
+
+def revise(revisions: Sequence[Revision]) -> Talk[list[Branch]]:
+    """The rewritten solutions."""
+    if not revisions:
+        return []
+    return list((yield Revise(tuple(revisions))))

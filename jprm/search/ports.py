@@ -1,0 +1,146 @@
+"""What a search needs from others, as protocols, and the records that pass between them.
+
+A generator grows branches, a scorer rewards their steps, a refiner rewrites a solution after
+criticism, a grader knows answers. Declared here and not imported, so that strategies know neither
+JAX nor processes, and their tests run on scripts.
+
+Each answers a batch item by item; an item that fails may be answered by its exception, which loses
+this item's problem and no other.
+
+Invariant: what any of them returns for an item is a function of that item alone, never of its
+company in a batch or of earlier calls. So a search can be killed and taken up again anywhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from jprm.records import Problem
+from jprm.search.budget import Cost
+
+Path = tuple[int | str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """A solution in the making.
+
+    path: the number of each draw on the way here, which names its randomness: two branches with
+        the same text and different paths go on differently. ended: nothing can follow.
+    """
+
+    steps: tuple[str, ...] = ()
+    path: Path = ()
+    ended: bool = False
+
+
+ROOT = Branch()
+
+
+@dataclass(frozen=True, slots=True)
+class Grow:
+    """Draw `n` continuations of each branch, of up to `steps` steps (None: to the end).
+
+    greedy: without randomness. first: the number of the first draw, so that later calls for the
+    same branch draw anew. label: keeps draws of another kind apart from these.
+    """
+
+    branches: tuple[Branch, ...]
+    n: int = 1
+    steps: int | None = 1
+    greedy: bool = False
+    first: int = 0
+    label: str = ""
+
+    def paths(self, branch: Branch) -> list[Path]:
+        """The paths of a branch's continuations."""
+        stem = (*branch.path, self.label) if self.label else branch.path
+        return [(*stem, i) for i in range(self.first, self.first + self.n)]
+
+
+@dataclass(frozen=True, slots=True)
+class Grown:
+    """The continuations of each branch of a `Grow`, in its order, and what they cost."""
+
+    branches: tuple[tuple[Branch, ...], ...]
+    cost: Cost = Cost()
+
+
+@dataclass(frozen=True, slots=True)
+class StepRewards:
+    """A scorer's rewards [T] in [0, 1], None where it could not judge.
+
+    analyses: what it wrote about each step, where it writes; the critic hands it on.
+    """
+
+    rewards: tuple[float | None, ...]
+    cost: Cost = Cost()
+    analyses: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Revision:
+    """A solution to be rewritten after criticism.
+
+    step: index of the step that is doubted. path: names the randomness of the rewriting.
+    """
+
+    steps: tuple[str, ...]
+    step: int
+    feedback: str
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Revised:
+    """The rewritten solution, and what it cost."""
+
+    branch: Branch
+    cost: Cost = Cost()
+
+
+class StepGenerator(Protocol):
+    """Writes solutions step by step."""
+
+    def grow(self, requests: Sequence[tuple[Problem, Grow]]) -> Sequence[Grown | Exception]:
+        """The continuations asked for, request by request.
+
+        A continuation of a branch that has ended, or that cannot go on, is an ended branch.
+        """
+        ...
+
+    def forget(self, problem: Problem) -> None:
+        """The search of this problem is over: give up whatever is held for it."""
+        ...
+
+
+class StepScorer(Protocol):
+    """Rewards the steps of solutions and of their beginnings."""
+
+    def score(
+        self, items: Sequence[tuple[Problem, tuple[str, ...]]]
+    ) -> Sequence[StepRewards | Exception]:
+        """One reward per step of each item."""
+        ...
+
+
+class Refiner(Protocol):
+    """Rewrites solutions."""
+
+    def revise(self, items: Sequence[tuple[Problem, Revision]]) -> Sequence[Revised | Exception]:
+        """The new solution of each item."""
+        ...
+
+
+class Grading(Protocol):
+    """What is known about final answers. `jprm.worlds.World` satisfies it."""
+
+    def answer(self, steps: Sequence[str]) -> str | None:
+        """The final answer that a solution states. Strategies may see it."""
+        ...
+
+    def is_correct(self, problem: Problem, steps: Sequence[str]) -> bool:
+        """Whether it is right. Strategies never see it."""
+        ...

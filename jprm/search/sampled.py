@@ -1,0 +1,245 @@
+"""Branches grown by a sampling engine.
+
+The draws of a branch share one prompt, which the engine reads once. With `share`, what was drawn
+stays in the engine until its problem asks again, and a branch goes on from there (`parent`), so
+that its prefix is not read again at all.
+
+Invariant: a draw's sample id is `seed_of(seed, problem.id, *path)`, whoever else is drawn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from jprm.errors import UserError
+from jprm.records import Problem
+from jprm.search.budget import Cost, ModelCost
+from jprm.search.ports import Branch, Grow, Grown, Path
+from jprm.seeds import seed_of
+from jprm.verify.ports import Event, Sampler, StopWhen, TextCodec
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How solutions are written.
+
+    boundary_ids: the tokens that end a step. stop_when: for boundaries of several tokens, as in
+        `Sampler.submit`. split: a text's steps. max_tokens: of a whole solution. is_final: whether
+        nothing can follow these steps; None waits for the end mark.
+    """
+
+    boundary_ids: tuple[int, ...]
+    split: Callable[[str], Sequence[str]]
+    max_tokens: int
+    is_final: Callable[[Sequence[str]], bool] | None = None
+    stop_when: StopWhen | None = None
+
+
+def boundary_ids(codec: TextCodec, vocab_size: int, boundary: str = "\n") -> tuple[int, ...]:
+    """The tokens whose text ends with `boundary`. Raises UserError where there are none."""
+    ids = tuple(i for i in range(vocab_size) if codec.decode([i]).endswith(boundary))
+    if not ids:
+        raise UserError(f"search: no token ends with {boundary!r}; steps could not be told apart")
+    return ids
+
+
+@dataclass(eq=False)
+class _Draw:
+    """One sample under way, behind the `given` tokens of the steps that it continues."""
+
+    sampler: Sampler
+    problem: Problem
+    branch: Branch
+    path: Path
+    given: list[int]
+    prompt_tokens: int
+    steps_left: int | None  # None: to the end
+    ids: list[int] = field(default_factory=list)
+    ended: bool = False
+
+
+@dataclass(eq=False)
+class _Job:
+    """One request: the draws of each of its branches, what was read for them, or what failed."""
+
+    groups: list[list[_Draw]] = field(default_factory=list)
+    read: Cost = field(default_factory=Cost)
+    error: UserError | None = None
+
+
+@dataclass(eq=False)
+class _Memory:
+    """What is known of one problem: token ids by path, and the engine's handles by path."""
+
+    ids: dict[Path, list[int]] = field(default_factory=dict)
+    handles: dict[Path, int] = field(default_factory=dict)
+
+
+class SampledSteps:
+    """A `StepGenerator` over `jprm.verify.ports.Sampler` (`jprm.sample.Engine` is one).
+
+    greedy: a sampler of temperature 0, for requests without randomness. cost: the model's FLOPs.
+    share: keep drawn branches in the engine. Useful where it has prefix rows; each problem in
+        flight then holds up to width x expand lanes, also while it is judged. Of the draws from one
+        branch the first that is continued goes on in place, others are read again.
+    """
+
+    def __init__(
+        self,
+        sampler: Sampler,
+        codec: TextCodec,
+        layout: Layout,
+        seed: int,
+        *,
+        greedy: Sampler | None = None,
+        cost: ModelCost | None = None,
+        share: bool = False,
+    ):
+        self.sampler, self.greedy, self.codec, self.layout = sampler, greedy, codec, layout
+        self.seed, self.cost, self.share = seed, cost or ModelCost(), share
+        self._known: dict[str, _Memory] = {}
+
+    def grow(self, requests: Sequence[tuple[Problem, Grow]]) -> list[Grown | Exception]:
+        """As `StepGenerator`; a request that does not fit the sampler is answered by its UserError."""
+        under_way: dict[tuple[int, int], _Draw] = {}
+        try:
+            jobs = [self._submit(problem, request, under_way) for problem, request in requests]
+            self._run(under_way)
+        finally:
+            for (_, handle), draw in under_way.items():  # interrupted: leave no lane behind
+                draw.sampler.release(handle)
+        return [job.error or self._grown(job) for job in jobs]
+
+    def forget(self, problem: Problem) -> None:
+        """As `StepGenerator`."""
+        self._release(self._known.pop(problem.id, _Memory()))
+
+    # One request: submit its draws.
+
+    def _submit(
+        self, problem: Problem, request: Grow, under_way: dict[tuple[int, int], _Draw]
+    ) -> _Job:
+        sampler = self.greedy if request.greedy else self.sampler
+        if sampler is None:
+            raise UserError("search: greedy continuations need a sampler of temperature 0")
+        memory, job = self._known.setdefault(problem.id, _Memory()), _Job()
+        mine: dict[tuple[int, int], _Draw] = {}
+        continued: set[Path] = set()
+        try:
+            for branch in request.branches:
+                group = self._draws(sampler, problem, branch, request, memory)
+                job.groups.append(group)
+                if group[0].ended:
+                    continue
+                siblings, parent = branch.path[:-1], memory.handles.get(branch.path)
+                if request.greedy or siblings in continued:
+                    parent = None
+                prompt = [*self.codec.encode(problem.text), *group[0].given]
+                handles = sampler.submit(
+                    prompt,
+                    [seed_of(self.seed, problem.id, *draw.path) for draw in group],
+                    max_tokens=self._left(group[0].given),
+                    stops=self._stops(request.steps),
+                    stop_when=None if request.steps is None else self.layout.stop_when,
+                    parent=parent,
+                )
+                if parent is None:
+                    job.read += self.cost.cost(0, len(prompt))
+                else:
+                    continued.add(siblings)
+                mine |= {(id(sampler), h): d for h, d in zip(handles, group, strict=True)}
+        except UserError as error:
+            for _, handle in mine:
+                sampler.release(handle)
+            return _Job(error=error)
+        if not request.greedy:
+            self._release(memory)
+        under_way |= mine
+        return job
+
+    def _draws(
+        self, sampler: Sampler, problem: Problem, branch: Branch, request: Grow, memory: _Memory
+    ) -> list[_Draw]:
+        """The draws from one branch; ended where there is nothing to draw."""
+        given = memory.ids.get(branch.path)
+        if given is None:
+            given = list(self.codec.encode("".join(branch.steps)))
+        prompt_tokens = len(self.codec.encode(problem.text)) + len(given)
+        ended = branch.ended or self._left(given) < 1
+        return [
+            _Draw(sampler, problem, branch, path, given, prompt_tokens, request.steps, ended=ended)
+            for path in request.paths(branch)
+        ]
+
+    def _left(self, ids: Sequence[int]) -> int:
+        """Tokens that may follow these of a solution."""
+        return self.layout.max_tokens - len(ids)
+
+    def _stops(self, steps: int | None) -> tuple[int, ...]:
+        return (self.codec.eos_id, *(() if steps is None else self.layout.boundary_ids))
+
+    def _release(self, memory: _Memory) -> None:
+        for handle in memory.handles.values():
+            self.sampler.release(handle)
+        memory.handles.clear()
+
+    # All requests together: draw.
+
+    def _run(self, under_way: dict[tuple[int, int], _Draw]) -> None:
+        while under_way:
+            samplers = {id(draw.sampler): draw.sampler for draw in under_way.values()}
+            news = [(key, sampler.poll()) for key, sampler in samplers.items()]
+            if not any(events for _, events in news):
+                if not any(sampler.busy for sampler in samplers.values()):
+                    raise UserError(
+                        f"search: {len(under_way)} draws wait and branches hold all lanes; give "
+                        "the engine more lanes, lower in_flight, or turn share off"
+                    )
+            for key, events in news:
+                for event in events:
+                    if (key, event.handle) in under_way:
+                        self._hear(event, (key, event.handle), under_way)
+
+    def _hear(
+        self, event: Event, key: tuple[int, int], under_way: dict[tuple[int, int], _Draw]
+    ) -> None:
+        draw = under_way[key]
+        draw.ids += event.tokens
+        if event.finish is None:
+            return
+        text_ids = [*draw.given, *self._text_ids(draw)]
+        left = self._left(text_ids)
+        steps = (*draw.branch.steps, *self._steps(draw))
+        final = self.layout.is_final is not None and self.layout.is_final(steps)
+        draw.ended = event.finish != "stop" or self._at_end(draw) or final or left < 1
+        if draw.steps_left is not None:
+            draw.steps_left -= 1
+        if not draw.ended and draw.steps_left:
+            draw.sampler.extend(event.handle, (), max_tokens=left)
+            return
+        del under_way[key]
+        memory = self._known[draw.problem.id]
+        memory.ids[draw.path] = text_ids
+        if self.share and draw.sampler is self.sampler and not draw.ended:
+            memory.handles[draw.path] = event.handle
+        else:
+            draw.sampler.release(event.handle)
+
+    def _at_end(self, draw: _Draw) -> bool:
+        return bool(draw.ids) and draw.ids[-1] == self.codec.eos_id
+
+    def _text_ids(self, draw: _Draw) -> list[int]:
+        return draw.ids[:-1] if self._at_end(draw) else draw.ids
+
+    def _steps(self, draw: _Draw) -> Sequence[str]:
+        return self.layout.split(self.codec.decode(self._text_ids(draw)))
+
+    def _grown(self, job: _Job) -> Grown:
+        every = [draw for group in job.groups for draw in group]
+        written = (self.cost.cost(draw.prompt_tokens, 0, len(draw.ids)) for draw in every)
+        branches = tuple(tuple(self._branch(draw) for draw in group) for group in job.groups)
+        return Grown(branches, sum(written, job.read))
+
+    def _branch(self, draw: _Draw) -> Branch:
+        return Branch((*draw.branch.steps, *self._steps(draw)), draw.path, draw.ended)

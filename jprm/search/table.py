@@ -1,0 +1,96 @@
+"""What a search is reported by: accuracy and compute, with intervals, from the rows of its file.
+
+A problem that was lost has no candidates and counts as wrong, so a scorer cannot gain by raising on
+hard problems; how many were lost, and why, is part of the summary.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from jprm.errors import UserError
+from jprm.evaluate import (
+    Difference,
+    Interval,
+    Resamples,
+    mean_difference,
+    mean_interval,
+)
+from jprm.search.budget import Budget, Cost
+from jprm.search.selection import Candidate, Tie, accuracy
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Choosing:
+    """How a row's candidates become one answer; `pool` names the turn, -1 the last."""
+
+    aggregation: str = "min"
+    choice: str = "argmax"
+    tie: Tie = "first"
+    pool: int = -1
+
+
+def candidates_of(row: Row, pool: int = -1) -> list[Candidate]:
+    """The candidates of a row, of one of its pools where it has some."""
+    every = [Candidate(c["answer"], c["correct"], tuple(c["rewards"])) for c in row["candidates"]]
+    return [every[i] for i in row["pools"][pool]] if row["pools"] else every
+
+
+def correctness(rows: Sequence[Row], choosing: Choosing | None = None) -> np.ndarray:
+    """Whether (or, for shared ties, how likely) each problem's choice is right [P]."""
+    by = choosing or Choosing()
+    pools = [candidates_of(row, by.pool) for row in rows]
+    return accuracy(pools, by.aggregation, by.choice, by.tie)
+
+
+def budget_of(row: Row) -> Budget:
+    """What a problem cost."""
+    spent = row["budget"]
+    return Budget(Cost(**spent["generator"]), Cost(**spent["verifier"]))
+
+
+def summary(rows: Sequence[Row], choosing: Choosing | None = None) -> dict[str, Any]:
+    """Accuracy with its interval, mean cost per problem, and the lost problems by reason."""
+    at: Interval = mean_interval(correctness(rows, choosing), _resamples(rows))
+    total = sum((budget_of(row) for row in rows), Budget())
+    n = len(rows)
+    return {
+        "accuracy": at.value,
+        "low": at.low,
+        "high": at.high,
+        "n_problems": n,
+        "flops": total.flops / n,
+        "generator_tokens": total.generator.tokens / n,
+        "verifier_tokens": total.verifier.tokens / n,
+        "lost": dict(Counter(row["error"] for row in rows if row["error"]).most_common()),
+    } | {f"by {key}": value for key, value in asdict(choosing or Choosing()).items()}
+
+
+def gain(
+    rows: Sequence[Row],
+    over: Sequence[Row],
+    choosing: Choosing | None = None,
+    over_choosing: Choosing | None = None,
+) -> Difference:
+    """Accuracy of `rows` minus that of `over`, paired by problem.
+
+    Raises UserError where they are not of the same problems.
+    """
+    other = {row["problem_id"]: row for row in over}
+    if other.keys() != {row["problem_id"] for row in rows}:
+        raise UserError("a gain is paired: both searches must be of the same problems")
+    second = correctness([other[row["problem_id"]] for row in rows], over_choosing or choosing)
+    return mean_difference(second, correctness(rows, choosing), _resamples(rows))
+
+
+def _resamples(rows: Sequence[Row]) -> Resamples:
+    if not rows:
+        raise UserError("a search without problems has no table")
+    return Resamples.of([row["problem_id"] for row in rows])
