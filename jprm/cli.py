@@ -45,6 +45,41 @@ def score(
 
 
 @app.command()
+def train(
+    config: Annotated[Path, typer.Option(help="A file such as those of configs/train/.")],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="As train.steps=200.")
+    ] = None,
+    processes: Annotated[
+        int | None, typer.Option(min=1, envvar="JPRM_PROCESSES", help="How many run this command.")
+    ] = None,
+    process_id: Annotated[
+        int | None, typer.Option(envvar="JPRM_PROCESS_ID", help="Which of them this is, from 0.")
+    ] = None,
+    coordinator: Annotated[
+        str | None, typer.Option(envvar="JPRM_COORDINATOR", help="host:port of process 0.")
+    ] = None,
+    heartbeat_s: Annotated[
+        int, typer.Option("--heartbeat", min=1, help="Seconds until a silent process is dead.")
+    ] = 100,
+) -> None:
+    """Fine-tune a model on conversations; the same command resumes. Exit code 75: preempted, saved.
+
+    Slurm, MPI and TPU pods need none of the options about processes.
+    """
+    from jprm.train.config import RunConfig
+
+    settings = load(RunConfig, config, overrides or [])
+    from jprm.train.distributed import Processes
+    from jprm.train.run import run_training
+
+    given = None
+    if processes is not None:
+        given = Processes(processes, process_id, coordinator, heartbeat_s)
+    raise typer.Exit(run_training(settings, given))
+
+
+@app.command()
 def export(
     out: Annotated[Path, typer.Option(help="The new directory.")],
     run: Annotated[Path, typer.Option(help="Run directory of a finished sweep.")] = Path(
