@@ -82,17 +82,20 @@ def train(
 @app.command()
 def export(
     out: Annotated[Path, typer.Option(help="The new directory.")],
-    run: Annotated[Path, typer.Option(help="Run directory of a finished sweep.")] = Path(
-        "runs/embedded"
-    ),
+    run: Annotated[
+        Path, typer.Option(help="Directory of a finished sweep or training run.")
+    ] = Path("runs/embedded"),
     to: Annotated[str, typer.Option(help="The format: hf, which transformers opens.")] = "hf",
 ) -> None:
-    """Write the sweep's main verifier as a Hugging Face checkpoint with tokenizer and card."""
+    """Write a trained model, or a sweep's main verifier with a card, as a Hugging Face checkpoint."""
     if to != "hf":
         raise UserError(f"--to {to}: no such format; the only one is hf")
-    from jprm.pipeline.export import export_verifier
+    if (run / "weights.safetensors").is_file():  # of `train`; a sweep keeps its weights in stages
+        from jprm.train.export import export_run as write
+    else:
+        from jprm.pipeline.export import export_verifier as write
 
-    print(f"{out}: {export_verifier(run, out)}")
+    print(f"{out}: {write(run, out)}")
 
 
 @app.command()

@@ -4,7 +4,16 @@ Enter by `render` (text pieces -> Document), then `plan`, `Rows` and `Order`; `r
 pieces of a file of conversations.
 """
 
-from jprm.data.conversations import Corpus, by_line, corpus_of, read_pieces, read_rows
+from jprm.data.chats import chat_document
+from jprm.data.conversations import (
+    Corpus,
+    by_line,
+    corpus_of,
+    messages_of,
+    pieces_of,
+    read_pieces,
+    read_rows,
+)
 from jprm.data.documents import Document, render
 from jprm.data.packing import Plan, Rows, plan, rows
 from jprm.data.pipeline import Order
@@ -16,7 +25,10 @@ __all__ = [
     "Plan",
     "Rows",
     "by_line",
+    "chat_document",
     "corpus_of",
+    "messages_of",
+    "pieces_of",
     "plan",
     "read_pieces",
     "read_rows",

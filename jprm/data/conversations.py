@@ -90,7 +90,9 @@ def corpus_of(path: Path, documents: Sequence[tuple[int, Document]]) -> Corpus:
     untrained = tuple(line for line, d in documents if not d.weights[1:].any())
     if not kept:
         why = f"none of {len(untrained)} rows has a token to train on" if untrained else "no rows"
-        raise UserError(f"{path}: {why}; trained is what an assistant says, and pieces [text, true]")
+        raise UserError(
+            f"{path}: {why}; trained is what an assistant says, and pieces [text, true]"
+        )
     lines, trained = zip(*kept, strict=True)
     return Corpus(Path(path), trained, lines, untrained)
 

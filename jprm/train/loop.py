@@ -180,9 +180,7 @@ def run(
                 break
     except _NotFinite as failure:
         del state  # the replay needs its memory
-        raise keep_evidence(
-            job, checkpoints, wanted, failure.step, failure.values
-        ) from None
+        raise keep_evidence(job, checkpoints, wanted, failure.step, failure.values) from None
     return state, progress
 
 

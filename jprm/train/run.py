@@ -1,8 +1,8 @@
 """The command `python -m jprm train`: one run from its configuration to weights on disk.
 
 The run directory holds `config.json`, `data.json` (what became of the rows of the file), `log.jsonl`,
-`checkpoints/`, `tokenizer/`, and when the last step is done `weights.safetensors`. Process 0 writes
-all but the checkpoints, which are everybody's.
+`checkpoints/`, `tokenizer/`, and when the last step is done `weights.safetensors` and `result.json`.
+Process 0 writes all but the checkpoints, which are everybody's.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ import jax
 
 from jprm.config import plain
 from jprm.data import Rows, plan
-from jprm.models import parameter_count
+from jprm.models import ModelConfig, parameter_count
+from jprm.models.costs import forward_flops
 from jprm.runs import lock_directory, provenance, write_atomic
 from jprm.train.checkpoint import Checkpoints
 from jprm.train.config import RunConfig
@@ -61,12 +62,14 @@ def _train(config: RunConfig, directory: Path, stop: Callable[[int], bool]) -> i
         if first_process():
             write_atomic(directory / "config.json", json.dumps(config, indent=1, default=plain))
             write_atomic(directory / "data.json", json.dumps(report, indent=1))
-            start.tokenizer.save(directory / "tokenizer")
+            start.save_tokenizer(directory / "tokenizer")
         state, progress = run(job, checkpoints, log.on_step, stop, log.resume)
     if int(state.step) < job.steps:
-        log.note(f"stopped after step {int(state.step)} and saved; the same command goes on from here")
+        log.note(
+            f"stopped after step {int(state.step)} and saved; the same command goes on from here"
+        )
         return PREEMPTED
-    _finish(config, directory, state, progress)
+    _finish(config, directory, start.model.config, state, progress)
     log.note(f"{directory}: all {job.steps} steps done, the last with loss {state.losses[-1]:.4f}")
     return 0
 
@@ -106,16 +109,22 @@ def _summary(config: RunConfig, start: Start, report: dict[str, Any]) -> Iterato
             yield f"{report['file']}: {len(lines)} left out ({why}): lines {shown}{more}"
 
 
-def _finish(config: RunConfig, directory: Path, state: TrainState, progress: Progress) -> None:
+def _finish(
+    config: RunConfig, directory: Path, shape: ModelConfig, state: TrainState, progress: Progress
+) -> None:
     params = whole(state.params)
     if first_process():
-        about = {
-            "config": config.model_dump(mode="json"),
+        # Nothing of this sitting goes into the weights: a run that was killed ends in the same bytes.
+        recipe = config.model_dump(mode="json", include={"model", "train", "seed"})
+        save_params(directory, params, {"config": recipe, "tokens": progress.tokens})
+        summary = {
+            "loss": float(state.losses[-1]),
             "tokens": progress.tokens,
+            "flops": 3 * forward_flops(shape, progress.tokens, progress.pairs, progress.tokens),
             "seconds": progress.seconds,
-            "made_by": provenance(),
+            "provenance": provenance(),
         }
-        save_params(directory, params, about)
+        write_atomic(directory / "result.json", json.dumps(summary, indent=1))
 
 
 @contextlib.contextmanager
