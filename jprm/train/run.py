@@ -39,11 +39,14 @@ def run_training(config: RunConfig, processes: Processes | None = None) -> int:
     Raises UserError for every mistake in the configuration and the data.
     """
     join(processes)
-    stop = stop_signal()
     mesh = mesh_of(config.mesh, config.train.batch_rows, config.train.microbatches)
     directory = config.directory / config.name
-    with _held(directory), contextlib.nullcontext() if mesh is None else jax.set_mesh(mesh):
-        return _train(config, directory, stop)
+    with contextlib.ExitStack() as stack:
+        if first_process():  # holds the run directory for all of them
+            stack.enter_context(contextlib.closing(lock_directory(directory)))
+        if mesh is not None:
+            stack.enter_context(jax.set_mesh(mesh))
+        return _train(config, directory, stack.enter_context(stop_signal()))
 
 
 def _train(config: RunConfig, directory: Path, stop: Callable[[int], bool]) -> int:
@@ -125,13 +128,3 @@ def _finish(
             "provenance": provenance(),
         }
         write_atomic(directory / "result.json", json.dumps(summary, indent=1))
-
-
-@contextlib.contextmanager
-def _held(directory: Path) -> Iterator[None]:
-    """The run directory belongs to this run alone; the first of its processes holds it for all."""
-    if not first_process():
-        yield
-        return
-    with contextlib.closing(lock_directory(directory)):
-        yield
