@@ -82,6 +82,7 @@ def mesh_of(section: MeshSection, batch_rows: int, microbatches: int) -> jax.sha
             f"mesh: {sizes} has {config.devices} devices, but the {jax.process_count()} processes "
             f"have {devices}; a run of several processes takes all: set one axis to -1"
         )
+    mesh = None if config.devices == 1 else make_mesh(config)
     ways = config.data * config.fsdp
     if (batch_rows // microbatches) % ways:
         raise UserError(
@@ -89,7 +90,7 @@ def mesh_of(section: MeshSection, batch_rows: int, microbatches: int) -> jax.sha
             f"train.microbatches) do not divide among data x fsdp = {config.data} x {config.fsdp} "
             f"devices; make train.batch_rows a multiple of {microbatches * ways}"
         )
-    return None if config.devices == 1 else make_mesh(config)
+    return mesh
 
 
 def start_of(config: RunConfig) -> Start:
