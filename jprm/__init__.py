@@ -12,6 +12,7 @@ imports point down only:
     train, sample                   fitting a model, sampling from it
     models, data                    the Transformer, packed documents
     mesh, tokenizer, grade, worlds  devices, text, answers, problems with exact truth
+    chat                            a checkpoint's own tokenizer and chat template
     doctor                          what this machine has and lacks
     records, config, runs, progress, seeds, execute, errors
 

@@ -21,7 +21,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from jprm.config import fingerprint, plain
 from jprm.errors import UserError
@@ -49,38 +49,12 @@ class RunDirectory:
         self.path = Path(path)
         self.computed = 0
         self.reused = 0
+        self._lock = lock_directory(self.path)
         try:
-            (self.path / "stages").mkdir(parents=True, exist_ok=True)
-            self._lock = open(self.path / "lock", "a+")  # noqa: SIM115 - held until close()
+            (self.path / "stages").mkdir(exist_ok=True)
         except OSError as error:
-            raise UserError(
-                f"{self.path}: cannot write the run directory ({error.strerror}); "
-                "set directory=PATH to another place"
-            ) from None
-        try:
-            self._hold()
-        except BaseException:
             self._lock.close()
-            raise
-
-    def _hold(self) -> None:
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            self._lock.seek(0)
-            holder = self._lock.read().strip() or "unknown"
-            raise UserError(
-                f"{self.path}: in use by process {holder}; wait for it, "
-                "or set name=OTHER for a second run"
-            ) from None
-        except OSError as error:  # some network file systems have no locks
-            raise UserError(
-                f"{self.path}: cannot lock the run directory ({error.strerror}); "
-                "set directory=PATH to a local disk"
-            ) from None
-        self._lock.truncate(0)
-        self._lock.write(str(os.getpid()))
-        self._lock.flush()
+            raise _unwritable(self.path, error) from None
 
     def close(self) -> None:
         """Releases the directory."""
@@ -169,6 +143,50 @@ class Stage:
         if not good:
             raise UserError(f"{path}: damaged; delete the folder {self.path} and run again")
         return table
+
+
+def lock_directory(path: Path) -> TextIO:
+    """Makes the directory and holds it until the file returned is closed, or this process ends.
+
+    Raises UserError where it cannot be written, or another process holds it.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        lock = open(path / "lock", "a+")  # noqa: SIM115 - held by the caller
+    except OSError as error:
+        raise _unwritable(path, error) from None
+    try:
+        _hold(path, lock)
+    except BaseException:
+        lock.close()
+        raise
+    return lock
+
+
+def _hold(path: Path, lock: TextIO) -> None:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.seek(0)
+        holder = lock.read().strip() or "unknown"
+        raise UserError(
+            f"{path}: in use by process {holder}; wait for it, or set name=OTHER for a second run"
+        ) from None
+    except OSError as error:  # some network file systems have no locks
+        raise UserError(
+            f"{path}: cannot lock the run directory ({error.strerror}); "
+            "set directory=PATH to a local disk"
+        ) from None
+    lock.truncate(0)
+    lock.write(str(os.getpid()))
+    lock.flush()
+
+
+def _unwritable(path: Path, error: OSError) -> UserError:
+    return UserError(
+        f"{path}: cannot write the run directory ({error.strerror}); "
+        "set directory=PATH to another place"
+    )
 
 
 def write_atomic(path: Path | str, content: str | bytes) -> None:

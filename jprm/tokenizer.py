@@ -78,6 +78,10 @@ class Tokenizer:
         """The text of the ids; `<pad>` and `<eos>` are left out."""
         return self.backend.decode(list(ids), skip_special_tokens=True)
 
+    def shown(self, text: str) -> str:
+        """A text as `decode` gives it back."""
+        return text.replace(EOS, "").replace(PAD, "")
+
     def token_id(self, token: str) -> int:
         """The id of a text that is one token. Raises UserError where it is not."""
         found = self.backend.token_to_id(token)

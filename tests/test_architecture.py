@@ -16,7 +16,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 LEVELS = (
     {"errors", "records", "config", "runs", "progress", "seeds", "execute"},
-    {"mesh", "tokenizer", "grade", "worlds", "doctor", "formats"},
+    {"mesh", "tokenizer", "chat", "grade", "worlds", "doctor", "formats"},
     {"models", "data"},
     {"train", "sample"},
     {"verify"},
@@ -41,6 +41,7 @@ WITHOUT_JAX = (
     "jprm.seeds",
     "jprm.execute",
     "jprm.tokenizer",
+    "jprm.chat",
     "jprm.grade",
     "jprm.worlds",
     "jprm.formats",

@@ -7,11 +7,27 @@ masking by a token's id (the pad id, say) would mask the same token where it is 
 
 import dataclasses
 from collections.abc import Iterable, Sequence
+from typing import Protocol
 
 import numpy as np
 
 from jprm.errors import UserError
-from jprm.tokenizer import EOS, PAD, Tokenizer
+
+
+class SpanCodec(Protocol):
+    """What `render` needs of a tokenizer: a `jprm.tokenizer.Tokenizer` or a `jprm.chat.ChatCodec`."""
+
+    def encode_spans(self, pieces: Sequence[str]) -> tuple[list[int], list[int]]:
+        """(ids of the joined pieces in one tokenisation, the index of the piece each begins in)."""
+        ...
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """The text of the ids, without padding and ends of a text."""
+        ...
+
+    def shown(self, text: str) -> str:
+        """A text as `decode` gives it back."""
+        ...
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -32,7 +48,7 @@ class Document:
         return len(self.ids)
 
 
-def render(pieces: Iterable[tuple[str, bool]], tokenizer: Tokenizer) -> Document:
+def render(pieces: Iterable[tuple[str, bool]], tokenizer: SpanCodec) -> Document:
     """The document of (text, trained) pieces in order: weight 1 on the tokens of trained text.
 
     Raises UserError for empty text, and where one token covers both trained and untrained text: end
@@ -64,13 +80,12 @@ def _runs(pieces: Iterable[tuple[str, bool]]) -> list[tuple[str, bool]]:
 
 
 def _check_boundaries(
-    texts: Sequence[str], ids: np.ndarray, run_of_id: np.ndarray, tokenizer: Tokenizer
+    texts: Sequence[str], ids: np.ndarray, run_of_id: np.ndarray, tokenizer: SpanCodec
 ) -> None:
     """The tokens that begin in a run must spell it: one that ran over its end would spell more."""
     for run, text in enumerate(texts):
         spelt = tokenizer.decode(ids[run_of_id == run].tolist())
-        expected = text.replace(EOS, "").replace(PAD, "")  # decode leaves these two out
-        if spelt != expected:
+        if spelt != tokenizer.shown(text):
             raise UserError(
                 f"data: a token covers trained and untrained text at an end of {text[-40:]!r}; "
                 "end each piece where a token ends"

@@ -1,5 +1,10 @@
-"""What a training run is told. The defaults train a tiny preset in a minute on two cores."""
+"""What a training run is told. The defaults train a tiny preset in a minute on two cores.
 
+`TrainConfig` is the recipe that every stage shares; `RunConfig` is a whole run of the command
+`train`: what to train, on which file, over which mesh.
+"""
+
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, model_validator
@@ -44,3 +49,61 @@ class TrainConfig(Config):
                 f"batch_rows = {self.batch_rows} does not split in {self.microbatches} microbatches"
             )
         return self
+
+
+class ModelSection(Config):
+    """Where the weights come from: a size trained from scratch, or a Hugging Face directory."""
+
+    preset: str | None = None
+    checkpoint: Path | None = None
+
+    @model_validator(mode="after")
+    def _one_of_them(self):
+        if (self.preset is None) == (self.checkpoint is None):
+            raise ValueError("give either model.preset or model.checkpoint")
+        return self
+
+
+class DataSection(Config):
+    """JSON lines of conversations. A checkpoint brings its tokenizer; a preset reads `tokenizer`
+    (a directory with tokenizer.json), or learns `vocab_size` tokens from the file.
+
+    `output_markers` are pairs of texts between which an assistant's message holds what code printed.
+    """
+
+    path: Path
+    tokenizer: Path | None = None
+    vocab_size: int = Field(default=2048, ge=300)
+    output_markers: tuple[tuple[str, str], ...] = (("[Code Output]\n\n```\n", "\n```\n"),)
+
+
+class MeshSection(Config):
+    """Devices along each axis; at most one -1 stands for all that the others leave.
+
+    `data` copies the weights, `fsdp` shards them, `tensor` splits the layers.
+    """
+
+    data: int = Field(default=1, ge=-1)
+    fsdp: int = Field(default=-1, ge=-1)
+    tensor: int = Field(default=1, ge=-1)
+
+    @model_validator(mode="after")
+    def _consistent(self):
+        sizes = (self.data, self.fsdp, self.tensor)
+        if 0 in sizes or sizes.count(-1) > 1:
+            raise ValueError(f"{sizes} (data, fsdp, tensor): positive numbers, at most one -1")
+        return self
+
+
+class RunConfig(Config):
+    """One run of `python -m jprm train`; results land in <directory>/<name>."""
+
+    name: str = "train"
+    directory: Path = Path("runs")
+    seed: int = 0
+    model: ModelSection
+    data: DataSection
+    mesh: MeshSection = MeshSection()
+    train: TrainConfig = TrainConfig()
+    keep_checkpoints: int = Field(default=2, ge=1)
+    log_every: int = Field(default=1, ge=1)  # steps

@@ -1,0 +1,231 @@
+"""The tokenizer of a Hugging Face directory: token ids and texts, special tokens by their texts.
+
+`jprm.tokenizer.Tokenizer` is for vocabularies that are made here; this one takes what a checkpoint
+was trained with. transformers reads the directory (and never the network), `tokenizers` does the
+work.
+"""
+
+from __future__ import annotations
+
+import json
+from bisect import bisect_right
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+import tokenizers as hf
+from tokenizers import processors
+
+from jprm.errors import UserError
+
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json")
+TEMPLATE_FILES = ("chat_template.jinja", "chat_template.json", "tokenizer_config.json")
+EOS_FILES = ("generation_config.json", "config.json")  # the first that names any counts
+
+Messages = Sequence[Mapping[str, Any]]
+
+
+class ChatCodec:
+    """Encodes and decodes as the checkpoint does, but adds no token of its own accord.
+
+    eos_id: the token that ends a text, as the tokenizer has it.
+    eos_ids: all tokens that end one, `eos_id` first; a generation config may name several.
+    pad_id: the padding token; `eos_id` where there is none.
+    bos_id: the beginning of a text; None where there is none.
+    vocab_size: ids below it have a text. A model's table may be longer, padded to a round size.
+    """
+
+    def __init__(self, tokenizer: Any, eos_ids: Sequence[int] = (), source: str = "tokenizer"):
+        """From a tokenizer of transformers, and more ends of a text than its own.
+
+        source: the directory, for errors. Raises UserError for a tokenizer that does not say which
+        characters a token covers, that has no end of a text, or that loses a leading blank.
+        """
+        self.source = source
+        self.peer = tokenizer
+        if not getattr(tokenizer, "is_fast", False):
+            raise UserError(
+                f"{source}: {type(tokenizer).__name__} does not say where in a text its tokens lie; "
+                "save the checkpoint's tokenizer with transformers so that it has a tokenizer.json"
+            )
+        # A copy: transformers sets truncation and padding of the original at every call.
+        self.backend = hf.Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
+        self.backend.no_truncation()
+        self.backend.no_padding()
+        # It could add tokens, which is not wanted here, and cut blanks off the offsets.
+        self.backend.post_processor = processors.ByteLevel(trim_offsets=False)
+        self.vocab_size: int = max(self.backend.get_vocab().values()) + 1
+        own = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
+        self.eos_ids: tuple[int, ...] = tuple(dict.fromkeys([*own, *eos_ids]))
+        if not self.eos_ids:
+            raise UserError(
+                f"{source}: no token ends a text; name eos_token in tokenizer_config.json, or "
+                "eos_token_id in generation_config.json"
+            )
+        self.eos_id: int = self.eos_ids[0]
+        pad = tokenizer.pad_token_id
+        self.pad_id: int = self.eos_id if pad is None else pad
+        self.bos_id: int | None = tokenizer.bos_token_id
+        self._silent = {self.pad_id, *self.eos_ids}
+        if any(self.accepts(t) and self.decode(self.encode(t)) != t for t in ("a", " a")):
+            raise UserError(
+                f"{source}: this tokenizer drops or adds blanks at the beginning of a text "
+                "(SentencePiece does), so parts of a conversation cannot be joined; supported are "
+                "byte-level tokenizers, as Qwen2, Qwen3 and Llama 3 have them"
+            )
+
+    @classmethod
+    def load(cls, directory: Path) -> ChatCodec:
+        """The tokenizer of a Hugging Face directory. Nothing is downloaded, none of its code run.
+
+        Raises UserError, naming the file, where one is missing or damaged.
+        """
+        directory = Path(directory)
+        found = [name for name in TOKENIZER_FILES if (directory / name).is_file()]
+        if not found:
+            raise UserError(
+                f"{directory}: no tokenizer there ({', '.join(TOKENIZER_FILES)}); copy the tokenizer "
+                "files of the checkpoint into it"
+            )
+        eos_ids = _eos_ids(directory)
+        from transformers import AutoTokenizer  # takes a second
+
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(
+                str(directory), local_files_only=True, trust_remote_code=False
+            )
+        except (
+            Exception
+        ) as error:  # damaged files raise whatever they break, Rust's bare Exception too
+            raise UserError(
+                f"{directory / found[0]}: cannot be loaded as a tokenizer ({_one_line(error)}); copy "
+                "tokenizer.json and tokenizer_config.json of the checkpoint again"
+            ) from error
+        return cls(tokenizer, eos_ids, str(directory))
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids of a text; the text of a special token becomes that token, and none is added."""
+        return self._encoding(text).ids
+
+    def encode_offsets(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
+        """`encode`, and for each token the characters [start, end) that it covers.
+
+        The tokens of one character that is several of them all cover it.
+        """
+        encoding = self._encoding(text)
+        return encoding.ids, encoding.offsets
+
+    def encode_spans(self, pieces: Sequence[str]) -> tuple[list[int], list[int]]:
+        """(ids of the joined pieces in one tokenisation, the index of the piece each begins in)."""
+        ends = list(accumulate(map(len, pieces)))
+        ids, offsets = self.encode_offsets("".join(pieces))
+        return ids, [bisect_right(ends, start) for start, _ in offsets]
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """The text of the ids. Padding and ends of a text are left out, other special tokens not."""
+        shown = [i for i in ids if i not in self._silent]
+        return self.backend.decode(shown, skip_special_tokens=False)
+
+    def shown(self, text: str) -> str:
+        """A text as `decode` gives it back: in the normal form of the tokenizer, without ends."""
+        if self.backend.normalizer is not None:
+            text = self.backend.normalizer.normalize_str(text)
+        for token in self._silent:
+            text = text.replace(self.backend.id_to_token(token) or "\0", "")
+        return text
+
+    def token_id(self, token: str) -> int:
+        """The id of a text that is one token. Raises UserError where it is not."""
+        ids = self.encode(token)
+        if len(ids) != 1:
+            raise UserError(f"{self.source}: {token!r} is {len(ids)} tokens, and has to be one")
+        return ids[0]
+
+    def accepts(self, text: str) -> bool:
+        """Whether the vocabulary can write this text at all; a byte-level one can write any."""
+        try:
+            ids = self.encode(text)
+        except UserError:
+            return False
+        unknown = self.peer.unk_token_id
+        return unknown is None or unknown in self._silent or unknown not in ids
+
+    @property
+    def chat_template(self) -> str:
+        """The template's source. Raises UserError where the directory has none."""
+        try:
+            return self.peer.get_chat_template()
+        except ValueError as error:
+            raise UserError(
+                f"{self.source}: no chat template ({', '.join(TEMPLATE_FILES)}); copy that of the "
+                "checkpoint there: a base model has none"
+            ) from error
+
+    def chat_text(
+        self, messages: Messages, generation_prompt: bool = False, **options: object
+    ) -> str:
+        """The conversation as the checkpoint's template writes it; `encode` makes its ids.
+
+        options: of the template, such as enable_thinking. Raises UserError for messages that the
+        template refuses and for a template that fails.
+        """
+        template = self.chat_template
+        try:
+            return self.peer.apply_chat_template(
+                [dict(message) for message in messages],
+                chat_template=template,
+                tokenize=False,
+                add_generation_prompt=generation_prompt,
+                **options,
+            )
+        except Exception as error:  # a template is a program
+            raise UserError(
+                f"{self._template_file}: the chat template fails on these messages "
+                f"({_one_line(error)}); check their roles and their order, or repair the template"
+            ) from error
+
+    @property
+    def special_texts(self) -> list[str]:
+        """The texts of all special tokens and ends of a text, the longest first."""
+        added = self.backend.get_added_tokens_decoder().values()
+        texts = {token.content for token in added if token.special}
+        texts |= {text for i in self.eos_ids if (text := self.backend.id_to_token(i))}
+        return sorted(texts, key=len, reverse=True)
+
+    @property
+    def _template_file(self) -> str:
+        files = (Path(self.source) / name for name in TEMPLATE_FILES)
+        return str(next((file for file in files if file.is_file()), self.source))
+
+    def _encoding(self, text: str) -> hf.Encoding:
+        try:
+            return self.backend.encode(text, add_special_tokens=False)
+        except Exception as error:  # Rust's, of a closed vocabulary without a token for the unknown
+            raise UserError(
+                f"{self.source}: no tokens for {text[:40]!r} ({_one_line(error)})"
+            ) from error
+
+
+def _eos_ids(directory: Path) -> list[int]:
+    """Ends of a text that the configs of a directory name. Raises UserError for a damaged file."""
+    for name in EOS_FILES:
+        path = directory / name
+        if not path.is_file():
+            continue
+        try:
+            named = json.loads(path.read_text(encoding="utf-8")).get("eos_token_id")
+        except (OSError, ValueError, AttributeError) as error:
+            raise UserError(f"{path}: not a config ({_one_line(error)}); copy it again") from error
+        ids = named if isinstance(named, list) else [] if named is None else [named]
+        if any(type(i) is not int or i < 0 for i in ids):
+            raise UserError(
+                f"{path}: eos_token_id = {named!r} must be a token id, or a list of them"
+            )
+        if ids:
+            return ids
+    return []
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300] or type(error).__name__

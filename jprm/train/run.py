@@ -1,0 +1,137 @@
+"""The command `python -m jprm train`: one run from its configuration to weights on disk.
+
+The run directory holds `config.json`, `data.json` (what became of the rows of the file), `log.jsonl`,
+`checkpoints/`, `tokenizer/`, and when the last step is done `weights.safetensors` and `result.json`.
+Process 0 writes all but the checkpoints, which are everybody's.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from jprm.config import plain
+from jprm.data import Rows, plan
+from jprm.models import ModelConfig, parameter_count
+from jprm.models.costs import forward_flops
+from jprm.runs import lock_directory, provenance, write_atomic
+from jprm.train.checkpoint import Checkpoints
+from jprm.train.config import RunConfig
+from jprm.train.distributed import Processes, join, stop_signal
+from jprm.train.log import Log, first_process
+from jprm.train.loop import Progress, make_job, run, run_identity
+from jprm.train.start import Start, mesh_of, start_of
+from jprm.train.step import TrainState
+from jprm.train.weights import save_params, whole
+
+PREEMPTED = 75  # EX_TEMPFAIL of sysexits.h: try again
+SHOWN_LINES = 20
+
+
+def run_training(config: RunConfig, processes: Processes | None = None) -> int:
+    """Trains, or goes on training; 0 when the last step is done, 75 when it was asked to stop before.
+
+    Raises UserError for every mistake in the configuration and the data.
+    """
+    join(processes)
+    stop = stop_signal()
+    mesh = mesh_of(config.mesh, config.train.batch_rows, config.train.microbatches)
+    directory = config.directory / config.name
+    with _held(directory), contextlib.nullcontext() if mesh is None else jax.set_mesh(mesh):
+        return _train(config, directory, stop)
+
+
+def _train(config: RunConfig, directory: Path, stop: Callable[[int], bool]) -> int:
+    start = start_of(config)
+    documents = start.corpus.documents
+    layout = plan([len(d) for d in documents], config.train.row_tokens, config.seed)
+    rows = Rows(documents, layout, start.corpus.lines)
+    job = make_job(start.model, start.fresh, rows, config.train, config.seed)
+    log = Log(directory / "log.jsonl", job, config.log_every)
+    report = data_report(start, rows)
+    for line in _summary(config, start, report):
+        log.note(line)
+    identity = run_identity(start.model, documents, config.train, config.seed)
+    identity["initial_parameters"] = start.weights
+    with Checkpoints(directory / "checkpoints", identity, config.keep_checkpoints) as checkpoints:
+        if first_process():
+            write_atomic(directory / "config.json", json.dumps(config, indent=1, default=plain))
+            write_atomic(directory / "data.json", json.dumps(report, indent=1))
+            start.save_tokenizer(directory / "tokenizer")
+        state, progress = run(job, checkpoints, log.on_step, stop, log.resume)
+    if int(state.step) < job.steps:
+        log.note(
+            f"stopped after step {int(state.step)} and saved; the same command goes on from here"
+        )
+        return PREEMPTED
+    _finish(config, directory, start.model.config, state, progress)
+    log.note(f"{directory}: all {job.steps} steps done, the last with loss {state.losses[-1]:.4f}")
+    return 0
+
+
+def data_report(start: Start, rows: Rows) -> dict[str, Any]:
+    """What became of the rows of the file: numbers, and the lines of those that are left out."""
+    corpus = start.corpus
+    return {
+        "file": str(corpus.path),
+        "documents": len(corpus.documents) - len(rows.plan.too_long),
+        "too_long": [corpus.lines[i] for i in rows.plan.too_long],
+        "untrained": list(corpus.untrained),
+        "rows": len(rows),
+        "fill": rows.fill,
+        "tokens": int(rows.tokens.sum()),
+        "loss_tokens": int(rows.trained.sum()),
+    }
+
+
+def _summary(config: RunConfig, start: Start, report: dict[str, Any]) -> Iterator[str]:
+    mesh = jax.sharding.get_mesh()
+    devices = "1 device" if mesh.empty else f"mesh {dict(mesh.shape)}"
+    yield (
+        f"{start.weights}: {parameter_count(start.model.config):,} parameters on {devices}, "
+        f"{jax.process_count()} process(es)"
+    )
+    yield (
+        f"{report['file']}: {report['documents']} documents in {report['rows']} rows of "
+        f"{config.train.row_tokens} tokens, {report['fill']:.1%} full, "
+        f"{report['loss_tokens'] / report['tokens']:.1%} of the tokens trained"
+    )
+    reasons = {"too_long": "longer than train.row_tokens", "untrained": "nothing to train in them"}
+    for key, why in reasons.items():
+        if lines := report[key]:
+            shown = ", ".join(map(str, lines[:SHOWN_LINES]))
+            more = ", ... (all in data.json)" if len(lines) > SHOWN_LINES else ""
+            yield f"{report['file']}: {len(lines)} left out ({why}): lines {shown}{more}"
+
+
+def _finish(
+    config: RunConfig, directory: Path, shape: ModelConfig, state: TrainState, progress: Progress
+) -> None:
+    params = whole(state.params)
+    if first_process():
+        # Nothing of this sitting goes into the weights: a run that was killed ends in the same bytes.
+        recipe = config.model_dump(mode="json", include={"model", "train", "seed"})
+        save_params(directory, params, {"config": recipe, "tokens": progress.tokens})
+        summary = {
+            "loss": float(state.losses[-1]),
+            "tokens": progress.tokens,
+            "flops": 3 * forward_flops(shape, progress.tokens, progress.pairs, progress.tokens),
+            "seconds": progress.seconds,
+            "provenance": provenance(),
+        }
+        write_atomic(directory / "result.json", json.dumps(summary, indent=1))
+
+
+@contextlib.contextmanager
+def _held(directory: Path) -> Iterator[None]:
+    """The run directory belongs to this run alone; the first of its processes holds it for all."""
+    if not first_process():
+        yield
+        return
+    with contextlib.closing(lock_directory(directory)):
+        yield
