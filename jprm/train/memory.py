@@ -1,0 +1,171 @@
+"""The memory of a training step, planned before the first: what is held, by what, and what to turn.
+
+Estimates for one device under the mesh in force. They are within a factor of 2 of what XLA allocates
+(`tests/train/test_memory.py` compares), which is enough to say before minutes of compilation that a
+run cannot fit, and which knob would make it.
+"""
+
+import dataclasses
+import math
+import os
+from typing import Any
+
+import jax
+import numpy as np
+import optax
+
+from jprm.errors import UserError
+from jprm.models import Model
+from jprm.train.config import TrainConfig
+from jprm.train.lora import adapter_count
+
+F32 = 4
+INT32 = 4
+KNOBS = {
+    "weights": "mesh.fsdp (shards weights), or a smaller model",
+    "optimizer": "mesh.fsdp (shards the moments), or train.lora.rank (trains adapters only)",
+    "gradients": "mesh.fsdp, train.compute_dtype = 'bfloat16', or train.lora.rank",
+    "activations": "train.remat = 'layers', more train.microbatches, or a smaller train.row_tokens",
+    "logits": "a smaller train.logits_mb",
+    "batch": "a smaller train.batch_rows",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class MemoryPlan:
+    """Bytes on one device, by what they are for; `capacity` 0 is unknown."""
+
+    weights: int
+    optimizer: int
+    gradients: int
+    activations: int
+    logits: int
+    batch: int
+    capacity: int
+
+    @property
+    def parts(self) -> dict[str, int]:
+        """The bytes by name."""
+        return {name: getattr(self, name) for name in KNOBS}
+
+    @property
+    def total(self) -> int:
+        """All of it."""
+        return sum(self.parts.values())
+
+    def check(self) -> None:
+        """Raise UserError naming the largest part and its knob when it does not fit."""
+        if not self.capacity or self.total <= self.capacity:
+            return
+        largest = max(self.parts, key=lambda name: self.parts[name])
+        raise UserError(
+            f"memory: a step needs about {gb(self.total)} a device of {gb(self.capacity)} "
+            f"({self}); most is {largest}: try {KNOBS[largest]}"
+        )
+
+    def __str__(self) -> str:
+        return ", ".join(f"{name} {gb(size)}" for name, size in self.parts.items())
+
+
+def gb(size: int) -> str:
+    """1.2 GB, or 34 MB."""
+    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"
+
+
+def capacity_bytes() -> int:
+    """Memory of one local device; on a CPU that of the machine, among the devices it plays."""
+    device = jax.local_devices()[0]
+    stats = device.memory_stats() or {}
+    if "bytes_limit" in stats:
+        return stats["bytes_limit"]
+    if device.platform != "cpu":
+        return 0
+    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return machine // jax.local_device_count()
+
+
+def plan_memory(
+    model: Model, config: TrainConfig, optimizer: optax.GradientTransformation
+) -> MemoryPlan:
+    """What a step of this configuration takes on each device of the mesh in force."""
+    spec, c = model.spec(), model.config
+    weights = sum(_shard_bytes(leaf) for leaf in jax.tree.leaves(spec))
+    itemsize = np.dtype(config.compute_dtype).itemsize
+    tensor, ways = _mesh_ways()
+    if config.lora.rank:
+        trained = F32 * adapter_count(model, config.lora)
+        optimizer_bytes = 2 * trained
+        held = weights // F32 * itemsize + trained  # frozen weights in the type of the passes
+        gradients = trained
+    else:
+        moments = jax.eval_shape(optimizer.init, spec)
+        whole = sum(F32 * leaf.size for leaf in jax.tree.leaves(spec))
+        share = weights / whole  # the moments are laid out as the weights
+        optimizer_bytes = int(share * sum(_bytes(leaf) for leaf in jax.tree.leaves(moments)))
+        held = weights
+        copies = weights // F32 * itemsize if itemsize != F32 else 0
+        gradients = copies + weights // F32 * itemsize
+        if config.microbatches > 1:
+            gradients += weights  # the sum over microbatches is f32
+    rows = config.batch_rows // config.microbatches // ways
+    rows = max(1, rows)
+    tokens = rows * config.row_tokens
+    logits = 0
+    if config.objective == "tokens":
+        limit = config.logits_mb << 20
+        wanted = tokens * (c.vocab_size // tensor) * F32
+        logits = 2 * min(limit, wanted)  # themselves, and their gradient
+    batch = config.batch_rows // ways * config.row_tokens * (3 * INT32 + F32)
+    return MemoryPlan(
+        weights=held,
+        optimizer=optimizer_bytes,
+        gradients=gradients,
+        activations=_activation_bytes(model, config, rows, itemsize, tensor),
+        logits=logits,
+        batch=batch,
+        capacity=capacity_bytes(),
+    )
+
+
+def _activation_bytes(
+    model: Model, config: TrainConfig, rows: int, itemsize: int, tensor: int
+) -> int:
+    """What the forward pass keeps for the backward one, and the layer that is worked on."""
+    c, tokens = model.config, rows * config.row_tokens
+    heads = (c.n_heads + 2 * c.n_kv_heads) * c.head_dim
+    # Outputs of the products with weights: q, k, v, o; gate, up, down.
+    products = tokens * itemsize * ((heads + 2 * c.mlp) // tensor + 2 * c.embed)
+    # Besides: normalised and rotated inputs of the products, silu and its product with up.
+    between = tokens * itemsize * (4 * c.embed + (heads + c.n_heads * c.head_dim + 3 * c.mlp) // tensor)
+    stream = tokens * itemsize * c.embed
+    scores = 0
+    if config.attention == "xla" or _einsum(config):
+        # f32 scores and their exponentials, of the lower triangle and the square beside it
+        scores = 2 * F32 * rows * (c.n_heads // tensor) * config.row_tokens**2 * 3 // 4
+    layer = products + between + scores
+    kept = {"none": layer, "dots": stream + products, "layers": stream}[config.remat]
+    return c.n_layers * kept + layer
+
+
+def _einsum(config: TrainConfig) -> bool:
+    from jprm.models.attention import kernel_in_use
+
+    return kernel_in_use(config.attention, config.compute_dtype) == "einsum"
+
+
+def _mesh_ways() -> tuple[int, int]:
+    """(devices that split a layer, devices that split the rows)."""
+    mesh = jax.sharding.get_mesh()
+    if mesh.empty:
+        return 1, 1
+    return mesh.shape["tensor"], mesh.shape["data"] * mesh.shape["fsdp"]
+
+
+def _bytes(leaf: Any) -> int:
+    return leaf.size * np.dtype(leaf.dtype).itemsize
+
+
+def _shard_bytes(leaf: Any) -> int:
+    if leaf.sharding is None:
+        return _bytes(leaf)
+    return math.prod(leaf.sharding.shard_shape(leaf.shape)) * np.dtype(leaf.dtype).itemsize
