@@ -136,7 +136,9 @@ def _activation_bytes(
     # Outputs of the products with weights: q, k, v, o; gate, up, down.
     products = tokens * itemsize * ((heads + 2 * c.mlp) // tensor + 2 * c.embed)
     # Besides: normalised and rotated inputs of the products, silu and its product with up.
-    between = tokens * itemsize * (4 * c.embed + (heads + c.n_heads * c.head_dim + 3 * c.mlp) // tensor)
+    between = (
+        tokens * itemsize * (4 * c.embed + (heads + c.n_heads * c.head_dim + 3 * c.mlp) // tensor)
+    )
     stream = tokens * itemsize * c.embed
     scores = 0
     if config.attention == "xla" or _einsum(config):

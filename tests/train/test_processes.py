@@ -59,7 +59,9 @@ def test_sigkill_of_one_loses_no_more_than_the_steps_since_the_last_commit(
     codes, run = interrupted(config, compilation_cache, "killed", signal.SIGKILL, victim=1)
     assert codes == [-signal.SIGABRT, -signal.SIGKILL]  # of the heartbeat, which ends the survivor
     committed = [int(p.name) for p in (run / "checkpoints").iterdir() if p.name.isdigit()]
-    assert max(committed, default=0) >= 3  # saves wait for the one before: at most one was under way
+    assert (
+        max(committed, default=0) >= 3
+    )  # saves wait for the one before: at most one was under way
     shutil.copytree(run, config.parent / "alone-after")
     launch.run_to_end(config, compilation_cache, "name=killed", MESH, processes=2)
     assert launch.losses(run) == launch.losses(whole)

@@ -70,7 +70,9 @@ def test_eight_devices_compute_what_one_does(batch, alone):
 
 
 def test_microbatches_of_rematerialised_layers_give_the_step_of_the_whole_batch(batch, alone):
-    assert_same_run(run(batch, TRAIN.model_copy(update={"microbatches": 4, "remat": "layers"})), alone)
+    assert_same_run(
+        run(batch, TRAIN.model_copy(update={"microbatches": 4, "remat": "layers"})), alone
+    )
 
 
 def test_bfloat16_passes_keep_f32_weights_and_learn(batch):
