@@ -39,5 +39,8 @@ def test_what_code_printed_and_turns_that_are_not_trained_are_left_out(codec):
     assert learnt(codec, document_of(codec, True)[0]) == spoken
     assert learnt(codec, document_of(codec, True, True)[0]) == spoken * 2
     for flags in ((True, False), (False, True)):
-        assert learnt(codec, document_of(codec, *flags)[0]) == spoken
+        document = document_of(codec, *flags)[0]
+        assert learnt(codec, document) == spoken
+        half = len(document) // 2
+        assert (document.weights[:half].any(), document.weights[half:].any()) == flags
     assert not document_of(codec, False)[0].weights.any()
