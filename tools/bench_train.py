@@ -140,7 +140,10 @@ def torch(size: Size, weights: Path) -> dict[str, Callable[[], Any]]:
     named = dict(model.named_parameters())
     matrices = [p for p in named.values() if p.ndim > 1]
     vectors = [p for p in named.values() if p.ndim < 2]
-    groups = [dict(params=matrices, weight_decay=WEIGHT_DECAY), dict(params=vectors, weight_decay=0.0)]
+    groups = [
+        dict(params=matrices, weight_decay=WEIGHT_DECAY),
+        dict(params=vectors, weight_decay=0.0),
+    ]
     optimizer = torch.optim.AdamW(groups, lr=LEARNING_RATE, betas=(B1, B2), eps=EPS, fused=True)
     ids = torch.from_numpy(token_ids(size)).long()
 
@@ -256,7 +259,8 @@ def summary(size: Size, losses: dict, cpu_s: dict, flops: dict) -> dict:
         for name, of in cpu_s.items()
     }
     rate = {
-        name: {what: flops[what] / s / 1e9 for what, s in of.items()} for name, of in medians.items()
+        name: {what: flops[what] / s / 1e9 for what, s in of.items()}
+        for name, of in medians.items()
     }
     ours, theirs = medians["jprm"], medians.get("torch")
     compared = slice(0, COMPARED_STEPS + 1)

@@ -68,8 +68,12 @@ def save_peft(directory: Path, adapters: dict, config: LoraSection, base: str = 
         for layer in range(len(adapter["a"])):
             key = f"base_model.model.model.layers.{layer}.{PEFT_NAMES[name]}"
             # torch's layers hold (outputs, inputs)
-            tensors[f"{key}.lora_A.weight"] = np.ascontiguousarray(np.asarray(adapter["a"][layer]).T)
-            tensors[f"{key}.lora_B.weight"] = np.ascontiguousarray(np.asarray(adapter["b"][layer]).T)
+            tensors[f"{key}.lora_A.weight"] = np.ascontiguousarray(
+                np.asarray(adapter["a"][layer]).T
+            )
+            tensors[f"{key}.lora_B.weight"] = np.ascontiguousarray(
+                np.asarray(adapter["b"][layer]).T
+            )
     about: dict[str, Any] = {
         "peft_type": "LORA",
         "task_type": "CAUSAL_LM",
@@ -123,7 +127,9 @@ def load_peft(directory: Path, model: Model) -> tuple[dict, LoraSection]:
             wrong = [key for key in keys if tensors[key].shape != wanted]
             if wrong:
                 shape = tensors[wrong[0]].shape
-                raise UserError(f"{directory}: {wrong[0]} has shape {shape}, the model wants {wanted}")
+                raise UserError(
+                    f"{directory}: {wrong[0]} has shape {shape}, the model wants {wanted}"
+                )
             adapters[name][side] = np.stack([tensors[key].T for key in keys]).astype(np.float32)
     return adapters, config
 

@@ -1,6 +1,6 @@
 """The memory of a training step, planned before the first: what is held, by what, and what to turn.
 
-Estimates for one device under the mesh in force. They are within a factor of 2 of what XLA allocates
+Estimates for one device under the mesh in force. They are within a factor of 1.5 of what XLA allocates
 (`tests/train/test_memory.py` compares), which is enough to say before minutes of compilation that a
 run cannot fit, and which knob would make it.
 """
@@ -136,7 +136,9 @@ def _activation_bytes(
     # Outputs of the products with weights: q, k, v, o; gate, up, down.
     products = tokens * itemsize * ((heads + 2 * c.mlp) // tensor + 2 * c.embed)
     # Besides: normalised and rotated inputs of the products, silu and its product with up.
-    between = tokens * itemsize * (4 * c.embed + (heads + c.n_heads * c.head_dim + 3 * c.mlp) // tensor)
+    between = (
+        tokens * itemsize * (4 * c.embed + (heads + c.n_heads * c.head_dim + 3 * c.mlp) // tensor)
+    )
     stream = tokens * itemsize * c.embed
     scores = 0
     if config.attention == "xla" or _einsum(config):

@@ -52,11 +52,13 @@ def test_query_blocks_change_nothing(monkeypatch):
 
 @pytest.mark.parametrize("mesh", [None, MeshConfig(2, 2, 2)], ids=["one device", "mesh"])
 def test_the_kernels_of_jax_nn_give_what_the_einsums_do(mesh):
-    """"xla" takes the road of cudnn: the same call, another implementation."""
+    """ "xla" takes the road of cudnn: the same call, another implementation."""
     keys = jax.random.split(jax.random.key(0), 4)
     shapes = [(4, 64, 4, 8), (4, 64, 2, 8), (4, 64, 2, 8), (4, 64, 4, 8)]
     q, k, v, g = (jax.random.normal(key, shape) for key, shape in zip(keys, shapes, strict=True))
-    segments = jnp.repeat(jnp.array([[1, 2, 0, 0], [1, 1, 1, 2], [1, 1, 1, 1], [1, 2, 3, 4]]), 16, 1)
+    segments = jnp.repeat(
+        jnp.array([[1, 2, 0, 0], [1, 1, 1, 2], [1, 1, 1, 1], [1, 2, 3, 4]]), 16, 1
+    )
 
     def outputs_and_grads(impl):
         def scored(q, k, v):

@@ -75,7 +75,9 @@ def test_gradients_of_the_head_are_finite_differences(batch):
     )
     moved = [jax.tree.map(lambda x, d, s=s: x + s * d, head, direction) for s in (1e-2, -1e-2)]
     difference = (loss(moved[0]) - loss(moved[1])) / 2e-2
-    slope = sum(jnp.vdot(g, d) for g, d in zip(*map(jax.tree.leaves, (grads, direction)), strict=True))
+    slope = sum(
+        jnp.vdot(g, d) for g, d in zip(*map(jax.tree.leaves, (grads, direction)), strict=True)
+    )
     assert difference == pytest.approx(float(slope), rel=1e-2)
 
 

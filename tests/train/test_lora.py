@@ -135,7 +135,9 @@ def test_adapters_that_do_not_fit_are_refused(parts, tmp_path):
     tensors = load_file(path)
     key = "base_model.model.model.layers.0.mlp.up_proj.lora_A.weight"
     save_file(tensors | {key: np.zeros((3, 5), np.float32)}, path)
-    with pytest.raises(UserError, match=r"up_proj.lora_A.weight has shape \(3, 5\), the model wants \(3, 16\)"):
+    with pytest.raises(
+        UserError, match=r"up_proj.lora_A.weight has shape \(3, 5\), the model wants \(3, 16\)"
+    ):
         load_peft(tmp_path, model)
     del tensors[key]
     save_file(tensors, path)

@@ -41,6 +41,7 @@ def test_a_packed_batch_has_the_sums_of_its_documents_alone():
 def test_chunks_of_the_tokens_change_nothing(monkeypatch):
     model = bind(CONFIG)
     _, batch = packed([5, 9, 3], 12)
+
     def value_and_grads():
         objective = lambda p: loss_and_weight(model, p, batch)  # noqa: E731
         return jax.jit(jax.value_and_grad(objective, has_aux=True))(model.init(0))
