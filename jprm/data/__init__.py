@@ -13,8 +13,9 @@ from jprm.data.conversations import (
     pieces_of,
     read_pieces,
     read_rows,
+    steps_of,
 )
-from jprm.data.documents import Document, render
+from jprm.data.documents import Document, Soft, render, render_steps
 from jprm.data.packing import Plan, Rows, plan, rows
 from jprm.data.pipeline import Order
 
@@ -24,6 +25,7 @@ __all__ = [
     "Order",
     "Plan",
     "Rows",
+    "Soft",
     "by_line",
     "chat_document",
     "corpus_of",
@@ -33,5 +35,7 @@ __all__ = [
     "read_pieces",
     "read_rows",
     "render",
+    "render_steps",
     "rows",
+    "steps_of",
 ]

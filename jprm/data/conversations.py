@@ -1,9 +1,9 @@
 """Training files: JSON lines of conversations or of text pieces, every mistake named by its line.
 
-A line is `{"messages": [{"role", "content", "train"}, ...]}` or `{"pieces": [[text, trained], ...]}`;
-other keys are left alone. What an assistant says is trained unless its `train` is false. What code
-printed is never trained: neither a message of a tool, nor the part of an assistant's text between two
-output markers.
+A line is `{"messages": [{"role", "content", "train"}, ...]}` or `{"pieces": [[text, trained], ...]}`
+(`pieces_of` and `steps_of` say how probabilities are given); other keys are left alone. What an
+assistant says is trained unless its `train` is false. What code printed is never trained: neither a
+message of a tool, nor the part of an assistant's text between two output markers.
 """
 
 import dataclasses
@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from jprm.data.documents import Document
+from jprm.data.documents import Document, Soft
 from jprm.errors import UserError
 
 TRAINED_ROLE = "assistant"
@@ -23,7 +23,7 @@ NAMED = 10  # lines that an error names; the first ones are enough to find the c
 
 S = TypeVar("S")
 T = TypeVar("T")
-Pieces = list[tuple[str, bool]]
+Pieces = list[tuple[str, bool | Soft]]
 Markers = Sequence[tuple[str, str]]
 
 
@@ -98,23 +98,49 @@ def corpus_of(path: Path, documents: Sequence[tuple[int, Document]]) -> Corpus:
 
 
 def pieces_of(row: dict[str, Any]) -> Pieces | None:
-    """The (text, trained) pieces of a row that gives them; None for one that does not.
+    """The pieces of a row that gives them; None for one that does not.
 
-    Raises UserError for pieces of another form.
+    A piece is [text, trained], or [text, other, probability] for a token with a soft label. Raises
+    UserError for pieces of another form.
     """
     if "pieces" not in row:
         return None
-    if "messages" in row:
-        raise UserError("data: both 'messages' and 'pieces'; give one")
-    pieces = row["pieces"]
-    if not isinstance(pieces, list):
-        raise UserError("data: 'pieces' must be a list of [text, trained]")
-    for i, piece in enumerate(pieces):
+    pieces: Pieces = []
+    for i, piece in _listed(row):
         match piece:
-            case [str(), bool()]:
-                continue
-        raise UserError(f"data: pieces[{i}] must be [text, true or false]")
-    return [(text, trained) for text, trained in pieces]
+            case [str(text), bool(trained)]:
+                pieces.append((text, trained))
+            case [str(text), str(other), p] if _is_probability(p):
+                pieces.append((text, Soft(other, float(p))))
+            case _:
+                raise UserError(
+                    f"data: pieces[{i}] must be [text, true or false] or [text, other, probability]"
+                )
+    return pieces
+
+
+def steps_of(row: dict[str, Any]) -> list[tuple[str, float | None]]:
+    """The [text, probability or null] pieces of a row for a step head. Raises UserError for others."""
+    steps = []
+    for i, piece in _listed(row):
+        match piece:
+            case [str(text), p] if p is None or _is_probability(p):
+                steps.append((text, None if p is None else float(p)))
+            case _:
+                raise UserError(f"data: pieces[{i}] must be [text, probability or null]")
+    return steps
+
+
+def _listed(row: dict[str, Any]) -> Iterator[tuple[int, Any]]:
+    if "messages" in row and "pieces" in row:
+        raise UserError("data: both 'messages' and 'pieces'; give one")
+    if not isinstance(row.get("pieces"), list):
+        raise UserError("data: 'pieces' must be a list")
+    return enumerate(row["pieces"])
+
+
+def _is_probability(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1
 
 
 def messages_of(row: dict[str, Any], markers: Markers) -> list[Message]:

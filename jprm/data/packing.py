@@ -14,6 +14,7 @@ from jprm.data.documents import Document
 from jprm.errors import UserError
 
 TYPES = {"ids": np.int32, "positions": np.int32, "segments": np.int32, "weights": np.float32}
+SOFT = {"targets": (np.float32, 1), "others": (np.int32, 0)}  # and what a token without one has
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,8 +70,6 @@ class Rows(Sequence):
     weight that have one before them), each (rows,) int64, are known for all rows on every host.
     """
 
-    names = tuple(TYPES)
-
     def __init__(self, documents: Sequence[Document], plan: Plan, lines: Sequence[int] = ()):
         """`lines[i]` is where document i stands in its file, if it has one.
 
@@ -82,6 +81,12 @@ class Rows(Sequence):
                 "tokens; make train.row_tokens larger"
             )
         self.documents, self.plan, self.lines = documents, plan, lines
+        self._soft = {
+            name: fields
+            for name, fields in SOFT.items()
+            if any(getattr(document, name) is not None for document in documents)
+        }
+        self.names = (*TYPES, *self._soft)
         length = np.array([len(d) for d in documents], np.int64)
         trained = np.array([np.count_nonzero(d.weights[1:]) for d in documents], np.int64)
         self.tokens = _sums(length, plan)
@@ -96,11 +101,12 @@ class Rows(Sequence):
 
         `ids`, `positions` (from 0 in each document) and `segments` (1, 2, ... in a row; 0 is
         padding) are int32, `weights` float32. The first token of a document has weight 0: what
-        stands before it in the row is another text.
+        stands before it in the row is another text. `targets` and `others` are there when some
+        document has them.
         """
-        packed: dict[str, np.ndarray] = {
-            name: np.zeros(self.plan.capacity, kind) for name, kind in TYPES.items()
-        }
+        capacity = self.plan.capacity
+        packed: dict[str, np.ndarray] = {n: np.zeros(capacity, kind) for n, kind in TYPES.items()}
+        packed |= {n: np.full(capacity, rest, kind) for n, (kind, rest) in self._soft.items()}
         start = 0
         for segment, index in enumerate(self.plan.rows[row], 1):
             document = self.documents[index]
@@ -110,6 +116,9 @@ class Rows(Sequence):
             packed["segments"][here] = segment
             packed["weights"][here] = document.weights
             packed["weights"][start] = 0
+            for name in self._soft:
+                if (values := getattr(document, name)) is not None:
+                    packed[name][here] = values
             start = here.stop
         return packed
 
@@ -126,7 +135,7 @@ class Rows(Sequence):
     def stacked(self, members: Sequence[int]) -> dict[str, np.ndarray]:
         """The rows of these numbers, each array (rows, capacity)."""
         built = [self[row] for row in members]
-        return {name: np.stack([row[name] for row in built]) for name in TYPES}
+        return {name: np.stack([row[name] for row in built]) for name in self.names}
 
 
 def rows(documents: Sequence[Document], plan: Plan) -> dict[str, np.ndarray]:

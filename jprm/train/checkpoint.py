@@ -60,9 +60,11 @@ class Checkpoints:
     def restore(self, wanted: dict) -> tuple[dict, dict] | None:
         """(tree, notes) of the newest complete checkpoint, laid out as `wanted` (arrays, specs).
 
-        None when there is none. Raises UserError when it belongs to another run, naming the keys
-        that differ.
+        A save under way is waited for. None when there is none. Raises UserError when it belongs to
+        another run, naming the keys that differ, and when it cannot be read.
         """
+        with self._errors_named():
+            self._checkpointer.wait()
         newest = self._checkpointer.latest
         if newest is None:
             return None
@@ -71,7 +73,14 @@ class Checkpoints:
         abstract = jax.tree.map(
             lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), wanted
         )
-        tree: Any = self._checkpointer.load(newest, abstract)
+        try:
+            tree: Any = self._checkpointer.load(newest, abstract)
+        except (OSError, ValueError) as error:
+            reason = " ".join(str(error).split())[:300]
+            raise UserError(
+                f"{self.directory / str(newest.step)}: cannot read the checkpoint ({reason}); delete that "
+                "folder to go on from the one before"
+            ) from error
         return tree, metadata["notes"]
 
     def close(self) -> None:

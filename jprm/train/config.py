@@ -150,3 +150,4 @@ class RunConfig(Config):
     train: TrainConfig = TrainConfig()
     keep_checkpoints: int = Field(default=2, ge=1)
     log_every: int = Field(default=1, ge=1)  # steps
+    tensorboard: bool = False  # as well as log.jsonl; needs the extra of that name

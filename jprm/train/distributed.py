@@ -3,10 +3,11 @@
 On Slurm, Open MPI and TPU pods JAX reads from the environment who they are; elsewhere the command is told.
 """
 
+import contextlib
 import dataclasses
 import os
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import jax
 from jax.experimental import multihost_utils
@@ -77,14 +78,19 @@ def join(processes: Processes | None) -> None:
         raise UserError(f"the processes of this run did not meet ({error})") from None
 
 
-def stop_signal() -> Callable[[int], bool]:
+@contextlib.contextmanager
+def stop_signal() -> Iterator[Callable[[int], bool]]:
     """A function to be asked after every step: whether to stop there, alike on all processes.
 
     SIGTERM (what a scheduler sends before it takes a machine) to any process stops all of them after
     the same step.
     """
     if jax.process_count() > 1:  # JAX holds the signal then, and agrees on the step
-        return multihost_utils.reached_preemption_sync_point
+        yield multihost_utils.reached_preemption_sync_point
+        return
     asked: list[int] = []
-    signal.signal(signal.SIGTERM, lambda number, frame: asked.append(number))
-    return lambda step: bool(asked)
+    before = signal.signal(signal.SIGTERM, lambda number, frame: asked.append(number))
+    try:
+        yield lambda step: bool(asked)
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from safetensors.numpy import save_file
+
 from jprm.data.conversations import TURN_CLOSE
 from jprm.errors import UserError
 from jprm.models import bind, preset
@@ -11,7 +13,10 @@ from jprm.models.hf_config import read_config
 from jprm.models.hf_export import to_hf
 from jprm.tokenizer import PAD, Tokenizer
 from jprm.train.config import RunConfig
+from jprm.train.head import KEY as HEAD
 from jprm.train.weights import load_params
+
+HEAD_FILE = "step_head.safetensors"
 
 
 def export_run(run: Path, out: Path) -> str:
@@ -37,5 +42,8 @@ def export_run(run: Path, out: Path) -> str:
             "pad_token_id": tokenizer.token_id(PAD),
             "max_position_embeddings": config.train.row_tokens,
         }
+    head = params.pop(HEAD, None)
     to_hf(out, model, params, source=source, fields=fields)
+    if head is not None:  # transformers has no place for it
+        save_file(head, out / HEAD_FILE)
     return f"{config.name} after {config.train.steps} steps"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from jprm.progress import Progress
 from jprm.records import read_jsonl
 from jprm.runs import write_atomic
 from jprm.train.loop import Job
+from jprm.train.meter import Meter, TensorBoard
 
 
 def first_process() -> bool:
@@ -24,12 +24,16 @@ def first_process() -> bool:
 class Log:
     """Writes the lines of a job's steps and shows its progress; silent but on process 0."""
 
-    def __init__(self, path: Path, job: Job, every: int):
-        """A line for every `every` steps, and for the last one."""
+    def __init__(self, path: Path, job: Job, meter: Meter, every: int, tensorboard: bool = False):
+        """A line for every `every` steps, and for the last one; to TensorBoard as well, if asked to.
+
+        Raises UserError where TensorBoard is not installed.
+        """
         self.path = path
-        self._job, self._every = job, every
+        self._job, self._meter, self._every = job, meter, every
         self._display = Progress(job.steps)
-        self._step, self._time = 0, time.monotonic()
+        board = tensorboard and first_process()
+        self._board = TensorBoard(path.with_name("tensorboard")) if board else None
 
     def note(self, text: str) -> None:
         """A line on the terminal."""
@@ -41,7 +45,7 @@ class Log:
 
         Raises UserError where the file cannot be read or written.
         """
-        self._step, self._time = step, time.monotonic()
+        self._meter.restart()
         self._display.done = step
         if step:
             self.note(f"going on after step {step}")
@@ -54,25 +58,20 @@ class Log:
         if not first_process():
             return
         self._display.advance(1, f"step {step} of {self._job.steps}, loss {metrics['loss']:.4f}")
+        rows, members = self._job.rows, self._job.order[step - 1]
+        counts = (rows.tokens[members], rows.pairs[members], rows.trained[members])
+        self._meter.add(*(int(count.sum()) for count in counts))
         if step % self._every and step != self._job.steps:
             return
-        now = time.monotonic()
-        seconds = (now - self._time) / (step - self._step)  # of a step, since the last line
-        self._step, self._time = step, now
-        rows, members = self._job.rows, self._job.order[step - 1]
-        tokens, trained = int(rows.tokens[members].sum()), int(rows.trained[members].sum())
-        self._write(
-            {
-                "step": step,
-                "epoch": step * len(members) / len(rows),
-                **metrics,
-                "tokens": tokens,
-                "loss_tokens": trained,
-                "seconds": seconds,
-                "tokens_per_s": tokens / seconds,
-                "loss_tokens_per_s": trained / seconds,
-            }
-        )
+        line = self._meter.line(step, metrics) | {"epoch": step * len(members) / len(rows)}
+        self._write(line)
+        if self._board is not None:
+            self._board.write(line)
+
+    def close(self) -> None:
+        """Ends what is written for TensorBoard."""
+        if self._board is not None:
+            self._board.close()
 
     def _write(self, row: dict[str, Any]) -> None:
         # Not waited for: it outlives this process, and a wait for the disk costs more than a small

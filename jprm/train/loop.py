@@ -20,10 +20,14 @@ from jprm.data import Document, Order, Rows, plan
 from jprm.errors import UserError
 from jprm.mesh import sharding
 from jprm.models import Model
-from jprm.models.costs import forward_flops
 from jprm.train.checkpoint import Checkpoints
 from jprm.train.config import TrainConfig
 from jprm.train.feed import place
+from jprm.train.head import KEY as HEAD
+from jprm.train.head import init_head
+from jprm.train.lora import KEY as LORA
+from jprm.train.lora import init_adapters, merge
+from jprm.train.meter import train_flops_of
 from jprm.train.mishap import keep_evidence
 from jprm.train.optimizer import make_optimizer
 from jprm.train.step import TrainState, init_state, make_step
@@ -63,10 +67,12 @@ class Job:
     """One training run, ready to go: `fresh()` makes the state before its first step.
 
     `step` is a compiled (state, batch) -> (state, metrics). Batch i consists of rows `order[i]`, laid
-    out by `layout` (None: one device).
+    out by `layout` (None: one device). `finished(trained)` makes a model's parameters of a state's:
+    adapters are merged.
     """
 
     fresh: Callable[[], TrainState]
+    finished: Callable[[dict], dict]
     step: Callable[[TrainState, dict], tuple[TrainState, dict]]
     rows: Rows
     order: Order
@@ -99,10 +105,10 @@ def fit(
     with Checkpoints(directory, identity) as checkpoints:
         state, progress = run(job, checkpoints, on_step)
     return FitResult(
-        params=state.params,
+        params=job.finished(state.params),
         losses=np.asarray(state.losses),
         tokens=progress.tokens,
-        flops=3 * forward_flops(model.config, progress.tokens, progress.pairs, progress.tokens),
+        flops=train_flops_of(model, config, progress.tokens, progress.pairs),
         seconds=progress.seconds,
         too_long=rows.plan.too_long,
         fill=rows.fill,
@@ -114,9 +120,27 @@ def make_job(
 ) -> Job:
     """The job of a model that starts from `params()` under the mesh in force."""
     hashable: Any = config  # frozen, so pydantic gives it a hash; its annotations do not say so
-    optimizer, step = _program(model, hashable)
+    head = {HEAD: init_head(model.config)} if config.objective == "step_head" else {}
+    if config.lora.rank:
+        optimizer = make_optimizer(config)
+        step = make_step(model, config, optimizer, frozen=params())
+    else:
+        optimizer, step = _program(model, hashable)
+
+    def trained() -> dict:
+        if config.lora.rank:
+            return {LORA: init_adapters(model, config.lora, seed)} | head
+        return params() | head
+
+    def finished(trained: dict) -> dict:
+        if not config.lora.rank:
+            return trained
+        rest = {name: part for name, part in trained.items() if name != LORA}
+        return merge(params(), trained[LORA], config.lora) | rest
+
     return Job(
-        fresh=lambda: init_state(model, params(), optimizer, config.steps),
+        fresh=lambda: init_state(model, trained(), optimizer, config.steps),
+        finished=finished,
         step=step,
         rows=rows,
         order=Order(len(rows), config.batch_rows, seed),
@@ -200,7 +224,7 @@ def _program(model: Model, config: TrainConfig):
 def _check_trainable(step: int, members: np.ndarray, rows: Rows) -> None:
     if not rows.trained[members].any():
         raise UserError(
-            f"training: the batch of step {step} has no token to train on (rows {members.tolist()}); "
+            f"training: the batch of step {step} has no token to train on (rows {', '.join(map(str, members))}); "
             "leave out documents without trained text, or make train.batch_rows larger"
         )
 
@@ -216,7 +240,7 @@ def run_identity(
     identity = {f"model.{key}": value for key, value in dataclasses.asdict(model.config).items()}
     settings = config.model_dump(exclude={"checkpoint_every"})
     identity |= {f"train.{key}": value for key, value in settings.items()}
-    identity["documents"] = digest(array for d in documents for array in (d.ids, d.weights))
+    identity["documents"] = digest(array for d in documents for array in d.arrays)
     identity["seed"] = seed
     return identity
 

@@ -1,7 +1,8 @@
 """The command `python -m jprm train`: one run from its configuration to weights on disk.
 
 The run directory holds `config.json`, `data.json` (what became of the rows of the file), `log.jsonl`,
-`checkpoints/`, `tokenizer/`, and when the last step is done `weights.safetensors` and `result.json`.
+`checkpoints/`, `tokenizer/`, and when the last step is done `weights.safetensors` (adapters merged, and by
+themselves in `adapter/`) and `result.json`.
 Process 0 writes all but the checkpoints, which are everybody's.
 """
 
@@ -17,14 +18,19 @@ import jax
 
 from jprm.config import plain
 from jprm.data import Rows, plan
-from jprm.models import ModelConfig, parameter_count
-from jprm.models.costs import forward_flops
+from jprm.models import Model, parameter_count
 from jprm.runs import lock_directory, provenance, write_atomic
+from jprm.train.allocator import keep_freed_memory
 from jprm.train.checkpoint import Checkpoints
 from jprm.train.config import RunConfig
 from jprm.train.distributed import Processes, join, stop_signal
 from jprm.train.log import Log, first_process
-from jprm.train.loop import Progress, make_job, run, run_identity
+from jprm.train.loop import Job, Progress, make_job, run, run_identity
+from jprm.train.lora import KEY as LORA
+from jprm.train.lora import save_peft
+from jprm.train.memory import gb, plan_memory
+from jprm.train.meter import Meter, train_flops_of
+from jprm.train.optimizer import make_optimizer
 from jprm.train.start import Start, mesh_of, start_of
 from jprm.train.step import TrainState
 from jprm.train.weights import save_params, whole
@@ -38,12 +44,16 @@ def run_training(config: RunConfig, processes: Processes | None = None) -> int:
 
     Raises UserError for every mistake in the configuration and the data.
     """
+    keep_freed_memory()
     join(processes)
-    stop = stop_signal()
     mesh = mesh_of(config.mesh, config.train.batch_rows, config.train.microbatches)
     directory = config.directory / config.name
-    with _held(directory), contextlib.nullcontext() if mesh is None else jax.set_mesh(mesh):
-        return _train(config, directory, stop)
+    with contextlib.ExitStack() as stack:
+        if first_process():  # holds the run directory for all of them
+            stack.enter_context(contextlib.closing(lock_directory(directory)))
+        if mesh is not None:
+            stack.enter_context(jax.set_mesh(mesh))
+        return _train(config, directory, stack.enter_context(stop_signal()))
 
 
 def _train(config: RunConfig, directory: Path, stop: Callable[[int], bool]) -> int:
@@ -52,13 +62,22 @@ def _train(config: RunConfig, directory: Path, stop: Callable[[int], bool]) -> i
     layout = plan([len(d) for d in documents], config.train.row_tokens, config.seed)
     rows = Rows(documents, layout, start.corpus.lines)
     job = make_job(start.model, start.fresh, rows, config.train, config.seed)
-    log = Log(directory / "log.jsonl", job, config.log_every)
+    memory = plan_memory(start.model, config.train, make_optimizer(config.train))
+    meter = Meter(start.model, config.train)  # on every process: where it measures, all take part
+    log = Log(directory / "log.jsonl", job, meter, config.log_every, config.tensorboard)
     report = data_report(start, rows)
     for line in _summary(config, start, report):
         log.note(line)
+    log.note(
+        f"attention by {meter.kernel}; planned memory of a device: {gb(memory.total)} ({memory})"
+    )
+    memory.check()
     identity = run_identity(start.model, documents, config.train, config.seed)
     identity["initial_parameters"] = start.weights
-    with Checkpoints(directory / "checkpoints", identity, config.keep_checkpoints) as checkpoints:
+    with (
+        contextlib.closing(log),
+        Checkpoints(directory / "checkpoints", identity, config.keep_checkpoints) as checkpoints,
+    ):
         if first_process():
             write_atomic(directory / "config.json", json.dumps(config, indent=1, default=plain))
             write_atomic(directory / "data.json", json.dumps(report, indent=1))
@@ -69,7 +88,7 @@ def _train(config: RunConfig, directory: Path, stop: Callable[[int], bool]) -> i
             f"stopped after step {int(state.step)} and saved; the same command goes on from here"
         )
         return PREEMPTED
-    _finish(config, directory, start.model.config, state, progress)
+    _finish(config, directory, start.model, job, state, progress)
     log.note(f"{directory}: all {job.steps} steps done, the last with loss {state.losses[-1]:.4f}")
     return 0
 
@@ -110,28 +129,28 @@ def _summary(config: RunConfig, start: Start, report: dict[str, Any]) -> Iterato
 
 
 def _finish(
-    config: RunConfig, directory: Path, shape: ModelConfig, state: TrainState, progress: Progress
+    config: RunConfig,
+    directory: Path,
+    model: Model,
+    job: Job,
+    state: TrainState,
+    progress: Progress,
 ) -> None:
-    params = whole(state.params)
-    if first_process():
-        # Nothing of this sitting goes into the weights: a run that was killed ends in the same bytes.
-        recipe = config.model_dump(mode="json", include={"model", "train", "seed"})
-        save_params(directory, params, {"config": recipe, "tokens": progress.tokens})
-        summary = {
-            "loss": float(state.losses[-1]),
-            "tokens": progress.tokens,
-            "flops": 3 * forward_flops(shape, progress.tokens, progress.pairs, progress.tokens),
-            "seconds": progress.seconds,
-            "provenance": provenance(),
-        }
-        write_atomic(directory / "result.json", json.dumps(summary, indent=1))
-
-
-@contextlib.contextmanager
-def _held(directory: Path) -> Iterator[None]:
-    """The run directory belongs to this run alone; the first of its processes holds it for all."""
+    params, adapters = whole(job.finished(state.params)), whole(state.params.get(LORA, {}))
     if not first_process():
-        yield
         return
-    with contextlib.closing(lock_directory(directory)):
-        yield
+    # Nothing of this sitting goes into the weights: a run that was killed ends in the same bytes.
+    recipe = config.model_dump(mode="json", include={"model", "train", "seed"})
+    save_params(directory, params, {"config": recipe, "tokens": progress.tokens})
+    if adapters:
+        save_peft(
+            directory / "adapter", adapters, config.train.lora, str(config.model.checkpoint or "")
+        )
+    summary = {
+        "loss": float(state.losses[-1]),
+        "tokens": progress.tokens,
+        "flops": train_flops_of(model, config.train, progress.tokens, progress.pairs),
+        "seconds": progress.seconds,
+        "provenance": provenance(),
+    }
+    write_atomic(directory / "result.json", json.dumps(summary, indent=1))

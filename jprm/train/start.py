@@ -24,6 +24,8 @@ from jprm.data import (
     read_pieces,
     read_rows,
     render,
+    render_steps,
+    steps_of,
 )
 from jprm.data.conversations import TURN_CLOSE, TURN_OPEN
 from jprm.errors import UserError
@@ -82,6 +84,7 @@ def mesh_of(section: MeshSection, batch_rows: int, microbatches: int) -> jax.sha
             f"mesh: {sizes} has {config.devices} devices, but the {jax.process_count()} processes "
             f"have {devices}; a run of several processes takes all: set one axis to -1"
         )
+    mesh = None if config.devices == 1 else make_mesh(config)
     ways = config.data * config.fsdp
     if (batch_rows // microbatches) % ways:
         raise UserError(
@@ -89,7 +92,7 @@ def mesh_of(section: MeshSection, batch_rows: int, microbatches: int) -> jax.sha
             f"train.microbatches) do not divide among data x fsdp = {config.data} x {config.fsdp} "
             f"devices; make train.batch_rows a multiple of {microbatches * ways}"
         )
-    return None if config.devices == 1 else make_mesh(config)
+    return mesh
 
 
 def start_of(config: RunConfig) -> Start:
@@ -97,20 +100,25 @@ def start_of(config: RunConfig) -> Start:
 
     Raises UserError for what cannot be read, and for a model that does not divide over the mesh.
     """
+    steps = config.train.objective == "step_head"
     if config.model.checkpoint is not None:
-        return _from_checkpoint(config.model.checkpoint, config.data)
+        return _from_checkpoint(config.model.checkpoint, config.data, steps)
     assert config.model.preset is not None
-    return _from_preset(config.model.preset, config.data, config.seed)
+    return _from_preset(config.model.preset, config.data, config.seed, steps)
 
 
-def _from_preset(size: str, data: DataSection, seed: int) -> Start:
-    rows = read_pieces(data.path, data.output_markers)
+def _from_preset(size: str, data: DataSection, seed: int, steps: bool) -> Start:
+    write: Callable[..., Document] = render_steps if steps else render
+    if steps:
+        rows: list[tuple[int, Any]] = read_rows(data.path, steps_of)
+    else:
+        rows = read_pieces(data.path, data.output_markers)
     if data.tokenizer is not None:
         tokenizer = Tokenizer.load(data.tokenizer)
     else:
         texts = ("".join(text for text, _ in pieces) for _, pieces in rows)
         tokenizer = bpe_tokenizer(texts, data.vocab_size, [TURN_OPEN, TURN_CLOSE])
-    documents = by_line(data.path, rows, lambda pieces: render(pieces, tokenizer))
+    documents = by_line(data.path, rows, lambda pieces: write(pieces, tokenizer))
     model = bind(preset(size, -(-tokenizer.vocab_size // 8) * 8))  # a multiple that meshes divide
     return Start(
         model,
@@ -121,7 +129,7 @@ def _from_preset(size: str, data: DataSection, seed: int) -> Start:
     )
 
 
-def _from_checkpoint(directory: Path, data: DataSection) -> Start:
+def _from_checkpoint(directory: Path, data: DataSection, steps: bool) -> Start:
     if data.tokenizer is not None:
         raise UserError(
             f"data.tokenizer = {data.tokenizer}: {directory} brings its own; leave it out"
@@ -135,6 +143,8 @@ def _from_checkpoint(directory: Path, data: DataSection) -> Start:
         )
 
     def document(row: dict[str, Any]) -> Document:
+        if steps:
+            return render_steps(steps_of(row), codec)
         pieces = pieces_of(row)
         if pieces is not None:
             return render(pieces, codec)

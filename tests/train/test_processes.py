@@ -1,0 +1,72 @@
+"""Two processes over gloo: the losses of one, and what happens when one of them is told to go, or is killed."""
+
+import shutil
+import signal
+
+import numpy as np
+import pytest
+
+from tests.train import launch
+
+MESH = "mesh.fsdp=2"
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory):
+    return launch.write_config(tmp_path_factory.mktemp("processes"))
+
+
+@pytest.fixture(scope="module")
+def whole(config, compilation_cache):
+    """An uninterrupted run of two processes."""
+    launch.run_to_end(config, compilation_cache, "name=whole", MESH, processes=2)
+    return config.parent / "whole"
+
+
+def interrupted(config, cache, name, number, victim, step=7):
+    """Exit codes of a run of two processes, one of which gets a signal after `step`."""
+    started = launch.start(config, cache, f"name={name}", MESH, processes=2)
+    run = config.parent / name
+    launch.until(lambda: len(launch.log(run)) >= step, started)
+    started[victim].send_signal(number)
+    return launch.wait(started), run
+
+
+def test_two_processes_have_the_losses_of_one(whole, config, compilation_cache):
+    launch.run_to_end(config, compilation_cache, "name=alone", "mesh.fsdp=1")
+    alone = launch.log(config.parent / "alone")
+    together = launch.log(whole)
+    for name in ("loss", "grad_norm"):
+        expected = [row[name] for row in alone]
+        np.testing.assert_allclose([row[name] for row in together], expected, rtol=1e-5)
+    for name in ("step", "tokens", "loss_tokens"):
+        assert [row[name] for row in together] == [row[name] for row in alone]
+
+
+def test_sigterm_to_one_saves_both_at_the_same_step(whole, config, compilation_cache):
+    codes, run = interrupted(config, compilation_cache, "preempted", signal.SIGTERM, victim=1)
+    assert codes == [75, 75]
+    saved = max(int(p.name) for p in (run / "checkpoints").iterdir())
+    assert saved == len(launch.log(run)) < 16
+    launch.run_to_end(config, compilation_cache, "name=preempted", MESH, processes=2)
+    assert launch.losses(run) == launch.losses(whole)
+    assert launch.weights(run) == launch.weights(whole)
+
+
+def test_sigkill_of_one_loses_no_more_than_the_steps_since_the_last_commit(
+    whole, config, compilation_cache
+):
+    codes, run = interrupted(config, compilation_cache, "killed", signal.SIGKILL, victim=1)
+    assert codes == [-signal.SIGABRT, -signal.SIGKILL]  # of the heartbeat, which ends the survivor
+    committed = [int(p.name) for p in (run / "checkpoints").iterdir() if p.name.isdigit()]
+    assert (
+        max(committed, default=0) >= 3
+    )  # saves wait for the one before: at most one was under way
+    shutil.copytree(run, config.parent / "alone-after")
+    launch.run_to_end(config, compilation_cache, "name=killed", MESH, processes=2)
+    assert launch.losses(run) == launch.losses(whole)
+    assert launch.weights(run) == launch.weights(whole)
+
+    launch.run_to_end(config, compilation_cache, "name=alone-after", "mesh.fsdp=1")
+    after = launch.losses(config.parent / "alone-after")
+    np.testing.assert_allclose(after, launch.losses(whole), rtol=1e-6)

@@ -1,0 +1,199 @@
+"""The command in this process: what a run leaves, stops and goes on from, and how it says what is wrong."""
+
+import json
+import os
+import resource
+import signal
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jprm.chat import ChatCodec
+from jprm.config import load
+from jprm.data.conversations import Message, chatml
+from jprm.errors import UserError
+from jprm.models import bind, preset, segment_attention
+from jprm.models.hf_weights import from_hf
+from jprm.train import load_params
+from jprm.train.config import RunConfig
+from jprm.train.export import export_run
+from jprm.train.log import Log
+from jprm.train.run import run_training
+from tests.train import launch
+
+ALONE = "mesh.fsdp=1"
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory):
+    return launch.write_config(tmp_path_factory.mktemp("runs"), steps=8)
+
+
+@pytest.fixture(scope="module")
+def whole(config):
+    assert train(config, "name=whole") == 0
+    return config.parent / "whole"
+
+
+def train(config, *overrides):
+    return run_training(load(RunConfig, config, [ALONE, *overrides]))
+
+
+def at_step(monkeypatch, step, act):
+    """Makes the log call `act` when it is told of this step."""
+    on_step = Log.on_step
+
+    def acting(self, number, metrics):
+        on_step(self, number, metrics)
+        if number == step:
+            act()
+
+    monkeypatch.setattr(Log, "on_step", acting)
+
+
+def test_a_run_leaves_log_data_report_tokenizer_and_weights(whole):
+    rows = launch.log(whole)
+    assert [row["step"] for row in rows] == list(range(1, 9))
+    assert rows[-1]["loss"] < rows[0]["loss"]
+    assert all(0 < row["loss_tokens"] < row["tokens"] <= 8 * 64 for row in rows)
+    report = json.loads((whole / "data.json").read_text())
+    assert (report["documents"], report["too_long"], report["untrained"]) == (60, [], [])
+    result = json.loads((whole / "result.json").read_text())
+    assert result["tokens"] == sum(row["tokens"] for row in rows)
+    assert result["provenance"]["packages"]["jax"] == jax.__version__
+    kept = [p.name for p in (whole / "checkpoints").iterdir() if p.name.isdigit()]
+    assert sorted(kept) == ["6", "8"]
+
+
+def test_a_finished_run_is_only_read(config, whole):
+    before = launch.weights(whole), launch.log(whole)
+    assert train(config, "name=whole") == 0
+    assert (launch.weights(whole), launch.log(whole)) == before
+
+
+@pytest.mark.parametrize("shape", [(1, 8, 1), (2, 2, 2), (2, 1, 4)])
+def test_eight_devices_have_the_losses_and_gradients_of_one(config, whole, shape):
+    mesh = [f"mesh.{axis}={n}" for axis, n in zip(("data", "fsdp", "tensor"), shape, strict=True)]
+    name = "mesh-" + "".join(map(str, shape))
+    assert train(config, *mesh, f"name={name}") == 0
+    for key in ("loss", "grad_norm"):
+        got, expected = ([row[key] for row in launch.log(r)] for r in (config.parent / name, whole))
+        np.testing.assert_allclose(got, expected, rtol=1e-5)
+
+
+def test_sigterm_saves_and_the_same_command_goes_on(config, whole, monkeypatch):
+    with monkeypatch.context() as patch:
+        at_step(patch, 4, lambda: os.kill(os.getpid(), signal.SIGTERM))
+        handler = signal.getsignal(signal.SIGTERM)
+        assert train(config, "name=stopped") == 75
+        assert signal.getsignal(signal.SIGTERM) is handler
+    run = config.parent / "stopped"
+    assert max(int(p.name) for p in (run / "checkpoints").iterdir()) == len(launch.log(run)) == 5
+    assert train(config, "name=stopped") == 0
+    assert launch.losses(run) == launch.losses(whole)
+    assert launch.weights(run) == launch.weights(whole)
+
+
+def test_a_full_disk_leaves_the_last_checkpoint_and_names_the_place(config, whole, monkeypatch):
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    run = config.parent / "full"
+
+    def fill():
+        while not (run / "checkpoints" / "3").is_dir():
+            time.sleep(0.01)
+        # bytes of one file: a stand-in for the last of the space
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
+
+    with monkeypatch.context() as patch:
+        at_step(patch, 4, fill)
+        try:
+            with pytest.raises(UserError, match=f"{run}/checkpoints: cannot save a checkpoint"):
+                train(config, "name=full")
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert [p.name for p in (run / "checkpoints").iterdir() if p.name.isdigit()] == ["3"]
+    assert train(config, "name=full") == 0
+    assert launch.weights(run) == launch.weights(whole)
+
+
+def test_a_loss_that_is_no_number_leaves_the_state_before_it_and_the_batch(config):
+    wild = ["name=infinite", "train.learning_rate=1e38"]
+    with pytest.raises(UserError, match="step 2 gave .* on rows .*not-finite-2; lower train.learn"):
+        train(config, *wild)
+    folder = config.parent / "infinite" / "checkpoints" / "not-finite-2"
+    about = json.loads((folder / "step.json").read_text())
+    batch = np.load(folder / "batch.npz")
+    assert batch["ids"].shape == (8, 64) and len(about["rows"]) == len(about["lines"]) == 8
+    documents = [max(segments) for segments in batch["segments"]]
+    assert [len(lines) for lines in about["lines"]] == documents
+    assert (folder / "1").is_dir()  # the state after step 1, which was led to again
+    with pytest.raises(UserError, match="step 2 gave"):
+        train(config, *wild)
+
+
+def test_checkpoints_of_another_configuration_are_refused_by_key(config, whole):
+    with pytest.raises(UserError, match=r"other train.weight_decay \(there 0.01, here 0.5\);"):
+        train(config, "name=whole", "train.weight_decay=0.5")
+    with pytest.raises(UserError, match="other initial_parameters .* seed"):
+        train(config, "name=whole", "seed=1")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["mesh.fsdp=16"], "needs 16 devices of 8"),
+        (["mesh.tensor=3", "mesh.fsdp=-1"], "takes devices by 3, and 8 are no multiple"),
+        (["mesh.fsdp=8", "train.batch_rows=12"], "12 rows of a microbatch .* multiple of 8"),
+        (["mesh.fsdp=4", "train.microbatches=4"], "2 rows of a microbatch .* multiple of 16"),
+        (["mesh.tensor=8"], "model: heads = 4 does not divide among 8"),
+        (["mesh.fsdp=0"], "positive numbers, at most one -1"),
+        (["model.checkpoint=here"], "either model.preset or model.checkpoint"),
+        (["model.preset=tny-1m"], "no preset 'tny-1m'; nearest is 'tiny-1m'"),
+        (["data.path=nowhere.jsonl"], "nowhere.jsonl: cannot read the training data"),
+        (["train.row_tokens=8"], "none of 60 documents fits into a row of 8 tokens"),
+    ],
+)
+def test_mistakes_are_answered_in_a_sentence(config, overrides, message):
+    with pytest.raises(UserError, match=message):
+        train(config, "name=mistaken", *overrides)
+
+
+def test_rows_that_are_left_out_are_counted_by_line(config, capsys):
+    said = [("x " * 200, None), ("short", False), ("kept", None)]
+    data = config.parent / "uneven.jsonl"
+    with open(data, "w") as file:
+        for text, flag in said:
+            turns = [{"role": "user", "content": "?"}, {"role": "assistant", "content": text}]
+            if flag is not None:
+                turns[1]["train"] = flag
+            file.write(json.dumps({"messages": turns}) + "\n")
+    assert train(config, "name=uneven", f"data.path={data}", "train.steps=1") == 0
+    report = json.loads((config.parent / "uneven" / "data.json").read_text())
+    assert (report["documents"], report["too_long"], report["untrained"]) == (1, [1], [2])
+    shown = capsys.readouterr().err
+    assert "1 left out (longer than train.row_tokens): lines 1" in shown
+    assert "1 left out (nothing to train in them): lines 2" in shown
+
+
+def test_the_export_is_the_trained_model_and_speaks_its_format(config, whole, tmp_path):
+    export_run(whole, tmp_path / "hf")
+    params = jax.tree.map(jnp.asarray, load_params(whole)[0])
+    trained = bind(preset("tiny-0.1m", params["embed"].shape[0]))
+    codec = ChatCodec.load(tmp_path / "hf")
+    turns = [Message("user", [("1 + 1?", False)]), Message("assistant", [("2", True)])]
+    text = "".join(piece for piece, _ in chatml(turns))
+    messages = [{"role": turn.role, "content": turn.text} for turn in turns]
+    assert codec.chat_text(messages) == text
+    ids = np.array([codec.encode(text)], np.int32)
+
+    def logits(model, params):
+        attend = segment_attention(np.ones_like(ids), model.rules)
+        hidden = model.hidden(params, ids, np.arange(ids.size)[None], attend)
+        return model.logits(params, hidden)
+
+    np.testing.assert_allclose(
+        logits(*from_hf(tmp_path / "hf")), logits(trained, params), atol=1e-5
+    )
