@@ -102,9 +102,10 @@ def jprm(case: Case, tiny: bool) -> dict[str, Any]:
         optax.adamw(1e-5, b2=0.95, weight_decay=0.01, mu_dtype=case.moment),
     )
 
+    leaves, tree = jax.tree.flatten(model.spec())
+
     @jax.jit
     def fresh() -> TrainState:
-        leaves, tree = jax.tree.flatten(model.spec())
         keys = jax.random.split(jax.random.key(0), len(leaves))
         drawn = [
             0.02 * jax.random.normal(key, leaf.shape, jnp.float32)

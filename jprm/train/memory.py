@@ -98,7 +98,7 @@ def plan_memory(
     held = _adapter_states(model, config) if config.lora.rank else _states(model, config, optimizer)
     return MemoryPlan(
         **held,
-        activations=_activation_bytes(model, config, rows, tensor),
+        activations=_activation_bytes(model, config, rows, tensor, logits),
         logits=logits,
         batch=config.batch_rows // ways * config.row_tokens * (3 * INT32 + F32),
         capacity=capacity_bytes(),
@@ -140,8 +140,13 @@ def _in_passes(f32_bytes: int, config: TrainConfig) -> int:
     return f32_bytes // F32 * np.dtype(config.compute_dtype).itemsize
 
 
-def _activation_bytes(model: Model, config: TrainConfig, rows: int, tensor: int) -> int:
-    """What the forward pass keeps for the backward one, and the layer that is worked on."""
+def _activation_bytes(
+    model: Model, config: TrainConfig, rows: int, tensor: int, logits: int
+) -> int:
+    """What the forward pass keeps for the backward one, and the layer that is worked on.
+
+    That layer takes the place of the logits, which are gone by then, and what it needs beyond them.
+    """
     c, tokens = model.config, rows * config.row_tokens
     entry = tokens * np.dtype(config.compute_dtype).itemsize  # bytes of one number for each token
     heads = (c.n_heads + 2 * c.n_kv_heads) * c.head_dim
@@ -151,12 +156,12 @@ def _activation_bytes(model: Model, config: TrainConfig, rows: int, tensor: int)
     between = entry * (4 * c.embed + (heads + c.n_heads * c.head_dim + 3 * c.mlp) // tensor)
     scores = 0
     if kernel_in_use(config.attention, config.compute_dtype) != "cudnn":
-        # f32 scores and their exponentials, of three quarters of the square (models/attention.py)
-        scores = 2 * F32 * rows * (c.n_heads // tensor) * config.row_tokens**2 * 3 // 4
+        # f32, of three quarters of the square (models/attention.py); kept are their exponentials
+        scores = F32 * rows * (c.n_heads // tensor) * config.row_tokens**2 * 3 // 4
     layer = products + between + scores
     stream = entry * c.embed
     kept = {"none": layer, "dots": stream + products, "layers": stream}[config.remat]
-    return c.n_layers * kept + layer
+    return c.n_layers * kept + max(0, layer + scores - logits)
 
 
 def _mesh_ways() -> tuple[int, int]:
