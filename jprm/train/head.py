@@ -14,7 +14,7 @@ from jprm.data import Document
 from jprm.data.packing import Plan
 from jprm.mesh import TRAIN_RULES, Rules
 from jprm.models import Model, ModelConfig
-from jprm.train.loss import Passes, hidden_states
+from jprm.train.loss import DEFAULT_PASSES, Passes, hidden_states
 
 KEY = "step_head"  # where the head lies among the parameters
 
@@ -39,7 +39,7 @@ def binary_cross_entropy(logits: jax.Array, targets: jax.Array) -> jax.Array:
     return jax.nn.softplus(logits) - targets * logits
 
 
-def step_loss_and_weight(model: Model, params: dict, batch: dict, passes: Passes = Passes()):
+def step_loss_and_weight(model: Model, params: dict, batch: dict, passes: Passes = DEFAULT_PASSES):
     """(sum of weight * cross-entropy, sum of weight) over the step ends of a packed batch.
 
     `batch`: ids, positions, segments, weights (0 but at step ends) and targets (probabilities that

@@ -143,7 +143,8 @@ def adapter_count(model: Model, config: LoraSection) -> int:
 
 def _sides(shape: tuple[int, ...], name: str) -> tuple[int, int, int]:
     """(layers, inputs, outputs) of a stacked projection."""
-    inputs, outputs = MUON_AXES[name].reduction_axis, MUON_AXES[name].output_axis
+    axes: Any = MUON_AXES[name]
+    inputs, outputs = axes.reduction_axis, axes.output_axis
     return (
         shape[0],
         math.prod(shape[axis] for axis in inputs),

@@ -33,13 +33,16 @@ class Passes:
         return cls(config.remat, config.attention, config.logits_mb)
 
 
+DEFAULT_PASSES = Passes()
+
+
 def hidden_states(model: Model, params: dict, batch: dict, passes: Passes) -> jax.Array:
     """BTD, of the packed rows of a batch."""
     attend = segment_attention(batch["segments"], model.rules, passes.attention)
     return model.hidden(params, batch["ids"], batch["positions"], attend, remat=passes.remat)
 
 
-def loss_and_weight(model: Model, params: dict, batch: dict, passes: Passes = Passes()):
+def loss_and_weight(model: Model, params: dict, batch: dict, passes: Passes = DEFAULT_PASSES):
     """(sum of weight * -log p, sum of weight), f32 scalars, over the tokens of a packed batch.
 
     `batch`: ids, positions, segments, weights, each BT, as `jprm.data.Rows` gives them. The shift

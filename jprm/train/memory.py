@@ -1,6 +1,6 @@
 """The memory of a training step, planned before the first: what is held, by what, and what to turn.
 
-Estimates for one device under the mesh in force. They are within a factor of 2 of what XLA allocates
+Estimates for one device under the mesh in force. They are within a factor of 1.5 of what XLA allocates
 (`tests/train/test_memory.py` compares), which is enough to say before minutes of compilation that a
 run cannot fit, and which knob would make it.
 """
@@ -16,6 +16,7 @@ import optax
 
 from jprm.errors import UserError
 from jprm.models import Model
+from jprm.models.attention import kernel_in_use
 from jprm.train.config import TrainConfig
 from jprm.train.lora import adapter_count
 
@@ -88,71 +89,79 @@ def plan_memory(
     model: Model, config: TrainConfig, optimizer: optax.GradientTransformation
 ) -> MemoryPlan:
     """What a step of this configuration takes on each device of the mesh in force."""
-    spec, c = model.spec(), model.config
-    weights = sum(_shard_bytes(leaf) for leaf in jax.tree.leaves(spec))
-    itemsize = np.dtype(config.compute_dtype).itemsize
     tensor, ways = _mesh_ways()
-    if config.lora.rank:
-        trained = F32 * adapter_count(model, config.lora)
-        optimizer_bytes = 2 * trained
-        held = weights // F32 * itemsize + trained  # frozen weights in the type of the passes
-        gradients = trained
-    else:
-        moments = jax.eval_shape(optimizer.init, spec)
-        whole = sum(F32 * leaf.size for leaf in jax.tree.leaves(spec))
-        share = weights / whole  # the moments are laid out as the weights
-        optimizer_bytes = int(share * sum(_bytes(leaf) for leaf in jax.tree.leaves(moments)))
-        held = weights
-        copies = weights // F32 * itemsize if itemsize != F32 else 0
-        gradients = copies + weights // F32 * itemsize
-        if config.microbatches > 1:
-            gradients += weights  # the sum over microbatches is f32
-    rows = config.batch_rows // config.microbatches // ways
-    rows = max(1, rows)
-    tokens = rows * config.row_tokens
+    rows = max(1, config.batch_rows // config.microbatches // ways)  # of a microbatch
     logits = 0
     if config.objective == "tokens":
-        limit = config.logits_mb << 20
-        wanted = tokens * (c.vocab_size // tensor) * F32
-        logits = 2 * min(limit, wanted)  # themselves, and their gradient
-    batch = config.batch_rows // ways * config.row_tokens * (3 * INT32 + F32)
+        whole = rows * config.row_tokens * (model.config.vocab_size // tensor) * F32
+        logits = 2 * min(config.logits_mb << 20, whole)  # themselves, and their gradient
+    held = _adapter_states(model, config) if config.lora.rank else _states(model, config, optimizer)
     return MemoryPlan(
-        weights=held,
-        optimizer=optimizer_bytes,
-        gradients=gradients,
-        activations=_activation_bytes(model, config, rows, itemsize, tensor),
+        **held,
+        activations=_activation_bytes(model, config, rows, tensor, logits),
         logits=logits,
-        batch=batch,
+        batch=config.batch_rows // ways * config.row_tokens * (3 * INT32 + F32),
         capacity=capacity_bytes(),
     )
 
 
+def _states(
+    model: Model, config: TrainConfig, optimizer: optax.GradientTransformation
+) -> dict[str, int]:
+    """Weights, moments and gradients where the weights are trained."""
+    spec = model.spec()
+    weights = sum(_shard_bytes(leaf) for leaf in jax.tree.leaves(spec))
+    share = weights / sum(_bytes(leaf) for leaf in jax.tree.leaves(spec))
+    moments = jax.tree.leaves(jax.eval_shape(optimizer.init, spec))  # laid out as the weights
+    gradients = _in_passes(weights, config)
+    if config.compute_dtype != "float32":
+        gradients *= 2  # and a copy of the weights in the type of the passes
+    if config.microbatches > 1:
+        gradients += weights  # their sum over the microbatches is f32
+    return {
+        "weights": weights,
+        "optimizer": int(share * sum(_bytes(leaf) for leaf in moments)),
+        "gradients": gradients,
+    }
+
+
+def _adapter_states(model: Model, config: TrainConfig) -> dict[str, int]:
+    """The same where adapters are trained, which every device has whole."""
+    frozen = sum(_shard_bytes(leaf) for leaf in jax.tree.leaves(model.spec()))
+    trained = F32 * adapter_count(model, config.lora)
+    return {
+        "weights": _in_passes(frozen, config) + trained,
+        "optimizer": 2 * trained,  # AdamW
+        "gradients": trained,
+    }
+
+
+def _in_passes(f32_bytes: int, config: TrainConfig) -> int:
+    return f32_bytes // F32 * np.dtype(config.compute_dtype).itemsize
+
+
 def _activation_bytes(
-    model: Model, config: TrainConfig, rows: int, itemsize: int, tensor: int
+    model: Model, config: TrainConfig, rows: int, tensor: int, logits: int
 ) -> int:
-    """What the forward pass keeps for the backward one, and the layer that is worked on."""
+    """What the forward pass keeps for the backward one, and the layer that is worked on.
+
+    That layer takes the place of the logits, which are gone by then, and what it needs beyond them.
+    """
     c, tokens = model.config, rows * config.row_tokens
+    entry = tokens * np.dtype(config.compute_dtype).itemsize  # bytes of one number for each token
     heads = (c.n_heads + 2 * c.n_kv_heads) * c.head_dim
     # Outputs of the products with weights: q, k, v, o; gate, up, down.
-    products = tokens * itemsize * ((heads + 2 * c.mlp) // tensor + 2 * c.embed)
+    products = entry * ((heads + 2 * c.mlp) // tensor + 2 * c.embed)
     # Besides: normalised and rotated inputs of the products, silu and its product with up.
-    between = (
-        tokens * itemsize * (4 * c.embed + (heads + c.n_heads * c.head_dim + 3 * c.mlp) // tensor)
-    )
-    stream = tokens * itemsize * c.embed
+    between = entry * (4 * c.embed + (heads + c.n_heads * c.head_dim + 3 * c.mlp) // tensor)
     scores = 0
-    if config.attention == "xla" or _einsum(config):
-        # f32 scores and their exponentials, of the lower triangle and the square beside it
-        scores = 2 * F32 * rows * (c.n_heads // tensor) * config.row_tokens**2 * 3 // 4
+    if kernel_in_use(config.attention, config.compute_dtype) != "cudnn":
+        # f32, of three quarters of the square (models/attention.py); kept are their exponentials
+        scores = F32 * rows * (c.n_heads // tensor) * config.row_tokens**2 * 3 // 4
     layer = products + between + scores
+    stream = entry * c.embed
     kept = {"none": layer, "dots": stream + products, "layers": stream}[config.remat]
-    return c.n_layers * kept + layer
-
-
-def _einsum(config: TrainConfig) -> bool:
-    from jprm.models.attention import kernel_in_use
-
-    return kernel_in_use(config.attention, config.compute_dtype) == "einsum"
+    return c.n_layers * kept + max(0, layer + scores - logits)
 
 
 def _mesh_ways() -> tuple[int, int]:

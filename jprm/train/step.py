@@ -145,6 +145,7 @@ class Step:
     frozen: dict | None
 
     def __call__(self, state: TrainState, batch: dict) -> tuple[TrainState, dict]:
+        """Takes the step; the state is gone afterwards."""
         return self.compiled(state, batch, self.frozen)
 
     def lower(self, state: TrainState, batch: dict):
