@@ -24,8 +24,9 @@ from jprm.train.allocator import keep_freed_memory
 from jprm.train.checkpoint import Checkpoints
 from jprm.train.config import RunConfig
 from jprm.train.distributed import Processes, join, stop_signal
+from jprm.train.job import Job, make_job
 from jprm.train.log import Log, first_process
-from jprm.train.loop import Job, Progress, make_job, run, run_identity
+from jprm.train.loop import Progress, run, run_identity
 from jprm.train.lora import KEY as LORA
 from jprm.train.lora import save_peft
 from jprm.train.memory import gb, plan_memory

@@ -76,7 +76,14 @@ def test_a_finished_run_is_only_read(config, whole):
     assert (launch.weights(whole), launch.log(whole)) == before
 
 
-@pytest.mark.parametrize("shape", [(1, 8, 1), (2, 2, 2), (2, 1, 4)])
+@pytest.mark.parametrize(
+    "shape",
+    [
+        (2, 2, 2),
+        pytest.param((1, 8, 1), marks=pytest.mark.slow),
+        pytest.param((2, 1, 4), marks=pytest.mark.slow),
+    ],
+)
 def test_eight_devices_have_the_losses_and_gradients_of_one(config, whole, shape):
     mesh = [f"mesh.{axis}={n}" for axis, n in zip(("data", "fsdp", "tensor"), shape, strict=True)]
     name = "mesh-" + "".join(map(str, shape))
@@ -213,6 +220,7 @@ def test_a_step_head_learns_from_probabilities(config):
     assert load_params(config.parent / "head")[0]["step_head"]["weight"].shape == (64,)
 
 
+@pytest.mark.slow
 def test_soft_labels_are_learnt_as_probabilities(config):
     rows = [[["Is it so?\n", False], ["0", "1", 0.75]]] * 8
     more = ["name=soft", "train.steps=40", "train.learning_rate=0.01"]
