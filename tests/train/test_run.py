@@ -144,10 +144,12 @@ def test_a_loss_that_is_no_number_leaves_the_state_before_it_and_the_batch(confi
 
 
 def test_checkpoints_of_another_configuration_are_refused_by_key(config, whole):
+    before = (whole / "config.json").read_text()
     with pytest.raises(UserError, match=r"other train.weight_decay \(there 0.01, here 0.5\);"):
         train(config, "name=whole", "train.weight_decay=0.5")
     with pytest.raises(UserError, match="other initial_parameters .* seed"):
         train(config, "name=whole", "seed=1")
+    assert (whole / "config.json").read_text() == before
 
 
 @pytest.mark.parametrize(
