@@ -63,8 +63,9 @@ def _train(config: RunConfig, directory: Path, stop: Callable[[int], bool]) -> i
     documents = start.corpus.documents
     layout = plan([len(d) for d in documents], config.train.row_tokens, config.seed)
     rows = Rows(documents, layout, start.corpus.lines)
-    job = make_job(start.model, start.fresh, rows, config.train, config.seed)
     memory = plan_memory(start.model, config.train, make_optimizer(config.train))
+    memory.check()
+    job = make_job(start.model, start.fresh, rows, config.train, config.seed)
     meter = Meter(start.model, config.train)  # on every process: where it measures, all take part
     log = Log(directory / "log.jsonl", job, meter, config.log_every, config.tensorboard)
     report = data_report(start, rows)
@@ -73,7 +74,6 @@ def _train(config: RunConfig, directory: Path, stop: Callable[[int], bool]) -> i
     log.note(
         f"attention by {meter.kernel}; planned memory of a device: {gb(memory.total)} ({memory})"
     )
-    memory.check()
     identity = run_identity(start.model, documents, config.train, config.seed)
     identity["initial_parameters"] = start.weights
 

@@ -215,6 +215,7 @@ def test_a_step_head_learns_from_probabilities(config):
     rows = [[["Is it so?\n", None], [f"{word}\n", p]] for word, p in (("yes", 1), ("no", 0))]
     data = pieces_file(config.parent, "steps.jsonl", rows * 8)
     more = ["name=head", "train.objective=step_head", "train.steps=40", "train.learning_rate=0.01"]
+    more += ["train.checkpoint_every=40"]
     assert train(config, data, *more) == 0
     found = launch.losses(config.parent / "head")
     assert found[0] == pytest.approx(np.log(2), rel=1e-4)  # an untrained head says 1/2
@@ -226,6 +227,7 @@ def test_a_step_head_learns_from_probabilities(config):
 def test_soft_labels_are_learnt_as_probabilities(config):
     rows = [[["Is it so?\n", False], ["0", "1", 0.75]]] * 8
     more = ["name=soft", "train.steps=40", "train.learning_rate=0.01"]
+    more += ["train.checkpoint_every=40"]
     assert train(config, pieces_file(config.parent, "soft.jsonl", rows), *more) == 0
     entropy = -0.75 * np.log(0.75) - 0.25 * np.log(0.25)
     assert entropy <= launch.losses(config.parent / "soft")[-1] < entropy + 0.02
