@@ -48,7 +48,7 @@ def score(
 def train(
     config: Annotated[Path, typer.Option(help="A file such as those of configs/train/.")],
     overrides: Annotated[
-        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="As train.steps=200.")
+        list[str] | None, typer.Argument(metavar="KEY=VALUE", help="As train.steps=200.")
     ] = None,
     processes: Annotated[
         int | None, typer.Option(min=1, envvar="JPRM_PROCESSES", help="How many run this command.")

@@ -16,7 +16,8 @@ from jprm.chat import ChatCodec
 from jprm.config import load
 from jprm.data.conversations import Message, chatml
 from jprm.errors import UserError
-from jprm.models import bind, preset, segment_attention
+from jprm.models import ModelConfig, bind, preset, segment_attention
+from jprm.models.hf_export import to_hf
 from jprm.models.hf_weights import from_hf
 from jprm.train import load_params
 from jprm.train.config import RunConfig
@@ -24,6 +25,7 @@ from jprm.train.export import export_run
 from jprm.train.log import Log
 from jprm.train.lora import load_peft, merge
 from jprm.train.run import run_training
+from tests.chat.checkpoints import make
 from tests.train import launch
 
 ALONE = "mesh.fsdp=1"
@@ -187,6 +189,30 @@ def test_rows_that_are_left_out_are_counted_by_line(config, capsys):
     shown = capsys.readouterr().err
     assert "1 left out (longer than train.row_tokens): lines 1" in shown
     assert "1 left out (nothing to train in them): lines 2" in shown
+
+
+def test_a_checkpoint_is_trained_on_its_own_template_and_exported_again(config, tmp_path):
+    tokenizer = make(tmp_path / "tokenizer", "qwen", eos_token_id=5)
+    shape = ModelConfig(376, 1, 16, 2, 2, 8, 16)
+    model = bind(shape)
+    to_hf(tmp_path / "base", model, model.init(0), source=tokenizer)
+    about = config.read_text().replace('preset = "tiny-0.1m"', f'checkpoint = "{tmp_path}/base"')
+    copy = tmp_path / "config.toml"
+    copy.write_text(about.replace("vocab_size = 400\n", ""))
+    assert train(copy, "name=tuned", "train.steps=2", "train.row_tokens=128") == 0
+    run = config.parent / "tuned"
+    codec = ChatCodec.load(run / "tokenizer")
+    row = json.loads((config.parent / "data.jsonl").read_text().splitlines()[0])
+    tokens = json.loads((run / "data.json").read_text())["tokens"]
+    assert tokens > 60 * 0.5 * len(codec.encode(codec.chat_text(row["messages"])))
+    export_run(run, tmp_path / "out")
+    _, params = from_hf(tmp_path / "out")
+    jax.tree.map(np.testing.assert_array_equal, params, load_params(run)[0])
+    assert json.loads((tmp_path / "out" / "generation_config.json").read_text()) == {
+        "eos_token_id": 5
+    }
+    with pytest.raises(UserError, match="brings its own; leave it out"):
+        train(copy, "name=tuned", f"data.tokenizer={tmp_path}")
 
 
 def pieces_file(folder, name, rows):
