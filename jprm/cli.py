@@ -45,19 +45,57 @@ def score(
 
 
 @app.command()
+def train(
+    config: Annotated[Path, typer.Option(help="A file such as those of configs/train/.")],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(metavar="KEY=VALUE", help="As train.steps=200.")
+    ] = None,
+    processes: Annotated[
+        int | None, typer.Option(min=1, envvar="JPRM_PROCESSES", help="How many run this command.")
+    ] = None,
+    process_id: Annotated[
+        int | None, typer.Option(envvar="JPRM_PROCESS_ID", help="Which of them this is, from 0.")
+    ] = None,
+    coordinator: Annotated[
+        str | None, typer.Option(envvar="JPRM_COORDINATOR", help="host:port of process 0.")
+    ] = None,
+    heartbeat_s: Annotated[
+        int, typer.Option("--heartbeat", min=1, help="Seconds until a silent process is dead.")
+    ] = 100,
+) -> None:
+    """Fine-tune a model on conversations; the same command resumes. Exit code 75: preempted, saved.
+
+    Slurm, MPI and TPU pods need none of the options about processes.
+    """
+    from jprm.train.config import RunConfig
+
+    settings = load(RunConfig, config, overrides or [])
+    from jprm.train.distributed import Processes
+    from jprm.train.run import run_training
+
+    given = None
+    if processes is not None:
+        given = Processes(processes, process_id, coordinator, heartbeat_s)
+    raise typer.Exit(run_training(settings, given))
+
+
+@app.command()
 def export(
     out: Annotated[Path, typer.Option(help="The new directory.")],
-    run: Annotated[Path, typer.Option(help="Run directory of a finished sweep.")] = Path(
-        "runs/embedded"
-    ),
+    run: Annotated[
+        Path, typer.Option(help="Directory of a finished sweep or training run.")
+    ] = Path("runs/embedded"),
     to: Annotated[str, typer.Option(help="The format: hf, which transformers opens.")] = "hf",
 ) -> None:
-    """Write the sweep's main verifier as a Hugging Face checkpoint with tokenizer and card."""
+    """Write a trained model, or a sweep's main verifier with a card, as a Hugging Face checkpoint."""
     if to != "hf":
         raise UserError(f"--to {to}: no such format; the only one is hf")
-    from jprm.pipeline.export import export_verifier
+    if (run / "weights.safetensors").is_file():  # of `train`; a sweep keeps its weights in stages
+        from jprm.train.export import export_run as write
+    else:
+        from jprm.pipeline.export import export_verifier as write
 
-    print(f"{out}: {export_verifier(run, out)}")
+    print(f"{out}: {write(run, out)}")
 
 
 @app.command()

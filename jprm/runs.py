@@ -53,9 +53,7 @@ class HeldDirectory:
             self.path.mkdir(parents=True, exist_ok=True)
             self._lock = open(self.path / "lock", "a+")  # noqa: SIM115 - held until close()
         except OSError as error:
-            raise UserError(
-                f"{self.path}: cannot write the run directory ({error.strerror}); {place}"
-            ) from None
+            raise self.unwritable(error) from None
         try:
             self._hold()
         except BaseException:
@@ -79,6 +77,12 @@ class HeldDirectory:
         self._lock.write(str(os.getpid()))
         self._lock.flush()
 
+    def unwritable(self, error: OSError) -> UserError:
+        """What to say where the directory cannot be written to."""
+        return UserError(
+            f"{self.path}: cannot write the run directory ({error.strerror}); {self._place}"
+        )
+
     def close(self) -> None:
         """Releases the directory."""
         self._lock.close()
@@ -90,21 +94,26 @@ class HeldDirectory:
         self.close()
 
 
-class RunDirectory(HeldDirectory):
-    """A directory of stages; counts what was done in it. Raises UserError as above."""
+class NamedDirectory(HeldDirectory):
+    """One that is `<directory>/<name>` of a configuration. Raises UserError as above."""
 
     def __init__(self, path: Path | str):
         place = "set directory=PATH to another place, on a local disk"
         super().__init__(path, place, "set name=OTHER for a second run")
+
+
+class RunDirectory(NamedDirectory):
+    """A directory of stages; counts what was done in it. Raises UserError as above."""
+
+    def __init__(self, path: Path | str):
+        super().__init__(path)
         self.computed = 0
         self.reused = 0
         try:
             (self.path / "stages").mkdir(exist_ok=True)
         except OSError as error:
             self.close()
-            raise UserError(
-                f"{self.path}: cannot write the run directory ({error.strerror}); {place}"
-            ) from None
+            raise self.unwritable(error) from None
 
 
 class Stage:

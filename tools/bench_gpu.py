@@ -1,6 +1,6 @@
 """The sampling engine on one accelerator, against its ceilings and `transformers`; under 9 minutes.
 
-    python tools/bench_gpu.py [--json FILE] [--models qwen2.5-1.5b qwen2.5-7b] [--tiny]
+    python tools/bench_gpu.py [--json FILE] [--models qwen2.5-1.5b qwen2.5-7b] [--tiny] [--train]
 
 Random bf16 weights in the shapes of Qwen2.5. For each model:
 
@@ -13,7 +13,7 @@ transformers  `generate` with a static cache and compiled decoding, and continuo
 
 The libraries run in processes of their own, one after the other. What does not start before the
 time is up (`--budget-s`) is left out and named. `--tiny` runs all of it at sizes for a CPU, to test
-this file: its numbers mean nothing.
+this file: its numbers mean nothing. `--train` measures a training step instead: `bench_gpu_train.py`.
 """
 
 import argparse
@@ -314,9 +314,15 @@ def main() -> None:
     parser.add_argument("--models", nargs="+", default=["qwen2.5-1.5b", "qwen2.5-7b"])
     parser.add_argument("--tiny", action="store_true", help="sizes for a CPU, to test this file")
     parser.add_argument("--budget-s", type=float, default=510.0, help="start nothing after this")
+    parser.add_argument("--train", action="store_true", help="a training step instead of sampling")
     parser.add_argument("--part", choices=PARTS, help=argparse.SUPPRESS)
     parser.add_argument("--until", type=float, help=argparse.SUPPRESS)
     args = parser.parse_args()
+    if args.train:
+        import bench_gpu_train
+
+        bench_gpu_train.run(args.models, args.tiny, args.budget_s, args.json)
+        return
     sizes = TINY if args.tiny else FULL
     if args.part:
         run_part(args, sizes)

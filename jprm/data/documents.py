@@ -25,6 +25,10 @@ class SpanCodec(Protocol):
         """The text of the ids, without padding and ends of a text."""
         ...
 
+    def token_id(self, token: str) -> int:
+        """The id of a text that is one token. Raises UserError where it is not."""
+        ...
+
     def shown(self, text: str) -> str:
         """A text as `decode` gives it back."""
         ...
@@ -35,24 +39,42 @@ class Document:
     """`ids` int32 and `weights` float32, both (T,): weights[t] weighs the loss on ids[t].
 
     weights[0] is never used: nothing stands before the first token that could predict it.
+    Soft labels: ids[t] has probability `targets[t]`, and `others[t]` the rest; for a step head
+    `targets[t]` is the probability that the step which ends at t is right. None: all of it.
     """
 
     ids: np.ndarray
     weights: np.ndarray
+    targets: np.ndarray | None = None
+    others: np.ndarray | None = None
 
     def __post_init__(self):
         assert self.ids.dtype == np.int32 and self.weights.dtype == np.float32
         assert self.ids.shape == self.weights.shape and self.ids.ndim == 1 and len(self.ids)
+        assert all(x.shape == self.ids.shape for x in self.arrays)
 
     def __len__(self) -> int:
         return len(self.ids)
 
+    @property
+    def arrays(self) -> list[np.ndarray]:
+        """Those that are there."""
+        return [x for x in (self.ids, self.weights, self.targets, self.others) if x is not None]
 
-def render(pieces: Iterable[tuple[str, bool]], tokenizer: SpanCodec) -> Document:
+
+@dataclasses.dataclass(frozen=True)
+class Soft:
+    """A label for text that is one token: it has probability `target`, and `other` the rest."""
+
+    other: str
+    target: float
+
+
+def render(pieces: Iterable[tuple[str, bool | Soft]], tokenizer: SpanCodec) -> Document:
     """The document of (text, trained) pieces in order: weight 1 on the tokens of trained text.
 
-    Raises UserError for empty text, and where one token covers both trained and untrained text: end
-    the piece where a token ends (a newline or a tag).
+    Raises UserError for empty text, for a soft label of more than one token, and where one token
+    covers both trained and untrained text: end the piece where a token ends (a newline or a tag).
     """
     runs = _runs(pieces)
     texts = [text for text, _ in runs]
@@ -62,17 +84,48 @@ def render(pieces: Iterable[tuple[str, bool]], tokenizer: SpanCodec) -> Document
     ids, run_of_id = np.asarray(ids, np.int32), np.asarray(run_of_id)
     if len(runs) > 1:
         _check_boundaries(texts, ids, run_of_id, tokenizer)
-    trained = np.array([flag for _, flag in runs])
-    return Document(ids, trained[run_of_id].astype(np.float32))
+    trained = np.array([flag is not False for _, flag in runs])
+    weights = trained[run_of_id].astype(np.float32)
+    if not any(isinstance(flag, Soft) for _, flag in runs):
+        return Document(ids, weights)
+    targets, others = np.ones(len(ids), np.float32), np.zeros(len(ids), np.int32)
+    for run, (text, label) in enumerate(runs):
+        if isinstance(label, Soft):
+            here = np.flatnonzero(run_of_id == run)
+            if len(here) != 1:
+                raise UserError(
+                    f"data: the soft label of {text!r}: {len(here)} tokens, must be one"
+                )
+            targets[here], others[here] = label.target, tokenizer.token_id(label.other)
+    return Document(ids, weights, targets, others)
 
 
-def _runs(pieces: Iterable[tuple[str, bool]]) -> list[tuple[str, bool]]:
+def render_steps(pieces: Iterable[tuple[str, float | None]], tokenizer: SpanCodec) -> Document:
+    """The document of texts, of which those with a probability are steps: judged at their last token.
+
+    Raises UserError for empty text, and where a token runs over the end of a text.
+    """
+    kept = [(text, value) for text, value in pieces if text]
+    texts = [text for text, _ in kept]
+    ids, run_of_id = map(np.asarray, tokenizer.encode_spans(texts))
+    if not len(ids):
+        raise UserError("data: a document without text cannot be trained on")
+    _check_boundaries(texts, ids, run_of_id, tokenizer)
+    weights, targets = np.zeros(len(ids), np.float32), np.zeros(len(ids), np.float32)
+    for run, (_, value) in enumerate(kept):
+        if value is not None:
+            last = np.flatnonzero(run_of_id == run)[-1]
+            weights[last], targets[last] = 1, value
+    return Document(ids.astype(np.int32), weights, targets)
+
+
+def _runs(pieces: Iterable[tuple[str, bool | Soft]]) -> list[tuple[str, bool | Soft]]:
     """Neighbours of one kind joined, empty texts dropped: the weight changes at every boundary."""
-    runs: list[tuple[str, bool]] = []
+    runs: list[tuple[str, bool | Soft]] = []
     for text, trained in pieces:
         if not text:
             continue
-        if runs and runs[-1][1] == trained:
+        if runs and runs[-1][1] is trained:
             runs[-1] = (runs[-1][0] + text, trained)
         else:
             runs.append((text, trained))

@@ -13,6 +13,9 @@ import numpy as np
 from jprm.data.documents import Document
 from jprm.errors import UserError
 
+TYPES = {"ids": np.int32, "positions": np.int32, "segments": np.int32, "weights": np.float32}
+SOFT = {"targets": (np.float32, 1), "others": (np.int32, 0)}  # and what a token without one has
+
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
@@ -60,30 +63,86 @@ def plan(lengths: Sequence[int], capacity: int, seed: int, max_segments: int = 0
     return Plan(tuple(tuple(rows[r]) for r in row_order), tuple(int(i) for i in too_long), capacity)
 
 
-def rows(documents: Sequence[Document], plan: Plan) -> dict[str, np.ndarray]:
-    """The packed rows, each array (rows, capacity).
+class Rows(Sequence):
+    """The rows of a plan, each built when it is asked for: a host builds only those it trains on.
 
-    `ids`, `positions` (from 0 in each document) and `segments` (1, 2, ... in a row; 0 is padding)
-    are int32, `weights` float32. The first token of a document has weight 0: what stands before it
-    in the row is another text. Raises UserError when no document fits.
+    `tokens`, `pairs` (query and key, for the FLOPs of attention) and `trained` (tokens with a
+    weight that have one before them), each (rows,) int64, are known for all rows on every host.
     """
-    if not plan.rows:
-        raise UserError(
-            f"data: none of {len(documents)} documents fits into a row of {plan.capacity} tokens; "
-            "make train.row_tokens larger"
-        )
-    shape = (len(plan.rows), plan.capacity)
-    types = {"ids": np.int32, "positions": np.int32, "segments": np.int32, "weights": np.float32}
-    packed: dict[str, np.ndarray] = {name: np.zeros(shape, kind) for name, kind in types.items()}
-    for row, members in enumerate(plan.rows):
+
+    def __init__(self, documents: Sequence[Document], plan: Plan, lines: Sequence[int] = ()):
+        """`lines[i]` is where document i stands in its file, if it has one.
+
+        Raises UserError when no document fits into a row.
+        """
+        if not plan.rows:
+            raise UserError(
+                f"data: none of {len(documents)} documents fits into a row of {plan.capacity} "
+                "tokens; make train.row_tokens larger"
+            )
+        self.documents, self.plan, self.lines = documents, plan, lines
+        self._soft = {
+            name: fields
+            for name, fields in SOFT.items()
+            if any(getattr(document, name) is not None for document in documents)
+        }
+        self.names = (*TYPES, *self._soft)
+        length = np.array([len(d) for d in documents], np.int64)
+        trained = np.array([np.count_nonzero(d.weights[1:]) for d in documents], np.int64)
+        self.tokens = _sums(length, plan)
+        self.pairs = _sums(length * (length + 1) // 2, plan)
+        self.trained = _sums(trained, plan)
+
+    def __len__(self) -> int:
+        return len(self.plan.rows)
+
+    def __getitem__(self, row) -> dict[str, np.ndarray]:
+        """Row number `row`, each array (capacity,).
+
+        `ids`, `positions` (from 0 in each document) and `segments` (1, 2, ... in a row; 0 is
+        padding) are int32, `weights` float32. The first token of a document has weight 0: what
+        stands before it in the row is another text. `targets` and `others` are there when some
+        document has them.
+        """
+        capacity = self.plan.capacity
+        packed: dict[str, np.ndarray] = {n: np.zeros(capacity, kind) for n, kind in TYPES.items()}
+        packed |= {n: np.full(capacity, rest, kind) for n, (kind, rest) in self._soft.items()}
         start = 0
-        for segment, index in enumerate(members, 1):
-            document = documents[index]
+        for segment, index in enumerate(self.plan.rows[row], 1):
+            document = self.documents[index]
             here = slice(start, start + len(document))
-            packed["ids"][row, here] = document.ids
-            packed["positions"][row, here] = np.arange(len(document))
-            packed["segments"][row, here] = segment
-            packed["weights"][row, here] = document.weights
-            packed["weights"][row, start] = 0
+            packed["ids"][here] = document.ids
+            packed["positions"][here] = np.arange(len(document))
+            packed["segments"][here] = segment
+            packed["weights"][here] = document.weights
+            packed["weights"][start] = 0
+            for name in self._soft:
+                if (values := getattr(document, name)) is not None:
+                    packed[name][here] = values
             start = here.stop
-    return packed
+        return packed
+
+    @property
+    def fill(self) -> float:
+        """Part of the rows that is not padding."""
+        return float(self.tokens.sum() / (len(self) * self.plan.capacity))
+
+    def lines_of(self, row: int) -> list[int]:
+        """The lines of the documents of a row, in order; where there is no file, their indices."""
+        members = self.plan.rows[row]
+        return [self.lines[i] for i in members] if self.lines else list(members)
+
+    def stacked(self, members: Sequence[int]) -> dict[str, np.ndarray]:
+        """The rows of these numbers, each array (rows, capacity)."""
+        built = [self[row] for row in members]
+        return {name: np.stack([row[name] for row in built]) for name in self.names}
+
+
+def rows(documents: Sequence[Document], plan: Plan) -> dict[str, np.ndarray]:
+    """All packed rows, each array (rows, capacity). Raises UserError when no document fits."""
+    packed = Rows(documents, plan)
+    return packed.stacked(range(len(packed)))
+
+
+def _sums(of_document: np.ndarray, plan: Plan) -> np.ndarray:
+    return np.array([of_document[list(members)].sum() for members in plan.rows], np.int64)

@@ -1,32 +1,25 @@
-"""The input pipeline: packed rows, shuffled anew every epoch, in batches without end.
+"""The order of training: rows shuffled anew every epoch, in batches without end.
 
-Batch i is a pure function of (rows, batch size, seed, i): resuming is counting, and every host can
-build every batch.
+Which rows batch i holds is a pure function of (number of rows, batch size, seed, i): resuming is
+counting, and every host knows every batch without having built it.
 """
-
-from collections.abc import Sequence
 
 import grain
 import numpy as np
 
 
-class _Rows(Sequence):
-    """A grain data source: row i of every array."""
-
-    def __init__(self, packed: dict[str, np.ndarray]):
-        self._packed = packed
-
-    def __len__(self) -> int:
-        return len(self._packed["ids"])
-
-    def __getitem__(self, row) -> dict[str, np.ndarray]:
-        return {name: array[row] for name, array in self._packed.items()}
-
-
-def batches(packed: dict[str, np.ndarray], batch_rows: int, seed: int) -> grain.MapDataset:
-    """Indexable without end: `batches(...)[i]` is batch i, a dict of arrays (batch_rows, capacity).
+class Order:
+    """Indexable without end: `Order(...)[i]` are the row numbers of batch i, (batch_rows,).
 
     Every row comes once an epoch; a batch may straddle two epochs.
     """
-    dataset = grain.MapDataset.source(_Rows(packed)).seed(seed & 0xFFFFFFFF).shuffle().repeat()
-    return dataset.batch(batch_rows)
+
+    def __init__(self, n_rows: int, batch_rows: int, seed: int):
+        """A shuffle of its own for each epoch, all of them from `seed`."""
+        source = grain.MapDataset.source(range(n_rows)).seed(seed & 0xFFFFFFFF)
+        self._rows = source.shuffle().repeat()
+        self.batch_rows = batch_rows
+
+    def __getitem__(self, batch: int) -> np.ndarray:
+        first = batch * self.batch_rows
+        return np.array([self._rows[first + i] for i in range(self.batch_rows)], np.int64)

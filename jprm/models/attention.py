@@ -7,18 +7,82 @@ Shape letters: B rows, T query tokens, S key tokens, K key/value heads, G query 
 them, N = K * G, H head dim.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
+from jprm.errors import UserError
 from jprm.mesh import TRAIN_RULES, Rules, reshard
 
 BLOCKS = 2
 MIN_BLOCK_TOKENS = 32
+KERNELS = ("auto", "einsum", "xla", "cudnn")
 
 
-def segment_attention(segments_BT: jax.Array, rules: Rules = TRAIN_RULES):
-    """An `attend` for Model.hidden: causal within each segment, scores and softmax in f32.
+def kernel_in_use(impl: str, dtype: Any) -> str:
+    """Which kernel attention of this type runs on the default device: "einsum", "xla" or "cudnn".
+
+    "auto" is cuDNN where it can run, else einsum. Raises UserError where cuDNN is asked for and
+    cannot run: another kernel in its place would be found out by nobody but the bill.
+    """
+    if impl not in KERNELS:
+        raise UserError(f"attention: {impl!r} is none of {', '.join(KERNELS)}")
+    device = jax.devices()[0]
+    half = np.dtype(dtype) in (np.dtype(jnp.bfloat16), np.dtype(np.float16))
+    gpu = device.platform == "gpu" and "nvidia" in device.device_kind.lower()
+    if impl == "cudnn" and not gpu:
+        raise UserError(
+            f"attention: cudnn runs on NVIDIA GPUs, this is {device.device_kind}; "
+            "set train.attention = 'einsum' or 'auto'"
+        )
+    if impl == "cudnn" and not half:
+        raise UserError(
+            f"attention: cudnn takes 16-bit types, not {np.dtype(dtype)}; "
+            "set train.compute_dtype = 'bfloat16', or train.attention = 'einsum'"
+        )
+    if impl == "auto":
+        return "cudnn" if gpu and half else "einsum"
+    return impl
+
+
+def segment_attention(segments_BT: jax.Array, rules: Rules = TRAIN_RULES, impl: str = "einsum"):
+    """An `attend` for Model.hidden: causal within each segment, softmax in f32.
+
+    impl: as in `kernel_in_use`. "einsum" is the one below; "xla" and "cudnn" are those of
+    `jax.nn.dot_product_attention`.
+    """
+    if impl == "einsum":
+        return _einsum_attention(segments_BT, rules)
+
+    def attend(layer, q_BTNH, k_BTKH, v_BTKH):
+        kernel: Any = kernel_in_use(impl, q_BTNH.dtype)
+        if kernel == "einsum":
+            return _einsum_attention(segments_BT, rules)(layer, q_BTNH, k_BTKH, v_BTKH)
+
+        def call(q_BTNH, k_BTKH, v_BTKH, segments_BT):
+            # Segments go in as a mask: the public function has no offsets, and those of the private
+            # one read wrong keys for grouped heads before jax 0.11 (jax-ml/jax#39521).
+            mask_B1TS = (segments_BT[:, :, None] == segments_BT[:, None, :])[:, None]
+            return jax.nn.dot_product_attention(
+                q_BTNH, k_BTKH, v_BTKH, mask=mask_B1TS, is_causal=True, implementation=kernel
+            )
+
+        mesh = jax.sharding.get_abstract_mesh()
+        if not mesh.empty:  # rows and heads know nothing of each other: each device has its own
+            q_spec = rules.spec("batch", None, "heads", None)
+            k_spec = rules.spec("batch", None, "kv_heads", None)
+            specs = (q_spec, k_spec, k_spec, rules.spec("batch", None))
+            call = jax.shard_map(call, in_specs=specs, out_specs=q_spec)
+        return call(q_BTNH, k_BTKH, v_BTKH, segments_BT)
+
+    return attend
+
+
+def _einsum_attention(segments_BT: jax.Array, rules: Rules):
+    """Scores and softmax in f32, by einsums.
 
     The queries go in two blocks, each against the keys up to its own end, which leaves out a
     quarter of the scores (a tenth of a training step on CPU). Four blocks would leave out three

@@ -75,12 +75,18 @@ def to_hf(
         special = ("bos_token_id", "eos_token_id", "pad_token_id")
         known = {key: about[key] for key in special if about.get(key) is not None}
         _write_json(unfinished / GENERATION, {"_from_model_config": True} | known)
-        for name in COPIED:
-            if source is not None and (Path(source) / name).is_file():
-                shutil.copyfile(Path(source) / name, unfinished / name)
+        if source is not None:
+            copy_tokenizer(Path(source), unfinished)
         os.replace(unfinished, directory)
     except OSError as error:
         raise UserError(f"{directory}: cannot be written ({error})") from None
+
+
+def copy_tokenizer(source: Path, directory: Path) -> None:
+    """Copies the files of a checkpoint's tokenizer, chat template and generation config."""
+    for name in COPIED:
+        if (source / name).is_file():
+            shutil.copyfile(source / name, directory / name)
 
 
 def _without_embed_scale(model: Model, params: Params) -> tuple[Model, Params]:

@@ -36,6 +36,11 @@ Params = dict
 Attend = Callable[[int, jax.Array, jax.Array, jax.Array], jax.Array]
 
 MAX_UNROLLED_LAYERS = 8
+# What the backward pass finds kept. Scores of attention are products too, but with batch axes.
+REMAT_POLICIES = {
+    "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
+    "layers": jax.checkpoint_policies.nothing_saveable,
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,6 +53,15 @@ class _Call:
     sin_MH: jax.Array
     rules: Rules
     attend: Attend
+    adapters: dict = dataclasses.field(default_factory=dict)  # of this layer: see train/lora.py
+
+    def adapted(self, name: str, x_MI: jax.Array, y_MO: jax.Array, axes: tuple) -> jax.Array:
+        """y plus what the adapter of this projection makes of x; `axes` name x's and y's second."""
+        if name not in self.adapters:
+            return y_MO
+        a_IR, b_RO = self.adapters[name]["a"], self.adapters[name]["b"]
+        low_MR = _dot(x_MI, reshard(a_IR, self.rules(axes[0], None)), self.rules("batch", None))
+        return y_MO + _dot(low_MR, b_RO, self.rules("batch", axes[1]))
 
 
 def _param(shape: tuple[int, ...], axes: tuple, std: float = 0.0, mean: float = 0.0) -> nnx.Param:
@@ -97,23 +111,29 @@ class Block(nnx.Module):
         o_XD = lax.reshape(
             self.o[...], (o_MX.shape[1], x_MD.shape[1]), out_sharding=rules("heads", "embed")
         )
-        x_MD = x_MD + _dot(o_MX, o_XD, rules("batch", None))
+        out_MD = _dot(o_MX, o_XD, rules("batch", None))
+        x_MD = x_MD + call.adapted("o", o_MX, out_MD, ("heads", None))
         h_MD = rms_norm(x_MD, self.mlp_norm[...], eps)
         gate_MF = _dot(h_MD, self.gate[...], rules("batch", "mlp"))
+        gate_MF = call.adapted("gate", h_MD, gate_MF, (None, "mlp"))
         up_MF = _dot(h_MD, self.up[...], rules("batch", "mlp"))
-        return x_MD + _dot(jax.nn.silu(gate_MF) * up_MF, self.down[...], rules("batch", None))
+        up_MF = call.adapted("up", h_MD, up_MF, (None, "mlp"))
+        y_MF = jax.nn.silu(gate_MF) * up_MF
+        out_MD = _dot(y_MF, self.down[...], rules("batch", None))
+        return x_MD + call.adapted("down", y_MF, out_MD, ("mlp", None))
 
     def _heads(self, h_MD: jax.Array, call: _Call) -> tuple[jax.Array, jax.Array, jax.Array]:
         """Queries and keys (biased, normalised, rotated) and values, by row, token and head."""
         c = self.config
 
-        def project(weight, bias, norm, axis):
+        def project(name, weight, bias, norm, axis):
             d, heads, head_dim = weight.shape
             spec = call.rules("batch", axis, None)
             w_DX = lax.reshape(
                 weight[...], (d, heads * head_dim), out_sharding=call.rules("embed", axis)
             )
             y_MX = _dot(h_MD, w_DX, call.rules("batch", axis))
+            y_MX = call.adapted(name, h_MD, y_MX, (None, axis))
             y_MNH = lax.reshape(y_MX, (h_MD.shape[0], heads, head_dim), out_sharding=spec)
             if bias is not None:
                 y_MNH = y_MNH + bias[...]
@@ -127,9 +147,11 @@ class Block(nnx.Module):
             (self.q_bias, self.k_bias, self.v_bias) if c.qkv_bias else (None,) * 3
         )
         q_norm, k_norm = (self.q_norm, self.k_norm) if c.qk_norm else (None,) * 2
-        q_MNH = rotate(project(self.q, q_bias, q_norm, "heads"), call.cos_MH, call.sin_MH)
-        k_MKH = rotate(project(self.k, k_bias, k_norm, "kv_heads"), call.cos_MH, call.sin_MH)
-        v_MKH = project(self.v, v_bias, None, "kv_heads")
+        q_MNH = project("q", self.q, q_bias, q_norm, "heads")
+        k_MKH = project("k", self.k, k_bias, k_norm, "kv_heads")
+        v_MKH = project("v", self.v, v_bias, None, "kv_heads")
+        q_MNH = rotate(q_MNH, call.cos_MH, call.sin_MH)
+        k_MKH = rotate(k_MKH, call.cos_MH, call.sin_MH)
         return by_row(q_MNH, "heads"), by_row(k_MKH, "kv_heads"), by_row(v_MKH, "kv_heads")
 
 
@@ -229,15 +251,18 @@ class Model:
         attend: Attend,
         *,
         unroll: bool | None = None,
-        remat: bool = False,
+        remat: str = "none",
     ) -> jax.Array:
         """The residual stream after the last layer and norm, BTD, in the type of the parameters.
 
         `attend(layer, q_BTNH, k_BTKH, v_BTKH) -> o_BTNH` does the attention: q and k are rotated, q
         is not scaled. `unroll` False scans over the layers (`layer` is then traced), True unrolls
-        them (what an attend that keeps caches in Python needs); None unrolls up to 8 layers, and
-        all that come as a list (`split_layers`).
-        `remat` recomputes each layer in the backward pass.
+        them (what an attend that keeps caches in Python needs); None unrolls up to 8 layers that are
+        not recomputed (XLA on CPU finds the two copies of an unrolled layer and keeps one), and all
+        that come as a list (`split_layers`).
+        `remat` says what the backward pass recomputes: "none" of a layer, all but the products with
+        weights ("dots"), or whole "layers".
+        `params["layers"]["lora"]`, where it is there, holds adapters (`jprm.train.lora`).
         """
         c, rules = self.config, self.rules
         rows, tokens = ids_BT.shape
@@ -252,13 +277,17 @@ class Model:
         x_MD = table_VD.at[ids_M].get(out_sharding=rules("batch", None)) * c.embed_scale
 
         def block(x_MD, layer, weights):
-            return self._block(weights)(layer, x_MD, call)
+            adapters = weights.get("lora", {})
+            weights = {name: leaf for name, leaf in weights.items() if name != "lora"}
+            shared = dataclasses.replace(call, adapters=adapters)
+            return self._block(weights)(layer, x_MD, shared)
 
-        if remat:
-            block = jax.checkpoint(block)
+        if remat != "none":
+            block = jax.checkpoint(block, policy=REMAT_POLICIES[remat])
         layers = params["layers"]
         if unroll is None:
-            unroll = isinstance(layers, list) or c.n_layers <= MAX_UNROLLED_LAYERS
+            few = c.n_layers <= MAX_UNROLLED_LAYERS and remat == "none"
+            unroll = isinstance(layers, list) or few
         if unroll:
             for i in range(c.n_layers):
                 one = layers[i] if isinstance(layers, list) else _layer(layers, i)

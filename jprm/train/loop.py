@@ -5,7 +5,6 @@ from its newest checkpoint ends with the same bits as one that was never stopped
 """
 
 import dataclasses
-import functools
 import hashlib
 import math
 import time
@@ -16,15 +15,18 @@ from typing import Any
 import jax
 import numpy as np
 
-from jprm.data import Document, batches, plan, rows
+from jprm.data import Document, Rows, plan
 from jprm.errors import UserError
-from jprm.mesh import sharding
 from jprm.models import Model
-from jprm.models.costs import forward_flops
 from jprm.train.checkpoint import Checkpoints
 from jprm.train.config import TrainConfig
-from jprm.train.optimizer import make_optimizer
-from jprm.train.step import TrainState, init_state, make_step
+from jprm.train.feed import place
+from jprm.train.job import Job, make_job
+from jprm.train.meter import train_flops_of
+from jprm.train.mishap import keep_evidence
+from jprm.train.step import TrainState
+
+OnStep = Callable[[int, dict], None]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -46,17 +48,12 @@ class FitResult:
 
 
 @dataclasses.dataclass
-class _Progress:
+class Progress:
     """Sums over the steps so far; saved with each checkpoint."""
 
     tokens: int = 0
     pairs: int = 0  # (query, key) pairs that attention scored, for the FLOPs
     seconds: float = 0.0
-
-    def add(self, batch: dict) -> None:
-        real = batch["segments"] > 0
-        self.tokens += int(real.sum())
-        self.pairs += int((batch["positions"][real] + 1).sum())
 
 
 def fit(
@@ -66,7 +63,7 @@ def fit(
     config: TrainConfig,
     seed: int,
     directory: Path,
-    on_step: Callable[[int, dict], None] | None = None,
+    on_step: OnStep | None = None,
 ) -> FitResult:
     """Trains `params` on the documents; resumes from the newest checkpoint in `directory`, exactly.
 
@@ -75,80 +72,116 @@ def fit(
     the next one meanwhile. Raises UserError when the loss stops being a number, when no document
     fits into a row, or when the directory holds the checkpoints of another run.
     """
-    layout = plan([len(d) for d in documents], config.row_tokens, seed)
-    packed = rows(documents, layout)
-    data = batches(packed, config.batch_rows, seed)
-    fill = float((packed["segments"] > 0).mean())
-    hashable: Any = config  # frozen, so pydantic gives it a hash; its annotations do not say so
-    optimizer, step_fn = _program(model, hashable)
-    state = init_state(model, params, optimizer, config.steps)
-    batch_sharding = sharding(model.rules("batch", None))
-    progress = _Progress()
-    with Checkpoints(directory, _identity(model, params, documents, config, seed)) as checkpoints:
-        restored = checkpoints.restore(_as_dict(state))
-        if restored is not None:
-            state, progress = TrainState(**restored[0]), _Progress(**restored[1])
-        started, before = time.monotonic(), progress.seconds
-        pending = None
-        for step in range(int(state.step), config.steps):
-            batch: Any = data[step]
-            progress.add(batch)
-            state, metrics = step_fn(state, jax.device_put(batch, batch_sharding))
-            if pending is not None:
-                _report(*pending, on_step)
-            pending = step + 1, metrics
-            if (step + 1) % config.checkpoint_every == 0 or step + 1 == config.steps:
-                _report(*pending, on_step)  # a checkpoint never holds a step that was not looked at
-                pending = None
-                progress.seconds = before + time.monotonic() - started
-                checkpoints.save(step + 1, _as_dict(state), dataclasses.asdict(progress))
+    rows = Rows(documents, plan([len(d) for d in documents], config.row_tokens, seed))
+    job = make_job(model, lambda: params, rows, config, seed)
+    identity = run_identity(model, documents, config, seed) | {
+        "initial_parameters": digest(map(np.asarray, jax.tree.leaves(params)))
+    }
+    with Checkpoints(directory, identity) as checkpoints:
+        state, progress = run(job, checkpoints, on_step)
     return FitResult(
-        params=state.params,
+        params=job.finished(state.params),
         losses=np.asarray(state.losses),
         tokens=progress.tokens,
-        flops=3 * forward_flops(model.config, progress.tokens, progress.pairs, progress.tokens),
+        flops=train_flops_of(model, config, progress.tokens, progress.pairs),
         seconds=progress.seconds,
-        too_long=layout.too_long,
-        fill=fill,
+        too_long=rows.plan.too_long,
+        fill=rows.fill,
     )
 
 
-@functools.lru_cache(maxsize=16)
-def _program(model: Model, config: TrainConfig):
-    """(optimizer, step): a sweep trains many verifiers of one size and recipe, and compiles once."""
-    optimizer = make_optimizer(config)
-    return optimizer, make_step(model, config, optimizer)
+def run(
+    job: Job,
+    checkpoints: Checkpoints,
+    on_step: OnStep | None = None,
+    stop: Callable[[int], bool] = lambda step: False,
+    on_resume: Callable[[int], None] = lambda step: None,
+) -> tuple[TrainState, Progress]:
+    """Goes from the newest checkpoint, or from the start, to the last step or until `stop(step)`.
+
+    `stop` is asked after every step, on every process, and must answer alike on all of them; the
+    state is then saved before this returns. `on_resume(step)` is told where this sitting starts.
+
+    Raises UserError for a batch without a token to train on, and for a loss that is no number: the
+    state before that step and its batch are then kept beside the checkpoints.
+    """
+    state, progress = job.fresh(), Progress()
+    wanted = jax.tree.map(_spec, vars(state))
+    restored = checkpoints.restore(wanted)
+    if restored is not None:
+        state, progress = TrainState(**restored[0]), Progress(**restored[1])
+    first = int(state.step)
+    on_resume(first)
+    started, before = time.monotonic(), progress.seconds
+    pending = None
+
+    def report() -> None:
+        nonlocal pending
+        if pending is None:
+            return
+        (step, metrics), pending = pending, None
+        values = {name: float(value) for name, value in metrics.items()}
+        if not all(map(math.isfinite, values.values())):
+            raise _NotFinite(step, values)
+        if on_step is not None:
+            on_step(step, values)
+
+    try:
+        for step in range(first + 1, job.steps + 1):
+            members = job.order[step - 1]
+            _check_trainable(step, members, job.rows)
+            state, metrics = job.step(state, place(job.rows, members, job.layout))
+            progress.tokens += int(job.rows.tokens[members].sum())
+            progress.pairs += int(job.rows.pairs[members].sum())
+            report()
+            pending = step, metrics
+            stopped = stop(step)
+            if step % job.checkpoint_every == 0 or step == job.steps or stopped:
+                report()  # a checkpoint never holds a step that was not looked at
+                progress.seconds = before + time.monotonic() - started
+                checkpoints.save(step, vars(state), dataclasses.asdict(progress))
+            if stopped:
+                break
+    except _NotFinite as failure:
+        del state  # the replay needs its memory
+        raise keep_evidence(job, checkpoints, wanted, failure.step, failure.values) from None
+    return state, progress
 
 
-def _report(step: int, metrics: dict, on_step: Callable[[int, dict], None] | None) -> None:
-    values = {name: float(value) for name, value in metrics.items()}
-    if not all(map(math.isfinite, values.values())):
+class _NotFinite(Exception):
+    def __init__(self, step: int, values: dict):
+        super().__init__(step)
+        self.step, self.values = step, values
+
+
+def _check_trainable(step: int, members: np.ndarray, rows: Rows) -> None:
+    if not rows.trained[members].any():
         raise UserError(
-            f"training: step {step} gave {values}; lower train.learning_rate "
-            "or raise train.warmup_steps"
+            f"training: the batch of step {step} has no token to train on (rows {', '.join(map(str, members))}); "
+            "leave out documents without trained text, or make train.batch_rows larger"
         )
-    if on_step is not None:
-        on_step(step, values)
 
 
-def _as_dict(state: TrainState) -> dict:
-    return {field.name: getattr(state, field.name) for field in dataclasses.fields(state)}
+def _spec(x: jax.Array) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding)
 
 
-def _identity(model, params, documents, config: TrainConfig, seed: int) -> dict:
-    """What decides the numbers of a run: flat keys, so that a refusal can name them."""
+def run_identity(
+    model: Model, documents: Sequence[Document], config: TrainConfig, seed: int
+) -> dict[str, Any]:
+    """What decides the numbers of a run but its first weights: flat keys, for a refusal to name."""
     identity = {f"model.{key}": value for key, value in dataclasses.asdict(model.config).items()}
     settings = config.model_dump(exclude={"checkpoint_every"})
     identity |= {f"train.{key}": value for key, value in settings.items()}
-    identity["documents"] = _digest(array for d in documents for array in (d.ids, d.weights))
-    identity["initial_parameters"] = _digest(map(np.asarray, jax.tree.leaves(params)))
+    identity["documents"] = digest(array for d in documents for array in d.arrays)
     identity["seed"] = seed
     return identity
 
 
-def _digest(arrays) -> str:
-    digest = hashlib.sha256()
+def digest(arrays) -> str:
+    """16 hex digits over the shapes and contents of arrays."""
+    hashed = hashlib.sha256()
     for array in arrays:
-        digest.update(str(array.shape).encode())
-        digest.update(np.ascontiguousarray(array).tobytes())
-    return digest.hexdigest()[:16]
+        hashed.update(str(array.shape).encode())
+        hashed.update(np.ascontiguousarray(array).tobytes())
+    return hashed.hexdigest()[:16]

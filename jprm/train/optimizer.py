@@ -33,11 +33,24 @@ def muon_axes(params: dict) -> dict:
 
 
 def schedule(config: TrainConfig, peak: float) -> optax.Schedule:
-    """Linear warm-up to `peak` (step 0 moves already), linear decay to `final_fraction` of it."""
+    """Linear warm-up to `peak` (step 0 moves already), then down to `final_fraction` of it.
+
+    "wsd" (warm-up, stable, decay: Hu et al. 2024, MiniCPM) stays at the peak in between, so that one
+    run gives the start of a decay at every length.
+    """
     rise = optax.linear_schedule(peak / (config.warmup_steps + 1), peak, config.warmup_steps)
-    decay_steps = max(1, config.steps - config.warmup_steps)
-    fall = optax.linear_schedule(peak, peak * config.final_fraction, decay_steps)
-    return optax.join_schedules([rise, fall], [config.warmup_steps])
+    fall_steps = max(1, config.steps - config.warmup_steps)
+    if config.schedule == "cosine":
+        fall = optax.cosine_decay_schedule(peak, fall_steps, config.final_fraction)
+        return optax.join_schedules([rise, fall], [config.warmup_steps])
+    if config.schedule == "linear":
+        fall = optax.linear_schedule(peak, peak * config.final_fraction, fall_steps)
+        return optax.join_schedules([rise, fall], [config.warmup_steps])
+    fall_steps = min(fall_steps, max(1, round(config.decay_fraction * config.steps)))
+    fall = optax.linear_schedule(peak, peak * config.final_fraction, fall_steps)
+    flat = optax.constant_schedule(peak)
+    starts = [config.warmup_steps, max(config.warmup_steps, config.steps - fall_steps)]
+    return optax.join_schedules([rise, flat, fall], starts)
 
 
 def make_optimizer(config: TrainConfig) -> optax.GradientTransformation:
@@ -63,8 +76,12 @@ def make_optimizer(config: TrainConfig) -> optax.GradientTransformation:
 
 
 def _decayed(params: dict) -> dict:
-    """AdamW decays matrices and embeddings; biases and norms are no larger than they should be."""
+    """AdamW decays matrices, embeddings and adapters; biases and norms are no larger than they should be."""
     tree = jax.tree.map(lambda _: True, params)
-    tree["norm"] = False
-    tree["layers"] = {name: name in MUON_AXES for name in params["layers"]}
+    if "norm" in params:
+        tree["norm"] = False
+    if "layers" in params:
+        tree["layers"] = {name: name in MUON_AXES for name in params["layers"]}
+    if "step_head" in params:
+        tree["step_head"] = {"weight": True, "bias": False}
     return tree

@@ -1,9 +1,10 @@
 """One optimizer step, compiled once: gradients over the microbatches, one division, one update.
 
-Pure device arithmetic; the loop around it, with data, checkpoints and reporting, is in fit.py.
+Pure device arithmetic; the loop around it, with data, checkpoints and reporting, is in loop.py.
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -13,10 +14,14 @@ import numpy as np
 import optax
 from jax import lax
 
+from jprm.errors import UserError
 from jprm.mesh import sharding
 from jprm.models import Model
+from jprm.models.attention import kernel_in_use
+from jprm.train import lora
 from jprm.train.config import TrainConfig
-from jprm.train.loss import loss_and_weight
+from jprm.train.head import step_loss_and_weight
+from jprm.train.loss import Passes, loss_and_weight
 
 
 @jax.tree_util.register_dataclass
@@ -35,13 +40,14 @@ def init_state(
 ) -> TrainState:
     """The state before the first step, laid out over the mesh (the moments as the weights).
 
-    The weights are copied: the state is donated at every step, and the caller keeps its own.
+    params: what is trained: the model's weights, adapters (under "lora"), a step head. The weights
+    are copied: the state is donated at every step, and the caller keeps its own.
     """
 
     def placed(x, where):
         return jnp.copy(jax.device_put(x, where))
 
-    params = jax.tree.map(lambda x, spec: placed(x, spec.sharding), params, model.spec())
+    params = jax.tree.map(placed, params, shardings(model, params))
     everywhere = sharding(model.rules())
     return TrainState(
         step=placed(np.int32(0), everywhere),
@@ -51,44 +57,100 @@ def init_state(
     )
 
 
+def shardings(model: Model, params: dict) -> dict:
+    """A tree like `params`: the model's weights by its rules, all else whole on every device."""
+    everywhere = sharding(model.rules())
+    known = {
+        name: jax.tree.map(lambda spec: spec.sharding, part) for name, part in model.spec().items()
+    }
+    return {
+        name: known.get(name, jax.tree.map(lambda _: everywhere, part))
+        for name, part in params.items()
+    }
+
+
+Objective = Callable[[Model, dict, dict, Passes], tuple[jax.Array, jax.Array]]
+OBJECTIVES: dict[str, Objective] = {"tokens": loss_and_weight, "step_head": step_loss_and_weight}
+
+
 def make_step(
-    model: Model, config: TrainConfig, optimizer: optax.GradientTransformation
-) -> Callable[[TrainState, dict], tuple[TrainState, dict]]:
-    """A compiled (state, batch) -> (state, metrics): `loss` per trained token, `grad_norm`.
+    model: Model,
+    config: TrainConfig,
+    optimizer: optax.GradientTransformation,
+    objective: Objective | None = None,
+    frozen: dict | None = None,
+) -> "Step":
+    """A compiled (state, batch) -> (state, metrics): `loss` per unit of weight, `grad_norm`.
 
     The state is donated: the one handed in is gone afterwards. A batch's arrays are (batch_rows,
     row_tokens).
-    """
 
-    def loss_of(params, batch):
-        if config.compute_dtype != "float32":
-            params = jax.tree.map(lambda x: x.astype(config.compute_dtype), params)
-        return loss_and_weight(model, params, batch, config.remat)
+    objective: (sum, weight) of a batch; None takes that which `config.objective` names.
+    frozen: weights that are not trained, laid out over the mesh. With `config.lora` the state's
+        "lora" goes beside them.
+
+    Raises UserError for an attention kernel that cannot run here.
+    """
+    measure = OBJECTIVES[config.objective] if objective is None else objective
+    passes = Passes.of(config)
+    kernel_in_use(passes.attention, config.compute_dtype)
+    cast = functools.partial(jax.tree.map, lambda x: x.astype(config.compute_dtype))
+    if config.lora.rank and frozen is None:
+        raise UserError("train.lora: adapters need the frozen weights that they lie beside")
+    if frozen is not None:
+        frozen = cast(frozen)
+
+    def loss_of(trained, frozen, batch):
+        params = trained
+        if frozen is not None:
+            rest = {name: part for name, part in trained.items() if name != lora.KEY}
+            params = frozen | rest
+        if lora.KEY in trained:
+            params = lora.attach(params, trained[lora.KEY], config.lora)
+        return measure(model, params, batch, passes)
 
     sums = jax.value_and_grad(loss_of, has_aux=True)
 
-    def accumulated(params, batch):
+    def accumulated(params, frozen, batch):
+        params = cast(params)  # not inside of `sums`: gradients of 16-bit weights have 16 bits
         if config.microbatches == 1:
-            return sums(params, batch)
+            return sums(params, frozen, batch)
 
         def add(total, microbatch):
-            return jax.tree.map(jnp.add, total, sums(params, microbatch)), None
+            return jax.tree.map(jnp.add, total, sums(params, frozen, microbatch)), None
 
-        zero = ((jnp.zeros(()), jnp.zeros(())), jax.tree.map(jnp.zeros_like, params))
+        zero_grads = jax.tree.map(lambda x: jnp.zeros_like(x, dtype=jnp.float32), params)
+        zero = ((jnp.zeros(()), jnp.zeros(())), zero_grads)
         split = {name: _microbatches(x, config.microbatches, model) for name, x in batch.items()}
         return lax.scan(add, zero, split)[0]
 
-    def step(state: TrainState, batch: dict) -> tuple[TrainState, dict]:
-        (loss, weight), grads = accumulated(state.params, batch)
+    def step(state: TrainState, batch: dict, frozen: dict | None) -> tuple[TrainState, dict]:
+        (loss, weight), grads = accumulated(state.params, frozen, batch)
         scale = 1 / jnp.maximum(weight, 1)
-        loss, grads = loss * scale, jax.tree.map(lambda g: g * scale, grads)
+        loss, grads = loss * scale, jax.tree.map(lambda g: g.astype(jnp.float32) * scale, grads)
         updates, optimizer_state = _update(optimizer, grads, state)
         params: Any = optax.apply_updates(state.params, updates)
         losses = state.losses.at[state.step].set(loss)
         metrics = {"loss": loss, "grad_norm": optax.tree.norm(grads)}
         return TrainState(state.step + 1, params, optimizer_state, losses), metrics
 
-    return jax.jit(step, donate_argnums=0)
+    return Step(jax.jit(step, donate_argnums=0), frozen)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Step:
+    """A compiled step and the frozen weights that it takes besides: arguments, no constants."""
+
+    compiled: Any
+    frozen: dict | None
+
+    def __call__(self, state: TrainState, batch: dict) -> tuple[TrainState, dict]:
+        """Takes the step; the state is gone afterwards."""
+        return self.compiled(state, batch, self.frozen)
+
+    def lower(self, state: TrainState, batch: dict):
+        """As of a jitted function: for what the compiler says about the step."""
+        return self.compiled.lower(state, batch, self.frozen)
 
 
 def _microbatches(x_BT: jax.Array, microbatches: int, model: Model) -> jax.Array:

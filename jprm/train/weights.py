@@ -4,8 +4,10 @@ import json
 import os
 from pathlib import Path
 
+import jax
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
+from jax.experimental import multihost_utils
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
@@ -27,6 +29,17 @@ def save_params(directory: Path, params: dict, metadata: dict) -> Path:
         os.fsync(file.fileno())
     os.replace(unfinished, path)
     return path
+
+
+def whole(params: dict) -> dict:
+    """Numpy copies of parameters whose parts lie with several processes; every process calls it."""
+
+    def gathered(leaf: jax.Array) -> np.ndarray:
+        if leaf.is_fully_addressable or leaf.is_fully_replicated:
+            return np.asarray(leaf)
+        return np.asarray(multihost_utils.process_allgather(leaf, tiled=True))
+
+    return jax.tree.map(gathered, params)
 
 
 def load_params(directory: Path) -> tuple[dict, dict]:

@@ -117,7 +117,8 @@ def test_scanned_unrolled_and_recomputed_layers_agree():
         return jax.jit(jax.value_and_grad(objective))(params)
 
     expected = value_and_grads(unroll=True)
-    for options in ({"unroll": False}, {"unroll": False, "remat": True}):
+    scanned = {"unroll": False}
+    for options in (scanned, scanned | {"remat": "dots"}, scanned | {"remat": "layers"}):
         got = value_and_grads(**options)
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), expected, got)
 

@@ -1,4 +1,5 @@
 import dataclasses
+import json
 import os
 import subprocess
 import sys
@@ -14,6 +15,9 @@ from jprm.mesh import MeshConfig, make_mesh
 from jprm.models import ModelConfig, bind, preset
 from jprm.models.costs import document_train_flops
 from jprm.train import TrainConfig, fit
+from jprm.train.checkpoint import Checkpoints
+from jprm.train.optimizer import make_optimizer
+from jprm.train.step import init_state
 
 MODEL = ModelConfig(
     vocab_size=16, n_layers=1, embed=16, n_heads=2, n_kv_heads=2, head_dim=8, mlp=16
@@ -154,6 +158,22 @@ def test_a_loss_that_is_no_number_names_its_step(tmp_path):
     with pytest.raises(UserError, match="step 1 gave .*nan"):
         fit(model, params, DOCUMENTS, TRAIN, 0, tmp_path)
     assert not [p for p in tmp_path.iterdir() if p.name.isdigit()]
+    folder = tmp_path / "not-finite-1"
+    about = json.loads((folder / "step.json").read_text())
+    state = init_state(model, model.init(1), make_optimizer(TRAIN), TRAIN.steps)
+    identity = {"step": 1, "metrics": about["metrics"]}
+    with Checkpoints(folder, identity) as kept:
+        tree, _ = kept.restore(vars(state)) or ({}, {})
+    jax.tree.map(np.testing.assert_array_equal, tree["params"], params)
+    segments = np.load(folder / "batch.npz")["segments"]
+    assert segments.shape == (8, 32) and len(about["rows"]) == 8
+
+
+def test_a_batch_without_a_token_to_train_on_is_refused(tmp_path):
+    model = bind(MODEL)
+    mute = [Document(d.ids, np.zeros_like(d.weights)) for d in DOCUMENTS]
+    with pytest.raises(UserError, match=r"batch of step 1 has no token to train on \(rows \d+, "):
+        fit(model, model.init(0), mute, TRAIN, 0, tmp_path)
 
 
 def test_documents_too_long_for_a_row_are_returned(tmp_path):

@@ -38,25 +38,24 @@ def test_a_packed_batch_has_the_sums_of_its_documents_alone():
     assert weight == sum(w for _, w in alone) == sum(d.weights[1:].sum() for d in documents)
 
 
-def test_chunks_of_the_vocabulary_change_nothing(monkeypatch):
+def test_chunks_of_the_tokens_change_nothing(monkeypatch):
     model = bind(CONFIG)
     _, batch = packed([5, 9, 3], 12)
-    assert loss._chunks(2, 12, 20) == 1
 
     def value_and_grads():
         objective = lambda p: loss_and_weight(model, p, batch)  # noqa: E731
         return jax.jit(jax.value_and_grad(objective, has_aux=True))(model.init(0))
 
     whole = value_and_grads()
-    monkeypatch.setattr(loss, "MAX_LOGITS", 2 * 3 * 20)
-    assert loss._chunks(2, 12, 20) == 4
+    assert loss._chunks(2, 12, 20, 2 * 3 * 20) == 4
+    monkeypatch.setattr(loss, "_chunks", lambda *sizes: 4)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), whole, value_and_grads())
 
 
 def test_chunks_divide_the_tokens_and_respect_the_limit():
-    limit = loss.MAX_LOGITS
+    limit = loss.Passes().logits_mb << 18
     for rows_, tokens, vocab in [(8, 256, 320), (4, 1024, 151_936), (1, 7, limit), (2, 6, limit)]:
-        chunks = loss._chunks(rows_, tokens, vocab)
+        chunks = loss._chunks(rows_, tokens, vocab, limit)
         assert tokens % chunks == 0
         assert rows_ * tokens // chunks * vocab <= limit or chunks == tokens
-    assert loss._chunks(4, 1024, 151_936) == 64
+    assert loss._chunks(4, 1024, 151_936, limit) == 64

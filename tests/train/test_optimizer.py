@@ -1,3 +1,5 @@
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -86,3 +88,42 @@ def test_schedule_rises_from_the_first_step_and_ends_at_its_fraction():
     assert [float(rate(i)) for i in range(5)] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
     assert float(rate(10)) == pytest.approx(TRAIN.final_fraction)
     assert float(rate(7)) == pytest.approx((1 + TRAIN.final_fraction) / 2)
+
+
+def test_cosine_is_half_a_wave():
+    rate = schedule(TRAIN.model_copy(update={"schedule": "cosine"}), 1.0)
+    end = TRAIN.final_fraction
+    for step in (4, 6, 7, 10):
+        wave = (1 + math.cos(math.pi * (step - 4) / 6)) / 2
+        assert float(rate(step)) == pytest.approx(end + (1 - end) * wave, rel=1e-6)
+
+
+def test_wsd_stays_at_its_peak_until_the_decay():
+    config = TRAIN.model_copy(update={"schedule": "wsd", "decay_fraction": 0.4})
+    rate = schedule(config, 1.0)
+    assert [float(rate(i)) for i in range(4)] == pytest.approx([0.2, 0.4, 0.6, 0.8])
+    assert [float(rate(i)) for i in (4, 5, 6)] == [1, 1, 1]
+    assert float(rate(8)) == pytest.approx((1 + config.final_fraction) / 2)
+    assert float(rate(10)) == pytest.approx(config.final_fraction)
+    # a longer run has the same beginning: its decay can be branched off anywhere
+    longer = schedule(config.model_copy(update={"steps": 100}), 1.0)
+    assert [float(longer(i)) for i in range(7)] == [float(rate(i)) for i in range(7)]
+
+
+def test_adamw_decays_adapters_and_the_head_s_weight():
+    params = {
+        "lora": {"q": {"a": jnp.ones((2, 3, 1)), "b": jnp.ones((2, 1, 3))}},
+        "step_head": {"weight": jnp.ones(3), "bias": jnp.ones(())},
+    }
+    optimizer = make_optimizer(TRAIN.model_copy(update={"optimizer": "adamw"}))
+    updates = first_updates(optimizer, jax.tree.map(jnp.zeros_like, params), params)
+    assert updates["lora"]["q"]["a"].all() and updates["lora"]["q"]["b"].all()
+    assert updates["step_head"]["weight"].all() and not updates["step_head"]["bias"].any()
+
+
+def test_a_switch_is_still_a_remat_policy():
+    assert TrainConfig.model_validate({"remat": True}).remat == "layers"
+    assert TrainConfig.model_validate({"remat": False}).remat == "none"
+    assert TrainConfig.model_validate({"remat": "dots"}).remat == "dots"
+    with pytest.raises(ValueError, match="'none', 'dots' or 'layers'"):
+        TrainConfig.model_validate({"remat": "all"})

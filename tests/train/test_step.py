@@ -1,7 +1,12 @@
+from typing import Any
+
 import jax
+import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
+from jprm.errors import UserError
 from jprm.mesh import MeshConfig, make_mesh, sharding
 from jprm.models import ModelConfig, bind
 from jprm.train import TrainConfig
@@ -58,11 +63,15 @@ def alone(batch):
     return run(batch)
 
 
-def test_eight_devices_compute_what_one_does(batch, alone):
-    with jax.set_mesh(make_mesh(MeshConfig(data=2, fsdp=2, tensor=2))):
+@pytest.mark.parametrize("shape", [(2, 2, 2), (1, 8, 1), (4, 1, 2)])
+def test_eight_devices_compute_what_one_does(batch, alone, shape):
+    mesh = MeshConfig(*shape)
+    with jax.set_mesh(make_mesh(mesh)):
         metrics, state = run(batch)
         gate = state.params["layers"]["gate"]
-        assert {s.data.shape for s in gate.addressable_shards} == {(1, 16 // 2, 32 // 2)}
+        assert {s.data.shape for s in gate.addressable_shards} == {
+            (1, 16 // mesh.fsdp, 32 // mesh.tensor)
+        }
         moments = [x for x in jax.tree.leaves(state.optimizer) if x.shape == gate.shape]
         assert moments and all(x.sharding == gate.sharding for x in moments)
         got = metrics, jax.device_get(state)
@@ -70,13 +79,56 @@ def test_eight_devices_compute_what_one_does(batch, alone):
 
 
 def test_microbatches_of_rematerialised_layers_give_the_step_of_the_whole_batch(batch, alone):
-    assert_same_run(run(batch, TRAIN.model_copy(update={"microbatches": 4, "remat": True})), alone)
+    assert_same_run(
+        run(batch, TRAIN.model_copy(update={"microbatches": 4, "remat": "layers"})), alone
+    )
+
+
+def test_one_row_at_a_time_gives_the_gradient_of_the_whole_batch(batch, alone):
+    """The rows have unequal numbers of trained tokens: a mean of means would be another gradient."""
+    assert len(set(batch["weights"].sum(1))) > 4
+    assert_same_run(run(batch, TRAIN.model_copy(update={"microbatches": ROWS})), alone)
+
+
+def test_bfloat16_gradients_are_those_of_f32_to_its_precision(batch):
+    model = bind(CONFIG)
+
+    class Keep:  # an optimizer that shows what it was given
+        init = staticmethod(lambda params: jax.tree.map(jnp.zeros_like, params))
+        update = staticmethod(
+            lambda grads, state, params: (jax.tree.map(jnp.zeros_like, grads), grads)
+        )
+
+    def grads(**changes):
+        config = TRAIN.model_copy(update=changes)
+        optimizer: Any = Keep()
+        state = init_state(model, model.init(0), optimizer, config.steps)
+        return make_step(model, config, optimizer)(state, jax.device_put(batch))[0].optimizer
+
+    expected = grads()
+    norm = float(optax.tree.norm(expected))
+    for microbatches in (1, 4):
+        got = grads(compute_dtype="bfloat16", microbatches=microbatches)
+        assert {x.dtype for x in jax.tree.leaves(got)} == {np.dtype(np.float32)}
+        apart = jax.tree.map(lambda a, b: a - b, got, expected)
+        assert float(optax.tree.norm(apart)) < 0.03 * norm  # bf16 holds 8 bits
 
 
 def test_bfloat16_passes_keep_f32_weights_and_learn(batch):
     metrics, state = run(batch, TRAIN.model_copy(update={"compute_dtype": "bfloat16"}), steps=3)
     assert {x.dtype for x in jax.tree.leaves(state.params)} == {np.dtype(np.float32)}
     assert metrics[2]["loss"] < metrics[0]["loss"]
+
+
+def test_a_kernel_that_cannot_run_is_refused_before_compilation():
+    config = TRAIN.model_copy(update={"attention": "cudnn", "compute_dtype": "bfloat16"})
+    with pytest.raises(UserError, match="cudnn runs on NVIDIA GPUs"):
+        make_step(bind(CONFIG), config, make_optimizer(config))
+
+
+@pytest.mark.parametrize("changes", [{"remat": "dots"}, {"attention": "xla"}], ids=str)
+def test_ways_to_run_the_passes_change_no_step(batch, alone, changes):
+    assert_same_run(run(batch, TRAIN.model_copy(update=changes)), alone)
 
 
 def test_losses_are_recorded_in_the_state(alone):

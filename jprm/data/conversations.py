@@ -1,0 +1,229 @@
+"""Training files: JSON lines of conversations or of text pieces, every mistake named by its line.
+
+A line is `{"messages": [{"role", "content", "train"}, ...]}` or `{"pieces": [[text, trained], ...]}`
+(`pieces_of` and `steps_of` say how probabilities are given); other keys are left alone. What an
+assistant says is trained unless its `train` is false. What code printed is never trained: neither a
+message of a tool, nor the part of an assistant's text between two output markers.
+"""
+
+import dataclasses
+import gzip
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from jprm.data.documents import Document, Soft
+from jprm.errors import UserError
+
+TRAINED_ROLE = "assistant"
+ROLES = ("system", "user", "assistant", "tool", "output", "ipython", "function")
+TURN_OPEN, TURN_CLOSE = "<|im_start|>", "<|im_end|>"
+NAMED = 10  # lines that an error names; the first ones are enough to find the cause
+
+S = TypeVar("S")
+T = TypeVar("T")
+Pieces = list[tuple[str, bool | Soft]]
+Markers = Sequence[tuple[str, str]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Corpus:
+    """`lines[i]` is the line of `documents[i]`, from 1; `untrained`: lines left out, with nothing to learn."""
+
+    path: Path
+    documents: tuple[Document, ...]
+    lines: tuple[int, ...]
+    untrained: tuple[int, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Message:
+    """One turn; `pieces` of its text with whether each is trained."""
+
+    role: str
+    pieces: Pieces
+
+    @property
+    def text(self) -> str:
+        """All of it."""
+        return "".join(text for text, _ in self.pieces)
+
+
+def read_rows(path: Path, of_row: Callable[[dict[str, Any]], T]) -> list[tuple[int, T]]:
+    """(line number from 1, `of_row` of the line's object) for a file of JSON lines, gzipped as .gz.
+
+    Raises UserError naming every line that is no object or that `of_row` refuses.
+    """
+    return by_line(path, _numbered(path), lambda text: of_row(_object(text)))
+
+
+def read_pieces(path: Path, markers: Markers) -> list[tuple[int, Pieces]]:
+    """(line, pieces) of a file's rows, conversations as `chatml`. Raises UserError naming bad lines."""
+
+    def pieces(row: dict[str, Any]) -> Pieces:
+        given = pieces_of(row)
+        return chatml(messages_of(row, markers)) if given is None else given
+
+    return read_rows(path, pieces)
+
+
+def by_line(
+    path: Path, numbered: Iterable[tuple[int, S]], make: Callable[[S], T]
+) -> list[tuple[int, T]]:
+    """`make` of every numbered item. Raises one UserError for all lines that it refuses."""
+    made, bad = [], []
+    for number, item in numbered:
+        try:
+            made.append((number, make(item)))
+        except UserError as error:
+            bad.append(f"line {number}: {str(error).removeprefix('data: ')}")
+    if bad:
+        more = f"; and {len(bad) - NAMED} more" if len(bad) > NAMED else ""
+        raise UserError(f"{path}: bad rows: {'; '.join(bad[:NAMED])}{more}")
+    return made
+
+
+def corpus_of(path: Path, documents: Sequence[tuple[int, Document]]) -> Corpus:
+    """The documents that have something to learn. Raises UserError where none has."""
+    kept = [(line, d) for line, d in documents if d.weights[1:].any()]
+    untrained = tuple(line for line, d in documents if not d.weights[1:].any())
+    if not kept:
+        why = f"none of {len(untrained)} rows has a token to train on" if untrained else "no rows"
+        raise UserError(
+            f"{path}: {why}; trained is what an assistant says, and pieces [text, true]"
+        )
+    lines, trained = zip(*kept, strict=True)
+    return Corpus(Path(path), trained, lines, untrained)
+
+
+def pieces_of(row: dict[str, Any]) -> Pieces | None:
+    """The pieces of a row that gives them; None for one that does not.
+
+    A piece is [text, trained], or [text, other, probability] for a token with a soft label. Raises
+    UserError for pieces of another form.
+    """
+    if "pieces" not in row:
+        return None
+    pieces: Pieces = []
+    for i, piece in _listed(row):
+        match piece:
+            case [str(text), bool(trained)]:
+                pieces.append((text, trained))
+            case [str(text), str(other), p] if _is_probability(p):
+                pieces.append((text, Soft(other, float(p))))
+            case _:
+                raise UserError(
+                    f"data: pieces[{i}] must be [text, true or false] or [text, other, probability]"
+                )
+    return pieces
+
+
+def steps_of(row: dict[str, Any]) -> list[tuple[str, float | None]]:
+    """The [text, probability or null] pieces of a row for a step head. Raises UserError for others."""
+    steps = []
+    for i, piece in _listed(row):
+        match piece:
+            case [str(text), p] if p is None or _is_probability(p):
+                steps.append((text, None if p is None else float(p)))
+            case _:
+                raise UserError(f"data: pieces[{i}] must be [text, probability or null]")
+    return steps
+
+
+def _listed(row: dict[str, Any]) -> Iterator[tuple[int, Any]]:
+    if "messages" in row and "pieces" in row:
+        raise UserError("data: both 'messages' and 'pieces'; give one")
+    if not isinstance(row.get("pieces"), list):
+        raise UserError("data: 'pieces' must be a list")
+    return enumerate(row["pieces"])
+
+
+def _is_probability(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1
+
+
+def messages_of(row: dict[str, Any], markers: Markers) -> list[Message]:
+    """The turns of a conversation; text between a pair of `markers`, both included, is not trained.
+
+    Raises UserError for anything that is not a conversation.
+    """
+    messages = row.get("messages")
+    if not isinstance(messages, list) or not messages:
+        raise UserError("data: neither a list of 'messages' nor 'pieces' in it")
+    return [_message(f"messages[{i}]", message, markers) for i, message in enumerate(messages)]
+
+
+def chatml(messages: Sequence[Message]) -> Pieces:
+    """The conversation as text, a turn's end trained with the turn: how the models trained here read it."""
+    pieces: Pieces = []
+    for message in messages:
+        pieces.append((f"{TURN_OPEN}{message.role}\n", False))
+        pieces += message.pieces
+        pieces.append((TURN_CLOSE, any(trained for _, trained in message.pieces)))
+        pieces.append(("\n", False))
+    return pieces
+
+
+def without_output(text: str, markers: Markers) -> Pieces:
+    """Trained pieces of an assistant's text, and untrained ones from an opening marker to its close.
+
+    A span that is not closed goes on to the end.
+    """
+    pieces: Pieces = []
+    while text:
+        starts = [(text.find(opening), opening, close) for opening, close in markers]
+        starts = [found for found in starts if found[0] >= 0]
+        if not starts:
+            return [*pieces, (text, True)]
+        start, opening, close = min(starts)
+        end = text.find(close, start + len(opening))
+        end = len(text) if end < 0 else end + len(close)
+        pieces += [(text[:start], True)] if start else []
+        pieces.append((text[start:end], False))
+        text = text[end:]
+    return pieces
+
+
+def _message(where: str, message: Any, markers: Markers) -> Message:
+    def wrong(what: str) -> UserError:
+        return UserError(f"data: {where}{what}")
+
+    if not isinstance(message, dict):
+        raise wrong(" must be an object with 'role' and 'content'")
+    role, content, train = message.get("role"), message.get("content"), message.get("train")
+    if role not in ROLES:
+        raise wrong(f".role is {role!r}; one of {', '.join(ROLES)}")
+    if not isinstance(content, str):
+        raise wrong(".content must be text")
+    if train is not None and not isinstance(train, bool):
+        raise wrong(f".train is {train!r}; true or false")
+    if role != TRAINED_ROLE:
+        if train:
+            raise wrong(f".train is true for the role {role!r}; only an assistant is trained")
+        return Message(role, [(content, False)])
+    return Message(role, [(content, False)] if train is False else without_output(content, markers))
+
+
+def _numbered(path: Path) -> Iterator[tuple[int, str]]:
+    """Lines that are not blank, numbered from 1."""
+    try:
+        opened = gzip.open(path, "rb") if Path(path).suffix == ".gz" else open(path, "rb")
+        with opened as file:
+            for number, line in enumerate(file, 1):
+                text = line.decode("utf-8", errors="surrogateescape")
+                if text.strip():
+                    yield number, text
+    except (OSError, EOFError) as error:
+        raise UserError(f"{path}: cannot read the training data ({error})") from None
+
+
+def _object(text: str) -> dict[str, Any]:
+    try:
+        row = json.loads(text)
+        json.dumps(row, ensure_ascii=False).encode()  # no tokenizer reads lone surrogates
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"not a JSON row ({error})") from None
+    if not isinstance(row, dict):
+        raise UserError(f"expected a JSON object, found {type(row).__name__}")
+    return row

@@ -1,0 +1,182 @@
+"""The memory of a training step, planned before the first: what is held, by what, and what to turn.
+
+Estimates for one device under the mesh in force. They are within a factor of 1.5 of what XLA allocates
+(`tests/train/test_memory.py` compares), which is enough to say before minutes of compilation that a
+run cannot fit, and which knob would make it.
+"""
+
+import dataclasses
+import math
+import os
+from typing import Any
+
+import jax
+import numpy as np
+import optax
+
+from jprm.errors import UserError
+from jprm.models import Model
+from jprm.models.attention import kernel_in_use
+from jprm.train.config import TrainConfig
+from jprm.train.lora import adapter_count
+
+F32 = 4
+INT32 = 4
+KNOBS = {
+    "weights": "mesh.fsdp (shards weights), or a smaller model",
+    "optimizer": "mesh.fsdp (shards the moments), or train.lora.rank (trains adapters only)",
+    "gradients": "mesh.fsdp, train.compute_dtype = 'bfloat16', or train.lora.rank",
+    "activations": "train.remat = 'layers', more train.microbatches, or a smaller train.row_tokens",
+    "logits": "a smaller train.logits_mb",
+    "batch": "a smaller train.batch_rows",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class MemoryPlan:
+    """Bytes on one device, by what they are for; `capacity` 0 is unknown."""
+
+    weights: int
+    optimizer: int
+    gradients: int
+    activations: int
+    logits: int
+    batch: int
+    capacity: int
+
+    @property
+    def parts(self) -> dict[str, int]:
+        """The bytes by name."""
+        return {name: getattr(self, name) for name in KNOBS}
+
+    @property
+    def total(self) -> int:
+        """All of it."""
+        return sum(self.parts.values())
+
+    def check(self) -> None:
+        """Raise UserError naming the largest part and its knob when it does not fit."""
+        if not self.capacity or self.total <= self.capacity:
+            return
+        largest = max(self.parts, key=lambda name: self.parts[name])
+        raise UserError(
+            f"memory: a step needs about {gb(self.total)} a device of {gb(self.capacity)} "
+            f"({self}); most is {largest}: try {KNOBS[largest]}"
+        )
+
+    def __str__(self) -> str:
+        return ", ".join(f"{name} {gb(size)}" for name, size in self.parts.items())
+
+
+def gb(size: int) -> str:
+    """1.2 GB, or 34 MB."""
+    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"
+
+
+def capacity_bytes() -> int:
+    """Memory of one local device; on a CPU that of the machine, among the devices it plays."""
+    device = jax.local_devices()[0]
+    stats = device.memory_stats() or {}
+    if "bytes_limit" in stats:
+        return stats["bytes_limit"]
+    if device.platform != "cpu":
+        return 0
+    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return machine // jax.local_device_count()
+
+
+def plan_memory(
+    model: Model, config: TrainConfig, optimizer: optax.GradientTransformation
+) -> MemoryPlan:
+    """What a step of this configuration takes on each device of the mesh in force."""
+    tensor, ways = _mesh_ways()
+    rows = max(1, config.batch_rows // config.microbatches // ways)  # of a microbatch
+    logits = 0
+    if config.objective == "tokens":
+        whole = rows * config.row_tokens * (model.config.vocab_size // tensor) * F32
+        logits = 2 * min(config.logits_mb << 20, whole)  # themselves, and their gradient
+    held = _adapter_states(model, config) if config.lora.rank else _states(model, config, optimizer)
+    return MemoryPlan(
+        **held,
+        activations=_activation_bytes(model, config, rows, tensor, logits),
+        logits=logits,
+        batch=config.batch_rows // ways * config.row_tokens * (3 * INT32 + F32),
+        capacity=capacity_bytes(),
+    )
+
+
+def _states(
+    model: Model, config: TrainConfig, optimizer: optax.GradientTransformation
+) -> dict[str, int]:
+    """Weights, moments and gradients where the weights are trained."""
+    spec = model.spec()
+    weights = sum(_shard_bytes(leaf) for leaf in jax.tree.leaves(spec))
+    share = weights / sum(_bytes(leaf) for leaf in jax.tree.leaves(spec))
+    moments = jax.tree.leaves(jax.eval_shape(optimizer.init, spec))  # laid out as the weights
+    gradients = _in_passes(weights, config)
+    if config.compute_dtype != "float32":
+        gradients *= 2  # and a copy of the weights in the type of the passes
+    if config.microbatches > 1:
+        gradients += weights  # their sum over the microbatches is f32
+    return {
+        "weights": weights,
+        "optimizer": int(share * sum(_bytes(leaf) for leaf in moments)),
+        "gradients": gradients,
+    }
+
+
+def _adapter_states(model: Model, config: TrainConfig) -> dict[str, int]:
+    """The same where adapters are trained, which every device has whole."""
+    frozen = sum(_shard_bytes(leaf) for leaf in jax.tree.leaves(model.spec()))
+    trained = F32 * adapter_count(model, config.lora)
+    return {
+        "weights": _in_passes(frozen, config) + trained,
+        "optimizer": 2 * trained,  # AdamW
+        "gradients": trained,
+    }
+
+
+def _in_passes(f32_bytes: int, config: TrainConfig) -> int:
+    return f32_bytes // F32 * np.dtype(config.compute_dtype).itemsize
+
+
+def _activation_bytes(
+    model: Model, config: TrainConfig, rows: int, tensor: int, logits: int
+) -> int:
+    """What the forward pass keeps for the backward one, and the layer that is worked on.
+
+    That layer takes the place of the logits, which are gone by then, and what it needs beyond them.
+    """
+    c, tokens = model.config, rows * config.row_tokens
+    entry = tokens * np.dtype(config.compute_dtype).itemsize  # bytes of one number for each token
+    heads = (c.n_heads + 2 * c.n_kv_heads) * c.head_dim
+    # Outputs of the products with weights: q, k, v, o; gate, up, down.
+    products = entry * ((heads + 2 * c.mlp) // tensor + 2 * c.embed)
+    # Besides: normalised and rotated inputs of the products, silu and its product with up.
+    between = entry * (4 * c.embed + (heads + c.n_heads * c.head_dim + 3 * c.mlp) // tensor)
+    scores = 0
+    if kernel_in_use(config.attention, config.compute_dtype) != "cudnn":
+        # f32, of three quarters of the square (models/attention.py); kept are their exponentials
+        scores = F32 * rows * (c.n_heads // tensor) * config.row_tokens**2 * 3 // 4
+    layer = products + between + scores
+    stream = entry * c.embed
+    kept = {"none": layer, "dots": stream + products, "layers": stream}[config.remat]
+    return c.n_layers * kept + max(0, layer + scores - logits)
+
+
+def _mesh_ways() -> tuple[int, int]:
+    """(devices that split a layer, devices that split the rows)."""
+    mesh = jax.sharding.get_mesh()
+    if mesh.empty:
+        return 1, 1
+    return mesh.shape["tensor"], mesh.shape["data"] * mesh.shape["fsdp"]
+
+
+def _bytes(leaf: Any) -> int:
+    return leaf.size * np.dtype(leaf.dtype).itemsize
+
+
+def _shard_bytes(leaf: Any) -> int:
+    if leaf.sharding is None:
+        return _bytes(leaf)
+    return math.prod(leaf.sharding.shard_shape(leaf.shape)) * np.dtype(leaf.dtype).itemsize

@@ -1,0 +1,163 @@
+"""The command `python -m jprm train`: one run from its configuration to weights on disk.
+
+The run directory holds `config.json`, `data.json` (what became of the rows of the file), `log.jsonl`,
+`checkpoints/`, `tokenizer/`, and when the last step is done `weights.safetensors` (adapters merged, and by
+themselves in `adapter/`) and `result.json`.
+Process 0 writes all but the checkpoints, which are everybody's.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from jprm.config import plain
+from jprm.data import Rows, plan
+from jprm.models import Model, parameter_count
+from jprm.runs import NamedDirectory, provenance, write_atomic
+from jprm.train.allocator import keep_freed_memory
+from jprm.train.checkpoint import Checkpoints
+from jprm.train.config import RunConfig
+from jprm.train.distributed import Processes, join, stop_signal
+from jprm.train.job import Job, make_job
+from jprm.train.log import Log, first_process
+from jprm.train.loop import Progress, run, run_identity
+from jprm.train.lora import KEY as LORA
+from jprm.train.lora import save_peft
+from jprm.train.memory import gb, plan_memory
+from jprm.train.meter import Meter, train_flops_of
+from jprm.train.optimizer import make_optimizer
+from jprm.train.start import Start, mesh_of, start_of
+from jprm.train.step import TrainState
+from jprm.train.weights import save_params, whole
+
+PREEMPTED = 75  # EX_TEMPFAIL of sysexits.h: try again
+SHOWN_LINES = 20
+
+
+def run_training(config: RunConfig, processes: Processes | None = None) -> int:
+    """Trains, or goes on training; 0 when the last step is done, 75 when it was asked to stop before.
+
+    Raises UserError for every mistake in the configuration and the data.
+    """
+    keep_freed_memory()
+    join(processes)
+    mesh = mesh_of(config.mesh, config.train.batch_rows, config.train.microbatches)
+    directory = config.directory / config.name
+    with contextlib.ExitStack() as stack:
+        if first_process():  # holds the run directory for all of them
+            stack.enter_context(NamedDirectory(directory))
+        if mesh is not None:
+            stack.enter_context(jax.set_mesh(mesh))
+        return _train(config, directory, stack.enter_context(stop_signal()))
+
+
+def _train(config: RunConfig, directory: Path, stop: Callable[[int], bool]) -> int:
+    start = start_of(config)
+    documents = start.corpus.documents
+    layout = plan([len(d) for d in documents], config.train.row_tokens, config.seed)
+    rows = Rows(documents, layout, start.corpus.lines)
+    memory = plan_memory(start.model, config.train, make_optimizer(config.train))
+    memory.check()
+    job = make_job(start.model, start.fresh, rows, config.train, config.seed)
+    meter = Meter(start.model, config.train)  # on every process: where it measures, all take part
+    log = Log(directory / "log.jsonl", job, meter, config.log_every, config.tensorboard)
+    report = data_report(start, rows)
+    for line in _summary(config, start, report):
+        log.note(line)
+    log.note(
+        f"attention by {meter.kernel}; planned memory of a device: {gb(memory.total)} ({memory})"
+    )
+    identity = run_identity(start.model, documents, config.train, config.seed)
+    identity["initial_parameters"] = start.weights
+
+    def on_resume(step: int) -> None:  # the directory is this run's: nothing is overwritten before
+        log.resume(step)
+        if first_process():
+            write_atomic(directory / "config.json", json.dumps(config, indent=1, default=plain))
+            write_atomic(directory / "data.json", json.dumps(report, indent=1))
+            start.save_tokenizer(directory / "tokenizer")
+
+    with (
+        contextlib.closing(log),
+        Checkpoints(directory / "checkpoints", identity, config.keep_checkpoints) as checkpoints,
+    ):
+        state, progress = run(job, checkpoints, log.on_step, stop, on_resume)
+    if int(state.step) < job.steps:
+        log.note(
+            f"stopped after step {int(state.step)} and saved; the same command goes on from here"
+        )
+        return PREEMPTED
+    _finish(config, directory, start.model, job, state, progress)
+    loss = np.asarray(state.losses)[-1]
+    log.note(f"{directory}: all {job.steps} steps done, the last with loss {loss:.4f}")
+    return 0
+
+
+def data_report(start: Start, rows: Rows) -> dict[str, Any]:
+    """What became of the rows of the file: numbers, and the lines of those that are left out."""
+    corpus = start.corpus
+    return {
+        "file": str(corpus.path),
+        "documents": len(corpus.documents) - len(rows.plan.too_long),
+        "too_long": [corpus.lines[i] for i in rows.plan.too_long],
+        "untrained": list(corpus.untrained),
+        "rows": len(rows),
+        "fill": rows.fill,
+        "tokens": int(rows.tokens.sum()),
+        "loss_tokens": int(rows.trained.sum()),
+    }
+
+
+def _summary(config: RunConfig, start: Start, report: dict[str, Any]) -> Iterator[str]:
+    mesh = jax.sharding.get_mesh()
+    devices = "1 device" if mesh.empty else f"mesh {dict(mesh.shape)}"
+    yield (
+        f"{start.weights}: {parameter_count(start.model.config):,} parameters on {devices}, "
+        f"{jax.process_count()} process(es)"
+    )
+    yield (
+        f"{report['file']}: {report['documents']} documents in {report['rows']} rows of "
+        f"{config.train.row_tokens} tokens, {report['fill']:.1%} full, "
+        f"{report['loss_tokens'] / report['tokens']:.1%} of the tokens trained"
+    )
+    reasons = {"too_long": "longer than train.row_tokens", "untrained": "nothing to train in them"}
+    for key, why in reasons.items():
+        if lines := report[key]:
+            shown = ", ".join(map(str, lines[:SHOWN_LINES]))
+            more = ", ... (all in data.json)" if len(lines) > SHOWN_LINES else ""
+            yield f"{report['file']}: {len(lines)} left out ({why}): lines {shown}{more}"
+
+
+def _finish(
+    config: RunConfig,
+    directory: Path,
+    model: Model,
+    job: Job,
+    state: TrainState,
+    progress: Progress,
+) -> None:
+    params, adapters = whole(job.finished(state.params)), whole(state.params.get(LORA, {}))
+    if not first_process():
+        return
+    # Nothing of this sitting goes into the weights: a run that was killed ends in the same bytes.
+    recipe = config.model_dump(mode="json", include={"model", "train", "seed"})
+    save_params(directory, params, {"config": recipe, "tokens": progress.tokens})
+    if adapters:
+        save_peft(
+            directory / "adapter", adapters, config.train.lora, str(config.model.checkpoint or "")
+        )
+    summary = {
+        "loss": float(np.asarray(state.losses)[-1]),
+        "tokens": progress.tokens,
+        "flops": train_flops_of(model, config.train, progress.tokens, progress.pairs),
+        "seconds": progress.seconds,
+        "provenance": provenance(),
+    }
+    write_atomic(directory / "result.json", json.dumps(summary, indent=1))

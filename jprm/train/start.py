@@ -1,0 +1,183 @@
+"""What a run starts from: the mesh, the tokenizer and documents of its file, the model's first weights."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from jprm.chat import ChatCodec
+from jprm.data import (
+    Corpus,
+    Document,
+    by_line,
+    chat_document,
+    corpus_of,
+    messages_of,
+    pieces_of,
+    read_pieces,
+    read_rows,
+    render,
+    render_steps,
+    steps_of,
+)
+from jprm.data.conversations import TURN_CLOSE, TURN_OPEN
+from jprm.errors import UserError
+from jprm.mesh import MeshConfig, make_mesh
+from jprm.models import Model, bind, preset
+from jprm.models.hf_config import FILE, read_config
+from jprm.models.hf_export import copy_tokenizer
+from jprm.models.hf_weights import from_hf
+from jprm.tokenizer import Tokenizer, bpe_tokenizer
+from jprm.train.config import DataSection, MeshSection, RunConfig
+
+# Writes what `jprm.data.conversations.chatml` does.
+CHATML = (
+    "{%- for message in messages -%}{{- '<|im_start|>' + message.role + '\\n' -}}"
+    "{{- message.content + '<|im_end|>\\n' -}}{%- endfor -%}"
+    "{%- if add_generation_prompt -%}{{- '<|im_start|>assistant\\n' -}}{%- endif -%}"
+)
+SAMPLE_BYTES = 1 << 20  # of three places in each weight file
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Start:
+    """`fresh()` makes the first weights, laid out over the mesh in force; `weights` says which they are.
+
+    `save_tokenizer(directory)` writes what reads the trained model's tokens.
+    """
+
+    model: Model
+    corpus: Corpus
+    fresh: Callable[[], dict]
+    weights: str
+    save_tokenizer: Callable[[Path], None]
+
+
+def mesh_of(section: MeshSection, batch_rows: int, microbatches: int) -> jax.sharding.Mesh | None:
+    """The mesh of a run; None for one device.
+
+    Raises UserError where it does not divide the devices or the rows, and where it would leave
+    devices of a run of several processes idle.
+    """
+    sizes = section.model_dump()
+    devices = jax.device_count()
+    taken = 1
+    for size in sizes.values():
+        taken *= max(size, 1)
+    if -1 in sizes.values():
+        if devices % taken:
+            raise UserError(
+                f"mesh: {sizes} takes devices by {taken}, and {devices} are no multiple of it; "
+                "choose axes that divide them"
+            )
+        sizes = {name: devices // taken if size < 0 else size for name, size in sizes.items()}
+    config = MeshConfig(**sizes)
+    if jax.process_count() > 1 and config.devices != devices:
+        raise UserError(
+            f"mesh: {sizes} has {config.devices} devices, but the {jax.process_count()} processes "
+            f"have {devices}; a run of several processes takes all: set one axis to -1"
+        )
+    mesh = None if config.devices == 1 else make_mesh(config)
+    ways = config.data * config.fsdp
+    if (batch_rows // microbatches) % ways:
+        raise UserError(
+            f"mesh: the {batch_rows // microbatches} rows of a microbatch (train.batch_rows / "
+            f"train.microbatches) do not divide among data x fsdp = {config.data} x {config.fsdp} "
+            f"devices; make train.batch_rows a multiple of {microbatches * ways}"
+        )
+    return mesh
+
+
+def start_of(config: RunConfig) -> Start:
+    """Reads the file and the checkpoint, or makes the model; under the mesh of the run.
+
+    Raises UserError for what cannot be read, and for a model that does not divide over the mesh.
+    """
+    steps = config.train.objective == "step_head"
+    if config.model.checkpoint is not None:
+        return _from_checkpoint(config.model.checkpoint, config.data, steps)
+    assert config.model.preset is not None
+    return _from_preset(config.model.preset, config.data, config.seed, steps)
+
+
+def _from_preset(size: str, data: DataSection, seed: int, steps: bool) -> Start:
+    write: Callable[..., Document] = render_steps if steps else render
+    if steps:
+        rows: list[tuple[int, Any]] = read_rows(data.path, steps_of)
+    else:
+        rows = read_pieces(data.path, data.output_markers)
+    if data.tokenizer is not None:
+        tokenizer = Tokenizer.load(data.tokenizer)
+    else:
+        texts = ("".join(text for text, _ in pieces) for _, pieces in rows)
+        tokenizer = bpe_tokenizer(texts, data.vocab_size, [TURN_OPEN, TURN_CLOSE])
+    documents = by_line(data.path, rows, lambda pieces: write(pieces, tokenizer))
+    model = bind(preset(size, -(-tokenizer.vocab_size // 8) * 8))  # a multiple that meshes divide
+    return Start(
+        model,
+        corpus_of(data.path, documents),
+        fresh=lambda: model.init(seed),
+        weights=f"{size}, seed {seed}",
+        save_tokenizer=lambda folder: _save(tokenizer, folder),
+    )
+
+
+def _from_checkpoint(directory: Path, data: DataSection, steps: bool) -> Start:
+    if data.tokenizer is not None:
+        raise UserError(
+            f"data.tokenizer = {data.tokenizer}: {directory} brings its own; leave it out"
+        )
+    config = read_config(directory)
+    codec = ChatCodec.load(directory)
+    if codec.vocab_size > config.vocab_size:
+        raise UserError(
+            f"{directory}: the tokenizer has {codec.vocab_size} tokens, the model "
+            f"{config.vocab_size}; they are not of one checkpoint"
+        )
+
+    def document(row: dict[str, Any]) -> Document:
+        if steps:
+            return render_steps(steps_of(row), codec)
+        pieces = pieces_of(row)
+        if pieces is not None:
+            return render(pieces, codec)
+        return chat_document(messages_of(row, data.output_markers), codec, data.output_markers)
+
+    return Start(
+        bind(config),
+        corpus_of(data.path, read_rows(data.path, document)),
+        fresh=lambda: from_hf(directory, np.float32)[1],
+        weights=_digest(directory),
+        save_tokenizer=lambda folder: _copy(directory, folder),
+    )
+
+
+def _save(tokenizer: Tokenizer, folder: Path) -> None:
+    tokenizer.save(folder)
+    (folder / "chat_template.jinja").write_text(CHATML, encoding="utf-8")
+
+
+def _copy(directory: Path, folder: Path) -> None:
+    folder.mkdir(exist_ok=True)
+    copy_tokenizer(directory, folder)
+    shutil.copyfile(directory / FILE, folder / FILE)  # the export keeps its other fields
+
+
+def _digest(directory: Path) -> str:
+    """Names, sizes and samples of the weight files: enough to tell checkpoints apart, soon done."""
+    hashed = hashlib.sha256()
+    for path in sorted(directory.glob("*.safetensors")):
+        size = path.stat().st_size
+        hashed.update(f"{path.name} {size}".encode())
+        with open(path, "rb") as file:
+            for start in (0, size // 2, max(0, size - SAMPLE_BYTES)):
+                file.seek(start)
+                hashed.update(file.read(SAMPLE_BYTES))
+    return hashed.hexdigest()[:16]

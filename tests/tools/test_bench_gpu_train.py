@@ -1,0 +1,52 @@
+"""The GPU benchmark of training: its rows by hand, and (slowly) all of it at tiny sizes."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from jprm.models.costs import document_train_flops
+
+TOOLS = Path(__file__).resolve().parents[2] / "tools"
+
+
+@pytest.fixture(scope="module")
+def bench():
+    sys.path.insert(0, str(TOOLS))
+    import bench_gpu_train  # pyright: ignore[reportMissingImports]
+
+    yield bench_gpu_train
+    sys.path.remove(str(TOOLS))
+
+
+def test_a_row_has_its_shares(bench):
+    case = bench.CASES["qwen2.5-7b"][0]
+    found = {"peak_tflops": 989.4, "matmul_tflops": 790.0}
+    row = bench.row_of(case, {"step_s": 1.5, "memory_bytes": 1e11}, found, tiny=False)
+    model = bench.model_of("qwen2.5-7b", False).config
+    tflops = document_train_flops(model, [4096] * 4) / 1.5 / 1e12
+    assert row["tokens_per_s"] == 4 * 4096 / 1.5
+    assert row["mfu"] == pytest.approx(tflops / 989.4)
+    # 44.9 GFLOP a token, the causal half of attention counted
+    assert 44.5e9 < tflops * 1e12 / row["tokens_per_s"] < 45.3e9
+    assert f"{row['mfu']:.1%}" in bench.line_of(row)
+
+
+@pytest.mark.slow
+def test_all_of_it_runs_at_tiny_sizes(tmp_path):
+    file = tmp_path / "found.json"
+    command = [
+        sys.executable,
+        str(TOOLS / "bench_gpu.py"),
+        "--train",
+        "--tiny",
+        "--json",
+        str(file),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600, cwd=TOOLS.parent)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(file.read_text())
+    assert len(found["rows"]) == 8 and found["left_out"] == []
+    assert all(row["loss"] > 0 and row["mfu"] > 0 for row in found["rows"])

@@ -1,0 +1,114 @@
+"""The plan against what XLA allocates, and what it says when a run does not fit."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from jprm.errors import UserError
+from jprm.mesh import MeshConfig, make_mesh, sharding
+from jprm.models import ModelConfig, bind
+from jprm.train import TrainConfig, memory
+from jprm.train.config import LoraSection
+from jprm.train.loss import Passes, loss_and_weight
+from jprm.train.memory import plan_memory
+from jprm.train.optimizer import make_optimizer
+from jprm.train.step import init_state, make_step
+
+CONFIG = ModelConfig(
+    vocab_size=512, n_layers=2, embed=64, n_heads=4, n_kv_heads=2, head_dim=16, mlp=192
+)
+TRAIN = TrainConfig(steps=2, batch_rows=8, row_tokens=128, optimizer="adamw")
+FACTOR = 1.5  # of the module's docstring
+
+
+def batch_spec(rows, tokens, where=None):
+    kinds = dict(ids=jnp.int32, positions=jnp.int32, segments=jnp.int32, weights=jnp.float32)
+    return {
+        name: jax.ShapeDtypeStruct((rows, tokens), kind, sharding=where)
+        for name, kind in kinds.items()
+    }
+
+
+def allocated(config):
+    """Bytes of one device that the compiled step takes: arguments and temporaries."""
+    model, optimizer = bind(CONFIG), make_optimizer(config)
+    state = init_state(model, model.init(0), optimizer, config.steps)
+    where = sharding(model.rules("batch", None))
+    batch = batch_spec(config.batch_rows, config.row_tokens, where)
+    found = make_step(model, config, optimizer).lower(state, batch).compile().memory_analysis()
+    return found.argument_size_in_bytes + found.temp_size_in_bytes
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"remat": "dots"},
+        {"remat": "layers"},
+        {"microbatches": 4},
+        {"logits_mb": 1, "remat": "layers"},
+        {"compute_dtype": "bfloat16"},
+    ],
+    ids=str,
+)
+def test_the_plan_is_what_xla_allocates_within_its_factor(changes):
+    config = TRAIN.model_copy(update=changes)
+    planned = plan_memory(bind(CONFIG), config, make_optimizer(config)).total
+    assert 1 / FACTOR < planned / allocated(config) < FACTOR
+
+
+def test_on_a_mesh_the_plan_is_that_of_one_device():
+    with jax.set_mesh(make_mesh(MeshConfig(data=1, fsdp=4, tensor=2))):
+        planned = plan_memory(bind(CONFIG), TRAIN, make_optimizer(TRAIN)).total
+        assert 1 / FACTOR < planned / allocated(TRAIN) < FACTOR
+    alone = plan_memory(bind(CONFIG), TRAIN, make_optimizer(TRAIN))
+    assert planned < alone.total / 4
+
+
+def test_adapters_need_little_besides_the_frozen_weights():
+    config = TRAIN.model_copy(update={"lora": LoraSection(rank=2)})
+    adapted = plan_memory(bind(CONFIG), config, make_optimizer(config))
+    full = plan_memory(bind(CONFIG), TRAIN, make_optimizer(TRAIN))
+    assert adapted.optimizer < full.optimizer / 10 and adapted.gradients < full.gradients / 10
+    assert full.weights < adapted.weights < 1.1 * full.weights
+
+
+@pytest.mark.parametrize(
+    ("vocab", "changes", "knob"),
+    [
+        (512, {"batch_rows": 512}, "train.remat"),
+        (8192, {"remat": "layers", "logits_mb": 4096}, "train.logits_mb"),
+        (512, {"batch_rows": 1, "row_tokens": 8}, "mesh.fsdp"),
+    ],
+)
+def test_what_does_not_fit_names_its_knob(monkeypatch, vocab, changes, knob):
+    monkeypatch.setattr(memory, "capacity_bytes", lambda: 1 << 20)
+    config = TRAIN.model_copy(update=changes)
+    model = bind(dataclasses.replace(CONFIG, vocab_size=vocab))
+    planned = plan_memory(model, config, make_optimizer(config))
+    with pytest.raises(UserError, match=knob):
+        planned.check()
+    dataclasses.replace(planned, capacity=planned.total).check()
+    dataclasses.replace(planned, capacity=0).check()
+
+
+def test_the_logits_of_a_large_vocabulary_never_exist_whole():
+    """152k tokens, as in Qwen2.5: 1024 tokens would have 622 MB of f32 logits."""
+    config = ModelConfig(
+        vocab_size=151_936, n_layers=1, embed=8, n_heads=1, n_kv_heads=1, head_dim=8, mlp=8
+    )
+    model = bind(config)
+    batch = batch_spec(2, 512)
+
+    def temporaries(logits_mb):
+        def loss(params, batch):
+            return loss_and_weight(model, params, batch, Passes(logits_mb=logits_mb))[0]
+
+        compiled = jax.jit(jax.grad(loss)).lower(model.spec(), batch).compile()
+        return compiled.memory_analysis().temp_size_in_bytes
+
+    whole = 2 * 512 * 151_936 * 4
+    assert temporaries(64) < 0.5 * whole
+    assert temporaries(4096) > whole  # the measure sees them where they are not cut

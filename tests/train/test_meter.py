@@ -1,0 +1,138 @@
+"""The numbers of a log line against hand counts, with a clock that is set."""
+
+import sys
+import types
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from jprm.errors import UserError
+from jprm.models import ModelConfig, attention, bind
+from jprm.models.costs import document_train_flops
+from jprm.train import TrainConfig, meter
+from jprm.train.config import LoraSection
+from jprm.train.meter import Meter, Peak, TensorBoard, train_flops_of
+
+MODEL = bind(ModelConfig(32, 1, 16, 4, 2, 4, 32))
+TRAIN = TrainConfig(optimizer="adamw")
+LENGTHS = [5, 7, 3]
+PAIRS = sum(n * (n + 1) // 2 for n in LENGTHS)
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """`clock.now` is the time; the peak is 1e6 FLOP/s."""
+    clock = types.SimpleNamespace(now=10.0)
+    monkeypatch.setattr(meter.time, "perf_counter", lambda: clock.now)
+    monkeypatch.setattr(meter, "peak", lambda devices: Peak(devices * 1e6, "made up"))
+    return clock
+
+
+def test_a_line_has_the_rates_since_the_last(clock):
+    ours = Meter(MODEL, TRAIN)
+    for _ in range(2):
+        ours.add(tokens=15, pairs=PAIRS, trained=4)
+    clock.now = 12.0
+    line = ours.line(7, {"loss": 1.5})
+    assert line["step"] == 7 and line["loss"] == 1.5 and line["attention"] == "einsum"
+    assert (line["step_s"], line["tokens_per_s"], line["loss_tokens_per_s"]) == (1.0, 15.0, 4.0)
+    flops = document_train_flops(MODEL.config, LENGTHS)
+    assert line["mfu"] == pytest.approx(2 * flops / 2.0 / 1e6)
+    assert line["memory_bytes"] > 1e7 and line["memory_of"] == "host"
+    ours.add(15, PAIRS, 4)
+    clock.now = 16.0
+    assert ours.line(8, {})["step_s"] == 4.0
+
+
+def test_a_restart_forgets(clock):
+    ours = Meter(MODEL, TRAIN)
+    ours.add(100, 100, 100)
+    clock.now = 20.0
+    ours.restart()
+    ours.add(15, PAIRS, 4)
+    clock.now = 21.0
+    assert ours.line(1, {})["tokens_per_s"] == 15.0
+
+
+def test_packing_counts_only_the_pairs_of_its_segments():
+    whole = train_flops_of(MODEL, TRAIN, 15, 15 * 16 // 2)
+    assert train_flops_of(MODEL, TRAIN, 15, PAIRS) < whole
+    assert train_flops_of(MODEL, TRAIN, 15, PAIRS) == document_train_flops(MODEL.config, LENGTHS)
+
+
+def test_what_is_not_computed_is_not_counted():
+    full = train_flops_of(MODEL, TRAIN, 15, PAIRS)
+    head = TRAIN.model_copy(update={"objective": "step_head"})
+    assert full - train_flops_of(MODEL, head, 15, PAIRS) == 3 * 15 * 2 * 16 * 32
+    adapters = TRAIN.model_copy(update={"lora": LoraSection(rank=2)})
+    layer = 16 * 4 * (2 * 4 + 2 * 2) + 3 * 16 * 32  # attention's and the MLP's weights
+    assert full - train_flops_of(MODEL, adapters, 15, PAIRS) == 2 * 15 * (layer + 16 * 32)
+
+
+@pytest.mark.parametrize(
+    ("kind", "flops"),
+    [
+        ("NVIDIA H200", 989.4e12),
+        ("NVIDIA H100 80GB HBM3", 989.4e12),
+        ("NVIDIA H100 PCIe", 756e12),
+        ("NVIDIA A100-SXM4-80GB", 312e12),
+        ("TPU v4", 275e12),
+        ("TPU v5 lite", 197e12),
+        ("TPU v5", 459e12),
+        ("TPU v6 lite", 918e12),
+    ],
+)
+def test_known_devices_have_the_peak_of_their_data_sheets(monkeypatch, kind, flops):
+    device = types.SimpleNamespace(device_kind=kind, platform="gpu")
+    monkeypatch.setattr(jax, "devices", lambda: [device])
+    found = meter.peak(4)
+    assert found.flops_per_s == 4 * flops and kind in found.source
+
+
+def test_the_peak_of_a_cpu_is_measured_and_shared_by_its_devices():
+    one, eight = meter.peak(1), meter.peak(8)
+    assert "measured" in one.source
+    assert 1e9 < one.flops_per_s < 1e14
+    assert 0.2 < eight.flops_per_s / one.flops_per_s < 5
+
+
+def test_kernels_that_cannot_run_are_refused_by_name(monkeypatch):
+    assert attention.kernel_in_use("auto", jnp.bfloat16) == "einsum"
+    with pytest.raises(UserError, match="NVIDIA.*train.attention"):
+        attention.kernel_in_use("cudnn", jnp.bfloat16)
+    with pytest.raises(UserError, match="none of"):
+        attention.kernel_in_use("flash", jnp.bfloat16)
+    device = types.SimpleNamespace(device_kind="NVIDIA H200", platform="gpu")
+    monkeypatch.setattr(jax, "devices", lambda: [device])
+    assert attention.kernel_in_use("auto", jnp.bfloat16) == "cudnn"
+    assert attention.kernel_in_use("auto", jnp.float32) == "einsum"
+    with pytest.raises(UserError, match="16-bit"):
+        attention.kernel_in_use("cudnn", jnp.float32)
+
+
+def test_tensorboard_gets_the_numbers_and_its_absence_is_named(monkeypatch, tmp_path):
+    written = []
+
+    class SummaryWriter:
+        def __init__(self, directory):
+            assert directory == str(tmp_path)
+
+        def add_scalar(self, *scalar):
+            written.append(scalar)
+
+        def flush(self):
+            pass
+
+        close = flush
+
+    monkeypatch.setitem(
+        sys.modules, "tensorboardX", types.SimpleNamespace(SummaryWriter=SummaryWriter)
+    )
+    board = TensorBoard(tmp_path)
+    board.write({"step": 3, "loss": 0.5, "attention": "einsum"})
+    board.close()
+    assert written == [("loss", 0.5, 3)]
+    monkeypatch.setitem(sys.modules, "tensorboardX", None)
+    with pytest.raises(UserError, match="pip install"):
+        TensorBoard(tmp_path)
