@@ -1,7 +1,8 @@
 """Supervised training: masked loss on packed rows, Muon or AdamW, exact resuming.
 
 Enter by `fit(model, params, documents, TrainConfig(...), seed, directory)`; keep the result with
-`save_params`.
+`save_params`. `jprm.train.run.run_training(RunConfig(...))` is the command `train`: the same loop from
+a file of conversations, on one process or many.
 
 What needs JAX is imported when it is first used: configurations hold a `TrainConfig`, and a typo in
 one must be answered before JAX has loaded.

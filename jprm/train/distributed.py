@@ -57,19 +57,14 @@ def join(processes: Processes | None) -> None:
     Raises UserError where they cannot be reached.
     """
     heartbeat_s = processes.heartbeat_s if processes else HEARTBEAT_S
-    if processes is not None and processes.count > 1:
-        about = dict(
-            coordinator_address=processes.coordinator,
-            num_processes=processes.count,
-            process_id=processes.index,
-        )
-    elif processes is None and launched_by(os.environ):
-        about = {}
-    else:
+    alone = processes.count == 1 if processes else launched_by(os.environ) is None
+    if alone:
         return
     try:
-        jax.distributed.initialize(
-            **about,
+        jax.distributed.initialize(  # without an address JAX asks the launcher
+            coordinator_address=processes.coordinator if processes else None,
+            num_processes=processes.count if processes else None,
+            process_id=processes.index if processes else None,
             heartbeat_timeout_seconds=heartbeat_s,
             shutdown_timeout_seconds=heartbeat_s,
             initialization_timeout=max(60, heartbeat_s),

@@ -4,14 +4,10 @@ A linear layer on the hidden state of the step's last token. It is trained by bi
 against 0 and 1, or against probabilities such as Monte-Carlo estimates.
 """
 
-from collections.abc import Sequence
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jprm.data import Document
-from jprm.data.packing import Plan
 from jprm.mesh import TRAIN_RULES, Rules
 from jprm.models import Model, ModelConfig
 from jprm.train.loss import DEFAULT_PASSES, Passes, hidden_states
@@ -48,22 +44,3 @@ def step_loss_and_weight(model: Model, params: dict, batch: dict, passes: Passes
     h_BTD = hidden_states(model, params, batch, passes)
     loss_BT = binary_cross_entropy(step_logits(params, h_BTD, model.rules), batch["targets"])
     return jnp.sum(loss_BT * batch["weights"]), jnp.sum(batch["weights"])
-
-
-def step_document(ids: np.ndarray, ends: Sequence[int]) -> Document:
-    """A document that is judged at the tokens `ends`."""
-    weights = np.zeros(len(ids), np.float32)
-    weights[list(ends)] = 1
-    return Document(np.asarray(ids, np.int32), weights)
-
-
-def packed_values(plan: Plan, values: Sequence[np.ndarray]) -> np.ndarray:
-    """(rows, capacity) f32: one value for each token of each document, laid out as the plan says.
-
-    For `targets`; `values[i]` has the length of document i. Padding has 0.
-    """
-    packed = np.zeros((len(plan.rows), plan.capacity), np.float32)
-    for row, members in enumerate(plan.rows):
-        laid = np.concatenate([values[i] for i in members])
-        packed[row, : len(laid)] = laid
-    return packed

@@ -12,7 +12,7 @@ from jprm.errors import UserError
 from jprm.progress import Progress
 from jprm.records import read_jsonl
 from jprm.runs import write_atomic
-from jprm.train.loop import Job
+from jprm.train.job import Job
 from jprm.train.meter import Meter, TensorBoard
 
 

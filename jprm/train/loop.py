@@ -5,7 +5,6 @@ from its newest checkpoint ends with the same bits as one that was never stopped
 """
 
 import dataclasses
-import functools
 import hashlib
 import math
 import time
@@ -16,21 +15,16 @@ from typing import Any
 import jax
 import numpy as np
 
-from jprm.data import Document, Order, Rows, plan
+from jprm.data import Document, Rows, plan
 from jprm.errors import UserError
-from jprm.mesh import sharding
 from jprm.models import Model
 from jprm.train.checkpoint import Checkpoints
 from jprm.train.config import TrainConfig
 from jprm.train.feed import place
-from jprm.train.head import KEY as HEAD
-from jprm.train.head import init_head
-from jprm.train.lora import KEY as LORA
-from jprm.train.lora import init_adapters, merge
+from jprm.train.job import Job, make_job
 from jprm.train.meter import train_flops_of
 from jprm.train.mishap import keep_evidence
-from jprm.train.optimizer import make_optimizer
-from jprm.train.step import TrainState, init_state, make_step
+from jprm.train.step import TrainState
 
 OnStep = Callable[[int, dict], None]
 
@@ -60,25 +54,6 @@ class Progress:
     tokens: int = 0
     pairs: int = 0  # (query, key) pairs that attention scored, for the FLOPs
     seconds: float = 0.0
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Job:
-    """One training run, ready to go: `fresh()` makes the state before its first step.
-
-    `step` is a compiled (state, batch) -> (state, metrics). Batch i consists of rows `order[i]`, laid
-    out by `layout` (None: one device). `finished(trained)` makes a model's parameters of a state's:
-    adapters are merged.
-    """
-
-    fresh: Callable[[], TrainState]
-    finished: Callable[[dict], dict]
-    step: Callable[[TrainState, dict], tuple[TrainState, dict]]
-    rows: Rows
-    order: Order
-    layout: jax.sharding.NamedSharding | None
-    steps: int
-    checkpoint_every: int
 
 
 def fit(
@@ -112,41 +87,6 @@ def fit(
         seconds=progress.seconds,
         too_long=rows.plan.too_long,
         fill=rows.fill,
-    )
-
-
-def make_job(
-    model: Model, params: Callable[[], dict], rows: Rows, config: TrainConfig, seed: int
-) -> Job:
-    """The job of a model that starts from `params()` under the mesh in force."""
-    hashable: Any = config  # frozen, so pydantic gives it a hash; its annotations do not say so
-    head = {HEAD: init_head(model.config)} if config.objective == "step_head" else {}
-    if config.lora.rank:
-        optimizer = make_optimizer(config)
-        step = make_step(model, config, optimizer, frozen=params())
-    else:
-        optimizer, step = _program(model, hashable)
-
-    def trained() -> dict:
-        if config.lora.rank:
-            return {LORA: init_adapters(model, config.lora, seed)} | head
-        return params() | head
-
-    def finished(trained: dict) -> dict:
-        if not config.lora.rank:
-            return trained
-        rest = {name: part for name, part in trained.items() if name != LORA}
-        return merge(params(), trained[LORA], config.lora) | rest
-
-    return Job(
-        fresh=lambda: init_state(model, trained(), optimizer, config.steps),
-        finished=finished,
-        step=step,
-        rows=rows,
-        order=Order(len(rows), config.batch_rows, seed),
-        layout=sharding(model.rules("batch", None)),
-        steps=config.steps,
-        checkpoint_every=config.checkpoint_every,
     )
 
 
@@ -212,13 +152,6 @@ class _NotFinite(Exception):
     def __init__(self, step: int, values: dict):
         super().__init__(step)
         self.step, self.values = step, values
-
-
-@functools.lru_cache(maxsize=16)
-def _program(model: Model, config: TrainConfig):
-    """(optimizer, step): a sweep trains many verifiers of one size and recipe, and compiles once."""
-    optimizer = make_optimizer(config)
-    return optimizer, make_step(model, config, optimizer)
 
 
 def _check_trainable(step: int, members: np.ndarray, rows: Rows) -> None:

@@ -8,20 +8,20 @@ pays nothing.
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 
 from jprm.errors import UserError
 from jprm.runs import write_atomic
 from jprm.train.checkpoint import Checkpoints
 from jprm.train.feed import place
+from jprm.train.job import Job
 from jprm.train.step import TrainState
-
-if TYPE_CHECKING:
-    from jprm.train.loop import Job
 
 NAMED = 8  # rows that the error lists
 
@@ -40,6 +40,9 @@ def keep_evidence(
     state = job.fresh() if restored is None else TrainState(**restored[0])
     for number in range(int(state.step), step - 1):
         state, _ = job.step(state, place(job.rows, job.order[number], job.layout))
+    if jax.process_index() == 0:  # what an earlier sitting left, which came to the same
+        shutil.rmtree(folder, ignore_errors=True)
+    multihost_utils.sync_global_devices("evidence")
     about = {"step": step, "metrics": {name: str(value) for name, value in values.items()}}
     with Checkpoints(folder, about, keep=1) as evidence:
         evidence.save(step - 1, vars(state), about)
@@ -55,4 +58,5 @@ def keep_evidence(
 def _write_batch(folder: Path, job: Job, about: dict) -> None:
     about["lines"] = [job.rows.lines_of(row) for row in about["rows"]]
     write_atomic(folder / "step.json", json.dumps(about, indent=1))
-    np.savez(folder / "batch.npz", **job.rows.stacked(about["rows"]))
+    arrays: dict[str, Any] = job.rows.stacked(about["rows"])
+    np.savez(folder / "batch.npz", **arrays)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 
 from jprm.config import plain
 from jprm.data import Rows, plan
@@ -24,8 +25,9 @@ from jprm.train.allocator import keep_freed_memory
 from jprm.train.checkpoint import Checkpoints
 from jprm.train.config import RunConfig
 from jprm.train.distributed import Processes, join, stop_signal
+from jprm.train.job import Job, make_job
 from jprm.train.log import Log, first_process
-from jprm.train.loop import Job, Progress, make_job, run, run_identity
+from jprm.train.loop import Progress, run, run_identity
 from jprm.train.lora import KEY as LORA
 from jprm.train.lora import save_peft
 from jprm.train.memory import gb, plan_memory
@@ -61,8 +63,9 @@ def _train(config: RunConfig, directory: Path, stop: Callable[[int], bool]) -> i
     documents = start.corpus.documents
     layout = plan([len(d) for d in documents], config.train.row_tokens, config.seed)
     rows = Rows(documents, layout, start.corpus.lines)
-    job = make_job(start.model, start.fresh, rows, config.train, config.seed)
     memory = plan_memory(start.model, config.train, make_optimizer(config.train))
+    memory.check()
+    job = make_job(start.model, start.fresh, rows, config.train, config.seed)
     meter = Meter(start.model, config.train)  # on every process: where it measures, all take part
     log = Log(directory / "log.jsonl", job, meter, config.log_every, config.tensorboard)
     report = data_report(start, rows)
@@ -71,25 +74,29 @@ def _train(config: RunConfig, directory: Path, stop: Callable[[int], bool]) -> i
     log.note(
         f"attention by {meter.kernel}; planned memory of a device: {gb(memory.total)} ({memory})"
     )
-    memory.check()
     identity = run_identity(start.model, documents, config.train, config.seed)
     identity["initial_parameters"] = start.weights
-    with (
-        contextlib.closing(log),
-        Checkpoints(directory / "checkpoints", identity, config.keep_checkpoints) as checkpoints,
-    ):
+
+    def on_resume(step: int) -> None:  # the directory is this run's: nothing is overwritten before
+        log.resume(step)
         if first_process():
             write_atomic(directory / "config.json", json.dumps(config, indent=1, default=plain))
             write_atomic(directory / "data.json", json.dumps(report, indent=1))
             start.save_tokenizer(directory / "tokenizer")
-        state, progress = run(job, checkpoints, log.on_step, stop, log.resume)
+
+    with (
+        contextlib.closing(log),
+        Checkpoints(directory / "checkpoints", identity, config.keep_checkpoints) as checkpoints,
+    ):
+        state, progress = run(job, checkpoints, log.on_step, stop, on_resume)
     if int(state.step) < job.steps:
         log.note(
             f"stopped after step {int(state.step)} and saved; the same command goes on from here"
         )
         return PREEMPTED
     _finish(config, directory, start.model, job, state, progress)
-    log.note(f"{directory}: all {job.steps} steps done, the last with loss {state.losses[-1]:.4f}")
+    loss = np.asarray(state.losses)[-1]
+    log.note(f"{directory}: all {job.steps} steps done, the last with loss {loss:.4f}")
     return 0
 
 
@@ -147,7 +154,7 @@ def _finish(
             directory / "adapter", adapters, config.train.lora, str(config.model.checkpoint or "")
         )
     summary = {
-        "loss": float(state.losses[-1]),
+        "loss": float(np.asarray(state.losses)[-1]),
         "tokens": progress.tokens,
         "flops": train_flops_of(model, config.train, progress.tokens, progress.pairs),
         "seconds": progress.seconds,

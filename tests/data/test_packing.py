@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jprm.data import Document, plan, rows
+from jprm.data import Document, Rows, plan, rows
 from jprm.errors import UserError
 
 LENGTHS = st.lists(st.integers(1, 40), max_size=60)
@@ -60,3 +60,44 @@ def test_no_document_fits_is_a_user_error():
     document = Document(np.zeros(9, np.int32), np.ones(9, np.float32))
     with pytest.raises(UserError, match="row_tokens"):
         rows([document], plan([9], 8, 0))
+
+
+def test_soft_labels_are_packed_where_their_documents_are():
+    def document(n, targets, others):
+        soft = np.full(n, targets, np.float32) if targets else None
+        ids = np.zeros(n, np.int32)
+        other = np.full(n, others, np.int32) if others else None
+        return Document(ids, np.ones(n, np.float32), soft, other)
+
+    documents = [document(3, 0.25, 7), document(5, None, None), document(4, 0.5, None)]
+    packed = rows(documents, plan([3, 5, 4], 8, seed=0))
+    expected = {3: (0.25, 7), 5: (1, 0), 4: (0.5, 0)}  # of a document without: all of it
+    seen = set()
+    for targets, others, segments in zip(
+        packed["targets"], packed["others"], packed["segments"], strict=True
+    ):
+        for segment in range(1, segments.max() + 1):
+            here = segments == segment
+            seen.add(int(here.sum()))
+            target, other = expected[int(here.sum())]
+            assert set(targets[here]) == {target} and set(others[here]) == {other}
+    assert seen == {3, 4, 5}
+    plain = Rows(documents[1:2], plan([5], 8, 0))
+    assert plain.names == ("ids", "positions", "segments", "weights")
+
+
+@given(LENGTHS.filter(bool), st.integers(0, 9))
+def test_counts_of_rows_are_those_of_the_rows_built(lengths, seed):
+    rng = np.random.default_rng(seed)
+    documents = [
+        Document(np.zeros(n, np.int32), rng.integers(0, 2, n).astype(np.float32)) for n in lengths
+    ]
+    packed = Rows(documents, plan(lengths, 40, seed), range(100, 100 + len(lengths)))
+    for i in range(len(packed)):
+        row = packed[i]
+        real = row["segments"] > 0
+        assert packed.tokens[i] == real.sum()
+        assert packed.pairs[i] == (row["positions"][real] + 1).sum()
+        assert packed.trained[i] == (row["weights"] > 0).sum()
+        assert packed.lines_of(i) == [100 + d for d in packed.plan.rows[i]]
+    assert packed.fill == packed.tokens.sum() / (len(packed) * 40)

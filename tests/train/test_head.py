@@ -5,14 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jprm.data import plan
 from jprm.models import ModelConfig, bind
 from jprm.train import TrainConfig
 from jprm.train.head import (
     binary_cross_entropy,
     init_head,
-    packed_values,
-    step_document,
     step_logits,
     step_loss_and_weight,
 )
@@ -94,21 +91,6 @@ def test_soft_labels_mix_the_losses_of_both_tokens(batch):
     first = loss_and_weight(MODEL, params, plain)[0]
     np.testing.assert_allclose(loss(ones), first, rtol=1e-6)
     np.testing.assert_allclose(loss(0.25 * ones), 0.25 * first + 0.75 * loss(0 * ones), rtol=1e-5)
-
-
-def test_values_are_packed_where_their_documents_are():
-    layout = plan([3, 5, 4], 8, seed=0)
-    values = [np.full(n, i + 1, np.float32) for i, n in enumerate([3, 5, 4])]
-    packed = packed_values(layout, values)
-    for row, members in enumerate(layout.rows):
-        expected = np.concatenate([values[i] for i in members])
-        np.testing.assert_array_equal(packed[row, : len(expected)], expected)
-        assert not packed[row, len(expected) :].any()
-
-
-def test_step_documents_are_judged_at_their_ends():
-    document = step_document(np.arange(6), [2, 5])
-    assert document.weights.tolist() == [0, 0, 1, 0, 0, 1]
 
 
 @pytest.mark.parametrize("microbatches", [1, 2])

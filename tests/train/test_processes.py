@@ -6,6 +6,9 @@ import signal
 import numpy as np
 import pytest
 
+from jprm.config import load
+from jprm.train.config import RunConfig
+from jprm.train.run import run_training
 from tests.train import launch
 
 MESH = "mesh.fsdp=2"
@@ -23,6 +26,13 @@ def whole(config, compilation_cache):
     return config.parent / "whole"
 
 
+@pytest.fixture(scope="module")
+def alone(config):
+    """An uninterrupted run of this process on one device."""
+    assert run_training(load(RunConfig, config, ["name=alone", "mesh.fsdp=1"])) == 0
+    return config.parent / "alone"
+
+
 def interrupted(config, cache, name, number, victim, step=7):
     """Exit codes of a run of two processes, one of which gets a signal after `step`."""
     started = launch.start(config, cache, f"name={name}", MESH, processes=2)
@@ -32,27 +42,31 @@ def interrupted(config, cache, name, number, victim, step=7):
     return launch.wait(started), run
 
 
-def test_two_processes_have_the_losses_of_one(whole, config, compilation_cache):
-    launch.run_to_end(config, compilation_cache, "name=alone", "mesh.fsdp=1")
-    alone = launch.log(config.parent / "alone")
-    together = launch.log(whole)
-    for name in ("loss", "grad_norm"):
-        expected = [row[name] for row in alone]
-        np.testing.assert_allclose([row[name] for row in together], expected, rtol=1e-5)
-    for name in ("step", "tokens", "loss_tokens"):
-        assert [row[name] for row in together] == [row[name] for row in alone]
-
-
-def test_sigterm_to_one_saves_both_at_the_same_step(whole, config, compilation_cache):
+def test_sigterm_to_one_of_two_saves_both_at_one_step_and_one_process_goes_on(
+    alone, config, compilation_cache
+):
     codes, run = interrupted(config, compilation_cache, "preempted", signal.SIGTERM, victim=1)
     assert codes == [75, 75]
     saved = max(int(p.name) for p in (run / "checkpoints").iterdir())
     assert saved == len(launch.log(run)) < 16
-    launch.run_to_end(config, compilation_cache, "name=preempted", MESH, processes=2)
+    assert run_training(load(RunConfig, config, ["name=preempted", "mesh.fsdp=1"])) == 0
+    for key, limit in (("loss", 1e-6), ("grad_norm", 1e-5)):
+        got, expected = ([row[key] for row in launch.log(r)] for r in (run, alone))
+        np.testing.assert_allclose(got, expected, rtol=limit)
+    for key in ("step", "tokens", "loss_tokens"):
+        assert [row[key] for row in launch.log(run)] == [row[key] for row in launch.log(alone)]
+
+
+@pytest.mark.slow
+def test_after_sigterm_two_processes_end_in_the_bits_of_two(whole, config, compilation_cache):
+    codes, run = interrupted(config, compilation_cache, "resumed", signal.SIGTERM, victim=0)
+    assert codes == [75, 75]
+    launch.run_to_end(config, compilation_cache, "name=resumed", MESH, processes=2)
     assert launch.losses(run) == launch.losses(whole)
     assert launch.weights(run) == launch.weights(whole)
 
 
+@pytest.mark.slow
 def test_sigkill_of_one_loses_no_more_than_the_steps_since_the_last_commit(
     whole, config, compilation_cache
 ):

@@ -3,6 +3,7 @@
 import json
 import os
 import resource
+import shutil
 import signal
 import time
 
@@ -21,6 +22,7 @@ from jprm.train import load_params
 from jprm.train.config import RunConfig
 from jprm.train.export import export_run
 from jprm.train.log import Log
+from jprm.train.lora import load_peft, merge
 from jprm.train.run import run_training
 from tests.train import launch
 
@@ -74,7 +76,14 @@ def test_a_finished_run_is_only_read(config, whole):
     assert (launch.weights(whole), launch.log(whole)) == before
 
 
-@pytest.mark.parametrize("shape", [(1, 8, 1), (2, 2, 2), (2, 1, 4)])
+@pytest.mark.parametrize(
+    "shape",
+    [
+        (2, 2, 2),
+        pytest.param((1, 8, 1), marks=pytest.mark.slow),
+        pytest.param((2, 1, 4), marks=pytest.mark.slow),
+    ],
+)
 def test_eight_devices_have_the_losses_and_gradients_of_one(config, whole, shape):
     mesh = [f"mesh.{axis}={n}" for axis, n in zip(("data", "fsdp", "tensor"), shape, strict=True)]
     name = "mesh-" + "".join(map(str, shape))
@@ -135,10 +144,12 @@ def test_a_loss_that_is_no_number_leaves_the_state_before_it_and_the_batch(confi
 
 
 def test_checkpoints_of_another_configuration_are_refused_by_key(config, whole):
+    before = (whole / "config.json").read_text()
     with pytest.raises(UserError, match=r"other train.weight_decay \(there 0.01, here 0.5\);"):
         train(config, "name=whole", "train.weight_decay=0.5")
     with pytest.raises(UserError, match="other initial_parameters .* seed"):
         train(config, "name=whole", "seed=1")
+    assert (whole / "config.json").read_text() == before
 
 
 @pytest.mark.parametrize(
@@ -176,6 +187,50 @@ def test_rows_that_are_left_out_are_counted_by_line(config, capsys):
     shown = capsys.readouterr().err
     assert "1 left out (longer than train.row_tokens): lines 1" in shown
     assert "1 left out (nothing to train in them): lines 2" in shown
+
+
+def pieces_file(folder, name, rows):
+    path = folder / name
+    path.write_text("".join(json.dumps({"pieces": pieces}) + "\n" for pieces in rows))
+    return f"data.path={path}"
+
+
+def test_adapters_are_trained_beside_the_weights_and_written_merged_and_alone(config):
+    lora = ["name=adapters", "train.lora.rank=2", "train.steps=3", "train.checkpoint_every=1"]
+    assert train(config, *lora) == 0
+    run = config.parent / "adapters"
+    params, _ = load_params(run)
+    model = bind(preset("tiny-0.1m", params["embed"].shape[0]))
+    adapters, section = load_peft(run / "adapter", model)
+    expected = merge(model.init(0), adapters, section)
+    assert np.abs(adapters["q"]["b"]).max() > 0
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), params, expected)
+    merged = launch.weights(run)
+    shutil.rmtree(run / "checkpoints" / "3")
+    assert train(config, *lora) == 0  # and the last step again
+    assert launch.weights(run) == merged
+
+
+def test_a_step_head_learns_from_probabilities(config):
+    rows = [[["Is it so?\n", None], [f"{word}\n", p]] for word, p in (("yes", 1), ("no", 0))]
+    data = pieces_file(config.parent, "steps.jsonl", rows * 8)
+    more = ["name=head", "train.objective=step_head", "train.steps=40", "train.learning_rate=0.01"]
+    more += ["train.checkpoint_every=40"]
+    assert train(config, data, *more) == 0
+    found = launch.losses(config.parent / "head")
+    assert found[0] == pytest.approx(np.log(2), rel=1e-4)  # an untrained head says 1/2
+    assert found[-1] < 0.1
+    assert load_params(config.parent / "head")[0]["step_head"]["weight"].shape == (64,)
+
+
+@pytest.mark.slow
+def test_soft_labels_are_learnt_as_probabilities(config):
+    rows = [[["Is it so?\n", False], ["0", "1", 0.75]]] * 8
+    more = ["name=soft", "train.steps=40", "train.learning_rate=0.01"]
+    more += ["train.checkpoint_every=40"]
+    assert train(config, pieces_file(config.parent, "soft.jsonl", rows), *more) == 0
+    entropy = -0.75 * np.log(0.75) - 0.25 * np.log(0.25)
+    assert entropy <= launch.losses(config.parent / "soft")[-1] < entropy + 0.02
 
 
 def test_the_export_is_the_trained_model_and_speaks_its_format(config, whole, tmp_path):

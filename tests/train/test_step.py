@@ -63,11 +63,15 @@ def alone(batch):
     return run(batch)
 
 
-def test_eight_devices_compute_what_one_does(batch, alone):
-    with jax.set_mesh(make_mesh(MeshConfig(data=2, fsdp=2, tensor=2))):
+@pytest.mark.parametrize("shape", [(2, 2, 2), (1, 8, 1), (4, 1, 2)])
+def test_eight_devices_compute_what_one_does(batch, alone, shape):
+    mesh = MeshConfig(*shape)
+    with jax.set_mesh(make_mesh(mesh)):
         metrics, state = run(batch)
         gate = state.params["layers"]["gate"]
-        assert {s.data.shape for s in gate.addressable_shards} == {(1, 16 // 2, 32 // 2)}
+        assert {s.data.shape for s in gate.addressable_shards} == {
+            (1, 16 // mesh.fsdp, 32 // mesh.tensor)
+        }
         moments = [x for x in jax.tree.leaves(state.optimizer) if x.shape == gate.shape]
         assert moments and all(x.sharding == gate.sharding for x in moments)
         got = metrics, jax.device_get(state)
