@@ -71,12 +71,22 @@ def segment_attention(segments_BT: jax.Array, rules: Rules = TRAIN_RULES, impl: 
             )
 
         mesh = jax.sharding.get_abstract_mesh()
-        if not mesh.empty:  # rows and heads know nothing of each other: each device has its own
-            q_spec = rules.spec("batch", None, "heads", None)
-            k_spec = rules.spec("batch", None, "kv_heads", None)
-            specs = (q_spec, k_spec, k_spec, rules.spec("batch", None))
-            call = jax.shard_map(call, in_specs=specs, out_specs=q_spec)
-        return call(q_BTNH, k_BTKH, v_BTKH, segments_BT)
+        if mesh.empty:
+            return call(q_BTNH, k_BTKH, v_BTKH, segments_BT)
+        # Rows and heads know nothing of each other: each device has its own.
+        q_spec = rules.spec("batch", None, "heads", None)
+        k_spec = rules.spec("batch", None, "kv_heads", None)
+        if (
+            rules.kv_heads != rules.heads
+        ):  # a device would take its first heads for the first of all
+            heads = q_BTNH.shape[2]
+            k_BTKH = _for_each_query_head(k_BTKH, heads, rules)
+            v_BTKH = _for_each_query_head(v_BTKH, heads, rules)
+            k_spec = q_spec
+        specs = (q_spec, k_spec, k_spec, rules.spec("batch", None))
+        # check_vma: kernels do not say along which axes of the mesh their results vary
+        local = jax.shard_map(call, in_specs=specs, out_specs=q_spec, check_vma=False)
+        return local(q_BTNH, k_BTKH, v_BTKH, segments_BT)
 
     return attend
 

@@ -1,3 +1,6 @@
+import contextlib
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -50,33 +53,35 @@ def test_query_blocks_change_nothing(monkeypatch):
     np.testing.assert_allclose(whole, plain, atol=1e-6)
 
 
-@pytest.mark.parametrize("mesh", [None, MeshConfig(2, 2, 2)], ids=["one device", "mesh"])
-def test_the_kernels_of_jax_nn_give_what_the_einsums_do(mesh):
+WHOLE_KEYS = dataclasses.replace(TRAIN_RULES, kv_heads=None)
+
+
+@pytest.mark.parametrize(
+    ("mesh", "rules"),
+    [(None, TRAIN_RULES), (MeshConfig(2, 2, 2), TRAIN_RULES), (MeshConfig(2, 1, 4), WHOLE_KEYS)],
+    ids=["one device", "mesh", "keys on every device"],
+)
+def test_the_kernels_of_jax_nn_give_what_the_einsums_do(mesh, rules):
     """ "xla" takes the road of cudnn: the same call, another implementation."""
     keys = jax.random.split(jax.random.key(0), 4)
     shapes = [(4, 64, 4, 8), (4, 64, 2, 8), (4, 64, 2, 8), (4, 64, 4, 8)]
-    q, k, v, g = (jax.random.normal(key, shape) for key, shape in zip(keys, shapes, strict=True))
-    segments = jnp.repeat(
-        jnp.array([[1, 2, 0, 0], [1, 1, 1, 2], [1, 1, 1, 1], [1, 2, 3, 4]]), 16, 1
-    )
+    arrays = [jax.random.normal(key, shape) for key, shape in zip(keys, shapes, strict=True)]
+    segments = jnp.repeat(jnp.array([[1, 2, 0, 0], [1, 1, 1, 2], [1] * 4, [1, 2, 3, 4]]), 16, 1)
+    real = np.asarray(segments) > 0
 
-    def outputs_and_grads(impl):
+    def outputs_and_grads(impl, q, k, v, g, segments):
         def scored(q, k, v):
-            out = segment_attention(segments, TRAIN_RULES, impl)(0, q, k, v)
+            out = segment_attention(segments, rules, impl)(0, q, k, v)
             return jnp.sum(out * g * (segments > 0)[..., None, None]), out
 
         return jax.jit(jax.value_and_grad(scored, (0, 1, 2), has_aux=True))(q, k, v)
 
-    (_, expected), expected_grads = outputs_and_grads("einsum")
-    if mesh is not None:
-        with jax.set_mesh(make_mesh(mesh)):
-            batch = sharding(TRAIN_RULES("batch", None))
-            heads = sharding(TRAIN_RULES("batch", None, "heads", None))
-            segments = jax.device_put(segments, batch)
-            q, k, v, g = (jax.device_put(x, heads) for x in (q, k, v, g))
-            (_, got), grads = jax.device_get(outputs_and_grads("xla"))
-    else:
-        (_, got), grads = outputs_and_grads("xla")
-    real = np.asarray(segments) > 0
-    np.testing.assert_allclose(np.asarray(got)[real], np.asarray(expected)[real], atol=1e-6)
+    (_, expected), expected_grads = outputs_and_grads("einsum", *arrays, segments)
+    with contextlib.nullcontext() if mesh is None else jax.set_mesh(make_mesh(mesh)):
+        heads = sharding(rules("batch", None, "heads", None))
+        kv_heads = sharding(rules("batch", None, "kv_heads", None))
+        placed = map(jax.device_put, arrays, [heads, kv_heads, kv_heads, heads])
+        there = jax.device_put(segments, sharding(rules("batch", None)))
+        (_, got), grads = jax.device_get(outputs_and_grads("xla", *placed, there))
+    np.testing.assert_allclose(got[real], np.asarray(expected)[real], atol=1e-6)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), grads, expected_grads)
