@@ -8,8 +8,9 @@ from pathlib import Path
 from rich.table import Table
 
 from jprm.errors import UserError
-from jprm.evaluate import Difference
+from jprm.evaluate import Paired
 from jprm.pipeline.console import console
+from jprm.pipeline.findings import p_value, paired_gain
 from jprm.pipeline.finished import finished_cells, read_sweep_config
 from jprm.pipeline.lab import Lab
 from jprm.pipeline.table import Measured, measure
@@ -17,12 +18,12 @@ from jprm.pipeline.table import Measured, measure
 
 @dataclass(frozen=True)
 class Row:
-    """A cell in both runs; `difference` is F1 of the second minus F1 of the first."""
+    """A cell in both runs; `gain` is F1 of the second minus F1 of the first, paired."""
 
     first: Measured
     second: Measured
     votes: int
-    difference: Difference
+    gain: Paired
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ def compare(first: Path, second: Path, names: tuple[str, str] | None = None) -> 
             continue
         one, two = measure(labs[0], a), measure(labs[1], b)
         for k in sorted({r["n_votes"] for r in one.rows} & {r["n_votes"] for r in two.rows}):
-            rows.append(Row(one, two, k, two.gain_over(one, k)))
+            rows.append(Row(one, two, k, paired_gain(two, one, k, k)))
     if not rows:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in left_out[:2])
         raise UserError(f"{first} and {second} have no cell to compare ({reasons})")
@@ -70,26 +71,35 @@ def print_comparison(found: Comparison, first: Path, second: Path) -> None:
     """The rows as a table; what was left out below it."""
     table = Table(box=None, header_style="bold", pad_edge=False)
     table.add_column("cell")
-    for name in ("votes", "F1 of A", "F1 of B", "B minus A", "p"):
+    for name in ("votes", "F1 of A", "F1 of B", "B minus A", "p", "McNemar", "detectable"):
         table.add_column(name, justify="right", no_wrap=True)
     last = ""
     for row in found.rows:
-        name, d = row.first.cell.name, row.difference
+        name, d = row.first.cell.name, row.gain.difference
         if row.second.cell.name != name:
             name = f"A: {name}\nB: {row.second.cell.name}"
         f1 = [str(m.curve.f1(row.votes)) for m in (row.first, row.second)]
         gap = f"{d.value:+.3f} [{d.low:+.3f}, {d.high:+.3f}]"
-        table.add_row("" if name == last else name, str(row.votes), *f1, gap, f"{d.p:.3f}")
+        exact = row.gain.mcnemar_p
+        tests = [_short_p(row.gain.permutation_p), "-" if exact is None else _short_p(exact)]
+        shown = "" if name == last else name
+        table.add_row(shown, str(row.votes), *f1, gap, *tests, f"{row.gain.detectable:.3f}")
         last = name
     print(f"A: {first}\nB: {second}")
     console().print(table)
-    print("Paired by problem; 95 % intervals and p by bootstrap over problems, one row at a time.")
+    print("Paired by problem, one row at a time: 95 % intervals by bootstrap over problems, p by permutation of the two")
+    print("within problems; McNemar's exact p where every solution is right or wrong and has a problem of its own;")
+    print("detectable: the difference that these problems would show in 4 of 5 times.")
     by_reason: dict[str, list[str]] = {}
     for name, reason in found.left_out:
         by_reason.setdefault(reason, []).append(name)
     for reason, names in by_reason.items():
         more = f" and {len(names) - 1} more" if len(names) > 1 else ""
         print(f"left out, {reason}: {names[0]}{more}")
+
+
+def _short_p(p: float) -> str:
+    return p_value(p).removeprefix("p ").removeprefix("= ")
 
 
 def _the_one(run: Path, names: list[str], part: str) -> str:

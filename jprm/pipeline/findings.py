@@ -5,10 +5,24 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from jprm.evaluate import BestOfN, Difference, over_seeds, trivial_baselines
+import numpy as np
+
+from jprm.evaluate import (
+    BestOfN,
+    Difference,
+    Paired,
+    SeedSpread,
+    compare,
+    score,
+    seed_spread,
+    trivial_baselines,
+)
 from jprm.pipeline.benchmark import Benchmark, load_items
 from jprm.pipeline.lab import Lab
+from jprm.pipeline.laws import Law, error_law, loss_law, vote_laws
+from jprm.pipeline.spending import Spent, Stopped, stopped_early
 from jprm.pipeline.table import Measured
+from jprm.records import Solution
 from jprm.scaling import Fit, fit_power_law, fit_votes
 
 QUESTIONS = {
@@ -34,12 +48,17 @@ METHODS = {
 
 @dataclass(frozen=True)
 class Comparison:
-    """F1 of the main cell minus that of the cell with one thing changed, on the same solutions."""
+    """F1 of the main cell minus that of the cell with one thing changed, on the same solutions.
+
+    `spread` of several seeds: the difference is then their mean, with an interval over seeds and problems.
+    """
 
     question: str
     votes: int
     benchmark: str
     difference: Difference
+    paired: Paired | None = None
+    spread: SeedSpread | None = None
 
     @property
     def verdict(self) -> str:
@@ -47,6 +66,22 @@ class Comparison:
         if self.difference.low > 0:
             return "helps"
         return "harms" if self.difference.high < 0 else "not told apart"
+
+    @property
+    def finding(self) -> str:
+        """The verdict; where nothing was found, what could have been."""
+        if self.verdict == "not told apart" and self.paired and self.paired.detectable > 0:
+            return f"{self.verdict} (detectable: {self.paired.detectable:.3f})"
+        return self.verdict
+
+    def __str__(self) -> str:
+        d = self.difference
+        text = f"{self.question}, {self.votes} votes on {self.benchmark}: {d.value:+.3f} [{d.low:+.3f}, {d.high:+.3f}]"
+        if self.paired and not math.isnan(self.paired.permutation_p):
+            text += f", permutation {p_value(self.paired.permutation_p)}"
+        if self.spread:
+            text += f", {seeds_and_problems(self.spread)}"
+        return f"{text}: {self.finding}"
 
 
 @dataclass(frozen=True)
@@ -59,6 +94,9 @@ class Findings:
     size_fit: Fit | None
     best_of_n: BestOfN | None
     baselines: dict[str, dict[str, float]]
+    laws: tuple[Law, ...] = ()
+    stopped: tuple[Stopped, ...] = ()
+    spent: Spent | None = None
 
     def lines(self) -> list[str]:
         """The findings as lines of text."""
@@ -66,23 +104,29 @@ class Findings:
         for benchmark, scores in self.baselines.items():
             shown = ", ".join(f"{name} {f1:.3f}" for name, f1 in scores.items())
             lines.append(f"F1 on {benchmark} without reading: {shown}")
-        for c in self.comparisons:
-            d = c.difference
-            text = f"{c.question}, {c.votes} votes on {c.benchmark}: {d.value:+.3f} [{d.low:+.3f}, {d.high:+.3f}]"
-            p = "" if math.isnan(d.p) else f", p = {d.p:.3f}"
-            lines.append(f"{text}{p}: {c.verdict}")
-        for name, fit in self.vote_fits:
-            lines.append(f"{name}: {fit}")
-        lines += (
-            [f"held-out loss against training examples, {self.data_fit}"] if self.data_fit else []
-        )
-        lines += [f"held-out loss against parameters, {self.size_fit}"] if self.size_fit else []
+        lines += map(str, self.comparisons)
+        lines += map(str, self.stopped)
+        lines += [f"{name}: {fit}{_said(fit.measured_coverage)}" for name, fit in self.vote_fits]
+        lines += [f"{name}, {fit}{_said(fit.measured_coverage)}" for name, fit in self.axis_fits()]
+        lines += [f"{law}{_said(law.coverage)}" for law in self.laws]
         if self.best_of_n:
             lines += best_of_n_lines(self.best_of_n)
+        if self.spent:
+            lines += self.spent.lines()
         return lines
 
+    def axis_fits(self) -> list[tuple[str, Fit]]:
+        """The laws of held-out loss in one axis, as far as it varies."""
+        fits = (
+            ("held-out loss against training examples", self.data_fit),
+            ("held-out loss against parameters", self.size_fit),
+        )
+        return [(name, fit) for name, fit in fits if fit]
 
-def find(lab: Lab, measured: list[Measured], best: BestOfN | None) -> Findings:
+
+def find(
+    lab: Lab, measured: list[Measured], best: BestOfN | None, spent: Spent | None = None
+) -> Findings:
     """Compares, fits, sums up."""
     grid = [m for m in measured if not m.cell.variant]
     k = lab.config.verify.n_votes
@@ -91,16 +135,13 @@ def find(lab: Lab, measured: list[Measured], best: BestOfN | None) -> Findings:
     }  # the main cell of a seed is its first
     comparisons = []
     for benchmark, m in reversed(main.items()):
-        gain = m.curve.gain(k)
-        comparisons.append(
-            Comparison(f"{k} votes instead of one (seed {benchmark.seed})", k, benchmark.name, gain)
-        )
+        question = f"{k} votes instead of one (seed {benchmark.seed})"
+        comparisons.append(_compared(question, m, m, k, 1))
     comparisons += _along_the_grid(lab, grid, k)
     for m in measured:
         if m.cell.variant:
-            benchmark = m.cell.votes.benchmark
-            gain = main[benchmark].gain_over(m, k)
-            comparisons.append(Comparison(QUESTIONS[m.cell.variant], k, benchmark.name, gain))
+            compared = main[m.cell.votes.benchmark]
+            comparisons.append(_compared(QUESTIONS[m.cell.variant], compared, m, k, k))
     return Findings(
         tuple(comparisons),
         tuple((m.cell.name, fit_votes(m.curve.ks, _f1s(m), m.curve.samples())) for m in grid),
@@ -108,7 +149,84 @@ def find(lab: Lab, measured: list[Measured], best: BestOfN | None) -> Findings:
         _fit(grid, "model_params"),
         best,
         _baselines(lab, main),
+        tuple(_laws(grid, list(reversed(main.values())))),
+        tuple(row for m in reversed(main.values()) for row in stopped_early(lab, m)),
+        spent,
     )
+
+
+def paired_gain(second: Measured, first: Measured, k: int, first_k: int) -> Paired:
+    """F1 of `second` at `k` votes minus that of `first` at `first_k`; both judged the same solutions.
+
+    All nan where the solutions are of one class, of which there is no F1.
+    """
+    curve = second.curve
+    if len(set((curve.labels >= 0).tolist())) < 2:
+        return Paired(Difference(*[math.nan] * 4), math.nan, None, math.nan)
+    ids = curve.resamples.group.tolist()
+    return compare(first.curve.at(first_k), curve.at(k), ids, labels=curve.labels)
+
+
+def linearised(labels: np.ndarray, correct: np.ndarray) -> np.ndarray:
+    """Values [n] of the items whose mean is their first-error F1, and whose spread is, to first order, that of F1.
+
+    F1 = 2ab / (a + b) of the accuracies a on items with an error and b on those without has the derivatives
+    2b^2 / (a + b)^2 and 2a^2 / (a + b)^2; an item moves its accuracy by its distance from it over the share of its kind.
+    """
+    at = score(labels, correct)
+    a, b = at.error_acc, at.correct_acc
+    is_error = np.asarray(labels) >= 0
+    both = (a + b) ** 2 or 1.0
+    share = is_error.mean()
+    slope = np.where(is_error, 2 * b * b / both / share, 2 * a * a / both / (1 - share))
+    return at.f1 + slope * (correct - np.where(is_error, a, b))
+
+
+def p_value(p: float) -> str:
+    """A p-value for readers."""
+    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
+
+
+def seeds_and_problems(spread: SeedSpread) -> str:
+    """Both sources of the spread of a mean over seeds, apart."""
+    sd = spread.seed_sd
+    return (
+        f"seeds differ by sd {sd.value:.3f} [{sd.low:.3f}, {sd.high:.3f}], problems alone by se "
+        f"{spread.problem_se:.3f}"
+    )
+
+
+def _compared(question: str, second: Measured, first: Measured, k: int, first_k: int) -> Comparison:
+    paired = paired_gain(second, first, k, first_k)
+    return Comparison(question, k, second.cell.votes.benchmark.name, paired.difference, paired)
+
+
+def _over_seeds(
+    lab: Lab, question: str, pairs: list[tuple[Measured, Measured]], k: int
+) -> Comparison:
+    """The mean over the seeds of the gain of each second over its first."""
+    gains, ids = [], []
+    for second, first in pairs:
+        labels = second.curve.labels
+        gain = linearised(labels, second.curve.at(k)) - linearised(labels, first.curve.at(k))
+        gains.append(gain)
+        ids.append([problem for problem, _ in _known(lab, second.cell.votes.benchmark)])
+    spread = seed_spread(gains, ids)
+    mean = spread.mean
+    whole = Difference(mean.value, mean.low, mean.high, math.nan)
+    name = pairs[0][0].cell.votes.benchmark.name
+    return Comparison(question, k, name, whole, spread=spread)
+
+
+def _laws(grid: list[Measured], main: list[Measured]) -> list[Law]:
+    """The laws over several axes, and those of the main cells' votes."""
+    benchmarks = dict.fromkeys(m.cell.votes.benchmark.name for m in main)
+    found = [loss_law(grid), *(error_law(grid, name) for name in benchmarks)]
+    return [law for law in found if law] + [law for m in main for law in vote_laws(m)]
+
+
+def _said(coverage: str) -> str:
+    return f" ({coverage})" if coverage else ""
 
 
 def _along_the_grid(lab: Lab, grid: list[Measured], k: int) -> list[Comparison]:
@@ -129,15 +247,14 @@ def _along_the_grid(lab: Lab, grid: list[Measured], k: int) -> list[Comparison]:
     comparisons = []
     for question, first, second in axes:
         for name in lab.config.evaluate.benchmarks:
-            gains = []
+            pairs = []
             for seed in config.seeds:
                 at = Benchmark(name, seed)
-                gains.append(by_place[*second, at].gain_over(by_place[*first, at], k))
-                comparisons.append(Comparison(f"{question} (seed {seed})", k, name, gains[-1]))
-            if len(gains) > 1:
-                mean = over_seeds([gain.value for gain in gains])
-                whole = Difference(mean.value, mean.low, mean.high, math.nan)
-                comparisons.append(Comparison(f"{question} ({len(gains)} seeds)", k, name, whole))
+                pairs.append((by_place[*second, at], by_place[*first, at]))
+                comparisons.append(_compared(f"{question} (seed {seed})", *pairs[-1], k, k))
+            if len(pairs) > 1:
+                seeds = f"{question} ({len(pairs)} seeds)"
+                comparisons.append(_over_seeds(lab, seeds, pairs, k))
     return comparisons
 
 
@@ -176,10 +293,18 @@ def _fit(grid: list[Measured], axis: str) -> Fit | None:
 def _baselines(lab: Lab, main) -> dict[str, dict[str, float]]:
     scores = {}
     for benchmark in main:
-        solutions = [item.solution for item in load_items(lab.stage(benchmark))]
-        known = [(s.first_error, len(s.steps)) for s in solutions if s.first_error is not None]
-        trivial = trivial_baselines([label for label, _ in known], [steps for _, steps in known])
+        solutions = [solution for _, solution in _known(lab, benchmark)]
+        trivial = trivial_baselines(
+            [s.first_error for s in solutions],  # type: ignore[misc]
+            [len(s.steps) for s in solutions],
+        )
         scores[f"{benchmark.name} (seed {benchmark.seed})"] = {
             name: score.f1 for name, score in trivial.items()
         }
     return scores
+
+
+def _known(lab: Lab, benchmark: Benchmark) -> list[tuple[str, Solution]]:
+    """The solutions whose first error is known, with the id of their problem, in the order of all curves."""
+    items = load_items(lab.stage(benchmark))
+    return [(i.problem.id, i.solution) for i in items if i.solution.first_error is not None]

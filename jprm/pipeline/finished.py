@@ -12,6 +12,7 @@ from jprm.pipeline.config import SweepConfig
 from jprm.pipeline.findings import find
 from jprm.pipeline.lab import Lab
 from jprm.pipeline.report import write_sweep_report
+from jprm.pipeline.spending import solutions_or_votes
 from jprm.pipeline.table import measure, measure_best_of_n
 
 
@@ -64,5 +65,6 @@ def rewrite_report(run: Path, overrides: Sequence[str], command: str) -> str:
     candidates = candidate_votes(config)
     there = candidates is not None and lab.stage(candidates).done
     best = measure_best_of_n(lab, candidates) if candidates and there else None
-    write_sweep_report(lab, measured, find(lab, measured, best), run, command)
+    spent = solutions_or_votes(lab, candidates) if candidates and there else None
+    write_sweep_report(lab, measured, find(lab, measured, best, spent), run, command)
     return f"{len(cells)} of {expected} cells"
