@@ -84,6 +84,23 @@ class Comparison:
         return f"{text}: {self.finding}"
 
 
+class CoverageNotes:
+    """The measured coverage of intervals, said once for all that share it: marked (a), (b), ... where they stand."""
+
+    def __init__(self):
+        self._said: dict[str, str] = {}
+
+    def mark(self, coverage: str) -> str:
+        """What stands behind an interval; nothing where there is none."""
+        if not coverage:
+            return ""
+        return f" ({self._said.setdefault(coverage, chr(ord('a') + len(self._said)))})"
+
+    def lines(self) -> list[str]:
+        """What the marks say."""
+        return [f"({mark}) measured: {coverage}" for coverage, mark in self._said.items()]
+
+
 @dataclass(frozen=True)
 class Findings:
     """Everything below the table. `baselines` are F1 by benchmark of predictors that read nothing."""
@@ -106,9 +123,13 @@ class Findings:
             lines.append(f"F1 on {benchmark} without reading: {shown}")
         lines += map(str, self.comparisons)
         lines += map(str, self.stopped)
-        lines += [f"{name}: {fit}{_said(fit.measured_coverage)}" for name, fit in self.vote_fits]
-        lines += [f"{name}, {fit}{_said(fit.measured_coverage)}" for name, fit in self.axis_fits()]
-        lines += [f"{law}{_said(law.coverage)}" for law in self.laws]
+        notes = CoverageNotes()
+        lines += [f"{name}: {fit}{notes.mark(fit.measured_coverage)}" for name, fit in self.vote_fits]
+        lines += [
+            f"{name}, {fit}{notes.mark(fit.measured_coverage)}" for name, fit in self.axis_fits()
+        ]
+        lines += [f"{law}{notes.mark(law.coverage)}" for law in self.laws]
+        lines += notes.lines()
         if self.best_of_n:
             lines += best_of_n_lines(self.best_of_n)
         if self.spent:
@@ -223,10 +244,6 @@ def _laws(grid: list[Measured], main: list[Measured]) -> list[Law]:
     benchmarks = dict.fromkeys(m.cell.votes.benchmark.name for m in main)
     found = [loss_law(grid), *(error_law(grid, name) for name in benchmarks)]
     return [law for law in found if law] + [law for m in main for law in vote_laws(m)]
-
-
-def _said(coverage: str) -> str:
-    return f" ({coverage})" if coverage else ""
 
 
 def _along_the_grid(lab: Lab, grid: list[Measured], k: int) -> list[Comparison]:
