@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 
 from jprm.config import load
-from jprm.errors import UserError
+from jprm.errors import MISTAKE, UserError
 from jprm.pipeline.config import SweepConfig
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
@@ -155,7 +155,7 @@ def evaluate(
 ) -> None:
     """Score a benchmark with a checkpoint; stored votes are kept, and only missing ones sampled.
 
-    Exit code 1: rows were rejected or solutions lost, the rest is in the table. 2: nothing ran.
+    Exit code 3: rows were rejected or solutions lost, the rest is in the table. 2: nothing ran.
     """
     from jprm.judge import Options, Sizes
     from jprm.judge import evaluate as run
@@ -333,7 +333,7 @@ def _guarded(work: Callable[[], int | None]) -> int:
         return work() or 0  # typer hands the code of an early exit back
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
-        return 2
+        return MISTAKE
     except typer.Exit as end:
         return end.exit_code
     except Exception as error:

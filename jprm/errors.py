@@ -1,4 +1,8 @@
-"""The one exception that is meant for the user."""
+"""The one exception that is meant for the user, and what a command's exit code says."""
+
+MISTAKE = 2  # of the user: nothing was done, or what was done before is kept
+INCOMPLETE = 3  # done, but rows were rejected or parts have failed, and the output says which
+PREEMPTED = 75  # EX_TEMPFAIL of sysexits.h: asked to stop, saved; the same command goes on
 
 
 class UserError(ValueError):
