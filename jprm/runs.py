@@ -4,8 +4,9 @@ A stage lives in `<run>/stages/<name>-<key>/`, where the key is the fingerprint 
 its result depends on. It is finished when its `DONE` file is there, which is written last and
 atomically; until then a later sitting finds whatever the earlier one left and goes on from that.
 
-Invariant: one process at a time holds a run directory (a file lock, which the kernel releases
-however the process dies).
+Invariant: one process at a time holds a run directory, or any number of workers do, which lease its
+stages from one another (`jprm.leases`). The file lock between the two is released by the kernel
+however a process dies.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from jprm.config import fingerprint, plain
 from jprm.errors import UserError
@@ -45,42 +46,17 @@ class RunDirectory:
     Raises UserError where it cannot be made or written to, or when another process holds it.
     """
 
-    def __init__(self, path: Path | str):
+    def __init__(self, path: Path | str, shared: bool = False):
+        """`shared`: together with other workers, which lease the stages."""
         self.path = Path(path)
         self.computed = 0
         self.reused = 0
+        self._lock = lock_directory(self.path, shared)
         try:
-            (self.path / "stages").mkdir(parents=True, exist_ok=True)
-            self._lock = open(self.path / "lock", "a+")  # noqa: SIM115 - held until close()
+            (self.path / "stages").mkdir(exist_ok=True)
         except OSError as error:
-            raise UserError(
-                f"{self.path}: cannot write the run directory ({error.strerror}); "
-                "set directory=PATH to another place"
-            ) from None
-        try:
-            self._hold()
-        except BaseException:
             self._lock.close()
-            raise
-
-    def _hold(self) -> None:
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            self._lock.seek(0)
-            holder = self._lock.read().strip() or "unknown"
-            raise UserError(
-                f"{self.path}: in use by process {holder}; wait for it, "
-                "or set name=OTHER for a second run"
-            ) from None
-        except OSError as error:  # some network file systems have no locks
-            raise UserError(
-                f"{self.path}: cannot lock the run directory ({error.strerror}); "
-                "set directory=PATH to a local disk"
-            ) from None
-        self._lock.truncate(0)
-        self._lock.write(str(os.getpid()))
-        self._lock.flush()
+            raise _unwritable(self.path, error) from None
 
     def close(self) -> None:
         """Releases the directory."""
@@ -118,6 +94,32 @@ class Stage:
         assert self._result is not None, f"{self.name} is not finished"
         return self._result["summary"]
 
+    @contextlib.contextmanager
+    def inside(self, path: Path) -> Iterator[Stage]:
+        """Works in another folder, which then becomes the stage's, or not: the stage is looked at anew."""
+        home, self.path = self.path, path
+        try:
+            yield self
+        finally:
+            self.path, self._result = home, None
+            self.look()
+
+    def look(self) -> bool:
+        """Whether the stage is finished by now, by whomever. Raises UserError as opening it does."""
+        if self._result is None:
+            self._result = self._read("DONE", {"summary": dict, "seconds": float})
+        return self.done
+
+    @property
+    def versions(self) -> dict[str, str]:
+        """The packages that computed the result, as far as it says."""
+        assert self._result is not None, f"{self.name} is not finished"
+        return self._result.get("provenance", {}).get("packages", {})
+
+    def record_failure(self, why: dict[str, Any]) -> None:
+        """Leaves the reason why there is no result beside what there is."""
+        write_atomic(self.file("failure.json"), json.dumps(why | {"at": time.time()}, indent=1))
+
     @property
     def seconds(self) -> float:
         """Seconds of work so far; a sitting that was killed outright is not among them."""
@@ -136,6 +138,7 @@ class Stage:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UserError(f"{self.path}: cannot write ({error.strerror})") from None
+        self.file("failure.json").unlink(missing_ok=True)
         write_atomic(self.file("inputs.json"), json.dumps(self.inputs, indent=1, default=plain))
         try:
             yield self
@@ -171,10 +174,61 @@ class Stage:
         return table
 
 
-def write_atomic(path: Path | str, content: str | bytes) -> None:
-    """Writes a file whole or not at all. Raises UserError where it cannot."""
+def lock_directory(path: Path, shared: bool = False) -> TextIO:
+    """Makes the directory and holds it until the file returned is closed, or this process ends.
+
+    `shared`: others may hold it so, too; then a file system without locks will do.
+
+    Raises UserError where it cannot be written, or another process holds it.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        lock = open(path / "lock", "a+")  # noqa: SIM115 - held by the caller
+    except OSError as error:
+        raise _unwritable(path, error) from None
+    try:
+        _hold(path, lock, shared)
+    except BaseException:
+        lock.close()
+        raise
+    return lock
+
+
+def _hold(path: Path, lock: TextIO, shared: bool) -> None:
+    try:
+        fcntl.flock(lock, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.seek(0)
+        holder = lock.read().strip() or "unknown"
+        raise UserError(
+            f"{path}: in use by process {holder}; wait for it, or set name=OTHER for a second run"
+        ) from None
+    except OSError as error:  # some network file systems have no locks
+        if shared:
+            return  # leases need none; nobody else can hold the directory alone either
+        raise UserError(
+            f"{path}: cannot lock the run directory ({error.strerror}); "
+            "set directory=PATH to a local disk"
+        ) from None
+    lock.truncate(0)
+    lock.write(str(os.getpid()))
+    lock.flush()
+
+
+def _unwritable(path: Path, error: OSError) -> UserError:
+    return UserError(
+        f"{path}: cannot write the run directory ({error.strerror}); "
+        "set directory=PATH to another place"
+    )
+
+
+def write_atomic(path: Path | str, content: str | bytes, by: str = "") -> None:
+    """Writes a file whole or not at all; `by` tells writers apart that may write it at once.
+
+    Raises UserError where it cannot.
+    """
     path = Path(path)
-    unfinished = path.with_name(path.name + ".tmp")
+    unfinished = path.with_name(f"{path.name}{by}.tmp")
     data = content.encode() if isinstance(content, str) else content
     try:
         with open(unfinished, "wb") as file:

@@ -9,7 +9,8 @@ from typing import Any
 from jprm.evaluate import BestOfN, Candidate, Difference, best_of_n, f1_difference, solution_score
 from jprm.pipeline.benchmark import Item, load_items
 from jprm.pipeline.cells import Cell, code_mode
-from jprm.pipeline.lab import Lab
+from jprm.pipeline.lab import Failure, Lab
+from jprm.pipeline.stored import RATIONALES, stream_rewards
 from jprm.pipeline.votes import Votes, load_rationales
 from jprm.records import Rationale
 from jprm.scaling import VoteCurve, vote_curve
@@ -20,9 +21,10 @@ Rewards = list[list[float | None]]  # [steps][votes]
 
 @dataclass(frozen=True)
 class Measured:
-    """A finished cell: its curve over votes and what it cost."""
+    """A finished cell: its curve over votes and what it cost, and the laboratory of its configuration."""
 
     cell: Cell
+    lab: Lab
     curve: VoteCurve
     rows: tuple[dict[str, Any], ...]
 
@@ -33,21 +35,22 @@ class Measured:
 
 
 def measure(lab: Lab, cell: Cell) -> Measured:
-    """The numbers of a cell whose votes are finished."""
-    votes, config = cell.votes, lab.config
+    """The numbers of a cell whose votes are finished; `lab` is seen under the cell's configuration."""
+    votes = cell.votes
     known = [
         (item, item.solution.first_error)
         for item in load_items(lab.stage(votes.benchmark))
         if item.solution.first_error is not None
     ]
-    rationales = load_rationales(lab.stage(votes))
-    readout = config.verify.readout
+    rewards = dict(
+        stream_rewards(lab.stage(votes).file(RATIONALES), votes.n_votes, lab.config.verify.readout)
+    )
     curve = vote_curve(
-        [rewards_of(rationales[i.solution.id], votes.n_votes, readout) for i, _ in known],
+        [rewards[item.solution.id] for item, _ in known],  # type: ignore[arg-type] - arrays of rows
         [first_error for _, first_error in known],
         [item.problem.id for item, _ in known],
     )
-    return Measured(cell, curve, tuple(_rows(lab, cell, curve)))
+    return Measured(cell, lab, curve, tuple(_rows(lab, cell, curve)))
 
 
 def rewards_of(rationales: list[Rationale], n_votes: int, readout: str) -> Rewards:
@@ -126,9 +129,34 @@ def _rows(lab: Lab, cell: Cell, curve: VoteCurve) -> list[dict[str, Any]]:
                 "held_out_loss": trained["held_out_loss"],
                 "seconds": round(lab.stage(votes).seconds * share, 3),
                 "seed": verifier.seed,
+                **dict(cell.values),
             }
         )
     return rows
+
+
+def failed_row(cell: Cell, failure: Failure) -> dict[str, Any]:
+    """What is known of a cell without a result: what it is, and why."""
+    votes = cell.votes
+    verifier = votes.verifier
+    return {
+        "status": failure.status,
+        "reason": failure.reason,
+        "cell": cell.name,
+        "variant": cell.variant,
+        "benchmark": votes.benchmark.name,
+        "model": verifier.size,
+        "train_examples": verifier.examples,
+        "n_votes": votes.n_votes,
+        "mode": votes.mode,
+        "style": verifier.style,
+        "code": code_mode(verifier.style, votes.execution),
+        "labels": verifier.labels,
+        "filtered": verifier.filtered,
+        "f1": None,
+        "seed": verifier.seed,
+        **dict(cell.values),
+    }
 
 
 def _finite(value: float) -> float | None:

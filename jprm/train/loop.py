@@ -17,7 +17,7 @@ import jax
 import numpy as np
 
 from jprm.data import Document, batches, plan, rows
-from jprm.errors import UserError
+from jprm.errors import Diverged
 from jprm.mesh import sharding
 from jprm.models import Model
 from jprm.models.costs import forward_flops
@@ -123,7 +123,7 @@ def _program(model: Model, config: TrainConfig):
 def _report(step: int, metrics: dict, on_step: Callable[[int, dict], None] | None) -> None:
     values = {name: float(value) for name, value in metrics.items()}
     if not all(map(math.isfinite, values.values())):
-        raise UserError(
+        raise Diverged(
             f"training: step {step} gave {values}; lower train.learning_rate "
             "or raise train.warmup_steps"
         )
