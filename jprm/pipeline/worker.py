@@ -75,6 +75,10 @@ class Worker:
             else:
                 self._wait(f"waiting for {len(pending)} stages of other workers")
 
+    def accept_failures(self) -> None:
+        """Takes every failure that is on record for final."""
+        self.lab.failures.update({key: failure for key, (failure, _) in self._failures().items()})
+
     def _pending(self) -> list[Job]:
         """The jobs that are neither done nor failed, nor build on one that has failed."""
         for key, (failure, text) in self._failures().items():
