@@ -222,6 +222,11 @@ def _unwritable(path: Path, error: OSError) -> UserError:
     )
 
 
+def unique_suffix() -> str:
+    """For `write_atomic(by=...)`: another one in every process of every machine."""
+    return f".{platform.node()}.{os.getpid()}"
+
+
 def write_atomic(path: Path | str, content: str | bytes, by: str = "") -> None:
     """Writes a file whole or not at all; `by` tells writers apart that may write it at once.
 

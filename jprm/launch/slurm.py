@@ -66,5 +66,3 @@ class Job:
         from submitit.helpers import DelayedSubmission
 
         return DelayedSubmission(Job(self.trial))
-
-

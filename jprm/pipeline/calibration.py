@@ -1,4 +1,4 @@
-"""How fast this machine trains and samples: measured within a minute on the sweep's smallest model, kept per machine."""
+"""How fast this machine trains and samples: measured in a minute on the smallest model, kept per machine."""
 
 from __future__ import annotations
 

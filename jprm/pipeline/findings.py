@@ -10,7 +10,7 @@ from jprm.pipeline.benchmark import Benchmark, load_items
 from jprm.pipeline.cells import main_cells
 from jprm.pipeline.lab import Lab
 from jprm.pipeline.table import Measured
-from jprm.scaling import Fit, fit_power_law, fit_votes
+from jprm.scaling import Fit, fit_power_law
 
 QUESTIONS = {
     "invented": "executed code instead of invented output",
@@ -106,7 +106,7 @@ def find(lab: Lab, measured: list[Measured], best: BestOfN | None) -> Findings:
             comparisons.append(Comparison(QUESTIONS[m.cell.variant], k, name, gain))
     return Findings(
         tuple(comparisons),
-        tuple((m.cell.name, fit_votes(m.curve.ks, _f1s(m), m.curve.samples())) for m in grid),
+        tuple((m.cell.name, m.fit) for m in grid),
         _fit(grid, "train_examples_kept"),
         _fit(grid, "model_params"),
         best,
@@ -169,10 +169,6 @@ def best_of_n_lines(best: BestOfN) -> list[str]:
         f"best of {k}: the verifier {verdict} the majority vote: {gain.value:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}]"
     )
     return lines
-
-
-def _f1s(m: Measured) -> list[float]:
-    return [m.curve.score(k).f1 for k in m.curve.ks]
 
 
 def _fit(grid: list[Measured], axis: str) -> Fit | None:

@@ -64,6 +64,6 @@ def check_versions(jobs: list[Job], mix: bool) -> None:
     name = next(n for n in sorted({*first, *other}) if first.get(n) != other.get(n))
     told = " and ".join(f"{name} {versions.get(name, 'absent')}" for versions in (first, other))
     raise UserError(
-        f"{computed[kinds[0]][0].path.parent.parent}: its {len(finished)} finished stages and this program do not agree "
-        f"in their versions ({told}); set name=OTHER to compute all anew, or give --mix-versions for one table of both"
+        f"{finished[0].path.parent.parent}: its {len(finished)} finished stages and this program differ in their "
+        f"versions ({told}); set name=OTHER to compute all anew, or give --mix-versions for one table of both"
     )

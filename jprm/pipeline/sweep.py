@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import socket
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,7 +18,7 @@ from jprm.pipeline.report import write_sweep_report
 from jprm.pipeline.table import Measured, failed_row, measure, measure_best_of_n
 from jprm.preemption import stop_on_sigterm
 from jprm.progress import Progress
-from jprm.runs import RunDirectory, write_atomic
+from jprm.runs import RunDirectory, unique_suffix, write_atomic
 
 EXIT_FAILED_CELLS = 1
 
@@ -50,8 +48,7 @@ def run_sweep(config: SweepConfig, command: str, mix_versions: bool = False) -> 
 
 def write_config(path: Path, config: SweepConfig) -> None:
     """Leaves the configuration in the run directory, for `score`, `export` and readers."""
-    by = f".{socket.gethostname()}.{os.getpid()}"  # workers may start at once
-    write_atomic(path / "config.json", config.model_dump_json(indent=1), by)
+    write_atomic(path / "config.json", config.model_dump_json(indent=1), unique_suffix())
 
 
 def progress_of(jobs: list[Job], n_cells: int) -> Progress:
@@ -67,9 +64,10 @@ def conclude(
     command: str,
     known: Sequence[Measured | None] = (),
 ) -> int:
-    """Table, findings, report and `results.jsonl` from what is finished; a cell without a result is a row with the reason.
+    """Table, findings, report and `results.jsonl` from what is finished.
 
-    `known` are the cells that have been measured already, None for others. Returns 1 where there is such a cell, else 0. Raises UserError where all cells failed by the user's mistake.
+    A cell without a result is a row with the reason; 1 where there is one, else 0. `known` are the cells that have been
+    measured already, None for others. Raises UserError where all cells failed by the user's mistake.
     """
     path = lab.config.directory / lab.config.name
     measured, rows = [], []

@@ -9,11 +9,11 @@ from typing import Any
 from jprm.evaluate import BestOfN, Candidate, Difference, best_of_n, f1_difference, solution_score
 from jprm.pipeline.benchmark import Item, load_items
 from jprm.pipeline.cells import Cell, code_mode
+from jprm.pipeline.curves import curve_of
 from jprm.pipeline.lab import Failure, Lab
-from jprm.pipeline.stored import RATIONALES, stream_rewards
 from jprm.pipeline.votes import Votes, load_rationales
 from jprm.records import Rationale
-from jprm.scaling import VoteCurve, vote_curve
+from jprm.scaling import Fit, VoteCurve
 from jprm.verify import mean_reward
 
 Rewards = list[list[float | None]]  # [steps][votes]
@@ -27,6 +27,7 @@ class Measured:
     lab: Lab
     curve: VoteCurve
     rows: tuple[dict[str, Any], ...]
+    fit: Fit
 
     def gain_over(self, other: Measured, k: int, other_k: int | None = None) -> Difference:
         """F1 at `k` votes minus that of `other`, paired; both must have judged the same solutions."""
@@ -36,21 +37,8 @@ class Measured:
 
 def measure(lab: Lab, cell: Cell) -> Measured:
     """The numbers of a cell whose votes are finished; `lab` is seen under the cell's configuration."""
-    votes = cell.votes
-    known = [
-        (item, item.solution.first_error)
-        for item in load_items(lab.stage(votes.benchmark))
-        if item.solution.first_error is not None
-    ]
-    rewards = dict(
-        stream_rewards(lab.stage(votes).file(RATIONALES), votes.n_votes, lab.config.verify.readout)
-    )
-    curve = vote_curve(
-        [rewards[item.solution.id] for item, _ in known],  # type: ignore[arg-type] - arrays of rows
-        [first_error for _, first_error in known],
-        [item.problem.id for item, _ in known],
-    )
-    return Measured(cell, lab, curve, tuple(_rows(lab, cell, curve)))
+    curve = curve_of(lab, cell.votes)
+    return Measured(cell, lab, curve.votes, tuple(_rows(lab, cell, curve.points)), curve.fit)
 
 
 def rewards_of(rationales: list[Rationale], n_votes: int, readout: str) -> Rewards:
@@ -86,7 +74,7 @@ def _candidate(
     return Candidate(lab.world.answer(item.solution.steps), bool(item.correct_answer), score)
 
 
-def _rows(lab: Lab, cell: Cell, curve: VoteCurve) -> list[dict[str, Any]]:
+def _rows(lab: Lab, cell: Cell, points: list[dict[str, Any]]) -> list[dict[str, Any]]:
     from jprm.models import decode_flops
 
     votes = cell.votes
@@ -96,7 +84,7 @@ def _rows(lab: Lab, cell: Cell, curve: VoteCurve) -> list[dict[str, Any]]:
     context = lab.config.verify.context_tokens // 2
     flops = decode_flops(lab.model_config(verifier.size), context, 1) * generated
     rows = []
-    for point in curve.rows():
+    for point in points:
         if point["n_votes"] not in lab.config.evaluate.votes_shown:
             continue
         share = point["n_votes"] / votes.n_votes

@@ -201,8 +201,8 @@ def complete(
 ) -> Iterator[tuple[list[Rationale], str]]:
     """Rationales of one solution after another, as if all votes were drawn at once, and how that is going.
 
-    From the best of the sources for each solution: more votes than wanted are left out, missing ones drawn for the steps
-    that the stored ones reach. Where the new votes do not agree to stop there, the solution is judged anew.
+    Each comes from the best of the sources: more votes than wanted are left out, missing ones drawn for the steps that
+    the stored ones reach. Where the new votes do not agree to stop there, the solution is judged anew.
     """
     readout = lab.config.verify.readout if votes.stop_early else None
     fresh: list[Item] = []

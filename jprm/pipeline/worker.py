@@ -1,7 +1,7 @@
 """A worker: one of several processes, here or elsewhere, that do the stages of one run directory between them.
 
-It takes the first stage whose parents are done and that nobody works on, and waits where all are taken: for their end,
-or for the death of who took them. The large votes are taken in parts. When nothing is left, one worker writes the table.
+It takes the first stage whose parents are done and that nobody works on. Where all are taken it waits for their end, or
+for the death of who took them. Large sets of votes are taken in parts. In the end one worker writes the table.
 """
 
 from __future__ import annotations
