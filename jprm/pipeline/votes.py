@@ -175,7 +175,7 @@ def judge(lab: Lab, stage: Stage, votes: Votes, items: list[Item]) -> dict[str, 
 
 
 def _counts(path: Path) -> dict[str, int]:
-    counts = dict.fromkeys(
+    counts: dict[str, int] = dict.fromkeys(
         ("solutions", "rationales", "generated_tokens", "forced_tokens")
         + ("executions", "failed_executions", "none"),
         0,
