@@ -30,6 +30,8 @@ from jprm.pipeline.votes import Votes, VotesPart
 from jprm.preemption import stop_on_sigterm
 from jprm.runs import RunDirectory, Stage
 
+_TAKEN = "{}: taken over by another worker"
+
 
 def run_worker(config: SweepConfig, command: str, mix_versions: bool = False) -> int:
     """Works until every stage is done or has failed; 1 where cells have no result, else 0.
@@ -134,7 +136,7 @@ class Worker:
                     view.compute(task)
                 lease.publish()
         except LeaseLost:
-            lab.progress.note(f"{stage.path.name}: taken over by another worker")
+            lab.progress.note(_TAKEN.format(stage.path.name))
         except StageFailed as error:
             self._give_up(stage, lease, error.failure)
         except BaseException:
@@ -158,8 +160,10 @@ class Worker:
             lease.check()
         except LeaseLost:  # then whatever went wrong did so because the folder was gone
             self.lab.failures.pop(stage.key, None)
-        self.lab.progress.note(f"{failure.status}: {stage.path.name}: {failure.reason}")
-        lease.release()
+            self.lab.progress.note(_TAKEN.format(stage.path.name))
+        else:
+            self.lab.progress.note(f"{failure.status}: {stage.path.name}: {failure.reason}")
+            lease.release()
 
     def _failures(self) -> dict[str, tuple[Failure, str]]:
         """The stages that are left with a failure, by key, with the text of its record."""
