@@ -207,7 +207,9 @@ def test_a_crowd_of_which_some_are_killed_finishes_each_stage_once(tmp_path):
     assert all((stages / name / "DONE").exists() for name in done)
 
 
-@given(st.lists(st.tuples(st.integers(0, 2), st.sampled_from("claim finish leave die sleep".split()))))
+@given(
+    st.lists(st.tuples(st.integers(0, 2), st.sampled_from("claim finish leave die sleep".split())))
+)
 def test_whatever_happens_in_whatever_order_one_finishes_it(actions):
     import tempfile
 

@@ -73,7 +73,9 @@ def test_zips_and_filters(tmp_path):
         "train.steps" = [200, 400]
         """,
     )
-    shown = [(c.votes.verifier.size, c.config.train.steps, c.votes.mode) for c in grid_cells(config)]
+    shown = [
+        (c.votes.verifier.size, c.config.train.steps, c.votes.mode) for c in grid_cells(config)
+    ]
     assert shown == [
         ("tiny-0.3m", 200, "chain"),
         ("tiny-0.3m", 200, "fork"),

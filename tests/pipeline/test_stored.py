@@ -112,7 +112,11 @@ def test_votes_completed_from_others_equal_those_drawn_at_once(
         assert not drawn, "nothing is drawn that is there"
     again = {name for (name, _, vote), n in drawn.items() if vote < min(most, n_votes)}
     if same:  # only where the new votes do not agree to stop is anything drawn again
-        cut_short = {n for n in tables if len(at_once({n: tables[n]}, most, readout)[n]) < most * len(tables[n])}
+        cut_short = {
+            n
+            for n in tables
+            if len(at_once({n: tables[n]}, most, readout)[n]) < most * len(tables[n])
+        }
         assert not again - (cut_short if stop_early else set())
 
 
@@ -137,7 +141,10 @@ def test_streamed_rewards_are_those_of_the_records(tables, n_votes, readout):
         {},
         {"solution_id": "s", "rationales": []},
         {"solution_id": "s", "rationales": [{"step": 0}]},
-        {"solution_id": "s", "rationales": [{"step": 0, "vote": 9, "verdict": {"correct": True, "p_yes_raw": 1.0}}]},
+        {
+            "solution_id": "s",
+            "rationales": [{"step": 0, "vote": 9, "verdict": {"correct": True, "p_yes_raw": 1.0}}],
+        },
     ],
 )
 def test_a_row_that_is_no_solutions_is_named(tmp_path, row):

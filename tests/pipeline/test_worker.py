@@ -18,7 +18,7 @@ from jprm.runs import RunDirectory
 
 ROOT = Path(__file__).resolve().parents[2]
 # A diamond of tasks: sources, their sums, and a total; one of the sums fails when it is told to.
-PROGRAM = '''
+PROGRAM = """
 import json, os, sys, time
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,7 +70,7 @@ def work(folder):
 
 if __name__ == "__main__":
     sys.exit(_guarded(lambda: work(sys.argv[1])))
-'''
+"""
 
 
 def start(folder, **environment):
@@ -160,7 +160,9 @@ def test_sigterm_stops_a_worker_at_a_safe_point_and_frees_its_stage(tmp_path, al
 
 
 def test_a_failure_stops_what_builds_on_it_and_nothing_else(tmp_path, alone):
-    told = [end(process) for process in [start(tmp_path, FAIL="sum2"), start(tmp_path, FAIL="sum2")]]
+    told = [
+        end(process) for process in [start(tmp_path, FAIL="sum2"), start(tmp_path, FAIL="sum2")]
+    ]
     for code, said, _ in told:
         assert code == 0 and said["failures"] == [["sum2", "ZeroDivisionError: told to"]]
     assert sum(said["computed"] for _, said, _ in told) == 8
