@@ -16,8 +16,9 @@ from jprm.pipeline.cells import Cell
 from jprm.pipeline.lab import Lab, Rates
 from jprm.runs import provenance, write_atomic
 
-SECONDS_EACH = 10.0  # of training, and of sampling, once compiled
+SECONDS_EACH = 6.0  # of training, and of sampling, once compiled
 MAX_STEPS = 200
+DOCUMENTS = 1000  # of pretraining: real lengths, and enough for some steps
 PROMPT_TOKENS = 32
 
 
@@ -37,7 +38,7 @@ def stored_rates(lab: Lab) -> Rates | None:
 def calibrate(lab: Lab, cells: list[Cell]) -> Rates:
     """Measures, and keeps the result in the run directory.
 
-    Sampling is measured without the code that rationales run, and training on full rows of random tokens.
+    Sampling is measured without the code that rationales run, and training on the documents of the base models.
     """
     from jprm.models import parameter_count
 
@@ -67,9 +68,10 @@ def _train_rate(lab: Lab, size: str) -> float:
     config = lab.config.train.model_copy(
         update={"steps": MAX_STEPS, "checkpoint_every": MAX_STEPS + 1}
     )
-    length = config.row_tokens // 2
-    words = " ".join(["1"] * length)
-    document = render([(words, True)], lab.tokenizer)
+    documents = [
+        render([(s.text, s.trained) for s in segments], lab.tokenizer)
+        for segments in lab.world.base_documents(DOCUMENTS, 0)
+    ]
     ticks: list[float] = []
 
     def tick(_step: int, _metrics: dict) -> None:
@@ -81,12 +83,13 @@ def _train_rate(lab: Lab, size: str) -> float:
     with tempfile.TemporaryDirectory() as scratch:
         try:
             fit(
-                model, model.init(0), [document] * 400, config, 0, Path(scratch) / "c", on_step=tick
+                model, model.init(0), documents, config, 0, Path(scratch) / "c", on_step=tick
             )
         except _Enough:
             pass
     per_step = (ticks[-1] - ticks[1]) / (len(ticks) - 2)
     tokens = config.batch_rows * config.row_tokens
+    length = sum(map(len, documents)) / len(documents)
     return train_flops(lab.model_config(size), tokens, length) / per_step
 
 

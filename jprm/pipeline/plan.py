@@ -8,7 +8,7 @@ from jprm.leases import doing
 from jprm.pipeline.calibration import calibrate, stored_rates
 from jprm.pipeline.config import SweepConfig
 from jprm.pipeline.console import console
-from jprm.pipeline.jobs import Job, jobs_of
+from jprm.pipeline.jobs import jobs_of
 from jprm.pipeline.lab import Lab, Rates
 from jprm.progress import clock
 
@@ -70,8 +70,3 @@ def what(task) -> str:
     """A task in words."""
     label = getattr(task, "label", "")
     return label or " ".join(str(value) for value in vars(task).values())
-
-
-def todo(jobs: list[Job]) -> list[Job]:
-    """Those that are not done."""
-    return [(view, task) for view, task in jobs if not view.stage(task).look()]
