@@ -8,7 +8,8 @@ import sys
 from jprm.launch.trial import Trial
 
 _RUN = """
-import sys
+import signal, sys
+signal.signal(signal.SIGINT, signal.SIG_IGN)
 from pathlib import Path
 from jprm.launch.trial import Trial, run_trial
 name, folder, cwd, *command = sys.argv[1:]
@@ -18,7 +19,10 @@ sys.exit(code if code >= 0 else 128 - code)
 
 
 class LocalLauncher:
-    """Each trial runs below a process of its own, which keeps its log and outlives nothing."""
+    """Each trial runs below a process of its own, which keeps its log.
+
+    Both ignore Ctrl-C: the launcher, which gets it too, stops them by SIGTERM.
+    """
 
     def start(self, trial: Trial) -> subprocess.Popen[bytes]:
         """Starts it at once."""

@@ -82,9 +82,7 @@ def _train_rate(lab: Lab, size: str) -> float:
     model = lab.model(size)
     with tempfile.TemporaryDirectory() as scratch:
         try:
-            fit(
-                model, model.init(0), documents, config, 0, Path(scratch) / "c", on_step=tick
-            )
+            fit(model, model.init(0), documents, config, 0, Path(scratch) / "c", on_step=tick)
         except _Enough:
             pass
     per_step = (ticks[-1] - ticks[1]) / (len(ticks) - 2)

@@ -1,6 +1,7 @@
 """The vote curve of a cell, kept beside its votes: a table of hundreds of finished cells reads no rationale again.
 
-What is kept is a function of the votes, of the read-out, and of the code that made it, all of which name the file.
+What is kept is a function of the votes, of the read-out, and of the code that made it, all of which name the file. A
+file of votes that was touched since counts as another, so that damage to it is still found.
 """
 
 from __future__ import annotations
@@ -40,7 +41,15 @@ class Curve:
 def curve_of(lab: Lab, votes: Votes) -> Curve:
     """The curve of finished votes, from the file that was left the last time, if there is one."""
     stage, readout = lab.stage(votes), lab.config.verify.readout
-    name = fingerprint({"n_votes": votes.n_votes, "readout": readout, "code": _code()})
+    source = stage.file(RATIONALES).stat()
+    name = fingerprint(
+        {
+            "n_votes": votes.n_votes,
+            "readout": readout,
+            "code": _code(),
+            "source": [source.st_size, source.st_mtime_ns],
+        }
+    )
     path = stage.file(f"curve-{name}.npz")
     if (kept := _read(path)) is None:
         kept = _compute(lab, votes)

@@ -38,6 +38,7 @@ def launch(config: SweepConfig, name: str, parallel: int, sweep: list[str], comm
             for i in range(parallel)
         ]
         watched = [(view, task) for view, task in jobs if not view.stage(task).done]
+        missing = len(watched)
 
         def look() -> None:
             for view, task in list(watched):
@@ -57,7 +58,8 @@ def launch(config: SweepConfig, name: str, parallel: int, sweep: list[str], comm
             if code not in (0, 1):
                 log = path / "workers" / trial / "log.txt"
                 lab.progress.note(f"worker {trial}: {reason_of(code)}; see {log}")
-        run.computed = len(jobs) - len(watched)
+        look()
+        run.computed, run.reused = missing - len(watched), len(jobs) - missing
         lab.progress.close()
         worker = Worker(lab, jobs)
         worker.accept_failures()

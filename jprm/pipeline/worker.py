@@ -170,7 +170,7 @@ class Worker:
         failures = {}
         leased = holders(self.lab.root / "stages")
         stages = [view.stage(task) for view, task in self.jobs]
-        for stage in stages:
+        for stage in (stage for stage in stages if not stage.done):
             for folder in (leased.get(stage.path.name), stage.path):
                 with contextlib.suppress(OSError, ValueError, KeyError):
                     text = (folder / "failure.json").read_text() if folder else ""

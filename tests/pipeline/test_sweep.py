@@ -213,6 +213,35 @@ def test_two_workers_of_which_one_is_killed_do_every_stage_once(finished, tmp_pa
     assert {path.name for path in stages.iterdir()} == expected, "no part, no lease is left"
 
 
+@pytest.mark.slow
+def test_the_local_launcher_ends_in_the_same_table(finished, tmp_path):
+    command = [sys.executable, "experiments/sweep.py", f"directory={tmp_path}", *TINY]
+    launch = ["--launcher", "local", "--parallel", "2"]
+    done = subprocess.run(
+        [*command, *launch], cwd=ROOT, capture_output=True, text=True, check=True, timeout=500
+    )
+    assert "computed 10, reused 0" in done.stdout
+    assert table(tmp_path) == finished[1]
+    for worker in ("local-0", "local-1"):
+        left = tmp_path / "embedded" / "workers" / worker
+        assert json.loads((left / "exit.json").read_text())["reason"] == "finished"
+        assert "--worker" in (left / "command.txt").read_text() and (left / "log.txt").exists()
+
+
+@pytest.mark.slow
+def test_calibration_is_kept_for_the_next_plan(finished, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("jprm.pipeline.calibration.SECONDS_EACH", 0.5)
+    directory = copy_of(finished, tmp_path)
+    more = [f"directory={directory}", *TINY, "grid.seeds=[0, 1]", "--plan"]
+    assert sweep_main(more) == 0
+    assert "on two CPU cores" in capsys.readouterr().out
+    assert sweep_main([*more, "--calibrate"]) == 0
+    first = capsys.readouterr().out
+    assert "at the speed measured on this machine" in first and " hours" in first
+    assert sweep_main(more) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == first.splitlines()[-1]
+
+
 def figures(directory: Path) -> dict[str, str]:
     folder = directory / "embedded" / "figures"
     return {path.name: path.read_text() for path in sorted(folder.iterdir())}
