@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from rich.table import Table
 
-from jprm.leases import doing
+from jprm.leases import doing, holder
 from jprm.pipeline.calibration import calibrate, stored_rates
 from jprm.pipeline.config import SweepConfig
 from jprm.pipeline.console import console
 from jprm.pipeline.jobs import jobs_of
 from jprm.pipeline.lab import Lab, Rates
 from jprm.progress import clock
+from jprm.runs import Stage
 
 MAX_ROWS = 400
 
@@ -61,9 +62,18 @@ def _row(view: Lab, task) -> tuple[str, str, str, str, str]:
     name = f"{task.kind}-{stage.key}"
     if stage.done:
         return name, what(task), "done", "", f"{clock(stage.seconds)} taken"
-    owner = doing(stage.path)
-    state = f"by {owner.get('host')}" if owner else "started" if stage.path.exists() else "to do"
-    return name, what(task), state, f"{task.flops(view):.2g}", f"about {clock(task.work(view))}"
+    cost = f"{task.flops(view):.2g}", f"about {clock(task.work(view))}"
+    return name, what(task), _state(stage), *cost
+
+
+def _state(stage: Stage) -> str:
+    """Of a stage that is not done."""
+    if owner := doing(stage.path):
+        return f"by {owner.get('host')}"
+    left = [path for path in (holder(stage.path), stage.path) if path and path.exists()]
+    if any((path / "failure.json").exists() for path in left):
+        return "failed"
+    return "started" if left else "to do"
 
 
 def what(task) -> str:

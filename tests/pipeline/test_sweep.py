@@ -315,6 +315,8 @@ def test_a_cell_that_fails_is_a_row_with_its_reason_and_the_others_go_on(
     assert failed["status"] == "failed" and failed["f1"] is None
     assert failed["reason"].startswith("grid.train_examples asks for 500 labelled solutions")
     assert [row["train_examples"] for row in rows if row["status"] == "ok"] == [16, 16, 8, 8]
+    assert sweep_main([*too_many, "--plan"]) == 0
+    assert " failed " in capsys.readouterr().out
     diverges = [f"directory={directory}", *TINY, "grid.ablations=[]", "train.learning_rate=1e30"]
     capsys.readouterr()
     assert sweep_main(diverges) == 2, "all cells fail, and by a value that the user gave"
