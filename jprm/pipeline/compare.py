@@ -9,8 +9,8 @@ from rich.table import Table
 
 from jprm.errors import UserError
 from jprm.evaluate import Paired
+from jprm.pipeline.comparisons import p_value, paired_gain
 from jprm.pipeline.console import console
-from jprm.pipeline.findings import p_value, paired_gain
 from jprm.pipeline.finished import finished_cells, read_sweep_config
 from jprm.pipeline.lab import Lab
 from jprm.pipeline.table import Measured, measure
@@ -55,10 +55,11 @@ def compare(first: Path, second: Path, names: tuple[str, str] | None = None) -> 
         left_out += [(name, f"not in {first}") for name in cells[1] if name not in cells[0]]
     rows: list[Row] = []
     for a, b in pairs:
-        if labs[0].stage(a.votes.benchmark).key != labs[1].stage(b.votes.benchmark).key:
+        one_lab, two_lab = labs[0].at(a.config), labs[1].at(b.config)
+        if one_lab.stage(a.votes.benchmark).key != two_lab.stage(b.votes.benchmark).key:
             left_out.append((a.name, "judged other solutions, so they cannot be paired"))
             continue
-        one, two = measure(labs[0], a), measure(labs[1], b)
+        one, two = measure(one_lab, a), measure(two_lab, b)
         for k in sorted({r["n_votes"] for r in one.rows} & {r["n_votes"] for r in two.rows}):
             rows.append(Row(one, two, k, paired_gain(two, one, k, k)))
     if not rows:
@@ -87,8 +88,12 @@ def print_comparison(found: Comparison, first: Path, second: Path) -> None:
         last = name
     print(f"A: {first}\nB: {second}")
     console().print(table)
-    print("Paired by problem, one row at a time: 95 % intervals by bootstrap over problems, p by permutation of the two")
-    print("within problems; McNemar's exact p where every solution is right or wrong and has a problem of its own;")
+    print(
+        "Paired by problem, one row at a time: 95 % intervals by bootstrap over problems, p by permutation of the two"
+    )
+    print(
+        "within problems; McNemar's exact p where every solution is right or wrong and has a problem of its own;"
+    )
     print("detectable: the difference that these problems would show in 4 of 5 times.")
     by_reason: dict[str, list[str]] = {}
     for name, reason in found.left_out:

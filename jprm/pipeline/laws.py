@@ -56,7 +56,7 @@ def loss_law(grid: Sequence[Measured]) -> Law | None:
 
     Repetitions (seeds) share the mean number of examples kept, so that three seeds are not three amounts of data.
     """
-    rows = list({m.cell.votes.verifier: m.rows[0] for m in grid}.values())
+    rows = list({m.lab.stage(m.cell.votes.verifier).key: m.rows[0] for m in grid}.values())
     axes = _training_axes(rows)
     if len(axes) < 2:
         return None
@@ -87,7 +87,9 @@ def error_law(grid: Sequence[Measured], benchmark: str) -> Law | None:
         if {"parameters", "votes"} <= set(axes):
             found += _decisions(law, axes, judging, "judging", ("parameters", "votes"))
             growth = law.growth("parameters", "votes")
-            found.append(("best parameters grow with FLOPs of judging to the power", _shown(growth)))
+            found.append(
+                ("best parameters grow with FLOPs of judging to the power", _shown(growth))
+            )
         return found
 
     return _fitted(f"1 - F1 on {benchmark} against {_listed(axes)}", axes, error, decide)
@@ -120,7 +122,10 @@ def _voted(law: VoteLaw, n_votes: int, measured: float) -> list[tuple[str, str]]
     return [
         ("rate of right votes ~ Beta(a, b), a =", _shown(law.a)),
         ("b =", _shown(law.b)),
-        (f"accuracy of {n_votes} votes", f"{_shown(law.majority_at(n_votes))}, measured {measured:.3f}"),
+        (
+            f"accuracy of {n_votes} votes",
+            f"{_shown(law.majority_at(n_votes))}, measured {measured:.3f}",
+        ),
         ("of unlimited votes", _shown(law.limit)),
         ("largest misfit of a share of solutions", f"{misfit:.3f}"),
     ]
@@ -175,7 +180,9 @@ def _decisions(
     """
     chosen = tuple(chosen or axes)
     held = [name for name in axes if name not in chosen]
-    kept = np.all([axes[name] == axes[name].max() for name in held], axis=0) if held else slice(None)
+    kept = (
+        np.all([axes[name] == axes[name].max() for name in held], axis=0) if held else slice(None)
+    )
     settings = np.stack([values[kept] for values in axes.values()], axis=1)
     candidates, of = np.unique(settings, axis=0, return_inverse=True)
     count = np.bincount(of.ravel())

@@ -5,14 +5,17 @@ Both are read off votes that are stored already; nothing is sampled.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from jprm.pipeline.benchmark import load_items
+from jprm.pipeline.cells import Cell
 from jprm.pipeline.lab import Lab
 from jprm.pipeline.policy import policy_base
-from jprm.pipeline.table import Measured, Rewards, rewards_of
-from jprm.pipeline.votes import Votes, load_rationales
+from jprm.pipeline.stored import RATIONALES, stream_rewards
+from jprm.pipeline.table import Measured
+from jprm.pipeline.votes import Votes
 from jprm.scaling import (
     AdaptiveVoting,
     ComputeMatched,
@@ -29,7 +32,6 @@ RISKS = (0.0, 0.05)
 class Stopped:
     """Adaptive voting of a main cell at one risk."""
 
-    cell: str
     benchmark: str
     seed: int
     chain: bool  # its votes can only be stopped whole: the saving is an upper bound
@@ -74,93 +76,88 @@ class Spent:
         return lines
 
 
-def stopped_early(lab: Lab, main: Measured) -> list[Stopped]:
+def stopped_early(main: Measured) -> list[Stopped]:
     """What stopping early would have saved a cell, at each risk.
 
     A vote is for a step where its reward is at least 1/2. With the read-out "vote" that is its verdict; with the
-    others it is the verdict which it thinks the likelier, and the one by which a solution's last step was chosen.
+    others the verdict that it thinks the likelier, which is also what ended the judging of a solution.
     """
-    votes = main.cell.votes
+    votes, lab = main.cell.votes, main.lab
     items = [
-        item
-        for item in load_items(lab.stage(votes.benchmark))
-        if item.solution.first_error is not None
+        i for i in load_items(lab.stage(votes.benchmark)) if i.solution.first_error is not None
     ]
-    rationales = load_rationales(lab.stage(votes))
-    readout = lab.config.verify.readout
-    tables = [
-        rounded(rewards_of(rationales[item.solution.id], votes.n_votes, readout)) for item in items
-    ]
-    labels = [item.solution.first_error for item in items]
-    ids = [item.problem.id for item in items]
+    tables = _rewards(lab, votes)
     return [
         Stopped(
-            main.cell.name,
             votes.benchmark.name,
             votes.benchmark.seed,
             votes.mode == "chain",
-            replay_adaptive(tables, labels, ids, risk=risk),  # type: ignore[arg-type]
+            replay_adaptive(
+                [tables[item.solution.id] for item in items],
+                [item.solution.first_error for item in items],  # type: ignore[misc]
+                [item.problem.id for item in items],
+                risk=risk,
+            ),
         )
         for risk in RISKS
     ]
 
 
-def solutions_or_votes(lab: Lab, votes: Votes) -> Spent | None:
-    """The candidates' votes read as S solutions with V verifications each; None where no solution was judged.
+def candidates_at_equal_compute(lab: Lab, candidates: Cell | None) -> Spent | None:
+    """The candidates' votes read as S solutions with V verifications each; None where they are not finished.
 
     The ratio is that of the tokens, times that of the parameters where policy and verifier differ in size. Budgets go
     up to the stored solutions, since beyond them self-consistency could not spend its share.
     """
-    items = {item.solution.id: item for item in load_items(lab.stage(votes.benchmark))}
-    rationales = load_rationales(lab.stage(votes))
-    if not rationales:
+    if candidates is None or not lab.at(candidates.config).stage(candidates.votes).done:
         return None
-    readout, silent = lab.config.verify.readout, (None,) * votes.n_votes
-    problems, ids = [], []
-    for drawn in lab.stage(votes.benchmark).summary["drawn"]:
-        solutions = []
-        for name in drawn["solutions"]:
-            if name not in items:  # without the form of a solution: no answer, nothing judged
-                solutions.append(VerifiedSolution(None, False, silent))
-                continue
-            item, table = items[name], rewards_of(rationales[name], votes.n_votes, readout)
-            answer = lab.world.answer(item.solution.steps)
-            solutions.append(VerifiedSolution(answer, bool(item.correct_answer), whole(table)))
-        problems.append(solutions)
-        ids.append(drawn["problem_id"])
-    texts = ["".join(items[name].solution.steps) for name in rationales]
+    lab, votes = lab.at(candidates.config), candidates.votes
+    benchmark, sampled = lab.stage(votes.benchmark), lab.stage(votes).summary
+    items = {item.solution.id: item for item in load_items(benchmark)}
+    tables, silent = _rewards(lab, votes), (None,) * votes.n_votes
+    if not tables:
+        return None
+    found = {
+        name: VerifiedSolution(
+            lab.world.answer(items[name].solution.steps),
+            bool(items[name].correct_answer),
+            whole(table),
+        )
+        for name, table in tables.items()
+    }
+    formless = VerifiedSolution(None, False, silent)  # no answer, and nothing was judged
+    drawn = benchmark.summary["drawn"]
+    problems = [[found.get(name, formless) for name in row["solutions"]] for row in drawn]
+    texts = ["".join(items[name].solution.steps) for name in tables]
     solution = sum(len(lab.tokenizer.encode(text)) for text in texts) / len(texts)
-    summary = lab.stage(votes).summary
-    written = summary["generated_tokens"] + summary["forced_tokens"]
-    verification = written / (len(rationales) * votes.n_votes)
-    policy, verifier = policy_base(lab, votes.benchmark.seed), votes.verifier
-    larger = _parameters(lab, verifier) / _parameters(lab, policy)
-    fewest = min(len(solutions) for solutions in problems)
+    written = sampled["generated_tokens"] + sampled["forced_tokens"]
+    verification = written / (len(tables) * votes.n_votes)
+    policy = policy_base(lab, votes.benchmark.seed)
+    larger = lab.stage(votes.verifier).summary["params"] / lab.stage(policy).summary["params"]
+    budgets = range(1, 1 + min(map(len, problems)))
     table = compute_matched(
         problems,
-        range(1, fewest + 1),
-        range(1, votes.n_votes + 1),
+        budgets,
+        range(1, 1 + votes.n_votes),
         verification / solution * larger,
-        problem_ids=ids,
+        problem_ids=[row["problem_id"] for row in drawn],
     )
-    budgets = [float(b) for b in range(1, fewest + 1)]
     return Spent(table, tuple(table.frontier(budgets)), solution, verification)
 
 
-def rounded(table: Rewards) -> Rewards:
-    """Votes of 1 and 0 from rewards [steps][votes]; None stays."""
-    return [[None if r is None else float(r >= 0.5) for r in step] for step in table]
+def whole(table: np.ndarray) -> tuple[float | None, ...]:
+    """What each vote says of a solution, from votes [steps, V]: 1 where it accepts every step that it judged."""
+    judged = ~np.isnan(table)
+    accepts = np.where(judged, table, 1.0).min(axis=0).tolist()
+    spoke = judged.any(axis=0).tolist()
+    return tuple(vote if said else None for vote, said in zip(accepts, spoke, strict=True))
 
 
-def whole(table: Rewards) -> tuple[float | None, ...]:
-    """What each vote says of the whole solution: 1 where it accepts every step that it judged, None without any."""
-    return tuple(map(_accepts, zip(*table, strict=True)))
-
-
-def _accepts(rewards: Sequence[float | None]) -> float | None:
-    judged = [r for r in rewards if r is not None]
-    return float(min(judged) >= 0.5) if judged else None
-
-
-def _parameters(lab: Lab, task) -> int:
-    return lab.stage(task).summary["params"]
+def _rewards(lab: Lab, votes: Votes) -> dict[str, np.ndarray]:
+    """Votes of 1 and 0 [steps, votes] by solution, nan where one gave none."""
+    path = lab.stage(votes).file(RATIONALES)
+    readout = lab.config.verify.readout
+    return {
+        name: np.where(np.isnan(table), np.nan, table >= 0.5)
+        for name, table in stream_rewards(path, votes.n_votes, readout)
+    }

@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import shutil
 import signal
 import subprocess
@@ -238,6 +239,175 @@ def test_killed_in_each_stage_it_ends_in_the_same_table(finished, tmp_path):
     assert table(tmp_path) == finished[1]
 
 
+@pytest.mark.slow
+def test_killed_at_ten_random_moments_it_ends_in_the_same_table(finished, tmp_path):
+    command = [sys.executable, "experiments/sweep.py", f"directory={tmp_path}", *TINY]
+    rng = random.Random(7)
+    for _ in range(10):
+        process = subprocess.Popen(
+            command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        try:
+            process.wait(timeout=2 + 8 * rng.random())
+        except subprocess.TimeoutExpired:
+            process.kill()
+        assert process.wait() in (0, -signal.SIGKILL)
+    assert subprocess.run(command, cwd=ROOT, capture_output=True, check=True)
+    assert table(tmp_path) == finished[1]
+    assert figures(tmp_path) == figures(finished[0])
+
+
+@pytest.mark.slow
+def test_two_workers_of_which_one_is_killed_do_every_stage_once(finished, tmp_path):
+    chunks = ["launch.chunk_solutions=5", "launch.expiry_s=5", "launch.poll_s=0.2"]
+    command = [sys.executable, "experiments/sweep.py", f"directory={tmp_path}", *TINY, *chunks]
+    workers = [
+        subprocess.Popen(
+            [*command, "--worker"],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        for _ in range(2)
+    ]
+    stages = tmp_path / "embedded" / "stages"
+    while not list(stages.glob("verifier-*/DONE")):
+        time.sleep(0.05)
+    workers[0].kill()
+    workers[0].communicate()
+    out, _ = workers[1].communicate(timeout=280)
+    assert workers[1].returncode == 0 and "computed" in out
+    assert table(tmp_path) == finished[1] and figures(tmp_path) == figures(finished[0])
+    expected = {path.name for path in (finished[0] / "embedded" / "stages").iterdir()}
+    assert {path.name for path in stages.iterdir()} == expected, "no part, no lease is left"
+
+
+@pytest.mark.slow
+def test_the_local_launcher_ends_in_the_same_table(finished, tmp_path):
+    command = [sys.executable, "experiments/sweep.py", f"directory={tmp_path}", *TINY]
+    launch = ["--launcher", "local", "--parallel", "2"]
+    done = subprocess.run(
+        [*command, *launch], cwd=ROOT, capture_output=True, text=True, check=True, timeout=500
+    )
+    assert "computed 10, reused 0" in done.stdout
+    assert table(tmp_path) == finished[1]
+    for worker in ("local-0", "local-1"):
+        left = tmp_path / "embedded" / "workers" / worker
+        assert json.loads((left / "exit.json").read_text())["reason"] == "finished"
+        assert "--worker" in (left / "command.txt").read_text() and (left / "log.txt").exists()
+
+
+@pytest.mark.slow
+def test_calibration_is_kept_for_the_next_plan(finished, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("jprm.pipeline.calibration.SECONDS_EACH", 0.5)
+    directory = copy_of(finished, tmp_path)
+    more = [f"directory={directory}", *TINY, "grid.seeds=[0, 1]", "--plan"]
+    assert sweep_main(more) == 0
+    assert "on two CPU cores" in capsys.readouterr().out
+    assert sweep_main([*more, "--calibrate"]) == 0
+    first = capsys.readouterr().out
+    assert "at the speed measured on this machine" in first and " hours" in first
+    assert sweep_main(more) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == first.splitlines()[-1]
+
+
+def figures(directory: Path) -> dict[str, str]:
+    folder = directory / "embedded" / "figures"
+    return {path.name: path.read_text() for path in sorted(folder.iterdir())}
+
+
+def copy_of(finished, tmp_path) -> Path:
+    shutil.copytree(finished[0], tmp_path / "runs")
+    return tmp_path / "runs"
+
+
+def rationales(directory: Path) -> dict[int, dict[str, list]]:
+    """Of the only verifier's votes, by their number and the solution."""
+    found = {}
+    for stage in (directory / "embedded" / "stages").glob("votes-*"):
+        inputs = json.loads((stage / "inputs.json").read_text())
+        rows = (stage / "rationales.jsonl").read_text().splitlines()
+        found[inputs["n_votes"]] = {
+            row["solution_id"]: row["rationales"] for row in map(json.loads, rows)
+        }
+    return found
+
+
+def test_votes_added_later_equal_those_drawn_at_once(finished, tmp_path, capsys):
+    one_cell = [*TINY, "grid.ablations=[]", "grid.train_examples=[16]"]
+    more = [*one_cell, "verify.n_votes=4", "evaluate.votes_shown=[1, 2, 4]"]
+    later = copy_of(finished, tmp_path)
+    other = [path for path in (later / "embedded" / "stages").glob("votes-*")]
+    wanted = finished_votes(later)
+    for path in other:
+        if path != wanted:
+            shutil.rmtree(path)
+    at_once = tmp_path / "once"
+    shutil.copytree(later, at_once)
+    shutil.rmtree(at_once / "embedded" / "stages" / wanted.name)
+    for directory in (later, at_once):
+        assert sweep_main([f"directory={directory}", *more]) == 0
+        assert "computed 1, reused" in capsys.readouterr().out
+    assert table(later) == table(at_once)
+    assert rationales(later)[4] == rationales(at_once)[4]
+    # and fewer are read off more: nothing is drawn
+    assert sweep_main([f"directory={at_once}", *one_cell]) == 0
+    assert rationales(at_once)[2] == rationales(later)[2]
+
+
+def finished_votes(directory: Path) -> Path:
+    """The stage of the main cell's votes."""
+    for stage in (directory / "embedded" / "stages").glob("votes-*"):
+        inputs = json.loads((stage / "inputs.json").read_text())
+        [verifier] = (directory / "embedded" / "stages").glob(f"*-{inputs['from verifier']}")
+        trained = json.loads((verifier / "inputs.json").read_text())
+        if trained["examples"] == 16 and trained["filtered"] and inputs["execution"] == "executed":
+            return stage
+    raise AssertionError("no such stage")
+
+
+def test_a_cell_that_fails_is_a_row_with_its_reason_and_the_others_go_on(
+    finished, tmp_path, capsys
+):
+    directory = copy_of(finished, tmp_path)
+    too_many = [
+        f"directory={directory}",
+        *TINY,
+        "grid.train_examples=[8, 16, 500]",
+        "grid.ablations=[]",
+    ]
+    assert sweep_main(too_many) == 3
+    out = capsys.readouterr().out
+    assert "1 of 3 cells failed" in out and "failed: tiny-0.1m n=500 full" in out
+    rows = table(directory)
+    [failed] = [row for row in rows if row["status"] != "ok"]
+    assert failed["status"] == "failed" and failed["f1"] is None
+    assert failed["reason"].startswith("grid.train_examples asks for 500 labelled solutions")
+    assert [row["train_examples"] for row in rows if row["status"] == "ok"] == [16, 16, 8, 8]
+    assert sweep_main([*too_many, "--plan"]) == 0
+    assert " failed " in capsys.readouterr().out
+    diverges = [f"directory={directory}", *TINY, "grid.ablations=[]", "train.learning_rate=1e30"]
+    capsys.readouterr()
+    assert sweep_main(diverges) == 2, "all cells fail, and by a value that the user gave"
+    assert "lower train.learning_rate" in capsys.readouterr().err
+    [one, _] = list((directory / "embedded" / "stages").glob("verifier-*/failure.json"))[:2]
+    assert json.loads(one.read_text())["status"] in ("failed", "diverged")
+
+
+def test_results_of_different_versions_share_a_table_only_when_asked(finished, tmp_path, capsys):
+    directory = copy_of(finished, tmp_path)
+    done = next((directory / "embedded" / "stages").glob("verifier-*")) / "DONE"
+    told = json.loads(done.read_text())
+    told["provenance"]["packages"]["optax"] = "0.0.1"
+    done.write_text(json.dumps(told))
+    assert sweep_main([f"directory={directory}", *TINY]) == 2
+    error = capsys.readouterr().err
+    assert "optax 0.0.1" in error and "--mix-versions" in error
+    assert sweep_main([f"directory={directory}", *TINY, "--mix-versions"]) == 0
+    assert table(directory) == finished[1]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -250,6 +420,11 @@ def test_killed_in_each_stage_it_ends_in_the_same_table(finished, tmp_path):
         (["configs/sweep/gsm8k.toml", "data.root=nowhere", "--plan"], "nowhere"),
         (["model.policy=tiny-9m", "--plan"], "tiny-9m"),
         (["verify.n_votes=4"], "votes_shown"),
+        (["--launcher", "cloud"], "local, slurm, ray"),
+        (["--launcher=local", "--parallel", "none"], "--parallel none"),
+        (["--worker", "--plan"], "exclude each other"),
+        (["--calibrate"], "--plan"),
+        (['axes=[{key="train.stepz", values=[1]}]', "--plan"], 'did you mean "train.steps"?'),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_code_2(arguments, message, capsys, monkeypatch):
