@@ -11,6 +11,7 @@ from jprm.evaluate import Interval, calibration, over_seeds
 from jprm.pipeline.benchmark import load_items
 from jprm.pipeline.findings import METHODS, Findings
 from jprm.pipeline.lab import Lab
+from jprm.pipeline.spending import Spent
 from jprm.pipeline.table import Measured, rewards_of
 from jprm.pipeline.votes import load_rationales
 from jprm.scaling import Figure, Fit, Series, bar_figure, line_figure, series_of
@@ -66,7 +67,32 @@ def sweep_figures(lab: Lab, measured: list[Measured], findings: Findings) -> dic
             line_figure(series, x_label="solutions per problem", y_label="accuracy"),
             "Accuracy of the solution that is chosen among N samples of the policy.",
         )
+    if findings.spent:
+        figures["solutions_or_votes"] = _equal_compute(findings.spent)
     return figures
+
+
+def _equal_compute(spent: Spent) -> Figure:
+    """Both methods over budgets, at their best points within each."""
+    paid = [at for at in spent.frontier if at.verifier is not None]
+    series = [
+        series_of(
+            "self-consistency",
+            [at.budget for at in spent.frontier],
+            [at.self_consistency for at in spent.frontier],
+        ),
+        series_of(
+            "verifier", [at.budget for at in paid], [at.verifier for at in paid if at.verifier]
+        ),
+    ]
+    svg = line_figure(
+        series[: 1 + bool(paid)], x_label="compute, in solutions", y_label="accuracy", log_x=None
+    )
+    return Figure(
+        svg,
+        "The same compute spent on solutions alone, their majority deciding, or on fewer solutions with votes on each. "
+        f"A vote costs {spent.table.ratio:.2f} solutions.",
+    )
 
 
 def label(m: Measured) -> str:

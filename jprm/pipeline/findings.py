@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from jprm.evaluate import BestOfN, trivial_baselines
 from jprm.pipeline.comparisons import Comparison, comparisons_of, known_solutions
 from jprm.pipeline.lab import Lab
-from jprm.pipeline.laws import Law, error_law, loss_law, vote_laws
+from jprm.pipeline.laws import Law, comparable, error_law, loss_law, vote_laws
 from jprm.pipeline.spending import Spent, Stopped, stopped_early
 from jprm.pipeline.table import Measured
 from jprm.scaling import Fit, fit_power_law
@@ -40,7 +40,11 @@ class CoverageNotes:
 
 @dataclass(frozen=True)
 class Findings:
-    """Everything below the table. `baselines` are F1 by benchmark of predictors that read nothing."""
+    """Everything below the table.
+
+    `baselines` are F1 by benchmark of predictors that read nothing; `main_names` those of the main cells, whose vote
+    laws stand among the lines.
+    """
 
     comparisons: tuple[Comparison, ...]
     vote_fits: tuple[tuple[str, Fit], ...]
@@ -48,6 +52,7 @@ class Findings:
     size_fit: Fit | None
     best_of_n: BestOfN | None
     baselines: dict[str, dict[str, float]]
+    main_names: frozenset[str] = frozenset()
     laws: tuple[Law, ...] = ()
     stopped: tuple[Stopped, ...] = ()
     spent: Spent | None = None
@@ -62,12 +67,15 @@ class Findings:
         lines += map(str, self.stopped)
         notes = CoverageNotes()
         lines += [
-            f"{name}: {fit}{notes.mark(fit.measured_coverage)}" for name, fit in self.vote_fits
+            f"{name}: {fit}{notes.mark(fit.measured_coverage)}"
+            for name, fit in self.vote_fits
+            if name in self.main_names
         ]
         lines += [
             f"{name}, {fit}{notes.mark(fit.measured_coverage)}" for name, fit in self.axis_fits()
         ]
-        lines += [f"{law}{notes.mark(law.coverage)}" for law in self.laws]
+        for law in self.laws:
+            lines += law.lines(notes.mark(law.coverage))
         lines += notes.lines()
         if self.best_of_n:
             lines += best_of_n_lines(self.best_of_n)
@@ -100,6 +108,7 @@ def find(
         _fit(grid, "model_params"),
         best,
         _baselines(mains),
+        frozenset(m.cell.name for m in mains),
         tuple(_laws(grid, mains)),
         tuple(row for m in mains for row in stopped_early(m)),
         spent,
@@ -109,6 +118,7 @@ def find(
 def _laws(grid: list[Measured], main: list[Measured]) -> list[Law]:
     """The laws over several axes, and those of the main cells' votes."""
     benchmarks = dict.fromkeys(m.cell.votes.benchmark.name for m in main)
+    grid = comparable(grid)
     found = [loss_law(grid), *(error_law(grid, name) for name in benchmarks)]
     return [law for law in found if law] + [law for m in main for law in vote_laws(m)]
 

@@ -9,7 +9,7 @@ Invariant: a law that the grid cannot carry comes back with the reason, never wi
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -26,10 +26,15 @@ from jprm.scaling import (
     hold_out,
     short,
 )
+from jprm.scaling.huber import STEEPEST
 
-BUDGETS = 3  # at which the best choice is told, from the cheapest that was measured to the dearest
+BUDGETS = (
+    3  # at which the best choice is told, above the cheapest that was measured up to the dearest
+)
 HELD_OUT_SHARE = 0.1
 DATA_AXES = {"examples": "train_examples", "steps": "train.steps"}
+VARIED = ("train.steps", "verify.n_votes")  # axes of a law; sizes, examples and seeds name cells
+SHARED_VOTES = "the points of a cell share training and votes, which the intervals do not know, and so are too short"
 
 
 @dataclass(frozen=True)
@@ -43,12 +48,27 @@ class Law:
     quantities: tuple[tuple[str, str], ...] = ()
     coverage: str = ""
     refusal: str = ""
+    note: str = ""
     law: PowerSum | None = None
 
-    def __str__(self) -> str:
+    def lines(self, mark: str) -> list[str]:
+        """The law as text, a line per quantity; `mark` points to the coverage of its intervals."""
         if self.refusal:
-            return f"{self.name}: not fitted, {self.refusal}"
-        return f"{self.name}: {'; '.join(f'{name} {value}' for name, value in self.quantities)}"
+            return [f"{self.name}: not fitted, {self.refusal}"]
+        said = [f"  {name}: {value}" for name, value in self.quantities]
+        return [f"{self.name}{mark}", *said, *([f"  {self.note}"] if self.note else [])]
+
+
+def comparable(grid: Sequence[Measured]) -> list[Measured]:
+    """The cells that differ from the first in size, amount of training and seed alone: the points of one law."""
+    return [m for m in grid if _setting(m) == _setting(grid[0])]
+
+
+def _setting(m: Measured) -> tuple:
+    votes, verifier = m.cell.votes, m.cell.votes.verifier
+    others = [(key, value) for key, value in m.cell.values if key not in VARIED]
+    recipe = verifier.labels, verifier.filtered, verifier.style
+    return *recipe, votes.execution, votes.mode, others
 
 
 def loss_law(grid: Sequence[Measured]) -> Law | None:
@@ -87,12 +107,11 @@ def error_law(grid: Sequence[Measured], benchmark: str) -> Law | None:
         if {"parameters", "votes"} <= set(axes):
             found += _decisions(law, axes, judging, "judging", ("parameters", "votes"))
             growth = law.growth("parameters", "votes")
-            found.append(
-                ("best parameters grow with FLOPs of judging to the power", _shown(growth))
-            )
+            found.append(("best parameters grow with FLOPs of judging to the power", shown(growth)))
         return found
 
-    return _fitted(f"1 - F1 on {benchmark} against {_listed(axes)}", axes, error, decide)
+    name = f"1 - F1 on {benchmark} against {_listed(axes)}"
+    return replace(_fitted(name, axes, error, decide), note=SHARED_VOTES)
 
 
 def vote_laws(main: Measured) -> list[Law]:
@@ -120,13 +139,13 @@ def vote_laws(main: Measured) -> list[Law]:
 def _voted(law: VoteLaw, n_votes: int, measured: float) -> list[tuple[str, str]]:
     misfit = float(np.abs(law.observed - law.predicted).max())
     return [
-        ("rate of right votes ~ Beta(a, b), a =", _shown(law.a)),
-        ("b =", _shown(law.b)),
+        ("a of the rate of right votes, Beta(a, b)", shown(law.a)),
+        ("b", shown(law.b)),
         (
             f"accuracy of {n_votes} votes",
-            f"{_shown(law.majority_at(n_votes))}, measured {measured:.3f}",
+            f"{shown(law.majority_at(n_votes))}, measured {measured:.3f}",
         ),
-        ("of unlimited votes", _shown(law.limit)),
+        ("accuracy of unlimited votes", shown(law.limit)),
         ("largest misfit of a share of solutions", f"{misfit:.3f}"),
     ]
 
@@ -144,11 +163,11 @@ def _fitted(
         return Law(name, refusal=str(error))
     residual = np.abs(np.expm1(law.residuals()))
     quantities = [
-        ("floor E =", _shown(law.floor)),
-        *((f"exponent of {axis}", _shown(law.exponent(axis))) for axis in law.axes),
+        ("floor E", shown(law.floor)),
+        *((f"exponent of {axis}", _exponent(law.exponent(axis))) for axis in law.axes),
         ("points", str(len(y))),
-        ("off by, root mean square", f"{float(np.sqrt((residual**2).mean())):.1%}"),
-        ("off by at most", f"{float(residual.max()):.1%}"),
+        ("root mean square residual", f"{float(np.sqrt((residual**2).mean())):.1%}"),
+        ("largest residual", f"{float(residual.max()):.1%}"),
         ("largest compute held out", _held_out(axes, y)),
         *decide(law),
     ]
@@ -188,7 +207,7 @@ def _decisions(
     count = np.bincount(of.ravel())
     price = np.bincount(of.ravel(), cost[kept]) / count  # the mean over seeds
     found = []
-    for budget in np.geomspace(price.min(), price.max(), BUDGETS):
+    for budget in np.geomspace(price.min(), price.max(), BUDGETS + 1)[1:]:
         columns = dict(zip(axes, candidates.T, strict=True))
         best = best_at_budget(law, columns, price, budget * (1 + 1e-9))
         named = ", ".join(
@@ -215,7 +234,13 @@ def _training_axes(rows: Sequence[dict[str, Any]]) -> dict[str, np.ndarray]:
     return axes
 
 
-def _shown(x: Interval) -> str:
+def _exponent(x: Interval) -> str:
+    at_bound = x.high > STEEPEST - 1e-6
+    return shown(x) + (f" (no steeper than {STEEPEST:g} is tried)" if at_bound else "")
+
+
+def shown(x: Interval) -> str:
+    """An estimate with its ends, whatever their size."""
     return f"{short(x.value)} [{short(x.low)}, {short(x.high)}]"
 
 

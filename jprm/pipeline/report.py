@@ -4,12 +4,21 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from jprm.evaluate import BestOfN
 from jprm.pipeline.benchmark import load_items
 from jprm.pipeline.figures import sweep_figures
-from jprm.pipeline.findings import METHODS, Findings
+from jprm.pipeline.findings import Findings
 from jprm.pipeline.lab import Lab
 from jprm.pipeline.labels import Labels
+from jprm.pipeline.report_tables import (
+    best_of_n_table,
+    code_table,
+    comparisons_table,
+    dropped_table,
+    laws_table,
+    spent_table,
+    stopped_table,
+    vote_fits_table,
+)
 from jprm.pipeline.stored import RATIONALES, stream_rationales
 from jprm.pipeline.table import Measured, rewards_of
 from jprm.runs import provenance
@@ -20,7 +29,6 @@ from jprm.scaling import (
     Samples,
     Section,
     Table,
-    Text,
     sample_of,
     write_report,
 )
@@ -44,17 +52,20 @@ def write_sweep_report(
     main = measured[0]
     k = main.cell.votes.n_votes
     gain = main.curve.gain(k)
+    spent = [stopped_table(findings.stopped)] if findings.stopped else []
+    spent += [spent_table(findings.spent)] if findings.spent else []
     sections = [
-        Section("What was found", [_comparisons(findings), *figures.values()]),
+        Section("What was found", [comparisons_table(findings.comparisons), *figures.values()]),
+        *([Section("Votes better spent", spent)] if spent else []),
+        Section("Laws", [laws_table(findings), vote_fits_table(findings)]),
         Section("All cells", [_cells(measured)]),
-        Section("Laws", [Text("\n\n".join(_laws(findings)))]),
-        Section("What was dropped, and why", [_dropped(measured), _labels(measured)]),
+        Section("What was dropped, and why", [dropped_table(measured), _labels(measured)]),
         Section("Rationales to read", [Samples(_samples(main))]),
-        Section("Generated code", [_code(measured)]),
+        Section("Generated code", [code_table(measured)]),
         Section("Record", [Facts({"config": lab.config.model_dump(mode="json"), **provenance()})]),
     ]
     if findings.best_of_n:
-        sections.insert(1, Section("Best of N", [_best_of_n(findings.best_of_n)]))
+        sections.insert(1, Section("Best of N", [best_of_n_table(findings.best_of_n)]))
     report = Report(
         title=f"jprm sweep: {lab.config.name}",
         lead=EMBEDDED_NOTE
@@ -74,24 +85,6 @@ def write_sweep_report(
         command=command,
     )
     write_report(report, path / "report.html")
-
-
-def _comparisons(findings: Findings) -> Table:
-    rows = [
-        [
-            c.question,
-            c.benchmark,
-            c.votes,
-            c.difference,
-            c.difference.p,
-            c.verdict,
-        ]
-        for c in findings.comparisons
-    ]
-    columns = ["main cell: ...", "solutions", "votes", "gain in F1", "p", "finding"]
-    return Table(
-        columns, rows, caption="Paired comparisons against the main cell, bootstrap over problems."
-    )
 
 
 def _cells(measured: list[Measured]) -> Table:
@@ -128,37 +121,6 @@ def _cells(measured: list[Measured]) -> Table:
     )
 
 
-def _laws(findings: Findings) -> list[str]:
-    laws = [f"{name}: {fit}" for name, fit in findings.vote_fits]
-    laws += (
-        [f"Held-out loss against training examples: {findings.data_fit}"]
-        if findings.data_fit
-        else []
-    )
-    laws += [f"Held-out loss against parameters: {findings.size_fit}"] if findings.size_fit else []
-    return laws
-
-
-def _best_of_n(best: BestOfN) -> Table:
-    rows = [[k, *(best.interval(method, k) for method in METHODS.values())] for k in best.ks]
-    return Table(
-        ["solutions", *METHODS],
-        rows,
-        caption="Accuracy of the solution chosen among N samples of the policy.",
-        note="pass@k: any of them is right. verifier: the highest least step reward.",
-    )
-
-
-def _dropped(measured: list[Measured]) -> Table:
-    rows = []
-    stages = {m.lab.stage(m.cell.votes.verifier): m.cell.votes.verifier for m in measured}
-    for stage, verifier in stages.items():
-        summary = stage.summary
-        rows.append([verifier.label, "kept", summary["filter"]["kept"]])
-        rows += [["", reason, n] for reason, n in summary["filter"]["dropped"].items()]
-    return Table(["verifier", "what became of its labelled solutions", "solutions"], rows)
-
-
 def _labels(measured: list[Measured]) -> Facts:
     seeds = {m.cell.votes.verifier.seed: m.lab for m in reversed(measured)}
     return Facts(
@@ -167,33 +129,6 @@ def _labels(measured: list[Measured]) -> Facts:
             for seed in reversed(seeds)
         }
     )
-
-
-def _code(measured: list[Measured]) -> Table:
-    """How the checks of each cell ran. A cell that was resumed tells of its last sitting."""
-    rows = []
-    stages = {m.lab.stage(m.cell.votes): m.cell.votes for m in measured}
-    for stage, votes in stages.items():
-        summary = stage.summary
-        if votes.execution != "executed" or "pool" not in summary:
-            continue
-        pool = summary["pool"]
-        ran = max(1, pool["snippets"] - pool["memo_hits"])
-        rows.append(
-            [
-                votes.label,
-                pool["snippets"],
-                pool["memo_hits"],
-                pool["errors"],
-                pool["timeouts"],
-                pool["died"],
-                f"{1000 * pool['queue_s'] / ran:.1f}",
-                f"{1000 * pool['run_s'] / ran:.1f}",
-                summary["code_ran"],
-            ]
-        )
-    header = "cell|pieces|known outcome|errors|time-outs|died|waited, mean ms|ran, mean ms|where"
-    return Table(header.split("|"), rows)
 
 
 def _samples(main: Measured) -> list:

@@ -1,0 +1,211 @@
+"""The tables of a sweep's page: what was compared, the laws, votes better spent, what was dropped."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+from jprm.evaluate import BestOfN
+from jprm.pipeline.benchmark import Benchmark
+from jprm.pipeline.comparisons import Comparison, seeds_and_problems
+from jprm.pipeline.findings import METHODS, CoverageNotes, Findings
+from jprm.pipeline.labels import Labels
+from jprm.pipeline.laws import shown
+from jprm.pipeline.spending import Spent, Stopped
+from jprm.pipeline.table import Measured
+from jprm.scaling import Table
+
+PLACES_SHOWN = 5  # of what was dropped, those with the most
+
+
+def comparisons_table(comparisons: Iterable[Comparison]) -> Table:
+    """Every comparison with interval, permutation test and what could have been found."""
+    rows = []
+    for c in comparisons:
+        p = c.paired.permutation_p if c.paired else math.nan
+        detectable = c.paired.detectable if c.paired else math.nan
+        finding = c.verdict + (f"; {seeds_and_problems(c.spread)}" if c.spread else "")
+        rows.append([c.question, c.benchmark, c.votes, c.difference, p, detectable, finding])
+    columns = ["main cell: ...", "solutions", "votes", "gain in F1", "p", "detectable", "finding"]
+    return Table(
+        columns,
+        rows,
+        caption="Paired comparisons against the main cell",
+        note="95 % intervals by bootstrap over problems, p by permutation within problems. detectable: the difference "
+        "that these problems would show in 4 of 5 times. Of several seeds: Student's interval over seeds and problems.",
+    )
+
+
+def vote_fits_table(findings: Findings) -> Table:
+    """The saturating vote law of every cell of the grid."""
+    rows = []
+    for name, fit in findings.vote_fits:
+        values = [fit.parameters.get(key) for key in ("c", "b", "a")]
+        rows.append([name, *values, fit.rms, fit.reason or fit.warning])
+    coverage = {fit.measured_coverage for _, fit in findings.vote_fits} - {""}
+    return Table(
+        ["cell", "c", "b", "a", "residual", "what weakens it"],
+        rows,
+        caption="F1(N) = c + a N^-b over N votes; c is the F1 of unlimited votes",
+        note=". ".join(
+            ["95 % intervals over resampled problems", *(f"Measured: {c}" for c in coverage)]
+        )
+        + ".",
+    )
+
+
+def laws_table(findings: Findings) -> Table:
+    """The other laws, a row per quantity, with the measured coverage of their intervals below."""
+    notes, rows, starts = CoverageNotes(), [], []
+    for name, fit in findings.axis_fits():
+        starts.append(len(rows))
+        mark = notes.mark(fit.measured_coverage).strip()
+        if not fit.ok:
+            rows.append([name, fit.law, f"not fitted: {fit.reason}", ""])
+        for i, (key, value) in enumerate(fit.parameters.items()):
+            rows.append(["" if i else name, f"{key} of {fit.law}", shown(value), mark])
+        if fit.warning:
+            rows.append(["", "what weakens it", fit.warning, ""])
+    for law in findings.laws:
+        starts.append(len(rows))
+        mark = notes.mark(law.coverage).strip()
+        if law.refusal:
+            rows.append([law.name, "", f"not fitted: {law.refusal}", ""])
+        for i, (key, value) in enumerate(law.quantities):
+            rows.append(["" if i else law.name, key, value, mark if "[" in value else ""])
+        if law.note:
+            rows.append(["", "what weakens it", law.note, ""])
+    return Table(
+        ["law", "quantity", "estimate and 95 % interval", "coverage"],
+        rows,
+        caption="Laws of loss, error and votes",
+        note=" ".join(f"{line}." for line in notes.lines()),
+        highlight=starts,
+    )
+
+
+def stopped_table(stopped: Iterable[Stopped]) -> Table:
+    """What the sequential rule saves, per main cell and risk."""
+    rows = []
+    for s in stopped:
+        row = s.result.row()
+        spent = [row["votes_per_item_fixed"], row["votes_per_item"]]
+        rows.append([s.benchmark, s.seed, s.result.risk, *spent, s.result.saved, s.result.change])
+    columns = ["solutions", "seed", "risk", "votes a solution", "stopped early", "share saved"]
+    return Table(
+        [*columns, "change of F1"],
+        rows,
+        caption="Adaptive votes: a step's voting stops when more votes can hardly turn it",
+        note="risk 0: stops where nothing can turn the step. A vote counts as Yes where its reward is at least 1/2. "
+        "The votes of a chain can only be stopped whole: there the saving is an upper bound.",
+    )
+
+
+def spent_table(spent: Spent) -> Table:
+    """Self-consistency and the verifier at each budget."""
+    rows = []
+    for at in spent.frontier:
+        chosen = " or ".join(f"{s} x {v}" for s, v in dict.fromkeys(at.chosen))
+        rows.append([at.budget, at.self_consistency, at.verifier, chosen or None, at.gain])
+    return Table(
+        ["compute, in solutions", "self-consistency", "verifier", "solutions x votes", "gain"],
+        rows,
+        caption="Solutions against verifications at equal compute",
+        note=f"A verification costs {spent.table.ratio:.2f} solutions ({spent.verification_tokens:.0f} tokens against "
+        f"{spent.solution_tokens:.0f}). The best point of each method is chosen on one half of the problems and scored "
+        "on the other. Intervals over problems; those of a paired gain between two points covered the truth in 96.8 % of 124 simulated sets.",
+    )
+
+
+def best_of_n_table(best: BestOfN) -> Table:
+    """Accuracy of the chosen solution by method."""
+    rows = [[k, *(best.interval(method, k) for method in METHODS.values())] for k in best.ks]
+    return Table(
+        ["solutions", *METHODS],
+        rows,
+        caption="Accuracy of the solution chosen among N samples of the policy.",
+        note="pass@k: any of them is right. verifier: the highest least step reward.",
+    )
+
+
+def dropped_table(measured: list[Measured]) -> Table:
+    """What did not make it into the numbers: of each kind the total, and the places with the most."""
+    found: dict[str, dict[str, tuple[int, int]]] = {
+        "votes without a verdict (None)": {},
+        "code that ran out of time": {},
+        "code that failed": {},
+        "rows rejected in reading": {},
+        "samples without the form of a solution": {},
+    }
+
+    def count(what: str, where: str, n: int, of: int) -> None:
+        found.setdefault(what, {})[where] = n, of
+
+    for m in measured:
+        votes, lab = m.cell.votes, m.lab
+        sampled = lab.stage(votes).summary
+        count("votes without a verdict (None)", m.cell.name, sampled["none"], sampled["rationales"])
+        if pool := sampled.get("pool"):
+            count("code that ran out of time", m.cell.name, pool["timeouts"], pool["snippets"])
+            count("code that failed", m.cell.name, pool["errors"] + pool["died"], pool["snippets"])
+        _count_benchmark(count, votes.benchmark, lab.stage(votes.benchmark).summary)
+        trained = lab.stage(votes.verifier).summary
+        for reason, n in trained["filter"]["dropped"].items():
+            labelled = trained["filter"]["kept"] + sum(trained["filter"]["dropped"].values())
+            count(f"labelled solutions: {reason}", votes.verifier.label, n, labelled)
+        labels = lab.stage(Labels(votes.verifier.seed)).summary
+        for reason, n in labels.get("unused", {}).items():
+            count(
+                f"problems: {reason}",
+                f"labels of seed {votes.verifier.seed}",
+                n,
+                labels["problems"],
+            )
+    rows, starts = [], []
+    for what, places in found.items():
+        starts.append(len(rows))
+        rows.append([what, "in all", *map(sum, zip((0, 0), *places.values(), strict=True))])
+        most = sorted(places.items(), key=lambda place: -place[1][0])[:PLACES_SHOWN]
+        rows += [["", where, *n] for where, n in most if n[0] and len(places) > 1]
+    return Table(["what", "where", "count", "of"], rows, highlight=starts)
+
+
+def code_table(measured: list[Measured]) -> Table:
+    """How the checks of each cell ran. A cell that was resumed tells of its last sitting."""
+    rows = []
+    stages = {m.lab.stage(m.cell.votes): m.cell.votes for m in measured}
+    for stage, votes in stages.items():
+        summary = stage.summary
+        if votes.execution != "executed" or "pool" not in summary:
+            continue
+        pool = summary["pool"]
+        ran = max(1, pool["snippets"] - pool["memo_hits"])
+        rows.append(
+            [
+                votes.label,
+                pool["snippets"],
+                pool["memo_hits"],
+                pool["errors"],
+                pool["timeouts"],
+                pool["died"],
+                f"{1000 * pool['queue_s'] / ran:.1f}",
+                f"{1000 * pool['run_s'] / ran:.1f}",
+                summary["code_ran"],
+            ]
+        )
+    header = "cell|pieces|known outcome|errors|time-outs|died|waited, mean ms|ran, mean ms|where"
+    return Table(header.split("|"), rows)
+
+
+def _count_benchmark(count, benchmark: Benchmark, summary: dict) -> None:
+    where = f"{benchmark.name} (seed {benchmark.seed})"
+    if "rejected" in summary:
+        read = summary["items"] + summary["rejected"]
+        count("rows rejected in reading", where, summary["rejected"], read)
+    if "malformed" in summary:
+        count(
+            "samples without the form of a solution",
+            where,
+            summary["malformed"],
+            summary["sampled"],
+        )
