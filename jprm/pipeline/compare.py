@@ -104,7 +104,7 @@ def print_comparison(found: Comparison, first: Path, second: Path) -> None:
 
 
 def _short_p(p: float) -> str:
-    return p_value(p).removeprefix("p ").removeprefix("= ")
+    return p_value(p).removeprefix("= ")
 
 
 def _the_one(run: Path, names: list[str], part: str) -> str:

@@ -58,7 +58,7 @@ class Comparison:
         d = self.difference
         text = f"{self.question}, {self.votes} votes on {self.benchmark}: {d.value:+.3f} [{d.low:+.3f}, {d.high:+.3f}]"
         if self.paired and not math.isnan(self.paired.permutation_p):
-            text += f", permutation {p_value(self.paired.permutation_p)}"
+            text += f", permutation p {p_value(self.paired.permutation_p)}"
         if self.spread:
             text += f", {seeds_and_problems(self.spread)}"
         return f"{text}: {self.finding}"
@@ -128,8 +128,10 @@ def known_solutions(m: Measured) -> list[tuple[str, Solution]]:
 
 
 def p_value(p: float) -> str:
-    """A p-value for readers."""
-    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
+    """A p-value for readers: "< 0.001", "= 0.508"; of what cannot be tested "= -"."""
+    if math.isnan(p):
+        return "= -"
+    return "< 0.001" if p < 0.001 else f"= {p:.3f}"
 
 
 def seeds_and_problems(spread: SeedSpread) -> str:

@@ -48,9 +48,9 @@ def sweep_figures(lab: Lab, measured: list[Measured], findings: Findings) -> dic
     figures["f1_against_compute"] = _frontier(grid)
     figures |= _losses(grid, findings) | _calibration(lab, grid)
     if findings.comparisons:
+        several = len({c.benchmark for c in findings.comparisons}) > 1
         names = [
-            f"{c.question} ({c.benchmark})" if len(findings.baselines) > 1 else c.question
-            for c in findings.comparisons
+            f"{c.question} ({c.benchmark})" if several else c.question for c in findings.comparisons
         ]
         bars = [("difference", [c.difference for c in findings.comparisons])]
         figures["comparisons"] = Figure(

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from jprm.evaluate import BestOfN
 from jprm.pipeline.benchmark import Benchmark
-from jprm.pipeline.comparisons import Comparison, seeds_and_problems
+from jprm.pipeline.comparisons import Comparison, p_value, seeds_and_problems
 from jprm.pipeline.findings import METHODS, CoverageNotes, Findings
 from jprm.pipeline.labels import Labels
 from jprm.pipeline.laws import shown
@@ -22,7 +22,7 @@ def comparisons_table(comparisons: Iterable[Comparison]) -> Table:
     """Every comparison with interval, permutation test and what could have been found."""
     rows = []
     for c in comparisons:
-        p = c.paired.permutation_p if c.paired else math.nan
+        p = p_value(c.paired.permutation_p).removeprefix("= ") if c.paired else "-"
         detectable = c.paired.detectable if c.paired else math.nan
         finding = c.verdict + (f"; {seeds_and_problems(c.spread)}" if c.spread else "")
         rows.append([c.question, c.benchmark, c.votes, c.difference, p, detectable, finding])
@@ -31,7 +31,7 @@ def comparisons_table(comparisons: Iterable[Comparison]) -> Table:
         columns,
         rows,
         caption="Paired comparisons against the main cell",
-        note="95 % intervals by bootstrap over problems, p by permutation within problems. detectable: the difference "
+        note="95 % intervals by bootstrap over problems, p by permutation within problems. Detectable: the difference "
         "that these problems would show in 4 of 5 times. Of several seeds: Student's interval over seeds and problems.",
     )
 
@@ -60,23 +60,17 @@ def laws_table(findings: Findings) -> Table:
     for name, fit in findings.axis_fits():
         starts.append(len(rows))
         mark = notes.mark(fit.measured_coverage).strip()
-        if not fit.ok:
-            rows.append([name, fit.law, f"not fitted: {fit.reason}", ""])
-        for i, (key, value) in enumerate(fit.parameters.items()):
-            rows.append(["" if i else name, f"{key} of {fit.law}", shown(value), mark])
-        if fit.warning:
-            rows.append(["", "what weakens it", fit.warning, ""])
+        rows.append([f"{name}, {fit.law}", f"not fitted: {fit.reason}" if fit.reason else "", ""])
+        rows += [[key, shown(value), mark] for key, value in fit.parameters.items()]
+        rows += [["what weakens it", fit.warning, ""]] if fit.warning else []
     for law in findings.laws:
         starts.append(len(rows))
         mark = notes.mark(law.coverage).strip()
-        if law.refusal:
-            rows.append([law.name, "", f"not fitted: {law.refusal}", ""])
-        for i, (key, value) in enumerate(law.quantities):
-            rows.append(["" if i else law.name, key, value, mark if "[" in value else ""])
-        if law.note:
-            rows.append(["", "what weakens it", law.note, ""])
+        rows.append([law.name, f"not fitted: {law.refusal}" if law.refusal else "", ""])
+        rows += [[key, value, mark if "[" in value else ""] for key, value in law.quantities]
+        rows += [["what weakens it", law.note, ""]] if law.note else []
     return Table(
-        ["law", "quantity", "estimate and 95 % interval", "coverage"],
+        ["law, and what it says", "estimate and 95 % interval", "coverage"],
         rows,
         caption="Laws of loss, error and votes",
         note=" ".join(f"{line}." for line in notes.lines()),
@@ -113,7 +107,8 @@ def spent_table(spent: Spent) -> Table:
         caption="Solutions against verifications at equal compute",
         note=f"A verification costs {spent.table.ratio:.2f} solutions ({spent.verification_tokens:.0f} tokens against "
         f"{spent.solution_tokens:.0f}). The best point of each method is chosen on one half of the problems and scored "
-        "on the other. Intervals over problems; those of a paired gain between two points covered the truth in 96.8 % of 124 simulated sets.",
+        "on the other. Intervals over problems; those of a paired gain between two points covered the truth in 96.8 % "
+        "of 124 simulated sets.",
     )
 
 

@@ -147,10 +147,8 @@ def candidates_at_equal_compute(lab: Lab, candidates: Cell | None) -> Spent | No
 
 def whole(table: np.ndarray) -> tuple[float | None, ...]:
     """What each vote says of a solution, from votes [steps, V]: 1 where it accepts every step that it judged."""
-    judged = ~np.isnan(table)
-    accepts = np.where(judged, table, 1.0).min(axis=0).tolist()
-    spoke = judged.any(axis=0).tolist()
-    return tuple(vote if said else None for vote, said in zip(accepts, spoke, strict=True))
+    spoken = [column[~np.isnan(column)] for column in table.T]
+    return tuple(float(votes.min()) if votes.size else None for votes in spoken)
 
 
 def _rewards(lab: Lab, votes: Votes) -> dict[str, np.ndarray]:

@@ -23,6 +23,8 @@ from jprm.evaluate import Difference, Interval
 from jprm.scaling.plots import GRID, INK, MUTED, PALETTE
 from jprm.scaling.samples import Sample, sample_html
 
+LONG_TEXT = 24  # characters of a cell; more are broken into lines
+
 # None is shown as a dash; an Interval as its value, its ends and a small whisker.
 Cell = str | int | float | Interval | None
 
@@ -181,7 +183,7 @@ def _table(table: Table) -> str:
     body = "".join(
         f"<tr{' class=mark' if i in table.highlight else ''}>"
         + "".join(
-            f"<td{' class=num' if num else ''}>{_cell(cell, ends)}</td>"
+            f"<td{_class(cell, num)}>{_cell(cell, ends)}</td>"
             for cell, num, ends in zip(row, numeric, scale, strict=True)
         )
         + "</tr>"
@@ -193,6 +195,12 @@ def _table(table: Table) -> str:
         f'{caption}<div class="scroll" tabindex="0"><table><thead><tr>{head}</tr></thead>'
         f"<tbody>{body}</tbody></table></div>{note}"
     )
+
+
+def _class(cell: Cell, numeric: bool) -> str:
+    if numeric:
+        return " class=num"
+    return " class=long" if isinstance(cell, str) and len(cell) > LONG_TEXT else ""
 
 
 def _cell(cell: Cell, scale: tuple[float, float] | None) -> str:
