@@ -111,7 +111,8 @@ def error_law(grid: Sequence[Measured], benchmark: str) -> Law | None:
         return found
 
     name = f"1 - F1 on {benchmark} against {_listed(axes)}"
-    return replace(_fitted(name, axes, error, decide), note=SHARED_VOTES)
+    found = _fitted(name, axes, error, decide)
+    return found if found.refusal else replace(found, note=SHARED_VOTES)
 
 
 def vote_laws(main: Measured) -> list[Law]:

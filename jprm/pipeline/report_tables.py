@@ -25,8 +25,8 @@ def comparisons_table(comparisons: Iterable[Comparison]) -> Table:
         p = p_value(c.paired.permutation_p).removeprefix("= ") if c.paired else "-"
         detectable = c.paired.detectable if c.paired else math.nan
         finding = c.verdict + (f"; {seeds_and_problems(c.spread)}" if c.spread else "")
-        rows.append([c.question, c.benchmark, c.votes, c.difference, p, detectable, finding])
-    columns = ["main cell: ...", "solutions", "votes", "gain in F1", "p", "detectable", "finding"]
+        rows.append([c.question, c.difference, finding, p, detectable, c.votes, c.benchmark])
+    columns = ["main cell: ...", "gain in F1", "finding", "p", "detectable", "votes", "solutions"]
     return Table(
         columns,
         rows,
