@@ -1,6 +1,5 @@
 """What a sweep shows, from finished stages with contents made here: what was put in comes out, and nothing else."""
 
-import itertools
 import json
 import math
 import re
@@ -9,9 +8,8 @@ import numpy as np
 import pytest
 
 from jprm.evaluate import Resamples, compare, first_error_f1, score
-from jprm.pipeline.base import Base
 from jprm.pipeline.benchmark import Item, _row, load_items
-from jprm.pipeline.cells import candidate_cell, sweep_cells
+from jprm.pipeline.cells import sweep_cells
 from jprm.pipeline.comparisons import linearised, p_value
 from jprm.pipeline.config import SweepConfig
 from jprm.pipeline.findings import CoverageNotes, find
@@ -19,10 +17,10 @@ from jprm.pipeline.jobs import jobs_of
 from jprm.pipeline.lab import Lab
 from jprm.pipeline.laws import error_law, loss_law
 from jprm.pipeline.report_tables import comparisons_table, dropped_table, laws_table
-from jprm.pipeline.spending import RISKS, candidates_at_equal_compute, whole
+from jprm.pipeline.spending import RISKS
 from jprm.pipeline.table import measure
 from jprm.records import Problem, Rationale, Solution, Verdict, append_jsonl, to_json
-from jprm.scaling import VerifiedSolution, best_of_verified, replay_adaptive
+from jprm.scaling import replay_adaptive
 from jprm.seeds import rng_of
 
 ITEMS, STEPS, VOTES = 120, 3, 6
@@ -320,69 +318,6 @@ def test_the_table_of_comparisons_has_a_row_for_each(planted):
 
 def test_p_values():
     assert [p_value(p) for p in (0.0001, 0.5084, math.nan)] == ["< 0.001", "= 0.508", "= -"]
-
-
-def test_a_vote_accepts_a_solution_when_it_accepts_every_step_that_it_judged():
-    nan = math.nan
-    table = np.array([[1, 1, 0, nan, nan], [1, 0, 1, 1, nan]])
-    assert whole(table) == (1.0, 0.0, 0.0, 1.0, None)
-
-
-def test_candidates_at_equal_compute(tmp_path):
-    """Problems of three solutions, one of which has no form; the ratio and every point against the plain way."""
-    config = config_of(tmp_path, train_examples=[250], sizes=["tiny-0.1m"]).model_copy()
-    config = config.model_copy(
-        update={
-            "evaluate": config.evaluate.model_copy(
-                update={"candidates_problems": 8, "candidates": 3, "candidate_votes": 2}
-            )
-        }
-    )
-    lab = Lab(config, None)
-    cell = candidate_cell(config)
-    assert candidates_at_equal_compute(lab, cell) is None, "nothing is finished yet"
-    problems = lab.world.problems("test", 8, 0)
-    rng, items, rows, drawn, plain = np.random.default_rng(0), [], [], [], []
-    for problem in problems:
-        names, solutions = [], []
-        for right in (True, False):
-            solution = lab.world.reference(problem)
-            name = f"{problem.id}-{right}"
-            solution = Solution(name, problem.id, solution.steps, "policy", -1 if right else 0)
-            items.append(Item(problem, solution, right))
-            names.append(name)
-            votes = rng.integers(0, 2, 2)
-            rationales = [
-                Rationale(
-                    name, t, v, "chain", "", (), Verdict(bool(says), *[0.8 * says + 0.1] * 2), 9, 1
-                )
-                for (v, says), t in itertools.product(enumerate(votes), range(len(solution.steps)))
-            ]
-            rows.append({"solution_id": name, "rationales": [to_json(r) for r in rationales]})
-            answer = lab.world.answer(solution.steps)
-            solutions.append(VerifiedSolution(answer, right, tuple(map(float, votes))))
-        drawn.append({"problem_id": problem.id, "solutions": [*names, "formless"]})
-        plain.append([*solutions, VerifiedSolution(None, False, (None, None))])
-    for view, task in jobs_of(lab, config)[2]:
-        stage = view.stage(task)
-        with stage.sitting():
-            summary = {"params": 100 if isinstance(task, Base) else 50, "drawn": drawn}
-            if task.kind == "benchmark":
-                append_jsonl(stage.file("items.jsonl"), [_row(i) for i in items])
-            if task.kind == "votes":
-                append_jsonl(stage.file("rationales.jsonl"), rows)
-                summary = {"generated_tokens": 300, "forced_tokens": 20}
-            stage.finish(summary, 1)
-    spent = candidates_at_equal_compute(Lab(config, None), cell)
-    tokens = [len(lab.tokenizer.encode("".join(i.solution.steps))) for i in items]
-    # 320 tokens of 16 solutions with 2 votes each, by a verifier of half the policy's parameters
-    assert spent.table.ratio == pytest.approx(320 / 32 / np.mean(tokens) * 0.5)
-    for v in (1, 2):
-        slow = np.array([best_of_verified(problem, (1, 2, 3), v) for problem in plain])
-        for s in (1, 2, 3):
-            assert spent.table.accuracy[s, v] == pytest.approx(slow[:, s - 1])
-    assert [at.budget for at in spent.frontier] == [1, 2, 3]
-    assert spent.lines()[0].startswith(f"a verification costs {spent.table.ratio:.2f} solutions")
 
 
 def test_the_measured_cells_are_those_that_were_put_in(planted):

@@ -181,7 +181,7 @@ def test_two_runs_are_compared_by_cell(finished, tmp_path, capsys, monkeypatch):
     assert {(row.first.cell.name, row.votes) for row in found.rows} == {
         (cell, k) for cell in {row.first.cell.name for row in found.rows} for k in (1, 2)
     }
-    assert all(row.difference.value == 0 == row.difference.low for row in found.rows)
+    assert all(row.gain.difference.value == 0 == row.gain.difference.low for row in found.rows)
     assert [reason for _, reason in found.left_out] == [f"not in {other}"]
 
     code, out, _ = say(
@@ -202,7 +202,7 @@ def test_two_runs_are_compared_by_cell(finished, tmp_path, capsys, monkeypatch):
         if row.votes == 2
     ]
     of = [rows[m.cell.name, 2] for m in (pair.first, pair.second)]
-    assert pair.difference.value == pytest.approx(of[1] - of[0])
+    assert pair.gain.difference.value == pytest.approx(of[1] - of[0])
     code, _, err = say(monkeypatch, capsys, "compare", run, run, "--cells", "full", "x y")
     assert code == 2 and "'full' is in" in err
     code, _, err = say(monkeypatch, capsys, "compare", run, tmp_path)
