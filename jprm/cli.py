@@ -230,7 +230,7 @@ def report(
     run: Annotated[Path, typer.Argument(help="Run directory of a finished sweep.")],
     overrides: Annotated[
         list[str] | None,
-        typer.Argument(help="key=value for keys that are read last, such as verify.readout=vote."),
+        typer.Argument(help="key=value of keys that are read last: evaluate.votes_shown=[1,8]."),
     ] = None,
     regrade: Annotated[
         bool, typer.Option("--regrade", help="Reduce the stored votes anew, as this does always.")

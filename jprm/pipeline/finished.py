@@ -45,9 +45,10 @@ def finished_cells(lab: Lab) -> list[Cell]:
 def rewrite_report(run: Path, overrides: Sequence[str], command: str) -> str:
     """Reduces the stored votes of a sweep anew and writes `report.html`; loads no model.
 
-    overrides: keys that are read when votes are reduced, such as `verify.readout=vote` or
-    `evaluate.votes_shown`. Returns how many cells are in the report. Raises UserError for a run
-    without a finished main cell, and for keys that decide what was sampled.
+    overrides: keys that are read when votes are reduced, such as `evaluate.votes_shown`. (The
+    read-out is none: it decides where judging a solution stopped.) Returns how many cells are in
+    the report. Raises UserError for a run without a finished grid, and for keys that decide what was
+    sampled.
     """
     config = overridden(read_sweep_config(run), str(run / "config.json"), overrides)
     lab = Lab(config, None)

@@ -34,7 +34,7 @@ _TAKEN = "{}: taken over by another worker"
 
 
 def run_worker(config: SweepConfig, command: str, mix_versions: bool = False) -> int:
-    """Works until every stage is done or has failed; 1 where cells have no result, else 0.
+    """Works until every stage is done or has failed; 3 where cells have no result, else 0.
 
     Raises UserError for the user's mistakes, Preempted on SIGTERM.
     """

@@ -10,54 +10,12 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from jprm.cli import main, sweep_main
-from jprm.models.hf_weights import from_hf
-from jprm.pipeline.compare import compare
-from jprm.tokenizer import Tokenizer
-from jprm.train import load_params
+from jprm.cli import sweep_main
+from tests.pipeline.tiny_sweep import TINY, table
 
 ROOT = Path(__file__).resolve().parents[2]
-# Labels by construction and planted errors: a model this little trained writes no solutions to roll out.
-TINY = [
-    "base.steps=12",
-    "base.documents=400",
-    "base.checkpoint_every=4",
-    "train.steps=8",
-    "train.checkpoint_every=3",
-    "labels.source=planted",
-    "labels.problems=12",
-    "model.lanes=16",
-    "evaluate.benchmarks=['planted']",
-    "evaluate.problems=12",
-    "evaluate.candidates_problems=0",
-    "evaluate.votes_shown=[1, 2]",
-    "verify.n_votes=2",
-    "verify.workers=1",
-    "grid.labels=exact",
-    "grid.sizes=['tiny-0.1m']",
-    "grid.train_examples=[8, 16]",
-    "grid.ablations=['invented', 'unfiltered']",
-]
-
-
-def table(directory: Path) -> list[dict]:
-    """The rows without what may differ: the time it took."""
-    rows = [
-        json.loads(line)
-        for line in (directory / "embedded" / "results.jsonl").read_text().splitlines()
-    ]
-    return [{key: value for key, value in row.items() if key != "seconds"} for row in rows]
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    """A finished tiny sweep: (directory, its table)."""
-    directory = tmp_path_factory.mktemp("runs")
-    assert sweep_main([f"directory={directory}", *TINY]) == 0
-    return directory, table(directory)
 
 
 def test_a_row_per_cell_and_number_of_votes(finished):
@@ -105,108 +63,6 @@ def test_the_report_stands_alone(finished):
     page = (finished[0] / "embedded" / "report.html").read_text()
     assert "induction-ready" in page and "<svg" in page
     assert "http-equiv" not in page and 'src="http' not in page and "@import" not in page
-
-
-def test_the_verifier_is_exported_with_tokenizer_and_card(finished, tmp_path, capsys, monkeypatch):
-    directory, _ = finished
-    run, out = directory / "embedded", tmp_path / "out"
-
-    def export(*options):
-        monkeypatch.setattr(sys, "argv", ["jprm", "export", "--out", str(out), *options])
-        return main(), capsys.readouterr()
-
-    code, said = export("--run", str(run), "--to", "gguf")
-    assert code == 2 and said.err == "error: --to gguf: no such format; the only one is hf\n"
-    code, said = export("--run", str(tmp_path))
-    assert code == 2 and "no finished sweep there" in said.err
-    assert export("--run", str(run))[0] == 0
-    code, said = export("--run", str(run))
-    assert code == 2 and f"{out}: is not empty" in said.err
-
-    [weights] = [
-        path
-        for path in run.glob("stages/verifier-*/weights")
-        if json.loads((path.parent / "inputs.json").read_text())["examples"] == 16
-        and json.loads((path.parent / "inputs.json").read_text())["filtered"]
-    ]
-    params, _ = load_params(weights)
-    model, exported = from_hf(out)
-    assert np.array_equal(exported["layers"]["q"], params["layers"]["q"])
-    assert np.array_equal(exported["head"], params["embed"].T)
-    tokenizer = Tokenizer.load(out)
-    assert tokenizer.vocab_size <= model.config.vocab_size
-    config = json.loads((out / "config.json").read_text())
-    assert config["eos_token_id"] == tokenizer.eos_id
-    assert "| training steps | 8 |" in (out / "README.md").read_text()
-
-
-def say(monkeypatch, capsys, *words):
-    """What `python -m jprm WORDS` answers: exit code, output, error."""
-    monkeypatch.setattr(sys, "argv", ["jprm", *map(str, words)])
-    code = main()
-    said = capsys.readouterr()
-    return code, said.out, said.err
-
-
-def test_a_report_is_written_again_without_a_model(finished, tmp_path, capsys, monkeypatch):
-    run = shutil.copytree(finished[0] / "embedded", tmp_path / "moved")
-    before = (run / "report.html").read_text()
-    (run / "report.html").unlink()
-    code, out, _ = say(monkeypatch, capsys, "report", run)
-    assert code == 0 and "report.html: 4 of 4 cells" in out
-    after = (run / "report.html").read_text()
-    tables = [
-        page[page.index("<h2>What was found") : page.index("<h2>Record")]
-        for page in (before, after)
-    ]
-    assert tables[0] == tables[1]
-    assert say(monkeypatch, capsys, "report", run, "verify.readout=vote")[0] == 0
-    assert (run / "report.html").read_text() != after
-    code, _, err = say(monkeypatch, capsys, "report", run, "verify.temperature=2")
-    assert code == 2 and "decides what is sampled" in err
-    code, _, err = say(monkeypatch, capsys, "report", run, "verify.readut=vote")
-    assert code == 2 and "verify.readout" in err
-
-
-def test_two_runs_are_compared_by_cell(finished, tmp_path, capsys, monkeypatch):
-    run = finished[0] / "embedded"
-    other = shutil.copytree(run, tmp_path / "other")
-    [votes, *_] = sorted(
-        path.parent
-        for path in other.glob("stages/votes-*/inputs.json")
-        if json.loads(path.read_text())["execution"] == "executed"
-    )
-    shutil.rmtree(votes)  # one cell that only the first run has
-    found = compare(run, other)
-    assert {(row.first.cell.name, row.votes) for row in found.rows} == {
-        (cell, k) for cell in {row.first.cell.name for row in found.rows} for k in (1, 2)
-    }
-    assert all(row.gain.difference.value == 0 == row.gain.difference.low for row in found.rows)
-    assert [reason for _, reason in found.left_out] == [f"not in {other}"]
-
-    code, out, _ = say(
-        monkeypatch,
-        capsys,
-        "compare",
-        run,
-        run,
-        "--cells",
-        "n=16 full exact s=0 executed",
-        "invented",
-    )
-    assert code == 0 and "B minus A" in out
-    rows = {(row["cell"], row["n_votes"]): row["f1"] for row in table(finished[0])}
-    [pair] = [
-        row
-        for row in compare(run, run, ("n=16 full exact s=0 executed", "invented")).rows
-        if row.votes == 2
-    ]
-    of = [rows[m.cell.name, 2] for m in (pair.first, pair.second)]
-    assert pair.gain.difference.value == pytest.approx(of[1] - of[0])
-    code, _, err = say(monkeypatch, capsys, "compare", run, run, "--cells", "full", "x y")
-    assert code == 2 and "'full' is in" in err
-    code, _, err = say(monkeypatch, capsys, "compare", run, tmp_path)
-    assert code == 2 and "no finished sweep there" in err
 
 
 def test_plan_says_what_is_there_and_starts_nothing(finished, tmp_path, capsys):
@@ -313,8 +169,11 @@ def test_calibration_is_kept_for_the_next_plan(finished, tmp_path, capsys, monke
 
 
 def figures(directory: Path) -> dict[str, str]:
+    """The figures without the one whose axis is the time it took."""
     folder = directory / "embedded" / "figures"
-    return {path.name: path.read_text() for path in sorted(folder.iterdir())}
+    drawn = {path.stem: path.read_text() for path in sorted(folder.iterdir())}
+    assert drawn.pop("f1_against_seconds")
+    return drawn
 
 
 def copy_of(finished, tmp_path) -> Path:
