@@ -286,6 +286,29 @@ def sweep_main(arguments: Sequence[str]) -> int:
     return _guarded(lambda: _sweep(list(arguments)))
 
 
+def uses_main(arguments: Sequence[str]) -> int:
+    """`python experiments/uses.py`: the exit code."""
+    return _guarded(lambda: _uses(list(arguments)))
+
+
+def _uses(arguments: list[str]) -> None:
+    if "--help" in arguments or "-h" in arguments:
+        print(_USES_HELP)
+        return
+    if flags := [a for a in arguments if a.startswith("-")]:
+        raise UserError(f"unknown option {flags[0]}; there are none (see --help)")
+    files = [word for word in arguments if "=" not in word]
+    if len(files) > 1:
+        raise UserError(f"two configuration files, {files[0]} and {files[1]}; give one")
+    from jprm.uses.config import UsesConfig
+
+    overrides = [word for word in arguments if "=" in word]
+    config = load(UsesConfig, files[0] if files else None, overrides)
+    from jprm.uses.run import run_uses
+
+    run_uses(config, shlex.join(["python", "experiments/uses.py", *arguments]))
+
+
 def _sweep(arguments: list[str]) -> None:
     if "--help" in arguments or "-h" in arguments:
         print(_SWEEP_HELP)
@@ -326,6 +349,14 @@ key=value     overrides, such as train.steps=200 or 'grid.seeds=[0, 1]'
 --plan        show what would be computed and what is there already; start nothing
 
 Results land in <directory>/<name>/ (runs/embedded/): results.jsonl, report.html, figures/, stages/."""
+
+
+_USES_HELP = """usage: python experiments/uses.py [CONFIG.toml] [key=value ...]
+
+CONFIG.toml   a file of configs/uses/; without one, the embedded world
+key=value     overrides, such as evaluate.candidates=8 or 'search.strategies=["beam"]'
+
+Results land in <directory>/<name>/ (runs/uses/): results.jsonl, report.html, figures/, stages/."""
 
 
 def _guarded(work: Callable[[], int | None]) -> int:
