@@ -15,8 +15,7 @@ from typing import Annotated
 import typer
 
 from jprm.config import load
-from jprm.errors import UserError
-from jprm.pipeline.config import SweepConfig
+from jprm.errors import MISTAKE, PREEMPTED, Preempted, UserError
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 
@@ -155,7 +154,7 @@ def evaluate(
 ) -> None:
     """Score a benchmark with a checkpoint; stored votes are kept, and only missing ones sampled.
 
-    Exit code 1: rows were rejected or solutions lost, the rest is in the table. 2: nothing ran.
+    Exit code 3: rows were rejected or solutions lost, the rest is in the table. 2: nothing ran.
     """
     from jprm.judge import Options, Sizes
     from jprm.judge import evaluate as run
@@ -231,7 +230,7 @@ def report(
     run: Annotated[Path, typer.Argument(help="Run directory of a finished sweep.")],
     overrides: Annotated[
         list[str] | None,
-        typer.Argument(help="key=value for keys that are read last, such as verify.readout=vote."),
+        typer.Argument(help="key=value of keys that are read last: evaluate.votes_shown=[1,8]."),
     ] = None,
     regrade: Annotated[
         bool, typer.Option("--regrade", help="Reduce the stored votes anew, as this does always.")
@@ -283,52 +282,16 @@ def main() -> int:
 
 def sweep_main(arguments: Sequence[str]) -> int:
     """`python experiments/sweep.py`: the exit code."""
-    return _guarded(lambda: _sweep(list(arguments)))
+    from jprm.pipeline.command import sweep_command
+
+    return _guarded(lambda: sweep_command(list(arguments)))
 
 
 def uses_main(arguments: Sequence[str]) -> int:
     """`python experiments/uses.py`: the exit code."""
-    return _guarded(lambda: _uses(list(arguments)))
+    from jprm.uses.command import uses_command
 
-
-def _uses(arguments: list[str]) -> None:
-    if "--help" in arguments or "-h" in arguments:
-        print(_USES_HELP)
-        return
-    if flags := [a for a in arguments if a.startswith("-")]:
-        raise UserError(f"unknown option {flags[0]}; there are none (see --help)")
-    files = [word for word in arguments if "=" not in word]
-    if len(files) > 1:
-        raise UserError(f"two configuration files, {files[0]} and {files[1]}; give one")
-    from jprm.uses.config import UsesConfig
-
-    overrides = [word for word in arguments if "=" in word]
-    config = load(UsesConfig, files[0] if files else None, overrides)
-    from jprm.uses.run import run_uses
-
-    run_uses(config, shlex.join(["python", "experiments/uses.py", *arguments]))
-
-
-def _sweep(arguments: list[str]) -> None:
-    if "--help" in arguments or "-h" in arguments:
-        print(_SWEEP_HELP)
-        return
-    flags = [a for a in arguments if a.startswith("-")]
-    if unknown := [flag for flag in flags if flag != "--plan"]:
-        raise UserError(f"unknown option {unknown[0]}; the only one is --plan (see --help)")
-    words = [a for a in arguments if not a.startswith("-")]
-    files = [word for word in words if "=" not in word]
-    if len(files) > 1:
-        raise UserError(
-            f"two configuration files, {files[0]} and {files[1]}; give one, and key=value overrides"
-        )
-    config = load(SweepConfig, files[0] if files else None, [word for word in words if "=" in word])
-    from jprm.pipeline.sweep import print_plan, run_sweep
-
-    if "--plan" in flags:
-        print_plan(config)
-    else:
-        run_sweep(config, shlex.join(["python", "experiments/sweep.py", *arguments]))
+    return _guarded(lambda: uses_command(list(arguments)))
 
 
 def ask_for_huge_pages() -> None:
@@ -342,29 +305,15 @@ def ask_for_huge_pages() -> None:
         os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment)
 
 
-_SWEEP_HELP = """usage: python experiments/sweep.py [CONFIG.toml] [key=value ...] [--plan]
-
-CONFIG.toml   a file of configs/sweep/; without one, the embedded sweep
-key=value     overrides, such as train.steps=200 or 'grid.seeds=[0, 1]'
---plan        show what would be computed and what is there already; start nothing
-
-Results land in <directory>/<name>/ (runs/embedded/): results.jsonl, report.html, figures/, stages/."""
-
-
-_USES_HELP = """usage: python experiments/uses.py [CONFIG.toml] [key=value ...]
-
-CONFIG.toml   a file of configs/uses/; without one, the embedded world
-key=value     overrides, such as evaluate.candidates=8 or 'search.strategies=["beam"]'
-
-Results land in <directory>/<name>/ (runs/uses/): results.jsonl, report.html, figures/, stages/."""
-
-
 def _guarded(work: Callable[[], int | None]) -> int:
     try:
         return work() or 0  # typer hands the code of an early exit back
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
-        return 2
+        return MISTAKE
+    except Preempted as reason:
+        print(f"stopped ({reason}); the same command goes on from here", file=sys.stderr)
+        return PREEMPTED
     except typer.Exit as end:
         return end.exit_code
     except Exception as error:

@@ -69,6 +69,25 @@ def _checked(
         raise UserError(_reason(error, origin)) from None
 
 
+def replaced(config: C, values: dict[str, Any], where: str) -> C:
+    """The configuration with other values at these dotted keys, checked anew.
+
+    Raises UserError naming the key and `where` it came from.
+    """
+    known = known_keys(type(config))
+    table = config.model_dump()
+    for key, value in values.items():
+        if not _is_known(key, known):
+            raise UserError(_unknown(key, where, known))
+        for part in reversed(key.split(".")):
+            value = {part: value}
+        table = _merge(table, value)
+    try:
+        return type(config).model_validate(table)
+    except pydantic.ValidationError as error:
+        raise UserError(_reason(error, dict.fromkeys(values, where))) from None
+
+
 def known_keys(cls: type[pydantic.BaseModel], prefix: str = "") -> dict[str, Any]:
     """Every dotted key of a configuration and the type that it is declared with."""
     keys: dict[str, Any] = {}

@@ -1,8 +1,23 @@
-"""The one exception that is meant for the user."""
+"""The exceptions that more than one room speaks of, and what a command's exit code says."""
+
+MISTAKE = 2  # of the user: nothing was done, or what was done before is kept
+INCOMPLETE = 3  # done, but rows were rejected or parts have failed, and the output says which
+PREEMPTED = 75  # EX_TEMPFAIL of sysexits.h: asked to stop, saved; the same command goes on
 
 
 class UserError(ValueError):
     """A mistake that the user can mend: the message says what was wrong, where, and what to do.
 
     The command line prints it as one line, without a traceback, and exits with code 2.
+    """
+
+
+class Diverged(UserError):
+    """A training run whose loss stopped being a number."""
+
+
+class Preempted(BaseException):
+    """The machine is wanted back: stop at a safe point; the same command goes on from there.
+
+    No error, like KeyboardInterrupt: the command line exits with code 75.
     """

@@ -1,67 +1,113 @@
-"""Progress of a long run: a live line with an ETA on a terminal, plain lines elsewhere."""
+"""Progress of a long run: one live view on a terminal, a line a minute elsewhere."""
 
 from __future__ import annotations
 
-import shutil
+import re
 import sys
 import time
+from collections.abc import Callable
 from typing import TextIO
 
-PLAIN_INTERVAL_S = 5.0
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+PLAIN_INTERVAL_S = 60.0
 LIVE_INTERVAL_S = 0.2
+_SPEED = re.compile(r",? ?\b([\d,.]+) tokens/s")
 
 
 class Progress:
-    """Counts work in any unit (expected seconds, FLOPs) out of `total`.
+    """Counts work in any unit (expected seconds, FLOPs) out of `total`, and cells out of `cells`.
 
-    The ETA assumes the pace so far.
+    The ETA assumes the pace so far. `safe_points` are called wherever progress is told; one that raises stops the work.
     """
 
-    def __init__(self, total: float, stream: TextIO | None = None):
+    def __init__(self, total: float, stream: TextIO | None = None, cells: int = 0):
         self.total = max(total, 1e-9)
         self.done = 0.0
+        self.cells = cells
+        self.cells_done = 0
+        self.label = ""  # what was told last
+        self.safe_points: list[Callable[[], None]] = []
         self._stream = stream or sys.stderr
-        self._live = self._stream.isatty()
+        self._live: Live | None = None
         self._started = time.monotonic()
         self._last = -1e9
-        self._width = 0
 
     def advance(self, work: float, label: str) -> None:
-        """Adds finished work and shows the line when it is time."""
+        """Adds finished work and shows the view when it is time."""
         self.done = min(self.done + work, self.total)
         self.show(label)
 
-    def show(self, label: str, force: bool = False) -> None:
-        """Shows the line: at most five times a second on a terminal, every five seconds elsewhere.
+    def cell_done(self) -> None:
+        """Counts a cell, whether it has a result or not."""
+        self.cells_done += 1
 
-        The first line comes at once, and so does one that is forced.
+    def show(self, label: str, force: bool = False) -> None:
+        """Shows where the work is: at most five times a second on a terminal, once a minute elsewhere.
+
+        The first time comes at once, and so does one that is forced. Raises what a safe point raises.
         """
+        self.label = label
+        for safe_point in self.safe_points:
+            safe_point()
         now = time.monotonic()
-        if not force and now - self._last < (LIVE_INTERVAL_S if self._live else PLAIN_INTERVAL_S):
+        on_terminal = self._stream.isatty()
+        if not force and now - self._last < (LIVE_INTERVAL_S if on_terminal else PLAIN_INTERVAL_S):
             return
         self._last = now
-        elapsed = now - self._started
-        share = self.done / self.total
-        left = f"{_clock(elapsed * (1 - share) / share)} left" if share > 0.01 else "estimating"
-        line = f"[{100 * share:3.0f} %] {_clock(elapsed)} elapsed, {left} | {label}"
-        if self._live:
-            line = line[: shutil.get_terminal_size().columns - 1]  # "\r" cannot undo a wrapped line
-            self._stream.write("\r" + line.ljust(self._width))
-            self._width = len(line)
+        if on_terminal:
+            self._view().update(self._table(label), refresh=True)
         else:
-            self._stream.write(line + "\n")
-        self._stream.flush()
+            self._stream.write(f"[{self._share()}] {self._clocks()} | {label}\n")
+            self._stream.flush()
 
     def note(self, text: str) -> None:
         """A line that stays."""
-        if self._live and self._width:
-            self._stream.write("\r" + " " * self._width + "\r")
-            self._width = 0
-        self._stream.write(text + "\n")
-        self._stream.flush()
+        if self._live is not None:
+            self._live.console.print(text, markup=False, highlight=False, soft_wrap=True)
+        else:
+            self._stream.write(text + "\n")
+            self._stream.flush()
+
+    def close(self) -> None:
+        """Ends the live view; its last state stays."""
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+
+    def _view(self) -> Live:
+        if self._live is None:
+            console = Console(file=self._stream, force_terminal=True)
+            self._live = Live(console=console, auto_refresh=False)
+            self._live.start()
+        return self._live
+
+    def _table(self, label: str) -> Table:
+        table = Table.grid(padding=(0, 2))
+        table.add_column(style="bold", no_wrap=True)
+        table.add_column(overflow="ellipsis", no_wrap=True)
+        if self.cells:
+            table.add_row("cells", f"{self.cells_done} of {self.cells}")
+        speed = _SPEED.search(label)
+        table.add_row("stage", _SPEED.sub("", label))
+        table.add_row("tokens/s", speed[1] if speed else "-")
+        table.add_row("time", f"{self._clocks()} ({self._share().strip()})")
+        return table
+
+    def _share(self) -> str:
+        return f"{100 * self.done / self.total:3.0f} %"
+
+    def _clocks(self) -> str:
+        elapsed = time.monotonic() - self._started
+        share = self.done / self.total
+        left = f"{clock(elapsed * (1 - share) / share)} left" if share > 0.01 else "estimating"
+        return f"{clock(elapsed)} elapsed, {left}"
 
 
-def _clock(seconds: float) -> str:
+def clock(seconds: float) -> str:
+    """Seconds as minutes and seconds, or hours."""
     minutes, rest = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

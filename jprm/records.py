@@ -17,7 +17,7 @@ import operator
 import os
 import types
 import typing
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -176,28 +176,33 @@ def read_jsonl(path: Path | str) -> list[dict[str, Any]]:
 
     Raises UserError naming the line of any other damage.
     """
+    return list(stream_jsonl(path))
+
+
+def stream_jsonl(path: Path | str) -> Iterator[dict[str, Any]]:
+    """As `read_jsonl`, one row after another: memory does not grow with the file."""
     try:
-        data = Path(path).read_bytes()
+        with open(path, "rb") as file:
+            for number, line in enumerate(file, 1):
+                if line.endswith(b"\n"):  # what follows the last newline was never finished
+                    yield _row(line, f"{path}:{number}")
     except FileNotFoundError:
-        return []
+        return
     except OSError as error:
         raise UserError(f"{path}: cannot read ({error.strerror})") from None
-    rows = []
-    *lines, _torn = data.split(b"\n")  # what follows the last newline was never finished
-    for number, line in enumerate(lines, 1):
-        try:
-            row = json.loads(line, parse_constant=_no_constant)
-        except (ValueError, RecursionError) as error:
-            raise UserError(
-                f"{path}:{number}: not a JSON row ({error}); delete the line or the file"
-            ) from None
-        if not isinstance(row, dict):
-            raise UserError(
-                f"{path}:{number}: expected a JSON object, found {type(row).__name__}; "
-                "delete the line or the file"
-            )
-        rows.append(row)
-    return rows
+
+
+def _row(line: bytes, where: str) -> dict[str, Any]:
+    try:
+        row = json.loads(line, parse_constant=_no_constant)
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{where}: not a JSON row ({error}); delete the line or the file") from None
+    if not isinstance(row, dict):
+        raise UserError(
+            f"{where}: expected a JSON object, found {type(row).__name__}; "
+            "delete the line or the file"
+        )
+    return row
 
 
 def _no_constant(name: str) -> float:

@@ -4,8 +4,9 @@ A stage lives in `<run>/stages/<name>-<key>/`, where the key is the fingerprint 
 its result depends on. It is finished when its `DONE` file is there, which is written last and
 atomically; until then a later sitting finds whatever the earlier one left and goes on from that.
 
-Invariant: one process at a time holds a run directory (a file lock, which the kernel releases
-however the process dies).
+Invariant: one process at a time holds a run directory, or any number of workers do, which lease its
+stages from one another (`jprm.leases`). The file lock between the two is released by the kernel
+however a process dies.
 """
 
 from __future__ import annotations
@@ -46,7 +47,8 @@ class HeldDirectory:
     message ends with what `place` says of another place, and `other` of a second run.
     """
 
-    def __init__(self, path: Path | str, place: str, other: str):
+    def __init__(self, path: Path | str, place: str, other: str, shared: bool = False):
+        """`shared`: others may hold it so, too; then a file system without locks will do."""
         self.path = Path(path)
         self._place, self._other = place, other
         try:
@@ -55,14 +57,14 @@ class HeldDirectory:
         except OSError as error:
             raise self.unwritable(error) from None
         try:
-            self._hold()
+            self._hold(shared)
         except BaseException:
             self._lock.close()
             raise
 
-    def _hold(self) -> None:
+    def _hold(self, shared: bool) -> None:
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(self._lock, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
         except BlockingIOError:
             self._lock.seek(0)
             holder = self._lock.read().strip() or "unknown"
@@ -70,6 +72,8 @@ class HeldDirectory:
                 f"{self.path}: in use by process {holder}; wait for it, or {self._other}"
             ) from None
         except OSError as error:  # some network file systems have no locks
+            if shared:
+                return  # leases need none; nobody else can hold the directory alone either
             raise UserError(
                 f"{self.path}: cannot lock the run directory ({error.strerror}); {self._place}"
             ) from None
@@ -97,16 +101,17 @@ class HeldDirectory:
 class NamedDirectory(HeldDirectory):
     """One that is `<directory>/<name>` of a configuration. Raises UserError as above."""
 
-    def __init__(self, path: Path | str):
+    def __init__(self, path: Path | str, shared: bool = False):
         place = "set directory=PATH to another place, on a local disk"
-        super().__init__(path, place, "set name=OTHER for a second run")
+        super().__init__(path, place, "set name=OTHER for a second run", shared)
 
 
 class RunDirectory(NamedDirectory):
     """A directory of stages; counts what was done in it. Raises UserError as above."""
 
-    def __init__(self, path: Path | str):
-        super().__init__(path)
+    def __init__(self, path: Path | str, shared: bool = False):
+        """`shared`: together with other workers, which lease the stages."""
+        super().__init__(path, shared)
         self.computed = 0
         self.reused = 0
         try:
@@ -141,6 +146,32 @@ class Stage:
         assert self._result is not None, f"{self.name} is not finished"
         return self._result["summary"]
 
+    @contextlib.contextmanager
+    def inside(self, path: Path) -> Iterator[Stage]:
+        """Works in another folder, which then becomes the stage's, or not: the stage is looked at anew."""
+        home, self.path = self.path, path
+        try:
+            yield self
+        finally:
+            self.path, self._result = home, None
+            self.look()
+
+    def look(self) -> bool:
+        """Whether the stage is finished by now, by whomever. Raises UserError as opening it does."""
+        if self._result is None:
+            self._result = self._read("DONE", {"summary": dict, "seconds": float})
+        return self.done
+
+    @property
+    def versions(self) -> dict[str, str]:
+        """The packages that computed the result, as far as it says."""
+        assert self._result is not None, f"{self.name} is not finished"
+        return self._result.get("provenance", {}).get("packages", {})
+
+    def record_failure(self, why: dict[str, Any]) -> None:
+        """Leaves the reason why there is no result beside what there is."""
+        write_atomic(self.file("failure.json"), json.dumps(why | {"at": time.time()}, indent=1))
+
     @property
     def seconds(self) -> float:
         """Seconds of work so far; a sitting that was killed outright is not among them."""
@@ -159,6 +190,7 @@ class Stage:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UserError(f"{self.path}: cannot write ({error.strerror})") from None
+        self.file("failure.json").unlink(missing_ok=True)
         write_atomic(self.file("inputs.json"), json.dumps(self.inputs, indent=1, default=plain))
         try:
             yield self
@@ -194,10 +226,18 @@ class Stage:
         return table
 
 
-def write_atomic(path: Path | str, content: str | bytes) -> None:
-    """Writes a file whole or not at all. Raises UserError where it cannot."""
+def unique_suffix() -> str:
+    """For `write_atomic(by=...)`: another one in every process of every machine."""
+    return f".{platform.node()}.{os.getpid()}"
+
+
+def write_atomic(path: Path | str, content: str | bytes, by: str = "") -> None:
+    """Writes a file whole or not at all; `by` tells writers apart that may write it at once.
+
+    Raises UserError where it cannot.
+    """
     path = Path(path)
-    unfinished = path.with_name(path.name + ".tmp")
+    unfinished = path.with_name(f"{path.name}{by}.tmp")
     data = content.encode() if isinstance(content, str) else content
     try:
         with open(unfinished, "wb") as file:

@@ -15,8 +15,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 LEVELS = (
-    {"errors", "records", "config", "runs", "progress", "seeds", "execute"},
-    {"mesh", "tokenizer", "chat", "grade", "worlds", "doctor", "formats"},
+    {"errors", "records", "config", "runs", "leases", "progress", "preemption", "seeds", "execute"},
+    {"mesh", "tokenizer", "chat", "grade", "worlds", "doctor", "formats", "launch"},
     {"models", "data"},
     {"train", "sample", "served"},
     {"verify"},
@@ -29,6 +29,7 @@ LEVELS = (
 LEVEL = {room: level for level, rooms in enumerate(LEVELS) for room in rooms}
 SIDEWAYS = {  # rooms of one level know each other only here; any may raise an error
     "runs": {"config"},
+    "preemption": {"progress"},
     "worlds": {"tokenizer", "grade"},
     "cli": {"pipeline", "judge", "catalogue", "uses"},
     "uses": {"pipeline"},
@@ -40,6 +41,9 @@ WITHOUT_JAX = (
     "jprm.config",
     "jprm.runs",
     "jprm.progress",
+    "jprm.leases",
+    "jprm.preemption",
+    "jprm.launch",
     "jprm.seeds",
     "jprm.execute",
     "jprm.tokenizer",

@@ -1,6 +1,7 @@
 """What a person sees of a long run, on a terminal and in a log."""
 
 import io
+import re
 
 import pytest
 
@@ -20,16 +21,16 @@ def clock(monkeypatch):
     return now
 
 
-def test_a_log_gets_a_line_at_once_and_then_every_five_seconds(clock):
+def test_a_log_gets_a_line_at_once_and_then_one_a_minute(clock):
     log = io.StringIO()
     shown = Progress(100, log)
-    for second in range(11):
-        clock[0] = 100.0 + second
-        shown.advance(5, f"stage {second}")
+    for minute in range(11):
+        clock[0] = 100.0 + 12 * minute
+        shown.advance(5, f"stage {minute}")
     assert log.getvalue().splitlines() == [
         "[  5 %] 0:00 elapsed, 0:00 left | stage 0",
-        "[ 30 %] 0:05 elapsed, 0:11 left | stage 5",
-        "[ 55 %] 0:10 elapsed, 0:08 left | stage 10",
+        "[ 30 %] 1:00 elapsed, 2:20 left | stage 5",
+        "[ 55 %] 2:00 elapsed, 1:38 left | stage 10",
     ]
 
 
@@ -54,18 +55,31 @@ def test_more_work_than_foreseen_is_not_above_all_of_it(clock):
     assert log.getvalue() == "[100 %] 0:00 elapsed, 0:00 left | end\n"
 
 
-def test_a_terminal_has_one_live_line_that_notes_replace(clock, monkeypatch):
+def test_a_terminal_has_one_live_view_with_cells_stage_speed_and_time(clock, monkeypatch):
     monkeypatch.setenv("COLUMNS", "60")
     terminal = Terminal()
-    shown = Progress(10, terminal)
-    shown.advance(5, "x" * 99)
+    shown = Progress(10, terminal, cells=3)
+    shown.cell_done()
+    shown.advance(5, "votes: 7 of 9, 1,234 tokens/s, 3 of 4 lanes run")
     clock[0] += 0.1
-    shown.advance(1, "too soon to be seen")
-    clock[0] += 0.2
-    shown.advance(1, "short")
+    shown.show("too soon to be seen")
     shown.note("row 1")
-    shown.note("row 2")
-    first, second, rest = terminal.getvalue()[1:].split("\r", 2)
-    assert len(first) == 59 and first.startswith("[ 50 %]")
-    assert len(second) == 59 and second.rstrip().endswith("| short")
-    assert rest == " " * len(second.rstrip()) + "\rrow 1\nrow 2\n"
+    shown.close()
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", terminal.getvalue())
+    seen = [" ".join(line.split()) for line in text.splitlines()]
+    for line in ("cells 1 of 3", "stage votes: 7 of 9, 3 of 4 lanes run", "tokens/s 1,234"):
+        assert line in seen
+    assert "time 0:00 elapsed, 0:00 left (50 %)" in seen and "row 1" in seen
+    assert "too soon" not in text
+
+
+def test_a_safe_point_stops_the_work(clock):
+    shown = Progress(10, io.StringIO())
+
+    def stop():
+        raise KeyboardInterrupt
+
+    shown.show("goes on")
+    shown.safe_points.append(stop)
+    with pytest.raises(KeyboardInterrupt):
+        shown.show("stops, although nothing would be shown yet")

@@ -9,13 +9,12 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from jprm.errors import UserError
+from jprm.errors import INCOMPLETE, UserError
 from jprm.formats.benchmarks import BENCHMARKS
 from jprm.formats.judged import Fault, parse_rows
 from jprm.formats.rows import read_rows
 from jprm.formats.steps import FORMATS
 
-REJECTED = 3  # the exit code where rows were rejected; 2 is a user's mistake
 WORD = {True: "right", False: "flawed", None: "unknown"}
 SHOWN = 20
 
@@ -38,7 +37,7 @@ class Conversion:
     @property
     def exit_code(self) -> int:
         """0, or 3 where rows were rejected."""
-        return REJECTED if self.rejected else 0
+        return INCOMPLETE if self.rejected else 0
 
 
 def convert(path: Path, source: str, target: str, out: Path) -> Conversion:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from jprm.errors import UserError
+from jprm.errors import INCOMPLETE, UserError
 from jprm.judge.identity import check, claim, file_digest, flat, model_digest, read_identity
 from jprm.judge.items import Item, read_items
 from jprm.judge.judged import Account, Judged, judged
@@ -27,7 +27,7 @@ ENGINE = "engine."
 def evaluate(options: Options) -> int:
     """Runs or resumes an evaluation, prints its table, and returns the exit code.
 
-    0: every row is in the table. 1: rows were rejected, solutions lost, or (with `regrade`) votes
+    0: every row is in the table. 3: rows were rejected, solutions lost, or (with `regrade`) votes
     are missing; the rest is in the table. Raises UserError for what keeps it from running.
     """
     with _Evaluation(options) as evaluation:
@@ -37,7 +37,7 @@ def evaluate(options: Options) -> int:
     print_result(result)
     if options.json_file is not None:
         write_json(options.json_file, result)
-    return int(bool(result.rejected or result.lost or result.missing))
+    return INCOMPLETE if result.rejected or result.lost or result.missing else 0
 
 
 class _Evaluation:

@@ -9,8 +9,6 @@ from jprm.pipeline.lab import Lab, Task
 from jprm.runs import Stage
 from jprm.seeds import seed_of
 
-TRAIN_FLOPS_PER_SECOND = 4.0e10  # two CPU cores at these sizes; only the plan and the ETA use it
-
 
 @dataclass(frozen=True)
 class Base:
@@ -70,9 +68,13 @@ class Base:
         save_params(stage.file("weights"), result.params, {"size": self.size})
         return training_summary(lab, self.size, result)
 
+    def flops(self, lab: Lab) -> float:
+        """Expected FLOPs."""
+        return training_flops(lab, self.size, lab.config.base)
+
     def work(self, lab: Lab) -> float:
         """Expected seconds."""
-        return training_seconds(lab, self.size, lab.config.base)
+        return 3 + self.flops(lab) / lab.rates.train
 
 
 def training_summary(lab: Lab, size: str, result) -> dict[str, Any]:
@@ -91,12 +93,9 @@ def training_summary(lab: Lab, size: str, result) -> dict[str, Any]:
     }
 
 
-def training_seconds(lab: Lab, size: str, config) -> float:
-    """Expected seconds of a training run on two CPU cores."""
+def training_flops(lab: Lab, size: str, config) -> float:
+    """Expected FLOPs of a training run, as if its rows were full."""
     from jprm.models.costs import train_flops
 
     tokens = config.steps * config.batch_rows * config.row_tokens
-    return (
-        train_flops(lab.model_config(size), tokens, config.row_tokens // 2) / TRAIN_FLOPS_PER_SECOND
-        + 3
-    )
+    return train_flops(lab.model_config(size), tokens, config.row_tokens // 2)

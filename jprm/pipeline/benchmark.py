@@ -94,9 +94,18 @@ class Benchmark:
         kinds = collections.Counter(item.solution.error_kind or "right" for item in items)
         return {"items": len(items), "kinds": dict(kinds)} | notes
 
+    def flops(self, lab: Lab) -> float:
+        """Expected FLOPs: of the policy's samples, most of which a set of right and wrong ones leaves out."""
+        if not self.parents(lab):
+            return 0.0
+        sampled = self.size(lab) * (2 if self.scores_solutions else PROBLEMS_PER_ITEM)
+        labels = lab.config.labels
+        tokens = sampled * labels.max_tokens / 2
+        return lab.decode_flops(lab.config.model.policy, labels.context_tokens, tokens)
+
     def work(self, lab: Lab) -> float:
         """Expected seconds."""
-        return 8.0 if self.parents(lab) else 2.0
+        return 2 + self.flops(lab) / lab.rates.decode
 
     def _problems(self, lab: Lab, n: int) -> list[Problem]:
         return lab.world.problems(

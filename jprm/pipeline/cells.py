@@ -1,10 +1,12 @@
-"""The cells of a sweep: a grid over size, training examples and seed, and one-change variants of its main cell."""
+"""The cells of a sweep: at every point a grid over size, examples and seed, and variants of its main cell."""
 
 from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from typing import Any
 
+from jprm.pipeline.axes import Point, points
 from jprm.pipeline.benchmark import Benchmark
 from jprm.pipeline.config import SweepConfig
 from jprm.pipeline.verifier import Verifier
@@ -13,17 +15,19 @@ from jprm.pipeline.votes import Votes
 
 @dataclass(frozen=True)
 class Cell:
-    """One row group of the table: a verifier and the way it is asked."""
+    """One row group of the table: a verifier and the way it is asked, under the configuration of its point."""
 
     votes: Votes
+    config: SweepConfig = dataclasses.field(compare=False)
     variant: str = ""  # "" in the grid; else what was changed against the main cell
+    values: tuple[tuple[str, Any], ...] = ()  # that the axes set, but for those which name the cell
 
     @property
     def name(self) -> str:
         """Unique in a sweep: "tiny-0.3m n=1000 full rpe s=0 executed chain policy"."""
         verifier, votes = self.votes.verifier, self.votes
         parts = [verifier.label, votes.execution, votes.mode, votes.benchmark.name]
-        return " ".join(parts)
+        return " ".join([*parts, *(f"{key}={value}" for key, value in self.values)])
 
 
 def code_mode(style: str, execution: str) -> str:
@@ -31,24 +35,51 @@ def code_mode(style: str, execution: str) -> str:
     return execution if style in ("full", "code") else "none"
 
 
+def sweep_cells(config: SweepConfig) -> list[Cell]:
+    """All cells in the order of the table: the grids of all points, then their variants."""
+    return [*grid_cells(config), *ablation_cells(config)]
+
+
 def grid_cells(config: SweepConfig) -> list[Cell]:
     """Sizes x training examples x seeds, main cell of each seed first, so that the first row comes early."""
-    grid = config.grid
-    cells = []
-    for seed in grid.seeds:
-        for size in reversed(grid.sizes):
-            for examples in reversed(grid.train_examples):
-                verifier = Verifier(size, examples, grid.labels, True, "full", seed)
-                cells += [_cell(config, verifier, name) for name in config.evaluate.benchmarks]
-    return cells
+    return [cell for point in points(config) for cell in _grid(point)]
 
 
 def ablation_cells(config: SweepConfig) -> list[Cell]:
     """The main cell of the first seed (largest size, most examples) with one thing changed."""
-    grid = config.grid
-    main = Verifier(
-        grid.sizes[-1], grid.train_examples[-1], grid.labels, True, "full", grid.seeds[0]
-    )
+    return [cell for point in points(config) for cell in _ablations(point)]
+
+
+def main_cells(config: SweepConfig) -> list[Cell]:
+    """The cell that the variants of a configuration without axes are compared with, on each benchmark."""
+    return _grid(Point(config))[: len(config.evaluate.benchmarks)]
+
+
+def candidate_cell(config: SweepConfig) -> Cell | None:
+    """The votes that choose among the policy's candidates, by the main cell's verifier."""
+    if not config.evaluate.candidates_problems:
+        return None
+    main = grid_cells(config)[0]
+    benchmark = Benchmark("candidates", main.votes.verifier.seed)
+    n_votes = config.evaluate.candidate_votes
+    votes = dataclasses.replace(main.votes, benchmark=benchmark, n_votes=n_votes)
+    return dataclasses.replace(main, votes=votes)
+
+
+def _grid(point: Point) -> list[Cell]:
+    grid, cell = point.config.grid, point.config.cell
+    cells = []
+    for seed in grid.seeds if cell.seed is None else (cell.seed,):
+        for size in reversed((cell.size,) if cell.size else grid.sizes):
+            for examples in reversed(_examples(point.config)):
+                rule = cell.labels or grid.labels
+                verifier = Verifier(size, examples, rule, cell.filtered, cell.style, seed)
+                cells += [_cell(point, verifier, b) for b in point.config.evaluate.benchmarks]
+    return cells
+
+
+def _ablations(point: Point) -> list[Cell]:
+    main = _grid(point)[0].votes.verifier
     changed = {
         "code": dataclasses.replace(main, style="code"),
         "analysis": dataclasses.replace(main, style="analysis"),
@@ -58,35 +89,31 @@ def ablation_cells(config: SweepConfig) -> list[Cell]:
         "unfiltered": dataclasses.replace(main, filtered=False),
     }
     cells = []
-    for variant in grid.ablations:
-        for name in config.evaluate.benchmarks:
-            cell = _cell(config, changed.get(variant, main), name)
+    for variant in point.config.grid.ablations:
+        for benchmark in point.config.evaluate.benchmarks:
+            cell = _cell(point, changed.get(variant, main), benchmark)
+            votes = cell.votes
             if variant == "invented":
-                cell = Cell(dataclasses.replace(cell.votes, execution="invented"))
+                votes = dataclasses.replace(votes, execution="invented")
             if variant == "fork":
-                cell = Cell(dataclasses.replace(cell.votes, mode="fork"))
-            cells.append(dataclasses.replace(cell, variant=variant))
+                votes = dataclasses.replace(votes, mode="fork")
+            cells.append(dataclasses.replace(cell, votes=votes, variant=variant))
     return cells
 
 
-def candidate_votes(config: SweepConfig) -> Votes | None:
-    """The votes that choose among the policy's candidates, by the main cell's verifier."""
-    if not config.evaluate.candidates_problems:
-        return None
-    main = grid_cells(config)[0].votes
-    seed = config.grid.seeds[0]
-    return dataclasses.replace(
-        main, benchmark=Benchmark("candidates", seed), n_votes=config.evaluate.candidate_votes
-    )
+def _examples(config: SweepConfig) -> tuple[int, ...]:
+    chosen = config.cell.train_examples
+    return config.grid.train_examples if chosen is None else (chosen,)
 
 
-def _cell(config: SweepConfig, verifier: Verifier, benchmark: str) -> Cell:
-    return Cell(
-        Votes(
-            verifier,
-            Benchmark(benchmark, verifier.seed),
-            execution="executed" if verifier.style in ("full", "code") else "none",
-            mode=config.verify.mode,
-            n_votes=config.verify.n_votes,
-        )
+def _cell(point: Point, verifier: Verifier, benchmark: str) -> Cell:
+    config = point.config
+    votes = Votes(
+        verifier,
+        Benchmark(benchmark, verifier.seed),
+        execution=config.cell.code if verifier.style in ("full", "code") else "none",
+        mode=config.verify.mode,
+        n_votes=config.verify.n_votes,
     )
+    named = tuple((k, v) for k, v in point.values if not k.startswith("cell."))
+    return Cell(votes, config, values=named)

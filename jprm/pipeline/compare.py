@@ -54,10 +54,11 @@ def compare(first: Path, second: Path, names: tuple[str, str] | None = None) -> 
         left_out += [(name, f"not in {first}") for name in cells[1] if name not in cells[0]]
     rows: list[Row] = []
     for a, b in pairs:
-        if labs[0].stage(a.votes.benchmark).key != labs[1].stage(b.votes.benchmark).key:
+        one_lab, two_lab = labs[0].at(a.config), labs[1].at(b.config)
+        if one_lab.stage(a.votes.benchmark).key != two_lab.stage(b.votes.benchmark).key:
             left_out.append((a.name, "judged other solutions, so they cannot be paired"))
             continue
-        one, two = measure(labs[0], a), measure(labs[1], b)
+        one, two = measure(one_lab, a), measure(two_lab, b)
         for k in sorted({r["n_votes"] for r in one.rows} & {r["n_votes"] for r in two.rows}):
             rows.append(Row(one, two, k, two.gain_over(one, k)))
     if not rows:

@@ -124,6 +124,36 @@ class GridSection(Config):
     ] = ("invented", "code", "analysis", "direct", "hard", "unfiltered")
 
 
+class CellSection(Config):
+    """What makes a cell; where a value is None, the lists of `grid` hold. Meant as keys of axes."""
+
+    size: str | None = None
+    train_examples: int | None = Field(default=None, ge=1)
+    seed: int | None = None
+    labels: LabelRule | None = None
+    filtered: bool = True  # the consensus filter
+    style: Style = "full"
+    code: Literal["executed", "invented"] = "executed"
+
+
+class Axis(Config):
+    """One key and the values that it takes. Axes multiply; those with one `zip` name are walked together."""
+
+    key: str
+    values: tuple[Any, ...] = Field(min_length=1)
+    zip: str | None = None
+
+
+class LaunchSection(Config):
+    """How the work is spread over processes; no result depends on it."""
+
+    chunk_solutions: int = Field(default=128, ge=1)  # that a worker judges under one lease
+    expiry_s: float = Field(default=60, gt=0)  # of a lease whose worker gives no sign of life
+    poll_s: float = Field(default=2, gt=0)  # between two looks of a worker that found nothing to do
+    slurm: dict[str, Any] = {}  # for submitit: partition, gpus_per_node, timeout_min, ...
+    ray: dict[str, Any] = {}  # of each worker: num_cpus, num_gpus, resources
+
+
 class SweepConfig(Config):
     """Everything that `python experiments/sweep.py` can be told."""
 
@@ -138,6 +168,27 @@ class SweepConfig(Config):
     verify: VerifySection = VerifySection()
     evaluate: EvaluateSection = EvaluateSection()
     grid: GridSection = GridSection()
+    cell: CellSection = CellSection()
+    axes: tuple[Axis, ...] = ()
+    only: tuple[dict[str, Any], ...] = ()  # a point stays if it fits one of them; none: all stay
+    skip: tuple[dict[str, Any], ...] = ()  # and goes if it fits one of these
+    launch: LaunchSection = LaunchSection()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _axes_start_from_one_cell(cls, table: Any) -> Any:
+        """With axes, a list of the grid that is not given is its main cell alone: axes say what varies."""
+        if not isinstance(table, dict) or not table.get("axes"):
+            return table
+        grid = GridSection()
+        single = {
+            "sizes": grid.sizes[-1:],
+            "train_examples": grid.train_examples[-1:],
+            "seeds": grid.seeds[:1],
+            "ablations": (),
+        }
+        given = table.get("grid", {})
+        return table | {"grid": single | given if isinstance(given, dict) else given}
 
     @model_validator(mode="after")
     def _consistent(self) -> SweepConfig:
@@ -148,6 +199,6 @@ class SweepConfig(Config):
             )
         if self.world.kind == "gsm8k" and self.data.root is None:
             raise ValueError("data.root is not set; name the folder that holds gsm8k/")
-        if self.labels.source == "planted" and self.grid.labels != "exact":
+        if self.labels.source == "planted" and (self.cell.labels or self.grid.labels) != "exact":
             raise ValueError('grid.labels must be "exact" when labels.source is "planted"')
         return self

@@ -1,14 +1,62 @@
-"""Where tables are printed: as wide as a terminal is, and of one width in files and logs."""
+"""What a sweep prints."""
 
 from __future__ import annotations
 
 import sys
 
 from rich.console import Console
+from rich.table import Table
+
+from jprm.pipeline.findings import Findings
+from jprm.pipeline.table import Measured
 
 WIDTH = 118
 
 
 def console() -> Console:
-    """A console for tables."""
-    return Console(width=None if sys.stdout.isatty() else WIDTH, highlight=False)
+    """The terminal, or a stream of fixed width."""
+    width = None if sys.stdout.isatty() else WIDTH
+    return Console(width=width, highlight=False)
+
+
+def print_table(measured: list[Measured], findings: Findings) -> None:
+    """One block of rows per cell, and the findings below."""
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for name in (
+        "model",
+        "train",
+        "style",
+        "code",
+        "labels",
+        "variant",
+        "seed",
+        "votes",
+        "F1 [95 %]",
+    ):
+        table.add_column(name, no_wrap=True)
+    for name in ("tokens", "s"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for m in measured:
+        for i, row in enumerate(m.rows):
+            first = [
+                row["model"],
+                str(row["train_examples"]),
+                row["style"],
+                row["code"],
+                row["labels"] + ("" if row["filtered"] else " *"),
+                row["variant"] or row["benchmark"],
+                str(row["seed"]),
+            ]
+            f1 = (
+                "n/a"
+                if row["f1"] is None
+                else f"{row['f1']:.3f} [{row['f1_low']:.3f}, {row['f1_high']:.3f}]"
+            )
+            numbers = [str(row["n_votes"]), f1, f"{row['tokens']:,}", f"{row['seconds']:.0f}"]
+            table.add_row(*(first if i == 0 else [""] * len(first)), *numbers)
+    out = console()
+    out.print(table)
+    if any(not row["filtered"] for m in measured for row in m.rows):
+        out.print("* no consensus filter", style="dim")
+    for finding in findings.lines():
+        out.print(finding)

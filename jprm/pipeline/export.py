@@ -21,9 +21,10 @@ def export_verifier(run: Path, out: Path) -> str:
     """
     from jprm.models.hf_export import to_hf
 
-    config = read_sweep_config(run)
+    cell = grid_cells(read_sweep_config(run))[0]
+    config = cell.config
     with Lab(config, None) as lab:
-        verifier = grid_cells(config)[0].votes.verifier
+        verifier = cell.votes.verifier
         stage = lab.stage(verifier)
         if not stage.done:
             raise UserError(

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 from jprm.evaluate import BestOfN, Difference, over_seeds, trivial_baselines
 from jprm.pipeline.benchmark import Benchmark, load_items
+from jprm.pipeline.cells import main_cells
 from jprm.pipeline.lab import Lab
 from jprm.pipeline.table import Measured
-from jprm.scaling import Fit, fit_power_law, fit_votes
+from jprm.scaling import Fit, fit_power_law
 
 QUESTIONS = {
     "invented": "executed code instead of invented output",
@@ -85,30 +86,40 @@ class Findings:
 def find(lab: Lab, measured: list[Measured], best: BestOfN | None) -> Findings:
     """Compares, fits, sums up."""
     grid = [m for m in measured if not m.cell.variant]
-    k = lab.config.verify.n_votes
     main = {
         m.cell.votes.benchmark: m for m in reversed(grid)
     }  # the main cell of a seed is its first
     comparisons = []
     for benchmark, m in reversed(main.items()):
+        k = m.cell.votes.n_votes
         gain = m.curve.gain(k)
         comparisons.append(
             Comparison(f"{k} votes instead of one (seed {benchmark.seed})", k, benchmark.name, gain)
         )
-    comparisons += _along_the_grid(lab, grid, k)
+    if not lab.config.axes:  # across points, other things than these differ, too
+        comparisons += _along_the_grid(lab, grid, lab.config.verify.n_votes)
+    stages = {m.lab.stage(m.cell.votes).key: m for m in grid}
     for m in measured:
-        if m.cell.variant:
-            benchmark = m.cell.votes.benchmark
-            gain = main[benchmark].gain_over(m, k)
-            comparisons.append(Comparison(QUESTIONS[m.cell.variant], k, benchmark.name, gain))
+        if m.cell.variant and (compared := _main_of(m, stages)):
+            name, k = m.cell.votes.benchmark.name, m.cell.votes.n_votes
+            gain = compared.gain_over(m, k)
+            comparisons.append(Comparison(QUESTIONS[m.cell.variant], k, name, gain))
     return Findings(
         tuple(comparisons),
-        tuple((m.cell.name, fit_votes(m.curve.ks, _f1s(m), m.curve.samples())) for m in grid),
+        tuple((m.cell.name, m.fit) for m in grid),
         _fit(grid, "train_examples_kept"),
         _fit(grid, "model_params"),
         best,
-        _baselines(lab, main),
+        _baselines(main),
     )
+
+
+def _main_of(variant: Measured, stages: dict[str, Measured]) -> Measured | None:
+    """The measured cell that a variant is compared with; None where that one failed."""
+    for cell in main_cells(variant.cell.config):
+        if cell.votes.benchmark == variant.cell.votes.benchmark:
+            return stages.get(variant.lab.stage(cell.votes).key)
+    return None
 
 
 def _along_the_grid(lab: Lab, grid: list[Measured], k: int) -> list[Comparison]:
@@ -132,6 +143,8 @@ def _along_the_grid(lab: Lab, grid: list[Measured], k: int) -> list[Comparison]:
             gains = []
             for seed in config.seeds:
                 at = Benchmark(name, seed)
+                if any((*end, at) not in by_place for end in (first, second)):
+                    continue  # one of the two failed
                 gains.append(by_place[*second, at].gain_over(by_place[*first, at], k))
                 comparisons.append(Comparison(f"{question} (seed {seed})", k, name, gains[-1]))
             if len(gains) > 1:
@@ -158,13 +171,11 @@ def best_of_n_lines(best: BestOfN) -> list[str]:
     return lines
 
 
-def _f1s(m: Measured) -> list[float]:
-    return [m.curve.score(k).f1 for k in m.curve.ks]
-
-
 def _fit(grid: list[Measured], axis: str) -> Fit | None:
     """Held-out loss of the verifier against an axis, where it varies; the other axes at their largest."""
-    rows = {m.cell.votes.verifier: m.rows[0] for m in grid}
+    rows = {m.lab.stage(m.cell.votes.verifier).key: m.rows[0] for m in grid}
+    if not rows:
+        return None
     other = "model_params" if axis == "train_examples_kept" else "train_examples"
     most = max(row[other] for row in rows.values())
     points = [(row[axis], row["held_out_loss"]) for row in rows.values() if row[other] == most]
@@ -173,10 +184,10 @@ def _fit(grid: list[Measured], axis: str) -> Fit | None:
     return fit_power_law([x for x, _ in points], [y for _, y in points])
 
 
-def _baselines(lab: Lab, main) -> dict[str, dict[str, float]]:
+def _baselines(main: dict[Benchmark, Measured]) -> dict[str, dict[str, float]]:
     scores = {}
-    for benchmark in main:
-        solutions = [item.solution for item in load_items(lab.stage(benchmark))]
+    for benchmark, m in main.items():
+        solutions = [item.solution for item in load_items(m.lab.stage(benchmark))]
         known = [(s.first_error, len(s.steps)) for s in solutions if s.first_error is not None]
         trivial = trivial_baselines([label for label, _ in known], [steps for _, steps in known])
         scores[f"{benchmark.name} (seed {benchmark.seed})"] = {

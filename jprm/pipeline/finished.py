@@ -7,12 +7,12 @@ from pathlib import Path
 
 from jprm.config import overridden
 from jprm.errors import UserError
-from jprm.pipeline.cells import Cell, ablation_cells, candidate_votes, grid_cells
+from jprm.pipeline.cells import Cell, candidate_cell, grid_cells, sweep_cells
 from jprm.pipeline.config import SweepConfig
 from jprm.pipeline.findings import find
 from jprm.pipeline.lab import Lab
 from jprm.pipeline.report import write_sweep_report
-from jprm.pipeline.table import measure, measure_best_of_n
+from jprm.pipeline.table import best_of_candidates, measure
 
 
 def read_sweep_config(run: Path) -> SweepConfig:
@@ -31,8 +31,8 @@ def read_sweep_config(run: Path) -> SweepConfig:
 
 def finished_cells(lab: Lab) -> list[Cell]:
     """The cells of a sweep whose votes are there. Raises UserError if there are none."""
-    cells = [*grid_cells(lab.config), *ablation_cells(lab.config)]
-    done = [cell for cell in cells if lab.stage(cell.votes).done]
+    cells = sweep_cells(lab.config)
+    done = [cell for cell in cells if lab.at(cell.config).stage(cell.votes).done]
     if not done:
         raise UserError(
             f"{lab.config.directory / lab.config.name}: none of its {len(cells)} cells is finished under this "
@@ -44,14 +44,15 @@ def finished_cells(lab: Lab) -> list[Cell]:
 def rewrite_report(run: Path, overrides: Sequence[str], command: str) -> str:
     """Reduces the stored votes of a sweep anew and writes `report.html`; loads no model.
 
-    overrides: keys that are read when votes are reduced, such as `verify.readout=vote` or
-    `evaluate.votes_shown`. Returns how many cells are in the report. Raises UserError for a run
-    without a finished main cell, and for keys that decide what was sampled.
+    overrides: keys that are read when votes are reduced, such as `evaluate.votes_shown`. (The
+    read-out is none: it decides where judging a solution stopped.) Returns how many cells are in
+    the report. Raises UserError for a run without a finished grid, and for keys that decide what was
+    sampled.
     """
     config = overridden(read_sweep_config(run), str(run / "config.json"), overrides)
     lab = Lab(config, None)
     cells = finished_cells(lab)
-    expected = len(grid_cells(config)) + len(ablation_cells(config))
+    expected = len(sweep_cells(config))
     if cells[0] != grid_cells(config)[0]:
         raise UserError(f"{run}: its main cell is not finished; run the sweep again to go on")
     grid = {cell.votes.verifier for cell in cells if not cell.variant}
@@ -60,9 +61,7 @@ def rewrite_report(run: Path, overrides: Sequence[str], command: str) -> str:
             f"{run}: {len(missing)} cells of its grid are not finished, such as "
             f"{next(iter(missing)).label}; run the sweep again to go on"
         )
-    measured = [measure(lab, cell) for cell in cells]
-    candidates = candidate_votes(config)
-    there = candidates is not None and lab.stage(candidates).done
-    best = measure_best_of_n(lab, candidates) if candidates and there else None
+    measured = [measure(lab.at(cell.config), cell) for cell in cells]
+    best = best_of_candidates(lab, candidate_cell(config))
     write_sweep_report(lab, measured, find(lab, measured, best), run, command)
     return f"{len(cells)} of {expected} cells"

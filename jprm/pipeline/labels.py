@@ -12,9 +12,8 @@ from jprm.records import Problem, Solution, append_jsonl, from_json, read_jsonl,
 from jprm.runs import Stage
 from jprm.seeds import rng_of, seed_of
 
-ROLLOUT_TOKENS_PER_SECOND = (
-    2.5e4  # of the 0.3M preset on two CPU cores; only the plan and the ETA use it
-)
+ROLLOUTS_PER_STATE = 70  # expected, and the tokens of one; only the plan and the ETA use them
+TOKENS_PER_ROLLOUT = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,23 +52,21 @@ class Labels:
         rows = self._rolled_out if self._by_rollouts(lab) else self._planted
         return rows(lab, stage, problems)
 
-    def work(self, lab: Lab) -> float:
-        """Expected seconds."""
+    def flops(self, lab: Lab) -> float:
+        """Expected FLOPs."""
         labels = lab.config.labels
         if not self._by_rollouts(lab):
-            return 2.0
+            return 0.0
         states = 1 + 1.6 * (
             labels.right_solutions + labels.wrong_solutions + labels.planted_solutions
         )
-        return (
-            3
-            + labels.problems
-            * states
-            * 70
-            * 30
-            / ROLLOUT_TOKENS_PER_SECOND
-            / labels.rollout_divisor
-        )
+        tokens = labels.problems * states * ROLLOUTS_PER_STATE * TOKENS_PER_ROLLOUT
+        tokens /= labels.rollout_divisor
+        return lab.decode_flops(lab.config.model.policy, labels.context_tokens, tokens)
+
+    def work(self, lab: Lab) -> float:
+        """Expected seconds."""
+        return 3 + self.flops(lab) / lab.rates.decode
 
     def _by_rollouts(self, lab: Lab) -> bool:
         return lab.config.labels.source == "rollouts"

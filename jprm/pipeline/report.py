@@ -10,8 +10,8 @@ from jprm.pipeline.figures import sweep_figures
 from jprm.pipeline.findings import METHODS, Findings
 from jprm.pipeline.lab import Lab
 from jprm.pipeline.labels import Labels
+from jprm.pipeline.stored import RATIONALES, stream_rationales
 from jprm.pipeline.table import Measured, rewards_of
-from jprm.pipeline.votes import load_rationales
 from jprm.runs import provenance
 from jprm.scaling import (
     Facts,
@@ -42,15 +42,15 @@ def write_sweep_report(
     for name, figure in figures.items():
         (path / "figures" / f"{name}.svg").write_text(figure.svg, encoding="utf-8")
     main = measured[0]
-    k = lab.config.verify.n_votes
+    k = main.cell.votes.n_votes
     gain = main.curve.gain(k)
     sections = [
         Section("What was found", [_comparisons(findings), *figures.values()]),
         Section("All cells", [_cells(measured)]),
         Section("Laws", [Text("\n\n".join(_laws(findings)))]),
-        Section("What was dropped, and why", [_dropped(measured, lab), _labels(lab)]),
-        Section("Rationales to read", [Samples(_samples(lab, main))]),
-        Section("Generated code", [_code(measured, lab)]),
+        Section("What was dropped, and why", [_dropped(measured), _labels(measured)]),
+        Section("Rationales to read", [Samples(_samples(main))]),
+        Section("Generated code", [_code(measured)]),
         Section("Record", [Facts({"config": lab.config.model_dump(mode="json"), **provenance()})]),
     ]
     if findings.best_of_n:
@@ -149,26 +149,32 @@ def _best_of_n(best: BestOfN) -> Table:
     )
 
 
-def _dropped(measured: list[Measured], lab: Lab) -> Table:
+def _dropped(measured: list[Measured]) -> Table:
     rows = []
-    for verifier in dict.fromkeys(m.cell.votes.verifier for m in measured):
-        summary = lab.stage(verifier).summary
+    stages = {m.lab.stage(m.cell.votes.verifier): m.cell.votes.verifier for m in measured}
+    for stage, verifier in stages.items():
+        summary = stage.summary
         rows.append([verifier.label, "kept", summary["filter"]["kept"]])
         rows += [["", reason, n] for reason, n in summary["filter"]["dropped"].items()]
     return Table(["verifier", "what became of its labelled solutions", "solutions"], rows)
 
 
-def _labels(lab: Lab) -> Facts:
+def _labels(measured: list[Measured]) -> Facts:
+    seeds = {m.cell.votes.verifier.seed: m.lab for m in reversed(measured)}
     return Facts(
-        {f"labels, seed {seed}": lab.stage(Labels(seed)).summary for seed in lab.config.grid.seeds}
+        {
+            f"labels, seed {seed}": seeds[seed].stage(Labels(seed)).summary
+            for seed in reversed(seeds)
+        }
     )
 
 
-def _code(measured: list[Measured], lab: Lab) -> Table:
+def _code(measured: list[Measured]) -> Table:
     """How the checks of each cell ran. A cell that was resumed tells of its last sitting."""
     rows = []
-    for votes in dict.fromkeys(m.cell.votes for m in measured):
-        summary = lab.stage(votes).summary
+    stages = {m.lab.stage(m.cell.votes): m.cell.votes for m in measured}
+    for stage, votes in stages.items():
+        summary = stage.summary
         if votes.execution != "executed" or "pool" not in summary:
             continue
         pool = summary["pool"]
@@ -190,12 +196,17 @@ def _code(measured: list[Measured], lab: Lab) -> Table:
     return Table(header.split("|"), rows)
 
 
-def _samples(lab: Lab, main: Measured) -> list:
-    votes = main.cell.votes
-    rationales = load_rationales(lab.stage(votes))
+def _samples(main: Measured) -> list:
+    votes, lab = main.cell.votes, main.lab
     readout = lab.config.verify.readout
     items = load_items(lab.stage(votes.benchmark))
     shown = items[:: max(1, len(items) // SHOWN_SAMPLES)][:SHOWN_SAMPLES]
+    wanted = {item.solution.id for item in shown}
+    rationales = {
+        judged[0].solution_id: judged
+        for judged in stream_rationales(lab.stage(votes).file(RATIONALES))
+        if judged[0].solution_id in wanted
+    }
     samples = []
     for item in shown:
         judged = rationales[item.solution.id]

@@ -23,10 +23,11 @@ def print_score(run: Path, problem_text: str, steps_file: Path, n_votes: int) ->
 
     Raises UserError where there is no trained verifier, or the text cannot be written in its vocabulary.
     """
-    config = read_sweep_config(run)
+    cell = grid_cells(read_sweep_config(run))[0]
+    config = cell.config
     steps = _steps(steps_file)
     with Lab(config, None) as lab:
-        verifier = grid_cells(config)[0].votes.verifier
+        verifier = cell.votes.verifier
         if not lab.stage(verifier).done:
             raise UserError(
                 f"{run}: its verifier is not trained yet; run: python experiments/sweep.py"

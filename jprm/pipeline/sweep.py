@@ -1,154 +1,147 @@
-"""The main job: plan the cells, compute what is missing, print the table, write the results and the report."""
+"""The main job: compute what is missing, print the table, write the results and the report."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
-from rich.table import Table
-
-from jprm.pipeline.cells import Cell, ablation_cells, candidate_votes, grid_cells
+from jprm.errors import INCOMPLETE, UserError
+from jprm.pipeline.cells import Cell
 from jprm.pipeline.config import SweepConfig
-from jprm.pipeline.console import console
-from jprm.pipeline.findings import Findings, find
-from jprm.pipeline.lab import Lab, Task
+from jprm.pipeline.console import print_table
+from jprm.pipeline.findings import find
+from jprm.pipeline.jobs import Job, check_versions, jobs_of
+from jprm.pipeline.lab import Failure, Lab, StageFailed
 from jprm.pipeline.report import write_sweep_report
-from jprm.pipeline.table import Measured, measure, measure_best_of_n
+from jprm.pipeline.table import Measured, best_of_candidates, failed_row, measure
+from jprm.preemption import stop_on_sigterm
 from jprm.progress import Progress
-from jprm.runs import RunDirectory, write_atomic
+from jprm.runs import RunDirectory, unique_suffix, write_atomic
 
 
-def run_sweep(config: SweepConfig, command: str) -> None:
-    """Computes the sweep in its run directory, resuming what is there. Raises UserError for the user's mistakes."""
+def run_sweep(config: SweepConfig, command: str, mix_versions: bool = False) -> int:
+    """Computes the sweep in its run directory, resuming what is there; 3 where cells failed, else 0.
+
+    Raises UserError for the user's mistakes, Preempted on SIGTERM.
+    """
     path = config.directory / config.name
-    cells = [*grid_cells(config), *ablation_cells(config)]
-    candidates = candidate_votes(config)
-    with RunDirectory(path) as run:
-        write_atomic(path / "config.json", config.model_dump_json(indent=1))
-        with Lab(config, run) as lab:
-            tasks = list(
-                _with_parents(
-                    lab, [*(cell.votes for cell in cells), *([candidates] if candidates else [])]
-                )
-            )
-            lab.progress = Progress(
-                sum(task.work(lab) for task in tasks if not lab.stage(task).done)
-            )
+    with RunDirectory(path) as run, Lab(config, run) as lab:
+        write_config(path, config)
+        cells, candidates, jobs = jobs_of(lab, config)
+        check_versions(jobs, mix_versions)
+        lab.progress = progress_of(jobs, len(cells))
+        with stop_on_sigterm(lab.progress):
             lab.progress.show(
-                f"{len(cells)} cells, {len(tasks)} stages, run directory {path}", force=True
+                f"{len(cells)} cells, {len(jobs)} stages, run directory {path}", force=True
             )
-            measured = [_finish(lab, cell) for cell in cells]
+            measured = [_compute(lab, cell) for cell in cells]
             if candidates:
-                lab.ensure(candidates)
-            lab.count_reused(tasks)
-            best = measure_best_of_n(lab, candidates) if candidates else None
-            findings = find(lab, measured, best)
-            _write_results(path / "results.jsonl", measured)
-            write_sweep_report(lab, measured, findings, path, command)
-            _print(measured, findings)
-            print(f"results: {path / 'results.jsonl'}   report: {path / 'report.html'}")
-            print(f"computed {run.computed}, reused {run.reused}")
+                _ensure(lab, candidates)
+        lab.count_reused(jobs)
+        lab.progress.close()  # what follows is printed below it
+        return conclude(lab, cells, candidates, command, measured)
 
 
-def print_plan(config: SweepConfig) -> None:
-    """What `run_sweep` would do, what is there already, and what it would cost; computes and writes nothing."""
-    lab = Lab(config, None)
-    cells = [*grid_cells(config), *ablation_cells(config)]
-    candidates = candidate_votes(config)
-    tasks = list(
-        _with_parents(lab, [*(cell.votes for cell in cells), *([candidates] if candidates else [])])
-    )
-    table = Table("stage", "what", "state", "expected", box=None, header_style="bold")
-    missing = 0.0
-    for task in tasks:
+def write_config(path: Path, config: SweepConfig) -> None:
+    """Leaves the configuration in the run directory, for `score`, `export` and readers."""
+    write_atomic(path / "config.json", config.model_dump_json(indent=1), unique_suffix())
+
+
+def progress_of(jobs: list[Job], n_cells: int) -> Progress:
+    """The progress of what is not done yet."""
+    missing = [(view, task) for view, task in jobs if not view.stage(task).done]
+    return Progress(sum(task.work(view) for view, task in missing), cells=n_cells)
+
+
+def conclude(
+    lab: Lab,
+    cells: list[Cell],
+    candidates: Cell | None,
+    command: str,
+    known: Sequence[Measured | None] = (),
+) -> int:
+    """Table, findings, report and `results.jsonl` from what is finished.
+
+    A cell without a result is a row with the reason; 3 where there is one, else 0. `known` are the cells that have been
+    measured already, None for others. Raises UserError where all cells failed by the user's mistake.
+    """
+    path = lab.config.directory / lab.config.name
+    measured, rows = [], []
+    failures: dict[str, Failure] = {}
+    for i, cell in enumerate(cells):
+        view = lab.at(cell.config)
+        if failure := failure_below(view, cell):
+            failures[cell.name] = failure
+            rows.append(failed_row(cell, failure))
+        else:
+            measured.append((known[i] if known else None) or measure(view, cell))
+            rows += measured[-1].rows
+    if failures and not measured and all(f.user_error for f in failures.values()):
+        raise UserError(next(iter(failures.values())).reason)
+    if failures:  # one set of columns for all rows
+        rows = [{"status": "ok", "reason": ""} | row for row in rows]
+    _write_results(path / "results.jsonl", rows)
+    if measured:
+        findings = find(lab, measured, best_of_candidates(lab, candidates))
+        write_sweep_report(lab, measured, findings, path, command)
+        print_table(measured, findings)
+    for name, failure in failures.items():
+        print(f"{failure.status}: {name}: {failure.reason}")
+    report = f"   report: {path / 'report.html'}" if measured else ""
+    print(f"results: {path / 'results.jsonl'}{report}")
+    counts = f"computed {lab.run.computed}, reused {lab.run.reused}" if lab.run else ""
+    print(counts + (f", {len(failures)} of {len(cells)} cells failed" if failures else ""))
+    return INCOMPLETE if failures else 0
+
+
+def failure_below(lab: Lab, cell: Cell) -> Failure | None:
+    """Why a cell has no result: the failure of its votes or of what they build on; None where it has one."""
+    if lab.stage(cell.votes).look():
+        return None
+
+    def search(task: Any) -> Failure | None:
         stage = lab.stage(task)
-        seconds = task.work(lab)
-        missing += 0.0 if stage.done else seconds
-        state = "done" if stage.done else "started" if stage.path.exists() else "to do"
-        took = f"{stage.seconds:.0f} s taken" if stage.done else f"about {seconds:.0f} s"
-        table.add_row(f"{task.kind}-{stage.key}", _what(task), state, took)
-    console().print(table)
-    done = sum(lab.stage(task).done for task in tasks)
-    print(
-        f"{len(cells)} cells, {len(tasks)} stages, {done} done; about {missing / 60:.0f} min left on two CPU cores"
-    )
+        if stage.look():
+            return None
+        for parent in task.parents(lab):
+            if found := search(parent):
+                return found
+        return lab.failures.get(stage.key)
+
+    return search(cell.votes) or Failure("missing", "not computed yet; run the command again")
 
 
-def _finish(lab: Lab, cell: Cell) -> Measured:
+def _ensure(lab: Lab, cell: Cell) -> bool:
+    """Computes the votes of a cell; False, and a word about it, where that failed. The table has the reason."""
+    try:
+        lab.at(cell.config).ensure(cell.votes)
+    except StageFailed as error:
+        lab.progress.note(f"{error.failure.status}: {cell.name}: {error.failure.reason}")
+        return False
+    return True
+
+
+def _compute(lab: Lab, cell: Cell) -> Measured | None:
     """Computes a cell and says its row at once."""
-    fresh = not lab.stage(cell.votes).done
-    lab.ensure(cell.votes)
-    measured = measure(lab, cell)
-    if fresh:
-        row = measured.rows[-1]
-        f1 = f"F1 {row['f1']:.3f} [{row['f1_low']:.3f}, {row['f1_high']:.3f}] at {row['n_votes']} votes"
-        lab.progress.note(f"finished {cell.name}: {f1}")
+    view = lab.at(cell.config)
+    fresh = not view.stage(cell.votes).done
+    measured = measure(view, cell) if _ensure(lab, cell) else None
+    if measured and fresh:
+        lab.progress.note(f"finished {cell.name}: {_short(measured)}")
+    lab.progress.cell_done()
     return measured
 
 
-def _with_parents(lab: Lab, tasks: Iterable[Task]) -> Iterable[Task]:
-    """All tasks that these need, parents first, each once."""
-    seen: dict[Task, None] = {}
-
-    def visit(task: Task) -> None:
-        if task not in seen:
-            for parent in task.parents(lab):
-                visit(parent)
-            seen.setdefault(task)
-
-    for task in tasks:
-        visit(task)
-    return seen
+def _short(measured: Measured) -> str:
+    row = measured.rows[-1]
+    if row["f1"] is None:
+        return f"no F1 at {row['n_votes']} votes"
+    return (
+        f"F1 {row['f1']:.3f} [{row['f1_low']:.3f}, {row['f1_high']:.3f}] at {row['n_votes']} votes"
+    )
 
 
-def _what(task: Any) -> str:
-    label = getattr(task, "label", "")
-    return label or " ".join(str(value) for value in vars(task).values())
-
-
-def _write_results(path, measured: list[Measured]) -> None:
-    rows = [row for m in measured for row in m.rows]
+def _write_results(path: Path, rows: list[dict[str, Any]]) -> None:
     write_atomic(path, "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows))
-
-
-def _print(measured: list[Measured], findings: Findings) -> None:
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for name in (
-        "model",
-        "train",
-        "style",
-        "code",
-        "labels",
-        "variant",
-        "seed",
-        "votes",
-        "F1 [95 %]",
-    ):
-        table.add_column(name, no_wrap=True)
-    for name in ("tokens", "s"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for m in measured:
-        for i, row in enumerate(m.rows):
-            first = [
-                row["model"],
-                str(row["train_examples"]),
-                row["style"],
-                row["code"],
-                row["labels"] + ("" if row["filtered"] else " *"),
-                row["variant"] or row["benchmark"],
-                str(row["seed"]),
-            ]
-            f1 = (
-                "n/a"
-                if row["f1"] is None
-                else f"{row['f1']:.3f} [{row['f1_low']:.3f}, {row['f1_high']:.3f}]"
-            )
-            numbers = [str(row["n_votes"]), f1, f"{row['tokens']:,}", f"{row['seconds']:.0f}"]
-            table.add_row(*(first if i == 0 else [""] * len(first)), *numbers)
-    out = console()
-    out.print(table)
-    if any(not row["filtered"] for m in measured for row in m.rows):
-        out.print("* no consensus filter", style="dim")
-    for finding in findings.lines():
-        out.print(finding)

@@ -9,10 +9,11 @@ from typing import Any
 from jprm.evaluate import BestOfN, Candidate, Difference, best_of_n, f1_difference
 from jprm.pipeline.benchmark import Item, load_items
 from jprm.pipeline.cells import Cell, code_mode
-from jprm.pipeline.lab import Lab
+from jprm.pipeline.curves import curve_of
+from jprm.pipeline.lab import Failure, Lab
 from jprm.pipeline.votes import Votes, load_rationales
 from jprm.records import Rationale
-from jprm.scaling import VoteCurve, vote_curve
+from jprm.scaling import Fit, VoteCurve
 from jprm.search import aggregate
 from jprm.verify import mean_reward
 
@@ -21,11 +22,13 @@ Rewards = list[list[float | None]]  # [steps][votes]
 
 @dataclass(frozen=True)
 class Measured:
-    """A finished cell: its curve over votes and what it cost."""
+    """A finished cell: its curve over votes and what it cost, and the laboratory of its configuration."""
 
     cell: Cell
+    lab: Lab
     curve: VoteCurve
     rows: tuple[dict[str, Any], ...]
+    fit: Fit
 
     def gain_over(self, other: Measured, k: int, other_k: int | None = None) -> Difference:
         """F1 at `k` votes minus that of `other`, paired; both must have judged the same solutions."""
@@ -34,21 +37,9 @@ class Measured:
 
 
 def measure(lab: Lab, cell: Cell) -> Measured:
-    """The numbers of a cell whose votes are finished."""
-    votes, config = cell.votes, lab.config
-    known = [
-        (item, item.solution.first_error)
-        for item in load_items(lab.stage(votes.benchmark))
-        if item.solution.first_error is not None
-    ]
-    rationales = load_rationales(lab.stage(votes))
-    readout = config.verify.readout
-    curve = vote_curve(
-        [rewards_of(rationales[i.solution.id], votes.n_votes, readout) for i, _ in known],
-        [first_error for _, first_error in known],
-        [item.problem.id for item, _ in known],
-    )
-    return Measured(cell, curve, tuple(_rows(lab, cell, curve)))
+    """The numbers of a cell whose votes are finished; `lab` is seen under the cell's configuration."""
+    curve = curve_of(lab, cell.votes)
+    return Measured(cell, lab, curve.votes, tuple(_rows(lab, cell, curve.points)), curve.fit)
 
 
 def rewards_of(rationales: list[Rationale], n_votes: int, readout: str) -> Rewards:
@@ -58,6 +49,14 @@ def rewards_of(rationales: list[Rationale], n_votes: int, readout: str) -> Rewar
     for rationale in rationales:
         table[rationale.step][rationale.vote] = rationale.verdict.reward(readout)  # type: ignore[arg-type]
     return table
+
+
+def best_of_candidates(lab: Lab, candidates: Cell | None) -> BestOfN | None:
+    """Choosing among the policy's samples, where the votes on them are finished."""
+    if candidates is None:
+        return None
+    view = lab.at(candidates.config)
+    return measure_best_of_n(view, candidates.votes) if view.stage(candidates.votes).done else None
 
 
 def measure_best_of_n(lab: Lab, votes: Votes) -> BestOfN:
@@ -84,7 +83,7 @@ def _candidate(
     return Candidate(lab.world.answer(item.solution.steps), bool(item.correct_answer), score)
 
 
-def _rows(lab: Lab, cell: Cell, curve: VoteCurve) -> list[dict[str, Any]]:
+def _rows(lab: Lab, cell: Cell, points: list[dict[str, Any]]) -> list[dict[str, Any]]:
     from jprm.models import decode_flops
 
     votes = cell.votes
@@ -94,7 +93,7 @@ def _rows(lab: Lab, cell: Cell, curve: VoteCurve) -> list[dict[str, Any]]:
     context = lab.config.verify.context_tokens // 2
     flops = decode_flops(lab.model_config(verifier.size), context, 1) * generated
     rows = []
-    for point in curve.rows():
+    for point in points:
         if point["n_votes"] not in lab.config.evaluate.votes_shown:
             continue
         share = point["n_votes"] / votes.n_votes
@@ -127,9 +126,34 @@ def _rows(lab: Lab, cell: Cell, curve: VoteCurve) -> list[dict[str, Any]]:
                 "held_out_loss": trained["held_out_loss"],
                 "seconds": round(lab.stage(votes).seconds * share, 3),
                 "seed": verifier.seed,
+                **dict(cell.values),
             }
         )
     return rows
+
+
+def failed_row(cell: Cell, failure: Failure) -> dict[str, Any]:
+    """What is known of a cell without a result: what it is, and why."""
+    votes = cell.votes
+    verifier = votes.verifier
+    return {
+        "status": failure.status,
+        "reason": failure.reason,
+        "cell": cell.name,
+        "variant": cell.variant,
+        "benchmark": votes.benchmark.name,
+        "model": verifier.size,
+        "train_examples": verifier.examples,
+        "n_votes": votes.n_votes,
+        "mode": votes.mode,
+        "style": verifier.style,
+        "code": code_mode(verifier.style, votes.execution),
+        "labels": verifier.labels,
+        "filtered": verifier.filtered,
+        "f1": None,
+        "seed": verifier.seed,
+        **dict(cell.values),
+    }
 
 
 def _finite(value: float) -> float | None:

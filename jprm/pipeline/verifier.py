@@ -17,7 +17,7 @@ from jprm.label import (
     hard_labels,
     relative_progress,
 )
-from jprm.pipeline.base import Base, training_seconds, training_summary
+from jprm.pipeline.base import Base, training_flops, training_summary
 from jprm.pipeline.conversations import held_out_conversations, write_conversation
 from jprm.pipeline.lab import Lab, Task
 from jprm.pipeline.labels import Example, Labels, load_examples
@@ -127,9 +127,13 @@ class Verifier:
 
         return load_params(lab.stage(self).file("weights"))[0]
 
+    def flops(self, lab: Lab) -> float:
+        """Expected FLOPs."""
+        return training_flops(lab, self.size, lab.config.train)
+
     def work(self, lab: Lab) -> float:
         """Expected seconds."""
-        return training_seconds(lab, self.size, lab.config.train)
+        return 3 + self.flops(lab) / lab.rates.train
 
     def first_error(self, lab: Lab, example: Example) -> int:
         """The label of a solution: the 0-based first step labelled wrong, -1 for none."""

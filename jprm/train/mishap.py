@@ -16,7 +16,7 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from jprm.errors import UserError
+from jprm.errors import Diverged
 from jprm.runs import write_atomic
 from jprm.train.checkpoint import Checkpoints
 from jprm.train.feed import place
@@ -28,7 +28,7 @@ NAMED = 8  # rows that the error lists
 
 def keep_evidence(
     job: Job, checkpoints: Checkpoints, wanted: dict, step: int, values: dict[str, float]
-) -> UserError:
+) -> Diverged:
     """Writes `not-finite-<step>/` into the folder of the checkpoints; the error that names it.
 
     In it: a checkpoint of the state before `step`, `batch.npz`, and `step.json` with the metrics, the
@@ -49,7 +49,7 @@ def keep_evidence(
     if jax.process_index() == 0:
         _write_batch(folder, job, about | {"rows": members})
     rows = ", ".join(map(str, members[:NAMED])) + (", ..." if len(members) > NAMED else "")
-    return UserError(
+    return Diverged(
         f"training: step {step} gave {values} on rows {rows}; the state before it and the batch are in "
         f"{folder}; lower train.learning_rate or raise train.warmup_steps"
     )

@@ -19,6 +19,7 @@ import numpy as np
 
 from jprm.config import plain
 from jprm.data import Rows, plan
+from jprm.errors import PREEMPTED
 from jprm.models import Model, parameter_count
 from jprm.runs import NamedDirectory, provenance, write_atomic
 from jprm.train.allocator import keep_freed_memory
@@ -37,7 +38,6 @@ from jprm.train.start import Start, mesh_of, start_of
 from jprm.train.step import TrainState
 from jprm.train.weights import save_params, whole
 
-PREEMPTED = 75  # EX_TEMPFAIL of sysexits.h: try again
 SHOWN_LINES = 20
 
 

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Literal
 
 from jprm.errors import UserError
 from jprm.label import Counts, filter_conversations
-from jprm.pipeline.base import Base, training_seconds, training_summary
+from jprm.pipeline.base import Base, training_flops, training_summary
 from jprm.pipeline.lab import Lab, Task
 from jprm.pipeline.labels import Example, Labels
 from jprm.pipeline.verifier import Verifier, balance
@@ -89,9 +89,13 @@ class Baseline:
         save_params(stage.file("weights"), result.params, {"size": size})
         return training_summary(lab, size, result) | {"documents": len(documents)}
 
+    def flops(self, lab: Lab) -> float:
+        """Expected FLOPs."""
+        return training_flops(lab, self.like.size, lab.config.train)
+
     def work(self, lab: Lab) -> float:
         """Expected seconds."""
-        return training_seconds(lab, self.like.size, lab.config.train)
+        return 3 + self.flops(lab) / lab.rates.train
 
     def params(self, lab: Lab) -> dict:
         """The trained weights."""

@@ -63,9 +63,15 @@ class Scores:
         append_jsonl(path, rows)
         return {"solutions": len(rows), "tokens": sum(row["tokens"] for row in rows)}
 
+    def flops(self, lab: Lab) -> float:
+        """Expected FLOPs: solutions are read, as if each filled a policy's context."""
+        n = lab.config.labels.context_tokens
+        config = lab.model_config(self.baseline.like.size)
+        return self.benchmark.size(lab) * forward_flops(config, n, n * (n + 1) / 2, 1)
+
     def work(self, lab: Lab) -> float:
         """Expected seconds."""
-        return 3.0 + self.benchmark.size(lab) / 500
+        return 3 + self.flops(lab) / lab.rates.train
 
 
 class HeadScorer:

@@ -35,7 +35,7 @@ from jprm.uses.judges import model_cost
 from jprm.verify import verify
 from jprm.worlds.base import Split
 
-PROBLEMS_PER_SECOND = 4.0  # on two CPU cores; only the plan and the ETA use it
+TOKENS_PER_PROBLEM = 1500  # that the verifier writes; only the plan and the ETA use it
 RUN_CODE = ("full", "code")  # styles
 
 
@@ -107,9 +107,14 @@ class Searched:
         )
         return {"problems": len(rows), "lost": sum(bool(row["error"]) for row in rows)}
 
+    def flops(self, lab: Lab) -> float:
+        """Expected FLOPs, most of them the verifier's."""
+        tokens = self.problems * self.votes * TOKENS_PER_PROBLEM
+        return lab.decode_flops(self.verifier.size, lab.config.verify.context_tokens, tokens)
+
     def work(self, lab: Lab) -> float:
         """Expected seconds."""
-        return 10 + self.problems / PROBLEMS_PER_SECOND
+        return 10 + self.flops(lab) / lab.rates.decode
 
 
 def search_problems(lab: Lab, split: str, n: int, seed: int) -> list[Problem]:

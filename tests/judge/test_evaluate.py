@@ -126,7 +126,7 @@ def test_a_torn_line_is_sampled_again(data, tmp_path):
 
 def test_a_scorer_that_raises_loses_that_item_only(data, tmp_path, capsys):
     code, table = run(data, tmp_path / "a", n=1, scorer="one-fails")
-    assert code == 1 and table["n_items"] == 12
+    assert code == 3 and table["n_items"] == 12
     [lost] = table["lost"]
     reason = "ZeroDivisionError: no such number"
     assert lost == {"id": "gsm8k-3", "subset": "gsm8k", "reason": reason}
@@ -153,7 +153,7 @@ def test_bad_rows_are_named_and_the_rest_is_scored(tmp_path, capsys):
     path = tmp_path / "bad.jsonl"
     path.write_text("\n".join(lines))
     code, table = run(path, tmp_path / "a", n=1)
-    assert code == 1 and table["n_items"] == 4
+    assert code == 3 and table["n_items"] == 4
     places = [reason.split(": ")[0] for reason in table["rejected"]]
     assert places == [f"{path}:{line}" for line in (2, 4, 5)]
     shown = capsys.readouterr().out
@@ -181,7 +181,7 @@ def test_regrading_takes_what_is_there(data, tmp_path, capsys):
     _, half = run(data, tmp_path / "a", n=2, limit=5)
     assert half["n_items"] == 5
     code, table = run(data, tmp_path / "a", n=2, regrade=True)
-    assert code == 1 and (table["n_items"], table["missing"]) == (5, 7)
+    assert code == 3 and (table["n_items"], table["missing"]) == (5, 7)
     assert "7 solutions are not in this table" in capsys.readouterr().out
     with pytest.raises(UserError, match="3 votes are stored of no solution"):
         run(data, tmp_path / "a", n=3, regrade=True)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import shutil
 import signal
 import subprocess
@@ -9,54 +10,12 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from jprm.cli import main, sweep_main
-from jprm.models.hf_weights import from_hf
-from jprm.pipeline.compare import compare
-from jprm.tokenizer import Tokenizer
-from jprm.train import load_params
+from jprm.cli import sweep_main
+from tests.pipeline.tiny_sweep import TINY, table
 
 ROOT = Path(__file__).resolve().parents[2]
-# Labels by construction and planted errors: a model this little trained writes no solutions to roll out.
-TINY = [
-    "base.steps=12",
-    "base.documents=400",
-    "base.checkpoint_every=4",
-    "train.steps=8",
-    "train.checkpoint_every=3",
-    "labels.source=planted",
-    "labels.problems=12",
-    "model.lanes=16",
-    "evaluate.benchmarks=['planted']",
-    "evaluate.problems=12",
-    "evaluate.candidates_problems=0",
-    "evaluate.votes_shown=[1, 2]",
-    "verify.n_votes=2",
-    "verify.workers=1",
-    "grid.labels=exact",
-    "grid.sizes=['tiny-0.1m']",
-    "grid.train_examples=[8, 16]",
-    "grid.ablations=['invented', 'unfiltered']",
-]
-
-
-def table(directory: Path) -> list[dict]:
-    """The rows without what may differ: the time it took."""
-    rows = [
-        json.loads(line)
-        for line in (directory / "embedded" / "results.jsonl").read_text().splitlines()
-    ]
-    return [{key: value for key, value in row.items() if key != "seconds"} for row in rows]
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    """A finished tiny sweep: (directory, its table)."""
-    directory = tmp_path_factory.mktemp("runs")
-    assert sweep_main([f"directory={directory}", *TINY]) == 0
-    return directory, table(directory)
 
 
 def test_a_row_per_cell_and_number_of_votes(finished):
@@ -106,108 +65,6 @@ def test_the_report_stands_alone(finished):
     assert "http-equiv" not in page and 'src="http' not in page and "@import" not in page
 
 
-def test_the_verifier_is_exported_with_tokenizer_and_card(finished, tmp_path, capsys, monkeypatch):
-    directory, _ = finished
-    run, out = directory / "embedded", tmp_path / "out"
-
-    def export(*options):
-        monkeypatch.setattr(sys, "argv", ["jprm", "export", "--out", str(out), *options])
-        return main(), capsys.readouterr()
-
-    code, said = export("--run", str(run), "--to", "gguf")
-    assert code == 2 and said.err == "error: --to gguf: no such format; the only one is hf\n"
-    code, said = export("--run", str(tmp_path))
-    assert code == 2 and "no finished sweep there" in said.err
-    assert export("--run", str(run))[0] == 0
-    code, said = export("--run", str(run))
-    assert code == 2 and f"{out}: is not empty" in said.err
-
-    [weights] = [
-        path
-        for path in run.glob("stages/verifier-*/weights")
-        if json.loads((path.parent / "inputs.json").read_text())["examples"] == 16
-        and json.loads((path.parent / "inputs.json").read_text())["filtered"]
-    ]
-    params, _ = load_params(weights)
-    model, exported = from_hf(out)
-    assert np.array_equal(exported["layers"]["q"], params["layers"]["q"])
-    assert np.array_equal(exported["head"], params["embed"].T)
-    tokenizer = Tokenizer.load(out)
-    assert tokenizer.vocab_size <= model.config.vocab_size
-    config = json.loads((out / "config.json").read_text())
-    assert config["eos_token_id"] == tokenizer.eos_id
-    assert "| training steps | 8 |" in (out / "README.md").read_text()
-
-
-def say(monkeypatch, capsys, *words):
-    """What `python -m jprm WORDS` answers: exit code, output, error."""
-    monkeypatch.setattr(sys, "argv", ["jprm", *map(str, words)])
-    code = main()
-    said = capsys.readouterr()
-    return code, said.out, said.err
-
-
-def test_a_report_is_written_again_without_a_model(finished, tmp_path, capsys, monkeypatch):
-    run = shutil.copytree(finished[0] / "embedded", tmp_path / "moved")
-    before = (run / "report.html").read_text()
-    (run / "report.html").unlink()
-    code, out, _ = say(monkeypatch, capsys, "report", run)
-    assert code == 0 and "report.html: 4 of 4 cells" in out
-    after = (run / "report.html").read_text()
-    tables = [
-        page[page.index("<h2>What was found") : page.index("<h2>Record")]
-        for page in (before, after)
-    ]
-    assert tables[0] == tables[1]
-    assert say(monkeypatch, capsys, "report", run, "verify.readout=vote")[0] == 0
-    assert (run / "report.html").read_text() != after
-    code, _, err = say(monkeypatch, capsys, "report", run, "verify.temperature=2")
-    assert code == 2 and "decides what is sampled" in err
-    code, _, err = say(monkeypatch, capsys, "report", run, "verify.readut=vote")
-    assert code == 2 and "verify.readout" in err
-
-
-def test_two_runs_are_compared_by_cell(finished, tmp_path, capsys, monkeypatch):
-    run = finished[0] / "embedded"
-    other = shutil.copytree(run, tmp_path / "other")
-    [votes, *_] = sorted(
-        path.parent
-        for path in other.glob("stages/votes-*/inputs.json")
-        if json.loads(path.read_text())["execution"] == "executed"
-    )
-    shutil.rmtree(votes)  # one cell that only the first run has
-    found = compare(run, other)
-    assert {(row.first.cell.name, row.votes) for row in found.rows} == {
-        (cell, k) for cell in {row.first.cell.name for row in found.rows} for k in (1, 2)
-    }
-    assert all(row.difference.value == 0 == row.difference.low for row in found.rows)
-    assert [reason for _, reason in found.left_out] == [f"not in {other}"]
-
-    code, out, _ = say(
-        monkeypatch,
-        capsys,
-        "compare",
-        run,
-        run,
-        "--cells",
-        "n=16 full exact s=0 executed",
-        "invented",
-    )
-    assert code == 0 and "B minus A" in out
-    rows = {(row["cell"], row["n_votes"]): row["f1"] for row in table(finished[0])}
-    [pair] = [
-        row
-        for row in compare(run, run, ("n=16 full exact s=0 executed", "invented")).rows
-        if row.votes == 2
-    ]
-    of = [rows[m.cell.name, 2] for m in (pair.first, pair.second)]
-    assert pair.difference.value == pytest.approx(of[1] - of[0])
-    code, _, err = say(monkeypatch, capsys, "compare", run, run, "--cells", "full", "x y")
-    assert code == 2 and "'full' is in" in err
-    code, _, err = say(monkeypatch, capsys, "compare", run, tmp_path)
-    assert code == 2 and "no finished sweep there" in err
-
-
 def test_plan_says_what_is_there_and_starts_nothing(finished, tmp_path, capsys):
     assert sweep_main([f"directory={finished[0]}", *TINY, "--plan"]) == 0
     assert "about 0 min left" in capsys.readouterr().out
@@ -238,6 +95,175 @@ def test_killed_in_each_stage_it_ends_in_the_same_table(finished, tmp_path):
     assert table(tmp_path) == finished[1]
 
 
+@pytest.mark.slow
+def test_killed_at_ten_random_moments_it_ends_in_the_same_table(finished, tmp_path):
+    command = [sys.executable, "experiments/sweep.py", f"directory={tmp_path}", *TINY]
+    rng = random.Random(7)
+    for _ in range(10):
+        process = subprocess.Popen(
+            command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        try:
+            process.wait(timeout=2 + 8 * rng.random())
+        except subprocess.TimeoutExpired:
+            process.kill()
+        assert process.wait() in (0, -signal.SIGKILL)
+    assert subprocess.run(command, cwd=ROOT, capture_output=True, check=True)
+    assert table(tmp_path) == finished[1]
+    assert figures(tmp_path) == figures(finished[0])
+
+
+@pytest.mark.slow
+def test_two_workers_of_which_one_is_killed_do_every_stage_once(finished, tmp_path):
+    chunks = ["launch.chunk_solutions=5", "launch.expiry_s=5", "launch.poll_s=0.2"]
+    command = [sys.executable, "experiments/sweep.py", f"directory={tmp_path}", *TINY, *chunks]
+    workers = [
+        subprocess.Popen(
+            [*command, "--worker"],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        for _ in range(2)
+    ]
+    stages = tmp_path / "embedded" / "stages"
+    while not list(stages.glob("verifier-*/DONE")):
+        time.sleep(0.05)
+    workers[0].kill()
+    workers[0].communicate()
+    out, _ = workers[1].communicate(timeout=280)
+    assert workers[1].returncode == 0 and "computed" in out
+    assert table(tmp_path) == finished[1] and figures(tmp_path) == figures(finished[0])
+    expected = {path.name for path in (finished[0] / "embedded" / "stages").iterdir()}
+    assert {path.name for path in stages.iterdir()} == expected, "no part, no lease is left"
+
+
+@pytest.mark.slow
+def test_the_local_launcher_ends_in_the_same_table(finished, tmp_path):
+    command = [sys.executable, "experiments/sweep.py", f"directory={tmp_path}", *TINY]
+    launch = ["--launcher", "local", "--parallel", "2"]
+    done = subprocess.run(
+        [*command, *launch], cwd=ROOT, capture_output=True, text=True, check=True, timeout=500
+    )
+    assert "computed 10, reused 0" in done.stdout
+    assert table(tmp_path) == finished[1]
+    for worker in ("local-0", "local-1"):
+        left = tmp_path / "embedded" / "workers" / worker
+        assert json.loads((left / "exit.json").read_text())["reason"] == "finished"
+        assert "--worker" in (left / "command.txt").read_text() and (left / "log.txt").exists()
+
+
+@pytest.mark.slow
+def test_calibration_is_kept_for_the_next_plan(finished, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("jprm.pipeline.calibration.SECONDS_EACH", 0.5)
+    directory = copy_of(finished, tmp_path)
+    more = [f"directory={directory}", *TINY, "grid.seeds=[0, 1]", "--plan"]
+    assert sweep_main(more) == 0
+    assert "on two CPU cores" in capsys.readouterr().out
+    assert sweep_main([*more, "--calibrate"]) == 0
+    first = capsys.readouterr().out
+    assert "at the speed measured on this machine" in first and " hours" in first
+    assert sweep_main(more) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == first.splitlines()[-1]
+
+
+def figures(directory: Path) -> dict[str, str]:
+    folder = directory / "embedded" / "figures"
+    return {path.name: path.read_text() for path in sorted(folder.iterdir())}
+
+
+def copy_of(finished, tmp_path) -> Path:
+    shutil.copytree(finished[0], tmp_path / "runs")
+    return tmp_path / "runs"
+
+
+def rationales(directory: Path) -> dict[int, dict[str, list]]:
+    """Of the only verifier's votes, by their number and the solution."""
+    found = {}
+    for stage in (directory / "embedded" / "stages").glob("votes-*"):
+        inputs = json.loads((stage / "inputs.json").read_text())
+        rows = (stage / "rationales.jsonl").read_text().splitlines()
+        found[inputs["n_votes"]] = {
+            row["solution_id"]: row["rationales"] for row in map(json.loads, rows)
+        }
+    return found
+
+
+def test_votes_added_later_equal_those_drawn_at_once(finished, tmp_path, capsys):
+    one_cell = [*TINY, "grid.ablations=[]", "grid.train_examples=[16]"]
+    more = [*one_cell, "verify.n_votes=4", "evaluate.votes_shown=[1, 2, 4]"]
+    later = copy_of(finished, tmp_path)
+    other = [path for path in (later / "embedded" / "stages").glob("votes-*")]
+    wanted = finished_votes(later)
+    for path in other:
+        if path != wanted:
+            shutil.rmtree(path)
+    at_once = tmp_path / "once"
+    shutil.copytree(later, at_once)
+    shutil.rmtree(at_once / "embedded" / "stages" / wanted.name)
+    for directory in (later, at_once):
+        assert sweep_main([f"directory={directory}", *more]) == 0
+        assert "computed 1, reused" in capsys.readouterr().out
+    assert table(later) == table(at_once)
+    assert rationales(later)[4] == rationales(at_once)[4]
+    # and fewer are read off more: nothing is drawn
+    assert sweep_main([f"directory={at_once}", *one_cell]) == 0
+    assert rationales(at_once)[2] == rationales(later)[2]
+
+
+def finished_votes(directory: Path) -> Path:
+    """The stage of the main cell's votes."""
+    for stage in (directory / "embedded" / "stages").glob("votes-*"):
+        inputs = json.loads((stage / "inputs.json").read_text())
+        [verifier] = (directory / "embedded" / "stages").glob(f"*-{inputs['from verifier']}")
+        trained = json.loads((verifier / "inputs.json").read_text())
+        if trained["examples"] == 16 and trained["filtered"] and inputs["execution"] == "executed":
+            return stage
+    raise AssertionError("no such stage")
+
+
+def test_a_cell_that_fails_is_a_row_with_its_reason_and_the_others_go_on(
+    finished, tmp_path, capsys
+):
+    directory = copy_of(finished, tmp_path)
+    too_many = [
+        f"directory={directory}",
+        *TINY,
+        "grid.train_examples=[8, 16, 500]",
+        "grid.ablations=[]",
+    ]
+    assert sweep_main(too_many) == 3
+    out = capsys.readouterr().out
+    assert "1 of 3 cells failed" in out and "failed: tiny-0.1m n=500 full" in out
+    rows = table(directory)
+    [failed] = [row for row in rows if row["status"] != "ok"]
+    assert failed["status"] == "failed" and failed["f1"] is None
+    assert failed["reason"].startswith("grid.train_examples asks for 500 labelled solutions")
+    assert [row["train_examples"] for row in rows if row["status"] == "ok"] == [16, 16, 8, 8]
+    assert sweep_main([*too_many, "--plan"]) == 0
+    assert " failed " in capsys.readouterr().out
+    diverges = [f"directory={directory}", *TINY, "grid.ablations=[]", "train.learning_rate=1e30"]
+    capsys.readouterr()
+    assert sweep_main(diverges) == 2, "all cells fail, and by a value that the user gave"
+    assert "lower train.learning_rate" in capsys.readouterr().err
+    [one, _] = list((directory / "embedded" / "stages").glob("verifier-*/failure.json"))[:2]
+    assert json.loads(one.read_text())["status"] in ("failed", "diverged")
+
+
+def test_results_of_different_versions_share_a_table_only_when_asked(finished, tmp_path, capsys):
+    directory = copy_of(finished, tmp_path)
+    done = next((directory / "embedded" / "stages").glob("verifier-*")) / "DONE"
+    told = json.loads(done.read_text())
+    told["provenance"]["packages"]["optax"] = "0.0.1"
+    done.write_text(json.dumps(told))
+    assert sweep_main([f"directory={directory}", *TINY]) == 2
+    error = capsys.readouterr().err
+    assert "optax 0.0.1" in error and "--mix-versions" in error
+    assert sweep_main([f"directory={directory}", *TINY, "--mix-versions"]) == 0
+    assert table(directory) == finished[1]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -250,6 +276,11 @@ def test_killed_in_each_stage_it_ends_in_the_same_table(finished, tmp_path):
         (["configs/sweep/gsm8k.toml", "data.root=nowhere", "--plan"], "nowhere"),
         (["model.policy=tiny-9m", "--plan"], "tiny-9m"),
         (["verify.n_votes=4"], "votes_shown"),
+        (["--launcher", "cloud"], "local, slurm, ray"),
+        (["--launcher=local", "--parallel", "none"], "--parallel none"),
+        (["--worker", "--plan"], "exclude each other"),
+        (["--calibrate"], "--plan"),
+        (['axes=[{key="train.stepz", values=[1]}]', "--plan"], 'did you mean "train.steps"?'),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_code_2(arguments, message, capsys, monkeypatch):

@@ -1,0 +1,129 @@
+"""The vote curve of a cell, kept beside its votes: a table of hundreds of finished cells reads no rationale again.
+
+What is kept is a function of the votes, of the read-out, and of the code that made it, all of which name the file. A
+file of votes that was touched since counts as another, so that damage to it is still found.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import io
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import jprm.evaluate
+import jprm.scaling
+from jprm.config import fingerprint
+from jprm.evaluate import Interval, Resamples
+from jprm.pipeline.benchmark import load_items
+from jprm.pipeline.lab import Lab
+from jprm.pipeline.stored import RATIONALES, stream_rewards
+from jprm.pipeline.votes import Votes
+from jprm.runs import unique_suffix, write_atomic
+from jprm.scaling import Fit, VoteCurve, fit_votes, vote_curve
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A vote curve with what is read off it: a row per number of votes, and the law fitted to them."""
+
+    votes: VoteCurve
+    points: list[dict[str, Any]]
+    fit: Fit
+
+
+def curve_of(lab: Lab, votes: Votes) -> Curve:
+    """The curve of finished votes, from the file that was left the last time, if there is one."""
+    stage, readout = lab.stage(votes), lab.config.verify.readout
+    source = stage.file(RATIONALES).stat()
+    name = fingerprint(
+        {
+            "n_votes": votes.n_votes,
+            "readout": readout,
+            "code": _code(),
+            "source": [source.st_size, source.st_mtime_ns],
+        }
+    )
+    path = stage.file(f"curve-{name}.npz")
+    if (kept := _read(path)) is None:
+        kept = _compute(lab, votes)
+        write_atomic(path, _packed(kept[0], kept[1]), unique_suffix())
+    curve, problem_ids = kept
+    return dataclasses.replace(
+        curve, votes=dataclasses.replace(curve.votes, resamples=Resamples.of(problem_ids, seed=0))
+    )
+
+
+def _compute(lab: Lab, votes: Votes) -> tuple[Curve, list[str]]:
+    known = [
+        (item, item.solution.first_error)
+        for item in load_items(lab.stage(votes.benchmark))
+        if item.solution.first_error is not None
+    ]
+    path = lab.stage(votes).file(RATIONALES)
+    rewards = dict(stream_rewards(path, votes.n_votes, lab.config.verify.readout))
+    problem_ids = [item.problem.id for item, _ in known]
+    curve = vote_curve(
+        [rewards[item.solution.id] for item, _ in known],  # pyright: ignore[reportArgumentType]
+        [first_error for _, first_error in known],
+        problem_ids,
+    )
+    f1s = [curve.score(k).f1 for k in curve.ks]
+    return Curve(curve, curve.rows(), fit_votes(curve.ks, f1s, curve.samples())), problem_ids
+
+
+def _packed(curve: Curve, problem_ids: list[str]) -> bytes:
+    votes = curve.votes
+    told = {
+        "none_share": votes.none_share,
+        "problem_ids": problem_ids,
+        "points": curve.points,
+        "fit": dataclasses.asdict(curve.fit),
+    }
+    file = io.BytesIO()
+    np.savez(
+        file,
+        ks=np.array(votes.ks),
+        labels=votes.labels,
+        correct=votes.correct,
+        exact=np.array(votes.exact),
+        told=np.frombuffer(json.dumps(told).encode(), np.uint8),
+    )
+    return file.getvalue()
+
+
+def _read(path: Path) -> tuple[Curve, list[str]] | None:
+    """None where there is no such file, or it is damaged: it can be made again."""
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            told = json.loads(arrays["told"].tobytes())
+            curve = VoteCurve(
+                ks=tuple(arrays["ks"].tolist()),
+                labels=arrays["labels"],
+                correct=arrays["correct"],
+                exact=tuple(arrays["exact"].tolist()),
+                none_share=told["none_share"],
+                resamples=Resamples.of(["any"], resamples=1),  # replaced by the caller
+            )
+    except (OSError, ValueError, KeyError):
+        return None
+    parameters = {name: Interval(**p) for name, p in told["fit"]["parameters"].items()}
+    fit = Fit(**told["fit"] | {"parameters": parameters})
+    return Curve(curve, told["points"], fit), told["problem_ids"]
+
+
+@functools.cache
+def _code() -> str:
+    """A digest of the code that makes a curve: what another version has kept is not read."""
+    digest = hashlib.sha256()
+    folders = [*jprm.scaling.__path__, *jprm.evaluate.__path__]
+    files = [path for folder in sorted(folders) for path in sorted(Path(folder).glob("*.py"))]
+    for path in [*files, Path(__file__), Path(__file__).with_name("stored.py")]:
+        digest.update(path.read_bytes())
+    return digest.hexdigest()

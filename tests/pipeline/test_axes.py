@@ -1,0 +1,173 @@
+"""A declarative grid becomes the points that it says, and cells that share what they can."""
+
+import itertools
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jprm.config import load
+from jprm.errors import UserError
+from jprm.pipeline.axes import points
+from jprm.pipeline.cells import grid_cells, sweep_cells
+from jprm.pipeline.config import SweepConfig
+from jprm.pipeline.jobs import jobs_of
+from jprm.pipeline.lab import Lab
+
+PLAIN = ["evaluate.candidates_problems=0", "directory=nowhere"]
+
+
+def configured(tmp_path, text):
+    path = tmp_path / "sweep.toml"
+    path.write_text(text)
+    return load(SweepConfig, path, PLAIN)
+
+
+def axes_of(**values):
+    axes = ", ".join(
+        f'{{key = "{key.replace("__", ".")}", values = {list(v)}}}' for key, v in values.items()
+    )
+    return load(SweepConfig, None, [*PLAIN, f"axes=[{axes}]"])
+
+
+KEYS = {
+    "train__steps": st.lists(st.integers(1, 50), min_size=1, max_size=3, unique=True),
+    "verify__temperature": st.lists(
+        st.sampled_from([0.5, 1.0, 1.5]), min_size=1, max_size=3, unique=True
+    ),
+    "cell__seed": st.lists(st.integers(0, 9), min_size=1, max_size=3, unique=True),
+}
+
+
+@given(st.fixed_dictionaries({}, optional=KEYS))
+def test_axes_multiply_the_first_slowest(values):
+    config = axes_of(**values)
+    found = [tuple(v for _, v in point.values) for point in points(config)]
+    assert found == list(itertools.product(*values.values()))
+    for point in points(config):
+        for key, value in point.values:
+            section, name = key.split(".")
+            assert getattr(getattr(point.config, section), name) == value
+        assert not point.config.axes
+
+
+def test_zips_and_filters(tmp_path):
+    config = configured(
+        tmp_path,
+        """
+        [[axes]]
+        key = "cell.size"
+        values = ["tiny-0.1m", "tiny-0.3m", "tiny-0.5m"]
+        zip = "scale"
+        [[axes]]
+        key = "train.steps"
+        values = [100, 200, 400]
+        zip = "scale"
+        [[axes]]
+        key = "verify.mode"
+        values = ["chain", "fork"]
+        [[skip]]
+        cell.size = "tiny-0.5m"
+        verify.mode = "fork"
+        [[only]]
+        "train.steps" = [200, 400]
+        """,
+    )
+    shown = [
+        (c.votes.verifier.size, c.config.train.steps, c.votes.mode) for c in grid_cells(config)
+    ]
+    assert shown == [
+        ("tiny-0.3m", 200, "chain"),
+        ("tiny-0.3m", 200, "fork"),
+        ("tiny-0.5m", 400, "chain"),
+    ]
+
+
+def test_the_grid_is_a_shorthand_for_axes_over_cells():
+    grid = load(SweepConfig, None, [*PLAIN, "grid.ablations=[]", "grid.seeds=[0, 3]"])
+    axes = axes_of(
+        cell__seed=[0, 3],
+        cell__size=["tiny-0.3m", "tiny-0.1m"],
+        cell__train_examples=[1000, 250],
+    )
+    assert [c.votes for c in sweep_cells(grid)] == [c.votes for c in sweep_cells(axes)]
+    assert [c.name for c in sweep_cells(grid)] == [c.name for c in sweep_cells(axes)]
+    with Lab(grid, None) as first, Lab(axes, None) as second:
+        keys = [
+            {view.stage(task).key for view, task in jobs_of(lab, lab.config)[2]}
+            for lab in (first, second)
+        ]
+    assert keys[0] == keys[1]
+
+
+def test_ablations_and_lists_that_are_asked_for_stand_at_every_point():
+    config = load(
+        SweepConfig,
+        None,
+        [*PLAIN, "grid.ablations=['fork']", 'axes=[{key = "train.steps", values = [5, 6]}]'],
+    )
+    shown = [(c.config.train.steps, c.variant, c.votes.mode) for c in sweep_cells(config)]
+    assert shown == [(5, "", "chain"), (6, "", "chain"), (5, "fork", "fork"), (6, "fork", "fork")]
+
+
+def test_cells_that_differ_in_votes_temperature_or_readout_train_once(tmp_path):
+    config = configured(
+        tmp_path,
+        """
+        [[axes]]
+        key = "verify.n_votes"
+        values = [4, 16]
+        [[axes]]
+        key = "verify.readout"
+        values = ["prob_raw", "vote"]
+        [[axes]]
+        key = "verify.temperature"
+        values = [0.7, 1.1]
+        """,
+    )
+    with Lab(config, None) as lab:
+        cells, _, jobs = jobs_of(lab, config)
+        kinds = [task.kind for _, task in jobs]
+        assert len(cells) == 8 and kinds.count("verifier") == 1 and kinds.count("votes") == 8
+        # of each temperature, one stage draws, and the other three follow it
+        leaders = [lab.at(c.config).leader(c.votes) for c in cells]
+        assert sum(leader is None for leader in leaders) == 2
+        assert {task.n_votes for _, task in filter(None, leaders)} == {16}
+        drawn = [task.flops(view) for view, task in jobs if task.kind == "votes"]
+        assert sum(f > 0 for f in drawn) == 2
+    assert [c.config.evaluate.votes_shown for c in cells[::4]] == [(1, 2, 4), (1, 2, 4, 8, 16)]
+    assert len({c.name for c in cells}) == 8
+
+
+def test_a_configuration_comes_back_from_its_json(tmp_path):
+    config = axes_of(train__steps=[1, 2])
+    again = SweepConfig.model_validate_json(config.model_dump_json())
+    assert again == config and len(sweep_cells(again)) == 2
+
+
+@pytest.mark.parametrize(
+    ("axes", "rest", "message"),
+    [
+        ('[{key = "train.stepz", values = [1]}]', "", 'did you mean "train.steps"'),
+        ('[{key = "train.steps", values = ["many"]}]', "", "train.steps = 'many' (from axes)"),
+        ('[{key = "name", values = ["a"]}]', "", "the same for a whole run directory"),
+        ('[{key = "train.steps", values = []}]', "", "axes"),
+        (
+            '[{key = "train.steps", values = [1]}, {key = "train.steps", values = [1]}]',
+            "",
+            "two of them",
+        ),
+        (
+            '[{key = "train.steps", values = [1, 2], zip = "a"}, {key = "cell.seed", values = [1], zip = "a"}]',
+            "",
+            "differ in length: train.steps has 2, cell.seed has 1",
+        ),
+        ('[{key = "train.steps", values = [1]}]', 'only=[{"cell.seed" = 1}]', "is no axis"),
+        ('[{key = "train.steps", values = [1]}]', 'skip=[{"train.steps" = 1}]', "leave no point"),
+        ("[]", 'skip=[{"train.steps" = 1}]', "there are none"),
+    ],
+)
+def test_a_mistake_in_the_axes_is_named(axes, rest, message):
+    with pytest.raises(UserError) as caught:
+        points(load(SweepConfig, None, [*PLAIN, f"axes={axes}", *([rest] if rest else [])]))
+    assert message in str(caught.value) and "\n" not in str(caught.value)
