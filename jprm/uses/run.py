@@ -111,7 +111,7 @@ def run_uses(config: UsesConfig, command: str) -> None:
             lab.progress.show(f"{len(tasks)} stages, run directory {path}", force=True)
             for task in missing:
                 lab.ensure(task)
-            lab.count_reused(tasks)
+            lab.count_reused([(lab, task) for task in tasks])
             rows = [*judged_rows(lab, uses), *searched_rows(lab, uses)]
             text = "".join(json.dumps(row) + "\n" for row in rows)
             write_atomic(path / "results.jsonl", text)
