@@ -11,12 +11,14 @@ from typing import Any
 from jprm.config import fingerprint
 from jprm.errors import INCOMPLETE, UserError
 from jprm.pipeline.cells import grid_cells
+from jprm.pipeline.config import SweepConfig
 from jprm.pipeline.finished import read_sweep_config
 from jprm.pipeline.lab import Lab
 from jprm.pipeline.policy import policy_base
 from jprm.search import Choosing, aggregation, choice, make_strategy, summary
 from jprm.search.driver import run_identity
 from jprm.search.plugins import load_plugins
+from jprm.uses.config import UsesConfig
 from jprm.uses.registered import RegisteredScorer
 from jprm.uses.searched import search, search_problems
 
@@ -49,7 +51,7 @@ def print_search(options: SearchOptions) -> int:
     _check_names(options)
     settings = settings_of(options.settings)
     strategy = make_strategy(options.strategy, **settings)
-    config = read_sweep_config(options.run)
+    config = _config_of(options.run)
     with Lab(config, None) as lab:
         main = grid_cells(config)[0].votes.verifier
         for task in (policy_base(lab, main.seed), main):
@@ -101,6 +103,18 @@ def settings_of(words: Sequence[str]) -> dict[str, Any]:
         except tomllib.TOMLDecodeError:
             settings[key] = raw
     return settings
+
+
+def _config_of(run: Path) -> SweepConfig:
+    """The configuration of a finished sweep, or of a run of `experiments/uses.py`. Raises UserError."""
+    path = run / "config.json"
+    if path.is_file() and '"fast_slow"' in (text := path.read_text(encoding="utf-8")):
+        try:
+            config = UsesConfig.model_validate_json(text)
+        except ValueError:
+            raise UserError(f"{path}: damaged, or of another version; run it again") from None
+        return config.model_copy(update={"directory": run.parent, "name": run.name})
+    return read_sweep_config(run)
 
 
 def _check_names(options: SearchOptions) -> None:

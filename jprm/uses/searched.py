@@ -186,7 +186,32 @@ def verifier_scorer(lab: Lab, verifier: Verifier, votes: int) -> Remembered:
         return itertools.chain.from_iterable(verify(items, votes, *asked))
 
     readout, cost = lab.config.verify.readout, model_cost(lab, verifier.size)
-    return Remembered(VotedScorer(judge, votes, readout, lab.tokenizer, cost))
+    scorer = VotedScorer(judge, votes, readout, lab.tokenizer, cost)
+    opening = lab.template.openings[verifier.style]
+    return Remembered(WholeSteps(scorer, lambda step: lab.tokenizer.accepts(step + opening)))
+
+
+class WholeSteps:
+    """A `StepScorer` that asks another one only about solutions in whole steps; others, which were
+    cut off or cannot be read again, have no rewards. Sets of candidates leave them out as well.
+    """
+
+    def __init__(self, scorer: StepScorer, accepts: Callable[[str], bool]):
+        self.scorer, self.accepts = scorer, accepts
+
+    def score(
+        self, items: Sequence[tuple[Problem, tuple[str, ...]]]
+    ) -> list[StepRewards | Exception]:
+        """As `StepScorer`."""
+        whole = [all(s.endswith("\n") and self.accepts(s) for s in steps) for _, steps in items]
+        asked = [item for item, judged in zip(items, whole, strict=True) if judged]
+        replies = iter(self.scorer.score(asked) if asked else [])
+        return [
+            next(replies)
+            if judged
+            else StepRewards((None,) * len(steps), analyses=("",) * len(steps))
+            for (_, steps), judged in zip(items, whole, strict=True)
+        ]
 
 
 class Remembered:
