@@ -20,7 +20,7 @@ from jprm.search.driver import run_identity
 from jprm.search.plugins import load_plugins
 from jprm.uses.config import UsesConfig
 from jprm.uses.registered import RegisteredScorer
-from jprm.uses.searched import search, search_problems
+from jprm.uses.searched import WholeSteps, search, search_problems
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,12 +65,17 @@ def print_search(options: SearchOptions) -> int:
         name = f"{options.strategy}-{fingerprint(run_identity(strategy, inputs))[:8]}.jsonl"
         store = options.out or options.run / "searches" / name
         store.parent.mkdir(parents=True, exist_ok=True)
+        opening = lab.template.openings[main.style]
+        scorer = WholeSteps(
+            RegisteredScorer(lab, main, options.scorer, options.votes),
+            lambda step: lab.tokenizer.accepts(step + opening),
+        )
         rows = search(
             lab,
             search_problems(lab, options.split, options.problems, main.seed),
             options.strategy,
             settings,
-            RegisteredScorer(lab, main, options.scorer, options.votes),
+            scorer,
             store,
             seed=main.seed,
             inputs=inputs,

@@ -134,6 +134,7 @@ def test_a_second_run_computes_nothing(finished, capsys):
 
 
 def test_a_search_of_ones_own_loses_only_what_raised(finished, tmp_path, capsys, monkeypatch):
+    tiny.install(monkeypatch.setattr)
     run = finished[0] / "uses"
     problems = load_world("embedded").problems("dev", 3, seed_of(0, "benchmark", "candidates"))
     plugin, out = tmp_path / "mine.py", tmp_path / "rows.jsonl"
