@@ -36,14 +36,22 @@ def gate_data(config: UsesConfig, verifier: Verifier) -> Searched:
     return Searched("best_of_n", settings, verifier, refine.votes, refine.gate_problems, "dev")
 
 
-def gated(lab: Lab, config: UsesConfig, verifier: Verifier) -> Searched:
-    """The critic behind a gate fitted on development problems; needs `gate_data` to be finished."""
+def gated(lab: Lab, config: UsesConfig, verifier: Verifier) -> dict[str, Searched]:
+    """The critic behind gates fitted on development problems; needs `gate_data` to be finished."""
+    if not config.refine.gate_problems:
+        return {}
     gate = fit_gate(load_rows(lab.stage(gate_data(config, verifier))))
-    return critic(config, verifier, gate=dataclasses.asdict(gate))
+    settings = dataclasses.asdict(gate)
+    return {
+        f"gated at {confidence}": critic(
+            config, verifier, gate=settings | {"confidence": confidence}
+        )
+        for confidence in config.refine.gate_confidences
+    }
 
 
 def refinement_rows(by_method: dict[str, Rows]) -> list[dict[str, Any]]:
-    """Accuracy after each turn of the methods "critic", "shuffled" and "gated", paired with turn 0.
+    """Accuracy after each turn of "critic", "shuffled" and others, paired with turn 0.
 
     accuracy: mean over a problem's solutions; chosen: of the one whose worst step is best. kept: the
     part of the critic's gain that this method has, at `calls` rewritings a problem.

@@ -164,12 +164,12 @@ def judged_rows(lab: Lab, uses: Uses) -> list[Row]:
 
 
 def searched_rows(lab: Lab, uses: Uses) -> list[Row]:
-    """Refinement and guided search; the gated critic is searched here, once its gate is known."""
+    """Refinement and guided search; the gated critic is searched here, once its gates are known."""
     config, main = uses.config, uses.main
     tasks = {"critic": critic(config, main), "shuffled": critic(config, main, shuffled=True)}
-    if config.refine.gate_problems:
-        tasks["gated"] = gated(lab, config, main)
-        lab.ensure(tasks["gated"])
+    for name, task in gated(lab, config, main).items():
+        lab.ensure(task)
+        tasks[name] = task
     rows = refinement_rows({name: load_rows(lab.stage(task)) for name, task in tasks.items()})
     judge = voted(lab, STYLES["full"], [uses.votes("full")[1]], config.search.votes)
     searches = [guided(config, main, name) for name in config.search.strategies]
