@@ -23,6 +23,9 @@ STEP_TOKENS = 512  # of a rationale on average, with room: published tables have
 ROUND_TOKENS = 256
 MOST_BANK_LANES = {"cpu": 8}  # a decode step on a CPU is bound by the reading of keys and values
 ACCELERATOR_BANK_LANES = 256
+ATTEND_SPAN = {
+    "cpu": 512
+}  # most contexts are mostly empty; on accelerators the loop was not measured
 MEMORY_SHARE = {"cpu": 0.4}  # of a CPU's, which others use too
 ACCELERATOR_MEMORY_SHARE = 0.85
 
@@ -102,6 +105,7 @@ def choose(model: ModelConfig, itemsize: int, context: int, asked: Sizes) -> Eng
         prefix_rows=-(-rows // banks) * banks,
         block_tokens=64 if kind == "cpu" else 256,
         chunk_steps=8 if kind == "cpu" else 16,
+        attend_span=ATTEND_SPAN.get(kind, 0),
     )
     if asked.lanes is not None:
         banks = min(banks, asked.lanes)

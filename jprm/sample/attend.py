@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 HIDDEN = -1e30  # finite: a part that sees nothing has no NaN, and weighs exactly 0 when merged
 
@@ -63,15 +64,51 @@ def attend_part(
     return Part(o_BKXH, highest.reshape(B, K, X, 1), weights.sum(-1, keepdims=True))
 
 
+def attend_filled(
+    q_BKXH: jax.Array,
+    k_BKSH: jax.Array,
+    v_BKSH: jax.Array,
+    visible_BTS: jax.Array,
+    filled: jax.Array,
+    span: int,
+) -> Part:
+    """As `attend_part`, where no query that counts sees a slot from `filled` on.
+
+    Slots are read `span` at a time up to there (0: all at once). A line's part does not depend on how
+    far the others made it go: a span of which it sees nothing is merged with weight exactly 0.
+    """
+    S = k_BKSH.shape[2]
+    if not span or S <= span:
+        return attend_part(q_BKXH, k_BKSH, v_BKSH, visible_BTS)
+
+    def over(i) -> Part:
+        start = jnp.minimum(i * span, S - span)  # the last span overlaps the one before
+        k, v = (lax.dynamic_slice_in_dim(x, start, span, 2) for x in (k_BKSH, v_BKSH))
+        fresh_S = start + jnp.arange(span) >= i * span
+        return attend_part(
+            q_BKXH, k, v, lax.dynamic_slice_in_dim(visible_BTS, start, span, 2) & fresh_S
+        )
+
+    spans = (filled + span - 1) // span
+    return lax.fori_loop(1, spans, lambda i, part: merge(part, over(i)), over(0))
+
+
 def prefix_part(
-    q_BKGH: jax.Array, k_RKPH: jax.Array, v_RKPH: jax.Array, base_B, row_B, column_B, lanes_RM
+    q_BKGH: jax.Array,
+    k_RKPH: jax.Array,
+    v_RKPH: jax.Array,
+    base_B,
+    row_B,
+    column_B,
+    lanes_RM,
+    span: int = 0,
 ) -> Part:
     """Attention of each lane's scaled query over the first `base` slots of its row."""
     R, M = lanes_RM.shape
     _, K, G, H = q_BKGH.shape
     q_RKXH = q_BKGH[lanes_RM].transpose(0, 2, 3, 1, 4).reshape(R, K, G * M, H)
     visible_RMP = jnp.arange(k_RKPH.shape[2]) < base_B[lanes_RM][..., None]
-    part = attend_part(q_RKXH, k_RKPH, v_RKPH, visible_RMP)
+    part = attend_filled(q_RKXH, k_RKPH, v_RKPH, visible_RMP, base_B.max(), span)
 
     def by_lane(x_RKXH):
         x_RMKGH = x_RKXH.reshape(R, K, G, M, -1).transpose(0, 3, 1, 2, 4)

@@ -49,6 +49,9 @@ class EngineConfig:
     block_tokens: prompts and long forced texts are fed in blocks of this many tokens.
     max_stops, max_watch: the most stop ids and watched ids that a request may name.
     tensor: devices that share the layers of one bank, for models that do not fit into one.
+    attend_span: slots that attention reads at a time, up to the longest lane that runs; 0 reads all
+        slots at once. On a CPU spans pay for contexts that are mostly empty. A lane's bits depend
+        on the span, not on other lanes.
     in_flight: chunks of one bank that may be under way at once. With 2 the device never waits for
         the host, but a lane that stops idles for one more chunk.
 
@@ -72,6 +75,7 @@ class EngineConfig:
     max_watch: int = 2
     tensor: int = 1
     in_flight: int = 1
+    attend_span: int = 0
     prefix_rows: int = 0
     row_lanes: int = 8
     prefix_tokens: int = 0
@@ -79,7 +83,9 @@ class EngineConfig:
 
     def __post_init__(self):
         """Raise UserError for sizes below their least, or that do not divide over the banks."""
-        least = dict(max_watch=0, max_stops=0, prefix_rows=0, prefix_tokens=0, own_tokens=0)
+        least = dict(
+            max_watch=0, max_stops=0, attend_span=0, prefix_rows=0, prefix_tokens=0, own_tokens=0
+        )
         for field in dataclasses.fields(self):
             size, lowest = getattr(self, field.name), least.get(field.name, 1)
             if size < lowest:

@@ -26,7 +26,7 @@ from jax import lax
 
 from jprm.models import Model
 from jprm.sample import draw
-from jprm.sample.attend import attend_part, by_head, finish, merge, prefix_part
+from jprm.sample.attend import attend_filled, by_head, finish, merge, prefix_part
 from jprm.sample.bank import LaneInputs
 from jprm.sample.config import SamplingParams
 
@@ -60,8 +60,10 @@ def new_cache(model: Model, lines: int, slots: int, dtype, sharding) -> Cache:
     return {kind: [zeros() for _ in range(c.n_layers)] for kind in "kv"}
 
 
-@functools.partial(jax.jit, static_argnames="model", donate_argnames="cache")
-def prefill(model: Model, params, cache: Cache, ids_MT, line_M, start_M, count) -> Cache:
+@functools.partial(jax.jit, static_argnames=("model", "span"), donate_argnames="cache")
+def prefill(
+    model: Model, params, cache: Cache, ids_MT, line_M, start_M, count, span: int = 0
+) -> Cache:
     """Feed the first `count` blocks of T tokens, each to a lane or row, from a position on.
 
     One block after the other: its matrix products are large enough alone, a long text is simply
@@ -88,7 +90,8 @@ def prefill(model: Model, params, cache: Cache, ids_MT, line_M, start_M, count) 
         def attend(layer, q_1TNH, k_1TKH, v_1TKH):
             k_1KSH, v_1KSH = store("k", layer, k_1TKH), store("v", layer, v_1TKH)
             q_1KXH = by_head(q_1TNH, k_1KSH.shape[1])
-            return finish(attend_part(q_1KXH, k_1KSH, v_1KSH, visible_1TS), q_1TNH)
+            filled = start_M[m] + T
+            return finish(attend_filled(q_1KXH, k_1KSH, v_1KSH, visible_1TS, filled, span), q_1TNH)
 
         model.hidden(params, ids_MT[m][None], position_1T, attend, unroll=True)
         return cache
@@ -129,7 +132,7 @@ def promote(prefix: Cache, own: Cache, lane_M, row_M, start_M, end_M, count) -> 
     return lax.fori_loop(0, count, one, prefix)
 
 
-@functools.partial(jax.jit, static_argnames=("model", "sampling"), donate_argnames="own")
+@functools.partial(jax.jit, static_argnames=("model", "sampling", "span"), donate_argnames="own")
 def chunk(
     model: Model,
     sampling: SamplingParams,
@@ -140,8 +143,12 @@ def chunk(
     carry: Carry,
     triggers_V,
     seed_2,
+    span: int = 0,
 ) -> tuple[Cache, Carry, LaneOutputs]:
-    """C decode steps of every lane; a lane freezes at a stop that it drew, or after steps_B."""
+    """C decode steps of every lane; a lane freezes at a stop that it drew, or after steps_B.
+
+    span: slots of the caches that attention reads at a time (see `attend_filled`).
+    """
     B, C = lanes.window_BT.shape[0], lanes.window_BT.shape[1] - 1
     line_B = jnp.arange(B)
     slots = own["k"][0].shape[2]
@@ -158,6 +165,7 @@ def chunk(
         position_B = lanes.position_B + ran_B
         slot_B = position_B - lanes.base_B
         visible_B1S = jnp.arange(slots) <= slot_B[:, None, None]
+        filled = jnp.where(running_B, slot_B + 1, 0).max()
         own = {kind: list(layers) for kind, layers in own.items()}
 
         def attend(layer, q_B1NH, k_B1KH, v_B1KH):
@@ -165,10 +173,12 @@ def chunk(
                 old = own[kind][layer]
                 own[kind][layer] = old.at[line_B, :, slot_B].set(new[:, 0].astype(old.dtype))
             q_BKGH = by_head(q_B1NH, k_B1KH.shape[2])
-            part = attend_part(q_BKGH, own["k"][layer], own["v"][layer], visible_B1S)
+            part = attend_filled(
+                q_BKGH, own["k"][layer], own["v"][layer], visible_B1S, filled, span
+            )
             if prefix is not None:
                 place = lanes.base_B, lanes.row_B, lanes.column_B, lanes.lanes_RM
-                shared = prefix_part(q_BKGH, prefix["k"][layer], prefix["v"][layer], *place)
+                shared = prefix_part(q_BKGH, prefix["k"][layer], prefix["v"][layer], *place, span)
                 part = merge(shared, part)
             return finish(part, q_B1NH)
 

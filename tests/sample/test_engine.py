@@ -84,8 +84,9 @@ def test_nothing_compiles_after_the_engine_is_made(qwen2, sizes):
     assert [program._cache_size() for program in programs] == before
 
 
+@pytest.mark.parametrize("span", [0, 24])
 @BOTH
-def test_the_compiled_chunk_copies_no_cache(qwen2, sizes):
+def test_the_compiled_chunk_copies_no_cache(qwen2, sizes, span):
     model, params = qwen2
     device = jax.devices()[0]
     own = decode.new_cache(model, 8, 64, jnp.float32, device)
@@ -94,7 +95,7 @@ def test_the_compiled_chunk_copies_no_cache(qwen2, sizes):
     lanes = Bank(config).work().lanes
     carry = decode.Carry(np.zeros(8, np.int32), np.zeros(8, bool))
     triggers, seed = np.zeros(VOCAB, bool), np.zeros(2, np.uint32)
-    arguments = model, WARM, params, own, rows, lanes, carry, triggers, seed
+    arguments = model, WARM, params, own, rows, lanes, carry, triggers, seed, span
     compiled = decode.chunk.lower(*arguments).compile()
     shapes = {"8,2,64,8", "4,2,32,8"}
     copies = re.findall(r"= f32\[([\d,]+)\]\S* (?:copy|copy-start)\(", compiled.as_text())

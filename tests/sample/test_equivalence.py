@@ -26,6 +26,7 @@ UNDER = pytest.mark.parametrize(
     [
         pytest.param(SIZES, WARM, id="dense"),
         pytest.param(SHARED, TOP_K, id="shared"),
+        pytest.param(dataclasses.replace(SHARED, attend_span=16), WARM, id="spans"),
         pytest.param(SIZES, TOP_K, id="dense, top-k", marks=pytest.mark.slow),
         pytest.param(SHARED, WARM, id="shared, no top-k", marks=pytest.mark.slow),
     ],
