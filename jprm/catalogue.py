@@ -8,7 +8,9 @@ from pathlib import Path
 from jprm.formats import BENCHMARKS, FORMATS
 from jprm.models import PRESETS
 from jprm.models.hf_config import FAMILIES
-from jprm.score import known_scorers, load_plugin
+from jprm.score import known_scorers
+from jprm.search import aggregation, choice, strategy
+from jprm.search.plugins import load_plugins
 from jprm.verify import EMBEDDED
 from jprm.worlds import WORLDS
 
@@ -17,7 +19,12 @@ def catalogue() -> dict[str, dict[str, str]]:
     """Names and what they stand for, by the place where they are given. Raises UserError."""
     scorers = {name: _first_line(cls.__doc__) for name, cls in known_scorers().items()}
     return {
-        "scorers (evaluate --scorer)": scorers,
+        "scorers (evaluate --scorer, search --scorer)": scorers,
+        "strategies (search --strategy)": {n: _first_line(strategy[n].__doc__) for n in strategy},
+        "aggregations (search --aggregation)": {
+            n: _first_line(aggregation[n].__doc__) for n in aggregation
+        },
+        "choices (search --choice)": {n: _first_line(choice[n].__doc__) for n in choice},
         "benchmarks (evaluate --format)": dict.fromkeys(BENCHMARKS, ""),
         "step formats (data convert --from, --to)": dict.fromkeys(FORMATS, ""),
         "worlds (world.kind)": {name: "" for name in WORLDS},
@@ -30,9 +37,9 @@ def catalogue() -> dict[str, dict[str, str]]:
 
 
 def print_catalogue(plugin: Path | None) -> None:
-    """Prints it, with the scorers of a user's file where one is given."""
+    """Prints it, with what a user's file registers where one is given."""
     if plugin is not None:
-        load_plugin(plugin)
+        load_plugins(plugin)
     print("\n".join(_lines(catalogue().items())))
 
 

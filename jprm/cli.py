@@ -213,6 +213,46 @@ def choose(
 
 
 @app.command()
+def search(
+    run: Annotated[Path, typer.Option(help="Run directory of a finished sweep.")],
+    strategy: Annotated[str, typer.Option(help="See: python -m jprm list.")],
+    settings: Annotated[
+        list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Of the strategy, as width=4.")
+    ] = None,
+    scorer: Annotated[str, typer.Option(help="Who rewards steps.")] = "genprm",
+    votes: Annotated[int, typer.Option(min=1, help="Of the scorer on each step.")] = 2,
+    problems: Annotated[int, typer.Option(min=1, help="How many.")] = 100,
+    split: Annotated[str, typer.Option(help="train, dev or test.")] = "dev",
+    aggregation: Annotated[str, typer.Option(help="Rewards of steps to one score.")] = "min",
+    choice: Annotated[str, typer.Option(help="Scores and answers to a winner.")] = "argmax",
+    plugin: Annotated[
+        Path | None, typer.Option(help="A Python file with a @strategy, @scorer, ...")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Where the rows are kept.")] = None,
+) -> None:
+    """Search solutions with a sweep's policy and verifier; the same command resumes.
+
+    Exit code 3: a strategy or scorer raised on some problems, which are rows with the reason.
+    """
+    from jprm.uses.one_search import SearchOptions, print_search
+
+    options = SearchOptions(
+        run,
+        strategy,
+        tuple(settings or ()),
+        scorer,
+        votes,
+        problems,
+        split,
+        aggregation,
+        choice,
+        plugin,
+        out,
+    )
+    raise typer.Exit(print_search(options))
+
+
+@app.command()
 def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     wait_s: Annotated[
@@ -285,6 +325,13 @@ def sweep_main(arguments: Sequence[str]) -> int:
     from jprm.pipeline.command import sweep_command
 
     return _guarded(lambda: sweep_command(list(arguments)))
+
+
+def uses_main(arguments: Sequence[str]) -> int:
+    """`python experiments/uses.py`: the exit code."""
+    from jprm.uses.command import uses_command
+
+    return _guarded(lambda: uses_command(list(arguments)))
 
 
 def ask_for_huge_pages() -> None:

@@ -24,14 +24,15 @@ LEVELS = (
     {"evaluate"},
     {"search"},
     {"scaling"},
-    {"cli", "__main__", "pipeline", "judge", "catalogue"},
+    {"cli", "__main__", "pipeline", "judge", "catalogue", "uses"},
 )
 LEVEL = {room: level for level, rooms in enumerate(LEVELS) for room in rooms}
 SIDEWAYS = {  # rooms of one level know each other only here; any may raise an error
     "runs": {"config"},
     "preemption": {"progress"},
     "worlds": {"tokenizer", "grade"},
-    "cli": {"pipeline", "judge", "catalogue"},
+    "cli": {"pipeline", "judge", "catalogue", "uses"},
+    "uses": {"pipeline"},
     "__main__": {"cli"},
 }
 WITHOUT_JAX = (
@@ -58,6 +59,7 @@ WITHOUT_JAX = (
     "jprm.search",
     "jprm.scaling",
     "jprm.pipeline.config",
+    "jprm.uses.config",
     "jprm.judge",
     "jprm.doctor",
     "jprm.cli",

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import collections
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 from jprm.errors import UserError
 from jprm.label import (
@@ -22,6 +23,8 @@ from jprm.pipeline.lab import Lab, Task
 from jprm.pipeline.labels import Example, Labels, load_examples
 from jprm.runs import Stage
 from jprm.seeds import rng_of, seed_of
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -76,24 +79,12 @@ class Verifier:
         from jprm.data import render
         from jprm.train import fit, held_out_loss, load_params, save_params
 
-        examples = self._chosen(load_examples(lab.stage(Labels(self.seed))))
-        counts = Counts()
-        conversations = [
-            write_conversation(
-                lab,
-                example.problem,
-                example.solution,
-                self.first_error(lab, example),
-                self.style,
-                lab.config.labels.annotator_noise,
-                rng_of(self.seed, "annotator", example.solution.id),
-            )
-            for example in examples
-        ]
+        examples, counts = self.chosen(lab), Counts()
+        conversations = self.conversations(lab, examples)
         kept = filter_conversations(conversations, counts, consensus=self.filtered)
         truth = {example.solution.id: example.solution.first_error for example in examples}
         documents = {c.solution_id: render(c.pieces, lab.tokenizer) for c in kept}
-        balanced = _balance(kept)
+        balanced = balance(kept, lambda c: c.first_error >= 0)
         if not balanced:
             raise UserError(
                 f"{self.label}: nothing left to learn from ({dict(counts.dropped)}); raise labels.problems"
@@ -160,7 +151,24 @@ class Verifier:
             )
         return first_error_of(hard_labels(example.mc))
 
-    def _chosen(self, examples: list[Example]) -> list[Example]:
+    def conversations(self, lab: Lab, examples: Sequence[Example]) -> list[Conversation]:
+        """A rationale of every example, before the filter."""
+        return [
+            write_conversation(
+                lab,
+                example.problem,
+                example.solution,
+                self.first_error(lab, example),
+                self.style,
+                lab.config.labels.annotator_noise,
+                rng_of(self.seed, "annotator", example.solution.id),
+            )
+            for example in examples
+        ]
+
+    def chosen(self, lab: Lab) -> list[Example]:
+        """The labelled solutions that it learns from, before the filter. Raises UserError for too few."""
+        examples = load_examples(lab.stage(Labels(self.seed)))
         if len(examples) < self.examples:
             raise UserError(
                 f"grid.train_examples asks for {self.examples} labelled solutions, but {len(examples)} came out; "
@@ -170,13 +178,13 @@ class Verifier:
         return [examples[i] for i in order[: self.examples]]
 
 
-def _balance(conversations: list[Conversation]) -> list[Conversation]:
+def balance(members: Sequence[T], class_of: Callable[[T], bool]) -> list[T]:
     """The rarer of the two classes (with an error, without) repeated until both are equally many."""
     classes = collections.defaultdict(list)
-    for conversation in conversations:
-        classes[conversation.first_error >= 0].append(conversation)
+    for member in members:
+        classes[class_of(member)].append(member)
     most = max(map(len, classes.values()), default=0)
-    return [members[i % len(members)] for members in classes.values() for i in range(most)]
+    return [of_class[i % len(of_class)] for of_class in classes.values() for i in range(most)]
 
 
 def _share(flags: list[bool]) -> float | None:

@@ -75,6 +75,15 @@ def find_scorer(name: str) -> type[Scorer]:
 def load_plugin(path: Path) -> None:
     """Runs a Python file that registers scorers. Raises UserError where it fails or registers none."""
     before = dict(_SCORERS)
+    run_file(path)
+    if before == _SCORERS:
+        raise UserError(
+            f'{path}: registers no scorer; decorate a class or function with @scorer("name")'
+        )
+
+
+def run_file(path: Path) -> None:
+    """Runs a user's Python file. Raises UserError, naming it, where it fails."""
     spec = importlib.util.spec_from_file_location(f"jprm_plugin_{path.stem}", path)
     if spec is None or spec.loader is None or not path.is_file():
         raise UserError(f"{path}: not a Python file that is there")
@@ -85,10 +94,6 @@ def load_plugin(path: Path) -> None:
         raise
     except Exception as error:  # the user's code
         raise UserError(f"{path}: {type(error).__name__}: {error}") from error
-    if before == _SCORERS:
-        raise UserError(
-            f'{path}: registers no scorer; decorate a class or function with @scorer("name")'
-        )
 
 
 def _from_function(made: Callable[[str, Sequence[str], int], Any]) -> type[Scorer]:

@@ -56,10 +56,11 @@ class Mean:
     ) -> list[StepRewards | Exception]:
         """As `StepScorer`; an item that one scorer fails on is answered by its exception."""
         passes = [scorer.score(items) for scorer in self.scorers]
-        return [_mean(replies) for replies in zip(*passes, strict=True)]
+        return [mean_rewards(replies) for replies in zip(*passes, strict=True)]
 
 
-def _mean(replies: Sequence[StepRewards | Exception]) -> StepRewards | Exception:
+def mean_rewards(replies: Sequence[StepRewards | Exception]) -> StepRewards | Exception:
+    """The mean of several replies to one item; an exception among them stands for all."""
     good = []
     for reply in replies:
         if isinstance(reply, Exception):

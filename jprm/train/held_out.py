@@ -22,7 +22,7 @@ def held_out_loss(
     total = weight = 0.0
     for start in range(0, len(packed["ids"]), batch_rows):
         batch = {
-            name: _padded(x[start : start + batch_rows], batch_rows) for name, x in packed.items()
+            name: padded(x[start : start + batch_rows], batch_rows) for name, x in packed.items()
         }
         loss, n = _loss(model, params, batch)
         total, weight = total + float(loss), weight + float(n)
@@ -34,6 +34,6 @@ def _loss(model: Model, params: dict, batch: dict):
     return loss_and_weight(model, params, batch)
 
 
-def _padded(x_BT: np.ndarray, batch_rows: int) -> np.ndarray:
+def padded(x_BT: np.ndarray, batch_rows: int) -> np.ndarray:
     """Rows of padding (segment 0, weight 0) up to the one shape that is compiled."""
     return np.pad(x_BT, ((0, batch_rows - len(x_BT)), (0, 0)))

@@ -1,0 +1,144 @@
+"""Verifiers to compare GenPRM with: the same base model, examples, filter, recipe and trained tokens.
+
+What differs is what is learnt: a step head on every step (discriminative PRM), a head on the last
+step with the grade of the answer (discriminative ORM), or Yes and No about the whole solution with
+that grade (generative ORM). Multi-RM (arXiv 2510.00492) compares these with rationales.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+from jprm.errors import UserError
+from jprm.label import Counts, filter_conversations
+from jprm.pipeline.base import Base, training_flops, training_summary
+from jprm.pipeline.lab import Lab, Task
+from jprm.pipeline.labels import Example, Labels
+from jprm.pipeline.verifier import Verifier, balance
+from jprm.records import Problem
+from jprm.runs import Stage
+from jprm.seeds import seed_of
+
+Target = Literal["steps", "outcome", "verdict"]
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """A verifier that learns what `like` learns from, but another target.
+
+    target: "steps", a head at each step up to the first error; "outcome", a head at the last step;
+        "verdict", the word Yes or No behind the whole solution. The latter two learn the grade.
+    both_ways: half of the documents have their steps in reverse order (BiPRM).
+    replica: another order of the data, with all else equal.
+    """
+
+    kind: ClassVar[str] = "baseline"
+    version: ClassVar[int] = 1
+    like: Verifier
+    target: Target
+    both_ways: bool = False
+    replica: int = 0
+
+    @property
+    def label(self) -> str:
+        """A short name: what makes it different."""
+        ways = " both ways" if self.both_ways else ""
+        return f"{self.like.size} n={self.like.examples} {self.target}{ways} r={self.replica}"
+
+    def parents(self, lab: Lab) -> tuple[Task, ...]:
+        """Those of the verifier that it is compared with."""
+        return Base(self.like.size, self.like.seed), Labels(self.like.seed)
+
+    def inputs(self, lab: Lab) -> dict[str, Any]:
+        """Those of the verifier, which decide on the filter, and the target."""
+        own = {"target": self.target, "both_ways": self.both_ways, "replica": self.replica}
+        return {"like": self.like.inputs(lab)} | own
+
+    def compute(self, lab: Lab, stage: Stage) -> dict[str, Any]:
+        """Filters as the verifier does, balances, trains."""
+        from jprm.train import fit, load_params, save_params
+
+        kept = balance(self._kept(lab), lambda e: self._flawed(lab, e))
+        if not kept:
+            raise UserError(f"{self.label}: nothing left to learn from; raise labels.problems")
+        documents = [
+            self.document(lab, e.problem, e.solution.steps, self._targets(lab, e)) for e in kept
+        ]
+        if self.both_ways:
+            documents += [
+                self.document(lab, e.problem, e.solution.steps[::-1], self._targets(lab, e)[::-1])
+                for e in kept
+            ]
+        objective = "tokens" if self.target == "verdict" else "step_head"
+        config = lab.config.train.model_copy(update={"objective": objective})
+        size, seed = self.like.size, self.like.seed
+        params, _ = load_params(lab.stage(Base(size, seed)).file("weights"))
+        result = fit(
+            lab.model(size),
+            params,
+            documents,
+            config,
+            seed_of(seed, "baseline", size, self.replica),
+            stage.file("checkpoints"),
+            on_step=lambda step, metrics: lab.progress.show(
+                f"baseline {self.label}: step {step} of {config.steps}, loss {metrics['loss']:.3f}"
+            ),
+        )
+        save_params(stage.file("weights"), result.params, {"size": size})
+        return training_summary(lab, size, result) | {"documents": len(documents)}
+
+    def flops(self, lab: Lab) -> float:
+        """Expected FLOPs."""
+        return training_flops(lab, self.like.size, lab.config.train)
+
+    def work(self, lab: Lab) -> float:
+        """Expected seconds."""
+        return 3 + self.flops(lab) / lab.rates.train
+
+    def params(self, lab: Lab) -> dict:
+        """The trained weights."""
+        from jprm.train import load_params
+
+        return load_params(lab.stage(self).file("weights"))[0]
+
+    def document(
+        self, lab: Lab, problem: Problem, steps: Sequence[str], targets: Sequence[float | None]
+    ):
+        """The text that is judged, with its labels: one per step, or one for all of them."""
+        from jprm.data import Soft, render, render_steps
+
+        if self.target == "steps":
+            pieces = [(problem.text, None), *zip(steps, targets, strict=True)]
+            return render_steps(pieces, lab.tokenizer)
+        [target] = {t for t in targets if t is not None}
+        whole = "".join(steps)
+        if self.target == "outcome":
+            return render_steps([(problem.text, None), (whole, target)], lab.tokenizer)
+        template = lab.template
+        asked = problem.text + whole + template.openings["direct"]
+        return render([(asked, False), (template.yes, Soft(template.no, target))], lab.tokenizer)
+
+    def _kept(self, lab: Lab) -> list[Example]:
+        """The examples that the verifier's filter keeps."""
+        examples = self.like.chosen(lab)
+        written = self.like.conversations(lab, examples)
+        kept = filter_conversations(written, Counts(), consensus=self.like.filtered)
+        ids = {c.solution_id for c in kept}
+        return [example for example in examples if example.solution.id in ids]
+
+    def _flawed(self, lab: Lab, example: Example) -> bool:
+        if self.target == "steps":
+            return self.like.first_error(lab, example) >= 0
+        return not lab.world.is_correct(example.problem, example.solution.steps)
+
+    def _targets(self, lab: Lab, example: Example) -> list[float | None]:
+        """Per step: 1 before the first error, 0 at it, nothing behind it; or the grade at the last."""
+        n = len(example.solution.steps)
+        if self.target != "steps":
+            return [None] * (n - 1) + [float(not self._flawed(lab, example))]
+        first = self.like.first_error(lab, example)
+        if first < 0:
+            return [1.0] * n
+        return [1.0] * first + [0.0] + [None] * (n - first - 1)

@@ -1,0 +1,146 @@
+"""Verifiers side by side: first-error F1, ranking, and where their scores are low, over solution length.
+
+F1 is measured on the balanced set of solutions, the rest on the policy's candidates, where every
+step was judged. What is not defined for a verifier (the first error, for one that judges outcomes)
+is None.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from jprm.evaluate import Interval, Resamples, auc_interval, f1_difference, f1_interval
+from jprm.pipeline.benchmark import Item
+from jprm.pipeline.lab import Lab
+from jprm.search import aggregate
+from jprm.uses.judges import Judge
+from jprm.verify import first_error
+
+ACCEPTED = 0.5
+
+
+def grid_rows(
+    lab: Lab, judges: Sequence[Judge], items: Sequence[Item], candidates: Sequence[Item]
+) -> list[dict[str, Any]]:
+    """A row per judge and tier (the steps that a problem needs); "all" first. Gains are over the first judge."""
+    known = [item for item in items if item.solution.first_error is not None]
+    wholes = [item for item in candidates if item.solution.first_error is not None]
+    tiers = sorted({item.problem.tier for item in known})
+    rows = []
+    for tier in ["all", *tiers]:
+        inside = [i for i in known if tier in ("all", i.problem.tier)]
+        drawn = [i for i in wholes if tier in ("all", i.problem.tier)]
+        for judge in judges:
+            rows.append(
+                {"figure": "verifiers", "verifier": judge.name, "tier": tier}
+                | _f1(judge, judges[0], inside)
+                | _ranking(judge, drawn)
+                | _costs(lab, judge, inside)
+            )
+            if tier == "all":
+                rows[-1] |= last_step(judge, drawn)
+    return rows
+
+
+def correctness(judge: Judge, items: Sequence[Item]) -> np.ndarray:
+    """Whether the judge finds the first error, or that there is none [n]."""
+    found = (first_error(judge.rewards[item.solution.id].rewards) for item in items)
+    return np.array([float(f == i.solution.first_error) for f, i in zip(found, items, strict=True)])
+
+
+def labels_of(items: Sequence[Item]) -> list[int]:
+    """The first error of each, where all are known."""
+    return [
+        -1 if item.solution.first_error is None else item.solution.first_error for item in items
+    ]
+
+
+def by_problem(items: Sequence[Item]) -> Resamples:
+    """Resamples of the problems behind these items."""
+    return Resamples.of([item.problem.id for item in items])
+
+
+def last_step(judge: Judge, items: Sequence[Item]) -> dict[str, Any]:
+    """The diagnostics of "Lessons" (arXiv 2501.07301): does a process verifier judge the process?
+
+    min_at_last: of solutions of two steps and more, the share whose lowest reward is the last
+    step's (of equal ones the first). lucky_accepted: of those with a right answer behind a wrong
+    step, the share without a reward below 1/2.
+    """
+    rewards = [judge.rewards[item.solution.id].rewards for item in items]
+    judged = [[math.inf if r is None else r for r in rs] for rs in rewards]
+    at_last = [int(np.argmin(rs)) == len(rs) - 1 for rs in judged if len(rs) > 1]
+    lucky = [
+        all(r >= ACCEPTED for r in rs)
+        for rs, item in zip(judged, items, strict=True)
+        if item.correct_answer and item.solution.first_error != -1
+    ]
+    return {
+        "min_at_last": float(np.mean(at_last)) if judge.by_steps and at_last else None,
+        "lucky_accepted": float(np.mean(lucky)) if lucky else None,
+        "lucky": len(lucky),
+    }
+
+
+def step_auc(
+    judge: Judge, items: Sequence[Item], wanted: Callable[[Item], bool] = lambda item: True
+) -> Interval:
+    """P(a right step scores above a first wrong one); `wanted` chooses whose wrong steps count."""
+    labels, scores, ids = [], [], []
+    for item, first in zip(items, labels_of(items), strict=True):
+        for t, reward in enumerate(judge.rewards[item.solution.id].rewards):
+            wrong = t == first
+            if reward is None or 0 <= first < t or (wrong and not wanted(item)):
+                continue
+            labels.append(not wrong)
+            scores.append(reward)
+            ids.append(item.problem.id)
+    if not ids:
+        return Interval(math.nan, math.nan, math.nan)
+    return auc_interval(labels, scores, Resamples.of(ids, resamples=500))
+
+
+def interval_row(name: str, at: Interval | None) -> dict[str, Any]:
+    """`name, name_low, name_high`; None for what is not defined."""
+    values = (math.nan,) * 3 if at is None else (at.value, at.low, at.high)
+    keys = (name, f"{name}_low", f"{name}_high")
+    return {k: float(v) if math.isfinite(v) else None for k, v in zip(keys, values, strict=True)}
+
+
+def _f1(judge: Judge, main: Judge, items: Sequence[Item]) -> dict[str, Any]:
+    if not judge.by_steps:
+        return interval_row("f1", None) | interval_row("f1_gain", None) | {"n_items": len(items)}
+    labels, resamples = labels_of(items), by_problem(items)
+    right = correctness(judge, items)
+    gain = f1_difference(labels, correctness(main, items), right, resamples)
+    at = f1_interval(labels, right, resamples)
+    return interval_row("f1", at) | interval_row("f1_gain", gain) | {"n_items": len(items)}
+
+
+def _ranking(judge: Judge, items: Sequence[Item]) -> dict[str, Any]:
+    scored = [
+        (aggregate(judge.rewards[i.solution.id].rewards, judge.aggregation), i) for i in items
+    ]
+    scored = [(score, item) for score, item in scored if score is not None]
+    if not scored:
+        return {}
+    scores, kept = [s for s, _ in scored], [i for _, i in scored]
+    resamples = Resamples.of([i.problem.id for i in kept], resamples=500)
+    answer = auc_interval([bool(i.correct_answer) for i in kept], scores, resamples)
+    row = interval_row("step_auc", step_auc(judge, items) if judge.by_steps else None)
+    return row | interval_row("answer_auc", answer) | {"n_candidates": len(items)}
+
+
+def _costs(lab: Lab, judge: Judge, items: Sequence[Item]) -> dict[str, Any]:
+    costs = [judge.rewards[item.solution.id].cost for item in items]
+    trained = lab.stage(judge.trained).summary
+    return {
+        "judge_tokens": float(np.mean([cost.tokens for cost in costs])),
+        "judge_flops": float(np.mean([cost.flops for cost in costs])),
+        "train_flops": trained["flops"],
+        "train_tokens": trained["tokens"],
+    }

@@ -1,0 +1,130 @@
+"""`python -m jprm search`: one strategy on a finished sweep's policy and verifier."""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from jprm.config import fingerprint
+from jprm.errors import INCOMPLETE, UserError
+from jprm.pipeline.cells import grid_cells
+from jprm.pipeline.config import SweepConfig
+from jprm.pipeline.finished import read_sweep_config
+from jprm.pipeline.lab import Lab
+from jprm.pipeline.policy import policy_base
+from jprm.search import Choosing, aggregation, choice, make_strategy, summary
+from jprm.search.driver import run_identity
+from jprm.search.plugins import load_plugins
+from jprm.uses.config import UsesConfig
+from jprm.uses.registered import RegisteredScorer
+from jprm.uses.searched import WholeSteps, search, search_problems
+
+
+@dataclasses.dataclass(frozen=True)
+class SearchOptions:
+    """What stands on the command line."""
+
+    run: Path
+    strategy: str
+    settings: tuple[str, ...] = ()  # key=value of the strategy
+    scorer: str = "genprm"
+    votes: int = 2
+    problems: int = 100
+    split: str = "dev"
+    aggregation: str = "min"
+    choice: str = "argmax"
+    plugin: Path | None = None
+    out: Path | None = None
+
+
+def print_search(options: SearchOptions) -> int:
+    """Searches what has no row yet and prints accuracy, cost and losses; the exit code.
+
+    The rows lie in `out`, by default `<run>/searches/`, one file per strategy, settings and scorer.
+    Raises UserError for unknown names and settings, and where the sweep is not finished.
+    """
+    if options.plugin is not None:
+        load_plugins(options.plugin)
+    _check_names(options)
+    settings = settings_of(options.settings)
+    strategy = make_strategy(options.strategy, **settings)
+    config = _config_of(options.run)
+    with Lab(config, None) as lab:
+        main = grid_cells(config)[0].votes.verifier
+        for task in (policy_base(lab, main.seed), main):
+            if not lab.stage(task).done:
+                raise UserError(
+                    f"{options.run}: {task.label} is not trained yet; run the sweep first"
+                )
+        asked = {"scorer": options.scorer, "votes": options.votes, "split": options.split}
+        inputs = asked | {"verifier": lab.stage(main).key}
+        inputs["plugin"] = options.plugin.read_text() if options.plugin else ""
+        name = f"{options.strategy}-{fingerprint(run_identity(strategy, inputs))[:8]}.jsonl"
+        store = options.out or options.run / "searches" / name
+        store.parent.mkdir(parents=True, exist_ok=True)
+        opening = lab.template.openings[main.style]
+        scorer = WholeSteps(
+            RegisteredScorer(lab, main, options.scorer, options.votes),
+            lambda step: lab.tokenizer.accepts(step + opening),
+        )
+        rows = search(
+            lab,
+            search_problems(lab, options.split, options.problems, main.seed),
+            options.strategy,
+            settings,
+            scorer,
+            store,
+            seed=main.seed,
+            inputs=inputs,
+            progress=lab.progress.show,
+        )
+    found = summary(rows, Choosing(options.aggregation, options.choice))
+    print(
+        f"{options.strategy}, {options.choice} by {options.aggregation}: accuracy {found['accuracy']:.3f} "
+        f"[{found['low']:.3f}, {found['high']:.3f}], {found['n_problems']} problems"
+    )
+    print(
+        f"a problem: {found['generator_tokens']:.0f} tokens of the policy, {found['verifier_tokens']:.0f} of the "
+        f"scorer, {found['flops']:.3g} FLOPs"
+    )
+    for reason, n in found["lost"].items():
+        print(f"lost: {n} of {len(rows)} problems: {reason}")
+    print(f"rows: {store}")
+    return INCOMPLETE if found["lost"] else 0
+
+
+def settings_of(words: Sequence[str]) -> dict[str, Any]:
+    """The settings of a strategy from key=value words; values are TOML, else text. Raises UserError."""
+    settings: dict[str, Any] = {}
+    for word in words:
+        key, equals, raw = word.partition("=")
+        if not equals or not key.isidentifier():
+            raise UserError(f"{word!r} is no setting; write key=value, such as width=4")
+        try:
+            settings[key] = tomllib.loads(f"value = {raw}")["value"]
+        except tomllib.TOMLDecodeError:
+            settings[key] = raw
+    return settings
+
+
+def _config_of(run: Path) -> SweepConfig:
+    """The configuration of a finished sweep, or of a run of `experiments/uses.py`. Raises UserError."""
+    path = run / "config.json"
+    if path.is_file() and '"fast_slow"' in (text := path.read_text(encoding="utf-8")):
+        try:
+            config = UsesConfig.model_validate_json(text)
+        except ValueError:
+            raise UserError(f"{path}: damaged, or of another version; run it again") from None
+        return config.model_copy(update={"directory": run.parent, "name": run.name})
+    return read_sweep_config(run)
+
+
+def _check_names(options: SearchOptions) -> None:
+    """Answers a wrong name before anything is loaded."""
+    aggregation[options.aggregation]
+    choice[options.choice]
+    if options.split not in ("train", "dev", "test"):
+        raise UserError(f"--split {options.split}: must be train, dev or test")

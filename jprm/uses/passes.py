@@ -1,0 +1,86 @@
+"""More than one pass over a solution: backwards and forwards (BiPRM), and fast before slow."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from jprm.evaluate import f1_difference, f1_interval
+from jprm.pipeline.benchmark import Item
+from jprm.pipeline.lab import Lab
+from jprm.pipeline.votes import Votes
+from jprm.search import Cascade, StepRewards
+from jprm.uses.grid import by_problem, correctness, interval_row, labels_of, step_auc
+from jprm.uses.judges import Judge, StoredScorer
+
+
+def bidirectional_rows(
+    judges: Sequence[Judge], items: Sequence[Item], candidates: Sequence[Item]
+) -> list[dict[str, Any]]:
+    """F1 and step AUC of forward, BiPRM and two forward passes, also by the kind of the error.
+
+    Gains are over the last judge, the control.
+    """
+    control, labels, resamples = judges[-1], labels_of(items), by_problem(items)
+    kinds = sorted({i.solution.error_kind for i in candidates if i.solution.error_kind})
+    rows = []
+    for judge in judges:
+        right = correctness(judge, items)
+        gain = f1_difference(labels, correctness(control, items), right, resamples)
+        row = {"figure": "bidirectional", "verifier": judge.name, "n_items": len(items)}
+        row |= interval_row("f1", f1_interval(labels, right, resamples))
+        row |= interval_row("f1_gain", gain)
+        row |= interval_row("step_auc", step_auc(judge, candidates))
+        for kind in kinds:
+            of_kind = step_auc(
+                judge, candidates, lambda i, kind=kind: i.solution.error_kind == kind
+            )
+            row |= interval_row(f"step_auc {kind}", of_kind)
+        rows.append(row)
+    return rows
+
+
+def fast_slow_rows(
+    lab: Lab,
+    fast: Votes,
+    slow: Votes,
+    n_votes: int,
+    bands: Sequence[tuple[float, float]],
+    items: Sequence[Item],
+) -> list[dict[str, Any]]:
+    """F1 against tokens of a cascade over stored votes: never slow, each band, always slow.
+
+    The fast judge has one vote, the slow one `n_votes`. Gains are over always slow.
+    """
+    scorers = StoredScorer(lab, [fast], 1), StoredScorer(lab, [slow], n_votes)
+    asked = [(item.problem, item.solution.steps) for item in items]
+    never, always = (scorer.score(asked) for scorer in scorers)
+    replies: list[tuple[str, Sequence[StepRewards | Exception]]] = [("never slow", never)]
+    for low, high in bands:
+        replies.append((f"slow in [{low}, {high}]", Cascade(*scorers, low, high).score(asked)))
+    replies.append(("always slow", always))
+    labels, resamples = labels_of(items), by_problem(items)
+    right = {name: correctness(_judge(name, fast, items, said), items) for name, said in replies}
+    rows = []
+    for name, said in replies:
+        costs = [reply.cost for reply in said if isinstance(reply, StepRewards)]
+        gain = f1_difference(labels, right["always slow"], right[name], resamples)
+        rows.append(
+            {"figure": "fast_slow", "method": name, "votes": n_votes, "n_items": len(items)}
+            | interval_row("f1", f1_interval(labels, right[name], resamples))
+            | interval_row("f1_gain", gain)
+            | {"tokens": float(np.mean([cost.tokens for cost in costs]))}
+            | {"generated_tokens": float(np.mean([cost.generated_tokens for cost in costs]))}
+            | {"flops": float(np.mean([cost.flops for cost in costs]))}
+        )
+    return rows
+
+
+def _judge(
+    name: str, votes: Votes, items: Sequence[Item], said: Sequence[StepRewards | Exception]
+) -> Judge:
+    pairs = zip(items, said, strict=True)
+    rewards = {i.solution.id: r for i, r in pairs if isinstance(r, StepRewards)}
+    return Judge(name, True, rewards, votes.verifier)

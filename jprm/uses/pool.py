@@ -1,0 +1,149 @@
+"""The policy's candidates with the scores of every judge: what choosing among N of them gives and costs."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from jprm.evaluate import BestOfN, Candidate, Resamples, best_of_n, mean_difference, mean_interval
+from jprm.pipeline.benchmark import Benchmark, Item, load_items
+from jprm.pipeline.lab import Lab
+from jprm.search import aggregate
+from jprm.uses.judges import Judge, model_cost
+
+
+@dataclass(frozen=True, eq=False)
+class Pool:
+    """Problems with the candidates drawn for each, by solution id; some have no usable form."""
+
+    lab: Lab
+    items: dict[str, Item]
+    drawn: list[tuple[str, tuple[str, ...]]]  # problem id, the ids of its samples
+
+    @classmethod
+    def of(cls, lab: Lab, benchmark: Benchmark) -> Pool:
+        """Of a finished benchmark of candidates."""
+        stage = lab.stage(benchmark)
+        items = {item.solution.id: item for item in load_items(stage)}
+        drawn = [(row["problem_id"], tuple(row["solutions"])) for row in stage.summary["drawn"]]
+        return cls(lab, items, drawn)
+
+    @property
+    def most(self) -> int:
+        """Candidates of each problem."""
+        return self.lab.config.evaluate.candidates
+
+    @functools.cached_property
+    def tiers(self) -> dict[str, str]:
+        """The tier of each problem that has a usable candidate: the steps that it needs."""
+        return {item.problem.id: item.problem.tier for item in self.items.values()}
+
+    @functools.cached_property
+    def writing_flops(self) -> float:
+        """Mean FLOPs of writing one solution, its problem read anew each time."""
+        cost = model_cost(self.lab, self.lab.config.model.policy)
+        encode = self.lab.tokenizer.encode
+        of_items = [
+            cost.cost(0, len(encode(i.problem.text)), len(encode("".join(i.solution.steps)))).flops
+            for i in self.items.values()
+        ]
+        return float(np.mean(of_items))
+
+    def judging_flops(self, judge: Judge) -> float:
+        """Mean FLOPs of judging one candidate; those without a usable form are not judged."""
+        every = [sid for _, solutions in self.drawn for sid in solutions]
+        return sum(judge.rewards[s].cost.flops for s in every if s in self.items) / len(every)
+
+    def choosing(self, judge: Judge | None) -> BestOfN:
+        """Accuracy at every N up to `most`; without a judge only pass and majority mean anything."""
+        problems = [[self._candidate(judge, s) for s in solutions] for _, solutions in self.drawn]
+        ks = range(1, self.most + 1)
+        return best_of_n(problems, ks, problem_ids=[p for p, _ in self.drawn], seed=0)
+
+    def _candidate(self, judge: Judge | None, solution_id: str) -> Candidate:
+        item = self.items.get(solution_id)
+        if item is None:
+            return Candidate(None, False, None)
+        score = judge and aggregate(judge.rewards[solution_id].rewards, judge.aggregation)
+        answer = self.lab.world.answer(item.solution.steps)
+        return Candidate(answer, bool(item.correct_answer), score)
+
+
+def best_of_n_rows(
+    pool: Pool, judges: list[Judge]
+) -> tuple[list[dict[str, Any]], dict[str, BestOfN]]:
+    """Accuracy against N of each judge, of the majority and of the oracle, and the gain over the majority."""
+    chosen = {judge.name: pool.choosing(judge) for judge in judges}
+    first = chosen[judges[0].name]
+    methods = [("oracle", first, "pass", 0.0), ("majority", first, "majority", 0.0)]
+    methods += [(j.name, chosen[j.name], "best", pool.judging_flops(j)) for j in judges]
+    rows = []
+    for name, best, method, judging in methods:
+        for n in best.ks:
+            at = best.interval(method, n)
+            gain = mean_difference(
+                best.accuracy["majority", n], best.accuracy[method, n], best.resamples
+            )
+            rows.append(
+                {"figure": "best_of_n", "verifier": name, "n": n, "accuracy": at.value}
+                | {"low": at.low, "high": at.high, "gain_over_majority": gain.value}
+                | {"gain_low": gain.low, "gain_high": gain.high, "n_problems": len(pool.drawn)}
+                | {"flops": n * (pool.writing_flops + judging), "judge_flops": n * judging}
+            )
+    return rows, chosen
+
+
+def equal_compute_rows(
+    pool: Pool, judges: list[Judge], chosen: dict[str, BestOfN]
+) -> list[dict[str, Any]]:
+    """At the cost of the first judge's best-of-N: what the same FLOPs of solving and judging buy others.
+
+    Each takes as many candidates as the budget pays for, up to all that were drawn; `spent` says how
+    much of the budget that is. The gain is over the first judge, paired by problem.
+    """
+    main = judges[0]
+    unit = pool.writing_flops + pool.judging_flops(main)
+    others = [(j.name, "best", pool.judging_flops(j), chosen[j.name]) for j in judges]
+    others.append(("majority", "majority", 0.0, chosen[main.name]))
+    rows = []
+    for n in (n for n in (1, 2, 4, 8, 16, 32) if n <= pool.most):
+        reference = chosen[main.name].accuracy["best", n]
+        for name, method, judging, best in others:
+            each = pool.writing_flops + judging
+            affordable = min(pool.most, max(1, int(n * unit / each * (1 + 1e-9))))
+            accuracy = best.accuracy[method, affordable]
+            at = mean_interval(accuracy, best.resamples)
+            gain = mean_difference(reference, accuracy, best.resamples)
+            rows.append(
+                {"figure": "equal_compute", "verifier": name, "budget_flops": n * unit}
+                | {"n": affordable, "spent": affordable * each / (n * unit), "n_main": n}
+                | {"accuracy": at.value, "low": at.low, "high": at.high}
+                | {"gain_over_main": gain.value, "gain_low": gain.low, "gain_high": gain.high}
+                | {"n_problems": len(pool.drawn)}
+            )
+    return rows
+
+
+def tier_rows(pool: Pool, judges: list[Judge], chosen: dict[str, BestOfN]) -> list[dict[str, Any]]:
+    """Best-of-all accuracy of each judge over the steps that problems need, against the first judge."""
+    rows, n = [], pool.most
+    reference = chosen[judges[0].name].accuracy["best", n]
+    tiers = np.array([pool.tiers.get(problem, "") for problem, _ in pool.drawn])
+    ids = np.array([problem for problem, _ in pool.drawn])
+    for tier in ["", *sorted(set(pool.tiers.values()))]:
+        inside = (tiers == tier) | (tier == "")
+        resamples = Resamples.of(ids[inside].tolist())
+        for judge in judges:
+            accuracy = chosen[judge.name].accuracy["best", n]
+            at = mean_interval(accuracy[inside], resamples)
+            gain = mean_difference(reference[inside], accuracy[inside], resamples)
+            rows.append(
+                {"figure": "best_of_n_over_length", "verifier": judge.name, "tier": tier or "all"}
+                | {"n": n, "accuracy": at.value, "low": at.low, "high": at.high}
+                | {"gain_over_main": gain.value, "gain_low": gain.low, "gain_high": gain.high}
+                | {"n_problems": int(inside.sum())}
+            )
+    return rows

@@ -1,0 +1,70 @@
+"""A scorer that was chosen by name as a step scorer of a search, with a sweep's verifier to sample."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+
+from jprm.errors import UserError
+from jprm.pipeline.lab import Lab
+from jprm.pipeline.verifier import Verifier
+from jprm.pipeline.votes import verifier_engine, verify_settings
+from jprm.records import Problem, Rationale, Solution, stable_id
+from jprm.score import Generator, Setup, find_scorer
+from jprm.search import StepRewards, VotedScorer
+from jprm.seeds import seed_of
+from jprm.uses.judges import model_cost
+from jprm.verify import Execution
+
+
+class RegisteredScorer(VotedScorer):
+    """Any scorer of `jprm.score`; a solution that it loses is answered by the reason."""
+
+    def __init__(self, lab: Lab, verifier: Verifier, name: str, votes: int):
+        """Raises UserError for an unknown name."""
+        self._lab, self._verifier = lab, verifier
+        self._lost: dict[str, str] = {}
+        verify = lab.config.verify
+        setup = Setup(
+            model=None,
+            mode=verify.mode,
+            readout=verify.readout,
+            seed=seed_of(verifier.seed, "search votes"),
+            stop_early=False,
+            generator=self._generator,
+        )
+        cls = find_scorer(name)
+        self._scorer = cls(setup)
+        cost = model_cost(lab, verifier.size) if cls.samples else None
+        super().__init__(self._ask, votes, verify.readout, lab.tokenizer, cost)
+
+    def score(
+        self, items: Sequence[tuple[Problem, tuple[str, ...]]]
+    ) -> list[StepRewards | Exception]:  # type: ignore[override]
+        """As `StepScorer`."""
+        self._lost.clear()
+        replies = super().score(items)
+        names = [stable_id("search", problem.id, *steps) for problem, steps in items]
+        return [
+            UserError(self._lost[name]) if name in self._lost else reply
+            for name, reply in zip(names, replies, strict=True)
+        ]
+
+    def _ask(
+        self, items: Sequence[tuple[Problem, Solution]], votes: Sequence[int]
+    ) -> Iterator[Rationale]:
+        heard: list[Rationale] = []
+        for ended in self._scorer.judge(items, votes, {}, heard.append):
+            if ended.lost:
+                self._lost[ended.solution_id] = ended.lost
+        yield from heard
+
+    def _generator(self, style: str, execution: Execution) -> Generator:
+        """The sweep's verifier of this style."""
+        lab, verifier = self._lab, dataclasses.replace(self._verifier, style=style)
+        if not lab.stage(verifier).done:
+            raise UserError(
+                f"the sweep has trained no verifier {verifier.label}; choose another scorer"
+            )
+        settings = verify_settings(lab, style, execution, lab.config.verify.mode)
+        return Generator(verifier_engine(lab, verifier), lab.pool, lab.tokenizer, settings)

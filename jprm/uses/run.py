@@ -1,0 +1,191 @@
+"""The job of `experiments/uses.py`: verifiers, what they judged, rows, a table and a page."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from jprm.pipeline.benchmark import Benchmark, load_items
+from jprm.pipeline.cells import grid_cells
+from jprm.pipeline.lab import Lab, Task
+from jprm.pipeline.verifier import Verifier
+from jprm.pipeline.votes import Votes
+from jprm.progress import Progress
+from jprm.runs import RunDirectory, write_atomic
+from jprm.uses.baseline import Baseline
+from jprm.uses.config import UsesConfig
+from jprm.uses.grid import grid_rows
+from jprm.uses.guided import guided, guided_rows
+from jprm.uses.judges import Judge, averaged, scored, voted
+from jprm.uses.passes import bidirectional_rows, fast_slow_rows
+from jprm.uses.pool import Pool, best_of_n_rows, equal_compute_rows, tier_rows
+from jprm.uses.refined import critic, gate_data, gated, refinement_rows
+from jprm.uses.report import print_rows, write_uses_report
+from jprm.uses.scores import Scores
+from jprm.uses.searched import Searched, load_rows
+
+# How the generative verifiers are called; the first is what all others are compared with.
+STYLES = {"full": "GenPRM", "analysis": "GenPRM without code", "direct": "direct generative PRM"}
+HEADS = {
+    "steps": "discriminative PRM",
+    "outcome": "discriminative ORM",
+    "verdict": "generative ORM",
+}
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Uses:
+    """All tasks of a run: what judges the solutions and what searches for them."""
+
+    config: UsesConfig
+    main: Verifier
+
+    @classmethod
+    def of(cls, config: UsesConfig) -> Uses:
+        """With the main verifier of the configured grid."""
+        return cls(config, grid_cells(config)[0].votes.verifier)
+
+    @property
+    def sets(self) -> tuple[Benchmark, Benchmark]:
+        """The balanced solutions for F1, and the candidates."""
+        return Benchmark(self.config.evaluate.benchmarks[0], self.main.seed), Benchmark(
+            "candidates", self.main.seed
+        )
+
+    def votes(self, style: str) -> tuple[Votes, Votes]:
+        """Of the verifier of a style, on both sets."""
+        verifier = dataclasses.replace(self.main, style=style)
+        execution = "executed" if style in ("full", "code") else "none"
+        counts = self.config.verify.n_votes, self.config.evaluate.candidate_votes
+        first, second = (
+            Votes(verifier, of, execution, self.config.verify.mode, n)
+            for of, n in zip(self.sets, counts, strict=True)
+        )
+        return first, second
+
+    def scores(self, baseline: Baseline, backward: bool = False) -> tuple[Scores, Scores]:
+        """Of a baseline, on both sets."""
+        first, second = (Scores(baseline, of, backward) for of in self.sets)
+        return first, second
+
+    def heads(self) -> list[tuple[str, Baseline]]:
+        """The baselines by name."""
+        targets: tuple[Any, ...] = tuple(HEADS)
+        return [(HEADS[target], Baseline(self.main, target)) for target in targets]
+
+    def passes(self) -> tuple[tuple[Scores, Scores], ...]:
+        """Forward, backward of one that learnt both, and two that learnt forward: for BiPRM."""
+        if not self.config.bidirectional:
+            return ()
+        both, again = Baseline(self.main, "steps", True), Baseline(self.main, "steps", False, 1)
+        forward = self.scores(Baseline(self.main, "steps"))
+        return forward, self.scores(both), self.scores(both, True), self.scores(again)
+
+    def judging(self) -> list[Task]:
+        """Everything that judges stored solutions."""
+        tasks: list[Task] = [v for style in STYLES for v in self.votes(style)]
+        tasks += [s for _, baseline in self.heads() for s in self.scores(baseline)]
+        return tasks + [s for pair in self.passes() for s in pair]
+
+    def searches(self) -> list[Searched]:
+        """Everything that searches, but the gated critic, which needs the first of these."""
+        config, main = self.config, self.main
+        gate = [gate_data(config, main)] if config.refine.gate_problems else []
+        critics = [critic(config, main), critic(config, main, shuffled=True)]
+        return [*gate, *critics, *(guided(config, main, s) for s in config.search.strategies)]
+
+
+def run_uses(config: UsesConfig, command: str) -> None:
+    """Computes everything in the run directory, resuming what is there. Raises UserError."""
+    path, uses = config.directory / config.name, Uses.of(config)
+    with RunDirectory(path) as run:
+        write_atomic(path / "config.json", config.model_dump_json(indent=1))
+        with Lab(config, run) as lab:
+            tasks = _with_parents(lab, [*uses.judging(), *uses.searches()])
+            missing = [task for task in tasks if not lab.stage(task).done]
+            lab.progress = Progress(sum(task.work(lab) for task in missing))
+            lab.progress.show(f"{len(tasks)} stages, run directory {path}", force=True)
+            for task in missing:
+                lab.ensure(task)
+            lab.count_reused([(lab, task) for task in tasks])
+            rows = [*judged_rows(lab, uses), *searched_rows(lab, uses)]
+            text = "".join(json.dumps(row) + "\n" for row in rows)
+            write_atomic(path / "results.jsonl", text)
+            write_uses_report(config, rows, path, command)
+            print_rows(rows)
+            print(f"results: {path / 'results.jsonl'}   report: {path / 'report.html'}")
+            print(f"computed {run.computed}, reused {run.reused}")
+
+
+def judges(lab: Lab, uses: Uses) -> list[Judge]:
+    """All verifiers of the grid, with all their votes; GenPRM first."""
+    return [
+        *(joined(voted_on(lab, uses, style), STYLES[style]) for style in STYLES),
+        *(scored(lab, name, uses.scores(baseline)) for name, baseline in uses.heads()),
+    ]
+
+
+def voted_on(lab: Lab, uses: Uses, style: str) -> list[Judge]:
+    """A generative verifier on each of the two sets, which have different numbers of votes."""
+    return [voted(lab, STYLES[style], [votes], votes.n_votes) for votes in uses.votes(style)]
+
+
+def joined(parts: Sequence[Judge], name: str) -> Judge:
+    """One judge of all sets."""
+    rewards = {key: reply for part in parts for key, reply in part.rewards.items()}
+    return dataclasses.replace(parts[0], name=name, rewards=rewards)
+
+
+def judged_rows(lab: Lab, uses: Uses) -> list[Row]:
+    """The grid, best-of-N, equal compute, passes: from stored judgements."""
+    first, second = (load_items(lab.stage(benchmark)) for benchmark in uses.sets)
+    every, pool = judges(lab, uses), Pool.of(lab, uses.sets[1])
+    known = [item for item in first if item.solution.first_error is not None]
+    rows = grid_rows(lab, every, known, second)
+    best, chosen = best_of_n_rows(pool, every)
+    rows += best + equal_compute_rows(pool, every, chosen) + tier_rows(pool, every, chosen)
+    if passes := uses.passes():
+        names = "forward", "both ways, forward", "both ways, backward", "forward again"
+        forward, there, back, again = (
+            scored(lab, name, pair) for name, pair in zip(names, passes, strict=True)
+        )
+        bi, control = (
+            averaged("BiPRM", [there, back]),
+            averaged("two forward passes", [forward, again]),
+        )
+        rows += bidirectional_rows([forward, there, back, bi, control], known, second)
+    fast, slow = uses.votes("direct")[0], uses.votes("full")[0]
+    bands, votes = uses.config.fast_slow.bands, uses.config.verify.n_votes
+    return rows + fast_slow_rows(lab, fast, slow, votes, bands, known)
+
+
+def searched_rows(lab: Lab, uses: Uses) -> list[Row]:
+    """Refinement and guided search; the gated critic is searched here, once its gates are known."""
+    config, main = uses.config, uses.main
+    tasks = {"critic": critic(config, main), "shuffled": critic(config, main, shuffled=True)}
+    for name, task in gated(lab, config, main).items():
+        lab.ensure(task)
+        tasks[name] = task
+    rows = refinement_rows({name: load_rows(lab.stage(task)) for name, task in tasks.items()})
+    judge = voted(lab, STYLES["full"], [uses.votes("full")[1]], config.search.votes)
+    searches = [guided(config, main, name) for name in config.search.strategies]
+    return rows + guided_rows(lab, searches, Pool.of(lab, uses.sets[1]), judge)
+
+
+def _with_parents(lab: Lab, tasks: Sequence[Task]) -> list[Task]:
+    """All tasks that these need, parents first, each once."""
+    seen: dict[Task, None] = {}
+
+    def visit(task: Task) -> None:
+        if task not in seen:
+            for parent in task.parents(lab):
+                visit(parent)
+            seen.setdefault(task)
+
+    for task in tasks:
+        visit(task)
+    return list(seen)

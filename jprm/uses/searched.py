@@ -1,0 +1,256 @@
+"""A search over problems as a task: a strategy, the policy that writes, the verifier that scores.
+
+Its rows are written problem by problem, so a killed one goes on, and a problem on which the
+strategy or the scorer raises is a row with the reason.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from jprm.pipeline.lab import Lab, Task
+from jprm.pipeline.policy import policy_base, policy_engine
+from jprm.pipeline.verifier import Verifier
+from jprm.pipeline.votes import verifier_engine, verify_settings
+from jprm.records import Problem, read_jsonl
+from jprm.runs import Stage
+from jprm.search import (
+    Layout,
+    Redraw,
+    SampledSteps,
+    StepRewards,
+    StepScorer,
+    VotedScorer,
+    boundary_ids,
+    make_strategy,
+    run_search,
+)
+from jprm.seeds import rng_of, seed_of
+from jprm.uses.judges import model_cost
+from jprm.verify import verify
+from jprm.worlds.base import Split
+
+TOKENS_PER_PROBLEM = 1500  # that the verifier writes; only the plan and the ETA use it
+RUN_CODE = ("full", "code")  # styles
+
+
+@dataclass(frozen=True)
+class Searched:
+    """Problems searched by a strategy; `load_rows(stage)` reads them. The problems are the candidates'.
+
+    settings: of the strategy, as JSON. votes: of the verifier on every step. shuffled: each
+    solution's rewards are put in another order, which keeps the scores of most aggregations and
+    loses the place of a fault: the control of whatever uses that place.
+    """
+
+    kind: ClassVar[str] = "searched"
+    version: ClassVar[int] = 1
+    strategy: str
+    settings: str
+    verifier: Verifier
+    votes: int
+    problems: int
+    split: str
+    shuffled: bool = False
+
+    @property
+    def label(self) -> str:
+        """How the progress line calls it."""
+        return (
+            f"{self.strategy} {self.settings}{' shuffled' if self.shuffled else ''}, {self.split}"
+        )
+
+    def parents(self, lab: Lab) -> tuple[Task, ...]:
+        """The policy and the verifier."""
+        return policy_base(lab, self.verifier.seed), self.verifier
+
+    def inputs(self, lab: Lab) -> dict[str, Any]:
+        """What decides the draws and the votes."""
+        labels, verify = lab.config.labels, lab.config.verify
+        return {
+            "strategy": self.strategy,
+            "settings": json.loads(self.settings),
+            "votes": self.votes,
+            "problems": self.problems,
+            "split": self.split,
+            "shuffled": self.shuffled,
+            "world": lab.world_identity,
+            "temperature": labels.temperature,
+            "max_tokens": labels.max_tokens,
+            "policy_context_tokens": labels.context_tokens,
+            "verify": verify.model_dump(mode="json", exclude={"n_votes", "workers", "place"}),
+            "lanes": lab.config.model.lanes,
+        }
+
+    def compute(self, lab: Lab, stage: Stage) -> dict[str, Any]:
+        """Searches what has no row yet."""
+        seed = self.verifier.seed
+        problems = search_problems(lab, self.split, self.problems, seed)
+        scorer: StepScorer = verifier_scorer(lab, self.verifier, self.votes)
+        if self.shuffled:
+            scorer = Shuffled(scorer, seed)
+        rows = search(
+            lab,
+            problems,
+            self.strategy,
+            json.loads(self.settings),
+            scorer,
+            stage.file("rows.jsonl"),
+            seed=seed,
+            inputs={"stage": stage.key},
+            progress=lambda text: lab.progress.show(f"{self.label}: {text}"),
+        )
+        return {"problems": len(rows), "lost": sum(bool(row["error"]) for row in rows)}
+
+    def flops(self, lab: Lab) -> float:
+        """Expected FLOPs, most of them the verifier's."""
+        tokens = self.problems * self.votes * TOKENS_PER_PROBLEM
+        return lab.decode_flops(self.verifier.size, lab.config.verify.context_tokens, tokens)
+
+    def work(self, lab: Lab) -> float:
+        """Expected seconds."""
+        return 10 + self.flops(lab) / lab.rates.decode
+
+
+def search_problems(lab: Lab, split: str, n: int, seed: int) -> list[Problem]:
+    """The first `n` problems of a split that candidates are drawn for, too."""
+    wanted: Split = split  # type: ignore[assignment]
+    return lab.world.problems(wanted, n, seed_of(seed, "benchmark", "candidates"))
+
+
+def search(
+    lab: Lab,
+    problems: Sequence[Problem],
+    strategy: str,
+    settings: dict[str, Any],
+    scorer: StepScorer,
+    store: Any,
+    *,
+    seed: int,
+    inputs: dict[str, Any],
+    progress: Callable[[str], None],
+) -> list[dict[str, Any]]:
+    """`run_search` with the sweep's policy, which also redraws the steps that a critic doubts."""
+    generator = policy_steps(lab, seed)
+    return run_search(
+        problems,
+        make_strategy(strategy, **settings),
+        generator,
+        scorer,
+        lab.world,
+        store,
+        refiner=Redraw(generator),
+        inputs=inputs,
+        in_flight=getattr(lab.config, "in_flight", 128),
+        progress=progress,
+    )
+
+
+def load_rows(stage: Stage) -> list[dict[str, Any]]:
+    """The rows of a finished search, in the order of their problems' ids."""
+    return sorted(read_jsonl(stage.file("rows.jsonl")), key=lambda row: row["problem_id"])
+
+
+def policy_steps(lab: Lab, seed: int) -> SampledSteps:
+    """The policy as a generator of steps."""
+    tokenizer, world = lab.tokenizer, lab.world
+    layout = Layout(
+        boundary_ids(tokenizer, tokenizer.vocab_size),
+        world.split_steps,
+        lab.config.labels.max_tokens,
+        is_final=lambda steps: world.answer(steps) is not None,
+    )
+    cost = model_cost(lab, lab.config.model.policy)
+    return SampledSteps(_policy(lab, seed), tokenizer, layout, seed_of(seed, "search"), cost=cost)
+
+
+@functools.lru_cache(maxsize=2)  # an engine takes seconds to compile
+def _policy(lab: Lab, seed: int):
+    return policy_engine(lab, seed)
+
+
+@functools.lru_cache(maxsize=2)
+def verifier_scorer(lab: Lab, verifier: Verifier, votes: int) -> Remembered:
+    """A generative verifier as a step scorer."""
+    engine = verifier_engine(lab, verifier)
+    mode = "executed" if verifier.style in RUN_CODE else "none"
+    settings = verify_settings(lab, verifier.style, mode, lab.config.verify.mode)
+
+    def judge(items, votes):
+        asked = engine, lab.pool, lab.tokenizer, settings, seed_of(verifier.seed, "search votes")
+        return itertools.chain.from_iterable(verify(items, votes, *asked))
+
+    readout, cost = lab.config.verify.readout, model_cost(lab, verifier.size)
+    scorer = VotedScorer(judge, votes, readout, lab.tokenizer, cost)
+    opening = lab.template.openings[verifier.style]
+    return Remembered(WholeSteps(scorer, lambda step: lab.tokenizer.accepts(step + opening)))
+
+
+class WholeSteps:
+    """A `StepScorer` that asks another one only about solutions in whole steps; others, which were
+    cut off or cannot be read again, have no rewards. Sets of candidates leave them out as well.
+    """
+
+    def __init__(self, scorer: StepScorer, accepts: Callable[[str], bool]):
+        self.scorer, self.accepts = scorer, accepts
+
+    def score(
+        self, items: Sequence[tuple[Problem, tuple[str, ...]]]
+    ) -> list[StepRewards | Exception]:
+        """As `StepScorer`."""
+        whole = [all(s.endswith("\n") and self.accepts(s) for s in steps) for _, steps in items]
+        asked = [item for item, judged in zip(items, whole, strict=True) if judged]
+        replies = iter(self.scorer.score(asked) if asked else [])
+        return [
+            next(replies)
+            if judged
+            else StepRewards((None,) * len(steps), analyses=("",) * len(steps))
+            for (_, steps), judged in zip(items, whole, strict=True)
+        ]
+
+
+class Remembered:
+    """A `StepScorer` that asks another one only about what it has not seen; searches of one sitting
+    that meet the same solutions judge them once. What they cost is counted every time.
+    """
+
+    def __init__(self, scorer: StepScorer):
+        self.scorer = scorer
+        self._known: dict[tuple[str, tuple[str, ...]], StepRewards] = {}
+
+    def score(
+        self, items: Sequence[tuple[Problem, tuple[str, ...]]]
+    ) -> list[StepRewards | Exception]:
+        """As `StepScorer`; failures are not remembered."""
+        new = {(p.id, steps): (p, steps) for p, steps in items if (p.id, steps) not in self._known}
+        replies = dict(zip(new, self.scorer.score(list(new.values())), strict=True)) if new else {}
+        self._known |= {k: r for k, r in replies.items() if isinstance(r, StepRewards)}
+        return [self._known.get((p.id, steps)) or replies[p.id, steps] for p, steps in items]
+
+
+class Shuffled:
+    """A `StepScorer` whose rewards and analyses stand at other steps of the same solution."""
+
+    def __init__(self, scorer: StepScorer, seed: int):
+        self.scorer, self.seed = scorer, seed
+
+    def score(
+        self, items: Sequence[tuple[Problem, tuple[str, ...]]]
+    ) -> list[StepRewards | Exception]:
+        """As `StepScorer`."""
+        replies = self.scorer.score(items)
+        return [self._shuffled(*item, reply) for item, reply in zip(items, replies, strict=True)]
+
+    def _shuffled(
+        self, problem: Problem, steps: tuple[str, ...], reply: StepRewards | Exception
+    ) -> StepRewards | Exception:
+        if isinstance(reply, Exception):
+            return reply
+        order = rng_of(self.seed, "shuffled", problem.id, *steps).permutation(len(steps))
+        analyses = tuple(reply.analyses[i] for i in order) if reply.analyses else ()
+        return StepRewards(tuple(reply.rewards[i] for i in order), reply.cost, analyses)

@@ -1,0 +1,184 @@
+"""The job of `experiments/uses.py`, tiny: its rows, its costs, resuming, and the search command on what it left."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from jprm.cli import main, uses_main
+from jprm.records import read_jsonl
+from jprm.seeds import seed_of
+from jprm.worlds import load_world
+from tests.uses import tiny
+
+ROOT = Path(__file__).resolve().parents[2]
+PLUGIN = '''
+from dataclasses import dataclass
+from jprm.score import scorer
+from jprm.search import ROOT, Found, grow, judge, strategy
+
+@scorer("picky")
+def picky(problem, steps, seed):
+    """Cannot bear the first of problems."""
+    if problem.strip() == {text!r}:
+        raise ValueError("not this one")
+    return [0.5] * len(steps)
+
+@strategy("one")
+@dataclass(frozen=True)
+class One:
+    """A single solution."""
+
+    n: int = 1
+
+    def search(self, problem, answer):
+        [drawn] = yield from grow([ROOT], n=self.n, steps=None)
+        return Found(tuple((yield from judge(drawn))))
+'''
+
+
+def table(directory):
+    return read_jsonl(directory / "uses" / "results.jsonl")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """(directory, rows) of the finished job."""
+    directory = tmp_path_factory.mktemp("uses")
+    with pytest.MonkeyPatch.context() as patch:
+        tiny.install(patch.setattr)
+        assert uses_main([f"directory={directory}", *tiny.TINY]) == 0
+    return directory, table(directory)
+
+
+def of(rows, figure, **where):
+    return [r for r in rows if r["figure"] == figure and all(r[k] == v for k, v in where.items())]
+
+
+def test_every_verifier_learnt_from_as_many_steps_and_is_a_row(finished):
+    rows = of(finished[1], "verifiers", tier="all")
+    assert [row["verifier"] for row in rows] == [
+        "GenPRM",
+        "GenPRM without code",
+        "direct generative PRM",
+        "discriminative PRM",
+        "discriminative ORM",
+        "generative ORM",
+    ]
+    assert all(row["train_flops"] > 0 and row["judge_flops"] > 0 for row in rows)
+    by_steps = [row["f1"] is not None or row["step_auc"] is not None for row in rows]
+    assert by_steps == [True] * 4 + [False] * 2, "outcomes have no first error"
+    most, least = max(r["train_tokens"] for r in rows), min(r["train_tokens"] for r in rows)
+    assert least > 0.7 * most, "rows differ in how full they are, and in nothing else"
+    generative, head = rows[0], rows[3]
+    assert generative["judge_tokens"] > head["judge_tokens"]
+
+
+def test_best_of_n_lies_between_its_bounds(finished):
+    rows = finished[1]
+    for n in range(1, 5):
+        found = {row["verifier"]: row for row in of(rows, "best_of_n", n=n)}
+        assert all(row["accuracy"] <= found["oracle"]["accuracy"] for row in found.values())
+        assert found["oracle"]["accuracy"] == pytest.approx(n / 4), "one of four is right"
+        assert found["majority"]["judge_flops"] == 0 < found["GenPRM"]["judge_flops"]
+    assert len({row["accuracy"] for row in of(rows, "best_of_n", n=1)}) == 1
+
+
+def test_equal_compute_spends_no_more_than_the_budget(finished):
+    rows = of(finished[1], "equal_compute")
+    assert all(row["spent"] <= 1 + 1e-6 or row["n"] == 1 for row in rows)
+    main = [row for row in rows if row["verifier"] == "GenPRM"]
+    assert all(row["n"] == row["n_main"] and row["gain_over_main"] == 0 for row in main)
+    assert all(
+        row["n"] >= row["n_main"]
+        for row in rows
+        if row["verifier"] in ("majority", "discriminative PRM")
+    )
+
+
+def test_passes_and_cascades_cost_what_they_read(finished):
+    rows = finished[1]
+    fast = {row["method"]: row["tokens"] for row in of(rows, "fast_slow")}
+    assert fast["never slow"] <= fast["slow in [0.2, 0.8]"]
+    assert fast["never slow"] < fast["always slow"]
+    assert [row["verifier"] for row in of(rows, "bidirectional")][-2:] == [
+        "BiPRM",
+        "two forward passes",
+    ]
+    assert of(rows, "bidirectional")[-1]["f1_gain"] == 0
+
+
+def test_refinement_starts_from_the_same_solutions(finished):
+    rows = of(finished[1], "refinement")
+    first = [row for row in rows if row["turn"] == 0]
+    assert {row["method"] for row in first} == {"critic", "shuffled"}
+    assert len({row["accuracy"] for row in first}) == 1
+    assert all(row["lost"] == 0 for row in rows)
+    assert {row["strategy"] for row in of(finished[1], "search")} == {"beam", "mcts"}
+
+
+def test_the_page_stands_alone(finished):
+    page = (finished[0] / "uses" / "report.html").read_text()
+    assert page.count("<svg") >= 4 and "GenPRM without code" in page and 'src="http' not in page
+
+
+def test_a_second_run_computes_nothing(finished, capsys):
+    assert uses_main([f"directory={finished[0]}", *tiny.TINY]) == 0
+    assert "computed 0, reused" in capsys.readouterr().out
+    assert table(finished[0]) == finished[1]
+
+
+def test_a_search_of_ones_own_loses_only_what_raised(finished, tmp_path, capsys, monkeypatch):
+    tiny.install(monkeypatch.setattr)
+    run = finished[0] / "uses"
+    problems = load_world("embedded").problems("dev", 3, seed_of(0, "benchmark", "candidates"))
+    plugin, out = tmp_path / "mine.py", tmp_path / "rows.jsonl"
+    plugin.write_text(PLUGIN.replace("{text!r}", repr(problems[0].text.strip())))
+    words = ["search", "--run", run, "--strategy", "one", "--scorer", "picky", "n=2"]
+    words += ["--plugin", plugin, "--problems", 3, "--out", out]
+    monkeypatch.setattr(sys, "argv", ["jprm", *map(str, words)])
+    assert main() == 3
+    assert "lost: 1 of 3 problems: UserError: ValueError: not this one" in capsys.readouterr().out
+    rows = {row["problem_id"]: row for row in read_jsonl(out)}
+    assert [bool(rows[p.id]["error"]) for p in problems] == [True, False, False]
+    assert all(len(rows[p.id]["candidates"]) == 2 for p in problems[1:])
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--strategy", "beem"], "did you mean 'beam'"),
+        (["--strategy", "beam", "wdth=2"], "did you mean 'width'"),
+        (["--strategy", "beam", "width"], "key=value"),
+        (["--strategy", "beam", "--scorer", "genprn"], "genprm"),
+        (["--strategy", "beam", "--aggregation", "least"], "aggregation"),
+        (["--strategy", "beam", "--split", "exam"], "--split"),
+    ],
+)
+def test_a_mistake_is_one_line(finished, words, message, capsys, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["jprm", "search", "--run", str(finished[0] / "uses"), *words])
+    assert main() == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and error.count("\n") == 1 and message in error
+
+
+@pytest.mark.slow
+def test_killed_in_each_kind_of_stage_it_ends_in_the_same_table(finished, tmp_path):
+    command = [sys.executable, "-m", "tests.uses.tiny", str(tmp_path)]
+    for kind in ("baseline-", "scores-", "votes-", "searched-"):
+        process = subprocess.Popen(
+            command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        while process.poll() is None:
+            stages = (tmp_path / "uses" / "stages").glob(f"{kind}*")
+            if any(not (stage / "DONE").exists() for stage in stages):
+                os.kill(process.pid, signal.SIGKILL)
+            time.sleep(0.001)
+        assert process.wait() in (0, -signal.SIGKILL)
+    assert subprocess.run(command, cwd=ROOT, capture_output=True, check=True)
+    assert json.dumps(table(tmp_path)) == json.dumps(finished[1])

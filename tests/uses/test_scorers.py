@@ -1,0 +1,143 @@
+"""Step scorers around another one: remembered, shuffled, only whole steps; and judges over stored rewards."""
+
+import numpy as np
+import pytest
+
+from jprm.errors import UserError
+from jprm.pipeline.benchmark import Item
+from jprm.records import Problem, Solution
+from jprm.search import Cost, StepRewards
+from jprm.uses.grid import correctness, last_step, step_auc
+from jprm.uses.judges import Judge, averaged
+from jprm.uses.one_search import settings_of
+from jprm.uses.refined import pool_accuracy, refinement_rows
+from jprm.uses.searched import Remembered, Shuffled, WholeSteps
+
+PROBLEM = Problem("p", "How many?\n", "7")
+
+
+class Counting:
+    """Rewards 0.0, 0.1, ... and counts what it is asked."""
+
+    def __init__(self):
+        self.asked = []
+
+    def score(self, items):
+        self.asked += items
+        return [
+            StepRewards(tuple(t / 10 for t in range(len(steps))), Cost(1, 1, 1.0), steps)
+            for _, steps in items
+        ]
+
+
+def test_what_is_remembered_is_asked_once_and_costs_every_time():
+    inner = Counting()
+    scorer = Remembered(inner)
+    once = scorer.score([(PROBLEM, ("a\n",)), (PROBLEM, ("a\n", "b\n"))])
+    again = scorer.score([(PROBLEM, ("a\n", "b\n")), (PROBLEM, ("c\n",))])
+    assert len(inner.asked) == 3 and again[0] == once[1] and again[0].cost.flops == 1.0
+
+
+def test_failures_are_not_remembered():
+    class Failing:
+        def score(self, items):
+            return [UserError("no") for _ in items]
+
+    scorer = Remembered(Failing())
+    assert isinstance(scorer.score([(PROBLEM, ("a\n",))])[0], UserError)
+    scorer.scorer = Counting()
+    assert scorer.score([(PROBLEM, ("a\n",))])[0].rewards == (0.0,)
+
+
+def test_shuffling_keeps_the_rewards_and_takes_their_places():
+    steps = tuple(f"{i}\n" for i in range(8))
+    [reply] = Shuffled(Counting(), 0).score([(PROBLEM, steps)])
+    [same] = Shuffled(Counting(), 0).score([(PROBLEM, steps)])
+    plain = [t / 10 for t in range(8)]
+    assert sorted(reply.rewards) == plain != list(reply.rewards) and reply == same
+    assert [float(a) / 10 for a in reply.analyses] == list(reply.rewards), "analyses go along"
+
+
+def test_what_was_cut_off_has_no_rewards():
+    inner = Counting()
+    scorer = WholeSteps(inner, lambda step: "?" not in step)
+    cases = [("a\n", "b\n"), ("a\n", "b"), ("?\n",)]
+    replies = scorer.score([(PROBLEM, steps) for steps in cases])
+    assert [r.rewards for r in replies] == [(0.0, 0.1), (None, None), (None,)]
+    assert len(inner.asked) == 1
+
+
+def items_of(*solutions):
+    """Items with (first error, right answer)."""
+    return [
+        Item(
+            Problem(f"p{i}", "?\n", "1"),
+            Solution(f"s{i}", f"p{i}", ("a\n", "b\n", "c\n"), "", first),
+            right,
+        )
+        for i, (first, right) in enumerate(solutions)
+    ]
+
+
+def judge_of(*rewards):
+    return Judge("j", True, {f"s{i}": StepRewards(r) for i, r in enumerate(rewards)}, None)
+
+
+def test_the_last_step_and_lucky_answers():
+    items = items_of((-1, True), (1, True), (0, True), (2, False))
+    judge = judge_of((0.9, 0.8, 0.7), (0.9, 0.2, 0.1), (0.6, 0.9, 0.9), (0.9, 0.9, 0.1))
+    found = last_step(judge, items)
+    assert found["min_at_last"] == 3 / 4, "the third solution is lowest at its first step"
+    assert found["lucky"] == 2 and found["lucky_accepted"] == 1 / 2
+    assert correctness(judge, items).tolist() == [1, 1, 0, 1]
+    # right steps .9 .8 .7, .9, .9 .9; first wrong ones .2, .6, .1: every pair in order
+    assert step_auc(judge, items).value == 1.0
+    assert step_auc(judge_of(*[(0.5,) * 3] * 4), items).value == 0.5
+
+
+def test_the_mean_of_judges_costs_both():
+    first = Judge("a", True, {"s": StepRewards((0.2, None), Cost(1, 2, 3.0))}, None)
+    second = Judge("b", True, {"s": StepRewards((0.4, 0.6), Cost(1, 0, 1.0))}, None)
+    reply = averaged("both", [first, second]).rewards["s"]
+    assert reply.rewards == pytest.approx((0.3, 0.6)) and reply.cost == Cost(2, 2, 4.0)
+
+
+def row(name, turns, refined=0):
+    """A row of a critic: per turn, which of its candidates were right."""
+    candidates = [{"answer": "1", "correct": c, "rewards": [0.5]} for turn in turns for c in turn]
+    n = len(turns[0]) if turns else 0
+    pools = [list(range(t * n, (t + 1) * n)) for t in range(len(turns))]
+    spent = {"prompt_tokens": 1, "generated_tokens": 1, "flops": 1.0}
+    return {
+        "problem_id": name,
+        "candidates": candidates,
+        "pools": pools,
+        "error": "" if turns else "E: no",
+        "notes": {"refined": refined},
+        "budget": {"generator": spent, "verifier": spent},
+    }
+
+
+def test_refinement_is_counted_by_turn_and_a_lost_problem_counts_as_wrong():
+    critic = [row(f"p{i}", [(0, 0), (1, 0)], 2) for i in range(4)] + [row("lost", [])]
+    control = [row(f"p{i}", [(0, 0), (0, 0)], 2) for i in range(4)] + [row("lost", [])]
+    gated = [row(f"p{i}", [(0, 0), (int(i < 2), 0)], 1) for i in range(4)] + [row("lost", [])]
+    assert np.allclose(pool_accuracy(critic, 1), [0.5] * 4 + [0])
+    rows = refinement_rows({"critic": critic, "shuffled": control, "gated": gated})
+    last = {r["method"]: r for r in rows if r["turn"] == 1}
+    assert last["critic"]["gain"] == pytest.approx(0.4) == last["critic"]["over_shuffled"]
+    assert last["critic"]["kept"] == pytest.approx(1) and last["gated"]["kept"] == pytest.approx(
+        0.5
+    )
+    assert last["shuffled"]["gain"] == 0 and last["critic"]["lost"] == 1
+    assert last["gated"]["calls"] == pytest.approx(4 / 5)
+
+
+def test_settings_are_toml_else_text():
+    assert settings_of(["width=4", "aggregation=min", "gate={mean = 1.5, std = 2.0}"]) == {
+        "width": 4,
+        "aggregation": "min",
+        "gate": {"mean": 1.5, "std": 2.0},
+    }
+    with pytest.raises(UserError, match="key=value"):
+        settings_of(["width"])
