@@ -24,9 +24,9 @@ class RefineSection(Config):
     turns: int = Field(default=3, ge=1)
     votes: int = Field(default=2, ge=1)
     gate_problems: int = Field(default=100, ge=0)  # of the dev split, to fit the gate; 0: no gate
-    # The paper's 1/2 is three equal answers, too many to ask of four solutions; above 1 the votes
-    # of a problem do not matter, and the gate opens wherever the majority scores low.
-    gate_confidences: tuple[float, ...] = (0.5, 1.01)
+    # The paper's 1/2. Above 1 the votes of a problem do not matter: the gate opens wherever the
+    # majority scores low.
+    gate_confidences: tuple[float, ...] = (0.5,)
 
 
 class SearchSection(Config):
