@@ -31,7 +31,7 @@ def arrays(seed, slots):
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.data(), st.integers(1, 40), st.integers(1, 40))
+@given(st.data(), st.sampled_from([1, 7, 40]), st.sampled_from([1, 8, 13, 40]))  # each is compiled
 def test_spans_are_all_slots_at_once(data, slots, span):
     lengths = np.array(data.draw(st.lists(st.integers(1, slots), min_size=LINES, max_size=LINES)))
     q, k, v = arrays(slots, slots)

@@ -16,6 +16,7 @@ from jprm.seeds import seed_of
 from jprm.worlds import load_world
 from tests.uses import tiny
 
+pytestmark = pytest.mark.slow  # the job they share takes half a minute
 ROOT = Path(__file__).resolve().parents[2]
 PLUGIN = '''
 from dataclasses import dataclass
@@ -167,7 +168,6 @@ def test_a_mistake_is_one_line(finished, words, message, capsys, monkeypatch):
     assert error.startswith("error: ") and error.count("\n") == 1 and message in error
 
 
-@pytest.mark.slow
 def test_killed_in_each_kind_of_stage_it_ends_in_the_same_table(finished, tmp_path):
     command = [sys.executable, "-m", "tests.uses.tiny", str(tmp_path)]
     for kind in ("baseline-", "scores-", "votes-", "searched-"):
