@@ -1,0 +1,49 @@
+"""The step head as a scorer: the formula on a plain forward pass, and what it says where there is none."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from jprm.chat import ChatCodec
+from jprm.errors import UserError
+from jprm.models import segment_attention
+from jprm.models.hf_weights import from_hf
+from jprm.score import Setup, find_scorer
+from tests.judge import checkpoint
+
+
+def setup(model):
+    return Setup(model, "chain", "prob_raw", 0, False, generator=lambda style, execute: None)  # type: ignore[arg-type, return-value]
+
+
+def test_a_step_s_score_is_the_head_at_its_last_token(tmp_path):
+    directory = checkpoint.make(tmp_path / "model")
+    rng = np.random.default_rng(0)
+    head = {
+        "weight": rng.normal(size=32).astype(np.float32),
+        "bias": np.array(0.3, np.float32),
+    }
+    save_file(
+        {k: np.ascontiguousarray(v) for k, v in head.items()}, directory / "step_head.safetensors"
+    )
+    steps = ["Step 1: 8+3=11", "Step 2: so 11"]
+    found = list(find_scorer("head")(setup(directory)).scores("Ann has 8.", steps, 0))  # type: ignore[attr-defined]
+
+    model, params = from_hf(directory)
+    codec, text, expected = ChatCodec.load(directory), "Ann has 8.\n", []
+    for step in steps:
+        text += step + "\n"
+        ids = jnp.array(codec.encode(text))[None]
+        segments = jnp.ones(ids.shape, jnp.int32)
+        h = model.hidden(params, ids, jnp.arange(ids.shape[1])[None], segment_attention(segments))
+        expected.append(float(jax.nn.sigmoid(h[0, -1] @ head["weight"] + head["bias"])))
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    assert abs(found[0] - found[1]) > 1e-3
+
+
+def test_a_checkpoint_without_a_head_is_told_how_to_get_one(tmp_path):
+    directory = checkpoint.make(tmp_path / "model")
+    with pytest.raises(UserError, match="step_head.safetensors: no step head.*train.objective"):
+        find_scorer("head")(setup(directory))
