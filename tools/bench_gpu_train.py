@@ -192,19 +192,11 @@ def matmul_tflops(side: int) -> dict[str, Any]:
     import jax
     import jax.numpy as jnp
 
-    from jprm.train.meter import peak
+    from jprm.train.meter import peak, product_flops_per_s
 
-    a = jnp.ones((side, side), jnp.bfloat16)
-    product = jax.jit(lambda a: a @ a)
-    product(a).block_until_ready()
-    seconds = []
-    for _ in range(5):
-        began = time.perf_counter()
-        product(a).block_until_ready()
-        seconds.append(time.perf_counter() - began)
     known = peak(1)
     return {
-        "matmul_tflops": 2 * side**3 / min(seconds) / 1e12,
+        "matmul_tflops": product_flops_per_s(side, jnp.bfloat16) / 1e12,
         "peak_tflops": known.flops_per_s / 1e12,
         "peak_source": known.source,
         "device": jax.devices()[0].device_kind,

@@ -45,6 +45,19 @@ class Peak:
     source: str
 
 
+def product_flops_per_s(side: int, dtype: Any) -> float:
+    """FLOP/s of the fastest of five square matrix products on the default device."""
+    a = jnp.ones((side, side), dtype)
+    product = jax.jit(lambda a: a @ a)
+    product(a).block_until_ready()
+    seconds = []
+    for _ in range(5):
+        began = time.perf_counter()
+        product(a).block_until_ready()
+        seconds.append(time.perf_counter() - began)
+    return 2 * side**3 / min(seconds)
+
+
 def peak(devices: int) -> Peak:
     """The peak of so many devices like the default one; measured by a matrix product where none is known.
 
@@ -56,15 +69,7 @@ def peak(devices: int) -> Peak:
             return Peak(devices * flops_per_s, f"{devices} x {kind}, bf16")
     on_cpu = jax.devices()[0].platform == "cpu"
     dtype = jnp.float32 if on_cpu else jnp.bfloat16
-    a = jnp.ones((MEASURED_SIDE, MEASURED_SIDE), dtype)
-    product = jax.jit(lambda a: a @ a)
-    product(a).block_until_ready()
-    seconds = []
-    for _ in range(5):
-        began = time.perf_counter()
-        product(a).block_until_ready()
-        seconds.append(time.perf_counter() - began)
-    rate = 2 * MEASURED_SIDE**3 / min(seconds) * (1 if on_cpu else devices)
+    rate = product_flops_per_s(MEASURED_SIDE, dtype) * (1 if on_cpu else devices)
     return Peak(rate, f"{kind}, measured by a product of {MEASURED_SIDE}^3 in {jnp.dtype(dtype)}")
 
 

@@ -183,3 +183,4 @@ def test_nothing_to_do_ends_at_once(tmp_path):
     config = SweepConfig.model_validate({"directory": tmp_path, "name": "run"})
     with RunDirectory(tmp_path / "run", shared=True) as run, Lab(config, run) as lab:
         Worker(lab, []).work()
+        assert run.computed == run.reused == 0 and not list((tmp_path / "run" / "stages").iterdir())
