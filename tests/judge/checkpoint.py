@@ -5,15 +5,10 @@ from pathlib import Path
 
 from tests.chat import checkpoints
 from tests.models import tiny_hf
+from tests.verify.published import BRIEF
 
-# The protocol's texts are long for a tokenizer of 400 tokens, and a random model stops by chance only.
 SHORT = (
-    "chat.system=Review.",
-    "tags.analyze_close=a",
-    "tags.code_close=e",
-    "tags.output_close=o",
-    "tags.verdict_close=}$o",
-    'tags.verify_open="<v>\\n```python\\nprint(1)\\n"',
+    *BRIEF,
     "budget.max_tokens=120",
     "budget.verdict_tokens=12",
     "sampling.temperature=1.0",

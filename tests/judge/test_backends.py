@@ -9,15 +9,11 @@ from jprm.models.hf_export import to_hf
 from tests.judge import checkpoint
 from tests.served.models import drawer, make
 from tests.served.stub import MODEL, Stub
+from tests.verify.published import BRIEF
 
 PROTOCOL = (
     "chat.end_of_turn=<eos>",
-    "chat.system=Review.",
-    "tags.analyze_close=a",
-    "tags.code_close=e",
-    "tags.output_close=o",
-    "tags.verdict_close=}$o",
-    'tags.verify_open="<v>\\n```python\\nprint(1)\\n"',
+    *BRIEF,
     "budget.max_tokens=60",
     "budget.verdict_tokens=6",
     "sampling.temperature=0",

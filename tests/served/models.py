@@ -14,17 +14,11 @@ from jprm.sample import Engine, EngineConfig, SamplingParams
 from jprm.tokenizer import bpe_tokenizer
 from jprm.verify.stops import trigger_ids
 from tests.sample.tiny import QWEN2
-from tests.verify.published import published
+from tests.verify.published import BRIEF, published
 
-# The model is random; single letters as stops are common, and lie inside of longer tokens.
 PUBLISHED = published(
     "chat.end_of_turn=<eos>",
-    "chat.system=Review.",
-    "tags.analyze_close=a",
-    "tags.code_close=e",
-    "tags.output_close=o",
-    "tags.verdict_close=}$o",
-    'tags.verify_open="<v>\\n```python\\nprint(1)\\n"',
+    *BRIEF,
     "budget.max_tokens=120",
     "budget.verdict_tokens=6",
 )

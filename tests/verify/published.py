@@ -8,6 +8,15 @@ from jprm.verify import GenPRM, Settings, verify
 from tests.verify.fakes import FakeExecutor, FakeTokenizer, ScriptedSampler
 
 FILE = Path(__file__).resolve().parents[2] / "configs/verify/genprm.toml"
+# The protocol's texts are long for a random model's vocabulary, and it stops at letters by chance.
+BRIEF = (
+    "chat.system=Review.",
+    "tags.analyze_close=a",
+    "tags.code_close=e",
+    "tags.output_close=o",
+    "tags.verdict_close=}$o",
+    'tags.verify_open="<v>\\n```python\\nprint(1)\\n"',
+)
 EOS = "<｜end▁of▁sentence｜>"
 # A blank and a word are one token where they are tokenised together; one token ends beyond a stop.
 PIECES = (
