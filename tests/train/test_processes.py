@@ -2,6 +2,7 @@
 
 import shutil
 import signal
+import time
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from jprm.train.run import run_training
 from tests.train import launch
 
 MESH = "mesh.fsdp=2"
+NOTICED_S = 2.5  # JAX looks once a second whether SIGTERM came; the steps left here take less
 
 
 @pytest.fixture(scope="module")
@@ -34,11 +36,17 @@ def alone(config):
 
 
 def interrupted(config, cache, name, number, victim, step=7):
-    """Exit codes of a run of two processes, one of which gets a signal after `step`."""
+    """Exit codes of a run of two processes, one of which gets a signal after `step`.
+
+    The other is held until the signal was noticed: a step needs both, so the run stands still meanwhile.
+    """
     started = launch.start(config, cache, f"name={name}", MESH, processes=2)
     run = config.parent / name
     launch.until(lambda: len(launch.log(run)) >= step, started)
+    started[1 - victim].send_signal(signal.SIGSTOP)
     started[victim].send_signal(number)
+    time.sleep(NOTICED_S)
+    started[1 - victim].send_signal(signal.SIGCONT)
     return launch.wait(started), run
 
 
