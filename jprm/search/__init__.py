@@ -17,7 +17,7 @@ from jprm.search.critic import Critic, Redraw, feedback
 from jprm.search.diverse import Diverse
 from jprm.search.driver import run_search
 from jprm.search.files import print_grid
-from jprm.search.gate import Gate, fit_gate
+from jprm.search.gate import Gate, behind, fit_gate
 from jprm.search.lookahead import Lookahead
 from jprm.search.mcts import Mcts
 from jprm.search.plan import (
@@ -96,6 +96,7 @@ __all__ = [
     "VotedScorer",
     "accuracy",
     "aggregate",
+    "behind",
     "aggregation",
     "boundary_ids",
     "candidates_of",

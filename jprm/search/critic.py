@@ -42,7 +42,8 @@ PREFACE = (
 @strategy("critic")
 @dataclass(frozen=True)
 class Critic:
-    """`n` solutions, then `turns` turns of refinement; `Found.pools` are the solutions after each.
+    """`n` solutions, then `turns` turns of refinement; `Found.pools` are the solutions after each
+    and `notes["refined"]` how many were rewritten in each.
 
     pool: "replace", a rewritten solution takes the place of the old one (the reference), or
         "union", old and new compete and the best `n` by `aggregation` stay (MAgICoRe).
@@ -68,7 +69,7 @@ class Critic:
         """As `Strategy`."""
         [drawn] = yield from grow([ROOT], n=self.n, steps=None)
         known: list[Judged] = yield from judge(drawn)
-        pools, refined = [tuple(range(len(known)))], 0
+        pools, refined = [tuple(range(len(known)))], []
         for _ in range(self.turns):
             pool = pools[-1]
             if self.gate is not None:
@@ -81,9 +82,10 @@ class Critic:
             branches = yield from revise([_revision(known[i], at) for i, at in doubted.items()])
             new = dict(zip(doubted, range(len(known), len(known) + len(branches)), strict=True))
             known += yield from judge(branches)
-            refined += len(new)
+            refined.append(len(new))
             pools.append(self._next(pool, new, known))
         pools += pools[-1:] * (self.turns + 1 - len(pools))
+        refined += [0] * (self.turns - len(refined))
         return Found(tuple(known), tuple(pools), notes={"refined": refined})
 
     def _doubted(self, judged: Judged) -> int:

@@ -3,7 +3,8 @@
 Refining damages some right solutions, so it pays only where the majority is probably wrong. A
 problem is hard if the solutions of its majority answer score below the data set's mean, and the
 votes, weighted by either of two scores, are spread over several answers. The two are MAgICoRe's
-outcome and process reward; here two aggregations of the same step rewards.
+outcome and process reward; here two aggregations of the same step rewards. `whose` may be "best"
+instead: hard as long as no solution scores high, whatever the votes say.
 
 Confidence is 2 (1 - sigmoid(H)) with H the entropy of the votes in nats, so 1 for one answer and
 1/2 at H = ln 3, three equal ones. The released code takes the data set's mean from the first sample
@@ -15,28 +16,40 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 
 from jprm.errors import UserError
 from jprm.search.plan import Judged
+from jprm.search.ports import Branch
 from jprm.search.selection import aggregate, aggregation
+
+Whose = Literal["majority", "best"]
 
 
 @dataclass(frozen=True)
 class Gate:
-    """mean, std: of the summed scores over a data set (`fit_gate`)."""
+    """mean, std: of the summed scores over a data set (`fit_gate`).
+
+    below: standardised score under which a problem may be hard; whose: the majority's solutions
+    (mean), or the best one. confidence: under which the votes count as spread; above 1 they always
+    do, as no agreement exceeds it. The defaults are the paper's.
+    """
 
     mean: float
     std: float
     outcome: str = "last"
     process: str = "prod"
     confidence: float = 0.5
+    below: float = 0.0
+    whose: Whose = "majority"
 
     def __post_init__(self):
         for how in (self.outcome, self.process):
             aggregation[how]
+        if self.whose not in get_args(Whose):
+            raise UserError(f"gate: whose = {self.whose!r} must be 'majority' or 'best'")
         if not self.std > 0:
             raise UserError(f"gate: std = {self.std} must be above 0; were all scores equal?")
 
@@ -46,13 +59,18 @@ class Gate:
         votes = [(a, r) for a, r in zip(answers, rewards, strict=True) if a is not None]
         if not votes:
             return True
-        return self.quality(votes) < 0 and any(
+        return self.quality(votes) < self.below and any(
             confidence([(a, aggregate(r, how) or 0.0) for a, r in votes]) < self.confidence
             for how in (self.outcome, self.process)
         )
 
     def quality(self, votes: Sequence[tuple[str, Sequence[float | None]]]) -> float:
-        """Mean standardised score of the majority answer's solutions; of a tie, the first's."""
+        """Standardised score: the mean of the majority answer's solutions (of a tie, the first's),
+        or the best of all.
+        """
+        if self.whose == "best":
+            best = max(summed(r, self.outcome, self.process) for _, r in votes)
+            return (best - self.mean) / self.std
         counts: dict[str, int] = {}
         for answer, _ in votes:
             counts[answer] = counts.get(answer, 0) + 1
@@ -83,10 +101,34 @@ def fit_gate(
 ) -> Gate:
     """The gate for a data set, from the rows of a search over it (best-of-N, say).
 
-    Raises UserError where all candidates score the same.
+    Of a search in turns the solutions before the first one count. Raises UserError where all
+    candidates score the same.
     """
-    every = [c["rewards"] for row in rows for c in row["candidates"]]
+    every = [c["rewards"] for row in rows for c in _members(row, 0)]
     scores = [summed(rewards, outcome, process) for rewards in every]
     if not scores:
         raise UserError("gate: no candidates in these rows")
     return Gate(float(np.mean(scores)), float(np.std(scores)), outcome, process)
+
+
+def behind(row: Mapping[str, Any], gate: Gate) -> dict[str, Any]:
+    """The row that the critic would have given behind this gate, from its row without one.
+
+    What it draws depends on the problem and the turn alone, so a gate only ends the turns earlier.
+    The budget stays that of all turns; `notes["refined"]` counts the rewritings that are left.
+    """
+    pools, refined = row["pools"], row["notes"].get("refined", [])
+    for turn in range(len(pools) - 1):
+        members = _members(row, turn)
+        judged = [Judged(Branch(tuple(c["steps"])), tuple(c["rewards"])) for c in members]
+        if not gate.is_hard(judged, [c["answer"] for c in members]):
+            rest = len(pools) - 1 - turn
+            shut = {"refined": [*refined[:turn], *[0] * rest]}
+            return {**row, "pools": [*pools[:turn], *[pools[turn]] * (rest + 1)], "notes": shut}
+    return dict(row)
+
+
+def _members(row: Mapping[str, Any], turn: int) -> list[Mapping[str, Any]]:
+    """The candidates after a turn; all of them where there are no turns."""
+    pools = row.get("pools")
+    return [row["candidates"][i] for i in pools[turn]] if pools else list(row["candidates"])

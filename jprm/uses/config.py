@@ -23,10 +23,7 @@ class RefineSection(Config):
     solutions: int = Field(default=4, ge=1)  # per problem
     turns: int = Field(default=3, ge=1)
     votes: int = Field(default=2, ge=1)
-    gate_problems: int = Field(default=100, ge=0)  # of the dev split, to fit the gate; 0: no gate
-    # The paper's 1/2. Above 1 the votes of a problem do not matter: the gate opens wherever the
-    # majority scores low.
-    gate_confidences: tuple[float, ...] = (0.5,)
+    gate_problems: int = Field(default=200, ge=0)  # of the dev split, to choose a gate; 0: none
 
 
 class SearchSection(Config):

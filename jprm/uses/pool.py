@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,8 @@ from jprm.evaluate import BestOfN, Candidate, Resamples, best_of_n, mean_differe
 from jprm.pipeline.benchmark import Benchmark, Item, load_items
 from jprm.pipeline.lab import Lab
 from jprm.search import aggregate
+from jprm.seeds import rng_of
+from jprm.uses.grid import interval_row
 from jprm.uses.judges import Judge, model_cost
 
 
@@ -57,28 +60,39 @@ class Pool:
         every = [sid for _, solutions in self.drawn for sid in solutions]
         return sum(judge.rewards[s].cost.flops for s in every if s in self.items) / len(every)
 
-    def choosing(self, judge: Judge | None) -> BestOfN:
-        """Accuracy at every N up to `most`; without a judge only pass and majority mean anything."""
-        problems = [[self._candidate(judge, s) for s in solutions] for _, solutions in self.drawn]
+    def choosing(self, judge: Judge) -> BestOfN:
+        """Accuracy at every N up to `most`, by the scores of a judge."""
+        return self.choosing_by(
+            lambda solution: aggregate(judge.rewards[solution].rewards, judge.aggregation)
+        )
+
+    def choosing_by(self, score: Callable[[str], float | None]) -> BestOfN:
+        """The same by a score of solution ids; equal texts of a problem have one id."""
+        problems = [[self._candidate(s, score) for s in solutions] for _, solutions in self.drawn]
         ks = range(1, self.most + 1)
         return best_of_n(problems, ks, problem_ids=[p for p, _ in self.drawn], seed=0)
 
-    def _candidate(self, judge: Judge | None, solution_id: str) -> Candidate:
+    def _candidate(self, solution_id: str, score: Callable[[str], float | None]) -> Candidate:
         item = self.items.get(solution_id)
         if item is None:
             return Candidate(None, False, None)
-        score = judge and aggregate(judge.rewards[solution_id].rewards, judge.aggregation)
         answer = self.lab.world.answer(item.solution.steps)
-        return Candidate(answer, bool(item.correct_answer), score)
+        return Candidate(answer, bool(item.correct_answer), score(solution_id))
 
 
 def best_of_n_rows(
     pool: Pool, judges: list[Judge]
 ) -> tuple[list[dict[str, Any]], dict[str, BestOfN]]:
-    """Accuracy against N of each judge, of the majority and of the oracle, and the gain over the majority."""
+    """Accuracy against N of each judge, and the gain over the majority, between oracle and chance.
+
+    Chance is a score drawn for each text. It lies below a candidate drawn at random (N = 1): right
+    solutions are few texts written often, wrong ones many, and each text has one try to score highest.
+    """
     chosen = {judge.name: pool.choosing(judge) for judge in judges}
     first = chosen[judges[0].name]
+    chance = pool.choosing_by(lambda solution: float(rng_of(0, "chance", solution).random()))
     methods = [("oracle", first, "pass", 0.0), ("majority", first, "majority", 0.0)]
+    methods += [("a random score", chance, "best", 0.0)]
     methods += [(j.name, chosen[j.name], "best", pool.judging_flops(j)) for j in judges]
     rows = []
     for name, best, method, judging in methods:
@@ -94,6 +108,21 @@ def best_of_n_rows(
                 | {"flops": n * (pool.writing_flops + judging), "judge_flops": n * judging}
             )
     return rows, chosen
+
+
+def choice_rows(
+    pool: Pool, judges: list[Judge], chosen: dict[str, BestOfN]
+) -> list[dict[str, Any]]:
+    """With all candidates: the highest score against the answer with the largest sum of scores."""
+    rows, n = [], pool.most
+    for judge in judges:
+        best = chosen[judge.name]
+        row = {"figure": "choices", "verifier": judge.name, "n": n, "n_problems": len(pool.drawn)}
+        for method in ("best", "weighted"):
+            row |= interval_row(method, best.interval(method, n))
+            row |= interval_row(f"{method}_over_majority", best.gain(method, "majority", n))
+        rows.append(row)
+    return rows
 
 
 def equal_compute_rows(

@@ -1,57 +1,54 @@
-"""Refinement against turns: the critic, the same with its scores at other steps, and behind the gate."""
+"""Refinement against turns: the critic, and what is left of its gain without the place of the fault or the score."""
 
 from __future__ import annotations
 
-import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from jprm.evaluate import Interval, Resamples, interval, mean_difference, mean_interval
-from jprm.pipeline.lab import Lab
 from jprm.pipeline.verifier import Verifier
-from jprm.search import Choosing, candidates_of, correctness, fit_gate
+from jprm.search import Choosing, candidates_of, correctness
 from jprm.search.table import budget_of
 from jprm.uses.config import UsesConfig
 from jprm.uses.grid import interval_row
-from jprm.uses.searched import Searched, load_rows
+from jprm.uses.searched import Control, Searched
 
 Rows = Sequence[dict[str, Any]]
+# Its controls by name; the critic itself is first.
+METHODS: dict[str, Control] = {"critic": "none", "shuffled": "place", "blind": "score"}
 
 
-def critic(config: UsesConfig, verifier: Verifier, shuffled: bool = False, **more: Any) -> Searched:
-    """The refinement of a verifier; `more` are further settings of the strategy."""
+def critic(config: UsesConfig, verifier: Verifier, control: Control = "none") -> Searched:
+    """The refinement of a verifier."""
     refine = config.refine
-    settings = json.dumps({"n": refine.solutions, "turns": refine.turns} | more, sort_keys=True)
-    split = config.evaluate.split
-    return Searched("critic", settings, verifier, refine.votes, refine.problems, split, shuffled)
+    return Searched(
+        "critic",
+        _settings(config),
+        verifier,
+        refine.votes,
+        refine.problems,
+        config.evaluate.split,
+        control,
+    )
 
 
-def gate_data(config: UsesConfig, verifier: Verifier) -> Searched:
-    """Solutions of development problems, from which the gate takes its mean."""
+def dev_critic(config: UsesConfig, verifier: Verifier) -> Searched:
+    """The same on development problems, from which a gate is chosen."""
     refine = config.refine
-    settings = json.dumps({"n": refine.solutions})
-    return Searched("best_of_n", settings, verifier, refine.votes, refine.gate_problems, "dev")
+    return Searched(
+        "critic", _settings(config), verifier, refine.votes, refine.gate_problems, "dev"
+    )
 
 
-def gated(lab: Lab, config: UsesConfig, verifier: Verifier) -> dict[str, Searched]:
-    """The critic behind gates fitted on development problems; needs `gate_data` to be finished."""
-    if not config.refine.gate_problems:
-        return {}
-    gate = fit_gate(load_rows(lab.stage(gate_data(config, verifier))))
-    settings = dataclasses.asdict(gate)
-    return {
-        f"gated at {confidence}": critic(
-            config, verifier, gate=settings | {"confidence": confidence}
-        )
-        for confidence in config.refine.gate_confidences
-    }
+def _settings(config: UsesConfig) -> str:
+    return json.dumps({"n": config.refine.solutions, "turns": config.refine.turns})
 
 
-def refinement_rows(by_method: dict[str, Rows]) -> list[dict[str, Any]]:
-    """Accuracy after each turn of "critic", "shuffled" and others, paired with turn 0.
+def refinement_rows(by_method: Mapping[str, Rows]) -> list[dict[str, Any]]:
+    """Accuracy after each turn of the critic and its controls (`METHODS`), paired with turn 0.
 
     accuracy: mean over a problem's solutions; chosen: of the one whose worst step is best. kept: the
     part of the critic's gain that this method has, at `calls` rewritings a problem.
@@ -68,16 +65,23 @@ def refinement_rows(by_method: dict[str, Rows]) -> list[dict[str, Any]]:
         for turn in range(turns):
             gain = mean_difference(whole[name][0], whole[name][turn], resamples)
             control = mean_difference(whole["shuffled"][turn], whole[name][turn], resamples)
+            kept = share(
+                whole[name][turn] - whole[name][0],
+                whole["critic"][turn] - whole["critic"][0],
+                resamples,
+            )
             chosen = mean_interval(correctness(found, Choosing(pool=turn)), resamples)
-            calls = [row["notes"].get("refined", 0) for row in found]
             rows.append(
                 {"figure": "refinement", "method": name, "turn": turn, "n_problems": len(ids)}
                 | interval_row("accuracy", mean_interval(whole[name][turn], resamples))
                 | interval_row("gain", gain)
                 | interval_row("over_shuffled", control)
                 | interval_row("chosen", chosen)
-                | interval_row("kept", _share(whole[name], whole["critic"], turn, resamples))
-                | {"calls": float(np.mean(calls)), "lost": sum(bool(r["error"]) for r in found)}
+                | interval_row("kept", kept)
+                | {
+                    "calls": float(calls_of(found, turn).mean()),
+                    "lost": sum(bool(r["error"]) for r in found),
+                }
                 | {"flops": float(np.mean([budget_of(row).flops for row in found]))}
             )
     return rows
@@ -89,13 +93,16 @@ def pool_accuracy(rows: Rows, turn: int) -> np.ndarray:
     return np.array([sum(c.correct for c in pool) / max(1, len(pool)) for pool in pools])
 
 
-def _share(
-    mine: Sequence[np.ndarray], all_of: Sequence[np.ndarray], turn: int, resamples: Resamples
-) -> Interval | None:
-    """The gain of a method over turn 0 as a part of the critic's."""
-    gains = np.stack([mine[turn] - mine[0], all_of[turn] - all_of[0]], axis=1)
+def calls_of(rows: Rows, turn: int) -> np.ndarray:
+    """Rewritings of each problem up to a turn [P]; none where the problem was lost."""
+    return np.array([float(sum(row["notes"].get("refined", [])[:turn])) for row in rows])
+
+
+def share(mine: np.ndarray, all_of: np.ndarray, resamples: Resamples) -> Interval | None:
+    """The mean of `mine` [P] as a part of that of `all_of` [P]; None where the latter is 0."""
+    gains = np.stack([mine, all_of], axis=1)
     value = gains.mean(axis=0)
-    if turn == 0 or value[1] == 0:
+    if value[1] == 0:
         return None
     samples = resamples.means(gains)
     with np.errstate(divide="ignore", invalid="ignore"):

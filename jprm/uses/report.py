@@ -34,6 +34,11 @@ TABLES = (
         "verifier tier f1* f1_gain* step_auc* answer_auc* min_at_last lucky_accepted lucky judge_flops train_tokens",
     ),
     (
+        "Ways to choose",
+        "choices",
+        "verifier n best* best_over_majority* weighted* weighted_over_majority*",
+    ),
+    (
         "Best of N at equal compute",
         "equal_compute",
         "verifier n_main n spent accuracy* gain_over_main*",
@@ -48,6 +53,7 @@ TABLES = (
         "refinement",
         "method turn accuracy* gain* over_shuffled* chosen* kept* calls lost",
     ),
+    ("A gate before the critic", "gate", "gate metric whose below confidence kept* calls*"),
     ("Guided search", "search", "strategy settings n spent accuracy* best_of_n* gain* lost"),
     ("Two directions", "bidirectional", "verifier f1* f1_gain* step_auc*"),
     ("Fast and slow", "fast_slow", "method f1* f1_gain* tokens generated_tokens"),
@@ -127,7 +133,14 @@ def uses_figures(rows: Sequence[Row]) -> dict[str, Figure]:
             rows,
             ("refinement", "method", "turn", "accuracy"),
             ("turns of refinement", None),
-            "Mean accuracy of the solutions after each turn; `shuffled` doubts another step of the same solution.",
+            "Mean accuracy of the solutions after each turn; `shuffled` doubts another step of the same solution, "
+            "`blind` any step of any solution.",
+        ),
+        "gate": _lines(
+            [row | {"line": f"{row['metric']}, {row['gate']}"} for row in rows if row.get("gate")],
+            ("gate", "line", "calls", "kept"),
+            ("part of the rewritings", None),
+            "Part of the critic's gain that is kept behind a gate, against the part of its rewritings that pass it.",
         ),
         "f1_over_length": _lines(
             [row for row in rows if row.get("tier") != "all"],

@@ -17,12 +17,13 @@ from jprm.progress import Progress
 from jprm.runs import RunDirectory, write_atomic
 from jprm.uses.baseline import Baseline
 from jprm.uses.config import UsesConfig
+from jprm.uses.gates import gate_rows
 from jprm.uses.grid import grid_rows
 from jprm.uses.guided import guided, guided_rows
 from jprm.uses.judges import Judge, averaged, scored, voted
 from jprm.uses.passes import bidirectional_rows, fast_slow_rows
-from jprm.uses.pool import Pool, best_of_n_rows, equal_compute_rows, tier_rows
-from jprm.uses.refined import critic, gate_data, gated, refinement_rows
+from jprm.uses.pool import Pool, best_of_n_rows, choice_rows, equal_compute_rows, tier_rows
+from jprm.uses.refined import METHODS, critic, dev_critic, refinement_rows
 from jprm.uses.report import print_rows, write_uses_report
 from jprm.uses.scores import Scores
 from jprm.uses.searched import Searched, load_rows
@@ -92,10 +93,10 @@ class Uses:
         return tasks + [s for pair in self.passes() for s in pair]
 
     def searches(self) -> list[Searched]:
-        """Everything that searches, but the gated critic, which needs the first of these."""
+        """Everything that searches."""
         config, main = self.config, self.main
-        gate = [gate_data(config, main)] if config.refine.gate_problems else []
-        critics = [critic(config, main), critic(config, main, shuffled=True)]
+        gate = [dev_critic(config, main)] if config.refine.gate_problems else []
+        critics = [critic(config, main, control) for control in METHODS.values()]
         return [*gate, *critics, *(guided(config, main, s) for s in config.search.strategies)]
 
 
@@ -147,7 +148,9 @@ def judged_rows(lab: Lab, uses: Uses) -> list[Row]:
     known = [item for item in first if item.solution.first_error is not None]
     rows = grid_rows(lab, every, known, second)
     best, chosen = best_of_n_rows(pool, every)
-    rows += best + equal_compute_rows(pool, every, chosen) + tier_rows(pool, every, chosen)
+    rows += best
+    for made in (choice_rows, equal_compute_rows, tier_rows):
+        rows += made(pool, every, chosen)
     if passes := uses.passes():
         names = "forward", "both ways, forward", "both ways, backward", "forward again"
         forward, there, back, again = (
@@ -164,13 +167,16 @@ def judged_rows(lab: Lab, uses: Uses) -> list[Row]:
 
 
 def searched_rows(lab: Lab, uses: Uses) -> list[Row]:
-    """Refinement and guided search; the gated critic is searched here, once its gates are known."""
+    """Refinement, what a gate keeps of it, and guided search."""
     config, main = uses.config, uses.main
-    tasks = {"critic": critic(config, main), "shuffled": critic(config, main, shuffled=True)}
-    for name, task in gated(lab, config, main).items():
-        lab.ensure(task)
-        tasks[name] = task
-    rows = refinement_rows({name: load_rows(lab.stage(task)) for name, task in tasks.items()})
+    refined = {
+        name: load_rows(lab.stage(critic(config, main, control)))
+        for name, control in METHODS.items()
+    }
+    rows = refinement_rows(refined)
+    if config.refine.gate_problems:
+        dev = load_rows(lab.stage(dev_critic(config, main)))
+        rows += gate_rows(refined["critic"], dev)
     judge = voted(lab, STYLES["full"], [uses.votes("full")[1]], config.search.votes)
     searches = [guided(config, main, name) for name in config.search.strategies]
     return rows + guided_rows(lab, searches, Pool.of(lab, uses.sets[1]), judge)

@@ -11,12 +11,13 @@ import itertools
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
+from jprm.pipeline.benchmark import Benchmark
 from jprm.pipeline.lab import Lab, Task
 from jprm.pipeline.policy import policy_base, policy_engine
 from jprm.pipeline.verifier import Verifier
-from jprm.pipeline.votes import verifier_engine, verify_settings
+from jprm.pipeline.votes import Votes, verifier_engine, verify_settings
 from jprm.records import Problem, read_jsonl
 from jprm.runs import Stage
 from jprm.search import (
@@ -31,11 +32,12 @@ from jprm.search import (
     run_search,
 )
 from jprm.seeds import rng_of, seed_of
-from jprm.uses.judges import model_cost
+from jprm.uses.judges import model_cost, voted
 from jprm.verify import verify
 from jprm.worlds.base import Split
 
 TOKENS_PER_PROBLEM = 1500  # that the verifier writes; only the plan and the ETA use it
+Control = Literal["none", "place", "score"]  # what a search is denied
 RUN_CODE = ("full", "code")  # styles
 
 
@@ -43,9 +45,11 @@ RUN_CODE = ("full", "code")  # styles
 class Searched:
     """Problems searched by a strategy; `load_rows(stage)` reads them. The problems are the candidates'.
 
-    settings: of the strategy, as JSON. votes: of the verifier on every step. shuffled: each
-    solution's rewards are put in another order, which keeps the scores of most aggregations and
-    loses the place of a fault: the control of whatever uses that place.
+    settings: of the strategy, as JSON. votes: of the verifier on every step.
+
+    control: "place", each solution's rewards are put in another order, which keeps the scores of
+        most aggregations and loses the place of a fault; "score", they are drawn from those of other
+        solutions, which loses all but how often the verifier doubts.
     """
 
     kind: ClassVar[str] = "searched"
@@ -56,18 +60,25 @@ class Searched:
     votes: int
     problems: int
     split: str
-    shuffled: bool = False
+    control: Control = "none"
 
     @property
     def label(self) -> str:
         """How the progress line calls it."""
-        return (
-            f"{self.strategy} {self.settings}{' shuffled' if self.shuffled else ''}, {self.split}"
-        )
+        without = "" if self.control == "none" else f" without the {self.control}"
+        return f"{self.strategy} {self.settings}{without}, {self.split}"
 
     def parents(self, lab: Lab) -> tuple[Task, ...]:
-        """The policy and the verifier."""
-        return policy_base(lab, self.verifier.seed), self.verifier
+        """The policy and the verifier, and its rewards where others take their place."""
+        asked = policy_base(lab, self.verifier.seed), self.verifier
+        return asked if self.control != "score" else (*asked, self._others(lab))
+
+    def _others(self, lab: Lab) -> Votes:
+        """What the verifier said of the candidates."""
+        candidates = Benchmark("candidates", self.verifier.seed)
+        mode = "executed" if self.verifier.style in RUN_CODE else "none"
+        n = lab.config.evaluate.candidate_votes
+        return Votes(self.verifier, candidates, mode, lab.config.verify.mode, n)
 
     def inputs(self, lab: Lab) -> dict[str, Any]:
         """What decides the draws and the votes."""
@@ -78,7 +89,7 @@ class Searched:
             "votes": self.votes,
             "problems": self.problems,
             "split": self.split,
-            "shuffled": self.shuffled,
+            "control": self.control,
             "world": lab.world_identity,
             "temperature": labels.temperature,
             "max_tokens": labels.max_tokens,
@@ -92,8 +103,12 @@ class Searched:
         seed = self.verifier.seed
         problems = search_problems(lab, self.split, self.problems, seed)
         scorer: StepScorer = verifier_scorer(lab, self.verifier, self.votes)
-        if self.shuffled:
+        if self.control == "place":
             scorer = Shuffled(scorer, seed)
+        elif self.control == "score":
+            judged = voted(lab, self.verifier.label, [self._others(lab)], self.votes)
+            every = [r for reply in judged.rewards.values() for r in reply.rewards]
+            scorer = Blind(scorer, every, seed)
         rows = search(
             lab,
             problems,
@@ -231,6 +246,31 @@ class Remembered:
         replies = dict(zip(new, self.scorer.score(list(new.values())), strict=True)) if new else {}
         self._known |= {k: r for k, r in replies.items() if isinstance(r, StepRewards)}
         return [self._known.get((p.id, steps)) or replies[p.id, steps] for p, steps in items]
+
+
+class Blind:
+    """A `StepScorer` whose rewards are drawn from a stock, as another scorer's are spent on the text.
+
+    A text has the same rewards whenever it is met. Analyses are the other scorer's.
+    """
+
+    def __init__(self, scorer: StepScorer, stock: Sequence[float | None], seed: int):
+        self.scorer, self.stock, self.seed = scorer, stock, seed
+
+    def score(
+        self, items: Sequence[tuple[Problem, tuple[str, ...]]]
+    ) -> list[StepRewards | Exception]:
+        """As `StepScorer`."""
+        replies = self.scorer.score(items)
+        return [
+            reply if isinstance(reply, Exception) else self._drawn(*item, reply)
+            for item, reply in zip(items, replies, strict=True)
+        ]
+
+    def _drawn(self, problem: Problem, steps: tuple[str, ...], reply: StepRewards) -> StepRewards:
+        rng = rng_of(self.seed, "blind", problem.id, *steps)
+        drawn = rng.integers(len(self.stock), size=len(steps))
+        return StepRewards(tuple(self.stock[i] for i in drawn), reply.cost, reply.analyses)
 
 
 class Shuffled:

@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 COUNTS = """
 import sys, time
 from pathlib import Path
-from jprm.cli import _guarded
+from jprm.cli import guarded
 from jprm.preemption import stop_on_sigterm
 from jprm.progress import Progress
 def count():
@@ -31,7 +31,7 @@ def count():
                 file.write(".")
             time.sleep(float(sys.argv[2]))
             progress.show(f"{n} of 10")
-sys.exit(_guarded(count))
+sys.exit(guarded(count))
 """
 
 

@@ -23,7 +23,7 @@ import json, os, sys, time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
-from jprm.cli import _guarded
+from jprm.cli import guarded
 from jprm.pipeline.config import SweepConfig
 from jprm.pipeline.lab import Lab
 from jprm.pipeline.worker import Worker
@@ -69,7 +69,7 @@ def work(folder):
              if lab.stage(t).key in lab.failures}.items())}))
 
 if __name__ == "__main__":
-    sys.exit(_guarded(lambda: work(sys.argv[1])))
+    sys.exit(guarded(lambda: work(sys.argv[1])))
 """
 
 

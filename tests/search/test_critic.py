@@ -1,5 +1,6 @@
 """Refinement: the reference's message, what makes it pay, and what it loses without localisation."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -20,6 +21,7 @@ from jprm.search import (
     Revision,
     StepRewards,
     accuracy,
+    behind,
     candidates_of,
     correctness,
     feedback,
@@ -176,7 +178,7 @@ def test_shuffled_scores_lose_the_advantage(refined):
 def test_the_gate_finds_wrong_majorities_and_keeps_the_gain_at_half_the_calls(refined):
     plain, gate, runs = refined
     wrong = accuracy([candidates_of(r) for r in plain], pick="majority") == 0.0
-    opened = np.array([row["notes"]["refined"] > 0 for row in runs["gated"][0]])
+    opened = np.array([sum(row["notes"]["refined"]) > 0 for row in runs["gated"][0]])
     hits = (wrong & opened).sum()
     assert hits / wrong.sum() >= 0.6, "recall"
     assert hits / opened.sum() >= 0.8, "precision"
@@ -184,6 +186,24 @@ def test_the_gate_finds_wrong_majorities_and_keeps_the_gain_at_half_the_calls(re
     assert gated_calls <= every_calls / 2
     kept, full = gain(gated, plain, VOTE), gain(every, plain, VOTE)
     assert kept.low > 0.0 and kept.value >= 0.9 * full.value
+
+
+@pytest.mark.parametrize("pool", ["replace", "union"])
+@pytest.mark.parametrize("how", [{}, {"whose": "best", "confidence": 2.0, "below": 0.4}])
+def test_a_gate_read_off_afterwards_is_the_gate_itself(refined, tmp_path, pool, how):
+    plain, scale, _ = refined
+    gate, items = dataclasses.replace(scale, **how), mixed(60)
+    settings = {"n": N, "turns": 3, "pool": pool}
+    every, _ = searched(tmp_path, "all", make_strategy("critic", **settings), items, soft())
+    gated, _ = searched(
+        tmp_path, "gated", make_strategy("critic", gate=gate, **settings), items, soft()
+    )
+    left = [behind(row, gate) for row in every]
+    assert [row["notes"] for row in left] == [row["notes"] for row in gated]
+    for turn in range(4):
+        assert [candidates_of(r, turn) for r in left] == [candidates_of(r, turn) for r in gated]
+    opened = {sum(row["notes"]["refined"]) > 0 for row in gated}
+    assert opened == {True, False} and left != every, "some are refined, some are not"
 
 
 def refinement_gain(folder, scorer, n=500):
@@ -234,6 +254,12 @@ def test_the_gate_by_hand():
     assert not gate.is_hard(low, ["a"] * 4), "low, but of one opinion"
     assert not gate.is_hard(judged(*[[0.9]] * 4), answers), "spread, but above the mean"
     assert gate.is_hard(low, [None] * 4), "nobody has an answer"
+    best = dataclasses.replace(gate, whose="best", confidence=2.0, below=1.0)
+    one_good = judged([0.4], [0.8], [0.4])
+    assert best.quality([("a", (0.4,)), ("b", (0.8,))]) == pytest.approx((1.6 - 1) / 0.5)
+    assert not best.is_hard(one_good, ["a"] * 3) and best.is_hard(low, ["a"] * 4)
+    with pytest.raises(UserError, match="'majority' or 'best'"):
+        Gate(mean=1.0, std=0.5, whose="worst")  # pyright: ignore[reportArgumentType]
     assert gate.quality([("a", (0.5, 0.8)), ("b", (1.0,))]) == pytest.approx((0.8 + 0.4 - 1) / 0.5)
     with pytest.raises(UserError, match="were all scores equal"):
         fit_gate([{"candidates": [{"rewards": [0.5]}] * 2}])

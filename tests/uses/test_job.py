@@ -88,6 +88,13 @@ def test_best_of_n_lies_between_its_bounds(finished):
         assert found["oracle"]["accuracy"] == pytest.approx(n / 4), "one of four is right"
         assert found["majority"]["judge_flops"] == 0 < found["GenPRM"]["judge_flops"]
     assert len({row["accuracy"] for row in of(rows, "best_of_n", n=1)}) == 1
+    [chance] = of(rows, "best_of_n", n=4, verifier="a random score")
+    assert chance["low"] <= 1 / 4 <= chance["high"] < 1, "four texts, one of them right"
+    choices = of(rows, "choices")
+    for row in choices:
+        [best] = of(rows, "best_of_n", n=4, verifier=row["verifier"])
+        assert row["best"] == best["accuracy"]
+    assert len(choices) == 6
 
 
 def test_equal_compute_spends_no_more_than_the_budget(finished):
@@ -117,10 +124,16 @@ def test_passes_and_cascades_cost_what_they_read(finished):
 def test_refinement_starts_from_the_same_solutions(finished):
     rows = of(finished[1], "refinement")
     first = [row for row in rows if row["turn"] == 0]
-    assert {row["method"] for row in first} == {"critic", "shuffled"}
+    assert {row["method"] for row in first} == {"critic", "shuffled", "blind"}
     assert len({row["accuracy"] for row in first}) == 1
     assert all(row["lost"] == 0 for row in rows)
     assert {row["strategy"] for row in of(finished[1], "search")} == {"beam", "mcts"}
+
+
+def test_a_gate_that_cannot_be_fitted_is_a_row_with_the_reason(finished):
+    """A verifier of twelve steps judges nothing, so all scores are equal."""
+    [row] = of(finished[1], "gate")
+    assert "were all scores equal" in row["gate"]
 
 
 def test_the_page_stands_alone(finished):

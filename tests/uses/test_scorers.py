@@ -7,11 +7,12 @@ from jprm.errors import UserError
 from jprm.pipeline.benchmark import Item
 from jprm.records import Problem, Solution
 from jprm.search import Cost, StepRewards
+from jprm.uses.gates import METRICS, choose, family, gate_rows, kept
 from jprm.uses.grid import correctness, last_step, step_auc
 from jprm.uses.judges import Judge, averaged
 from jprm.uses.one_search import settings_of
 from jprm.uses.refined import pool_accuracy, refinement_rows
-from jprm.uses.searched import Remembered, Shuffled, WholeSteps
+from jprm.uses.searched import Blind, Remembered, Shuffled, WholeSteps
 
 PROBLEM = Problem("p", "How many?\n", "7")
 
@@ -56,6 +57,18 @@ def test_shuffling_keeps_the_rewards_and_takes_their_places():
     plain = [t / 10 for t in range(8)]
     assert sorted(reply.rewards) == plain != list(reply.rewards) and reply == same
     assert [float(a) / 10 for a in reply.analyses] == list(reply.rewards), "analyses go along"
+
+
+def test_blind_rewards_are_those_of_others_and_the_same_for_the_same_text():
+    items = [(PROBLEM, tuple(f"{i} {t}\n" for t in range(4))) for i in range(200)]
+    stock = [0.1, 0.1, None, 0.9]
+    replies = Blind(Counting(), stock, 0).score(items)
+    drawn = [r for reply in replies for r in reply.rewards]
+    assert [drawn.count(r) / len(drawn) for r in (0.1, None, 0.9)] == pytest.approx(
+        [0.5, 0.25, 0.25], abs=0.06
+    )
+    assert Blind(Counting(), stock, 0).score(items[5:6]) == replies[5:6]
+    assert replies[0].cost == Cost(1, 1, 1.0) and replies[0].analyses == items[0][1]
 
 
 def test_what_was_cut_off_has_no_rewards():
@@ -113,7 +126,7 @@ def row(name, turns, refined=0):
         "candidates": candidates,
         "pools": pools,
         "error": "" if turns else "E: no",
-        "notes": {"refined": refined},
+        "notes": {"refined": [refined]} if turns else {},
         "budget": {"generator": spent, "verifier": spent},
     }
 
@@ -131,6 +144,38 @@ def test_refinement_is_counted_by_turn_and_a_lost_problem_counts_as_wrong():
     )
     assert last["shuffled"]["gain"] == 0 and last["critic"]["lost"] == 1
     assert last["gated"]["calls"] == pytest.approx(4 / 5)
+
+
+def refined(name, rewards, correct, refined):
+    """A row of a critic with one solution: its reward and grade before and after each turn."""
+    candidates = [
+        {"steps": ["s"], "answer": "1", "correct": c, "rewards": [r]}
+        for r, c in zip(rewards, correct, strict=True)
+    ]
+    made = row(name, [(c,) for c in correct])
+    return made | {"candidates": candidates, "notes": {"refined": refined}}
+
+
+def test_a_gate_is_chosen_on_dev_and_its_share_is_of_the_gain():
+    """A solution scored low is wrong and mended, one in the middle wrong and not, a high one right."""
+    rows = [refined(f"low {i}", [0.1, 0.9], [0, 1], [1]) for i in range(10)]
+    rows += [refined(f"middle {i}", [0.5, 0.5], [0, 0], [1]) for i in range(10)]
+    rows += [refined(f"high {i}", [0.9, 0.9], [1, 1], [0]) for i in range(10)]
+    gates = family(rows)
+    (gain, full), (calls, every) = kept(rows, gates[0], "accuracy")
+    assert full.sum() == 10 and every.sum() == 20
+    assert gain.sum() == calls.sum() == 0, (
+        "one solution agrees with itself: the paper's gate is shut"
+    )
+    for metric in METRICS:
+        gate = choose(rows, gates, metric)
+        (gain, _), (calls, _) = kept(rows, gate, metric)
+        assert gain.sum() == 10 and calls.sum() == 10, "only what can be mended"
+    found = [r for r in gate_rows(rows, rows) if r["gate"] == "chosen on dev"]
+    assert [r["kept"] for r in found] == [1.0, 1.0] and [r["calls"] for r in found] == [0.5, 0.5]
+    assert all(r["calls_low"] < 0.5 < r["calls_high"] for r in found)
+    never = [r | {"candidates": [c | {"correct": 0} for c in r["candidates"]]} for r in rows]
+    assert all(r["kept"] is None for r in gate_rows(never, rows)), "no gain, no part of it"
 
 
 def test_settings_are_toml_else_text():

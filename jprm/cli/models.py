@@ -1,0 +1,160 @@
+"""Commands on a model: train, evaluate, export."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from jprm.cli.app import app
+from jprm.config import load
+from jprm.errors import UserError
+
+
+@app.command()
+def train(
+    config: Annotated[Path, typer.Option(help="A file such as those of configs/train/.")],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(metavar="KEY=VALUE", help="As train.steps=200.")
+    ] = None,
+    processes: Annotated[
+        int | None, typer.Option(min=1, envvar="JPRM_PROCESSES", help="How many run this command.")
+    ] = None,
+    process_id: Annotated[
+        int | None, typer.Option(envvar="JPRM_PROCESS_ID", help="Which of them this is, from 0.")
+    ] = None,
+    coordinator: Annotated[
+        str | None, typer.Option(envvar="JPRM_COORDINATOR", help="host:port of process 0.")
+    ] = None,
+    heartbeat_s: Annotated[
+        int, typer.Option("--heartbeat", min=1, help="Seconds until a silent process is dead.")
+    ] = 100,
+) -> None:
+    """Fine-tune a model on conversations; the same command resumes. Exit code 75: preempted, saved.
+
+    Slurm, MPI and TPU pods need none of the options about processes.
+    """
+    from jprm.train.config import RunConfig
+
+    settings = load(RunConfig, config, overrides or [])
+    from jprm.train.distributed import Processes
+    from jprm.train.run import run_training
+
+    given = None
+    if processes is not None:
+        given = Processes(processes, process_id, coordinator, heartbeat_s)
+    raise typer.Exit(run_training(settings, given))
+
+
+@app.command()
+def evaluate(
+    data: Annotated[
+        Path, typer.Option(help="Rows of a benchmark: JSON, JSON lines, .gz, parquet.")
+    ],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(help="key=value of the protocol, as budget.max_tokens=512."),
+    ] = None,
+    model: Annotated[Path | None, typer.Option(help="A Hugging Face directory.")] = None,
+    layout: Annotated[
+        str, typer.Option("--format", help="auto, processbench, prmbench, socratic or mrmath.")
+    ] = "auto",
+    n: Annotated[int, typer.Option("--n", help="Votes; more can be added later.")] = 8,
+    mode: Annotated[
+        str, typer.Option(help="Votes have their own history (chain), or one (fork).")
+    ] = ("chain"),
+    limit: Annotated[int | None, typer.Option(help="Only the first rows.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Where the votes are kept.")] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="The table as JSON.")] = None,
+    regrade: Annotated[
+        bool, typer.Option("--regrade", help="From stored votes, no model.")
+    ] = False,
+    scorer: Annotated[str, typer.Option(help="See: python -m jprm list.")] = "genprm",
+    plugin: Annotated[Path | None, typer.Option(help="A Python file with a @scorer.")] = None,
+    full: Annotated[
+        bool, typer.Option("--full", help="Judge the steps behind an error too.")
+    ] = False,
+    seed: Annotated[int, typer.Option(help="Of the votes.")] = 0,
+    readout: Annotated[
+        str | None, typer.Option(help="vote, prob_raw or prob_tempered; default: the scorer's.")
+    ] = None,
+    temperature: Annotated[float | None, typer.Option(help="sampling.temperature=...")] = None,
+    protocol: Annotated[
+        Path | None, typer.Option(help="A protocol file; default: the published GenPRM's.")
+    ] = None,
+    dtype: Annotated[str | None, typer.Option(help="Of weights and caches.")] = None,
+    lanes: Annotated[int | None, typer.Option(help="Conversations side by side.")] = None,
+    context: Annotated[int | None, typer.Option(help="Tokens of the longest conversation.")] = None,
+    prefix_rows: Annotated[int | None, typer.Option(help="Rows of shared prompts.")] = None,
+    tensor: Annotated[int | None, typer.Option(help="Devices that share the weights.")] = None,
+    overflow: Annotated[
+        str,
+        typer.Option(help="Beyond the context: give_up, drop_code, drop_analysis, verdict_only."),
+    ] = "give_up",
+    place: Annotated[str, typer.Option(help="Where code runs: local, ray, or a URL.")] = "local",
+    uncovered: Annotated[
+        list[str] | None, typer.Option(help="Needs of the jail that may be uncovered (see doctor).")
+    ] = None,
+    workers: Annotated[int | None, typer.Option(help="Processes that run code.")] = None,
+    backend: Annotated[str, typer.Option(help="own, or openai: a server of the model.")] = "own",
+    base_url: Annotated[str, typer.Option(help="Such as http://localhost:8000/v1.")] = "",
+    served_model: Annotated[str, typer.Option(help="Its name on the server.")] = "",
+    concurrency: Annotated[int, typer.Option(help="Requests to the server at a time.")] = 64,
+) -> None:
+    """Score a benchmark with a checkpoint; stored votes are kept, and only missing ones sampled.
+
+    Exit code 3: rows were rejected or solutions lost, the rest is in the table. 2: nothing ran.
+    """
+    from jprm.judge import Options, Sizes
+    from jprm.judge import evaluate as run
+
+    heat = [] if temperature is None else [f"sampling.temperature={temperature}"]
+    options = Options(
+        model=model,
+        data=data,
+        layout=layout,
+        n=n,
+        mode=mode,  # type: ignore[arg-type] - checked there
+        limit=limit,
+        out=out,
+        json_file=json_file,
+        regrade=regrade,
+        scorer=scorer,
+        plugin=plugin,
+        full=full,
+        seed=seed,
+        readout=readout,  # type: ignore[arg-type]
+        dtype=dtype,
+        sizes=Sizes(lanes, context, prefix_rows, tensor),
+        protocol=protocol,
+        overrides=(*(overrides or ()), *heat),
+        place=place,
+        uncovered=tuple(uncovered or ()),
+        workers=workers,
+        overflow=overflow,  # type: ignore[arg-type]
+        backend=backend,
+        base_url=base_url,
+        served_model=served_model,
+        concurrency=concurrency,
+    )
+    raise typer.Exit(run(options))
+
+
+@app.command()
+def export(
+    out: Annotated[Path, typer.Option(help="The new directory.")],
+    run: Annotated[
+        Path, typer.Option(help="Directory of a finished sweep or training run.")
+    ] = Path("runs/embedded"),
+    to: Annotated[str, typer.Option(help="The format: hf, which transformers opens.")] = "hf",
+) -> None:
+    """Write a trained model, or a sweep's main verifier with a card, as a Hugging Face checkpoint."""
+    if to != "hf":
+        raise UserError(f"--to {to}: no such format; the only one is hf")
+    if (run / "weights.safetensors").is_file():  # of `train`; a sweep keeps its weights in stages
+        from jprm.train.export import export_run as write
+    else:
+        from jprm.pipeline.export import export_verifier as write
+
+    print(f"{out}: {write(run, out)}")

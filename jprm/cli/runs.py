@@ -1,0 +1,101 @@
+"""Commands on the directory of a finished run: score, search, report, compare."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from jprm.cli.app import app
+
+
+@app.command()
+def score(
+    problem: Annotated[str, typer.Option(help="The problem's text.")],
+    steps: Annotated[Path, typer.Option(help="A file with one step per line.")],
+    run: Annotated[Path, typer.Option(help="Run directory of a finished sweep.")] = Path(
+        "runs/embedded"
+    ),
+    votes: Annotated[int, typer.Option(min=1, help="Rationales per step.")] = 8,
+) -> None:
+    """Judge each step of a solution: P(Yes), the votes, the code that ran and its output."""
+    from jprm.pipeline.score import print_score
+
+    print_score(run, problem, steps, votes)
+
+
+@app.command()
+def search(
+    run: Annotated[Path, typer.Option(help="Run directory of a finished sweep.")],
+    strategy: Annotated[str, typer.Option(help="See: python -m jprm list.")],
+    settings: Annotated[
+        list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Of the strategy, as width=4.")
+    ] = None,
+    scorer: Annotated[str, typer.Option(help="Who rewards steps.")] = "genprm",
+    votes: Annotated[int, typer.Option(min=1, help="Of the scorer on each step.")] = 2,
+    problems: Annotated[int, typer.Option(min=1, help="How many.")] = 100,
+    split: Annotated[str, typer.Option(help="train, dev or test.")] = "dev",
+    aggregation: Annotated[str, typer.Option(help="Rewards of steps to one score.")] = "min",
+    choice: Annotated[str, typer.Option(help="Scores and answers to a winner.")] = "argmax",
+    plugin: Annotated[
+        Path | None, typer.Option(help="A Python file with a @strategy, @scorer, ...")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Where the rows are kept.")] = None,
+) -> None:
+    """Search solutions with a sweep's policy and verifier; the same command resumes.
+
+    Exit code 3: a strategy or scorer raised on some problems, which are rows with the reason.
+    """
+    from jprm.uses.one_search import SearchOptions, print_search
+
+    options = SearchOptions(
+        run,
+        strategy,
+        tuple(settings or ()),
+        scorer,
+        votes,
+        problems,
+        split,
+        aggregation,
+        choice,
+        plugin,
+        out,
+    )
+    raise typer.Exit(print_search(options))
+
+
+@app.command()
+def report(
+    run: Annotated[Path, typer.Argument(help="Run directory of a finished sweep.")],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(help="key=value of keys that are read last: evaluate.votes_shown=[1,8]."),
+    ] = None,
+    regrade: Annotated[
+        bool, typer.Option("--regrade", help="Reduce the stored votes anew, as this does always.")
+    ] = False,
+) -> None:
+    """Write report.html again from the votes that a sweep has stored; no model is loaded."""
+    from jprm.pipeline.finished import rewrite_report
+
+    changes = overrides or []
+    command = shlex.join(["python", "-m", "jprm", "report", str(run), *changes])
+    print(f"{run / 'report.html'}: {rewrite_report(run, changes, command)}")
+
+
+@app.command()
+def compare(
+    first: Annotated[Path, typer.Argument(help="Run directory A.")],
+    second: Annotated[Path, typer.Argument(help="Run directory B.")],
+    cells: Annotated[
+        tuple[str, str],
+        typer.Option(help="Parts of the names of one cell in each; without it all cells of both."),
+    ] = ("", ""),
+) -> None:
+    """Compare two sweeps cell by cell, paired by problem, with intervals."""
+    from jprm.pipeline.compare import compare as compared
+    from jprm.pipeline.compare import print_comparison
+
+    print_comparison(compared(first, second, cells if any(cells) else None), first, second)

@@ -1,0 +1,97 @@
+"""What a gate before the critic keeps of its gain, and at what part of its rewritings.
+
+Of two gains: `accuracy`, the mean over a problem's solutions, which every call may raise, and
+`chosen`, the solution that best-of-N hands out, which a call for a problem that is solved already
+cannot. All gates are read off the rows of the critic without one (`jprm.search.behind`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from jprm.errors import UserError
+from jprm.evaluate import Resamples
+from jprm.search import Choosing, Gate, behind, correctness, fit_gate
+from jprm.uses.grid import interval_row
+from jprm.uses.refined import calls_of, pool_accuracy, share
+
+Rows = Sequence[dict[str, Any]]
+METRICS = ("accuracy", "chosen")
+ENOUGH = 0.9  # of the gain
+NO_CONFIDENCE = 2.0  # above every agreement
+CONFIDENCES = (0.5, 0.6, 0.7, 0.8, NO_CONFIDENCE)
+BELOW = tuple(round(-2 + 0.2 * i, 1) for i in range(21))  # standardised scores
+
+
+def family(dev: Rows) -> list[Gate]:
+    """The paper's gate, then all that may be chosen; their scale is that of development problems."""
+    paper = fit_gate(dev)
+    return [paper] + [
+        dataclasses.replace(paper, whose=whose, confidence=confidence, below=below)
+        for whose in ("majority", "best")
+        for confidence in CONFIDENCES
+        for below in BELOW
+    ]
+
+
+def gate_rows(rows: Rows, dev: Rows) -> list[dict[str, Any]]:
+    """The paper's gate, the one chosen for each metric, and a curve of simple ones, on `rows`.
+
+    Chosen is the gate with the fewest calls among those that keep nine tenths of the gain on the
+    development problems `dev`. The curve has the gates without a condition on the votes. Where no
+    scale can be fitted there is one row that says why.
+    """
+    try:
+        gates = family(dev)
+    except UserError as error:
+        return [{"figure": "gate", "gate": f"none ({error})", "metric": ""}]
+    named = [("paper", metric, gates[0]) for metric in METRICS]
+    named += [("chosen on dev", metric, choose(dev, gates, metric)) for metric in METRICS]
+    named += [
+        (f"{gate.whose} below", metric, gate)
+        for metric in METRICS
+        for gate in gates[1:]
+        if gate.confidence == NO_CONFIDENCE
+    ]
+    resamples = Resamples.of([row["problem_id"] for row in rows])
+    made = []
+    for name, metric, gate in named:
+        gains, calls = kept(rows, gate, metric)
+        row = {"figure": "gate", "gate": name, "metric": metric, "whose": gate.whose}
+        row |= {"below": gate.below, "confidence": gate.confidence, "n_problems": len(rows)}
+        row |= interval_row("kept", share(*gains, resamples))
+        made.append(row | interval_row("calls", share(*calls, resamples)))
+    return made
+
+
+def choose(dev: Rows, gates: Sequence[Gate], metric: str) -> Gate:
+    """The gate with the fewest calls that keeps enough of the gain; the fullest where none does."""
+    best, fewest = gates[0], np.inf
+    for gate in gates:
+        (mine, every), (calls, _) = kept(dev, gate, metric)
+        if mine.mean() >= ENOUGH * every.mean() and calls.mean() < fewest:
+            best, fewest = gate, calls.mean()
+    return best
+
+
+Pair = tuple[np.ndarray, np.ndarray]
+
+
+def kept(rows: Rows, gate: Gate, metric: str) -> tuple[Pair, Pair]:
+    """(gain behind the gate, without it), (calls behind it, without it), each [P]."""
+    shut = [behind(row, gate) for row in rows]
+    last = len(max((row["pools"] for row in rows), key=len, default=[])) - 1
+    return (
+        (_gain(shut, metric, last), _gain(rows, metric, last)),
+        (calls_of(shut, last), calls_of(rows, last)),
+    )
+
+
+def _gain(rows: Rows, metric: str, last: int) -> np.ndarray:
+    if metric == "accuracy":
+        return pool_accuracy(rows, last) - pool_accuracy(rows, 0)
+    return correctness(rows, Choosing(pool=last)) - correctness(rows, Choosing(pool=0))
