@@ -23,6 +23,7 @@ from jprm.pipeline.lab import Lab, Task
 from jprm.pipeline.labels import Example, Labels, load_examples
 from jprm.runs import Stage
 from jprm.seeds import rng_of, seed_of
+from jprm.train.config import TrainConfig
 
 T = TypeVar("T")
 
@@ -43,11 +44,13 @@ class Verifier:
     filtered: bool
     style: str
     seed: int
+    learning_rate: float | None = None
 
     @property
     def label(self) -> str:
         """A short name: what makes it different."""
         parts = [self.size, f"n={self.examples}", self.style, self.labels]
+        parts += [f"lr={self.learning_rate}"] if self.learning_rate is not None else []
         return " ".join([*parts, *(["unfiltered"] if not self.filtered else []), f"s={self.seed}"])
 
     def parents(self, lab: Lab) -> tuple[Task, ...]:
@@ -70,7 +73,7 @@ class Verifier:
             "annotator_noise": labels.annotator_noise,
             "max_tokens": lab.config.verify.max_tokens,
             "max_rounds": lab.config.verify.max_rounds,
-            "train": lab.config.train.model_dump(mode="json", exclude={"checkpoint_every"}),
+            "train": self.recipe(lab).model_dump(mode="json", exclude={"checkpoint_every"}),
             "seed": self.seed,
         }
 
@@ -89,7 +92,7 @@ class Verifier:
             raise UserError(
                 f"{self.label}: nothing left to learn from ({dict(counts.dropped)}); raise labels.problems"
             )
-        config, seed = lab.config.train, seed_of(self.seed, "verifier", self.size)
+        config, seed = self.recipe(lab), seed_of(self.seed, "verifier", self.size)
         params, _ = load_params(lab.stage(Base(self.size, self.seed)).file("weights"))
         result = fit(
             lab.model(self.size),
@@ -120,6 +123,11 @@ class Verifier:
                 lab.model(self.size), result.params, held_out, config.row_tokens
             ),
         }
+
+    def recipe(self, lab: Lab) -> TrainConfig:
+        """The configuration's, with the learning rate of this verifier."""
+        own = {} if self.learning_rate is None else {"learning_rate": self.learning_rate}
+        return lab.config.train.model_copy(update=own)
 
     def params(self, lab: Lab) -> dict:
         """The trained weights."""

@@ -32,6 +32,7 @@ class Baseline:
         "verdict", the word Yes or No behind the whole solution. The latter two learn the grade.
     both_ways: half of the documents have their steps in reverse order (BiPRM).
     replica: another order of the data, with all else equal.
+    learning_rate: the verifier's where it is None; what is best differs between targets.
     """
 
     kind: ClassVar[str] = "baseline"
@@ -40,6 +41,7 @@ class Baseline:
     target: Target
     both_ways: bool = False
     replica: int = 0
+    learning_rate: float | None = None
 
     @property
     def label(self) -> str:
@@ -54,6 +56,7 @@ class Baseline:
     def inputs(self, lab: Lab) -> dict[str, Any]:
         """Those of the verifier, which decide on the filter, and the target."""
         own = {"target": self.target, "both_ways": self.both_ways, "replica": self.replica}
+        own |= {"learning_rate": self.learning_rate}
         return {"like": self.like.inputs(lab)} | own
 
     def compute(self, lab: Lab, stage: Stage) -> dict[str, Any]:
@@ -73,6 +76,8 @@ class Baseline:
             ]
         objective = "tokens" if self.target == "verdict" else "step_head"
         config = lab.config.train.model_copy(update={"objective": objective})
+        if self.learning_rate is not None:
+            config = config.model_copy(update={"learning_rate": self.learning_rate})
         size, seed = self.like.size, self.like.seed
         params, _ = load_params(lab.stage(Base(size, seed)).file("weights"))
         result = fit(

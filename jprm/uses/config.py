@@ -16,6 +16,12 @@ from jprm.pipeline.config import EvaluateSection, SweepConfig, VerifySection
 StrategyName = Literal["beam", "dvts", "mcts", "lookahead"]
 
 
+class BaselineSection(Config):
+    """Training of the verifiers without rationales; all else is as in `train`."""
+
+    learning_rate: float = Field(default=0.003, gt=0)
+
+
 class RefineSection(Config):
     """The critic: solutions of the policy, doubted steps drawn anew."""
 
@@ -63,6 +69,7 @@ class UsesConfig(SweepConfig):
     name: str = Field(default="uses", pattern=r"^[A-Za-z0-9._-]+$")
     verify: UsesVerifySection = UsesVerifySection()
     evaluate: UsesEvaluateSection = UsesEvaluateSection()
+    baseline: BaselineSection = BaselineSection()
     refine: RefineSection = RefineSection()
     search: SearchSection = SearchSection()
     fast_slow: FastSlowSection = FastSlowSection()

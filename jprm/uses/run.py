@@ -15,7 +15,7 @@ from jprm.pipeline.verifier import Verifier
 from jprm.pipeline.votes import Votes
 from jprm.progress import Progress
 from jprm.runs import RunDirectory, write_atomic
-from jprm.uses.baseline import Baseline
+from jprm.uses.baseline import Baseline, Target
 from jprm.uses.config import UsesConfig
 from jprm.uses.gates import gate_rows
 from jprm.uses.grid import grid_rows
@@ -60,6 +60,9 @@ class Uses:
     def votes(self, style: str) -> tuple[Votes, Votes]:
         """Of the verifier of a style, on both sets."""
         verifier = dataclasses.replace(self.main, style=style)
+        if style == "direct":
+            rate = self.config.baseline.learning_rate
+            verifier = dataclasses.replace(verifier, learning_rate=rate)
         execution = "executed" if style in ("full", "code") else "none"
         counts = self.config.verify.n_votes, self.config.evaluate.candidate_votes
         first, second = (
@@ -76,14 +79,19 @@ class Uses:
     def heads(self) -> list[tuple[str, Baseline]]:
         """The baselines by name."""
         targets: tuple[Any, ...] = tuple(HEADS)
-        return [(HEADS[target], Baseline(self.main, target)) for target in targets]
+        return [(HEADS[target], self.baseline(target)) for target in targets]
+
+    def baseline(self, target: Target, **other: Any) -> Baseline:
+        """One that learns what the main verifier learns from."""
+        rate = self.config.baseline.learning_rate
+        return Baseline(self.main, target, learning_rate=rate, **other)
 
     def passes(self) -> tuple[tuple[Scores, Scores], ...]:
         """Forward, backward of one that learnt both, and two that learnt forward: for BiPRM."""
         if not self.config.bidirectional:
             return ()
-        both, again = Baseline(self.main, "steps", True), Baseline(self.main, "steps", False, 1)
-        forward = self.scores(Baseline(self.main, "steps"))
+        both, again = self.baseline("steps", both_ways=True), self.baseline("steps", replica=1)
+        forward = self.scores(self.baseline("steps"))
         return forward, self.scores(both), self.scores(both, True), self.scores(again)
 
     def judging(self) -> list[Task]:

@@ -80,6 +80,18 @@ def test_every_verifier_learnt_from_as_many_steps_and_is_a_row(finished):
     assert generative["judge_tokens"] > head["judge_tokens"]
 
 
+def test_what_has_no_rationale_learns_at_a_rate_of_its_own(finished):
+    found = {"baseline": set(), "verifier": set()}
+    for path in (finished[0] / "uses" / "stages").glob("*/inputs.json"):
+        inputs = json.loads(path.read_text())
+        if path.parent.name.startswith("baseline"):
+            found["baseline"].add(inputs["learning_rate"])
+        elif path.parent.name.startswith("verifier"):
+            found["verifier"].add((inputs["style"], inputs["train"]["learning_rate"]))
+    assert found["baseline"] == {0.003}
+    assert found["verifier"] == {("full", 0.01), ("analysis", 0.01), ("direct", 0.003)}
+
+
 def test_best_of_n_lies_between_its_bounds(finished):
     rows = finished[1]
     for n in range(1, 5):
