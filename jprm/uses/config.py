@@ -16,10 +16,16 @@ from jprm.pipeline.config import EvaluateSection, SweepConfig, VerifySection
 StrategyName = Literal["beam", "dvts", "mcts", "lookahead"]
 
 
-class BaselineSection(Config):
-    """Training of the verifiers without rationales; all else is as in `train`."""
+class LearningRateSection(Config):
+    """Learning rates of the verifiers without rationales; all else is as in `train`.
 
-    learning_rate: float = Field(default=0.003, gt=0)
+    Each was the best on solutions of the dev split; that of rationales overfits such short targets.
+    """
+
+    steps: float = Field(default=0.003, gt=0)
+    outcome: float = Field(default=0.001, gt=0)
+    verdict: float = Field(default=0.001, gt=0)
+    direct: float = Field(default=0.003, gt=0)
 
 
 class RefineSection(Config):
@@ -69,7 +75,7 @@ class UsesConfig(SweepConfig):
     name: str = Field(default="uses", pattern=r"^[A-Za-z0-9._-]+$")
     verify: UsesVerifySection = UsesVerifySection()
     evaluate: UsesEvaluateSection = UsesEvaluateSection()
-    baseline: BaselineSection = BaselineSection()
+    learning_rate: LearningRateSection = LearningRateSection()
     refine: RefineSection = RefineSection()
     search: SearchSection = SearchSection()
     fast_slow: FastSlowSection = FastSlowSection()

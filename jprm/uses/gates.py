@@ -42,29 +42,25 @@ def gate_rows(rows: Rows, dev: Rows) -> list[dict[str, Any]]:
     """The paper's gate, the one chosen for each metric, and a curve of simple ones, on `rows`.
 
     Chosen is the gate with the fewest calls among those that keep nine tenths of the gain on the
-    development problems `dev`. The curve has the gates without a condition on the votes. Where no
-    scale can be fitted there is one row that says why.
+    development problems `dev`. The curve ("gate_curve") has the gates without a condition on the
+    votes. Where no scale can be fitted there is one row that says why.
     """
     try:
         gates = family(dev)
     except UserError as error:
         return [{"figure": "gate", "gate": f"none ({error})", "metric": ""}]
-    named = [("paper", metric, gates[0]) for metric in METRICS]
-    named += [("chosen on dev", metric, choose(dev, gates, metric)) for metric in METRICS]
-    named += [
-        (f"{gate.whose} below", metric, gate)
-        for metric in METRICS
-        for gate in gates[1:]
-        if gate.confidence == NO_CONFIDENCE
-    ]
     resamples = Resamples.of([row["problem_id"] for row in rows])
     made = []
-    for name, metric, gate in named:
-        gains, calls = kept(rows, gate, metric)
-        row = {"figure": "gate", "gate": name, "metric": metric, "whose": gate.whose}
-        row |= {"below": gate.below, "confidence": gate.confidence, "n_problems": len(rows)}
-        row |= interval_row("kept", share(*gains, resamples))
-        made.append(row | interval_row("calls", share(*calls, resamples)))
+    for metric in METRICS:
+        named = [("gate", "paper", gates[0]), ("gate", "chosen on dev", choose(dev, gates, metric))]
+        open_to_votes = [gate for gate in gates[1:] if gate.confidence == NO_CONFIDENCE]
+        named += [("gate_curve", f"{gate.whose} below", gate) for gate in open_to_votes]
+        for figure, name, gate in named:
+            gains, calls = kept(rows, gate, metric)
+            row = {"figure": figure, "gate": name, "metric": metric, "whose": gate.whose}
+            row |= {"below": gate.below, "confidence": gate.confidence, "n_problems": len(rows)}
+            row |= interval_row("kept", share(*gains, resamples))
+            made.append(row | interval_row("calls", share(*calls, resamples)))
     return made
 
 

@@ -137,10 +137,15 @@ def uses_figures(rows: Sequence[Row]) -> dict[str, Figure]:
             "`blind` any step of any solution.",
         ),
         "gate": _lines(
-            [row | {"line": f"{row['metric']}, {row['gate']}"} for row in rows if row.get("gate")],
-            ("gate", "line", "calls", "kept"),
+            [
+                row | {"figure": "gates", "line": f"{row['metric']}, {row['gate']}"}
+                for row in rows
+                if row.get("gate") and row.get("calls") is not None
+            ],
+            ("gates", "line", "calls", "kept"),
             ("part of the rewritings", None),
-            "Part of the critic's gain that is kept behind a gate, against the part of its rewritings that pass it.",
+            "Part of the critic's gain that is kept behind a gate, against the part of its rewritings that pass it; "
+            "shut by chance, both parts would be equal.",
         ),
         "f1_over_length": _lines(
             [row for row in rows if row.get("tier") != "all"],

@@ -61,7 +61,7 @@ class Uses:
         """Of the verifier of a style, on both sets."""
         verifier = dataclasses.replace(self.main, style=style)
         if style == "direct":
-            rate = self.config.baseline.learning_rate
+            rate = self.config.learning_rate.direct
             verifier = dataclasses.replace(verifier, learning_rate=rate)
         execution = "executed" if style in ("full", "code") else "none"
         counts = self.config.verify.n_votes, self.config.evaluate.candidate_votes
@@ -83,7 +83,7 @@ class Uses:
 
     def baseline(self, target: Target, **other: Any) -> Baseline:
         """One that learns what the main verifier learns from."""
-        rate = self.config.baseline.learning_rate
+        rate = getattr(self.config.learning_rate, target)
         return Baseline(self.main, target, learning_rate=rate, **other)
 
     def passes(self) -> tuple[tuple[Scores, Scores], ...]:
