@@ -212,26 +212,15 @@ def transformers(
 ) -> Iterator[dict]:
     """Rows of `transformers`: static cache and compiled decoding; continuous batching."""
     import torch  # pyright: ignore[reportMissingImports]
-    from transformers import GenerationConfig, Qwen2Config, Qwen2ForCausalLM
+    from torch_peer import torch_model  # pyright: ignore[reportMissingImports]
+    from transformers import GenerationConfig
 
     c = _model(preset_name, tiny).config
     device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.set_grad_enabled(False)
-    config = Qwen2Config(
-        vocab_size=c.vocab_size,
-        hidden_size=c.embed,
-        intermediate_size=c.mlp,
-        num_hidden_layers=c.n_layers,
-        num_attention_heads=c.n_heads,
-        num_key_value_heads=c.n_kv_heads,
-        tie_word_embeddings=c.tied,
-        bos_token_id=None,
-        eos_token_id=None,
-        pad_token_id=0,
-    )
     with torch.device(device):
-        model: Any = Qwen2ForCausalLM._from_config(
-            config, dtype=torch.bfloat16, attn_implementation="sdpa"
+        model = torch_model(
+            c, "bfloat16", bos_token_id=None, eos_token_id=None, pad_token_id=0
         ).eval()
     prompts = _prompts(sizes, c.vocab_size)
     draw = dict(do_sample=True, temperature=0.6, top_k=20, top_p=0.95, pad_token_id=0)

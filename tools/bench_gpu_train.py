@@ -139,29 +139,17 @@ def jprm(case: Case, tiny: bool) -> dict[str, Any]:
 
 
 def transformers(case: Case, tiny: bool) -> dict[str, Any]:
-    """Seconds of a step of Qwen2ForCausalLM: bf16 weights, SDPA, torch's fused AdamW, compiled on a GPU.
+    """Seconds of a step of the same model in transformers: bf16 weights, SDPA, torch's fused AdamW, compiled on a GPU.
 
     bf16 weights and moments are less work and less memory than the f32 masters of the other rows.
     """
     import torch  # pyright: ignore[reportMissingImports]
-    from transformers import Qwen2Config, Qwen2ForCausalLM
+    from torch_peer import torch_model  # pyright: ignore[reportMissingImports]
 
     c, tokens = model_of(case.model, tiny).config, TINY_TOKENS if tiny else TOKENS
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    config = Qwen2Config(
-        vocab_size=c.vocab_size,
-        hidden_size=c.embed,
-        intermediate_size=c.mlp,
-        num_hidden_layers=c.n_layers,
-        num_attention_heads=c.n_heads,
-        num_key_value_heads=c.n_kv_heads,
-        tie_word_embeddings=c.tied,
-        use_cache=False,
-    )
     with torch.device(device):
-        model: Any = Qwen2ForCausalLM._from_config(
-            config, dtype=torch.bfloat16, attn_implementation="sdpa"
-        ).train()
+        model = torch_model(c, "bfloat16", use_cache=False).train()
     if case.remat == "layers":
         model.gradient_checkpointing_enable()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5, betas=(0.9, 0.95), fused=True)

@@ -35,26 +35,20 @@ LOCKSTEP_BATCH = 64
 
 def _transformers_model() -> Any:
     import torch  # pyright: ignore[reportMissingImports]
-    from transformers import Qwen2Config, Qwen2ForCausalLM
+    from torch_peer import torch_model  # pyright: ignore[reportMissingImports]
+
+    from jprm.models import ModelConfig
 
     torch.set_num_threads(1)
     torch.manual_seed(0)
     torch.set_grad_enabled(False)
-    config = Qwen2Config(
-        vocab_size=SHAPE["vocab_size"],
-        hidden_size=SHAPE["embed"],
-        intermediate_size=SHAPE["mlp"],
-        num_hidden_layers=SHAPE["n_layers"],
-        num_attention_heads=SHAPE["n_heads"],
-        num_key_value_heads=SHAPE["n_kv_heads"],
+    return torch_model(
+        ModelConfig(**SHAPE),
+        "float32",
         max_position_embeddings=4096,
-        tie_word_embeddings=True,
         bos_token_id=None,
         eos_token_id=None,
         pad_token_id=0,
-    )
-    return Qwen2ForCausalLM._from_config(
-        config, dtype=torch.float32, attn_implementation="sdpa"
     ).eval()
 
 
