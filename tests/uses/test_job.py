@@ -88,7 +88,7 @@ def test_what_has_no_rationale_learns_at_a_rate_of_its_own(finished):
             found["baseline"].add((inputs["target"], inputs["learning_rate"]))
         elif path.parent.name.startswith("verifier"):
             found["verifier"].add((inputs["style"], inputs["train"]["learning_rate"]))
-    assert found["baseline"] == {("steps", 0.003), ("outcome", 0.001), ("verdict", 0.001)}
+    assert found["baseline"] == {("steps", 0.003), ("outcome", 0.001), ("verdict", 0.003)}
     assert found["verifier"] == {("full", 0.01), ("analysis", 0.01), ("direct", 0.003)}
 
 
