@@ -7,7 +7,6 @@ strategy or the scorer raises is a row with the reason.
 from __future__ import annotations
 
 import functools
-import itertools
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -25,14 +24,15 @@ from jprm.search import (
     SampledSteps,
     StepRewards,
     StepScorer,
-    VotedScorer,
+    VotedBranches,
     boundary_ids,
+    forget,
     make_strategy,
     run_search,
 )
 from jprm.seeds import rng_of, seed_of
 from jprm.uses.judges import model_cost
-from jprm.verify import verify
+from jprm.verify import Branches
 from jprm.worlds.base import Split
 
 TOKENS_PER_PROBLEM = 1500  # that the verifier writes; only the plan and the ETA use it
@@ -49,7 +49,7 @@ class Searched:
     """
 
     kind: ClassVar[str] = "searched"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2  # votes are drawn, and counted, by beginnings of solutions
     strategy: str
     settings: str
     verifier: Verifier
@@ -175,20 +175,21 @@ def _policy(lab: Lab, seed: int):
 
 
 @functools.lru_cache(maxsize=2)
-def verifier_scorer(lab: Lab, verifier: Verifier, votes: int) -> Remembered:
-    """A generative verifier as a step scorer."""
-    engine = verifier_engine(lab, verifier)
+def verifier_scorer(lab: Lab, verifier: Verifier, votes: int) -> WholeSteps:
+    """A generative verifier as a step scorer; what searches of one sitting have in common it judges once."""
     mode = "executed" if verifier.style in RUN_CODE else "none"
-    settings = verify_settings(lab, verifier.style, mode, lab.config.verify.mode)
-
-    def judge(items, votes):
-        asked = engine, lab.pool, lab.tokenizer, settings, seed_of(verifier.seed, "search votes")
-        return itertools.chain.from_iterable(verify(items, votes, *asked))
-
+    branches = Branches(
+        votes,
+        verifier_engine(lab, verifier),
+        lab.pool,
+        lab.tokenizer,
+        verify_settings(lab, verifier.style, mode, lab.config.verify.mode),
+        seed_of(verifier.seed, "search votes"),
+    )
     readout, cost = lab.config.verify.readout, model_cost(lab, verifier.size)
-    scorer = VotedScorer(judge, votes, readout, lab.tokenizer, cost)
+    scorer = VotedBranches(branches, readout, lab.tokenizer, cost)
     opening = lab.template.openings[verifier.style]
-    return Remembered(WholeSteps(scorer, lambda step: lab.tokenizer.accepts(step + opening)))
+    return WholeSteps(scorer, lambda step: lab.tokenizer.accepts(step + opening))
 
 
 class WholeSteps:
@@ -213,24 +214,9 @@ class WholeSteps:
             for (_, steps), judged in zip(items, whole, strict=True)
         ]
 
-
-class Remembered:
-    """A `StepScorer` that asks another one only about what it has not seen; searches of one sitting
-    that meet the same solutions judge them once. What they cost is counted every time.
-    """
-
-    def __init__(self, scorer: StepScorer):
-        self.scorer = scorer
-        self._known: dict[tuple[str, tuple[str, ...]], StepRewards] = {}
-
-    def score(
-        self, items: Sequence[tuple[Problem, tuple[str, ...]]]
-    ) -> list[StepRewards | Exception]:
-        """As `StepScorer`; failures are not remembered."""
-        new = {(p.id, steps): (p, steps) for p, steps in items if (p.id, steps) not in self._known}
-        replies = dict(zip(new, self.scorer.score(list(new.values())), strict=True)) if new else {}
-        self._known |= {k: r for k, r in replies.items() if isinstance(r, StepRewards)}
-        return [self._known.get((p.id, steps)) or replies[p.id, steps] for p, steps in items]
+    def forget(self, problem: Problem) -> None:
+        """As `StepScorer`."""
+        forget(self.scorer, problem)
 
 
 class Shuffled:
@@ -245,6 +231,10 @@ class Shuffled:
         """As `StepScorer`."""
         replies = self.scorer.score(items)
         return [self._shuffled(*item, reply) for item, reply in zip(items, replies, strict=True)]
+
+    def forget(self, problem: Problem) -> None:
+        """As `StepScorer`."""
+        forget(self.scorer, problem)
 
     def _shuffled(
         self, problem: Problem, steps: tuple[str, ...], reply: StepRewards | Exception
