@@ -68,7 +68,11 @@ def test_a_vote_reads_its_own_history(mode):
     branches, sampler, _ = branches_of(3, mode)
     tree = [STEPS[:1], STEPS[:3], (STEPS[0], STEPS[2])]
     found = [branches.judge([(PROBLEM, steps)])[0] for steps in tree]
-    said = {(steps[: r.step + 1], r.vote): r.text for steps, own in zip(tree, found) for r in own}
+    said = {
+        (steps[: r.step + 1], r.vote): r.text
+        for steps, own in zip(tree, found, strict=True)
+        for r in own
+    }
     expected = set()
     for steps, vote in said:
         text = PROBLEM.text
