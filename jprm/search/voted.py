@@ -109,12 +109,11 @@ class _Node(NamedTuple):
 class VotedBranches:
     """A `StepScorer` as `VotedScorer`, of rewards that belong to beginnings.
 
-    cost: of every beginning that the search of this problem has not met before. With `reread` the
-    engine keeps nothing between steps, as `Branches` uses it: each vote reads its whole history
-    again before it judges another step, which are prompt tokens. Without, the history is found in a
-    cache, as by servers with prefix caching, and counted once. The votes on a first step share one
-    reading of the problem, those of a step in fork mode one of the history. Lengths are those of
-    the texts in full, also where `Settings.overflow` shortened them.
+    cost: of every beginning that the search of this problem has not met before. `Branches` keeps
+    nothing in the engine between steps: each vote reads its whole history again before it judges
+    another step, which counts (`Cost.reread_tokens`; less these, a history is counted once). The
+    votes on a first step share one reading of the problem, those on any step in fork mode one of the
+    history. Lengths are those of the texts in full, also where `Settings.overflow` shortened them.
 
     Rewards stay known when a search ends, so that the searches of one sitting judge what they have
     in common once; what a search costs never depends on the others.
@@ -126,9 +125,8 @@ class VotedBranches:
         readout: ReadOut,
         codec: TextCodec,
         cost: ModelCost | None = None,
-        reread: bool = True,
     ):
-        self.branches, self.codec, self.reread = branches, codec, reread
+        self.branches, self.codec = branches, codec
         self.readout: ReadOut = readout
         self.cost = cost or ModelCost()
         self._known: dict[tuple[str, Steps], _Node] = {}
@@ -176,9 +174,11 @@ class VotedBranches:
             if r.step < len(steps) - 1:
                 behind[r.vote] += lengths[r.step] + r.forced_tokens + r.generated_tokens
         past = {r.vote: 0 if r.mode == "fork" else r.vote for r in here}
-        first = len(steps) == 1
-        read = {min(past.values())} if first else set(past.values()) if self.reread else set()
-        total = sum((self.cost.cost(0, behind[vote]) for vote in sorted(read)), Cost())
+        if len(steps) == 1:
+            total = self.cost.cost(0, behind[here[0].vote])
+        else:
+            read = (self.cost.reread(behind[vote]) for vote in sorted(set(past.values())))
+            total = sum(read, Cost())
         for r in here:
             asked = lengths[-1] + r.forced_tokens
             total += self.cost.cost(behind[past[r.vote]], asked, r.generated_tokens)

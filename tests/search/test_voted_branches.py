@@ -31,11 +31,11 @@ from tests.verify.test_driver import SEED, model
 PAIRS = ModelCost(1.0, 0.25, 3.0)
 
 
-def scorer(mode="chain", votes=2, reread=True):
+def scorer(mode="chain", votes=2):
     sampler = ScriptedSampler(FakeTokenizer(), model)
     settings = Settings(sampler.context_tokens, mode)
     branches = Branches(votes, sampler, FakeExecutor(), sampler.tokenizer, settings, SEED)
-    made = VotedBranches(branches, "prob_raw", sampler.tokenizer, PAIRS, reread)
+    made = VotedBranches(branches, "prob_raw", sampler.tokenizer, PAIRS)
     return made, sampler
 
 
@@ -49,11 +49,10 @@ def alone(steps, **how):
 
 @given(
     mode=st.sampled_from(MODES),
-    reread=st.booleans(),
     calls=st.lists(trees, min_size=1, max_size=4),
 )
-def test_a_tree_costs_the_sum_over_its_beginnings_in_any_order(mode, reread, calls):
-    how = dict(mode=mode, reread=reread)
+def test_a_tree_costs_the_sum_over_its_beginnings_in_any_order(mode, calls):
+    how = dict(mode=mode)
     tree, _ = scorer(**how)
     spent = Cost()
     for call in calls:
@@ -69,7 +68,7 @@ def test_a_tree_costs_the_sum_over_its_beginnings_in_any_order(mode, reread, cal
 
 
 def test_what_is_read_is_what_the_sampler_reads():
-    """With `reread` all prompts and forced tokens; the votes on a first step share the problem."""
+    """All prompts and forced tokens; the votes on a first step share the problem."""
     for mode in MODES:
         tree, sampler = scorer(mode)
         spent = Cost()
@@ -98,7 +97,7 @@ def _shared(tree, mode, encode):
     return shared
 
 
-def test_one_step_costs_what_it_costs_as_a_whole_and_a_kept_history_is_free():
+def test_all_but_what_is_read_again_is_what_a_solution_costs_as_a_whole():
     whole = VotedScorer(
         lambda items, votes: scorer()[0].branches.judge([(PROBLEM, items[0][1].steps)])[0],
         *(2, "prob_raw", FakeTokenizer(), PAIRS),
@@ -107,12 +106,13 @@ def test_one_step_costs_what_it_costs_as_a_whole_and_a_kept_history_is_free():
         _named(r, items[0][1].id) for r in judge(items, votes)
     ]
     for steps in (STEPS[:1], STEPS[:3]):
-        [mine] = scorer(reread=False)[0].score([(PROBLEM, steps)])
+        [mine] = scorer()[0].score([(PROBLEM, steps)])
         [theirs] = whole.score([(PROBLEM, steps)])
-        assert mine.cost == theirs.cost and mine.rewards == theirs.rewards
-        [again] = scorer(reread=True)[0].score([(PROBLEM, steps)])
-        assert again.cost.generated_tokens == mine.cost.generated_tokens
-        assert (again.cost.prompt_tokens > mine.cost.prompt_tokens) == (len(steps) > 1)
+        spent, once = mine.cost, theirs.cost
+        assert mine.rewards == theirs.rewards and spent.generated_tokens == once.generated_tokens
+        assert spent.prompt_tokens - spent.reread_tokens == once.prompt_tokens
+        assert spent.flops - spent.reread_flops == once.flops and not once.reread_tokens
+        assert bool(spent.reread_tokens) == (len(steps) > 1)
 
 
 def _named(rationale, name):
