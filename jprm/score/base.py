@@ -11,7 +11,7 @@ from typing import ClassVar
 from jprm.errors import UserError
 from jprm.records import Problem, Rationale, ReadOut, Solution, Verdict
 from jprm.seeds import seed_of
-from jprm.verify import Execution, Executor, Sampler, Settings, TextCodec
+from jprm.verify import Branches, Execution, Executor, Sampler, Settings, TextCodec
 
 Item = tuple[Problem, Solution]
 Known = Mapping[str, Sequence[Rationale]]
@@ -77,6 +77,12 @@ class Scorer(ABC):
         several calls, or after a call that was cut off, have to be those of one call. What goes
         wrong with one item is that item's `Ended`, and nobody else's.
         """
+
+    def branches(self, votes: int) -> Branches | None:
+        """The same judge for a search, whose branches share what is said of their beginnings; None
+        where this kind of scorer judges whole solutions only.
+        """
+        return None
 
 
 class StepScorer(Scorer):

@@ -5,8 +5,9 @@ one row per problem and goes on where it was stopped; by `summary` and `gain` fo
 by `winners`, `accuracy` and `grid` to choose from stored step scores. A strategy, an aggregation or
 a choice of one's own is a decorator: `@strategy("name")`, `@aggregation("name")`, `@choice("name")`;
 `names()` of each lists them. The generator, the scorer and the refiner are protocols (`ports`);
-`SampledSteps` is a generator over a sampling engine, `VotedScorer` a scorer over the verifier's
-votes. No JAX.
+`SampledSteps` is a generator over a sampling engine, `VotedBranches` a scorer over the verifier's
+votes, which judges every beginning of solutions once, `VotedScorer` one that judges them as wholes.
+No JAX.
 """
 
 from jprm.search.beam import Beam
@@ -42,6 +43,7 @@ from jprm.search.ports import (
     StepGenerator,
     StepRewards,
     StepScorer,
+    forget,
 )
 from jprm.search.registry import Registry
 from jprm.search.reversed import Mean, Reversed
@@ -57,7 +59,7 @@ from jprm.search.selection import (
 )
 from jprm.search.table import Choosing, candidates_of, correctness, gain, summary
 from jprm.search.tree import estimates, tree_labels
-from jprm.search.voted import VotedScorer
+from jprm.search.voted import VotedBranches, VotedScorer
 
 __all__ = [
     "ROOT",
@@ -93,6 +95,7 @@ __all__ = [
     "StepRewards",
     "StepScorer",
     "Strategy",
+    "VotedBranches",
     "VotedScorer",
     "accuracy",
     "aggregate",
@@ -105,6 +108,7 @@ __all__ = [
     "estimates",
     "feedback",
     "fit_gate",
+    "forget",
     "gain",
     "grid",
     "grow",

@@ -6,22 +6,30 @@ Strategies are comparable only at equal compute, and the verifier's share is oft
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Tokens that a model read and wrote, and the FLOPs of both."""
+    """Tokens that a model read and wrote, and the FLOPs of both.
+
+    reread_tokens, reread_flops: the part of `prompt_tokens` and `flops` that went into reading again
+    what the same search had read or written before; where prefixes stay cached, it is not spent.
+    """
 
     prompt_tokens: int = 0
     generated_tokens: int = 0
     flops: float = 0.0
+    reread_tokens: int = 0
+    reread_flops: float = 0.0
 
     def __add__(self, other: Cost) -> Cost:
         return Cost(
             self.prompt_tokens + other.prompt_tokens,
             self.generated_tokens + other.generated_tokens,
             self.flops + other.flops,
+            self.reread_tokens + other.reread_tokens,
+            self.reread_flops + other.reread_flops,
         )
 
     @property
@@ -69,3 +77,8 @@ class ModelCost:
             + self.per_logits * (generated + (prompt > 0))
         )
         return Cost(prompt, generated, flops)
+
+    def reread(self, tokens: int) -> Cost:
+        """Of reading from its beginning a text that has been read or written before."""
+        cost = self.cost(0, tokens)
+        return replace(cost, reread_tokens=tokens, reread_flops=cost.flops)

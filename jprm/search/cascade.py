@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from jprm.errors import UserError
 from jprm.records import Problem
-from jprm.search.ports import StepRewards, StepScorer
+from jprm.search.ports import StepRewards, StepScorer, forget
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,11 @@ class Cascade:
             assert isinstance(first, StepRewards)
             replies[i] = second if isinstance(second, Exception) else self._merged(first, second)
         return replies
+
+    def forget(self, problem: Problem) -> None:
+        """As `StepScorer`."""
+        forget(self.fast, problem)
+        forget(self.slow, problem)
 
     def _unsure(self, reply: StepRewards) -> list[int]:
         return [t for t, r in enumerate(reply.rewards) if r is None or self.low <= r <= self.high]

@@ -24,7 +24,15 @@ from jprm.errors import UserError
 from jprm.records import Problem, append_jsonl, read_jsonl
 from jprm.search.budget import Budget
 from jprm.search.plan import Found, Judge, Judged, Request, Revise, Strategy, Talk
-from jprm.search.ports import Grading, Grow, Refiner, StepGenerator, StepRewards, StepScorer
+from jprm.search.ports import (
+    Grading,
+    Grow,
+    Refiner,
+    StepGenerator,
+    StepRewards,
+    StepScorer,
+    forget,
+)
 
 Item = TypeVar("Item")
 Reply = TypeVar("Reply")
@@ -50,7 +58,8 @@ def run_search(
     in_flight: problems that are searched at the same time.
 
     A row is `run, problem_id, error ("" or the reason), candidates [{steps, rewards, answer,
-    correct}], pools, notes, budget {generator, verifier: {prompt_tokens, generated_tokens, flops}}`.
+    correct}], pools, notes, budget {generator, verifier: {prompt_tokens, generated_tokens, flops,
+    reread_tokens, reread_flops}}`.
     Raises UserError for equal problem ids, a store of another search, or a missing refiner.
     """
     if len({p.id for p in problems}) != len(problems):
@@ -66,17 +75,21 @@ def run_search(
     waiting = [_Search(p, strategy.search(p, grading.answer)) for p in reversed(todo)]
     running: list[_Search] = []
     ports = _Ports(generator, scorer, refiner)
-    while waiting or running:
-        while waiting and len(running) < max(1, in_flight):
-            running.append(waiting.pop())
-        ports.answer(running)
-        done = [search for search in running if search.request is None]
-        running = [search for search in running if search.request is not None]
-        for search in done:
-            generator.forget(search.problem)
-            rows[search.problem.id] = search.row(identity, grading)
-        append_jsonl(store, [rows[search.problem.id] for search in done])
-        progress(f"{len(rows)} of {len(problems)} problems searched")
+    try:
+        while waiting or running:
+            while waiting and len(running) < max(1, in_flight):
+                running.append(waiting.pop())
+            ports.answer(running)
+            done = [search for search in running if search.request is None]
+            running = [search for search in running if search.request is not None]
+            for search in done:
+                ports.forget(search.problem)
+                rows[search.problem.id] = search.row(identity, grading)
+            append_jsonl(store, [rows[search.problem.id] for search in done])
+            progress(f"{len(rows)} of {len(problems)} problems searched")
+    finally:
+        for search in running:  # interrupted: these problems are searched anew from their start
+            ports.forget(search.problem)
     return [rows[p.id] for p in problems]
 
 
@@ -163,6 +176,11 @@ class _Ports:
         self._grow(asked[Grow])
         self._judge(asked[Judge])
         self._revise(asked[Revise])
+
+    def forget(self, problem: Problem) -> None:
+        """The search of this problem is over."""
+        self.generator.forget(problem)
+        forget(self.scorer, problem)
 
     def _grow(self, searches: list[_Search]) -> None:
         requests = ((search, search.request) for search in searches)

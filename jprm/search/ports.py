@@ -7,8 +7,9 @@ JAX nor processes, and their tests run on scripts.
 Each answers a batch item by item; an item that fails may be answered by its exception, which loses
 this item's problem and no other.
 
-Invariant: what any of them returns for an item is a function of that item alone, never of its
-company in a batch or of earlier calls. So a search can be killed and taken up again anywhere.
+Invariant: what any of them returns for an item is a function of that item and of what the search of
+the same problem asked before, never of its company in a batch or of other searches. So a search can
+be killed and taken up again at any problem.
 """
 
 from __future__ import annotations
@@ -117,13 +118,24 @@ class StepGenerator(Protocol):
 
 
 class StepScorer(Protocol):
-    """Rewards the steps of solutions and of their beginnings."""
+    """Rewards the steps of solutions and of their beginnings.
+
+    One that holds something for a problem may have a method `forget(problem)`, as `StepGenerator`
+    has, and is then told when the search of a problem is over. Its rewards are functions of the
+    items alone; its costs may also depend on what the same search has asked before.
+    """
 
     def score(
         self, items: Sequence[tuple[Problem, tuple[str, ...]]]
     ) -> Sequence[StepRewards | Exception]:
         """One reward per step of each item."""
         ...
+
+
+def forget(scorer: StepScorer, problem: Problem) -> None:
+    """Tell a scorer, where it wants to know, that the search of this problem is over."""
+    if hasattr(scorer, "forget"):
+        scorer.forget(problem)  # pyright: ignore[reportAttributeAccessIssue] - asked the line above
 
 
 class Refiner(Protocol):

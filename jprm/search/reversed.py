@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from jprm.errors import UserError
 from jprm.records import Problem
 from jprm.search.budget import Cost
-from jprm.search.ports import StepRewards, StepScorer
+from jprm.search.ports import StepRewards, StepScorer, forget
 
 
 class Reversed:
@@ -38,6 +38,10 @@ class Reversed:
             for reply in replies
         ]
 
+    def forget(self, problem: Problem) -> None:
+        """As `StepScorer`."""
+        forget(self.scorer, problem)
+
 
 class Mean:
     """The mean of several scorers, step by step; a None of one leaves the step to the others.
@@ -57,6 +61,11 @@ class Mean:
         """As `StepScorer`; an item that one scorer fails on is answered by its exception."""
         passes = [scorer.score(items) for scorer in self.scorers]
         return [mean_rewards(replies) for replies in zip(*passes, strict=True)]
+
+    def forget(self, problem: Problem) -> None:
+        """As `StepScorer`."""
+        for scorer in self.scorers:
+            forget(scorer, problem)
 
 
 def mean_rewards(replies: Sequence[StepRewards | Exception]) -> StepRewards | Exception:

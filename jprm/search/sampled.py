@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from jprm.errors import UserError
 from jprm.records import Problem
 from jprm.search.budget import Cost, ModelCost
-from jprm.search.ports import Branch, Grow, Grown, Path
+from jprm.search.ports import ROOT, Branch, Grow, Grown, Path
 from jprm.seeds import seed_of
 from jprm.verify.ports import Event, Sampler, StopWhen, TextCodec
 
@@ -145,7 +145,10 @@ class SampledSteps:
                     parent=parent,
                 )
                 if parent is None:
-                    job.read += self.cost.cost(0, len(prompt))
+                    again = branch != ROOT
+                    job.read += (
+                        self.cost.reread(len(prompt)) if again else self.cost.cost(0, len(prompt))
+                    )
                 else:
                     continued.add(siblings)
                 mine |= {(id(sampler), h): d for h, d in zip(handles, group, strict=True)}

@@ -19,7 +19,7 @@ from jprm.search import Choosing, aggregation, choice, make_strategy, summary
 from jprm.search.driver import run_identity
 from jprm.search.plugins import load_plugins
 from jprm.uses.config import UsesConfig
-from jprm.uses.registered import RegisteredScorer
+from jprm.uses.registered import registered_scorer
 from jprm.uses.searched import WholeSteps, search, search_problems
 
 
@@ -67,7 +67,7 @@ def print_search(options: SearchOptions) -> int:
         store.parent.mkdir(parents=True, exist_ok=True)
         opening = lab.template.openings[main.style]
         scorer = WholeSteps(
-            RegisteredScorer(lab, main, options.scorer, options.votes),
+            registered_scorer(lab, main, options.scorer, options.votes),
             lambda step: lab.tokenizer.accepts(step + opening),
         )
         rows = search(

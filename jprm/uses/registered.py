@@ -3,40 +3,58 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Iterator, Sequence
 
 from jprm.errors import UserError
 from jprm.pipeline.lab import Lab
 from jprm.pipeline.verifier import Verifier
 from jprm.pipeline.votes import verifier_engine, verify_settings
-from jprm.records import Problem, Rationale, Solution, stable_id
-from jprm.score import Generator, Setup, find_scorer
-from jprm.search import StepRewards, VotedScorer
+from jprm.records import Problem, Rationale, ReadOut, Solution, stable_id
+from jprm.score import Generator, Scorer, Setup, find_scorer
+from jprm.search import ModelCost, StepRewards, StepScorer, VotedBranches, VotedScorer
 from jprm.seeds import seed_of
 from jprm.uses.judges import model_cost
-from jprm.verify import Execution
+from jprm.verify import Execution, TextCodec
+
+
+def registered_scorer(lab: Lab, verifier: Verifier, name: str, votes: int) -> StepScorer:
+    """Any scorer of `jprm.score`; those that write judge every beginning of solutions once.
+
+    Raises UserError for an unknown name, and for a style that the sweep has no verifier of.
+    """
+    verify = lab.config.verify
+    setup = Setup(
+        model=None,
+        mode=verify.mode,
+        readout=verify.readout,
+        seed=seed_of(verifier.seed, "search votes"),
+        stop_early=False,
+        generator=functools.partial(_generator, lab, verifier),
+    )
+    cls = find_scorer(name)
+    scorer = cls(setup)
+    cost = model_cost(lab, verifier.size) if cls.samples else None
+    branches = scorer.branches(votes)
+    if branches is None:
+        return RegisteredScorer(scorer, votes, verify.readout, lab.tokenizer, cost)
+    return VotedBranches(branches, verify.readout, lab.tokenizer, cost)
 
 
 class RegisteredScorer(VotedScorer):
-    """Any scorer of `jprm.score`; a solution that it loses is answered by the reason."""
+    """A scorer of `jprm.score` on whole solutions; one that it loses is answered by the reason."""
 
-    def __init__(self, lab: Lab, verifier: Verifier, name: str, votes: int):
-        """Raises UserError for an unknown name."""
-        self._lab, self._verifier = lab, verifier
+    def __init__(
+        self,
+        scorer: Scorer,
+        votes: int,
+        readout: ReadOut,
+        codec: TextCodec,
+        cost: ModelCost | None,
+    ):
+        super().__init__(self._ask, votes, readout, codec, cost)
+        self._scorer = scorer
         self._lost: dict[str, str] = {}
-        verify = lab.config.verify
-        setup = Setup(
-            model=None,
-            mode=verify.mode,
-            readout=verify.readout,
-            seed=seed_of(verifier.seed, "search votes"),
-            stop_early=False,
-            generator=self._generator,
-        )
-        cls = find_scorer(name)
-        self._scorer = cls(setup)
-        cost = model_cost(lab, verifier.size) if cls.samples else None
-        super().__init__(self._ask, votes, verify.readout, lab.tokenizer, cost)
 
     def score(
         self, items: Sequence[tuple[Problem, tuple[str, ...]]]
@@ -59,12 +77,13 @@ class RegisteredScorer(VotedScorer):
                 self._lost[ended.solution_id] = ended.lost
         yield from heard
 
-    def _generator(self, style: str, execution: Execution) -> Generator:
-        """The sweep's verifier of this style."""
-        lab, verifier = self._lab, dataclasses.replace(self._verifier, style=style)
-        if not lab.stage(verifier).done:
-            raise UserError(
-                f"the sweep has trained no verifier {verifier.label}; choose another scorer"
-            )
-        settings = verify_settings(lab, style, execution, lab.config.verify.mode)
-        return Generator(verifier_engine(lab, verifier), lab.pool, lab.tokenizer, settings)
+
+def _generator(lab: Lab, verifier: Verifier, style: str, execution: Execution) -> Generator:
+    """The sweep's verifier of this style."""
+    verifier = dataclasses.replace(verifier, style=style)
+    if not lab.stage(verifier).done:
+        raise UserError(
+            f"the sweep has trained no verifier {verifier.label}; choose another scorer"
+        )
+    settings = verify_settings(lab, style, execution, lab.config.verify.mode)
+    return Generator(verifier_engine(lab, verifier), lab.pool, lab.tokenizer, settings)

@@ -7,7 +7,6 @@ strategy or the scorer raises is a row with the reason.
 from __future__ import annotations
 
 import functools
-import itertools
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -26,14 +25,16 @@ from jprm.search import (
     SampledSteps,
     StepRewards,
     StepScorer,
-    VotedScorer,
+    VotedBranches,
     boundary_ids,
+    forget,
     make_strategy,
     run_search,
 )
-from jprm.seeds import rng_of, seed_of
+from jprm.seeds import seed_of
+from jprm.uses.controls import Blind, Shuffled
 from jprm.uses.judges import model_cost, voted
-from jprm.verify import verify
+from jprm.verify import Branches
 from jprm.worlds.base import Split
 
 TOKENS_PER_PROBLEM = 1500  # that the verifier writes; only the plan and the ETA use it
@@ -53,7 +54,7 @@ class Searched:
     """
 
     kind: ClassVar[str] = "searched"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2  # votes are drawn, and counted, by beginnings of solutions
     strategy: str
     settings: str
     verifier: Verifier
@@ -190,20 +191,21 @@ def _policy(lab: Lab, seed: int):
 
 
 @functools.lru_cache(maxsize=2)
-def verifier_scorer(lab: Lab, verifier: Verifier, votes: int) -> Remembered:
-    """A generative verifier as a step scorer."""
-    engine = verifier_engine(lab, verifier)
+def verifier_scorer(lab: Lab, verifier: Verifier, votes: int) -> WholeSteps:
+    """A generative verifier as a step scorer; what searches of one sitting have in common it judges once."""
     mode = "executed" if verifier.style in RUN_CODE else "none"
-    settings = verify_settings(lab, verifier.style, mode, lab.config.verify.mode)
-
-    def judge(items, votes):
-        asked = engine, lab.pool, lab.tokenizer, settings, seed_of(verifier.seed, "search votes")
-        return itertools.chain.from_iterable(verify(items, votes, *asked))
-
+    branches = Branches(
+        votes,
+        verifier_engine(lab, verifier),
+        lab.pool,
+        lab.tokenizer,
+        verify_settings(lab, verifier.style, mode, lab.config.verify.mode),
+        seed_of(verifier.seed, "search votes"),
+    )
     readout, cost = lab.config.verify.readout, model_cost(lab, verifier.size)
-    scorer = VotedScorer(judge, votes, readout, lab.tokenizer, cost)
+    scorer = VotedBranches(branches, readout, lab.tokenizer, cost)
     opening = lab.template.openings[verifier.style]
-    return Remembered(WholeSteps(scorer, lambda step: lab.tokenizer.accepts(step + opening)))
+    return WholeSteps(scorer, lambda step: lab.tokenizer.accepts(step + opening))
 
 
 class WholeSteps:
@@ -228,69 +230,6 @@ class WholeSteps:
             for (_, steps), judged in zip(items, whole, strict=True)
         ]
 
-
-class Remembered:
-    """A `StepScorer` that asks another one only about what it has not seen; searches of one sitting
-    that meet the same solutions judge them once. What they cost is counted every time.
-    """
-
-    def __init__(self, scorer: StepScorer):
-        self.scorer = scorer
-        self._known: dict[tuple[str, tuple[str, ...]], StepRewards] = {}
-
-    def score(
-        self, items: Sequence[tuple[Problem, tuple[str, ...]]]
-    ) -> list[StepRewards | Exception]:
-        """As `StepScorer`; failures are not remembered."""
-        new = {(p.id, steps): (p, steps) for p, steps in items if (p.id, steps) not in self._known}
-        replies = dict(zip(new, self.scorer.score(list(new.values())), strict=True)) if new else {}
-        self._known |= {k: r for k, r in replies.items() if isinstance(r, StepRewards)}
-        return [self._known.get((p.id, steps)) or replies[p.id, steps] for p, steps in items]
-
-
-class Blind:
-    """A `StepScorer` whose rewards are drawn from a stock, as another scorer's are spent on the text.
-
-    A text has the same rewards whenever it is met. Analyses are the other scorer's.
-    """
-
-    def __init__(self, scorer: StepScorer, stock: Sequence[float | None], seed: int):
-        self.scorer, self.stock, self.seed = scorer, stock, seed
-
-    def score(
-        self, items: Sequence[tuple[Problem, tuple[str, ...]]]
-    ) -> list[StepRewards | Exception]:
+    def forget(self, problem: Problem) -> None:
         """As `StepScorer`."""
-        replies = self.scorer.score(items)
-        return [
-            reply if isinstance(reply, Exception) else self._drawn(*item, reply)
-            for item, reply in zip(items, replies, strict=True)
-        ]
-
-    def _drawn(self, problem: Problem, steps: tuple[str, ...], reply: StepRewards) -> StepRewards:
-        rng = rng_of(self.seed, "blind", problem.id, *steps)
-        drawn = rng.integers(len(self.stock), size=len(steps))
-        return StepRewards(tuple(self.stock[i] for i in drawn), reply.cost, reply.analyses)
-
-
-class Shuffled:
-    """A `StepScorer` whose rewards and analyses stand at other steps of the same solution."""
-
-    def __init__(self, scorer: StepScorer, seed: int):
-        self.scorer, self.seed = scorer, seed
-
-    def score(
-        self, items: Sequence[tuple[Problem, tuple[str, ...]]]
-    ) -> list[StepRewards | Exception]:
-        """As `StepScorer`."""
-        replies = self.scorer.score(items)
-        return [self._shuffled(*item, reply) for item, reply in zip(items, replies, strict=True)]
-
-    def _shuffled(
-        self, problem: Problem, steps: tuple[str, ...], reply: StepRewards | Exception
-    ) -> StepRewards | Exception:
-        if isinstance(reply, Exception):
-            return reply
-        order = rng_of(self.seed, "shuffled", problem.id, *steps).permutation(len(steps))
-        analyses = tuple(reply.analyses[i] for i in order) if reply.analyses else ()
-        return StepRewards(tuple(reply.rewards[i] for i in order), reply.cost, analyses)
+        forget(self.scorer, problem)

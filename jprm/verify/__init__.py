@@ -1,11 +1,13 @@
 """Generative verification: what a verifier says about each step of a solution, vote by vote.
 
 Enter by `verify` (the driver: many solutions and votes over one sampler and one code executor), by
+`Branches` (the same for the branches of searches, each beginning judged once), by
 `Dialogue` (the rationale protocol alone: text in, actions out), or by the votes: `mean_reward`,
 `majority`, `first_error`. The room declares the sampler and the executor that it needs as protocols
 (`ports`) and imports neither them nor JAX.
 """
 
+from jprm.verify.branches import Branches
 from jprm.verify.chat_dialogue import ChatDialogue
 from jprm.verify.driver import verify
 from jprm.verify.genprm import GenPRM
@@ -21,6 +23,7 @@ from jprm.verify.votes import first_error, majority, mean_reward
 
 __all__ = [
     "EMBEDDED",
+    "Branches",
     "Budget",
     "ChatDialogue",
     "CodeSession",

@@ -82,11 +82,18 @@ def verify(
 
     Raises UserError for settings that do not fit the tokenizer or each other.
     """
-    driver = _Driver(votes, sampler, executor, tokenizer, settings, seed, stop_early)
-    return driver.run(items, known or {}, heard or (lambda rationale: None))
+    driver = Driver(votes, sampler, executor, tokenizer, settings, seed, stop_early)
+    known, heard = known or {}, heard or (lambda rationale: None)
+    tables = (
+        Table(problem, solution, votes, settings.mode, known.get(solution.id, ()), heard)
+        for problem, solution in items
+    )
+    return (table.rows() for table in driver.run(deque(tables)))
 
 
-class _Driver:
+class Driver:
+    """Fills tables. What is not private, `jprm.verify.branches` changes for its own tables."""
+
     def __init__(
         self,
         votes: Sequence[int],
@@ -95,7 +102,7 @@ class _Driver:
         tokenizer: TextCodec,
         settings: Settings,
         seed: int,
-        stop_early: bool,
+        stop_early: bool = False,
     ):
         if not votes or len(set(votes)) != len(votes) or min(votes) < 0:
             raise UserError(f"votes {list(votes)} must be different indices from 0 on")
@@ -123,32 +130,23 @@ class _Driver:
                 return ()
             raise
 
-    def run(
-        self,
-        items: Sequence[tuple[Problem, Solution]],
-        known: Mapping[str, Sequence[Rationale]],
-        heard: Callable[[Rationale], None],
-    ) -> Iterator[list[Rationale]]:
-        waiting = deque(items)
+    def run(self, waiting: deque[Table]) -> Iterator[Table]:
+        """Fill the tables, each given back as it is full; meanwhile further ones may be queued."""
         try:
             while waiting or self.lanes or self.finished:
                 while waiting and self._has_room():
-                    problem, solution = waiting.popleft()
-                    there = known.get(solution.id, ())
-                    self._begin(
-                        Table(problem, solution, self.votes, self.settings.mode, there, heard)
-                    )
+                    self.begin(waiting.popleft())
                 events = self.sampler.poll()
                 for event in events:
                     self._hear(event)
                 while self.finished:  # before any wait: nobody should sit on finished work
-                    yield self.finished.popleft().rows()
+                    yield self.finished.popleft()
                 idle = not self.sampler.busy
                 assert events or not idle or self.running_code or not self.lanes, "a lane was lost"
                 self._collect(wait=idle)
         finally:
             for lane in list(self.lanes.values()):
-                self._release(lane)
+                self.release(lane)
 
     def _has_room(self) -> bool:
         return not self.lanes or len(self.lanes) + len(self.votes) <= self.settings.max_in_flight
@@ -161,7 +159,7 @@ class _Driver:
 
     # Conversations: begin, go on, end.
 
-    def _begin(self, table: Table) -> None:
+    def begin(self, table: Table) -> None:
         """Draw what the table lacks, from the first step on; finish it if it lacks nothing."""
         if self.stop_early:
             table.stop_where_known(self.settings.readout)
@@ -176,7 +174,7 @@ class _Driver:
             session = self.executor.session()
         style = self.settings.style
         history = History.begin(self.format, problem.text, solution.steps[0], style)
-        self._open(table, 0, votes, history, session)
+        self.open(table, 0, votes, history, session)
 
     def _votes_of_step(self, table: Table, step: int) -> list[int]:
         """In fork mode: the votes that lack this step, and the one that the next steps continue."""
@@ -185,7 +183,7 @@ class _Driver:
         further = any(table.lacking(later) for later in range(step + 1, table.limit))
         return sorted({*table.lacking(step), *([HISTORY_VOTE] if further else [])})
 
-    def _open(
+    def open(
         self,
         table: Table,
         step: int,
@@ -196,7 +194,8 @@ class _Driver:
     ) -> None:
         """Start a conversation per vote at `step`, all from the same history and namespace.
 
-        parent: the conversation that this text repeats and goes on from, if there is one.
+        parent: the conversation that this text repeats and goes on from, if there is one; the
+            sampler need not hold it any more.
         """
         dialogues = [self._new_dialogue(step) for _ in votes]
         opening = dialogues[0].next_action()
@@ -216,7 +215,8 @@ class _Driver:
                 self._give_up(lane)
             return
         known = parent is not None and prompt[: len(parent.ids)] == parent.ids
-        self._submit(lanes, opening.max_tokens, parent.handle if parent and known else None)
+        held = parent.handle if parent and known and parent.handle in self.lanes else None
+        self._submit(lanes, opening.max_tokens, held)
 
     def _submit(self, lanes: list[Lane], max_tokens: int, parent: int | None = None) -> None:
         """Hand conversations with the same tokens to the sampler."""
@@ -312,10 +312,10 @@ class _Driver:
         if self.stop_early and table.stop_after(lane.step, self.settings.readout):
             for other in [other for other in self.lanes.values() if other.table is table]:
                 if other.step >= table.limit:
-                    self._retire(other)
+                    self.retire(other)
         following = lane.step + 1
         if following >= table.limit:
-            self._retire(lane)
+            self.retire(lane)
             return
         step = table.solution.steps[following]
         history = lane.history.following(lane.dialogue.text, step)
@@ -329,8 +329,8 @@ class _Driver:
             votes = self._votes_of_step(table, following) if lane.vote == HISTORY_VOTE else []
             if votes:
                 past = lane.session.fork() if lane.session else None
-                self._open(table, following, votes, history, past, parent=lane)
-            self._retire(lane)
+                self.open(table, following, votes, history, past, parent=lane)
+            self.retire(lane)
 
     def _give_up(self, lane: Lane) -> None:
         """The context is full: no judgement of this step, nor of those that would follow here."""
@@ -341,15 +341,21 @@ class _Driver:
             for step in range(lane.step + 1, table.limit):
                 for vote in [lane.vote] if self.chain else table.lacking(step):
                     table.put_nothing(step, vote, "context")
-        self._retire(lane)
+        self.retire(lane)
 
-    def _retire(self, lane: Lane) -> None:
-        self._release(lane)
-        lane.table.open_lanes -= 1
-        if lane.table.open_lanes == 0:
-            self._begin(lane.table)  # votes that were stopped too early, if there are any
+    def retire(self, lane: Lane) -> None:
+        """A conversation has said all that its table wants of it."""
+        self.release(lane)
+        self.leave(lane.table)
 
-    def _release(self, lane: Lane) -> None:
+    def leave(self, table: Table) -> None:
+        """One conversation less writes into a table."""
+        table.open_lanes -= 1
+        if table.open_lanes == 0:
+            self.begin(table)  # votes that were stopped too early, if there are any
+
+    def release(self, lane: Lane) -> None:
+        """Give up what a conversation holds of the sampler and the executor."""
         if lane.session is not None:
             lane.session.close()
         if self.lanes.pop(lane.handle, None) is not None:

@@ -74,6 +74,10 @@ class Table:
         if news and rationale.vote in self.votes:
             self.heard(rationale)
 
+    def rationale(self, step: int, vote: int) -> Rationale:
+        """What a vote wrote about a step. Raises KeyError where that is not there yet."""
+        return self._rationales[step, vote]
+
     def lacking(self, step: int) -> list[int]:
         """The votes without a rationale of this step."""
         return [vote for vote in self.votes if (step, vote) not in self._rationales]

@@ -144,3 +144,32 @@ def test_a_text_without_tokens_loses_its_item_only():
     ended, heard = judge(find_scorer("direct")(setup(generator)), votes=(0,))
     assert ended == {"s1": "problem: the vocabulary cannot write it", "s0": "", "s2": ""}
     assert {r.solution_id for r in heard} == {"s0", "s2"}
+
+
+def test_who_judges_branches():
+    """Those that write; not one made from them that judges in a way of its own."""
+    tokenizer = codec()
+
+    def generator(style, execution):
+        sampler = ScriptedSampler(tokenizer, lambda sample_id, text: "{Yes}</output>\n")
+        settings = Settings(
+            sampler.context_tokens, style=style, execute=execution, template=published()
+        )
+        return Generator(sampler, FakeExecutor(), tokenizer, settings)
+
+    class Mine(find_scorer("genprm")):
+        def judge(self, items, votes, known, heard):
+            yield from super().judge(items, votes, known, heard)
+
+    class Simple(StepScorer):
+        def scores(self, problem, steps, seed):
+            return [1.0] * len(steps)
+
+    for made in (Mine(setup(generator)), Simple(setup())):
+        assert made.branches(2) is None
+    branches = find_scorer("direct")(setup(generator)).branches(2)
+    problem, solution = ITEMS[0]
+    [heard] = branches.judge([(problem, solution.steps)])
+    assert [(r.step, r.vote) for r in heard] == [(0, 0), (0, 1), (1, 0), (1, 1)]
+    assert all(r.verdict.correct and r.text for r in heard)
+    branches.forget(problem)

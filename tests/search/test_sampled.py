@@ -138,6 +138,7 @@ def test_branches_share_their_prefixes_and_write_the_same(tmp_path, model, sizes
         assert texts(held) == texts(rows)
         assert continued.promoted > 0 and continued.prefilled < 0.8 * together.prefilled
         assert total(held, "prompt_tokens") < total(rows, "prompt_tokens")
+        assert total(held, "reread_tokens") < total(rows, "reread_tokens")
 
 
 def test_the_books_are_the_engines(tmp_path, model):
@@ -156,6 +157,8 @@ def test_the_books_are_the_engines(tmp_path, model):
     rows = run_search(problems(3), BEAM, generator, Scored(read), Grades(), tmp_path / "x")
     assert total(rows, "generated_tokens") == engine.stats.generated
     assert total(rows, "prompt_tokens") == engine.stats.prefilled + prompts
+    once = sum(len(Codec().encode(problem.text)) for problem in problems(3))
+    assert total(rows, "reread_tokens") == total(rows, "prompt_tokens") - once > 0
 
 
 @pytest.mark.parametrize("name", ["beam", "mcts", "best_of_n"])

@@ -1,4 +1,4 @@
-"""Step scorers around another one: remembered, shuffled, only whole steps; and judges over stored rewards."""
+"""Step scorers around another one: shuffled, only whole steps; and judges over stored rewards."""
 
 import numpy as np
 import pytest
@@ -7,12 +7,13 @@ from jprm.errors import UserError
 from jprm.pipeline.benchmark import Item
 from jprm.records import Problem, Solution
 from jprm.search import Cost, StepRewards
+from jprm.uses.controls import Blind, Shuffled
 from jprm.uses.gates import METRICS, choose, family, gate_rows, kept
 from jprm.uses.grid import correctness, last_step, step_auc
 from jprm.uses.judges import Judge, averaged
 from jprm.uses.one_search import settings_of
 from jprm.uses.refined import pool_accuracy, refinement_rows
-from jprm.uses.searched import Blind, Remembered, Shuffled, WholeSteps
+from jprm.uses.searched import WholeSteps
 
 PROBLEM = Problem("p", "How many?\n", "7")
 
@@ -21,7 +22,10 @@ class Counting:
     """Rewards 0.0, 0.1, ... and counts what it is asked."""
 
     def __init__(self):
-        self.asked = []
+        self.asked, self.forgotten = [], []
+
+    def forget(self, problem):
+        self.forgotten.append(problem.id)
 
     def score(self, items):
         self.asked += items
@@ -29,25 +33,6 @@ class Counting:
             StepRewards(tuple(t / 10 for t in range(len(steps))), Cost(1, 1, 1.0), steps)
             for _, steps in items
         ]
-
-
-def test_what_is_remembered_is_asked_once_and_costs_every_time():
-    inner = Counting()
-    scorer = Remembered(inner)
-    once = scorer.score([(PROBLEM, ("a\n",)), (PROBLEM, ("a\n", "b\n"))])
-    again = scorer.score([(PROBLEM, ("a\n", "b\n")), (PROBLEM, ("c\n",))])
-    assert len(inner.asked) == 3 and again[0] == once[1] and again[0].cost.flops == 1.0
-
-
-def test_failures_are_not_remembered():
-    class Failing:
-        def score(self, items):
-            return [UserError("no") for _ in items]
-
-    scorer = Remembered(Failing())
-    assert isinstance(scorer.score([(PROBLEM, ("a\n",))])[0], UserError)
-    scorer.scorer = Counting()
-    assert scorer.score([(PROBLEM, ("a\n",))])[0].rewards == (0.0,)
 
 
 def test_shuffling_keeps_the_rewards_and_takes_their_places():
@@ -78,6 +63,8 @@ def test_what_was_cut_off_has_no_rewards():
     replies = scorer.score([(PROBLEM, steps) for steps in cases])
     assert [r.rewards for r in replies] == [(0.0, 0.1), (None, None), (None,)]
     assert len(inner.asked) == 1
+    Shuffled(scorer, 0).forget(PROBLEM)
+    assert inner.forgotten == ["p"], "and it is told when a problem is over"
 
 
 def items_of(*solutions):

@@ -9,7 +9,7 @@ from jprm.errors import UserError
 from jprm.records import ReadOut
 from jprm.score.base import Ended, Generator, Heard, Item, Known, Scorer
 from jprm.score.registry import scorer
-from jprm.verify import Execution, verify
+from jprm.verify import Branches, Execution, verify
 
 
 @scorer("genprm")
@@ -46,6 +46,20 @@ class GenPRMScorer(Scorer):
             heard,
         ):
             yield Ended(rationales[0].solution_id)
+
+    def branches(self, votes: int) -> Branches | None:
+        """As `Scorer`; a scorer made from this one may judge in another way."""
+        if type(self).judge is not GenPRMScorer.judge:
+            return None
+        generator = self.setup.generator(self.style, self.execute)
+        return Branches(
+            votes,
+            generator.sampler,
+            generator.executor,
+            generator.codec,
+            generator.settings,
+            self.setup.seed,
+        )
 
 
 def _unreadable(item: Item, generator: Generator) -> str:
