@@ -60,6 +60,7 @@ WITHOUT_JAX = (
     "jprm.scaling",
     "jprm.pipeline.config",
     "jprm.uses.config",
+    "jprm.uses.search_axes",
     "jprm.judge",
     "jprm.doctor",
     "jprm.cli",

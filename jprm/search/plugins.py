@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
 from jprm.errors import UserError
@@ -11,14 +12,20 @@ from jprm.search.plan import strategy
 from jprm.search.selection import aggregation, choice
 
 
-def load_plugins(path: Path) -> None:
-    """Runs a Python file that registers something. Raises UserError where it fails or registers nothing."""
+@functools.cache
+def load_plugins(path: Path) -> frozenset[tuple[str, str]]:
+    """Runs a Python file that registers something; the (kind, name) of what it adds, as ("scorer", "mine").
+
+    Raises UserError where it fails or registers nothing.
+    """
     before = _names()
     run_file(path)
-    if _names() == before:
+    added = _names() - before
+    if not added:
         raise UserError(
             f"{path}: registers nothing; decorate with @scorer, @strategy, @aggregation or @choice"
         )
+    return frozenset(added)
 
 
 def _names() -> set[tuple[str, str]]:

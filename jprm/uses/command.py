@@ -28,6 +28,9 @@ def uses_command(arguments: list[str]) -> int:
     if len(files) > 1:
         raise UserError(f"two configuration files, {files[0]} and {files[1]}; give one")
     config = load(UsesConfig, files[0] if files else None, [w for w in arguments if "=" in w])
+    from jprm.uses.search_axes import check_search
+
+    check_search(config.search)
     from jprm.uses.run import run_uses
 
     run_uses(config, shlex.join(["python", "experiments/uses.py", *arguments]))

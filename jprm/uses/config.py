@@ -6,14 +6,13 @@ the same keys, so that stages of a sweep in the same run directory are used wher
 
 from __future__ import annotations
 
-from typing import Literal
+from pathlib import Path
+from typing import Any
 
 from pydantic import Field, model_validator
 
 from jprm.config import Config
 from jprm.pipeline.config import EvaluateSection, SweepConfig, VerifySection
-
-StrategyName = Literal["beam", "dvts", "mcts", "lookahead"]
 
 
 class LearningRateSection(Config):
@@ -40,12 +39,19 @@ class RefineSection(Config):
 
 
 class SearchSection(Config):
-    """Guided search against best-of-N with the same verifier."""
+    """Guided search against best-of-N with the same scorer: each strategy with each scorer.
+
+    Names are those of `python -m jprm list` and of the file `plugin`. `settings.<strategy>` has
+    further settings of one strategy; a list there stands for each of its values.
+    """
 
     problems: int = Field(default=500, ge=1)
-    strategies: tuple[StrategyName, ...] = ("beam", "dvts", "mcts")
+    strategies: tuple[str, ...] = ("beam", "dvts", "mcts")
+    scorers: tuple[str, ...] = Field(default=("genprm",), min_length=1)
+    plugin: Path | None = None
     width: int = Field(default=2, ge=1)
     expand: int = Field(default=2, ge=1)
+    settings: dict[str, dict[str, Any]] = {}
     votes: int = Field(default=1, ge=1)
 
 

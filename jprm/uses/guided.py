@@ -1,62 +1,127 @@
-"""Guided search against best-of-N with the same verifier, at the same FLOPs of solving and judging."""
+"""Guided search against best-of-N with the same scorer, at the same FLOPs of solving and judging."""
 
 from __future__ import annotations
 
+import hashlib
 import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from jprm.evaluate import Resamples, mean_difference, mean_interval
-from jprm.pipeline.lab import Lab
-from jprm.pipeline.verifier import Verifier
-from jprm.search import correctness
+from jprm.evaluate import BestOfN, Candidate, Resamples, best_of_n, mean_difference, mean_interval
+from jprm.search import aggregate, correctness
 from jprm.search.table import budget_of
 from jprm.uses.config import UsesConfig
 from jprm.uses.grid import interval_row
 from jprm.uses.judges import Judge
 from jprm.uses.pool import Pool
-from jprm.uses.searched import Searched, load_rows
+from jprm.uses.search_axes import added_by, settings_of
+from jprm.uses.searched import Searched
+
+REFERENCE = "best_of_n"
 
 
-def guided(config: UsesConfig, verifier: Verifier, strategy: str) -> Searched:
-    """The search of one strategy."""
+def guided(config: UsesConfig, asked: Mapping[str, dict[str, Any]]) -> list[tuple[str, Searched]]:
+    """All searches by scorer; `asked` says who a scorer of that name is, as fields of `Searched`."""
     search = config.search
-    sizes: dict[str, Any] = {"width": search.width, "expand": search.expand}
-    if strategy == "mcts":
-        sizes = {"walks": search.width * search.expand, "expand": search.expand}
-    elif strategy == "lookahead":
-        sizes["greedy"] = False
-    settings = json.dumps(sizes, sort_keys=True)
+    return [
+        (scorer, _searched(config, strategy, settings, scorer, asked))
+        for scorer in search.scorers
+        for strategy in search.strategies
+        for settings in settings_of(search, strategy)
+    ]
+
+
+def references(config: UsesConfig, asked: Mapping[str, dict[str, Any]]) -> dict[str, Searched]:
+    """Best-of-N as a search of its own, for the scorers that have not judged the stored candidates."""
+    settings = {"n": config.evaluate.candidates}
+    return {
+        scorer: _searched(config, REFERENCE, settings, scorer, asked)
+        for scorer in config.search.scorers
+        if asked[scorer]["scorer"]
+    }
+
+
+def _searched(
+    config: UsesConfig,
+    strategy: str,
+    settings: dict[str, Any],
+    scorer: str,
+    asked: Mapping[str, dict[str, Any]],
+) -> Searched:
+    search = config.search
+    own = {("strategy", strategy), ("scorer", scorer)} & added_by(search.plugin)
+    text = search.plugin.read_bytes() if search.plugin and own else b""
     return Searched(
-        strategy, settings, verifier, search.votes, search.problems, config.evaluate.split
+        strategy,
+        json.dumps(settings, sort_keys=True),
+        votes=search.votes,
+        problems=search.problems,
+        split=config.evaluate.split,
+        plugin=hashlib.sha256(text).hexdigest() if text else "",
+        **asked[scorer],
     )
 
 
-def guided_rows(
-    lab: Lab, searches: list[Searched], pool: Pool, judge: Judge
-) -> list[dict[str, Any]]:
-    """Each search, and best-of-N of as many candidates as it could have paid for, paired by problem.
+@dataclass(frozen=True, eq=False)
+class Reference:
+    """Best-of-N with one scorer: its accuracies, the problems [P] they are of, FLOPs of a candidate."""
 
-    The number of candidates is rounded up, and limited by those that were drawn (`spent` tells).
+    best: BestOfN
+    problems: list[str]
+    each: float
+
+    @classmethod
+    def stored(cls, pool: Pool, judge: Judge) -> Reference:
+        """From stored candidates and what a judge said of them."""
+        each = pool.writing_flops + pool.judging_flops(judge)
+        return cls(pool.choosing(judge), [problem for problem, _ in pool.drawn], each)
+
+    @classmethod
+    def searched(cls, rows: Sequence[dict[str, Any]], n: int) -> Reference:
+        """From the rows of a best-of-N; the candidates of a problem that was lost are wrong."""
+        lost = [Candidate(None, False, None)] * n
+        problems = [
+            [
+                Candidate(c["answer"], c["correct"], aggregate(c["rewards"], "min"))
+                for c in row["candidates"]
+            ]
+            or lost
+            for row in rows
+        ]
+        ids = [row["problem_id"] for row in rows]
+        each = float(np.mean([budget_of(row).flops for row in rows])) / n
+        return cls(best_of_n(problems, range(1, n + 1), problem_ids=ids), ids, each)
+
+
+def guided_rows(
+    found: Sequence[tuple[str, Searched, Sequence[dict[str, Any]]]],
+    references: Mapping[str, Reference],
+) -> list[dict[str, Any]]:
+    """Each search by (scorer, task, rows), and best-of-N of as many candidates as it could have paid for.
+
+    Paired by problem. The number of candidates is rounded up, and limited by those that were drawn
+    (`spent` tells; None where every problem was lost before it cost anything).
     """
-    best = pool.choosing(judge)
-    each = pool.writing_flops + pool.judging_flops(judge)
-    place = {problem: i for i, (problem, _) in enumerate(pool.drawn)}
-    rows = []
-    for task in searches:
-        found = [row for row in load_rows(lab.stage(task)) if row["problem_id"] in place]
-        at = [place[row["problem_id"]] for row in found]
-        resamples = Resamples.of([row["problem_id"] for row in found])
-        flops = float(np.mean([budget_of(row).flops for row in found]))
-        n = min(pool.most, max(1, -int(-flops // each)))
-        mine, other = correctness(found), best.accuracy["best", n][at]
-        rows.append(
-            {"figure": "search", "strategy": task.strategy, "settings": task.settings}
+    made = []
+    for scorer, task, rows in found:
+        reference = references[scorer]
+        place = {problem: i for i, problem in enumerate(reference.problems)}
+        inside = [row for row in rows if row["problem_id"] in place]
+        at = [place[row["problem_id"]] for row in inside]
+        resamples = Resamples.of([row["problem_id"] for row in inside])
+        flops = float(np.mean([budget_of(row).flops for row in inside]))
+        n = min(reference.best.ks[-1], max(1, -int(-flops // reference.each)))
+        mine, other = correctness(inside), reference.best.accuracy["best", n][at]
+        made.append(
+            {"figure": "search", "strategy": task.strategy, "scorer": scorer}
+            | {"settings": task.settings}
             | interval_row("accuracy", mean_interval(mine, resamples))
             | interval_row("best_of_n", mean_interval(other, resamples))
             | interval_row("gain", mean_difference(other, mine, resamples))
-            | {"n": n, "flops": flops, "spent": n * each / flops, "n_problems": len(found)}
-            | {"lost": sum(bool(row["error"]) for row in found)}
+            | {"n": n, "flops": flops, "spent": n * reference.each / flops if flops else None}
+            | {"n_problems": len(inside), "lost": sum(bool(row["error"]) for row in inside)}
         )
-    return rows
+    return made

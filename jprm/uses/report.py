@@ -54,7 +54,7 @@ TABLES = (
         "method turn accuracy* gain* over_shuffled* chosen* kept* calls lost",
     ),
     ("A gate before the critic", "gate", "gate metric whose below confidence kept* calls*"),
-    ("Guided search", "search", "strategy settings n spent accuracy* best_of_n* gain* lost"),
+    ("Guided search", "search", "strategy scorer settings n spent accuracy* best_of_n* gain* lost"),
     ("Two directions", "bidirectional", "verifier f1* f1_gain* step_auc*"),
     ("Fast and slow", "fast_slow", "method f1* f1_gain* tokens generated_tokens"),
 )

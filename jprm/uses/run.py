@@ -19,7 +19,7 @@ from jprm.uses.baseline import Baseline, Target
 from jprm.uses.config import UsesConfig
 from jprm.uses.gates import gate_rows
 from jprm.uses.grid import grid_rows
-from jprm.uses.guided import guided, guided_rows
+from jprm.uses.guided import Reference, guided, guided_rows, references
 from jprm.uses.judges import Judge, averaged, scored, voted
 from jprm.uses.passes import bidirectional_rows, fast_slow_rows
 from jprm.uses.pool import Pool, best_of_n_rows, choice_rows, equal_compute_rows, tier_rows
@@ -35,6 +35,7 @@ HEADS = {
     "outcome": "discriminative ORM",
     "verdict": "generative ORM",
 }
+STYLE_OF = {"genprm": "full", "direct": "direct"}  # of the scorers that a verifier of the grid is
 Row = dict[str, Any]
 
 
@@ -105,7 +106,27 @@ class Uses:
         config, main = self.config, self.main
         gate = [dev_critic(config, main)] if config.refine.gate_problems else []
         critics = [critic(config, main, control) for control in METHODS.values()]
-        return [*gate, *critics, *(guided(config, main, s) for s in config.search.strategies)]
+        asked = self.scorers()
+        own = [task for _, task in guided(config, asked)]
+        return [*gate, *critics, *own, *references(config, asked).values()]
+
+    def scorers(self) -> dict[str, dict[str, Any]]:
+        """Who a scorer of `search.scorers` is: a verifier of the grid, or a registered one."""
+        asked: dict[str, dict[str, Any]] = {}
+        for name in self.config.search.scorers:
+            style = STYLE_OF.get(name)
+            verifier = self.votes(style)[0].verifier if style else self.main
+            head = self.baseline("steps") if name == "head" else None
+            own = "" if style or head else name
+            asked[name] = {"verifier": verifier, "head": head, "scorer": own}
+        return asked
+
+    def stored(self, lab: Lab, name: str) -> Judge:
+        """What such a verifier of the grid said of the candidates, with the votes of a search."""
+        if name == "head":
+            return scored(lab, name, self.scores(self.baseline("steps"))[1:])
+        votes = self.votes(STYLE_OF[name])[1]
+        return voted(lab, name, [votes], self.config.search.votes)
 
 
 def run_uses(config: UsesConfig, command: str) -> None:
@@ -185,9 +206,16 @@ def searched_rows(lab: Lab, uses: Uses) -> list[Row]:
     if config.refine.gate_problems:
         dev = load_rows(lab.stage(dev_critic(config, main)))
         rows += gate_rows(refined["critic"], dev)
-    judge = voted(lab, STYLES["full"], [uses.votes("full")[1]], config.search.votes)
-    searches = [guided(config, main, name) for name in config.search.strategies]
-    return rows + guided_rows(lab, searches, Pool.of(lab, uses.sets[1]), judge)
+    asked, pool = uses.scorers(), Pool.of(lab, uses.sets[1])
+    others = references(config, asked)
+    known = {
+        name: Reference.searched(load_rows(lab.stage(others[name])), config.evaluate.candidates)
+        if name in others
+        else Reference.stored(pool, uses.stored(lab, name))
+        for name in asked
+    }
+    found = [(name, task, load_rows(lab.stage(task))) for name, task in guided(config, asked)]
+    return rows + guided_rows(found, known)
 
 
 def _with_parents(lab: Lab, tasks: Sequence[Task]) -> list[Task]:

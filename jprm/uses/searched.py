@@ -32,8 +32,11 @@ from jprm.search import (
     run_search,
 )
 from jprm.seeds import seed_of
+from jprm.uses.baseline import Baseline
 from jprm.uses.controls import Blind, Shuffled
 from jprm.uses.judges import model_cost, voted
+from jprm.uses.registered import registered_scorer
+from jprm.uses.scores import HeadScorer
 from jprm.verify import Branches
 from jprm.worlds.base import Split
 
@@ -46,7 +49,9 @@ RUN_CODE = ("full", "code")  # styles
 class Searched:
     """Problems searched by a strategy; `load_rows(stage)` reads them. The problems are the candidates'.
 
-    settings: of the strategy, as JSON. votes: of the verifier on every step.
+    settings: of the strategy, as JSON. votes: of the verifier on every step. head: a baseline that
+    scores instead of the verifier; scorer: a registered one that does; plugin: the digest of the file
+    that either of them, or the strategy, comes from.
 
     control: "place", each solution's rewards are put in another order, which keeps the scores of
         most aggregations and loses the place of a fault; "score", they are drawn from those of other
@@ -62,16 +67,20 @@ class Searched:
     problems: int
     split: str
     control: Control = "none"
+    head: Baseline | None = None
+    scorer: str = ""
+    plugin: str = ""
 
     @property
     def label(self) -> str:
         """How the progress line calls it."""
+        by = self.scorer or (self.head or self.verifier).label
         without = "" if self.control == "none" else f" without the {self.control}"
-        return f"{self.strategy} {self.settings}{without}, {self.split}"
+        return f"{self.strategy} {self.settings} by {by}{without}, {self.split}"
 
     def parents(self, lab: Lab) -> tuple[Task, ...]:
         """The policy and the verifier, and its rewards where others take their place."""
-        asked = policy_base(lab, self.verifier.seed), self.verifier
+        asked = policy_base(lab, self.verifier.seed), self.head or self.verifier
         return asked if self.control != "score" else (*asked, self._others(lab))
 
     def _others(self, lab: Lab) -> Votes:
@@ -91,6 +100,8 @@ class Searched:
             "problems": self.problems,
             "split": self.split,
             "control": self.control,
+            "scorer": self.scorer,
+            "plugin": self.plugin,
             "world": lab.world_identity,
             "temperature": labels.temperature,
             "max_tokens": labels.max_tokens,
@@ -103,7 +114,7 @@ class Searched:
         """Searches what has no row yet."""
         seed = self.verifier.seed
         problems = search_problems(lab, self.split, self.problems, seed)
-        scorer: StepScorer = verifier_scorer(lab, self.verifier, self.votes)
+        scorer = self._scorer(lab)
         if self.control == "place":
             scorer = Shuffled(scorer, seed)
         elif self.control == "score":
@@ -122,6 +133,15 @@ class Searched:
             progress=lambda text: lab.progress.show(f"{self.label}: {text}"),
         )
         return {"problems": len(rows), "lost": sum(bool(row["error"]) for row in rows)}
+
+    def _scorer(self, lab: Lab) -> StepScorer:
+        if self.scorer:
+            return _whole(
+                lab, self.verifier, registered_scorer(lab, self.verifier, self.scorer, self.votes)
+            )
+        if self.head is not None:
+            return _whole(lab, self.verifier, HeadScorer(lab, self.head))
+        return verifier_scorer(lab, self.verifier, self.votes)
 
     def flops(self, lab: Lab) -> float:
         """Expected FLOPs, most of them the verifier's."""
@@ -204,6 +224,10 @@ def verifier_scorer(lab: Lab, verifier: Verifier, votes: int) -> WholeSteps:
     )
     readout, cost = lab.config.verify.readout, model_cost(lab, verifier.size)
     scorer = VotedBranches(branches, readout, lab.tokenizer, cost)
+    return _whole(lab, verifier, scorer)
+
+
+def _whole(lab: Lab, verifier: Verifier, scorer: StepScorer) -> WholeSteps:
     opening = lab.template.openings[verifier.style]
     return WholeSteps(scorer, lambda step: lab.tokenizer.accepts(step + opening))
 

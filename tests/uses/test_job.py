@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -139,7 +140,42 @@ def test_refinement_starts_from_the_same_solutions(finished):
     assert {row["method"] for row in first} == {"critic", "shuffled", "blind"}
     assert len({row["accuracy"] for row in first}) == 1
     assert all(row["lost"] == 0 for row in rows)
-    assert {row["strategy"] for row in of(finished[1], "search")} == {"beam", "mcts"}
+
+
+def test_every_strategy_goes_with_every_scorer_and_setting(finished):
+    rows = of(finished[1], "search")
+    asked = [
+        (row["scorer"], row["strategy"], json.loads(row["settings"]).get("width")) for row in rows
+    ]
+    each = [("beam", 1), ("beam", 2), ("mcts", None)]
+    assert asked == [(scorer, *rest) for scorer in ("genprm", "head") for rest in each]
+    for row in rows:
+        [best] = of(
+            finished[1],
+            "best_of_n",
+            n=row["n"],
+            verifier={"genprm": "GenPRM", "head": "discriminative PRM"}[row["scorer"]],
+        )
+        assert best["n_problems"] == 6 > row["n_problems"] == 4
+    flops = {row["scorer"]: row["flops"] for row in rows if row["strategy"] == "mcts"}
+    assert flops["head"] < flops["genprm"], "the policy costs the same"
+
+
+def test_a_scorer_and_a_strategy_of_ones_own_are_axes(finished, tmp_path, monkeypatch):
+    tiny.install(monkeypatch.setattr)
+    shutil.copytree(finished[0] / "uses", tmp_path / "uses")
+    [problem] = load_world("embedded").problems("test", 1, seed_of(0, "benchmark", "candidates"))
+    plugin = tmp_path / "mine.py"
+    mine = PLUGIN.replace("{text!r}", repr(problem.text.strip()))
+    plugin.write_text(mine.replace("picky", "choosy").replace('"one"', '"lone"'))
+    more = [f"search.plugin={plugin}", "search.scorers=['choosy']", "search.settings.lone.n=[1, 2]"]
+    more.append("search.strategies=['lone']")
+    words = [w for w in tiny.TINY if not w.startswith(("search.strategies", "search.settings"))]
+    assert uses_main([f"directory={tmp_path}", *words, *more]) == 0
+    rows = of(table(tmp_path), "search")
+    assert [(r["scorer"], r["strategy"]) for r in rows] == [("choosy", "lone")] * 2
+    assert [r["lost"] for r in rows] == [1, 1] and [r["n_problems"] for r in rows] == [4, 4]
+    assert rows[0]["accuracy"] == rows[1]["accuracy"], "a constant scorer takes the first"
 
 
 def test_a_gate_that_cannot_be_fitted_is_a_row_with_the_reason(finished):

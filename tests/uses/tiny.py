@@ -38,6 +38,8 @@ TINY = [
     "refine.gate_problems=4",
     "search.problems=4",
     "search.strategies=['beam', 'mcts']",
+    "search.scorers=['genprm', 'head']",
+    "search.settings.beam.width=[1, 2]",
     "fast_slow.bands=[[0.2, 0.8]]",
 ]
 
