@@ -1,0 +1,67 @@
+"""Steps that only a later step shows to be wrong: the fact that they rest on is left out.
+
+Of a problem, the sentence of one needed quantity goes. Its step states a constant, the steps behind
+it go on with the value that a constant gives which need not be the same one.
+
+Invariant: each of two constants is stated, and is the true one, once with either. So every beginning
+up to the step in question stands before a right and a wrong solution, and every continuation behind
+it: neither tells, the two together do.
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+from dataclasses import dataclass, replace
+
+from jprm.worlds.embedded.quantities import Difficulty, Graph, Quantity, render_problem
+from jprm.worlds.embedded.solutions import reference_steps
+
+LEAST = 2  # the least value of a quantity that `quantities` draws
+
+
+@dataclass(frozen=True)
+class Withheld:
+    """A graph and its twin with another constant at `quantity`, the needed one of index `at`."""
+
+    graphs: tuple[Graph, Graph]
+    quantity: Quantity
+    at: int
+
+    @property
+    def text(self) -> str:
+        """The problem without the sentence of `quantity`; it is that of both graphs."""
+        graph = self.graphs[0]
+        left = tuple(q for q in graph.quantities if q.name != self.quantity.name)
+        return render_problem(Graph(left, graph.target))
+
+    def solutions(self) -> tuple[tuple[tuple[str, ...], bool], ...]:
+        """(steps, whether step `at` is right) for each constant stated and each one true."""
+        written = []
+        for stated, true in itertools.product(map(reference_steps, self.graphs), repeat=2):
+            steps = (*true[: self.at], stated[self.at], *true[self.at + 1 :])
+            written.append((steps, stated == true))
+        return tuple(written)
+
+
+def withhold(graph: Graph, rng: random.Random, difficulty: Difficulty) -> Withheld | None:
+    """Leaves one fact with a constant out, never the last step's; None where no such fact has a twin."""
+    places = [at for at, quantity in enumerate(graph.needed[:-1]) if quantity.kind != "sum"]
+    if not places:
+        return None
+    at = rng.choice(places)
+    quantity = graph.needed[at]
+    first, final = difficulty.factors if quantity.kind == "mul" else difficulty.constants
+    others = (_with_number(graph, quantity, n) for n in range(first, final + 1))
+    twins = [g for g in others if g != graph and _within(g, difficulty)]
+    return Withheld((graph, rng.choice(twins)), quantity, at) if twins else None
+
+
+def _with_number(graph: Graph, quantity: Quantity, number: int) -> Graph:
+    changed = (replace(q, number=number) if q is quantity else q for q in graph.quantities)
+    return Graph(tuple(changed), graph.target)
+
+
+def _within(graph: Graph, difficulty: Difficulty) -> bool:
+    """Whether the problem generator could have drawn these values."""
+    return all(LEAST <= value <= difficulty.value_max for value in graph.values.values())
