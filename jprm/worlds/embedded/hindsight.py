@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import itertools
 import random
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from jprm.worlds.embedded.quantities import Difficulty, Graph, Quantity, render_problem
@@ -51,17 +52,23 @@ def withhold(graph: Graph, rng: random.Random, difficulty: Difficulty) -> Withhe
         return None
     at = rng.choice(places)
     quantity = graph.needed[at]
-    first, final = difficulty.factors if quantity.kind == "mul" else difficulty.constants
-    others = (_with_number(graph, quantity, n) for n in range(first, final + 1))
-    twins = [g for g in others if g != graph and _within(g, difficulty)]
-    return Withheld((graph, rng.choice(twins)), quantity, at) if twins else None
+    for kind in rng.sample(difficulty.kinds, len(difficulty.kinds)):
+        twins = list(_readings(graph, quantity, kind, difficulty))
+        if twins:
+            return Withheld((graph, rng.choice(twins)), quantity, at)
+    return None
 
 
-def _with_number(graph: Graph, quantity: Quantity, number: int) -> Graph:
-    changed = (replace(q, number=number) if q is quantity else q for q in graph.quantities)
-    return Graph(tuple(changed), graph.target)
-
-
-def _within(graph: Graph, difficulty: Difficulty) -> bool:
-    """Whether the problem generator could have drawn these values."""
-    return all(LEAST <= value <= difficulty.value_max for value in graph.values.values())
+def _readings(
+    graph: Graph, quantity: Quantity, kind: str, difficulty: Difficulty
+) -> Iterator[Graph]:
+    """The graph with another value at `quantity`, by this kind of fact, where all values can be."""
+    if kind == "sum":
+        return
+    first, final = difficulty.factors if kind == "mul" else difficulty.constants
+    for number in range(first, final + 1):
+        other = replace(quantity, kind=kind, number=number)
+        twin = Graph(tuple(other if q is quantity else q for q in graph.quantities), graph.target)
+        differs = twin.values[quantity.name] != graph.values[quantity.name]
+        if differs and all(LEAST <= v <= difficulty.value_max for v in twin.values.values()):
+            yield twin
