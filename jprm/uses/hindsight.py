@@ -112,7 +112,7 @@ class HindsightSet:
             seen = n
         raise UserError(
             f"{self.name}: fewer than {self.problems} of {seen} problems will do; "
-            "more steps have more facts to withhold (world.settings.steps)"
+            "more steps have more facts to withhold (world.settings.difficulty)"
         )
 
 

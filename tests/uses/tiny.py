@@ -39,6 +39,8 @@ TINY = [
     "search.problems=4",
     "search.strategies=['beam', 'mcts']",
     "fast_slow.bands=[[0.2, 0.8]]",
+    "hindsight.problems=4",
+    "hindsight.train_problems=4",
 ]
 
 
