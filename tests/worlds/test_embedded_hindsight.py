@@ -49,7 +49,8 @@ def test_a_later_step_uses_the_value_and_decides(seed):
         step = parse_step(steps[found.at])
         assert step is not None and step.name == name and step.value == step.computed
         later = [s for s in map(parse_step, steps[found.at + 1 :]) if s and name in s.symbols]
-        used = {n for s in later for sym, n in zip(s.symbols, (s.left, s.right)) if sym == name}
+        operands = [pair for s in later for pair in zip(s.symbols, (s.left, s.right), strict=True)]
+        used = {number for symbol, number in operands if symbol == name}
         assert len(used) == 1 and (used == {step.value}) == right
 
 
