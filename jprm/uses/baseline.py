@@ -21,7 +21,6 @@ from jprm.pipeline.verifier import Verifier, balance
 from jprm.records import Problem
 from jprm.runs import Stage
 from jprm.seeds import seed_of
-from jprm.uses.claims import Claims
 from jprm.uses.hindsight import HindsightSet
 
 Target = Literal["steps", "outcome", "verdict"]
@@ -35,7 +34,7 @@ class Baseline:
         "verdict", the word Yes or No behind the whole solution. The latter two learn the grade.
     both_ways: half of the documents have their steps in reverse order (BiPRM).
     replica: another order of the data, with all else equal.
-    taught: learns from this set by its exact labels instead, after `Claims`; all else as in `like`.
+    taught: learns from this set by its exact labels instead, with all else as in `like`.
     """
 
     kind: ClassVar[str] = "baseline"
@@ -54,14 +53,9 @@ class Baseline:
         return f"{self.like.size} {learnt} {self.target}{ways} r={self.replica}"
 
     def parents(self, lab: Lab) -> tuple[Task, ...]:
-        """The weights that it starts from, and what it learns from."""
-        return self.start, Labels(self.like.seed) if self.taught is None else self.taught
-
-    @property
-    def start(self) -> Base | Claims:
-        """The verifier's base model."""
-        base = Base(self.like.size, self.like.seed)
-        return base if self.taught is None else Claims(base)
+        """Those of the verifier that it is compared with, or the set in place of its labels."""
+        learnt = Labels(self.like.seed) if self.taught is None else self.taught
+        return Base(self.like.size, self.like.seed), learnt
 
     def inputs(self, lab: Lab) -> dict[str, Any]:
         """Those of the verifier, which decide on the filter, and the target."""
@@ -86,7 +80,7 @@ class Baseline:
         objective = "tokens" if self.target == "verdict" else "step_head"
         config = lab.config.train.model_copy(update={"objective": objective})
         size, seed = self.like.size, self.like.seed
-        params, _ = load_params(lab.stage(self.start).file("weights"))
+        params, _ = load_params(lab.stage(Base(size, seed)).file("weights"))
         result = fit(
             lab.model(size),
             params,

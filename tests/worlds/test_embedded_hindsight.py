@@ -1,4 +1,4 @@
-"""Withheld facts: nothing up to the judged step tells, the steps behind it do; and statements of values."""
+"""Withheld facts: nothing up to the judged step tells, the steps behind it do."""
 
 import random
 from collections import Counter
@@ -8,7 +8,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jprm.worlds.embedded import Difficulty, EmbeddedWorld
-from jprm.worlds.embedded.claims import claims
 from jprm.worlds.embedded.hindsight import withhold
 from jprm.worlds.embedded.quantities import draw_graph, render_fact, render_problem
 from jprm.worlds.embedded.solutions import first_error, parse_step
@@ -83,26 +82,8 @@ def test_records_of_a_split_stay_in_it_and_have_tokens():
             shown, solutions = found
             kept += 1
             assert split_of(shown.text) == "dev" == shown.split and shown.id != problem.id
-            assert sorted(s.first_error >= 0 for s in solutions) == [False, False, True, True]
+            assert sorted(s.first_error != -1 for s in solutions) == [False, False, True, True]
             texts = [shown.text + "".join(s.steps) for s in solutions]
             codec = world.tokenizer()
             assert all(codec.decode(codec.encode(text)) == text for text in texts)
     assert kept > 5
-
-
-@given(seeds)
-@settings(max_examples=100)
-def test_statements_are_true_where_they_say_so(seed):
-    rng = random.Random(seed)
-    graph = draw_graph(rng, DIFFICULTY)
-    shown, stated = claims(graph, rng, 20)
-    assert shown.startswith(render_problem(graph))
-    for text, right in stated:
-        name, number = text.removesuffix(".\n").split(" has ")
-        assert (graph.values[name] == int(number)) == right
-        assert 0 <= int(number) < 200
-        assert (
-            f"{name} has {graph.values[name]}" in shown
-            or f"= {name} " in shown
-            or (f" {name} = " in shown)
-        )

@@ -21,7 +21,7 @@ from jprm.seeds import seed_of
 from jprm.tokenizer import Tokenizer, word_tokenizer
 from jprm.worlds import base
 from jprm.worlds.base import RATIONALE_PIECES, Annotation, Segment, Style
-from jprm.worlds.embedded import annotator, claims, drills, errors, hindsight, solutions
+from jprm.worlds.embedded import annotator, drills, errors, hindsight, solutions
 from jprm.worlds.embedded.drills import Mix
 from jprm.worlds.embedded.quantities import (
     NAMES,
@@ -120,12 +120,6 @@ class EmbeddedWorld:
             )
             for steps, right in drawn.solutions()
         )
-
-    def claims(
-        self, problem: Problem, rng: np.random.Generator, n: int
-    ) -> tuple[str, list[tuple[str, bool]]]:
-        """(problem and steps, `n` statements behind them with their truth); see `claims`."""
-        return claims.claims(parse_problem(problem.text), base.scalar_rng(rng), n)
 
     def truth(self, problem: Problem, steps: Sequence[str]) -> tuple[int, str]:
         """Exact for any text: (first wrong step or -1, one of `solutions.ERROR_KINDS` or "")."""
