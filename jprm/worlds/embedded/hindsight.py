@@ -1,11 +1,12 @@
 """Steps that only a later step shows to be wrong: the fact that they rest on is left out.
 
-Of a problem, the sentence of one needed quantity goes. Its step states a constant, the steps behind
-it go on with the value that a constant gives which need not be the same one.
+A problem loses the sentence of one needed quantity. There are two readings of what it may have said,
+each an operator and a constant; the step of that quantity is written after one of them, and all
+steps behind it take over the value of one of them.
 
-Invariant: each of two constants is stated, and is the true one, once with either. So every beginning
-up to the step in question stands before a right and a wrong solution, and every continuation behind
-it: neither tells, the two together do.
+Invariant: each reading is stated with either one true. So every beginning up to the step in
+question stands before a right and a wrong solution, and so does every continuation behind it:
+neither tells, the two together do.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ LEAST = 2  # the least value of a quantity that `quantities` draws
 
 @dataclass(frozen=True)
 class Withheld:
-    """A graph and its twin with another constant at `quantity`, the needed one of index `at`."""
+    """A graph and its twin with another reading of `quantity`, the needed one of index `at`."""
 
     graphs: tuple[Graph, Graph]
     quantity: Quantity
@@ -37,7 +38,7 @@ class Withheld:
         return render_problem(Graph(left, graph.target))
 
     def solutions(self) -> tuple[tuple[tuple[str, ...], bool], ...]:
-        """(steps, whether step `at` is right) for each constant stated and each one true."""
+        """(steps, whether step `at` is right) for each reading stated and each one true."""
         written = []
         for stated, true in itertools.product(map(reference_steps, self.graphs), repeat=2):
             steps = (*true[: self.at], stated[self.at], *true[self.at + 1 :])
