@@ -41,7 +41,7 @@ from jprm.evaluate.power import (
     minimum_detectable_effect,
     problems_needed,
 )
-from jprm.evaluate.ranking import auc, auc_interval, merge_pieces, verdicts
+from jprm.evaluate.ranking import auc, auc_difference, auc_interval, merge_pieces, verdicts
 from jprm.evaluate.seed_spread import SeedSpread, seed_spread
 from jprm.evaluate.uncertainty import (
     LEVEL,
@@ -76,6 +76,7 @@ __all__ = [
     "Resamples",
     "SeedSpread",
     "auc",
+    "auc_difference",
     "auc_interval",
     "best_of_k",
     "best_of_n",

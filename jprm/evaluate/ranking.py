@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from jprm.errors import UserError
-from jprm.evaluate.uncertainty import Interval, Resamples, interval
+from jprm.evaluate.uncertainty import Difference, Interval, Resamples, difference, interval
 
 
 def verdicts(scores: Sequence[float], threshold: float = 0.5) -> list[bool]:
@@ -41,6 +41,15 @@ def auc_interval(labels: ArrayLike, scores: ArrayLike, resamples: Resamples) -> 
     """The same with its interval over problems; `resamples` tells the problem of every item."""
     samples = _auc(labels, scores, resamples.counts[:, resamples.group])
     return interval(auc(labels, scores), samples)
+
+
+def auc_difference(
+    labels: ArrayLike, first: ArrayLike, second: ArrayLike, resamples: Resamples
+) -> Difference:
+    """How much larger the area of the second scores is than that of the first, on the same items."""
+    counts = resamples.counts[:, resamples.group]
+    samples = _auc(labels, second, counts) - _auc(labels, first, counts)
+    return difference(auc(labels, second) - auc(labels, first), samples)
 
 
 def _auc(labels: ArrayLike, scores: ArrayLike, weights: np.ndarray) -> np.ndarray:

@@ -86,11 +86,7 @@ class Benchmark:
             "candidates": self._candidates,
         }
         items, notes = make[self.name](lab)
-        path = stage.file("items.jsonl")
-        path.unlink(
-            missing_ok=True
-        )  # an earlier sitting may have died here: the set is made in one go
-        append_jsonl(path, [_row(item) for item in items])
+        write_items(stage, items)
         kinds = collections.Counter(item.solution.error_kind or "right" for item in items)
         return {"items": len(items), "kinds": dict(kinds)} | notes
 
@@ -184,6 +180,13 @@ def _usable(lab: Lab, problem: Problem, samples: Sequence[Sample]) -> list[Item]
             solution = make_solution(problem, sample.steps, "policy", first_error, kind)
             items[solution.id] = Item(problem, solution, sample.correct)
     return list(items.values())
+
+
+def write_items(stage: Stage, items: Sequence[Item]) -> None:
+    """Stores a set that was made in one go, in place of what a sitting that died here left."""
+    path = stage.file("items.jsonl")
+    path.unlink(missing_ok=True)
+    append_jsonl(path, [_row(item) for item in items])
 
 
 def load_items(stage: Stage) -> list[Item]:

@@ -14,12 +14,14 @@ from typing import Any, ClassVar, Literal
 from jprm.errors import UserError
 from jprm.label import Counts, filter_conversations
 from jprm.pipeline.base import Base, training_flops, training_summary
+from jprm.pipeline.benchmark import Item, load_items
 from jprm.pipeline.lab import Lab, Task
 from jprm.pipeline.labels import Example, Labels
 from jprm.pipeline.verifier import Verifier, balance
 from jprm.records import Problem
 from jprm.runs import Stage
 from jprm.seeds import seed_of
+from jprm.uses.hindsight import HindsightSet
 
 Target = Literal["steps", "outcome", "verdict"]
 
@@ -33,6 +35,7 @@ class Baseline:
     both_ways: half of the documents have their steps in reverse order (BiPRM).
     replica: another order of the data, with all else equal.
     learning_rate: the verifier's where it is None; what is best differs between targets.
+    taught: learns from this set by its exact labels instead, with all else as in `like`.
     """
 
     kind: ClassVar[str] = "baseline"
@@ -42,16 +45,19 @@ class Baseline:
     both_ways: bool = False
     replica: int = 0
     learning_rate: float | None = None
+    taught: HindsightSet | None = None
 
     @property
     def label(self) -> str:
         """A short name: what makes it different."""
         ways = " both ways" if self.both_ways else ""
-        return f"{self.like.size} n={self.like.examples} {self.target}{ways} r={self.replica}"
+        learnt = f"n={self.like.examples}" if self.taught is None else self.taught.name
+        return f"{self.like.size} {learnt} {self.target}{ways} r={self.replica}"
 
     def parents(self, lab: Lab) -> tuple[Task, ...]:
-        """Those of the verifier that it is compared with."""
-        return Base(self.like.size, self.like.seed), Labels(self.like.seed)
+        """Those of the verifier that it is compared with, or the set in place of its labels."""
+        learnt = Labels(self.like.seed) if self.taught is None else self.taught
+        return Base(self.like.size, self.like.seed), learnt
 
     def inputs(self, lab: Lab) -> dict[str, Any]:
         """Those of the verifier, which decide on the filter, and the target."""
@@ -125,25 +131,33 @@ class Baseline:
         asked = problem.text + whole + template.openings["direct"]
         return render([(asked, False), (template.yes, Soft(template.no, target))], lab.tokenizer)
 
-    def _kept(self, lab: Lab) -> list[Example]:
-        """The examples that the verifier's filter keeps."""
+    def _kept(self, lab: Lab) -> Sequence[Example | Item]:
+        """The examples that the verifier's filter keeps, or all of the set."""
+        if self.taught is not None:
+            return load_items(lab.stage(self.taught))
         examples = self.like.chosen(lab)
         written = self.like.conversations(lab, examples)
         kept = filter_conversations(written, Counts(), consensus=self.like.filtered)
         ids = {c.solution_id for c in kept}
         return [example for example in examples if example.solution.id in ids]
 
-    def _flawed(self, lab: Lab, example: Example) -> bool:
+    def _first_error(self, lab: Lab, example: Example | Item) -> int:
+        if isinstance(example, Example):
+            return self.like.first_error(lab, example)
+        assert example.solution.first_error is not None, "the labels of a set are exact"
+        return example.solution.first_error
+
+    def _flawed(self, lab: Lab, example: Example | Item) -> bool:
         if self.target == "steps":
-            return self.like.first_error(lab, example) >= 0
+            return self._first_error(lab, example) >= 0
         return not lab.world.is_correct(example.problem, example.solution.steps)
 
-    def _targets(self, lab: Lab, example: Example) -> list[float | None]:
+    def _targets(self, lab: Lab, example: Example | Item) -> list[float | None]:
         """Per step: 1 before the first error, 0 at it, nothing behind it; or the grade at the last."""
         n = len(example.solution.steps)
         if self.target != "steps":
             return [None] * (n - 1) + [float(not self._flawed(lab, example))]
-        first = self.like.first_error(lab, example)
+        first = self._first_error(lab, example)
         if first < 0:
             return [1.0] * n
         return [1.0] * first + [0.0] + [None] * (n - first - 1)

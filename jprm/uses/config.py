@@ -61,6 +61,13 @@ class FastSlowSection(Config):
     bands: tuple[tuple[float, float], ...] = ((0.4, 0.6), (0.2, 0.8), (0.1, 0.9), (0.02, 0.98))
 
 
+class HindsightSection(Config):
+    """Faults that only a later step shows, for BiPRM; on the embedded world alone."""
+
+    problems: int = Field(default=500, ge=0)  # judged, with a withheld fact; 0 turns it off
+    train_problems: int = Field(default=500, ge=1)
+
+
 class UsesVerifySection(VerifySection):
     """As in a sweep, with votes for a few points of a figure."""
 
@@ -87,6 +94,7 @@ class UsesConfig(SweepConfig):
     search: SearchSection = SearchSection()
     fast_slow: FastSlowSection = FastSlowSection()
     bidirectional: bool = True
+    hindsight: HindsightSection = HindsightSection()
     in_flight: int = Field(default=128, ge=1)  # problems that are searched side by side
 
     @model_validator(mode="after")

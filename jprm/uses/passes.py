@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from jprm.evaluate import f1_difference, f1_interval
+from jprm.evaluate import auc_difference, auc_interval, f1_difference, f1_interval
 from jprm.pipeline.benchmark import Item
 from jprm.pipeline.lab import Lab
 from jprm.pipeline.votes import Votes
 from jprm.search import Cascade, StepRewards
 from jprm.uses.grid import by_problem, correctness, interval_row, labels_of, step_auc
+from jprm.uses.hindsight import judged_steps, shows
 from jprm.uses.judges import Judge, StoredScorer
 
 
@@ -40,6 +41,41 @@ def bidirectional_rows(
             row |= interval_row(f"step_auc {kind}", of_kind)
         rows.append(row)
     return rows
+
+
+def hindsight_rows(
+    judges: Sequence[Judge], wholes: Sequence[Item], cut: Sequence[Item]
+) -> list[dict[str, Any]]:
+    """Step AUC at the judged step of each problem: by what was read, and by when the fault shows.
+
+    Gains are over the last judge, the control, and over the first, one forward pass. On "prefix",
+    the solutions that end with the judged step, a right and a wrong one whose fault shows later are
+    the same text: there any scorer has 1/2 and a gain of 0.
+    """
+    at, rows = judged_steps(wholes), []
+    for read, items in (("whole", wholes), ("prefix", cut)):
+        for kind in ("later", "at once"):
+            members = [item for item in items if shows(item) == kind]
+            right = [item.solution.first_error == -1 for item in members]
+            resamples = by_problem(members)
+            forward, control = (_at_step(judge, members, at) for judge in (judges[0], judges[-1]))
+            for judge in judges:
+                scores = _at_step(judge, members, at)
+                rows.append(
+                    {"figure": "hindsight", "read": read, "shows": kind, "verifier": judge.name}
+                    | interval_row("step_auc", auc_interval(right, scores, resamples))
+                    | interval_row("gain", auc_difference(right, control, scores, resamples))
+                    | interval_row(
+                        "over_forward", auc_difference(right, forward, scores, resamples)
+                    )
+                    | {"n_problems": len(resamples.counts[0]), "n_items": len(members)}
+                )
+    return rows
+
+
+def _at_step(judge: Judge, items: Sequence[Item], at: Mapping[str, int]) -> list[float]:
+    rewards = (judge.rewards[i.solution.id].rewards[at[i.problem.id]] for i in items)
+    return [0.5 if reward is None else reward for reward in rewards]
 
 
 def fast_slow_rows(

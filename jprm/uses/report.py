@@ -56,6 +56,11 @@ TABLES = (
     ("A gate before the critic", "gate", "gate metric whose below confidence kept* calls*"),
     ("Guided search", "search", "strategy scorer settings n spent accuracy* best_of_n* gain* lost"),
     ("Two directions", "bidirectional", "verifier f1* f1_gain* step_auc*"),
+    (
+        "Two directions, by when a fault shows",
+        "hindsight",
+        "read shows verifier step_auc* gain* over_forward* n_problems n_items",
+    ),
     ("Fast and slow", "fast_slow", "method f1* f1_gain* tokens generated_tokens"),
 )
 # The ends of an interval under its own name, or under a shorter one that a row shares.

@@ -20,8 +20,9 @@ from jprm.uses.config import UsesConfig
 from jprm.uses.gates import gate_rows
 from jprm.uses.grid import grid_rows
 from jprm.uses.guided import Reference, guided, guided_rows, references
+from jprm.uses.hindsight import HindsightSet
 from jprm.uses.judges import Judge, averaged, scored, voted
-from jprm.uses.passes import bidirectional_rows, fast_slow_rows
+from jprm.uses.passes import bidirectional_rows, fast_slow_rows, hindsight_rows
 from jprm.uses.pool import Pool, best_of_n_rows, choice_rows, equal_compute_rows, tier_rows
 from jprm.uses.refined import METHODS, critic, dev_critic, refinement_rows
 from jprm.uses.report import print_rows, write_uses_report
@@ -87,19 +88,39 @@ class Uses:
         rate = getattr(self.config.learning_rate, target)
         return Baseline(self.main, target, learning_rate=rate, **other)
 
-    def passes(self) -> tuple[tuple[Scores, Scores], ...]:
-        """Forward, backward of one that learnt both, and two that learnt forward: for BiPRM."""
-        if not self.config.bidirectional:
-            return ()
-        both, again = self.baseline("steps", both_ways=True), self.baseline("steps", replica=1)
-        forward = self.scores(self.baseline("steps"))
-        return forward, self.scores(both), self.scores(both, True), self.scores(again)
+    def passes(self) -> list[tuple[Scores, ...]]:
+        """Forward, both ways of one that learnt both, forward again, on both sets: for BiPRM."""
+        return self._passes(self.sets) if self.config.bidirectional else []
+
+    @property
+    def hindsight_sets(self) -> tuple[HindsightSet, HindsightSet]:
+        """Whole solutions, and the same ones up to the judged step."""
+        split, n = self.config.evaluate.split, self.config.hindsight.problems
+        whole = HindsightSet(split, n, self.main.seed)
+        return whole, dataclasses.replace(whole, cut=True)
+
+    def hindsight_passes(self) -> list[tuple[Scores, ...]]:
+        """As `passes`, of heads that were taught by faults which show later and at once."""
+        config = self.config
+        if not (config.bidirectional and config.hindsight.problems):
+            return []
+        taught = HindsightSet("train", config.hindsight.train_problems, self.main.seed)
+        return self._passes(self.hindsight_sets, taught)
+
+    def _passes(
+        self, sets: Sequence[Benchmark | HindsightSet], taught: HindsightSet | None = None
+    ) -> list[tuple[Scores, ...]]:
+        forward = self.baseline("steps", taught=taught)
+        both = dataclasses.replace(forward, both_ways=True)
+        again = dataclasses.replace(forward, replica=1)
+        ways = (forward, False), (both, False), (both, True), (again, False)
+        return [tuple(Scores(head, of, backward) for of in sets) for head, backward in ways]
 
     def judging(self) -> list[Task]:
         """Everything that judges stored solutions."""
         tasks: list[Task] = [v for style in STYLES for v in self.votes(style)]
         tasks += [s for _, baseline in self.heads() for s in self.scores(baseline)]
-        return tasks + [s for pair in self.passes() for s in pair]
+        return tasks + [s for way in self.passes() + self.hindsight_passes() for s in way]
 
     def searches(self) -> list[Searched]:
         """Everything that searches."""
@@ -181,18 +202,23 @@ def judged_rows(lab: Lab, uses: Uses) -> list[Row]:
     for made in (choice_rows, equal_compute_rows, tier_rows):
         rows += made(pool, every, chosen)
     if passes := uses.passes():
-        names = "forward", "both ways, forward", "both ways, backward", "forward again"
-        forward, there, back, again = (
-            scored(lab, name, pair) for name, pair in zip(names, passes, strict=True)
-        )
-        bi, control = (
-            averaged("BiPRM", [there, back]),
-            averaged("two forward passes", [forward, again]),
-        )
-        rows += bidirectional_rows([forward, there, back, bi, control], known, second)
+        rows += bidirectional_rows(directions(lab, passes), known, second)
+    if passes := uses.hindsight_passes():
+        whole, cut = (load_items(lab.stage(of)) for of in uses.hindsight_sets)
+        rows += hindsight_rows(directions(lab, passes), whole, cut)
     fast, slow = uses.votes("direct")[0], uses.votes("full")[0]
     bands, votes = uses.config.fast_slow.bands, uses.config.verify.n_votes
     return rows + fast_slow_rows(lab, fast, slow, votes, bands, known)
+
+
+def directions(lab: Lab, passes: Sequence[Sequence[Scores]]) -> list[Judge]:
+    """The judges of the passes, but for the last one; BiPRM; and its control, two forward passes."""
+    names = "forward", "both ways, forward", "both ways, backward", "forward again"
+    forward, there, back, again = (
+        scored(lab, name, scores) for name, scores in zip(names, passes, strict=True)
+    )
+    bi = averaged("BiPRM", [there, back])
+    return [forward, there, back, bi, averaged("two forward passes", [forward, again])]
 
 
 def searched_rows(lab: Lab, uses: Uses) -> list[Row]:

@@ -14,6 +14,7 @@ from jprm.records import Problem, append_jsonl, read_jsonl
 from jprm.runs import Stage
 from jprm.search import Cost, StepRewards
 from jprm.uses.baseline import Baseline
+from jprm.uses.hindsight import HindsightSet
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class Scores:
     kind: ClassVar[str] = "scores"
     version: ClassVar[int] = 1
     baseline: Baseline
-    benchmark: Benchmark
+    benchmark: Benchmark | HindsightSet
     backward: bool = False  # the steps are shown last one first
 
     @property

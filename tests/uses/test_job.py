@@ -134,6 +134,14 @@ def test_passes_and_cascades_cost_what_they_read(finished):
     assert of(rows, "bidirectional")[-1]["f1_gain"] == 0
 
 
+def test_faults_that_show_later_are_judged_in_both_directions(finished):
+    rows = of(finished[1], "hindsight")
+    assert len(rows) == 2 * 2 * 5
+    for row in of(rows, "hindsight", read="prefix", shows="later"):
+        assert row["step_auc"] == 0.5 and row["gain"] == row["over_forward"] == 0
+    assert {(row["n_problems"], row["n_items"]) for row in rows} == {(4, 16), (8, 16)}
+
+
 def test_refinement_starts_from_the_same_solutions(finished):
     rows = of(finished[1], "refinement")
     first = [row for row in rows if row["turn"] == 0]
@@ -231,7 +239,7 @@ def test_a_mistake_is_one_line(finished, words, message, capsys, monkeypatch):
 
 def test_killed_in_each_kind_of_stage_it_ends_in_the_same_table(finished, tmp_path):
     command = [sys.executable, "-m", "tests.uses.tiny", str(tmp_path)]
-    for kind in ("baseline-", "scores-", "votes-", "searched-"):
+    for kind in ("baseline-", "hindsight-", "scores-", "votes-", "searched-"):
         process = subprocess.Popen(
             command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )

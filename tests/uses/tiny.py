@@ -41,6 +41,8 @@ TINY = [
     "search.scorers=['genprm', 'head']",
     "search.settings.beam.width=[1, 2]",
     "fast_slow.bands=[[0.2, 0.8]]",
+    "hindsight.problems=4",
+    "hindsight.train_problems=4",
 ]
 
 

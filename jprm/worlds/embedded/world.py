@@ -21,7 +21,7 @@ from jprm.seeds import seed_of
 from jprm.tokenizer import Tokenizer, word_tokenizer
 from jprm.worlds import base
 from jprm.worlds.base import RATIONALE_PIECES, Annotation, Segment, Style
-from jprm.worlds.embedded import annotator, drills, errors, solutions
+from jprm.worlds.embedded import annotator, drills, errors, hindsight, solutions
 from jprm.worlds.embedded.drills import Mix
 from jprm.worlds.embedded.quantities import (
     NAMES,
@@ -99,6 +99,27 @@ class EmbeddedWorld:
             return None
         steps, at, kind = drawn
         return base.make_solution(problem, steps, "planted", at, kind)
+
+    def withheld(
+        self, problem: Problem, rng: np.random.Generator
+    ) -> tuple[Problem, tuple[Solution, ...]] | None:
+        """The problem without one fact, and four solutions of which only later steps tell which are right.
+
+        See `hindsight`. None where no fact can go, or the shorter text is of another split. Its answer is
+        "": what is left of the text does not decide it, and `truth` cannot read it.
+        """
+        drawn = hindsight.withhold(
+            parse_problem(problem.text), base.scalar_rng(rng), self.difficulty
+        )
+        if drawn is None or split_of(drawn.text) != problem.split:
+            return None
+        shown = base.make_problem(self.name, drawn.text, "", problem.tier, problem.split)
+        return shown, tuple(
+            base.make_solution(
+                shown, steps, "withheld", -1 if right else drawn.at, "" if right else "withheld"
+            )
+            for steps, right in drawn.solutions()
+        )
 
     def truth(self, problem: Problem, steps: Sequence[str]) -> tuple[int, str]:
         """Exact for any text: (first wrong step or -1, one of `solutions.ERROR_KINDS` or "")."""

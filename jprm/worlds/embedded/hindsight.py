@@ -1,0 +1,75 @@
+"""Steps that only a later step shows to be wrong: the fact that they rest on is left out.
+
+A problem loses the sentence of one needed quantity. There are two readings of what it may have said,
+each an operator and a constant; the step of that quantity is written after one of them, and all
+steps behind it take over the value of one of them.
+
+Invariant: each reading is stated with either one true. So every beginning up to the step in
+question stands before a right and a wrong solution, and so does every continuation behind it:
+neither tells, the two together do.
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from jprm.worlds.embedded.quantities import Difficulty, Graph, Quantity, render_problem
+from jprm.worlds.embedded.solutions import reference_steps
+
+LEAST = 2  # the least value of a quantity that `quantities` draws
+
+
+@dataclass(frozen=True)
+class Withheld:
+    """A graph and its twin with another reading of `quantity`, the needed one of index `at`."""
+
+    graphs: tuple[Graph, Graph]
+    quantity: Quantity
+    at: int
+
+    @property
+    def text(self) -> str:
+        """The problem without the sentence of `quantity`; it is that of both graphs."""
+        graph = self.graphs[0]
+        left = tuple(q for q in graph.quantities if q.name != self.quantity.name)
+        return render_problem(Graph(left, graph.target))
+
+    def solutions(self) -> tuple[tuple[tuple[str, ...], bool], ...]:
+        """(steps, whether step `at` is right) for each reading stated and each one true."""
+        written = []
+        for stated, true in itertools.product(map(reference_steps, self.graphs), repeat=2):
+            steps = (*true[: self.at], stated[self.at], *true[self.at + 1 :])
+            written.append((steps, stated == true))
+        return tuple(written)
+
+
+def withhold(graph: Graph, rng: random.Random, difficulty: Difficulty) -> Withheld | None:
+    """Leaves one fact with a constant out, never the last step's; None where no such fact has a twin."""
+    places = [at for at, quantity in enumerate(graph.needed[:-1]) if quantity.kind != "sum"]
+    if not places:
+        return None
+    at = rng.choice(places)
+    quantity = graph.needed[at]
+    for kind in rng.sample(difficulty.kinds, len(difficulty.kinds)):
+        twins = list(_readings(graph, quantity, kind, difficulty))
+        if twins:
+            return Withheld((graph, rng.choice(twins)), quantity, at)
+    return None
+
+
+def _readings(
+    graph: Graph, quantity: Quantity, kind: str, difficulty: Difficulty
+) -> Iterator[Graph]:
+    """The graph with another value at `quantity`, by this kind of fact, where all values can be."""
+    if kind == "sum":
+        return
+    first, final = difficulty.factors if kind == "mul" else difficulty.constants
+    for number in range(first, final + 1):
+        other = replace(quantity, kind=kind, number=number)
+        twin = Graph(tuple(other if q is quantity else q for q in graph.quantities), graph.target)
+        differs = twin.values[quantity.name] != graph.values[quantity.name]
+        if differs and all(LEAST <= v <= difficulty.value_max for v in twin.values.values()):
+            yield twin
