@@ -64,7 +64,7 @@ class FastSlowSection(Config):
 class HindsightSection(Config):
     """Faults that only a later step shows, for BiPRM; on the embedded world alone."""
 
-    problems: int = Field(default=500, ge=0)  # judged, with a withheld fact; 0 turns it off
+    problems: int = Field(default=500, ge=0)  # judged, of each kind with a withheld fact; 0: none
     train_problems: int = Field(default=500, ge=1)
 
 

@@ -1,9 +1,10 @@
-"""Solutions for BiPRM (arXiv 2508.01682): half with faults that only a later step shows, half without.
+"""Solutions for BiPRM (arXiv 2508.01682): faults that only a later step shows, and others.
 
-The withheld half: `EmbeddedWorld.withheld`, four solutions of a problem. The other half shows at
-once: references and references with a planted error that later steps carry on, of twice as many
-problems. Half of the solutions of either are wrong, and those of one problem are judged at one
-step, where the wrong ones are wrong.
+Two thirds show later, as a fact is withheld: later steps contradict the wrong one, or correct it
+(`EmbeddedWorld.withheld`, four solutions of a problem). One third shows at once: references and
+references with a planted error that later steps carry on, of twice as many problems. Half of the
+solutions of each kind are wrong, and those of one problem are judged at one step, where the wrong
+ones are wrong.
 """
 
 from __future__ import annotations
@@ -21,12 +22,15 @@ from jprm.seeds import rng_of, seed_of
 from jprm.worlds.base import Split, make_solution
 from jprm.worlds.embedded import EmbeddedWorld
 
+LATER = ("contradicted", "corrected")
+KINDS = (*LATER, "at once")
+
 
 @dataclass(frozen=True)
 class HindsightSet:
     """Judged and learnt from as a benchmark is; `load_items(stage)` reads it.
 
-    problems: with a withheld fact. cut: the solutions end with the step that is judged.
+    problems: of each kind with a withheld fact. cut: the solutions end with the step that is judged.
     """
 
     kind: ClassVar[str] = "hindsight"
@@ -57,7 +61,7 @@ class HindsightSet:
 
     def size(self, lab: Lab) -> int:
         """The number of solutions."""
-        return 8 * self.problems
+        return 12 * self.problems
 
     def compute(self, lab: Lab, stage: Stage) -> dict[str, Any]:
         """Draws, or cuts what was drawn."""
@@ -66,7 +70,7 @@ class HindsightSet:
             at = judged_steps(whole)
             items = [_cut(item, at[item.problem.id] + 1) for item in whole]
         else:
-            items = [*self._withheld(lab), *self._at_once(lab)]
+            items = self._withheld(lab) + self._at_once(lab)
         write_items(stage, items)
         return {"items": len(items), "problems": len({item.problem.id for item in items})}
 
@@ -85,12 +89,14 @@ class HindsightSet:
                 f"{self.name}: only the embedded world can withhold a fact; set hindsight.problems = 0"
             )
         found: dict[str, tuple[Item, ...]] = {}
-        for problem in self._drawn(lab, "withheld"):
-            if len(found) == self.problems:
-                break
-            if withheld := world.withheld(problem, rng):
-                shown, solutions = withheld
-                found[shown.id] = tuple(Item(shown, solution) for solution in solutions)
+        for number, kind in enumerate(LATER, 1):
+            for problem in self._drawn(lab, kind):
+                if len(found) == number * self.problems:
+                    break
+                withheld = world.withheld(problem, rng, corrected=kind == "corrected")
+                if withheld and withheld[0].id not in found:
+                    shown, solutions = withheld
+                    found[shown.id] = tuple(Item(shown, solution) for solution in solutions)
         return [item for items in found.values() for item in items]
 
     def _at_once(self, lab: Lab) -> list[Item]:
@@ -104,9 +110,9 @@ class HindsightSet:
                 items += [Item(problem, right, True), Item(problem, planted, False)]
         return items
 
-    def _drawn(self, lab: Lab, half: str) -> Iterator[Problem]:
+    def _drawn(self, lab: Lab, kind: str) -> Iterator[Problem]:
         """Problems of the split, more and more. Raises UserError when too few of them would do."""
-        seed, seen = seed_of(self.seed, "hindsight", half), 0
+        seed, seen = seed_of(self.seed, "hindsight", kind), 0
         for n in (self.problems * many for many in (4, 16, 64)):
             yield from lab.world.problems(self.split, n, seed)[seen:]  # prefix-stable
             seen = n
@@ -125,9 +131,13 @@ def judged_steps(items: Sequence[Item]) -> dict[str, int]:
     return found
 
 
-def shows(item: Item) -> str:
-    """When the fault of a problem's wrong solutions shows: "later" or "at once"."""
-    return "later" if item.solution.source == "withheld" else "at once"
+def kinds(items: Sequence[Item]) -> dict[str, str]:
+    """How the fault of its wrong solutions shows, by the id of the problem: one of `KINDS`."""
+    wrong = (item for item in items if item.solution.error_kind)
+    return {
+        i.problem.id: i.solution.error_kind if i.solution.error_kind in LATER else "at once"
+        for i in wrong
+    }
 
 
 def _cut(item: Item, end: int) -> Item:

@@ -13,7 +13,7 @@ from jprm.pipeline.lab import Lab
 from jprm.pipeline.votes import Votes
 from jprm.search import Cascade, StepRewards
 from jprm.uses.grid import by_problem, correctness, interval_row, labels_of, step_auc
-from jprm.uses.hindsight import judged_steps, shows
+from jprm.uses.hindsight import KINDS, judged_steps, kinds
 from jprm.uses.judges import Judge, StoredScorer
 
 
@@ -46,16 +46,16 @@ def bidirectional_rows(
 def hindsight_rows(
     judges: Sequence[Judge], wholes: Sequence[Item], cut: Sequence[Item]
 ) -> list[dict[str, Any]]:
-    """Step AUC at the judged step of each problem: by what was read, and by when the fault shows.
+    """Step AUC at the judged step of each problem: by what was read, and by how the fault shows.
 
     Gains are over the last judge, the control, and over the first, one forward pass. On "prefix",
     the solutions that end with the judged step, a right and a wrong one whose fault shows later are
     the same text: there any scorer has 1/2 and a gain of 0.
     """
-    at, rows = judged_steps(wholes), []
+    at, shown_by, rows = judged_steps(wholes), kinds(wholes), []
     for read, items in (("whole", wholes), ("prefix", cut)):
-        for kind in ("later", "at once"):
-            members = [item for item in items if shows(item) == kind]
+        for kind in KINDS:
+            members = [item for item in items if shown_by[item.problem.id] == kind]
             right = [item.solution.first_error == -1 for item in members]
             resamples = by_problem(members)
             forward, control = (_at_step(judge, members, at) for judge in (judges[0], judges[-1]))

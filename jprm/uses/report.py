@@ -57,7 +57,7 @@ TABLES = (
     ("Guided search", "search", "strategy scorer settings n spent accuracy* best_of_n* gain* lost"),
     ("Two directions", "bidirectional", "verifier f1* f1_gain* step_auc*"),
     (
-        "Two directions, by when a fault shows",
+        "Two directions, by how a fault shows",
         "hindsight",
         "read shows verifier step_auc* gain* over_forward* n_problems n_items",
     ),

@@ -14,7 +14,7 @@ from jprm.runs import RunDirectory
 from jprm.search import StepRewards
 from jprm.uses.baseline import Baseline
 from jprm.uses.config import UsesConfig
-from jprm.uses.hindsight import HindsightSet, judged_steps, shows
+from jprm.uses.hindsight import KINDS, HindsightSet, judged_steps, kinds
 from jprm.uses.judges import Judge, averaged
 from jprm.uses.passes import hindsight_rows
 from jprm.uses.run import Uses
@@ -45,11 +45,11 @@ def oracle(name, items, knows):
     return Judge(name, True, rewards, None)
 
 
-def test_half_shows_later_half_of_all_is_wrong_and_cut_ends_at_the_step(sets):
+def test_each_kind_is_a_third_half_of_all_is_wrong_and_cut_ends_at_the_step(sets):
     whole, cut = sets
-    at = judged_steps(whole)
-    for kind, problems in (("later", 20), ("at once", 40)):
-        members = [item for item in whole if shows(item) == kind]
+    at, shown_by = judged_steps(whole), kinds(whole)
+    for kind, problems in zip(KINDS, (20, 20, 40), strict=True):
+        members = [item for item in whole if shown_by[item.problem.id] == kind]
         assert len(members) == 80 and len({i.problem.id for i in members}) == problems
         assert sum(item.solution.first_error == -1 for item in members) == 40
     assert judged_steps(cut) == at and len(cut) == len(whole)
@@ -57,7 +57,7 @@ def test_half_shows_later_half_of_all_is_wrong_and_cut_ends_at_the_step(sets):
         end = at[item.problem.id] + 1
         assert short.solution.steps == item.solution.steps[:end]
         assert short.solution.first_error == item.solution.first_error
-    later = [i.solution for i in cut if shows(i) == "later"]
+    later = [i.solution for i in cut if shown_by[i.problem.id] != "at once"]
     right = {s.id for s in later if s.first_error == -1}
     assert right == {s.id for s in later if s.first_error >= 0}, "no text tells"
 
@@ -66,9 +66,12 @@ def test_rows_of_oracles_are_known(sets):
     whole, cut = sets
     items = [*whole, *cut]
     complete = {item.solution.id for item in whole}
-    forward = oracle("forward", items, lambda i: shows(i) == "at once")
+    shown_by = kinds(whole)
+    forward = oracle("forward", items, lambda i: shown_by[i.problem.id] == "at once")
     backward = oracle(
-        "backward", items, lambda i: shows(i) == "at once" or i.solution.id in complete
+        "backward",
+        items,
+        lambda i: shown_by[i.problem.id] == "at once" or i.solution.id in complete,
     )
     bi = averaged("BiPRM", [forward, backward])
     control = averaged("two forward passes", [forward, forward])
@@ -80,8 +83,8 @@ def test_rows_of_oracles_are_known(sets):
         assert row["step_auc"] == (1 if sees else 0.5)
         gain = row["step_auc"] - (1 if kind == "at once" else 0.5)
         assert row["gain"] == row["gain_low"] == row["gain_high"] == row["over_forward"] == gain
-        assert (row["n_problems"], row["n_items"]) == (20 if kind == "later" else 40, 80)
-    assert len(found) == 16
+        assert (row["n_problems"], row["n_items"]) == (40 if kind == "at once" else 20, 80)
+    assert len(found) == 24
 
 
 def test_heads_learn_the_exact_labels_of_the_set_and_leave_other_stages_alone():

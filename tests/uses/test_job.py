@@ -136,9 +136,10 @@ def test_passes_and_cascades_cost_what_they_read(finished):
 
 def test_faults_that_show_later_are_judged_in_both_directions(finished):
     rows = of(finished[1], "hindsight")
-    assert len(rows) == 2 * 2 * 5
-    for row in of(rows, "hindsight", read="prefix", shows="later"):
-        assert row["step_auc"] == 0.5 and row["gain"] == row["over_forward"] == 0
+    assert len(rows) == 2 * 3 * 5
+    for kind in ("contradicted", "corrected"):
+        for row in of(rows, "hindsight", read="prefix", shows=kind):
+            assert row["step_auc"] == 0.5 and row["gain"] == row["over_forward"] == 0
     assert {(row["n_problems"], row["n_items"]) for row in rows} == {(4, 16), (8, 16)}
 
 

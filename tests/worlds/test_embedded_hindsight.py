@@ -41,6 +41,29 @@ def test_what_is_read_up_to_the_step_stands_before_right_and_wrong_alike(seed):
 
 @given(seeds)
 @settings(max_examples=200)
+def test_a_wrong_step_may_be_corrected_by_the_next(seed):
+    found = drawn(seed)
+    at, name = found.at, found.quantity.name
+    pairs = zip(found.solutions(), found.solutions(corrected=True), strict=True)
+    begins = Counter()
+    for (silent, right), (steps, still) in pairs:
+        assert right == still and steps[: at + 1] == silent[: at + 1]
+        begins[steps[: at + 1], right] += 1
+        parsed = [parse_step(step) for step in steps]
+        assert [step.startswith(f"Step {n}: ") for n, step in enumerate(steps, 1)]
+        derived = [i for i, step in enumerate(parsed) if step is not None and step.name == name]
+        if right:
+            assert steps == silent and derived == [at]
+        else:
+            assert derived == [at, at + 1] and parsed[at].value != parsed[at + 1].value
+            assert [s.value for s in parsed[at + 2 :]] == [
+                parse_step(s).value for s in silent[at + 1 :]
+            ], "what follows is the same"
+    assert set(begins.values()) == {1}
+
+
+@given(seeds)
+@settings(max_examples=200)
 def test_a_later_step_uses_the_value_and_decides(seed):
     found = drawn(seed)
     name = found.quantity.name

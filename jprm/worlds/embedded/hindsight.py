@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from jprm.worlds.embedded.quantities import Difficulty, Graph, Quantity, render_problem
-from jprm.worlds.embedded.solutions import reference_steps
+from jprm.worlds.embedded.solutions import parse_step, reference_steps, render_step
 
 LEAST = 2  # the least value of a quantity that `quantities` draws
 
@@ -37,13 +37,19 @@ class Withheld:
         left = tuple(q for q in graph.quantities if q.name != self.quantity.name)
         return render_problem(Graph(left, graph.target))
 
-    def solutions(self) -> tuple[tuple[tuple[str, ...], bool], ...]:
+    def solutions(self, corrected: bool = False) -> tuple[tuple[tuple[str, ...], bool], ...]:
         """(steps, whether step `at` is right) for each reading stated and each one true."""
         written = []
         for stated, true in itertools.product(map(reference_steps, self.graphs), repeat=2):
-            steps = (*true[: self.at], stated[self.at], *true[self.at + 1 :])
-            written.append((steps, stated == true))
+            behind = self.at if corrected and stated != true else self.at + 1
+            steps = (*true[: self.at], stated[self.at], *true[behind:])
+            written.append((_numbered(steps), stated == true))
         return tuple(written)
+
+
+def _numbered(steps: tuple[str, ...]) -> tuple[str, ...]:
+    parsed = (parse_step(step) for step in steps)
+    return tuple(render_step(n, step) for n, step in enumerate(parsed, 1) if step is not None)
 
 
 def withhold(graph: Graph, rng: random.Random, difficulty: Difficulty) -> Withheld | None:

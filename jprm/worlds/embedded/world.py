@@ -101,12 +101,13 @@ class EmbeddedWorld:
         return base.make_solution(problem, steps, "planted", at, kind)
 
     def withheld(
-        self, problem: Problem, rng: np.random.Generator
+        self, problem: Problem, rng: np.random.Generator, corrected: bool = False
     ) -> tuple[Problem, tuple[Solution, ...]] | None:
         """The problem without one fact, and four solutions of which only later steps tell which are right.
 
-        See `hindsight`. None where no fact can go, or the shorter text is of another split. Its answer is
-        "": what is left of the text does not decide it, and `truth` cannot read it.
+        They contradict a wrong step, or correct it. See `hindsight`. None where no fact can go, or the shorter
+        text is of another split. Its answer is "": what is left of the text does not decide it, and `truth`
+        cannot read it.
         """
         drawn = hindsight.withhold(
             parse_problem(problem.text), base.scalar_rng(rng), self.difficulty
@@ -114,11 +115,12 @@ class EmbeddedWorld:
         if drawn is None or split_of(drawn.text) != problem.split:
             return None
         shown = base.make_problem(self.name, drawn.text, "", problem.tier, problem.split)
+        kind = "corrected" if corrected else "contradicted"
         return shown, tuple(
             base.make_solution(
-                shown, steps, "withheld", -1 if right else drawn.at, "" if right else "withheld"
+                shown, steps, "withheld", -1 if right else drawn.at, "" if right else kind
             )
-            for steps, right in drawn.solutions()
+            for steps, right in drawn.solutions(corrected)
         )
 
     def truth(self, problem: Problem, steps: Sequence[str]) -> tuple[int, str]:
