@@ -45,6 +45,7 @@ class Series:
     high: Sequence[float] | None = None
     dashed: bool = False
     is_fit: bool = False  # a smooth law: no markers, drawn thin
+    is_scatter: bool = False  # points that no line joins
 
 
 def series_of(name: str, x: Sequence[float], points: Sequence[Interval], **style: bool) -> Series:
@@ -132,11 +133,11 @@ def _draw(axes: Axes, s: Series, color: str, marker: str, bands: bool) -> None:
         s.x,
         s.y,
         color=color,
-        linestyle="--" if s.dashed else "-",
+        linestyle="none" if s.is_scatter else "--" if s.dashed else "-",
         linewidth=1.7,
         marker=marker,
-        markersize=4,
-        markevery=_marked(s.x),
+        markersize=3 if s.is_scatter else 4,
+        markevery=None if s.is_scatter else _marked(s.x),
         label=s.name,
     )
     if s.low is None or s.high is None or np.isnan(s.low).all():
@@ -195,6 +196,11 @@ def short(x: float) -> str:
         if abs(x) >= 0.9995 * size:
             return f"{x / size:.3g} {suffix}"
     return f"{x:.3g}"
+
+
+def shown(x: Interval) -> str:
+    """An estimate with its ends, whatever their size."""
+    return f"{short(x.value)} [{short(x.low)}, {short(x.high)}]"
 
 
 @contextmanager

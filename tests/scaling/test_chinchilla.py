@@ -74,7 +74,8 @@ def test_projection_is_the_least_squares_fit():
 
     start = [found.E, np.log(found.A), np.log(found.B), found.alpha, found.beta]
     best = least_squares(residual, start, xtol=1e-14, ftol=1e-14)
-    assert found.rms == pytest.approx(np.sqrt(np.mean(best.fun**2)), rel=1e-5)
+    assert np.sum((found(n, d) - loss) ** 2) == pytest.approx(np.sum(best.fun**2), rel=1e-5)
+    assert found.law.objective == pytest.approx(np.sum(best.fun**2), rel=1e-5)
 
 
 def test_the_two_routes_agree_where_the_law_holds():
