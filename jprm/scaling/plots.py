@@ -191,7 +191,9 @@ def _round_numbers(low: float, high: float, most: int = 6) -> list[float]:
 
 
 def short(x: float) -> str:
-    """A number with three significant digits and a metric suffix: 531200 -> "531 k"."""
+    """A number with three significant digits and a metric suffix: 531200 -> "531 k"; from 1e18 a power."""
+    if abs(x) >= 0.9995e18:
+        return f"{x:.3g}".replace("e+", "e")
     for size, suffix in ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
         if abs(x) >= 0.9995 * size:
             return f"{x / size:.3g} {suffix}"

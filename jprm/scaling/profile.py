@@ -59,7 +59,7 @@ def profile(x: np.ndarray, y: np.ndarray) -> Profile:
         limit += len(y) * (_ROUNDING * float(np.abs(y).max())) ** 2
         grid = np.sort(np.append(grid, best.b))
         b_ends = _ends(grid, lambda b: squares(b) <= limit)
-        kept = _Fixed(x, y, np.sort(np.append(np.geomspace(*b_ends, _GRID), best.b)))
+        kept = _Fixed(x, y, np.append(_dense_at_ends(*b_ends), best.b))
         c_ends, a_ends = kept.c_within(limit), kept.a_within(limit)
     return Profile(
         Interval(float(best.c[0]), *c_ends),
@@ -128,6 +128,11 @@ def _ends(grid: np.ndarray, inside: Callable[[np.ndarray], np.ndarray]) -> tuple
             values = np.linspace(values[first - 1], values[first], 11)
         found.append(float(values[int(inside(values).argmax())]))
     return found[0], found[1]
+
+
+def _dense_at_ends(low: float, high: float) -> np.ndarray:
+    """Exponents from low to high, where the reach of c and a falls to 0 like a square root."""
+    return low + (high - low) * (1 - np.cos(np.linspace(0, np.pi, _GRID))) / 2
 
 
 def _neighbours(grid: np.ndarray, i: int) -> tuple[float, float]:

@@ -77,7 +77,7 @@ def _print(
     console = Console(width=None if sys.stdout.isatty() else WIDTH, highlight=False)
     print(
         f"{path}: {len(runs)} runs, {short(runs.params.min())} to {short(runs.params.max())} parameters, "
-        f"{runs.flops.min():.2g} to {runs.flops.max():.2g} training FLOPs"
+        f"{short(runs.flops.min())} to {short(runs.flops.max())} training FLOPs"
     )
     for note in runs.notes:
         print(f"  {note}")
@@ -88,11 +88,10 @@ def _print(
     laws.add_column("approach", no_wrap=True)
     for name in _SHOWN:
         laws.add_column(name, no_wrap=True)
-    laws.add_column("fitted to")
     for one in approaches:
         found = one.fit.intervals if one.fit else {}
         cells = [str(found[name]) if name in found else "-" for name in _SHOWN]
-        laws.add_row(one.name, *cells, one.basis or "not fitted")
+        laws.add_row(one.name, *(cells if one.fit else ["not fitted"]))
     console.print(laws)
     for one in approaches:
         if not one.fit:
@@ -105,7 +104,7 @@ def _print(
         print()
     for one in approaches:
         if one.fit:
-            print(f"approach {one.key}, measured: {one.coverage}")
+            print(f"approach {one.key} ({one.basis}), measured: {one.coverage}")
 
 
 def _decisions(approaches: Sequence[Approach], budgets: Sequence[float]) -> Table:
@@ -123,7 +122,7 @@ def _decisions(approaches: Sequence[Approach], budgets: Sequence[float]) -> Tabl
             if one.fit:
                 params, tokens = one.fit.optimal(budget)
                 ratio = short(tokens.value / params.value)
-                best.add_row(f"{budget:.3g}", one.key, shown(params), shown(tokens), ratio)
+                best.add_row(short(budget), one.key, shown(params), shown(tokens), ratio)
     return best
 
 

@@ -10,7 +10,7 @@ from jprm.scaling.chinchilla import FLOPS_PER_PARAMETER_TOKEN, Chinchilla
 from jprm.scaling.isoflop import BestSizes
 from jprm.scaling.laws.approaches import Approach
 from jprm.scaling.laws.runs import Runs
-from jprm.scaling.plots import Series, line_figure, series_of
+from jprm.scaling.plots import Series, line_figure, series_of, short
 from jprm.scaling.report import Figure
 
 _BANDS = 5  # of compute, each a colour
@@ -44,7 +44,7 @@ def _against(runs: Runs, law: Chinchilla | None, axis: str) -> Figure:
     along = getattr(runs, axis)
     series = []
     for low, high, rows in _bands_of(runs.flops):
-        series.append(_scatter(f"{low:.1e} to {high:.1e}", along[rows], runs.losses[rows]))
+        series.append(_scatter(f"{short(low)} to {short(high)}", along[rows], runs.losses[rows]))
         if law and np.ptp(along[rows]) > 0:
             x = np.geomspace(along[rows].min(), along[rows].max(), _STEPS)
             product = float(np.exp(np.log(runs.params[rows] * runs.tokens[rows]).mean()))
@@ -52,7 +52,7 @@ def _against(runs: Runs, law: Chinchilla | None, axis: str) -> Figure:
             y = law(x, other) if axis == "params" else law(other, x)
             series.append(Series(f"{axis} {low}", list(x), list(y), is_fit=True))
     named = {"params": "parameters", "tokens": "training tokens"}[axis]
-    svg = line_figure(series, x_label=named, y_label="loss", log_x=10, log_y=True)
+    svg = line_figure(series, x_label=named, y_label="loss", log_x=10)
     dotted = " Dotted: the fitted law at the middle of each." if law else ""
     return Figure(svg, f"Loss against {named}. Colours are ranges of training FLOPs.{dotted}")
 
@@ -61,7 +61,7 @@ def _parabolas(runs: Runs, found: BestSizes) -> Figure:
     few = np.unique(np.linspace(0, len(found.parabolas) - 1, _MOST_BUDGETS).round().astype(int))
     series = []
     for parabola in (found.parabolas[i] for i in few):
-        name = f"{parabola.flops:.1e}"
+        name = short(parabola.flops)
         sizes = runs.params[parabola.runs]
         series.append(_scatter(name, sizes, runs.losses[parabola.runs]))
         x = np.geomspace(sizes.min(), sizes.max(), _STEPS)
@@ -78,13 +78,15 @@ def _curves(runs: Runs) -> Figure:
     few = np.unique(np.linspace(0, len(by_size) - 1, _MOST_BUDGETS).round().astype(int))
     series = [
         Series(
-            f"{by_size[i].params:.3g} parameters", list(by_size[i].flops), list(by_size[i].losses)
+            f"{short(by_size[i].params)} parameters",
+            list(by_size[i].flops),
+            list(by_size[i].losses),
         )
         for i in few
     ]
     shown = "" if len(few) == len(by_size) else f" {len(few)} of {len(by_size)} runs."
     return Figure(
-        line_figure(series, x_label="training FLOPs", y_label="loss", log_x=10, log_y=True),
+        line_figure(series, x_label="training FLOPs", y_label="loss", log_x=10),
         f"Approach 1: loss along training; the lowest curve at a budget is its best size.{shown}",
     )
 
@@ -111,11 +113,10 @@ def _best_loss(runs: Runs, law: Chinchilla, compute: np.ndarray) -> Figure:
     best = Series("least loss", list(compute), list(law(params, tokens)), list(low), list(high))
     return Figure(
         line_figure(
-            [best, _scatter("runs", runs.flops, runs.losses)],
+            [_scatter("runs", runs.flops, runs.losses), best],
             x_label="training FLOPs",
             y_label="loss",
             log_x=10,
-            log_y=True,
         ),
         "The loss of the best split of compute by the fitted law, with its 95 % band, and the runs.",
     )

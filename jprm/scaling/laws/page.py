@@ -11,7 +11,7 @@ from jprm.scaling.laws.approaches import QUANTITIES, Approach
 from jprm.scaling.laws.figures import laws_figures
 from jprm.scaling.laws.runs import Runs
 from jprm.scaling.plots import short, shown
-from jprm.scaling.report import Block, Facts, Headline, Report, Section, Table, Text
+from jprm.scaling.report import Block, Cell, Facts, Headline, Report, Section, Table, Text
 
 _METHODS = """
 The law is L(N, D) = E + A N^-alpha + B D^-beta in parameters N and training tokens D, and C = 6 N D FLOPs are spent on
@@ -38,7 +38,7 @@ def laws_report(
     ]
     lead = (
         f"{len(runs)} runs of {short(runs.params.min())} to {short(runs.params.max())} parameters and "
-        f"{runs.flops.min():.2g} to {runs.flops.max():.2g} training FLOPs; {len(fitted)} of {len(approaches)} "
+        f"{short(runs.flops.min())} to {short(runs.flops.max())} training FLOPs; {len(fitted)} of {len(approaches)} "
         "approaches could be fitted. Intervals are 95 %."
     )
     return Report(title, lead, sections, _headline(fitted, budgets), command)
@@ -47,11 +47,10 @@ def laws_report(
 def _headline(fitted: Sequence[Approach], budgets: Sequence[float]) -> list[Headline]:
     if not fitted or not fitted[0].fit:
         return []
-    fit, at = fitted[0].fit, f"at {max(budgets):.3g} FLOPs, approach {fitted[0].key}"
+    fit, at = fitted[0].fit, f"at {short(max(budgets))} FLOPs, approach {fitted[0].key}"
     sizes = zip(("best parameters", "best tokens"), fit.optimal(max(budgets)), strict=True)
-    exponents = [
-        (name, fit.intervals[name]) for name in ("alpha", "beta", "a") if name in fit.intervals
-    ]
+    labels = {"alpha": "alpha", "beta": "beta", "a": "a: best N grows as C^a"}
+    exponents = [(labels[name], x) for name, x in fit.intervals.items() if name in labels]
     return [
         *(Headline(short(x.value), name, f"{_ends(x)} {at}") for name, x in sizes),
         *(Headline(f"{x.value:.3f}", name, _ends(x)) for name, x in exponents),
@@ -69,7 +68,7 @@ def _decisions(budgets: Sequence[float], approaches: Sequence[Approach], runs: R
             if one.fit:
                 params, tokens = one.fit.optimal(budget)
                 ratio = short(tokens.value / params.value)
-                rows.append([f"{budget:.3g}", one.key, shown(params), shown(tokens), ratio])
+                rows.append([short(budget), one.key, shown(params), shown(tokens), ratio])
     note = extrapolated(budgets, runs)
     return Table(
         ["training FLOPs", "approach", "best parameters", "best tokens", "tokens per parameter"],
@@ -84,16 +83,20 @@ def extrapolated(budgets: Sequence[float], runs: Runs) -> str:
     if not beyond:
         return ""
     times = f"{max(beyond) / float(runs.flops.max()):.3g}"
-    return f"{max(beyond):.3g} FLOPs are {times} times those of the largest run."
+    return f"{short(max(beyond))} FLOPs are {times} times those of the largest run."
 
 
 def _laws(approaches: Sequence[Approach]) -> Table:
-    rows = []
-    for one in approaches:
-        found = one.fit.intervals if one.fit else {}
-        shown_ = [shown(found[name]) if name in found else None for name in QUANTITIES]
-        rows.append([one.name, *shown_, one.basis or f"not fitted: {one.reason}"])
-    return Table(["approach", *QUANTITIES, "fitted to"], rows)
+    """A column for each approach, the reasons of those that could not be fitted below."""
+    rows: list[list[Cell]] = [["fitted to", *(one.basis or "not fitted" for one in approaches)]]
+    for name in QUANTITIES:
+        found = [one.fit.intervals.get(name) if one.fit else None for one in approaches]
+        said = shown if name in ("A", "B") else str  # those may be of any size
+        rows.append([name, *(said(x) if x else None for x in found)])
+    reasons = [
+        f"Approach {one.key} is not fitted: {one.reason}." for one in approaches if one.reason
+    ]
+    return Table(["", *(one.name for one in approaches)], rows, note=" ".join(reasons))
 
 
 def _coverage(fitted: Sequence[Approach]) -> Text:
@@ -108,10 +111,9 @@ def _data(runs: Runs, approaches: Sequence[Approach]) -> list[Block]:
     }
     facts: dict[str, object] = {"runs": len(runs), "training curves": len(runs.curves)}
     facts |= {f"column of {role}": name for role, name in columns.items()}
-    facts |= {f"note {i}": note for i, note in enumerate(runs.notes, 1)}
     for one in approaches:
         if isinstance(one.fit, Chinchilla) and one.fit.law.agreed is not None:
             facts[f"descents of approach {one.key} that agree"] = one.fit.law.agreed
         if isinstance(one.fit, BestSizes) and one.fit.dropped:
             facts[f"budgets that approach {one.key} left out"] = "\n".join(one.fit.dropped)
-    return [Facts(facts)]
+    return [Text("\n\n".join(f"{note[0].upper()}{note[1:]}." for note in runs.notes)), Facts(facts)]
