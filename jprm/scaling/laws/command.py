@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 from rich.console import Console
 from rich.table import Table
@@ -51,6 +52,8 @@ def run_laws(options: LawsOptions) -> int:
     """
     if bad := [budget for budget in options.budgets if not 0 < budget < float("inf")]:
         raise UserError(f"--budget {bad[0]:g}: a number of FLOPs above 0 is needed, such as 1e21")
+    if options.bootstrap not in get_args(Bootstrap):
+        raise UserError(f"--bootstrap {options.bootstrap}: choose points or residuals")
     runs = read_runs(
         read_table(options.path),
         options.columns,
