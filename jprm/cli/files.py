@@ -25,7 +25,10 @@ def choose(
 
 @app.command()
 def laws(
-    file: Annotated[Path, typer.Argument(help="CSV, JSON lines, or a run directory.")],
+    files: Annotated[
+        list[Path],
+        typer.Argument(metavar="FILE...", help="CSV, JSON lines, or directories of runs."),
+    ],
     params: Annotated[str | None, typer.Option(help="Column of the parameters.")] = None,
     tokens: Annotated[str | None, typer.Option(help="Column of the training tokens.")] = None,
     flops: Annotated[str | None, typer.Option(help="Column of the training FLOPs.")] = None,
@@ -61,7 +64,7 @@ def laws(
     from jprm.scaling.laws import Columns, LawsOptions, run_laws
 
     options = LawsOptions(
-        file,
+        tuple(files),
         Columns(params, tokens, flops, loss, run),
         where=tuple(where or ()),
         drop_highest=drop_highest,

@@ -21,6 +21,7 @@ from jprm.scaling.power_sum import Bootstrap, PowerSum, checked_points, fit_powe
 FLOPS_PER_PARAMETER_TOKEN = 6.0
 PROJECTED_COVERAGE = "COVERAGE"
 _SQUARES = 1e3  # a delta that no residual of a logarithm reaches
+_ABOUT_ZERO = 1e-3
 _NO_TERM = 1e-300  # a term that is solved to 0, whose logarithm theta holds
 
 
@@ -55,6 +56,20 @@ class Chinchilla:
     def measured_coverage(self) -> str:
         """How often intervals made this way held the truth in simulations."""
         return self.law.measured_coverage
+
+    @property
+    def warning(self) -> str:
+        """What these runs do not settle; empty where all of the law is told from its bounds."""
+        weak = []
+        for name in ("alpha", "beta"):
+            x = self.intervals[name]
+            if x.low < _ABOUT_ZERO:
+                weak.append(f"{name} is not told from 0")
+            if x.high > STEEPEST - _ABOUT_ZERO:
+                weak.append(f"{name} may be steeper than {STEEPEST:g}, the most that is tried")
+        if self.law.floor.low < _ABOUT_ZERO:
+            weak.append("E is not told from 0")
+        return "; ".join(weak)
 
     @property
     def standard_errors(self) -> dict[str, float]:
@@ -103,10 +118,14 @@ def project_chinchilla(
 
     E, A and B are solved for at exponents of a grid, which is then refined around the best, eight
     times over; so there is no starting point. Negative terms are refused. Intervals come from
-    residuals of the logarithm drawn with replacement, enlarged by sqrt(n / (n - 5)); a resample is
-    fitted from the estimate onwards by squares of the logarithm weighted by the squared loss, which
-    is squared error to first order in the residuals. Raises UserError as `fit_chinchilla` does.
+    residuals of the logarithm drawn with replacement, enlarged by sqrt(n / (n - 5)), and the spread
+    of the refits is widened as Student's t is wider than the normal. A resample is fitted from the
+    estimate onwards by squares of the logarithm weighted by the squared loss, which is squared error
+    to first order in the residuals. Raises UserError as `fit_chinchilla` does.
     """
+    from scipy.stats import norm
+    from scipy.stats import t as student
+
     x, y = checked_points({"params": params, "tokens": tokens}, losses)
     centre = np.log(x).mean(axis=1)
     t = np.log(x) - centre[:, None]
@@ -116,6 +135,8 @@ def project_chinchilla(
     rng = np.random.default_rng(seed)
     drawn = fitted + rng.choice(residual - residual.mean(), (resamples, n))
     samples = resolve(theta, t, drawn, np.exp(2 * fitted), delta=_SQUARES)
+    samples = theta + (samples - theta) * student.ppf(0.975, n - len(theta)) / norm.ppf(0.975)
+    samples[:, 3:] = np.clip(samples[:, 3:], 0.0, STEEPEST)
     return _named(
         PowerSum(
             ("params", "tokens"), theta, samples, centre, x, y, squares, None, PROJECTED_COVERAGE

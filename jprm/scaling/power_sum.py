@@ -25,6 +25,7 @@ from jprm.evaluate import LEVEL, Interval, interval
 from jprm.scaling.huber import DELTA, DESCENTS, minimise, predict, resolve
 
 Bootstrap = Literal["residuals", "points"]
+_LARGEST_LOG = 300.0
 MEASURED_COVERAGE = {  # python tools/coverage.py chinchilla joint
     "residuals": (
         "95 % intervals covered the truth in 94.4-96.7 % of 485 simulated grids of 25 or 48 runs with normal "
@@ -110,6 +111,8 @@ class PowerSum:
             gap = gap - _log_scale(theta, j, self.centre)
             log_x = (gap + b * np.log(product)) / (a + b)
             log_x = np.where((a > 0) & (b > 0), log_x, np.nan)
+            # with an exponent near 0 the optimum lies beyond any number that a float holds
+            log_x = np.clip(log_x, -_LARGEST_LOG, _LARGEST_LOG)
             one, two = np.exp(log_x), np.exp(np.log(product) - log_x)
         return interval(float(one[0]), one[1:]), interval(float(two[0]), two[1:])
 

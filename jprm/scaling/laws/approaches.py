@@ -51,6 +51,11 @@ class Approach:
         """How often such intervals held the truth in simulations."""
         return self.fit.measured_coverage if self.fit else ""
 
+    @property
+    def warning(self) -> str:
+        """What the runs do not settle."""
+        return self.fit.warning if isinstance(self.fit, Chinchilla) else ""
+
     def rows(self, budgets: list[float]) -> list[dict[str, Any]]:
         """What it found as plain rows: a quantity each, the best sizes with their budget in FLOPs."""
         said = {"approach": self.key, "method": APPROACHES[self.key]}
@@ -62,7 +67,8 @@ class Approach:
                 ("best_params", "best_tokens"), self.fit.optimal(budget), strict=True
             ):
                 found.append(said | _row(name, x, budget))
-        return [row | {"basis": self.basis, "measured_coverage": self.coverage} for row in found]
+        about = {"basis": self.basis, "warning": self.warning, "measured_coverage": self.coverage}
+        return [row | about for row in found]
 
 
 def fit_approaches(

@@ -59,6 +59,10 @@ class Columns:
             raise _missing(table, "flops" if derive_tokens else "tokens")
         return found
 
+    def __str__(self) -> str:
+        named = ((role, getattr(self, role)) for role in KNOWN)
+        return ", ".join(f"{role} {name!r}" for role, name in named if name)
+
 
 def is_sweep(table: RunTable) -> bool:
     """Whether the rows are those of `results.jsonl` of a sweep of verifiers."""
@@ -75,7 +79,7 @@ def existing(table: RunTable, asked: str, option: str) -> str:
     near = difflib.get_close_matches(asked, table.names, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(map(repr, near))}? " if near and not alike else ""
     raise UserError(
-        f"{table.path}: no column {asked!r} ({option}); {hint}it has {_listed(table.names)}"
+        f"{table.source}: no column {asked!r} ({option}); {hint}it has {_listed(table.names)}"
     )
 
 
@@ -90,7 +94,7 @@ def _column(table: RunTable, role: Role, asked: str | None) -> str | None:
 def _missing(table: RunTable, role: Role) -> UserError:
     also = " or --flops" if role == "tokens" else ""
     return UserError(
-        f"{table.path}: which column holds the {role}? Name it with --{role}{also}; "
+        f"{table.source}: which column holds the {role}? Name it with --{role}{also}; "
         f"it has {_listed(table.names)}"
     )
 

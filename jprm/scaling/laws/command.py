@@ -32,7 +32,7 @@ _SHOWN = ("E", "alpha", "beta", "a")
 class LawsOptions:
     """What the command line gives; `budgets` in training FLOPs."""
 
-    path: Path
+    paths: tuple[Path, ...]
     columns: Columns = Columns()  # noqa: RUF009 - frozen
     where: tuple[str, ...] = ()
     drop_highest: int = 0
@@ -54,8 +54,9 @@ def run_laws(options: LawsOptions) -> int:
         raise UserError(f"--budget {bad[0]:g}: a number of FLOPs above 0 is needed, such as 1e21")
     if options.bootstrap not in get_args(Bootstrap):
         raise UserError(f"--bootstrap {options.bootstrap}: choose points or residuals")
+    table = read_table(*options.paths)
     runs = read_runs(
-        read_table(options.path),
+        table,
         options.columns,
         where=options.where,
         drop_highest=options.drop_highest,
@@ -65,7 +66,7 @@ def run_laws(options: LawsOptions) -> int:
         runs, resamples=options.resamples, bootstrap=options.bootstrap, seed=options.seed
     )
     budgets = list(options.budgets) or [BEYOND * float(runs.flops.max())]
-    _print(options.path, runs, approaches, budgets)
+    _print(table.source, runs, approaches, budgets)
     fitted = any(one.fit for one in approaches)
     if options.out:
         _write(options, options.out, runs, approaches, budgets)
@@ -75,11 +76,11 @@ def run_laws(options: LawsOptions) -> int:
 
 
 def _print(
-    path: Path, runs: Runs, approaches: Sequence[Approach], budgets: Sequence[float]
+    source: str, runs: Runs, approaches: Sequence[Approach], budgets: Sequence[float]
 ) -> None:
     console = Console(width=None if sys.stdout.isatty() else WIDTH, highlight=False)
     print(
-        f"{path}: {len(runs)} runs, {short(runs.params.min())} to {short(runs.params.max())} parameters, "
+        f"{source}: {len(runs)} runs, {short(runs.params.min())} to {short(runs.params.max())} parameters, "
         f"{short(runs.flops.min())} to {short(runs.flops.max())} training FLOPs"
     )
     for note in runs.notes:
@@ -99,6 +100,8 @@ def _print(
     for one in approaches:
         if not one.fit:
             print(f"approach {one.key}: not fitted, {one.reason}")
+        if one.warning:
+            print(f"approach {one.key}: these runs do not settle it: {one.warning}")
     if any(one.fit for one in approaches):
         print()
         console.print(_decisions(approaches, budgets))
@@ -139,7 +142,8 @@ def _write(
     out.mkdir(parents=True, exist_ok=True)
     rows = [row for one in approaches for row in one.rows(budgets)]
     write_atomic(out / RESULTS, "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows))
-    title = f"Scaling laws of {options.path.name}"
+    more = f" and {len(options.paths) - 1} more" if options.paths[1:] else ""
+    title = f"Scaling laws of {options.paths[0].name}{more}"
     page = laws_report(title, runs, approaches, budgets, options.command)
     write_report(page, out / "report.html")
     print(f"results: {out / RESULTS}   report: {out / 'report.html'}")

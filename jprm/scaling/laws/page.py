@@ -96,6 +96,11 @@ def _laws(approaches: Sequence[Approach]) -> Table:
     reasons = [
         f"Approach {one.key} is not fitted: {one.reason}." for one in approaches if one.reason
     ]
+    reasons += [
+        f"Approach {one.key}: these runs do not settle it: {one.warning}."
+        for one in approaches
+        if one.warning
+    ]
     return Table(["", *(one.name for one in approaches)], rows, note=" ".join(reasons))
 
 
@@ -104,13 +109,7 @@ def _coverage(fitted: Sequence[Approach]) -> Text:
 
 
 def _data(runs: Runs, approaches: Sequence[Approach]) -> list[Block]:
-    columns = {
-        role: name
-        for role in ("params", "tokens", "flops", "loss", "run")
-        if (name := getattr(runs.columns, role))
-    }
     facts: dict[str, object] = {"runs": len(runs), "training curves": len(runs.curves)}
-    facts |= {f"column of {role}": name for role, name in columns.items()}
     for one in approaches:
         if isinstance(one.fit, Chinchilla) and one.fit.law.agreed is not None:
             facts[f"descents of approach {one.key} that agree"] = one.fit.law.agreed

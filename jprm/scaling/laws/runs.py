@@ -76,7 +76,7 @@ def read_runs(
     is none or not above 0.
     """
     columns = columns.found_in(table, derive_tokens)
-    notes: list[str] = []
+    notes = [f"columns: {columns}"]
     kept = _chosen(table, where, notes)
     readings = _distinct([_reading(*row, columns) for row in kept], notes)
     runs, curves = _finished(readings, notes)
@@ -122,7 +122,7 @@ def _chosen(
                 said for said, _ in Counter(_said(row.get(key)) for row, _ in rows).most_common(6)
             ]
             raise UserError(
-                f"{table.path}: no row has {key} = {value!r}; there are {', '.join(map(repr, seen))}"
+                f"{table.source}: no row has {key} = {value!r}; there are {', '.join(map(repr, seen))}"
             )
         rows = kept
     if where:
@@ -132,7 +132,7 @@ def _chosen(
             rows = _without(rows, "variant", "rows of ablations are left out", notes)
         rows = _without(rows, "status", "rows of failed cells are left out", notes)
     if not rows:
-        raise UserError(f"{table.path}: no row is left ({'; '.join(notes)})")
+        raise UserError(f"{table.source}: no row is left ({'; '.join(notes)})")
     return rows
 
 

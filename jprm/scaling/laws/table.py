@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import json
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,41 +16,64 @@ from jprm.errors import UserError
 from jprm.formats import read_rows
 
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
-RESULTS = "results.jsonl"  # what a run directory holds
+RESULTS = "results.jsonl"  # of a sweep
+TRAINED = "result.json"  # of a training run
 
 
 @dataclass(frozen=True)
 class RunTable:
     """Rows by column name, each with its place "file:line"; `names` in the order of the file.
 
-    A cell of a CSV file is text, one of a JSON row any value; a JSON row may lack columns.
+    A cell of a CSV file is text, one of a JSON row any value; a JSON row may lack columns. `source`
+    names the file, or the first of several.
     """
 
-    path: Path
+    source: str
     names: tuple[str, ...]
     rows: tuple[dict[str, Any], ...]
     places: tuple[str, ...]
 
 
-def read_table(path: Path | str) -> RunTable:
-    """Read a file by its ending: .csv or .tsv, with .gz or not; all else as `jprm.formats.read_rows`.
+def read_table(*paths: Path | str) -> RunTable:
+    """Read files by their endings: .csv or .tsv, with .gz or not; all else as `jprm.formats.read_rows`.
 
-    A directory stands for the `results.jsonl` in it. Raises UserError naming file and line for
-    whatever is not a table.
+    A directory of a sweep stands for the `results.jsonl` in it, one of a training run for a row of
+    what its `result.json` says. Raises UserError naming file and line for whatever is not a table.
     """
-    path = Path(path)
+    found = [row for path in paths for row in _rows_of(Path(path))]
+    names = dict.fromkeys(name for _, row in found for name in row)
+    rows, places = tuple(row for _, row in found), tuple(place for place, _ in found)
+    more = f" and {len(paths) - 1} more" if paths[1:] else ""
+    return RunTable(f"{paths[0]}{more}", tuple(names), rows, places)
+
+
+def _rows_of(path: Path) -> list[tuple[str, dict[str, Any]]]:
     if path.is_dir():
+        if (path / TRAINED).is_file():
+            return [_trained_row(path)]
         if not (path / RESULTS).is_file():
-            raise UserError(f"{path}: a directory without {RESULTS}; name the file with the runs")
+            raise UserError(
+                f"{path}: a directory without {RESULTS} or {TRAINED}; name a file with runs"
+            )
         path = path / RESULTS
     ending = Path(path.stem).suffix if path.suffix == ".gz" else path.suffix
     delimiter = DELIMITERS.get(ending.lower())
     found = list(_csv_rows(path, delimiter) if delimiter else _json_rows(path))
     if not found:
         raise UserError(f"{path}: no rows")
-    names = dict.fromkeys(name for _, row in found for name in row)
-    rows, places = tuple(row for _, row in found), tuple(place for place, _ in found)
-    return RunTable(path, tuple(names), rows, places)
+    return found
+
+
+def _trained_row(run: Path) -> tuple[str, dict[str, Any]]:
+    """What a training run says of itself, under the name of its directory."""
+    place = str(run / TRAINED)
+    try:
+        values = json.loads((run / TRAINED).read_bytes())
+    except (OSError, ValueError) as error:
+        raise UserError(f"{place}: cannot be read ({error}); train the run again") from None
+    if not isinstance(values, dict):
+        raise UserError(f"{place}: expected a JSON object, found {type(values).__name__}")
+    return place, {"run": str(run)} | values
 
 
 def _json_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:

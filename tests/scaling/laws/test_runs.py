@@ -23,7 +23,10 @@ def test_columns_are_found_by_name(tmp_path, name):
     assert (runs.params[0], runs.tokens[0], runs.losses[0]) == (1e8, 2e10, 3.0)
     assert runs.columns == Columns(name, "Training Tokens", None, "L")
     assert runs.flops[0] == 6e8 * 2e10
-    assert runs.notes == (f"FLOPs are 6 x {name!r} x 'Training Tokens'",)
+    assert runs.notes == (
+        f"columns: params {name!r}, tokens 'Training Tokens', loss 'L'",
+        f"FLOPs are 6 x {name!r} x 'Training Tokens'",
+    )
 
 
 def test_a_named_column_is_taken_up_to_case_and_punctuation(tmp_path):
@@ -48,10 +51,10 @@ def test_tokens_come_from_flops_when_asked_or_when_there_are_none(tmp_path):
     rows = [row | {"flops": 12 * row["N"] * row["D"]} for row in _rows()]
     given = _runs(tmp_path, rows)
     assert given.tokens.tolist() == [1e10] * 3
-    assert "'flops' is 2 times 6 x parameters x tokens (median)" in given.notes[0]
+    assert "'flops' is 2 times 6 x parameters x tokens (median)" in given.notes[1]
     derived = _runs(tmp_path, rows, derive_tokens=True)
     assert derived.tokens == pytest.approx(np.full(3, 2e10))
-    assert derived.notes == ("tokens are 'flops' / (6 x 'N')",)
+    assert derived.notes[1:] == ("tokens are 'flops' / (6 x 'N')",)
     none = _runs(tmp_path, [{k: v for k, v in row.items() if k != "D"} for row in rows])
     assert none.tokens == pytest.approx(derived.tokens) and none.notes == derived.notes
 
@@ -108,7 +111,7 @@ def test_rows_of_one_run_are_its_curve(tmp_path):
     for curve in runs.curves:
         assert (np.diff(curve.flops) > 0).all()
         assert curve.losses == pytest.approx(loss_of(curve.params, curve.flops / 6 / curve.params))
-    assert "12 rows are the training curves of 3 runs" in runs.notes[0]
+    assert "12 rows are the training curves of 3 runs" in runs.notes[1]
 
 
 def test_runs_that_share_a_name_by_accident_are_refused(tmp_path):

@@ -1,6 +1,7 @@
 """Files to rows: every layout gives the same table, and damage is named by its line."""
 
 import gzip
+import json
 
 import pytest
 from hypothesis import given
@@ -26,10 +27,25 @@ def test_every_layout_holds_the_same_runs(tmp_path, name):
 
 def test_a_directory_stands_for_its_results(tmp_path):
     write(tmp_path / "results.jsonl", isoflop_rows())
-    assert read_table(tmp_path).path == tmp_path / "results.jsonl"
+    assert read_table(tmp_path).places[0] == f"{tmp_path / 'results.jsonl'}:1"
     (tmp_path / "results.jsonl").unlink()
-    with pytest.raises(UserError, match=r"a directory without results\.jsonl"):
+    with pytest.raises(UserError, match=r"a directory without results\.jsonl or result\.json"):
         read_table(tmp_path)
+
+
+def test_directories_of_training_runs_are_a_row_each(tmp_path):
+    for name, loss in (("a", 3.0), ("b", 2.5)):
+        (tmp_path / name).mkdir()
+        said = {"params": 1e8, "tokens": 1e9, "flops": 7e17, "loss": loss, "provenance": {}}
+        (tmp_path / name / "result.json").write_text(json.dumps(said, indent=1))
+    table = read_table(tmp_path / "a", tmp_path / "b")
+    assert table.source == f"{tmp_path / 'a'} and 1 more"
+    assert [row["run"] for row in table.rows] == [str(tmp_path / name) for name in "ab"]
+    runs = read_runs(table)
+    assert runs.losses.tolist() == [3.0, 2.5] and runs.flops.tolist() == [7e17] * 2
+    (tmp_path / "b" / "result.json").write_text("{")
+    with pytest.raises(UserError, match=r"b/result\.json: cannot be read"):
+        read_table(tmp_path / "b")
 
 
 @given(
