@@ -117,7 +117,7 @@ def chinchilla(rng: np.random.Generator, trial: int) -> Hits:
 def projection(rng: np.random.Generator, trial: int) -> Hits:
     """The same grids by least squares."""
     for grid, noise, n, d, loss in grids(rng):
-        fit = project_chinchilla(n, d, loss, resamples=200, seed=trial)
+        fit = project_chinchilla(n, d, loss, seed=trial)
         yield from chinchilla_hits(fit, f"least squares {grid} {noise}")
 
 

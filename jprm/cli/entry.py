@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import typer
 
@@ -13,7 +13,7 @@ from jprm.cli.app import app
 from jprm.errors import MISTAKE, PREEMPTED, Preempted, UserError
 
 # click's UsageError, by way of typer: from 0.26 on typer has a click of its own
-WRONG_WORDS = typer.BadParameter.__mro__[1]
+WRONG_WORDS = cast(type[Exception], typer.BadParameter.__mro__[1])
 
 
 def main() -> int:

@@ -51,7 +51,7 @@ def laws(
     bootstrap: Annotated[
         str, typer.Option(help="Of approach 3: over points or residuals.")
     ] = "points",
-    resamples: Annotated[int, typer.Option(min=20, help="Of every bootstrap.")] = 200,
+    resamples: Annotated[int, typer.Option(min=20, help="Of every bootstrap.")] = 500,
     seed: Annotated[int, typer.Option(help="Of the bootstraps.")] = 0,
     out: Annotated[
         Path | None, typer.Option(help="Where results.jsonl and report.html are written.")

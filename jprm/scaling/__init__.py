@@ -4,7 +4,8 @@ Enter by `vote_curve(rewards, labels, problem_ids)` for F1 against votes from on
 by `fit_votes`, `fit_power_law`, `fit_chinchilla`, `fit_power_sum` (any axes together) and
 `fit_vote_law` for laws, by `fit_isoflop` and `fit_envelope` for best sizes, by `replay_adaptive` and
 `compute_matched` for votes better spent, and by `Report` with `write_report` for report.html;
-`line_figure` and `bar_figure` draw its figures. Reads plain data only and never imports JAX.
+`line_figure` and `bar_figure` draw its figures. `laws` is the command on any table of runs. Reads
+plain data only and never imports JAX.
 """
 
 from jprm.evaluate import best_of_k, maj_at_k, pass_at_k, weighted_vote_at_k

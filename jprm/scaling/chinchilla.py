@@ -111,7 +111,7 @@ def project_chinchilla(
     tokens: ArrayLike,
     losses: ArrayLike,
     *,
-    resamples: int = 200,
+    resamples: int = 500,
     seed: int = 0,
 ) -> Chinchilla:
     """Least squares by variable projection, the cross-check of `fit_chinchilla`.

@@ -3,7 +3,8 @@
 Both are y = c + a * x^-b: a curve rises to its asymptote c for a < 0 (F1 against votes) and falls
 to it for a > 0 (loss against parameters or data). For a fixed exponent b the rest is linear, so b
 is searched on a grid and c and a are solved for: no starting point, no local minimum, the same
-answer every time, and all bootstrap curves at once.
+answer every time. The law in votes takes its intervals from resampled curves, all at once, since its
+points share votes; that in parameters or data from a profile of the squares (profile.py).
 
 Invariant: a fit that the data cannot carry is not made. It comes back with `reason` set and no
 parameters, and the report prints the reason.
@@ -120,11 +121,11 @@ def fit_power_law(x: ArrayLike, y: ArrayLike) -> Fit:
         return Fit(law, len(y), reason=reason)
     found = profile(x, y)
     warnings = _too_few_to_check(x)
-    if not LEAST < found.b.value < MOST or found.b.low <= LEAST or found.b.high >= MOST:
+    if any(b <= LEAST or b >= MOST for b in (found.b.low, found.b.value, found.b.high)):
         warnings.append(
             f"the exponent is not told from the ends of its range, {LEAST:g} and {MOST:g}"
         )
-    if found.c.value == 0.0 or found.c.low == 0.0:
+    if 0.0 in (found.c.value, found.c.low):
         warnings.append("the asymptote is not told from 0")
     return Fit(
         law,
@@ -154,7 +155,7 @@ def _points(law: str, x: ArrayLike, y: ArrayLike) -> tuple[np.ndarray, np.ndarra
 
 def _too_few_to_check(x: np.ndarray) -> list[str]:
     few = len(np.unique(x)) == 3
-    return ["as many points as parameters: nothing checks the law"] if few else []
+    return ["as many different x as parameters: nothing checks the law"] if few else []
 
 
 def _solve(x: np.ndarray, y_RK: np.ndarray) -> tuple[np.ndarray, ...]:

@@ -15,6 +15,7 @@ import numpy as np
 from jprm.errors import UserError
 from jprm.evaluate import Interval
 from jprm.scaling.chinchilla import Chinchilla, fit_chinchilla, project_chinchilla
+from jprm.scaling.decide import hold_out
 from jprm.scaling.isoflop import BestSizes, fit_envelope, fit_isoflop
 from jprm.scaling.laws.runs import Runs
 from jprm.scaling.power_sum import Bootstrap
@@ -27,6 +28,7 @@ APPROACHES = {
     "1": "envelope of curves",
 }
 _ENVELOPE_BUDGETS = 30
+_HELD_OUT_SHARE = 0.1
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,7 @@ class Approach:
 
 
 def fit_approaches(
-    runs: Runs, *, resamples: int = 200, bootstrap: Bootstrap = "points", seed: int = 0
+    runs: Runs, *, resamples: int = 500, bootstrap: Bootstrap = "points", seed: int = 0
 ) -> list[Approach]:
     """All approaches in the order of `APPROACHES`; `bootstrap` is that of approach 3."""
     axes = runs.params, runs.tokens, runs.losses
@@ -84,6 +86,19 @@ def fit_approaches(
         _tried("2", lambda: fit_isoflop(runs.flops, runs.params, runs.losses, **again), _budgets),
         _tried("1", lambda: _envelope(runs, again), _budgets),
     ]
+
+
+def held_out_largest(runs: Runs, *, resamples: int = 500, seed: int = 0) -> str:
+    """In words, how the law fitted without the tenth of the runs of the largest compute does on them."""
+    axes = {"params": runs.params, "tokens": runs.tokens}
+    points = max(1, round(_HELD_OUT_SHARE * len(runs)))
+    try:
+        found = hold_out(
+            axes, runs.losses, runs.flops, points=points, resamples=resamples, seed=seed
+        )
+    except UserError as error:
+        return f"the largest compute is not held out: {error}"
+    return str(found)
 
 
 def _tried(key: str, fit: Callable[[], Any], basis: Callable[[Any], str]) -> Approach:

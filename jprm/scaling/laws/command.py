@@ -14,7 +14,7 @@ from rich.table import Table
 
 from jprm.errors import MISTAKE, UserError
 from jprm.runs import write_atomic
-from jprm.scaling.laws.approaches import Approach, fit_approaches
+from jprm.scaling.laws.approaches import Approach, fit_approaches, held_out_largest
 from jprm.scaling.laws.columns import Columns
 from jprm.scaling.laws.page import extrapolated, laws_report
 from jprm.scaling.laws.runs import Runs, read_runs
@@ -39,7 +39,7 @@ class LawsOptions:
     derive_tokens: bool = False
     budgets: tuple[float, ...] = ()
     bootstrap: Bootstrap = "points"
-    resamples: int = 200
+    resamples: int = 500
     seed: int = 0
     out: Path | None = None
     command: str = ""
@@ -66,17 +66,18 @@ def run_laws(options: LawsOptions) -> int:
         runs, resamples=options.resamples, bootstrap=options.bootstrap, seed=options.seed
     )
     budgets = list(options.budgets) or [BEYOND * float(runs.flops.max())]
-    _print(table.source, runs, approaches, budgets)
+    held = held_out_largest(runs, resamples=options.resamples, seed=options.seed)
+    _print(table.source, runs, approaches, budgets, held)
     fitted = any(one.fit for one in approaches)
     if options.out:
-        _write(options, options.out, runs, approaches, budgets)
+        _write(options, options.out, runs, approaches, budgets, held)
     if not fitted:
         print("error: no approach could be fitted to these runs", file=sys.stderr)
     return 0 if fitted else MISTAKE
 
 
 def _print(
-    source: str, runs: Runs, approaches: Sequence[Approach], budgets: Sequence[float]
+    source: str, runs: Runs, approaches: Sequence[Approach], budgets: Sequence[float], held: str
 ) -> None:
     console = Console(width=None if sys.stdout.isatty() else WIDTH, highlight=False)
     print(
@@ -107,7 +108,7 @@ def _print(
         console.print(_decisions(approaches, budgets))
         if note := extrapolated(budgets, runs):
             print(note)
-        print()
+        print(f"approach 3, {held}\n")
     for one in approaches:
         if one.fit:
             print(f"approach {one.key} ({one.basis}), measured: {one.coverage}")
@@ -138,12 +139,13 @@ def _write(
     runs: Runs,
     approaches: Sequence[Approach],
     budgets: list[float],
+    held: str,
 ) -> None:
     out.mkdir(parents=True, exist_ok=True)
     rows = [row for one in approaches for row in one.rows(budgets)]
     write_atomic(out / RESULTS, "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows))
     more = f" and {len(options.paths) - 1} more" if options.paths[1:] else ""
     title = f"Scaling laws of {options.paths[0].name}{more}"
-    page = laws_report(title, runs, approaches, budgets, options.command)
+    page = laws_report(title, runs, approaches, budgets, held, options.command)
     write_report(page, out / "report.html")
     print(f"results: {out / RESULTS}   report: {out / 'report.html'}")

@@ -25,12 +25,19 @@ and beta differ and grids are wide, and where the learning rate was not decayed 
 
 
 def laws_report(
-    title: str, runs: Runs, approaches: Sequence[Approach], budgets: Sequence[float], command: str
+    title: str,
+    runs: Runs,
+    approaches: Sequence[Approach],
+    budgets: Sequence[float],
+    held_out: str,
+    command: str,
 ) -> Report:
-    """The report, for `jprm.scaling.write_report`."""
+    """The report, for `jprm.scaling.write_report`; `held_out` is what `held_out_largest` says."""
     fitted = [one for one in approaches if one.fit]
     sections = [
-        Section("Best sizes", [_decisions(budgets, approaches, runs)]),
+        Section(
+            "Best sizes", [_decisions(budgets, approaches, runs), Text(f"Approach 3, {held_out}.")]
+        ),
         Section("Laws", [_laws(approaches), _coverage(fitted)]),
         Section("Figures", laws_figures(runs, approaches, budgets)),
         Section("Runs", _data(runs, approaches)),
