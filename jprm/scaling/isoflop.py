@@ -22,10 +22,15 @@ from jprm.scaling.chinchilla import FLOPS_PER_PARAMETER_TOKEN
 
 BUDGETS_NEEDED = 3
 SIZES_NEEDED = 4  # a parabola has three parameters, and one point has to check it
+# python tools/coverage.py isoflop envelope; the best size at ten times the largest budget
 MEASURED_COVERAGE = (
-    "95 % intervals of the power covered the truth in 94.0 % of 500 simulated sets of 5 budgets with 9 "
-    "centred sizes each; off-centre or wide grids add a bias that no interval knows of"
-)  # python tools/coverage.py isoflop
+    "95 % intervals covered the truth in 94.0 % (power) and 92.2 % (best size) of 500 simulated sets of 5 budgets "
+    "with 9 centred sizes each; off-centre or wide grids add a bias that no interval knows of"
+)
+ENVELOPE_COVERAGE = (
+    "95 % intervals covered the truth in 99.2 % (power) and 99.0 % (best size) of 500 simulated sets of 16 curves, "
+    "and are wider than they need be; learning rates that have not decayed add a bias that no interval knows of"
+)
 _SAME_BUDGET = 0.05  # of ln C; read-off budgets are equal to a few percent
 
 
@@ -165,7 +170,7 @@ def fit_envelope(
         list(zip(log_c, lowest.T, strict=True)),
         dropped,
         "envelope",
-        "not measured: its points lie on the grid",
+        ENVELOPE_COVERAGE,
     )
 
 

@@ -6,7 +6,7 @@ Invariant: an approach that the runs cannot carry is there with the reason, neve
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,6 @@ import numpy as np
 from jprm.errors import UserError
 from jprm.evaluate import Interval
 from jprm.scaling.chinchilla import Chinchilla, fit_chinchilla, project_chinchilla
-from jprm.scaling.decide import hold_out
 from jprm.scaling.isoflop import BestSizes, fit_envelope, fit_isoflop
 from jprm.scaling.laws.runs import Runs
 from jprm.scaling.power_sum import Bootstrap
@@ -28,7 +27,6 @@ APPROACHES = {
     "1": "envelope of curves",
 }
 _ENVELOPE_BUDGETS = 30
-_HELD_OUT_SHARE = 0.1
 
 
 @dataclass(frozen=True)
@@ -58,7 +56,7 @@ class Approach:
         """What the runs do not settle."""
         return self.fit.warning if isinstance(self.fit, Chinchilla) else ""
 
-    def rows(self, budgets: list[float]) -> list[dict[str, Any]]:
+    def rows(self, budgets: Sequence[float]) -> list[dict[str, Any]]:
         """What it found as plain rows: a quantity each, the best sizes with their budget in FLOPs."""
         said = {"approach": self.key, "method": APPROACHES[self.key]}
         if not self.fit:
@@ -86,19 +84,6 @@ def fit_approaches(
         _tried("2", lambda: fit_isoflop(runs.flops, runs.params, runs.losses, **again), _budgets),
         _tried("1", lambda: _envelope(runs, again), _budgets),
     ]
-
-
-def held_out_largest(runs: Runs, *, resamples: int = 500, seed: int = 0) -> str:
-    """In words, how the law fitted without the tenth of the runs of the largest compute does on them."""
-    axes = {"params": runs.params, "tokens": runs.tokens}
-    points = max(1, round(_HELD_OUT_SHARE * len(runs)))
-    try:
-        found = hold_out(
-            axes, runs.losses, runs.flops, points=points, resamples=resamples, seed=seed
-        )
-    except UserError as error:
-        return f"the largest compute is not held out: {error}"
-    return str(found)
 
 
 def _tried(key: str, fit: Callable[[], Any], basis: Callable[[Any], str]) -> Approach:

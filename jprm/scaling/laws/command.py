@@ -14,17 +14,15 @@ from rich.table import Table
 
 from jprm.errors import MISTAKE, UserError
 from jprm.runs import write_atomic
-from jprm.scaling.laws.approaches import Approach, fit_approaches, held_out_largest
 from jprm.scaling.laws.columns import Columns
-from jprm.scaling.laws.page import extrapolated, laws_report
-from jprm.scaling.laws.runs import Runs, read_runs
+from jprm.scaling.laws.decisions import COLUMNS, Decided, decide
+from jprm.scaling.laws.page import laws_report
+from jprm.scaling.laws.runs import read_runs
 from jprm.scaling.laws.table import RESULTS, read_table
-from jprm.scaling.plots import short, shown
 from jprm.scaling.power_sum import Bootstrap
 from jprm.scaling.report import write_report
 
 WIDTH = 118
-BEYOND = 10.0  # the budget that is decided where none is asked for, in FLOPs of the largest run
 _SHOWN = ("E", "alpha", "beta", "a")
 
 
@@ -50,10 +48,7 @@ def run_laws(options: LawsOptions) -> int:
 
     Raises UserError for a file, column or number that cannot be read.
     """
-    if bad := [budget for budget in options.budgets if not 0 < budget < float("inf")]:
-        raise UserError(f"--budget {bad[0]:g}: a number of FLOPs above 0 is needed, such as 1e21")
-    if options.bootstrap not in get_args(Bootstrap):
-        raise UserError(f"--bootstrap {options.bootstrap}: choose points or residuals")
+    _check(options)
     table = read_table(*options.paths)
     runs = read_runs(
         table,
@@ -62,90 +57,82 @@ def run_laws(options: LawsOptions) -> int:
         drop_highest=options.drop_highest,
         derive_tokens=options.derive_tokens,
     )
-    approaches = fit_approaches(
-        runs, resamples=options.resamples, bootstrap=options.bootstrap, seed=options.seed
+    found = decide(
+        runs,
+        options.budgets,
+        resamples=options.resamples,
+        bootstrap=options.bootstrap,
+        seed=options.seed,
     )
-    budgets = list(options.budgets) or [BEYOND * float(runs.flops.max())]
-    held = held_out_largest(runs, resamples=options.resamples, seed=options.seed)
-    _print(table.source, runs, approaches, budgets, held)
-    fitted = any(one.fit for one in approaches)
+    _print(table.source, found)
     if options.out:
-        _write(options, options.out, runs, approaches, budgets, held)
-    if not fitted:
+        _write(options, options.out, found)
+    if not found.fitted:
         print("error: no approach could be fitted to these runs", file=sys.stderr)
-    return 0 if fitted else MISTAKE
+    return 0 if found.fitted else MISTAKE
 
 
-def _print(
-    source: str, runs: Runs, approaches: Sequence[Approach], budgets: Sequence[float], held: str
-) -> None:
+def _check(options: LawsOptions) -> None:
+    """What can be told before anything is read."""
+    if bad := [budget for budget in options.budgets if not 0 < budget < float("inf")]:
+        raise UserError(f"--budget {bad[0]:g}: a number of FLOPs above 0 is needed, such as 1e21")
+    if options.bootstrap not in get_args(Bootstrap):
+        raise UserError(f"--bootstrap {options.bootstrap}: choose points or residuals")
+    if options.out:
+        read = [path / RESULTS if path.is_dir() else path for path in options.paths]
+        is_read = (options.out / RESULTS).resolve() in (path.resolve() for path in read)
+        if is_read or (options.out / "config.json").exists():
+            raise UserError(
+                f"--out {options.out}: its {RESULTS} belongs to another run; choose another directory"
+            )
+
+
+def _print(source: str, found: Decided) -> None:
     console = Console(width=None if sys.stdout.isatty() else WIDTH, highlight=False)
-    print(
-        f"{source}: {len(runs)} runs, {short(runs.params.min())} to {short(runs.params.max())} parameters, "
-        f"{short(runs.flops.min())} to {short(runs.flops.max())} training FLOPs"
-    )
-    for note in runs.notes:
+    print(f"{source}: {found.summary()}")
+    for note in found.runs.notes:
         print(f"  {note}")
     print(
         "\nL = E + A N^-alpha + B D^-beta; best N grows with compute to the power a; 95 % intervals"
     )
-    laws = Table(box=None, header_style="bold", pad_edge=False)
-    laws.add_column("approach", no_wrap=True)
-    for name in _SHOWN:
-        laws.add_column(name, no_wrap=True)
-    for one in approaches:
-        found = one.fit.intervals if one.fit else {}
-        cells = [str(found[name]) if name in found else "-" for name in _SHOWN]
-        laws.add_row(one.name, *(cells if one.fit else ["not fitted"]))
-    console.print(laws)
-    for one in approaches:
+    rows = []
+    for one in found.approaches:
+        known = one.fit.intervals if one.fit else {}
+        cells = [str(known[name]) if name in known else "-" for name in _SHOWN]
+        rows.append([one.name, *(cells if one.fit else ["not fitted"])])
+    console.print(_table(("approach", *_SHOWN), rows))
+    for one in found.approaches:
         if not one.fit:
             print(f"approach {one.key}: not fitted, {one.reason}")
         if one.warning:
             print(f"approach {one.key}: these runs do not settle it: {one.warning}")
-    if any(one.fit for one in approaches):
+    if found.fitted:
         print()
-        console.print(_decisions(approaches, budgets))
-        if note := extrapolated(budgets, runs):
+        console.print(_table(COLUMNS, found.rows()))
+        if note := found.extrapolated():
             print(note)
-        print(f"approach 3, {held}\n")
-    for one in approaches:
-        if one.fit:
-            print(f"approach {one.key} ({one.basis}), measured: {one.coverage}")
+        print(f"approach 3, {found.held_out}\n")
+    for one in found.fitted:
+        print(f"approach {one.key} ({one.basis}), measured: {one.coverage}")
 
 
-def _decisions(approaches: Sequence[Approach], budgets: Sequence[float]) -> Table:
-    best = Table(box=None, header_style="bold", pad_edge=False)
-    for name in (
-        "training FLOPs",
-        "approach",
-        "best parameters",
-        "best tokens",
-        "tokens per parameter",
-    ):
-        best.add_column(name, no_wrap=True)
-    for budget in budgets:
-        for one in approaches:
-            if one.fit:
-                params, tokens = one.fit.optimal(budget)
-                ratio = short(tokens.value / params.value)
-                best.add_row(short(budget), one.key, shown(params), shown(tokens), ratio)
-    return best
+def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for name in columns:
+        table.add_column(name, no_wrap=True)
+    for row in rows:
+        table.add_row(*row)
+    return table
 
 
-def _write(
-    options: LawsOptions,
-    out: Path,
-    runs: Runs,
-    approaches: Sequence[Approach],
-    budgets: list[float],
-    held: str,
-) -> None:
-    out.mkdir(parents=True, exist_ok=True)
-    rows = [row for one in approaches for row in one.rows(budgets)]
+def _write(options: LawsOptions, out: Path, found: Decided) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"--out {out}: cannot be made ({error.strerror})") from None
+    rows = [row for one in found.approaches for row in one.rows(found.budgets)]
     write_atomic(out / RESULTS, "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows))
     more = f" and {len(options.paths) - 1} more" if options.paths[1:] else ""
     title = f"Scaling laws of {options.paths[0].name}{more}"
-    page = laws_report(title, runs, approaches, budgets, held, options.command)
-    write_report(page, out / "report.html")
+    write_report(laws_report(title, found, options.command), out / "report.html")
     print(f"results: {out / RESULTS}   report: {out / 'report.html'}")

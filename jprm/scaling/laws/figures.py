@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from jprm.scaling.chinchilla import FLOPS_PER_PARAMETER_TOKEN, Chinchilla
 from jprm.scaling.isoflop import BestSizes
-from jprm.scaling.laws.approaches import Approach
+from jprm.scaling.laws.decisions import Decided
 from jprm.scaling.laws.runs import Runs
 from jprm.scaling.plots import Series, line_figure, series_of, short
 from jprm.scaling.report import Figure
@@ -18,11 +16,9 @@ _MOST_BUDGETS = 6
 _STEPS = 60  # of a smooth line
 
 
-def laws_figures(
-    runs: Runs, approaches: Sequence[Approach], budgets: Sequence[float]
-) -> list[Figure]:
+def laws_figures(found: Decided) -> list[Figure]:
     """All that the runs and the fitted approaches can show."""
-    by_key = {one.key: one.fit for one in approaches if one.fit}
+    runs, by_key = found.runs, {one.key: one.fit for one in found.fitted if one.fit}
     laws = {key: fit for key, fit in by_key.items() if isinstance(fit, Chinchilla)}
     law = next(iter(laws.values()), None)
     figures = [_against(runs, law, "params"), _against(runs, law, "tokens")]
@@ -30,7 +26,7 @@ def laws_figures(
         figures.append(_parabolas(runs, parabolas))
     if runs.curves:
         figures.append(_curves(runs))
-    compute = np.geomspace(runs.flops.min(), max([runs.flops.max(), *budgets]), _STEPS)
+    compute = np.geomspace(runs.flops.min(), max([runs.flops.max(), *found.budgets]), _STEPS)
     if by_key:
         figures += [_frontier(by_key, compute, which) for which in (0, 1)]
     if law:

@@ -8,8 +8,8 @@ from jprm.evaluate import Interval
 from jprm.scaling.chinchilla import Chinchilla
 from jprm.scaling.isoflop import BestSizes
 from jprm.scaling.laws.approaches import QUANTITIES, Approach
+from jprm.scaling.laws.decisions import COLUMNS, Decided
 from jprm.scaling.laws.figures import laws_figures
-from jprm.scaling.laws.runs import Runs
 from jprm.scaling.plots import short, shown
 from jprm.scaling.report import Block, Cell, Facts, Headline, Report, Section, Table, Text
 
@@ -24,38 +24,34 @@ and beta differ and grids are wide, and where the learning rate was not decayed 
 """
 
 
-def laws_report(
-    title: str,
-    runs: Runs,
-    approaches: Sequence[Approach],
-    budgets: Sequence[float],
-    held_out: str,
-    command: str,
-) -> Report:
-    """The report, for `jprm.scaling.write_report`; `held_out` is what `held_out_largest` says."""
-    fitted = [one for one in approaches if one.fit]
+def laws_report(title: str, found: Decided, command: str = "") -> Report:
+    """The report, for `jprm.scaling.write_report`."""
+    beyond = found.extrapolated()
+    note = f"{beyond} Intervals do not know whether the law holds there." if beyond else ""
     sections = [
         Section(
-            "Best sizes", [_decisions(budgets, approaches, runs), Text(f"Approach 3, {held_out}.")]
+            "Best sizes",
+            [Table(COLUMNS, found.rows(), note=note), Text(f"Approach 3, {found.held_out}.")],
         ),
-        Section("Laws", [_laws(approaches), _coverage(fitted)]),
-        Section("Figures", laws_figures(runs, approaches, budgets)),
-        Section("Runs", _data(runs, approaches)),
+        Section("Laws", [_laws(found.approaches), _coverage(found.fitted)]),
+        Section("Figures", laws_figures(found)),
+        Section("Runs", _data(found)),
         Section("Methods", [Text(_METHODS)]),
     ]
     lead = (
-        f"{len(runs)} runs of {short(runs.params.min())} to {short(runs.params.max())} parameters and "
-        f"{short(runs.flops.min())} to {short(runs.flops.max())} training FLOPs; {len(fitted)} of {len(approaches)} "
-        "approaches could be fitted. Intervals are 95 %."
+        f"{found.summary()}; {len(found.fitted)} of {len(found.approaches)} approaches could be fitted. "
+        "Intervals are 95 %."
     )
-    return Report(title, lead, sections, _headline(fitted, budgets), command)
+    return Report(title, lead, sections, _headline(found), command)
 
 
-def _headline(fitted: Sequence[Approach], budgets: Sequence[float]) -> list[Headline]:
-    if not fitted or not fitted[0].fit:
+def _headline(found: Decided) -> list[Headline]:
+    first = next(iter(found.fitted), None)
+    if first is None or first.fit is None:
         return []
-    fit, at = fitted[0].fit, f"at {short(max(budgets))} FLOPs, approach {fitted[0].key}"
-    sizes = zip(("best parameters", "best tokens"), fit.optimal(max(budgets)), strict=True)
+    budget = max(found.budgets)
+    fit, at = first.fit, f"at {short(budget)} FLOPs, approach {first.key}"
+    sizes = zip(("best parameters", "best tokens"), fit.optimal(budget), strict=True)
     labels = {"alpha": "alpha", "beta": "beta", "a": "a: best N grows as C^a"}
     exponents = [(labels[name], x) for name, x in fit.intervals.items() if name in labels]
     return [
@@ -66,31 +62,6 @@ def _headline(fitted: Sequence[Approach], budgets: Sequence[float]) -> list[Head
 
 def _ends(x: Interval) -> str:
     return f"[{short(x.low)}, {short(x.high)}]"
-
-
-def _decisions(budgets: Sequence[float], approaches: Sequence[Approach], runs: Runs) -> Table:
-    rows = []
-    for budget in budgets:
-        for one in approaches:
-            if one.fit:
-                params, tokens = one.fit.optimal(budget)
-                ratio = short(tokens.value / params.value)
-                rows.append([short(budget), one.key, shown(params), shown(tokens), ratio])
-    note = extrapolated(budgets, runs)
-    return Table(
-        ["training FLOPs", "approach", "best parameters", "best tokens", "tokens per parameter"],
-        rows,
-        note=f"{note} Intervals do not know whether the law holds there." if note else "",
-    )
-
-
-def extrapolated(budgets: Sequence[float], runs: Runs) -> str:
-    """What budgets beyond the runs are; empty without any."""
-    beyond = [budget for budget in budgets if budget > 1.001 * runs.flops.max()]
-    if not beyond:
-        return ""
-    times = f"{max(beyond) / float(runs.flops.max()):.3g}"
-    return f"{short(max(beyond))} FLOPs are {times} times those of the largest run."
 
 
 def _laws(approaches: Sequence[Approach]) -> Table:
@@ -115,9 +86,10 @@ def _coverage(fitted: Sequence[Approach]) -> Text:
     return Text("\n\n".join(f"Approach {one.key}, measured: {one.coverage}." for one in fitted))
 
 
-def _data(runs: Runs, approaches: Sequence[Approach]) -> list[Block]:
+def _data(found: Decided) -> list[Block]:
+    runs = found.runs
     facts: dict[str, object] = {"runs": len(runs), "training curves": len(runs.curves)}
-    for one in approaches:
+    for one in found.fitted:
         if isinstance(one.fit, Chinchilla) and one.fit.law.agreed is not None:
             facts[f"descents of approach {one.key} that agree"] = one.fit.law.agreed
         if isinstance(one.fit, BestSizes) and one.fit.dropped:

@@ -78,7 +78,7 @@ def test_the_table_says_how_often_intervals_hold(tmp_path, capsys):
     file = write(tmp_path / "runs.jsonl", isoflop_rows())
     assert laws(file, "--resamples", 20, "--bootstrap", "residuals") == 0
     said = capsys.readouterr().out
-    assert "35 runs, " in said and "tokens are 'Training FLOP' / (6 x 'Model Size')" in said
+    assert "35 runs of " in said and "tokens are 'Training FLOP' / (6 x 'Model Size')" in said
     assert "1e22 FLOPs are 10 times those of the largest run" in said
     for key in ("3", "3'", "2"):
         assert f"approach {key} (" in said
@@ -138,6 +138,20 @@ def test_a_mistake_is_one_line(tmp_path, capsys, arguments, said):
     assert laws(write(tmp_path / "runs.csv", isoflop_rows()), *arguments) == 2
     error = capsys.readouterr().err
     assert said in error and error.count("\n") == 1
+
+
+def test_results_of_another_run_are_not_overwritten(tmp_path, capsys):
+    file = write(tmp_path / "results.jsonl", isoflop_rows())
+    before = file.read_bytes()
+    assert laws(file, "--out", tmp_path) == 2 and laws(tmp_path, "--out", tmp_path) == 2
+    said = f"error: --out {tmp_path}: its results.jsonl belongs to another run; choose another directory\n"
+    assert capsys.readouterr().err == 2 * said
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.json").touch()
+    assert laws(file, "--out", tmp_path / "run") == 2
+    assert file.read_bytes() == before
+    assert laws(file, "--out", file, "--resamples", 20) == 2
+    assert "cannot be made" in capsys.readouterr().err
 
 
 def test_the_same_table_gives_the_same_bytes(tmp_path, fitted):
