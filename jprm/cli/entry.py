@@ -12,7 +12,7 @@ import typer
 from jprm.cli.app import app
 from jprm.errors import MISTAKE, PREEMPTED, Preempted, UserError
 
-# click's UsageError, by way of typer: from 0.26 on typer has a click of its own
+# UsageError of the click that typer uses: since 0.29 at the latest it carries one of its own
 WRONG_WORDS = cast(type[Exception], typer.BadParameter.__mro__[1])
 
 
