@@ -58,6 +58,7 @@ WITHOUT_JAX = (
     "jprm.evaluate",
     "jprm.search",
     "jprm.scaling",
+    "jprm.scaling.laws",
     "jprm.pipeline.config",
     "jprm.uses.config",
     "jprm.uses.search_axes",

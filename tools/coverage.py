@@ -30,22 +30,26 @@ from jprm.evaluate import (
     seed_spread,
 )
 from jprm.scaling import (
+    Chinchilla,
     VerifiedSolution,
     VoteCurve,
     compute_matched,
     fit_chinchilla,
+    fit_envelope,
     fit_isoflop,
     fit_power_law,
     fit_power_sum,
     fit_vote_law,
     fit_votes,
     hold_out,
+    project_chinchilla,
     replay_adaptive,
 )
 
 Hits = Iterator[tuple[str, bool]]
 Trial = Callable[[np.random.Generator, int], Hits]
 E, A, B, ALPHA, BETA = 1.8, 480.0, 2100.0, 0.35, 0.37  # about those of Besiroglu et al. 2024
+BEST_POWER = BETA / (ALPHA + BETA)
 
 
 def holds(found: Interval, truth: float) -> bool:
@@ -102,24 +106,45 @@ def seeds(rng: np.random.Generator, trial: int) -> Hits:
 
 def chinchilla(rng: np.random.Generator, trial: int) -> Hits:
     """5 x 5 and 6 x 8 grids of runs with 1 % noise, normal or Student's t with 3 degrees."""
+    for grid, noise, n, d, loss in grids(rng):
+        for bootstrap in ("residuals", "points"):
+            if bootstrap == "points" and noise == "t3":
+                continue
+            fit = fit_chinchilla(n, d, loss, resamples=200, bootstrap=bootstrap, seed=trial)
+            yield from chinchilla_hits(fit, f"Chinchilla {grid} {noise}, {bootstrap}")
+
+
+def projection(rng: np.random.Generator, trial: int) -> Hits:
+    """The same grids by least squares."""
+    for grid, noise, n, d, loss in grids(rng):
+        fit = project_chinchilla(n, d, loss, seed=trial)
+        yield from chinchilla_hits(fit, f"least squares {grid} {noise}")
+
+
+def grids(
+    rng: np.random.Generator,
+) -> Iterator[tuple[str, str, np.ndarray, np.ndarray, np.ndarray]]:
+    """Grid, noise, parameters, tokens and losses."""
     for sizes, counts, noise in ((5, 5, "normal"), (6, 8, "normal"), (6, 8, "t3")):
         size, data = np.geomspace(5e7, 5e9, sizes), np.geomspace(1e9, 1e11, counts)
         n, d = (x.ravel() for x in np.meshgrid(size, data))
         error = (
             rng.normal(0, 0.01, n.size) if noise == "normal" else 0.006 * rng.standard_t(3, n.size)
         )
-        loss = (E + A * n**-ALPHA + B * d**-BETA) * np.exp(error)
-        k = 1e22 / 6
-        log_n = (np.log(ALPHA * A / (BETA * B)) + BETA * np.log(k)) / (ALPHA + BETA)
-        truth = {"E": E, "alpha": ALPHA, "beta": BETA, "a": BETA / (ALPHA + BETA)}
-        for bootstrap in ("residuals", "points"):
-            if bootstrap == "points" and noise == "t3":
-                continue
-            fit = fit_chinchilla(n, d, loss, resamples=200, bootstrap=bootstrap, seed=trial)
-            found = fit.intervals | {"best N": fit.optimal(1e22)[0]}
-            for name, value in (truth | {"best N": np.exp(log_n)}).items():
-                row = f"Chinchilla {sizes}x{counts} {noise}, {bootstrap}: {name}"
-                yield row, holds(found[name], value)
+        yield f"{sizes}x{counts}", noise, n, d, (E + A * n**-ALPHA + B * d**-BETA) * np.exp(error)
+
+
+def chinchilla_hits(fit: Chinchilla, row: str) -> Hits:
+    """The exponents, the floor and the best size at 1e22 FLOPs."""
+    truth = {"E": E, "alpha": ALPHA, "beta": BETA, "a": BEST_POWER, "best N": best_size(1e22)}
+    found = fit.intervals | {"best N": fit.optimal(1e22)[0]}
+    for name, value in truth.items():
+        yield f"{row}: {name}", holds(found[name], value)
+
+
+def best_size(flops: float) -> float:
+    """Parameters of the least loss at a budget."""
+    return (ALPHA * A / (BETA * B)) ** (1 / (ALPHA + BETA)) * (flops / 6) ** BEST_POWER
 
 
 def joint(rng: np.random.Generator, trial: int) -> Hits:
@@ -149,22 +174,54 @@ def prediction(rng: np.random.Generator, trial: int) -> Hits:
 
 def isoflop(rng: np.random.Generator, trial: int) -> Hits:
     """Parabolas of 9 sizes over a factor of 30 at 5 budgets, centred, 0.5 % noise."""
-    budgets, spread = np.geomspace(1e18, 1e21, 5), np.geomspace(0.18, 5.5, 9)
-    a = BETA / (ALPHA + BETA)
-    scale = (ALPHA * A / (BETA * B)) ** (1 / (ALPHA + BETA))
-    c = np.repeat(budgets, 9)
-    n = scale * (c / 6) ** a * np.tile(spread, 5)
+    c, n = isoflop_runs(np.geomspace(0.18, 5.5, 9))
     loss = E + A * n**-ALPHA + B * (c / 6 / n) ** -BETA
     loss = loss * np.exp(rng.normal(0, 0.005, c.size))
-    yield "isoFLOP: a", holds(fit_isoflop(c, n, loss, resamples=400, seed=trial).a, a)
+    fit = fit_isoflop(c, n, loss, resamples=400, seed=trial)
+    yield "isoFLOP: a", holds(fit.a, BEST_POWER)
+    yield "isoFLOP: best size at 1e22 FLOPs", holds(fit.at(1e22), best_size(1e22))
+
+
+def isoflop_runs(spread: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Compute and sizes around the best at 5 budgets."""
+    c = np.repeat(np.geomspace(1e18, 1e21, 5), len(spread))
+    return c, best_size(1.0) * c**BEST_POWER * np.tile(spread, 5)
+
+
+def envelope(rng: np.random.Generator, trial: int) -> Hits:
+    """Curves of 16 sizes, each 0.5 % off as a whole, read at 30 budgets."""
+    sizes, spent = np.geomspace(5e7, 2e10, 16), np.geomspace(1e17, 1e22, 60)
+    off = np.exp(rng.normal(0, 0.005, 16))
+    curves = [
+        (n, spent, (E + A * n**-ALPHA + B * (spent / 6 / n) ** -BETA) * o)
+        for n, o in zip(sizes, off, strict=True)
+    ]
+    fit = fit_envelope(curves, np.geomspace(1e18, 1e21, 30), resamples=400, seed=trial)
+    yield "envelope: a", holds(fit.a, BEST_POWER)
+    yield "envelope: best size at 1e22 FLOPs", holds(fit.at(1e22), best_size(1e22))
 
 
 def power_law(rng: np.random.Generator, trial: int) -> Hits:
-    """One axis, 9 points, 1 % noise."""
+    """One axis: the design that the method was chosen on, then others; normal errors, or t with 4 degrees."""
+    designs = (  # points, repetitions, range of x, c, a, b, standard deviation
+        (9, 1, (1e5, 1e7), (1.0, 30, 0.3), 0.01),
+        (6, 1, (1e5, 1e7), (1.0, 30, 0.3), 0.01),
+        (15, 1, (1e5, 1e7), (1.0, 30, 0.3), 0.01),
+        (5, 1, (1e5, 1e7), (1.0, 30, 0.3), 0.005),
+        (3, 3, (1e5, 1e7), (1.0, 30, 0.3), 0.01),
+        (9, 1, (1e5, 1e9), (0.3, 5, 0.15), 0.005),
+        (6, 1, (1e2, 1e5), (0.02, 1, 0.4), 0.002),
+    )
+    for points, times, ends, (c, a, b), sd in designs:
+        x = np.repeat(np.geomspace(*ends, points), times)
+        fit = fit_power_law(x, c + a * x**-b + rng.normal(0, sd, x.size))
+        name = f"power law, {points} x, {times} seeds, b = {b}, c = {c}"
+        yield f"{name}: c", holds(fit.parameters["c"], c)
+        yield f"{name}: b", holds(fit.parameters["b"], b)
     x = np.geomspace(1e5, 1e7, 9)
-    fit = fit_power_law(x, 1.0 + 30 * x**-0.3 + rng.normal(0, 0.01, 9), seed=trial)
-    yield "fit_power_law, 9 points: c", holds(fit.parameters["c"], 1.0)
-    yield "fit_power_law, 9 points: b", holds(fit.parameters["b"], 0.3)
+    fit = fit_power_law(x, 1.0 + 30 * x**-0.3 + 0.007 * rng.standard_t(4, 9))
+    yield "power law, 9 x, heavy tails: c", holds(fit.parameters["c"], 1.0)
+    yield "power law, 9 x, heavy tails: b", holds(fit.parameters["b"], 0.3)
 
 
 def vote_curve_fit(rng: np.random.Generator, trial: int) -> Hits:
@@ -245,8 +302,8 @@ def fill_truth(n: int = 5_000) -> None:
 
 ROWS: dict[str, Trial] = {
     f.__name__: f
-    for f in (cluster_bootstrap, tests, seeds, chinchilla, joint, prediction, isoflop, power_law)
-    + (vote_curve_fit, vote_law, adaptive, matched)
+    for f in (cluster_bootstrap, tests, seeds, chinchilla, projection, joint, prediction, isoflop)
+    + (envelope, power_law, vote_curve_fit, vote_law, adaptive, matched)
 }
 
 

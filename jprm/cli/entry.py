@@ -5,11 +5,15 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Sequence
+from typing import Any, cast
 
 import typer
 
 from jprm.cli.app import app
 from jprm.errors import MISTAKE, PREEMPTED, Preempted, UserError
+
+# UsageError of the click that typer uses: since 0.29 at the latest it carries one of its own
+WRONG_WORDS = cast(type[Exception], typer.BadParameter.__mro__[1])
 
 
 def main() -> int:
@@ -54,13 +58,10 @@ def guarded(work: Callable[[], int | None]) -> int:
         return PREEMPTED
     except typer.Exit as end:
         return end.exit_code
-    except Exception as error:
-        import click
-
-        if isinstance(error, click.ClickException):
-            error.show()
-            return error.exit_code
-        raise
+    except WRONG_WORDS as error:
+        mistake: Any = error
+        mistake.show()
+        return mistake.exit_code
     except KeyboardInterrupt:
         print("interrupted; the same command goes on from here", file=sys.stderr)
         return 130

@@ -1,7 +1,9 @@
-"""Commands on files, and about this installation: choose, data convert, list, doctor."""
+"""Commands on files, and about this installation: choose, laws, data convert, list, doctor."""
 
 from __future__ import annotations
 
+import shlex
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -19,6 +21,62 @@ def choose(
     from jprm.search import print_grid
 
     print_grid(scores, tie)
+
+
+@app.command()
+def laws(
+    files: Annotated[
+        list[Path],
+        typer.Argument(metavar="FILE...", help="CSV, JSON lines, or directories of runs."),
+    ],
+    params: Annotated[str | None, typer.Option(help="Column of the parameters.")] = None,
+    tokens: Annotated[str | None, typer.Option(help="Column of the training tokens.")] = None,
+    flops: Annotated[str | None, typer.Option(help="Column of the training FLOPs.")] = None,
+    loss: Annotated[str | None, typer.Option(help="Column of the loss.")] = None,
+    run: Annotated[
+        str | None, typer.Option(help="Column that names the run, where rows are training curves.")
+    ] = None,
+    tokens_from_flops: Annotated[
+        bool, typer.Option("--tokens-from-flops", help="Tokens are FLOPs / (6 parameters).")
+    ] = False,
+    where: Annotated[
+        list[str] | None, typer.Option(metavar="KEY=VALUE", help="Only rows that have it.")
+    ] = None,
+    drop_highest: Annotated[
+        int, typer.Option(min=0, help="Leave out that many runs of the highest loss.")
+    ] = 0,
+    budget: Annotated[
+        list[float] | None, typer.Option(help="Training FLOPs to decide on, such as 1e21.")
+    ] = None,
+    bootstrap: Annotated[
+        str, typer.Option(help="Of approach 3: over points or residuals.")
+    ] = "points",
+    resamples: Annotated[int, typer.Option(min=20, help="Of every bootstrap.")] = 500,
+    seed: Annotated[int, typer.Option(help="Of the bootstraps.")] = 0,
+    out: Annotated[
+        Path | None, typer.Option(help="Where results.jsonl and report.html are written.")
+    ] = None,
+) -> None:
+    """Fit scaling laws to a table of runs, by every approach of Chinchilla, and decide on sizes.
+
+    Exit code 2: no approach could be fitted, or the table could not be read.
+    """
+    from jprm.scaling.laws import Columns, LawsOptions, run_laws
+
+    options = LawsOptions(
+        tuple(files),
+        Columns(params, tokens, flops, loss, run),
+        where=tuple(where or ()),
+        drop_highest=drop_highest,
+        derive_tokens=tokens_from_flops,
+        budgets=tuple(budget or ()),
+        bootstrap=bootstrap,  # type: ignore[arg-type] - checked there
+        resamples=resamples,
+        seed=seed,
+        out=out,
+        command=shlex.join(["python", "-m", "jprm", *sys.argv[1:]]),
+    )
+    raise typer.Exit(run_laws(options))
 
 
 @data.command("convert")

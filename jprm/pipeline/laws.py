@@ -25,6 +25,7 @@ from jprm.scaling import (
     fit_vote_law,
     hold_out,
     short,
+    shown,
 )
 from jprm.scaling.huber import STEEPEST
 
@@ -238,11 +239,6 @@ def _training_axes(rows: Sequence[dict[str, Any]]) -> dict[str, np.ndarray]:
 def _exponent(x: Interval) -> str:
     at_bound = x.high > STEEPEST - 1e-6
     return shown(x) + (f" (no steeper than {STEEPEST:g} is tried)" if at_bound else "")
-
-
-def shown(x: Interval) -> str:
-    """An estimate with its ends, whatever their size."""
-    return f"{short(x.value)} [{short(x.low)}, {short(x.high)}]"
 
 
 def _listed(axes: dict[str, np.ndarray]) -> str:

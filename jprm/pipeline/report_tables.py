@@ -10,10 +10,9 @@ from jprm.pipeline.benchmark import Benchmark
 from jprm.pipeline.comparisons import Comparison, p_value, seeds_and_problems
 from jprm.pipeline.findings import METHODS, CoverageNotes, Findings
 from jprm.pipeline.labels import Labels
-from jprm.pipeline.laws import shown
 from jprm.pipeline.spending import Spent, Stopped
 from jprm.pipeline.table import Measured
-from jprm.scaling import Table
+from jprm.scaling import Table, shown
 
 PLACES_SHOWN = 5  # of what was dropped, those with the most
 

@@ -4,12 +4,13 @@ Enter by `vote_curve(rewards, labels, problem_ids)` for F1 against votes from on
 by `fit_votes`, `fit_power_law`, `fit_chinchilla`, `fit_power_sum` (any axes together) and
 `fit_vote_law` for laws, by `fit_isoflop` and `fit_envelope` for best sizes, by `replay_adaptive` and
 `compute_matched` for votes better spent, and by `Report` with `write_report` for report.html;
-`line_figure` and `bar_figure` draw its figures. Reads plain data only and never imports JAX.
+`line_figure` and `bar_figure` draw its figures. `laws` is the command on any table of runs. Reads
+plain data only and never imports JAX.
 """
 
 from jprm.evaluate import best_of_k, maj_at_k, pass_at_k, weighted_vote_at_k
 from jprm.scaling.adaptive import AdaptiveVoting, replay_adaptive, stopping_rule
-from jprm.scaling.chinchilla import Chinchilla, Projected, fit_chinchilla, project_chinchilla
+from jprm.scaling.chinchilla import Chinchilla, fit_chinchilla, project_chinchilla
 from jprm.scaling.compute_matched import (
     ComputeMatched,
     Matched,
@@ -20,7 +21,7 @@ from jprm.scaling.compute_matched import (
 from jprm.scaling.decide import Decision, HeldOut, best_at_budget, hold_out
 from jprm.scaling.fits import Fit, fit_power_law, fit_votes
 from jprm.scaling.isoflop import BestSizes, fit_envelope, fit_isoflop
-from jprm.scaling.plots import Series, bar_figure, line_figure, series_of, short
+from jprm.scaling.plots import Series, bar_figure, line_figure, series_of, short, shown
 from jprm.scaling.power_sum import PowerSum, fit_power_sum, points_needed
 from jprm.scaling.report import (
     Facts,
@@ -51,7 +52,6 @@ __all__ = [
     "HeldOut",
     "Matched",
     "PowerSum",
-    "Projected",
     "Report",
     "Sample",
     "SampleStep",
@@ -86,6 +86,7 @@ __all__ = [
     "sample_of",
     "series_of",
     "short",
+    "shown",
     "stopping_rule",
     "vote_curve",
     "weighted_vote_at_k",

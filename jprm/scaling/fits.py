@@ -3,7 +3,8 @@
 Both are y = c + a * x^-b: a curve rises to its asymptote c for a < 0 (F1 against votes) and falls
 to it for a > 0 (loss against parameters or data). For a fixed exponent b the rest is linear, so b
 is searched on a grid and c and a are solved for: no starting point, no local minimum, the same
-answer every time, and all bootstrap curves at once.
+answer every time. The law in votes takes its intervals from resampled curves, all at once, since its
+points share votes; that in parameters or data from a profile of the squares (profile.py).
 
 Invariant: a fit that the data cannot carry is not made. It comes back with `reason` set and no
 parameters, and the report prints the reason.
@@ -11,22 +12,24 @@ parameters, and the report prints the reason.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from jprm.errors import UserError
 from jprm.evaluate import Interval, interval
+from jprm.scaling.profile import LEAST, MOST, profile
 
-_EXPONENTS = np.geomspace(0.02, 4.0, 600)
-_POSITIVE = (0.0, np.inf)
-# python tools/coverage.py vote_curve_fit power_law
+_EXPONENTS = np.geomspace(LEAST, MOST, 600)
 _VOTES_COVERAGE = (
     "95 % intervals covered the truth in 92.0 % (c) and 99.6 % (b) of 250 simulated sets of 300 items and "
     "6 numbers of votes"
 )
-_POWER_LAW_COVERAGE = "95 % intervals covered the truth in 90.0 % (c) and 90.4 % (b) of 500 simulated sets of 9 points"
+_POWER_LAW_COVERAGE = (
+    "95 % intervals covered the truth in 94.2-96.0 % of 4,000 simulated sets each of seven designs of 5 to 15 "
+    "points, and in 95.0-95.3 % with heavy tails (t, 4 degrees)"
+)  # python tools/coverage.py power_law --sets 4000 --seed 11
 
 
 @dataclass(frozen=True)
@@ -74,76 +77,89 @@ def fit_votes(n_votes: ArrayLike, f1: ArrayLike, samples: ArrayLike | None = Non
     points share their votes, so they are correlated; the intervals know it, the residual does not.
     Measured coverage of 95 % intervals: 92 % for c, 99.6 % for b (`measured_coverage`).
     """
-    found = _fit("F1(N) = c + a N^-b", n_votes, f1, samples, (0.0, 1.0))
-    return found if samples is None else _measured(found, _VOTES_COVERAGE)
-
-
-def fit_power_law(x: ArrayLike, y: ArrayLike, *, seed: int = 0, resamples: int = 500) -> Fit:
-    """L(x) = c + a x^-b with c >= 0, e.g. loss against parameters or training examples.
-
-    Repetitions of an x (seeds) enter as points of their own. Intervals come from residuals drawn
-    with replacement, enlarged by sqrt(n / (n - 3)); with no point to spare there are none. They are
-    somewhat short: 95 % intervals from 9 points held the truth in 90 % (`measured_coverage`).
-    """
-    law = "L(x) = c + a x^-b"
-    x, y = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
-    found = _fit(law, x, y, None, _POSITIVE)
-    spare = len(y) - 3
-    if not found.ok or spare < 1:
-        return found
-    residual = (y - found(x)) * np.sqrt(len(y) / spare)
-    drawn = np.random.default_rng(seed).choice(residual - residual.mean(), (resamples, len(y)))
-    return _measured(_fit(law, x, y, found(x) + drawn, _POSITIVE), _POWER_LAW_COVERAGE)
-
-
-def _measured(found: Fit, coverage: str) -> Fit:
-    return replace(found, measured_coverage=coverage) if found.ok else found
-
-
-def _fit(
-    law: str,
-    x: ArrayLike,
-    y: ArrayLike,
-    samples: ArrayLike | None,
-    c_range: tuple[float, float],
-) -> Fit:
-    x, y = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
-    if x.shape != y.shape or x.ndim != 1:
-        raise UserError(f"{law}: x has shape {x.shape}, y has shape {y.shape}")
-    known = np.isfinite(y)
-    x, y = x[known], y[known]
-    if (x <= 0).any():
-        raise UserError(f"{law}: x must be positive, found {x.min()}")
-    distinct = len(np.unique(x))
-    if distinct < 3:
-        return Fit(law, len(y), reason=f"3 parameters need 3 different x, there are {distinct}")
-    if np.ptp(y) == 0.0:
-        return Fit(law, len(y), reason="y does not vary, so the exponent is not identified")
-    scale = np.exp(np.log(x).mean())  # x^-b stays near 1 over the whole grid
+    law = "F1(N) = c + a N^-b"
+    x, y, reason = _points(law, n_votes, f1)
+    if reason:
+        return Fit(law, len(y), reason=reason)
     curves = [y[None]]
     if samples is not None:
-        rows = np.asarray(samples, dtype=np.float64)[:, known]
+        rows = np.asarray(samples, dtype=np.float64)[:, np.isfinite(np.asarray(f1, np.float64))]
         curves.append(rows[np.isfinite(rows).all(axis=1)])
-    c, a, b, rms = _solve(x / scale, np.concatenate(curves), c_range)
+    scale = np.exp(np.log(x).mean())  # x^-b stays near 1 over the whole grid
+    c, a, b, rms = _solve(x / scale, np.concatenate(curves))
     a = a * scale**b
-    spread = (lambda p: p[1:]) if samples is not None else (lambda p: p[:0])
     parameters = {
-        name: interval(float(p[0]), spread(p)) for name, p in (("c", c), ("a", a), ("b", b))
+        name: interval(float(p[0]), p[1:]) for name, p in zip("cab", (c, a, b), strict=True)
     }
     at_edge = float(np.isin(b, _EXPONENTS[[0, -1]]).mean())
-    at_end = float(np.isin(c, c_range).mean())
-    warnings = []
-    if distinct == 3:
-        warnings.append("as many points as parameters: nothing checks the law")
+    at_end = float(np.isin(c, (0.0, 1.0)).mean())
+    warnings = _too_few_to_check(x)
     if at_edge > 0.05:
         warnings.append(f"exponent at the edge of its grid in {at_edge:.0%} of the curves")
     if at_end > 0.05:
         warnings.append(f"asymptote at the end of its range in {at_end:.0%} of the curves")
-    return Fit(law, len(y), parameters, float(rms[0]), warning="; ".join(warnings))
+    return Fit(
+        law,
+        len(y),
+        parameters,
+        float(rms[0]),
+        warning="; ".join(warnings),
+        measured_coverage="" if samples is None else _VOTES_COVERAGE,
+    )
 
 
-def _solve(x: np.ndarray, y_RK: np.ndarray, c_range: tuple[float, float]) -> tuple[np.ndarray, ...]:
-    """Least-squares c, a, b and the rms residual [R] of each curve.
+def fit_power_law(x: ArrayLike, y: ArrayLike) -> Fit:
+    """L(x) = c + a x^-b with c >= 0, e.g. loss against parameters or training examples.
+
+    Repetitions of an x (seeds) enter as points of their own. Least squares with profile intervals
+    (profile.py), which take errors as normal and alike; with no point to spare there are none.
+    Measured coverage of 95 % intervals: 94.2-96.0 % over seven designs (`measured_coverage`).
+    """
+    law = "L(x) = c + a x^-b"
+    x, y, reason = _points(law, x, y)
+    if reason:
+        return Fit(law, len(y), reason=reason)
+    found = profile(x, y)
+    warnings = _too_few_to_check(x)
+    if any(b <= LEAST or b >= MOST for b in (found.b.low, found.b.value, found.b.high)):
+        warnings.append(
+            f"the exponent is not told from the ends of its range, {LEAST:g} and {MOST:g}"
+        )
+    if 0.0 in (found.c.value, found.c.low):
+        warnings.append("the asymptote is not told from 0")
+    return Fit(
+        law,
+        len(y),
+        {"c": found.c, "a": found.a, "b": found.b},
+        found.rms,
+        warning="; ".join(warnings),
+        measured_coverage=_POWER_LAW_COVERAGE if len(y) > 3 else "",
+    )
+
+
+def _points(law: str, x: ArrayLike, y: ArrayLike) -> tuple[np.ndarray, np.ndarray, str]:
+    """The points whose y is known, and why they carry no fit, if so."""
+    x, y = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
+    if x.shape != y.shape or x.ndim != 1:
+        raise UserError(f"{law}: x has shape {x.shape}, y has shape {y.shape}")
+    x, y = x[np.isfinite(y)], y[np.isfinite(y)]
+    if (x <= 0).any():
+        raise UserError(f"{law}: x must be positive, found {x.min()}")
+    distinct = len(np.unique(x))
+    if distinct < 3:
+        return x, y, f"3 parameters need 3 different x, there are {distinct}"
+    if np.ptp(y) == 0.0:
+        return x, y, "y does not vary, so the exponent is not identified"
+    return x, y, ""
+
+
+def _too_few_to_check(x: np.ndarray) -> list[str]:
+    few = len(np.unique(x)) == 3
+    return ["as many different x as parameters: nothing checks the law"] if few else []
+
+
+def _solve(x: np.ndarray, y_RK: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Least-squares c in [0, 1], a, b and the rms residual [R] of each curve.
 
     For each exponent of the grid c and a are solved for; a c out of range is put on its end and a
     solved for again, which is the constrained optimum, as the problem is convex in (c, a).
@@ -152,7 +168,7 @@ def _solve(x: np.ndarray, y_RK: np.ndarray, c_range: tuple[float, float]) -> tup
     mean_B, mean_R = basis_BK.mean(axis=1), y_RK.mean(axis=1)
     cross_RB = (y_RK - mean_R[:, None]) @ (basis_BK - mean_B[:, None]).T
     slope_RB = cross_RB / ((basis_BK - mean_B[:, None]) ** 2).sum(axis=1)
-    c_RB = np.clip(mean_R[:, None] - slope_RB * mean_B, *c_range)
+    c_RB = np.clip(mean_R[:, None] - slope_RB * mean_B, 0.0, 1.0)
     square_B = (basis_BK**2).sum(axis=1)
     a_RB = (y_RK @ basis_BK.T - c_RB * basis_BK.sum(axis=1)) / square_B
     offset_RB = ((y_RK - mean_R[:, None]) ** 2).sum(axis=1)[:, None]

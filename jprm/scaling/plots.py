@@ -45,6 +45,7 @@ class Series:
     high: Sequence[float] | None = None
     dashed: bool = False
     is_fit: bool = False  # a smooth law: no markers, drawn thin
+    is_scatter: bool = False  # points that no line joins
 
 
 def series_of(name: str, x: Sequence[float], points: Sequence[Interval], **style: bool) -> Series:
@@ -132,11 +133,11 @@ def _draw(axes: Axes, s: Series, color: str, marker: str, bands: bool) -> None:
         s.x,
         s.y,
         color=color,
-        linestyle="--" if s.dashed else "-",
+        linestyle="none" if s.is_scatter else "--" if s.dashed else "-",
         linewidth=1.7,
         marker=marker,
-        markersize=4,
-        markevery=_marked(s.x),
+        markersize=3 if s.is_scatter else 4,
+        markevery=None if s.is_scatter else _marked(s.x),
         label=s.name,
     )
     if s.low is None or s.high is None or np.isnan(s.low).all():
@@ -190,11 +191,18 @@ def _round_numbers(low: float, high: float, most: int = 6) -> list[float]:
 
 
 def short(x: float) -> str:
-    """A number with three significant digits and a metric suffix: 531200 -> "531 k"."""
+    """A number with three significant digits and a metric suffix: 531200 -> "531 k"; from 1e18 a power."""
+    if abs(x) >= 0.9995e18:
+        return f"{x:.3g}".replace("e+", "e")
     for size, suffix in ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
         if abs(x) >= 0.9995 * size:
             return f"{x / size:.3g} {suffix}"
     return f"{x:.3g}"
+
+
+def shown(x: Interval) -> str:
+    """An estimate with its ends, whatever their size."""
+    return f"{short(x.value)} [{short(x.low)}, {short(x.high)}]"
 
 
 @contextmanager

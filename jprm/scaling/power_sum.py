@@ -25,6 +25,7 @@ from jprm.evaluate import LEVEL, Interval, interval
 from jprm.scaling.huber import DELTA, DESCENTS, minimise, predict, resolve
 
 Bootstrap = Literal["residuals", "points"]
+_LARGEST_LOG = 300.0
 MEASURED_COVERAGE = {  # python tools/coverage.py chinchilla joint
     "residuals": (
         "95 % intervals covered the truth in 94.4-96.7 % of 485 simulated grids of 25 or 48 runs with normal "
@@ -42,7 +43,8 @@ class PowerSum:
     """A fitted law over `axes`. `theta` [p] and `samples` [R, p] are those of huber.py.
 
     `centre` [m] are the means of ln x; `x` [m, n] and `y` [n] the points it was fitted to;
-    `loss` the summed Huber loss; `agreed` of the descents ended there.
+    `objective` is what was minimised and `agreed` how many of the descents ended there, None where
+    there were none; `measured_coverage` says how often intervals made this way held the truth.
     """
 
     axes: tuple[str, ...]
@@ -51,14 +53,9 @@ class PowerSum:
     centre: np.ndarray
     x: np.ndarray
     y: np.ndarray
-    loss: float
-    agreed: int
-    bootstrap: Bootstrap
-
-    @property
-    def measured_coverage(self) -> str:
-        """How often intervals made this way held the truth in simulations, for reports."""
-        return MEASURED_COVERAGE[self.bootstrap]
+    objective: float
+    agreed: int | None
+    measured_coverage: str
 
     @property
     def floor(self) -> Interval:
@@ -82,10 +79,8 @@ class PowerSum:
 
     def __str__(self) -> str:
         exponents = ", ".join(f"a({axis}) = {self.exponent(axis)}" for axis in self.axes)
-        return (
-            f"y = E + sum A x^-a: E = {self.floor}, {exponents}; {len(self.y)} points, "
-            f"{self.agreed} of {DESCENTS} descents agree"
-        )
+        agreed = "" if self.agreed is None else f", {self.agreed} of {DESCENTS} descents agree"
+        return f"y = E + sum A x^-a: E = {self.floor}, {exponents}; {len(self.y)} points{agreed}"
 
     def between(self, *x: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
         """Ends of the 95 % interval of the fitted y at values of the axes; nan without resamples."""
@@ -116,6 +111,8 @@ class PowerSum:
             gap = gap - _log_scale(theta, j, self.centre)
             log_x = (gap + b * np.log(product)) / (a + b)
             log_x = np.where((a > 0) & (b > 0), log_x, np.nan)
+            # with an exponent near 0 the optimum lies beyond any number that a float holds
+            log_x = np.clip(log_x, -_LARGEST_LOG, _LARGEST_LOG)
             one, two = np.exp(log_x), np.exp(np.log(product) - log_x)
         return interval(float(one[0]), one[1:]), interval(float(two[0]), two[1:])
 
@@ -160,9 +157,7 @@ def fit_power_sum(
     different values, and says how many are needed.
     """
     names = tuple(axes)
-    x = np.array([np.asarray(v, dtype=np.float64) for v in axes.values()])
-    y = np.asarray(y, dtype=np.float64)
-    _check(names, x, y)
+    x, y = checked_points(axes, y)
     log_y, centre = np.log(y), np.log(x).mean(axis=1)
     t = np.log(x) - centre[:, None]
     theta, loss, agreed = minimise(t, log_y, delta)
@@ -174,7 +169,7 @@ def fit_power_sum(
         fitted = predict(theta, t)[0]
         drawn = _smooth_draws(log_y - fitted, len(theta), resamples, rng)
         samples = resolve(theta, t, fitted + drawn, delta=delta)
-    return PowerSum(names, theta, samples, centre, x, y, loss, agreed, bootstrap)
+    return PowerSum(names, theta, samples, centre, x, y, loss, agreed, MEASURED_COVERAGE[bootstrap])
 
 
 def points_needed(n_axes: int) -> int:
@@ -207,7 +202,11 @@ def _log_scale(theta: np.ndarray, i: int, centre: np.ndarray) -> np.ndarray:
     return theta[:, 1 + i] + theta[:, 1 + m + i] * centre[i]
 
 
-def _check(names: tuple[str, ...], x: np.ndarray, y: np.ndarray) -> None:
+def checked_points(axes: Mapping[str, ArrayLike], y: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    """The points as x [m, n] and y [n], where they can carry a law; UserError where they cannot."""
+    names = tuple(axes)
+    x = np.array([np.asarray(v, dtype=np.float64) for v in axes.values()])
+    y = np.asarray(y, dtype=np.float64)
     law = f"law in {', '.join(names)}"
     if x.ndim != 2 or y.shape != x.shape[1:]:
         raise UserError(f"{law}: y has shape {y.shape} and the axes {x.shape[1:]}; expected [n]")
@@ -226,3 +225,4 @@ def _check(names: tuple[str, ...], x: np.ndarray, y: np.ndarray) -> None:
                 f"{law}: 3 different values of {name} are needed to tell its exponent from the "
                 f"floor, there are {len(np.unique(values))}"
             )
+    return x, y

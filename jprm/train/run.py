@@ -154,6 +154,7 @@ def _finish(
             directory / "adapter", adapters, config.train.lora, str(config.model.checkpoint or "")
         )
     summary = {
+        "params": sum(x.size for x in jax.tree.leaves(params)),
         "loss": float(np.asarray(state.losses)[-1]),
         "tokens": progress.tokens,
         "flops": train_flops_of(model, config.train, progress.tokens, progress.pairs),

@@ -74,7 +74,8 @@ def test_projection_is_the_least_squares_fit():
 
     start = [found.E, np.log(found.A), np.log(found.B), found.alpha, found.beta]
     best = least_squares(residual, start, xtol=1e-14, ftol=1e-14)
-    assert found.rms == pytest.approx(np.sqrt(np.mean(best.fun**2)), rel=1e-5)
+    assert np.sum((found(n, d) - loss) ** 2) == pytest.approx(np.sum(best.fun**2), rel=1e-5)
+    assert found.law.objective == pytest.approx(np.sum(best.fun**2), rel=1e-5)
 
 
 def test_the_two_routes_agree_where_the_law_holds():
@@ -84,3 +85,17 @@ def test_the_two_routes_agree_where_the_law_holds():
     assert fit.beta == pytest.approx(check.beta, abs=0.03)
     assert fit.intervals["alpha"].low < 0.34 < fit.intervals["alpha"].high
     assert fit([1e9], [2e10]) == pytest.approx(fit.law([1e9], [2e10]))
+
+
+def test_resamples_of_the_projection_are_those_of_exact_refits():
+    """They are fitted to first order; least squares from scratch gives the same, to a fraction of the spread."""
+    n, d, loss = _runs(noise=0.01)
+    found = project_chinchilla(n, d, loss, resamples=40)
+    law = found.law
+    residual = law.residuals() * np.sqrt(36 / 31)
+    drawn = np.random.default_rng(0).choice(residual - residual.mean(), (40, len(loss)))
+    wider = 2.039513 / 1.959964  # t with 31 degrees, normal
+    for i in range(3):
+        again = project_chinchilla(n, d, found(n, d) * np.exp(drawn[i]), resamples=0)
+        refitted = found.alpha + (law.samples[i, 3] - found.alpha) / wider
+        assert again.alpha == pytest.approx(refitted, abs=0.05 * law.samples[:, 3].std())

@@ -14,6 +14,9 @@ SETS = {
     "vote_law": 200,
     "isoflop": 200,
     "chinchilla": 40,
+    "projection": 40,
+    "envelope": 200,
+    "power_law": 200,
     "joint": 30,
     "prediction": 60,
     "adaptive": 40,
@@ -21,7 +24,8 @@ SETS = {
 
 
 @pytest.mark.parametrize(
-    "name", ["cluster_bootstrap", "seeds", "vote_law", "isoflop", "prediction"]
+    "name",
+    ["cluster_bootstrap", "seeds", "vote_law", "isoflop", "envelope", "power_law", "prediction"],
 )
 def test_a_row_is_a_share_of_data_sets(name):
     shares = coverage.measure(name, sets=2)

@@ -67,6 +67,7 @@ def test_a_run_leaves_log_data_report_tokenizer_and_weights(whole):
     assert (report["documents"], report["too_long"], report["untrained"]) == (60, [], [])
     result = json.loads((whole / "result.json").read_text())
     assert result["tokens"] == sum(row["tokens"] for row in rows)
+    assert result["params"] == sum(x.size for x in jax.tree.leaves(load_params(whole)[0]))
     assert result["provenance"]["packages"]["jax"] == jax.__version__
     kept = [p.name for p in (whole / "checkpoints").iterdir() if p.name.isdigit()]
     assert sorted(kept) == ["6", "8"]

@@ -1,0 +1,117 @@
+"""The approaches of Chinchilla on one set of runs, side by side.
+
+Invariant: an approach that the runs cannot carry is there with the reason, never with numbers.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from jprm.errors import UserError
+from jprm.evaluate import Interval
+from jprm.scaling.chinchilla import Chinchilla, fit_chinchilla, project_chinchilla
+from jprm.scaling.isoflop import BestSizes, fit_envelope, fit_isoflop
+from jprm.scaling.laws.runs import Runs
+from jprm.scaling.power_sum import Bootstrap
+
+QUANTITIES = ("E", "A", "B", "alpha", "beta", "a")
+APPROACHES = {
+    "3": "summed Huber loss of ln L",
+    "3'": "least squares",
+    "2": "isoFLOP parabolas",
+    "1": "envelope of curves",
+}
+_ENVELOPE_BUDGETS = 30
+
+
+@dataclass(frozen=True)
+class Approach:
+    """A fitted approach, or the reason why there is none; `key` of `APPROACHES`.
+
+    `basis` says what it was fitted to.
+    """
+
+    key: str
+    fit: Chinchilla | BestSizes | None
+    basis: str = ""
+    reason: str = ""
+
+    @property
+    def name(self) -> str:
+        """For readers."""
+        return f"{self.key}: {APPROACHES[self.key]}"
+
+    @property
+    def coverage(self) -> str:
+        """How often such intervals held the truth in simulations."""
+        return self.fit.measured_coverage if self.fit else ""
+
+    @property
+    def warning(self) -> str:
+        """What the runs do not settle."""
+        return self.fit.warning if isinstance(self.fit, Chinchilla) else ""
+
+    def rows(self, budgets: Sequence[float]) -> list[dict[str, Any]]:
+        """What it found as plain rows: a quantity each, the best sizes with their budget in FLOPs."""
+        said = {"approach": self.key, "method": APPROACHES[self.key]}
+        if not self.fit:
+            return [said | {"reason": self.reason}]
+        found = [said | _row(name, x, None) for name, x in self.fit.intervals.items()]
+        for budget in budgets:
+            for name, x in zip(
+                ("best_params", "best_tokens"), self.fit.optimal(budget), strict=True
+            ):
+                found.append(said | _row(name, x, budget))
+        about = {"basis": self.basis, "warning": self.warning, "measured_coverage": self.coverage}
+        return [row | about for row in found]
+
+
+def fit_approaches(
+    runs: Runs, *, resamples: int = 500, bootstrap: Bootstrap = "points", seed: int = 0
+) -> list[Approach]:
+    """All approaches in the order of `APPROACHES`; `bootstrap` is that of approach 3."""
+    axes = runs.params, runs.tokens, runs.losses
+    again = {"resamples": resamples, "seed": seed}
+    basis = f"{len(runs)} runs"
+    return [
+        _tried("3", lambda: fit_chinchilla(*axes, bootstrap=bootstrap, **again), lambda _: basis),
+        _tried("3'", lambda: project_chinchilla(*axes, **again), lambda _: basis),
+        _tried("2", lambda: fit_isoflop(runs.flops, runs.params, runs.losses, **again), _budgets),
+        _tried("1", lambda: _envelope(runs, again), _budgets),
+    ]
+
+
+def _tried(key: str, fit: Callable[[], Any], basis: Callable[[Any], str]) -> Approach:
+    try:
+        found = fit()
+    except UserError as error:
+        return Approach(key, None, reason=str(error))
+    return Approach(key, found, basis(found))
+
+
+def _budgets(found: BestSizes) -> str:
+    dropped = f", {len(found.dropped)} left out" if found.dropped else ""
+    return f"{len(found.budgets)} budgets{dropped}"
+
+
+def _envelope(runs: Runs, again: dict[str, int]) -> BestSizes:
+    if not runs.curves:
+        raise UserError(
+            "there are no training curves: rows of one run at several amounts of compute (--run)"
+        )
+    reached = np.concatenate([curve.flops for curve in runs.curves])
+    budgets = np.geomspace(reached.min(), reached.max(), _ENVELOPE_BUDGETS)
+    curves = [(curve.params, curve.flops, curve.losses) for curve in runs.curves]
+    return fit_envelope(curves, budgets, **again)
+
+
+def _row(name: str, x: Interval, budget: float | None) -> dict[str, Any]:
+    ends = {"value": x.value, "low": x.low, "high": x.high}
+    return {"quantity": name, "flops": budget} | {
+        end: value if math.isfinite(value) else None for end, value in ends.items()
+    }
