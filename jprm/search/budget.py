@@ -53,6 +53,11 @@ class Budget:
         """Of both models; what curves are matched by."""
         return self.generator.flops + self.verifier.flops
 
+    @property
+    def cached_flops(self) -> float:
+        """The same where prefixes stay cached: without what was read again."""
+        return self.flops - self.generator.reread_flops - self.verifier.reread_flops
+
 
 @dataclass(frozen=True, slots=True)
 class ModelCost:

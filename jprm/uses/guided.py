@@ -102,8 +102,9 @@ def guided_rows(
 ) -> list[dict[str, Any]]:
     """Each search by (scorer, task, rows), and best-of-N of as many candidates as it could have paid for.
 
-    Paired by problem. The number of candidates is rounded up, and limited by those that were drawn
-    (`spent` tells; None where every problem was lost before it cost anything).
+    Paired by problem, at the FLOPs that the engine spent and, under names with `cached_`, at those
+    that it would have with all prefixes cached. The number of candidates is rounded up, and limited
+    by those that were drawn (`spent` tells; None where all was lost before it cost anything).
     """
     made = []
     for scorer, task, rows in found:
@@ -112,16 +113,22 @@ def guided_rows(
         inside = [row for row in rows if row["problem_id"] in place]
         at = [place[row["problem_id"]] for row in inside]
         resamples = Resamples.of([row["problem_id"] for row in inside])
-        flops = float(np.mean([budget_of(row).flops for row in inside]))
-        n = min(reference.best.ks[-1], max(1, -int(-flops // reference.each)))
-        mine, other = correctness(inside), reference.best.accuracy["best", n][at]
-        made.append(
-            {"figure": "search", "strategy": task.strategy, "scorer": scorer}
-            | {"settings": task.settings}
-            | interval_row("accuracy", mean_interval(mine, resamples))
-            | interval_row("best_of_n", mean_interval(other, resamples))
-            | interval_row("gain", mean_difference(other, mine, resamples))
-            | {"n": n, "flops": flops, "spent": n * reference.each / flops if flops else None}
-            | {"n_problems": len(inside), "lost": sum(bool(row["error"]) for row in inside)}
-        )
+        mine = correctness(inside)
+        row = {"figure": "search", "strategy": task.strategy, "scorer": scorer}
+        row |= {"settings": task.settings, "n_problems": len(inside)}
+        row |= {"lost": sum(bool(r["error"]) for r in inside)}
+        row |= interval_row("accuracy", mean_interval(mine, resamples))
+        budgets = [budget_of(r) for r in inside]
+        for name, spent in (
+            ("", [budget.flops for budget in budgets]),
+            ("cached_", [budget.cached_flops for budget in budgets]),
+        ):
+            flops = float(np.mean(spent))
+            n = min(reference.best.ks[-1], max(1, -int(-flops // reference.each)))
+            other = reference.best.accuracy["best", n][at]
+            row |= {f"{name}flops": flops, f"{name}n": n}
+            row |= {f"{name}spent": n * reference.each / flops if flops else None}
+            row |= interval_row(f"{name}best_of_n", mean_interval(other, resamples))
+            row |= interval_row(f"{name}gain", mean_difference(other, mine, resamples))
+        made.append(row)
     return made

@@ -54,7 +54,11 @@ TABLES = (
         "method turn accuracy* gain* over_shuffled* chosen* kept* calls lost",
     ),
     ("A gate before the critic", "gate", "gate metric whose below confidence kept* calls*"),
-    ("Guided search", "search", "strategy scorer settings n spent accuracy* best_of_n* gain* lost"),
+    (
+        "Guided search",
+        "search",
+        "strategy scorer settings accuracy* n best_of_n* gain* cached_n cached_gain* lost",
+    ),
     ("Two directions", "bidirectional", "verifier f1* f1_gain* step_auc*"),
     (
         "Two directions, by how a fault shows",

@@ -11,9 +11,10 @@ from jprm.uses.searched import Searched
 TASK = Searched("beam", "{}", None, 1, 2, "test")  # pyright: ignore[reportArgumentType]
 
 
-def row(name, *candidates, flops=0.0):
+def row(name, *candidates, flops=0.0, reread=0.0):
     """A row with candidates of (reward, right)."""
     spent = {"prompt_tokens": 1, "generated_tokens": 1, "flops": flops / 2}
+    spent["reread_flops"] = reread / 2
     return {
         "problem_id": name,
         "candidates": [
@@ -44,6 +45,10 @@ def test_a_search_is_compared_with_as_many_candidates_as_it_could_have_paid_for(
     dear = [row("a", (0.5, True), flops=30.0), row("b", (0.5, False), flops=34.0)]
     [two] = guided_rows([("mine", TASK, dear)], {"mine": REFERENCE})
     assert (two["n"], two["best_of_n"]) == (2, 0.5), "no more than were drawn"
+    again = [row(name, (0.5, True), flops=20.0, reread=12.0) for name in "ab"]
+    [three] = guided_rows([("mine", TASK, again)], {"mine": REFERENCE})
+    assert (three["n"], three["cached_n"], three["cached_flops"]) == (2, 1, 8.0)
+    assert (three["gain"], three["cached_gain"]) == (0.5, 0.5)
 
 
 def test_a_search_that_lost_everything_is_a_row():
