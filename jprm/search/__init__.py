@@ -18,7 +18,7 @@ from jprm.search.critic import Critic, Redraw, feedback
 from jprm.search.diverse import Diverse
 from jprm.search.driver import run_search
 from jprm.search.files import print_grid
-from jprm.search.gate import Gate, behind, fit_gate
+from jprm.search.gate import Gate, behind, fit_gate, open_turns
 from jprm.search.lookahead import Lookahead
 from jprm.search.mcts import Mcts
 from jprm.search.plan import (
@@ -114,6 +114,7 @@ __all__ = [
     "grow",
     "judge",
     "make_strategy",
+    "open_turns",
     "revise",
     "print_grid",
     "run_search",

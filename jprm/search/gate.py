@@ -111,21 +111,31 @@ def fit_gate(
     return Gate(float(np.mean(scores)), float(np.std(scores)), outcome, process)
 
 
+def open_turns(row: Mapping[str, Any], gate: Gate) -> int:
+    """How many turns of a critic's row this gate lets through, one after the other."""
+    turns = max(0, len(row["pools"]) - 1)
+    for turn in range(turns):
+        members = _members(row, turn)
+        judged = [Judged(Branch(tuple(c["steps"])), tuple(c["rewards"])) for c in members]
+        if not gate.is_hard(judged, [c["answer"] for c in members]):
+            return turn
+    return turns
+
+
 def behind(row: Mapping[str, Any], gate: Gate) -> dict[str, Any]:
     """The row that the critic would have given behind this gate, from its row without one.
 
     What it draws depends on the problem and the turn alone, so a gate only ends the turns earlier.
     The budget stays that of all turns; `notes["refined"]` counts the rewritings that are left.
     """
-    pools, refined = row["pools"], row["notes"].get("refined", [])
-    for turn in range(len(pools) - 1):
-        members = _members(row, turn)
-        judged = [Judged(Branch(tuple(c["steps"])), tuple(c["rewards"])) for c in members]
-        if not gate.is_hard(judged, [c["answer"] for c in members]):
-            rest = len(pools) - 1 - turn
-            shut = {"refined": [*refined[:turn], *[0] * rest]}
-            return {**row, "pools": [*pools[:turn], *[pools[turn]] * (rest + 1)], "notes": shut}
-    return dict(row)
+    pools, turns = row["pools"], open_turns(row, gate)
+    if not pools:
+        return dict(row)
+    rest = len(pools) - 1 - turns
+    refined = [*row["notes"]["refined"][:turns], *[0] * rest]
+    return {**row, "pools": [*pools[:turns], *[pools[turns]] * (rest + 1)]} | {
+        "notes": {**row["notes"], "refined": refined}
+    }
 
 
 def _members(row: Mapping[str, Any], turn: int) -> list[Mapping[str, Any]]:

@@ -2,20 +2,22 @@
 
 Of two gains: `accuracy`, the mean over a problem's solutions, which every call may raise, and
 `chosen`, the solution that best-of-N hands out, which a call for a problem that is solved already
-cannot. All gates are read off the rows of the critic without one (`jprm.search.behind`).
+cannot. All gates are read off the rows of the critic without one: they only end its turns earlier
+(`jprm.search.behind`).
 """
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from jprm.errors import UserError
 from jprm.evaluate import Resamples
-from jprm.search import Choosing, Gate, behind, correctness, fit_gate
+from jprm.search import Choosing, Gate, correctness, fit_gate, open_turns
 from jprm.uses.grid import interval_row
 from jprm.uses.refined import calls_of, pool_accuracy, share
 
@@ -50,13 +52,14 @@ def gate_rows(rows: Rows, dev: Rows) -> list[dict[str, Any]]:
     except UserError as error:
         return [{"figure": "gate", "gate": f"none ({error})", "metric": ""}]
     resamples = Resamples.of([row["problem_id"] for row in rows])
-    made = []
+    test, chosen_on, made = Turns.of(rows), Turns.of(dev), []
     for metric in METRICS:
-        named = [("gate", "paper", gates[0]), ("gate", "chosen on dev", choose(dev, gates, metric))]
+        chosen = choose(chosen_on, gates, metric)
+        named = [("gate", "paper", gates[0]), ("gate", "chosen on dev", chosen)]
         open_to_votes = [gate for gate in gates[1:] if gate.confidence == NO_CONFIDENCE]
         named += [("gate_curve", f"{gate.whose} below", gate) for gate in open_to_votes]
         for figure, name, gate in named:
-            gains, calls = kept(rows, gate, metric)
+            gains, calls = test.behind(gate, metric)
             row = {"figure": figure, "gate": name, "metric": metric, "whose": gate.whose}
             row |= {"below": gate.below, "confidence": gate.confidence, "n_problems": len(rows)}
             row |= interval_row("kept", share(*gains, resamples))
@@ -64,11 +67,11 @@ def gate_rows(rows: Rows, dev: Rows) -> list[dict[str, Any]]:
     return made
 
 
-def choose(dev: Rows, gates: Sequence[Gate], metric: str) -> Gate:
-    """The gate with the fewest calls that keeps enough of the gain; the fullest where none does."""
+def choose(dev: Turns, gates: Sequence[Gate], metric: str) -> Gate:
+    """The gate with the fewest calls that keeps enough of the gain; the first where none does."""
     best, fewest = gates[0], np.inf
     for gate in gates:
-        (mine, every), (calls, _) = kept(dev, gate, metric)
+        (mine, every), (calls, _) = dev.behind(gate, metric)
         if mine.mean() >= ENOUGH * every.mean() and calls.mean() < fewest:
             best, fewest = gate, calls.mean()
     return best
@@ -77,17 +80,29 @@ def choose(dev: Rows, gates: Sequence[Gate], metric: str) -> Gate:
 Pair = tuple[np.ndarray, np.ndarray]
 
 
-def kept(rows: Rows, gate: Gate, metric: str) -> tuple[Pair, Pair]:
-    """(gain behind the gate, without it), (calls behind it, without it), each [P]."""
-    shut = [behind(row, gate) for row in rows]
-    last = len(max((row["pools"] for row in rows), key=len, default=[])) - 1
-    return (
-        (_gain(shut, metric, last), _gain(rows, metric, last)),
-        (calls_of(shut, last), calls_of(rows, last)),
-    )
+@dataclass(frozen=True, eq=False)
+class Turns:
+    """A critic's rows without a gate: by turn [P, T + 1], each metric and the calls until then."""
 
+    rows: Rows
+    metrics: dict[str, np.ndarray]
+    calls: np.ndarray
 
-def _gain(rows: Rows, metric: str, last: int) -> np.ndarray:
-    if metric == "accuracy":
-        return pool_accuracy(rows, last) - pool_accuracy(rows, 0)
-    return correctness(rows, Choosing(pool=last)) - correctness(rows, Choosing(pool=0))
+    @classmethod
+    def of(cls, rows: Rows) -> Turns:
+        """From the rows of problems that all had as many turns, or were lost."""
+        turns = range(len(max((row["pools"] for row in rows), key=len, default=[])))
+        accuracy = [pool_accuracy(rows, turn) for turn in turns]
+        chosen = [correctness(rows, Choosing(pool=turn)) for turn in turns]
+        metrics = {"accuracy": np.stack(accuracy, axis=1), "chosen": np.stack(chosen, axis=1)}
+        return cls(rows, metrics, np.stack([calls_of(rows, turn) for turn in turns], axis=1))
+
+    def behind(self, gate: Gate, metric: str) -> tuple[Pair, Pair]:
+        """(gain behind the gate, without it), (calls behind it, without it), each [P]."""
+        at = np.arange(len(self.rows))
+        last = np.array([open_turns(row, gate) for row in self.rows])
+        value = self.metrics[metric]
+        return (
+            (value[at, last] - value[:, 0], value[:, -1] - value[:, 0]),
+            (self.calls[at, last], self.calls[:, -1]),
+        )

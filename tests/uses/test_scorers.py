@@ -6,13 +6,13 @@ import pytest
 from jprm.errors import UserError
 from jprm.pipeline.benchmark import Item
 from jprm.records import Problem, Solution
-from jprm.search import Cost, StepRewards
+from jprm.search import Cost, StepRewards, behind
 from jprm.uses.controls import Blind, Shuffled
-from jprm.uses.gates import METRICS, choose, family, gate_rows, kept
+from jprm.uses.gates import METRICS, Turns, choose, family, gate_rows
 from jprm.uses.grid import correctness, last_step, step_auc
 from jprm.uses.judges import Judge, averaged
 from jprm.uses.one_search import settings_of
-from jprm.uses.refined import pool_accuracy, refinement_rows
+from jprm.uses.refined import calls_of, pool_accuracy, refinement_rows
 from jprm.uses.searched import WholeSteps
 
 PROBLEM = Problem("p", "How many?\n", "7")
@@ -148,16 +148,19 @@ def test_a_gate_is_chosen_on_dev_and_its_share_is_of_the_gain():
     rows = [refined(f"low {i}", [0.1, 0.9], [0, 1], [1]) for i in range(10)]
     rows += [refined(f"middle {i}", [0.5, 0.5], [0, 0], [1]) for i in range(10)]
     rows += [refined(f"high {i}", [0.9, 0.9], [1, 1], [0]) for i in range(10)]
-    gates = family(rows)
-    (gain, full), (calls, every) = kept(rows, gates[0], "accuracy")
+    gates, turns = family(rows), Turns.of(rows)
+    (gain, full), (calls, every) = turns.behind(gates[0], "accuracy")
     assert full.sum() == 10 and every.sum() == 20
     assert gain.sum() == calls.sum() == 0, (
         "one solution agrees with itself: the paper's gate is shut"
     )
     for metric in METRICS:
-        gate = choose(rows, gates, metric)
-        (gain, _), (calls, _) = kept(rows, gate, metric)
+        gate = choose(turns, gates, metric)
+        (gain, _), (calls, _) = turns.behind(gate, metric)
         assert gain.sum() == 10 and calls.sum() == 10, "only what can be mended"
+        shut = [behind(row, gate) for row in rows]
+        assert np.array_equal(calls, calls_of(shut, 1)), "as of the rows behind the gate"
+        assert np.array_equal(gain, pool_accuracy(shut, 1) - pool_accuracy(rows, 0))
     found = [r for r in gate_rows(rows, rows) if r["gate"] == "chosen on dev"]
     assert [r["kept"] for r in found] == [1.0, 1.0] and [r["calls"] for r in found] == [0.5, 0.5]
     assert all(r["calls_low"] < 0.5 < r["calls_high"] for r in found)
