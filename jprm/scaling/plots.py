@@ -28,9 +28,12 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 INK, MUTED, GRID = "#22262b", "#6b7178", "#dcdfe3"
-PALETTE = ("#2563a8", "#d9702b", "#2e8b67", "#8a5ab5", "#c23b55", "#7a7f87", "#b8901f", "#3a9db5")
+PALETTE = (
+    *("#2563a8", "#d9702b", "#2e8b67", "#8a5ab5", "#c23b55"),
+    *("#7a7f87", "#b8901f", "#3a9db5", "#7d4f2a", "#5b6b1f"),
+)
 BAR_COLORS = (*PALETTE[4:0:-1], PALETTE[5], PALETTE[0])  # from the last: blue, grey, others
-MARKERS = "osD^vPXh"
+MARKERS = "osD^vPX"  # not as many as colors: the next round has other pairs
 SIZE_INCHES = (4.9, 3.2)
 
 
@@ -157,8 +160,12 @@ def _marked(values: Sequence[float]) -> list[int]:
 
 
 def _ticks(axes: Axes, values: Sequence[float], log_x: int | None) -> None:
-    """Label a few measured x, as 4 or 531 k; of many, round numbers between them."""
+    """Label a few measured x, as 4 or 531 k; of many, round numbers between them; all of a few counts."""
     distinct = sorted(set(values))
+    if not log_x and len(distinct) <= 12 and all(float(x).is_integer() for x in distinct):
+        if distinct and distinct[-1] - distinct[0] < 12:
+            _set_ticks(axes.xaxis, distinct)
+        return
     at = [distinct[i] for i in _marked(distinct)]
     if log_x == 10 and len(distinct) > 4:
         _round_ticks(axes.xaxis, distinct[0], distinct[-1])
