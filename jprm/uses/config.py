@@ -99,10 +99,11 @@ class UsesConfig(SweepConfig):
 
     @model_validator(mode="after")
     def _usable(self) -> UsesConfig:
-        if self.search.votes > self.evaluate.candidate_votes:
-            raise ValueError(
-                "search.votes is above evaluate.candidate_votes: no best-of-N to set beside it"
-            )
+        for name, votes in (("search", self.search.votes), ("refine", self.refine.votes)):
+            if votes > self.evaluate.candidate_votes:
+                raise ValueError(
+                    f"{name}.votes is above evaluate.candidate_votes: no best-of-N to set beside it"
+                )
         if len(self.grid.seeds) != 1:
             raise ValueError("grid.seeds: one seed at a time; give each a name of its own")
         return self

@@ -95,40 +95,44 @@ class Reference:
         each = float(np.mean([budget_of(row).flops for row in rows])) / n
         return cls(best_of_n(problems, range(1, n + 1), problem_ids=ids), ids, each)
 
+    def against(self, rows: Sequence[dict[str, Any]], mine: np.ndarray) -> dict[str, Any]:
+        """`mine` [rows] against best-of-N of as many candidates as these rows could have paid for.
 
-def guided_rows(
-    found: Sequence[tuple[str, Searched, Sequence[dict[str, Any]]]],
-    references: Mapping[str, Reference],
-) -> list[dict[str, Any]]:
-    """Each search by (scorer, task, rows), and best-of-N of as many candidates as it could have paid for.
-
-    Paired by problem, at the FLOPs that the engine spent and, under names with `cached_`, at those
-    that it would have with all prefixes cached. The number of candidates is rounded up, and limited
-    by those that were drawn (`spent` tells; None where all was lost before it cost anything).
-    """
-    made = []
-    for scorer, task, rows in found:
-        reference = references[scorer]
-        place = {problem: i for i, problem in enumerate(reference.problems)}
-        inside = [row for row in rows if row["problem_id"] in place]
-        at = [place[row["problem_id"]] for row in inside]
-        resamples = Resamples.of([row["problem_id"] for row in inside])
-        mine = correctness(inside)
-        row = {"figure": "search", "strategy": task.strategy, "scorer": scorer}
-        row |= {"settings": task.settings, "n_problems": len(inside)}
-        row |= {"lost": sum(bool(r["error"]) for r in inside)}
-        row |= interval_row("accuracy", mean_interval(mine, resamples))
-        budgets = [budget_of(r) for r in inside]
+        Paired by problem, at the FLOPs that the engine spent and, under names with `cached_`, at
+        those that it would have with all prefixes cached. The number of candidates is rounded up, and
+        limited by those that were drawn (`spent` tells; None where all was lost before it cost
+        anything).
+        """
+        place = {problem: i for i, problem in enumerate(self.problems)}
+        inside = [i for i, row in enumerate(rows) if row["problem_id"] in place]
+        at = [place[rows[i]["problem_id"]] for i in inside]
+        resamples = Resamples.of([rows[i]["problem_id"] for i in inside])
+        budgets = [budget_of(rows[i]) for i in inside]
+        found = {"n_problems": len(inside)}
+        found |= {"lost": sum(bool(rows[i]["error"]) for i in inside)}
+        found |= interval_row("accuracy", mean_interval(mine[inside], resamples))
         for name, spent in (
             ("", [budget.flops for budget in budgets]),
             ("cached_", [budget.cached_flops for budget in budgets]),
         ):
             flops = float(np.mean(spent))
-            n = min(reference.best.ks[-1], max(1, -int(-flops // reference.each)))
-            other = reference.best.accuracy["best", n][at]
-            row |= {f"{name}flops": flops, f"{name}n": n}
-            row |= {f"{name}spent": n * reference.each / flops if flops else None}
-            row |= interval_row(f"{name}best_of_n", mean_interval(other, resamples))
-            row |= interval_row(f"{name}gain", mean_difference(other, mine, resamples))
-        made.append(row)
-    return made
+            n = min(self.best.ks[-1], max(1, -int(-flops // self.each)))
+            other = self.best.accuracy["best", n][at]
+            found |= {f"{name}flops": flops, f"{name}n": n}
+            found |= {f"{name}spent": n * self.each / flops if flops else None}
+            found |= interval_row(f"{name}best_of_n", mean_interval(other, resamples))
+            found |= interval_row(f"{name}gain", mean_difference(other, mine[inside], resamples))
+        return found
+
+
+def guided_rows(
+    found: Sequence[tuple[str, Searched, Sequence[dict[str, Any]]]],
+    references: Mapping[str, Reference],
+) -> list[dict[str, Any]]:
+    """Each search by (scorer, task, rows) beside best-of-N with the same scorer; see `Reference.against`."""
+    return [
+        {"figure": "search", "strategy": task.strategy, "scorer": scorer}
+        | {"settings": task.settings}
+        | references[scorer].against(rows, correctness(rows))
+        for scorer, task, rows in found
+    ]

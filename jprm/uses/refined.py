@@ -14,6 +14,7 @@ from jprm.search import Choosing, candidates_of, correctness
 from jprm.search.table import budget_of
 from jprm.uses.config import UsesConfig
 from jprm.uses.grid import interval_row
+from jprm.uses.guided import Reference
 from jprm.uses.searched import Control, Searched
 
 Rows = Sequence[dict[str, Any]]
@@ -85,6 +86,15 @@ def refinement_rows(by_method: Mapping[str, Rows]) -> list[dict[str, Any]]:
                 | {"flops": float(np.mean([budget_of(row).flops for row in found]))}
             )
     return rows
+
+
+def matched_rows(by_method: Mapping[str, Rows], reference: Reference) -> list[dict[str, Any]]:
+    """The solution chosen after the last turn, against best-of-N at the cost of all turns."""
+    return [
+        {"figure": "refinement_matched", "method": name}
+        | reference.against(found, correctness(found, Choosing(pool=-1)))
+        for name, found in by_method.items()
+    ]
 
 
 def pool_accuracy(rows: Rows, turn: int) -> np.ndarray:

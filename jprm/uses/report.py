@@ -53,6 +53,11 @@ TABLES = (
         "refinement",
         "method turn accuracy* gain* over_shuffled* chosen* kept* calls lost",
     ),
+    (
+        "Refinement against best-of-N",
+        "refinement_matched",
+        "method accuracy* n best_of_n* gain* cached_n cached_gain* spent",
+    ),
     ("A gate before the critic", "gate", "gate metric whose below confidence kept* calls*"),
     (
         "Guided search",

@@ -24,7 +24,7 @@ from jprm.uses.hindsight import HindsightSet
 from jprm.uses.judges import Judge, averaged, scored, voted
 from jprm.uses.passes import bidirectional_rows, fast_slow_rows, hindsight_rows
 from jprm.uses.pool import Pool, best_of_n_rows, choice_rows, equal_compute_rows, tier_rows
-from jprm.uses.refined import METHODS, critic, dev_critic, refinement_rows
+from jprm.uses.refined import METHODS, critic, dev_critic, matched_rows, refinement_rows
 from jprm.uses.report import print_rows, write_uses_report
 from jprm.uses.scores import Scores
 from jprm.uses.searched import Searched, load_rows
@@ -142,12 +142,12 @@ class Uses:
             asked[name] = {"verifier": verifier, "head": head, "scorer": own}
         return asked
 
-    def stored(self, lab: Lab, name: str) -> Judge:
-        """What such a verifier of the grid said of the candidates, with the votes of a search."""
+    def stored(self, lab: Lab, name: str, n_votes: int) -> Judge:
+        """What such a verifier of the grid said of the candidates, in its first votes."""
         if name == "head":
             return scored(lab, name, self.scores(self.baseline("steps"))[1:])
         votes = self.votes(STYLE_OF[name])[1]
-        return voted(lab, name, [votes], self.config.search.votes)
+        return voted(lab, name, [votes], n_votes)
 
 
 def run_uses(config: UsesConfig, command: str) -> None:
@@ -228,16 +228,18 @@ def searched_rows(lab: Lab, uses: Uses) -> list[Row]:
         name: load_rows(lab.stage(critic(config, main, control)))
         for name, control in METHODS.items()
     }
-    rows = refinement_rows(refined)
+    pool = Pool.of(lab, uses.sets[1])
+    candidates = Reference.stored(pool, uses.stored(lab, "genprm", config.refine.votes))
+    rows = refinement_rows(refined) + matched_rows(refined, candidates)
     if config.refine.gate_problems:
         dev = load_rows(lab.stage(dev_critic(config, main)))
         rows += gate_rows(refined["critic"], dev)
-    asked, pool = uses.scorers(), Pool.of(lab, uses.sets[1])
+    asked = uses.scorers()
     others = references(config, asked)
     known = {
         name: Reference.searched(load_rows(lab.stage(others[name])), config.evaluate.candidates)
         if name in others
-        else Reference.stored(pool, uses.stored(lab, name))
+        else Reference.stored(pool, uses.stored(lab, name, config.search.votes))
         for name in asked
     }
     found = [(name, task, load_rows(lab.stage(task))) for name, task in guided(config, asked)]

@@ -149,6 +149,9 @@ def test_refinement_starts_from_the_same_solutions(finished):
     assert {row["method"] for row in first} == {"critic", "shuffled", "blind"}
     assert len({row["accuracy"] for row in first}) == 1
     assert all(row["lost"] == 0 for row in rows)
+    matched = {row["method"]: row for row in of(finished[1], "refinement_matched")}
+    for row in (row for row in rows if row["turn"] == 2):
+        assert matched[row["method"]]["accuracy"] == row["chosen"]
 
 
 def test_every_strategy_goes_with_every_scorer_and_setting(finished):
