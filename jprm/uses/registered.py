@@ -7,6 +7,7 @@ import functools
 from collections.abc import Iterator, Sequence
 
 from jprm.errors import UserError
+from jprm.pipeline.config import SweepConfig
 from jprm.pipeline.lab import Lab
 from jprm.pipeline.verifier import Verifier
 from jprm.pipeline.votes import verifier_engine, verify_settings
@@ -14,8 +15,17 @@ from jprm.records import Problem, Rationale, ReadOut, Solution, stable_id
 from jprm.score import Generator, Scorer, Setup, find_scorer
 from jprm.search import ModelCost, StepRewards, StepScorer, VotedBranches, VotedScorer
 from jprm.seeds import seed_of
+from jprm.uses.config import UsesConfig
 from jprm.uses.judges import model_cost
 from jprm.verify import Execution, TextCodec
+
+
+def of_style(config: SweepConfig, verifier: Verifier, style: str) -> Verifier:
+    """The verifier of this run that is like another one but for its style."""
+    own = {}
+    if style == "direct" and isinstance(config, UsesConfig):
+        own["learning_rate"] = config.learning_rate.direct
+    return dataclasses.replace(verifier, style=style, **own)
 
 
 def registered_scorer(lab: Lab, verifier: Verifier, name: str, votes: int) -> StepScorer:
@@ -80,7 +90,7 @@ class RegisteredScorer(VotedScorer):
 
 def _generator(lab: Lab, verifier: Verifier, style: str, execution: Execution) -> Generator:
     """The sweep's verifier of this style."""
-    verifier = dataclasses.replace(verifier, style=style)
+    verifier = of_style(lab.config, verifier, style)
     if not lab.stage(verifier).done:
         raise UserError(
             f"the sweep has trained no verifier {verifier.label}; choose another scorer"

@@ -25,6 +25,7 @@ from jprm.uses.judges import Judge, averaged, scored, voted
 from jprm.uses.passes import bidirectional_rows, fast_slow_rows, hindsight_rows
 from jprm.uses.pool import Pool, best_of_n_rows, choice_rows, equal_compute_rows, tier_rows
 from jprm.uses.refined import METHODS, critic, dev_critic, matched_rows, refinement_rows
+from jprm.uses.registered import of_style
 from jprm.uses.report import print_rows, write_uses_report
 from jprm.uses.scores import Scores
 from jprm.uses.searched import Searched, load_rows
@@ -61,10 +62,7 @@ class Uses:
 
     def votes(self, style: str) -> tuple[Votes, Votes]:
         """Of the verifier of a style, on both sets."""
-        verifier = dataclasses.replace(self.main, style=style)
-        if style == "direct":
-            rate = self.config.learning_rate.direct
-            verifier = dataclasses.replace(verifier, learning_rate=rate)
+        verifier = of_style(self.config, self.main, style)
         execution = "executed" if style in ("full", "code") else "none"
         counts = self.config.verify.n_votes, self.config.evaluate.candidate_votes
         first, second = (

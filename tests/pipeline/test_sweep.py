@@ -52,6 +52,7 @@ def test_a_second_run_computes_nothing(finished, capsys):
     assert table(directory) == rows
 
 
+@pytest.mark.slow
 def test_another_seed_is_another_table(finished, tmp_path):
     _, rows = finished
     assert sweep_main([f"directory={tmp_path}", *TINY, "grid.seeds=[1]"]) == 0

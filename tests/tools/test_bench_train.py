@@ -45,6 +45,7 @@ def test_both_libraries_train_the_same_model(tmp_path):
     assert "vs_torch_cpu_time" in done.stdout and "floor 0.85" in done.stdout
 
 
+@pytest.mark.slow
 def test_without_torch_there_is_one_line_with_its_fix(tmp_path):
     hidden = tmp_path / "hidden" / "torch"
     hidden.mkdir(parents=True)

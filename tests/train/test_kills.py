@@ -39,6 +39,7 @@ def assert_survives(kills, name, config, cache, whole):
     assert launch.weights(run) == launch.weights(whole)
 
 
+@pytest.mark.slow
 def test_killed_twice(config, whole, compilation_cache):
     assert_survives(2, "twice", config, compilation_cache, whole)
 

@@ -50,6 +50,7 @@ def interrupted(config, cache, name, number, victim, step=7):
     return launch.wait(started), run
 
 
+@pytest.mark.slow
 def test_sigterm_to_one_of_two_saves_both_at_one_step_and_one_process_goes_on(
     alone, config, compilation_cache
 ):

@@ -223,6 +223,15 @@ def test_a_search_of_ones_own_loses_only_what_raised(finished, tmp_path, capsys,
     assert all(len(rows[p.id]["candidates"]) == 2 for p in problems[1:])
 
 
+def test_the_direct_verifier_of_the_job_searches(finished, tmp_path, capsys, monkeypatch):
+    tiny.install(monkeypatch.setattr)
+    words = ["search", "--run", finished[0] / "uses", "--strategy", "beam", "--scorer", "direct"]
+    words += ["--problems", 2, "--out", tmp_path / "rows.jsonl"]
+    monkeypatch.setattr(sys, "argv", ["jprm", *map(str, words)])
+    assert main() == 0
+    assert "2 problems" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
