@@ -12,8 +12,10 @@ import typer
 from jprm.cli.app import app
 from jprm.errors import MISTAKE, PREEMPTED, Preempted, UserError
 
-# UsageError of the click that typer uses: since 0.29 at the latest it carries one of its own
-WRONG_WORDS = cast(type[Exception], typer.BadParameter.__mro__[1])
+# What typer raises for mistyped words; releases since 0.29 at the latest carry a click of their own.
+CLICK_ERROR = cast(
+    type[Exception], next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
+)
 
 
 def main() -> int:
@@ -58,7 +60,7 @@ def guarded(work: Callable[[], int | None]) -> int:
         return PREEMPTED
     except typer.Exit as end:
         return end.exit_code
-    except WRONG_WORDS as error:
+    except CLICK_ERROR as error:
         mistake: Any = error
         mistake.show()
         return mistake.exit_code
