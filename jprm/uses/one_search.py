@@ -20,7 +20,7 @@ from jprm.search.driver import run_identity
 from jprm.search.plugins import load_plugins
 from jprm.uses.config import UsesConfig
 from jprm.uses.registered import registered_scorer
-from jprm.uses.searched import WholeSteps, search, search_problems
+from jprm.uses.searched import search, search_problems, whole_steps
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +51,7 @@ def print_search(options: SearchOptions) -> int:
     _check_names(options)
     settings = settings_of(options.settings)
     strategy = make_strategy(options.strategy, **settings)
-    config = _config_of(options.run)
+    config = run_config(options.run)
     with Lab(config, None) as lab:
         main = grid_cells(config)[0].votes.verifier
         for task in (policy_base(lab, main.seed), main):
@@ -65,11 +65,7 @@ def print_search(options: SearchOptions) -> int:
         name = f"{options.strategy}-{fingerprint(run_identity(strategy, inputs))[:8]}.jsonl"
         store = options.out or options.run / "searches" / name
         store.parent.mkdir(parents=True, exist_ok=True)
-        opening = lab.template.openings[main.style]
-        scorer = WholeSteps(
-            registered_scorer(lab, main, options.scorer, options.votes),
-            lambda step: lab.tokenizer.accepts(step + opening),
-        )
+        scorer = whole_steps(lab, main, registered_scorer(lab, main, options.scorer, options.votes))
         rows = search(
             lab,
             search_problems(lab, options.split, options.problems, main.seed),
@@ -110,7 +106,7 @@ def settings_of(words: Sequence[str]) -> dict[str, Any]:
     return settings
 
 
-def _config_of(run: Path) -> SweepConfig:
+def run_config(run: Path) -> SweepConfig:
     """The configuration of a finished sweep, or of a run of `experiments/uses.py`. Raises UserError."""
     path = run / "config.json"
     if path.is_file() and '"fast_slow"' in (text := path.read_text(encoding="utf-8")):

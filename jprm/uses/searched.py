@@ -136,11 +136,11 @@ class Searched:
 
     def _scorer(self, lab: Lab) -> StepScorer:
         if self.scorer:
-            return _whole(
+            return whole_steps(
                 lab, self.verifier, registered_scorer(lab, self.verifier, self.scorer, self.votes)
             )
         if self.head is not None:
-            return _whole(lab, self.verifier, HeadScorer(lab, self.head))
+            return whole_steps(lab, self.verifier, HeadScorer(lab, self.head))
         return verifier_scorer(lab, self.verifier, self.votes)
 
     def flops(self, lab: Lab) -> float:
@@ -224,10 +224,11 @@ def verifier_scorer(lab: Lab, verifier: Verifier, votes: int) -> WholeSteps:
     )
     readout, cost = lab.config.verify.readout, model_cost(lab, verifier.size)
     scorer = VotedBranches(branches, readout, lab.tokenizer, cost)
-    return _whole(lab, verifier, scorer)
+    return whole_steps(lab, verifier, scorer)
 
 
-def _whole(lab: Lab, verifier: Verifier, scorer: StepScorer) -> WholeSteps:
+def whole_steps(lab: Lab, verifier: Verifier, scorer: StepScorer) -> WholeSteps:
+    """A scorer that is asked only about what this verifier could read."""
     opening = lab.template.openings[verifier.style]
     return WholeSteps(scorer, lambda step: lab.tokenizer.accepts(step + opening))
 

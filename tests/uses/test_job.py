@@ -223,6 +223,21 @@ def test_a_search_of_ones_own_loses_only_what_raised(finished, tmp_path, capsys,
     assert all(len(rows[p.id]["candidates"]) == 2 for p in problems[1:])
 
 
+def test_the_benchmark_of_searches_runs_on_what_the_job_left(finished, tmp_path):
+    file = tmp_path / "found.json"
+    words = ["tools/bench_search.py", finished[0] / "uses", "--problems", 2, "--rounds", 1]
+    words += ["--json", file, "width=1", "expand=2"]
+    done = subprocess.run(
+        [sys.executable, *map(str, words)], cwd=ROOT, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    shared, prompts, anew = json.loads(file.read_text())["rows"]
+    assert [row["arm"] for row in (shared, prompts, anew)] == ["shared", "prompts", "anew"]
+    assert prompts["generator_prompt_tokens"] > shared["generator_prompt_tokens"] > 0
+    assert prompts["generator_generated_tokens"] == shared["generator_generated_tokens"]
+    assert "shared prompts: " in done.stdout
+
+
 def test_the_direct_verifier_of_the_job_searches(finished, tmp_path, capsys, monkeypatch):
     tiny.install(monkeypatch.setattr)
     words = ["search", "--run", finished[0] / "uses", "--strategy", "beam", "--scorer", "direct"]
