@@ -28,10 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from jprm.cli import guarded
-from jprm.errors import UserError
-from jprm.pipeline.cells import grid_cells
 from jprm.pipeline.lab import Lab
-from jprm.pipeline.policy import policy_base
 from jprm.pipeline.verifier import Verifier
 from jprm.pipeline.votes import verifier_engine, verify_settings
 from jprm.records import Problem
@@ -50,7 +47,7 @@ from jprm.search import (
 from jprm.search.table import budget_of
 from jprm.seeds import seed_of
 from jprm.uses.judges import model_cost
-from jprm.uses.one_search import run_config, settings_of
+from jprm.uses.one_search import run_config, settings_of, trained_verifier
 from jprm.uses.searched import (
     Redraw,
     WholeSteps,
@@ -116,12 +113,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     make_strategy(args.strategy, **settings)
     config = run_config(args.run)
     with Lab(config, None) as lab:
-        main = grid_cells(config)[0].votes.verifier
-        for task in (policy_base(lab, main.seed), main):
-            if not lab.stage(task).done:
-                raise UserError(
-                    f"{args.run}: {task.label} is not trained yet; finish the run first"
-                )
+        main = trained_verifier(lab, args.run)
         problems = search_problems(lab, "dev", args.problems, main.seed)
         generator = policy_steps(lab, main.seed)
 

@@ -9,7 +9,7 @@ caller's to decide.
 from jprm.formats.benchmarks import BENCHMARKS, read_benchmark
 from jprm.formats.convert import Conversion, convert, report
 from jprm.formats.judged import JudgedFile, JudgedSolution
-from jprm.formats.rows import Row, read_rows
+from jprm.formats.rows import Row, read_rows, read_unpacked
 from jprm.formats.scores import StepScores, read_step_scores
 from jprm.formats.steps import FORMATS, StepFormat
 
@@ -26,5 +26,6 @@ __all__ = [
     "read_benchmark",
     "read_rows",
     "read_step_scores",
+    "read_unpacked",
     "report",
 ]

@@ -35,15 +35,20 @@ def read_rows(path: Path | str) -> Iterator[Row]:
     path = Path(path)
     if path.suffix == ".parquet":
         return _parquet(path)
+    data = read_unpacked(path)
+    data = data.removeprefix(b"\xef\xbb\xbf")  # the byte order mark of Windows editors
+    return _list(path, data) if data.lstrip().startswith(b"[") else _lines(path, data)
+
+
+def read_unpacked(path: Path) -> bytes:
+    """The content of a file, unpacked where its name ends in .gz. Raises UserError where it cannot be read."""
     try:
         raw = path.read_bytes()
-        data = gzip.decompress(raw) if path.suffix == ".gz" else raw
+        return gzip.decompress(raw) if path.suffix == ".gz" else raw
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
     except (OSError, EOFError, zlib.error) as error:
         raise UserError(f"{path}: cannot be read ({error}); fetch the file again") from None
-    data = data.removeprefix(b"\xef\xbb\xbf")  # the byte order mark of Windows editors
-    return _list(path, data) if data.lstrip().startswith(b"[") else _lines(path, data)
 
 
 def _lines(path: Path, data: bytes) -> Iterator[Row]:

@@ -15,6 +15,7 @@ from jprm.pipeline.config import SweepConfig
 from jprm.pipeline.finished import read_sweep_config
 from jprm.pipeline.lab import Lab
 from jprm.pipeline.policy import policy_base
+from jprm.pipeline.verifier import Verifier
 from jprm.search import Choosing, aggregation, choice, make_strategy, summary
 from jprm.search.driver import run_identity
 from jprm.search.plugins import load_plugins
@@ -53,12 +54,7 @@ def print_search(options: SearchOptions) -> int:
     strategy = make_strategy(options.strategy, **settings)
     config = run_config(options.run)
     with Lab(config, None) as lab:
-        main = grid_cells(config)[0].votes.verifier
-        for task in (policy_base(lab, main.seed), main):
-            if not lab.stage(task).done:
-                raise UserError(
-                    f"{options.run}: {task.label} is not trained yet; run the sweep first"
-                )
+        main = trained_verifier(lab, options.run)
         asked = {"scorer": options.scorer, "votes": options.votes, "split": options.split}
         inputs = asked | {"verifier": lab.stage(main).key}
         inputs["plugin"] = options.plugin.read_text() if options.plugin else ""
@@ -90,6 +86,15 @@ def print_search(options: SearchOptions) -> int:
         print(f"lost: {n} of {len(rows)} problems: {reason}")
     print(f"rows: {store}")
     return INCOMPLETE if found["lost"] else 0
+
+
+def trained_verifier(lab: Lab, run: Path) -> Verifier:
+    """The main verifier of a run. Raises UserError where it, or the policy, is not trained yet."""
+    main = grid_cells(lab.config)[0].votes.verifier
+    for task in (policy_base(lab, main.seed), main):
+        if not lab.stage(task).done:
+            raise UserError(f"{run}: {task.label} is not trained yet; finish the run first")
+    return main
 
 
 def settings_of(words: Sequence[str]) -> dict[str, Any]:

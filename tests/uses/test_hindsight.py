@@ -17,7 +17,7 @@ from jprm.uses.config import UsesConfig
 from jprm.uses.hindsight import KINDS, HindsightSet, judged_steps, kinds
 from jprm.uses.judges import Judge, averaged
 from jprm.uses.passes import hindsight_rows
-from jprm.uses.run import Uses
+from jprm.uses.tasks import Uses
 from jprm.worlds.embedded import EmbeddedWorld
 
 SET = HindsightSet("dev", 20, 0)

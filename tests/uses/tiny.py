@@ -13,23 +13,12 @@ from jprm.pipeline import benchmark
 from jprm.search import Branch, Cost, Grown
 from jprm.seeds import rng_of, seed_of
 from jprm.uses import searched
+from tests.pipeline.tiny_sweep import TINY as SWEEP
 
 TINY = [
-    "base.steps=12",
-    "base.documents=400",
-    "train.steps=8",
-    "train.checkpoint_every=3",
-    "labels.source=planted",
-    "labels.problems=12",
-    "model.lanes=16",
-    "evaluate.benchmarks=['planted']",
-    "evaluate.problems=12",
+    *SWEEP,  # what stands twice counts as it stands last
     "evaluate.candidates_problems=6",
     "evaluate.candidates=4",
-    "verify.n_votes=2",
-    "verify.workers=1",
-    "grid.labels=exact",
-    "grid.sizes=['tiny-0.1m']",
     "grid.train_examples=[16]",
     "model.policy=tiny-0.1m",
     "refine.problems=4",

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import csv
-import gzip
 import io
 import json
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from jprm.errors import UserError
-from jprm.formats import read_rows
+from jprm.formats import read_rows, read_unpacked
 
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
 RESULTS = "results.jsonl"  # of a sweep
@@ -119,13 +117,7 @@ def _header(cells: list[str], place: str) -> list[str]:
 
 
 def _text(path: Path) -> str:
-    try:
-        raw = path.read_bytes()
-        data = gzip.decompress(raw) if path.suffix == ".gz" else raw
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file") from None
-    except (OSError, EOFError, zlib.error) as error:
-        raise UserError(f"{path}: cannot be read ({error}); fetch the file again") from None
+    data = read_unpacked(path)
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
