@@ -232,7 +232,9 @@ def _axes(
 
     style: dict[Any, Any] = {
         "svg.fonttype": "none",  # text stays text: searchable, and in the page's own font
-        "svg.hashsalt": printable(salt),  # ids depend on the content only, and differ between figures
+        "svg.hashsalt": printable(
+            salt
+        ),  # ids depend on the content only, and differ between figures
         "font.family": "sans-serif",
         "font.size": 10,
         "axes.edgecolor": MUTED,

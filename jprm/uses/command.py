@@ -15,7 +15,7 @@ key=value     overrides, such as evaluate.candidates=8 or 'search.strategies=["b
 
 Results land in <directory>/<name>/ (runs/uses/): results.jsonl, report.html, figures/, stages/.
 The same command goes on where it was stopped. Stages of a sweep in the same directory are used where they fit.
-Exit code 0: done; 3: stages failed, the output says which; 2: a mistake in the command; 75: stopped by SIGTERM, go on."""
+Exit code 0: done; 3: stages failed; 2: a mistake in the command; 75: stopped by SIGTERM, the same command goes on."""
 
 
 def uses_command(arguments: list[str]) -> int:
