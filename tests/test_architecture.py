@@ -15,7 +15,10 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 LEVELS = (
-    {"errors", "records", "config", "runs", "leases", "progress", "preemption", "seeds", "execute"},
+    {
+        *("errors", "terminal", "records", "config", "runs", "leases", "progress", "preemption"),
+        *("seeds", "execute"),
+    },
     {"mesh", "tokenizer", "chat", "grade", "worlds", "doctor", "formats", "launch"},
     {"models", "data"},
     {"train", "sample", "served"},
@@ -30,6 +33,7 @@ LEVEL = {room: level for level, rooms in enumerate(LEVELS) for room in rooms}
 SIDEWAYS = {  # rooms of one level know each other only here; any may raise an error
     "runs": {"config"},
     "preemption": {"progress"},
+    "progress": {"terminal"},
     "worlds": {"tokenizer", "grade"},
     "cli": {"pipeline", "judge", "catalogue", "uses"},
     "uses": {"pipeline"},
@@ -37,6 +41,7 @@ SIDEWAYS = {  # rooms of one level know each other only here; any may raise an e
 }
 WITHOUT_JAX = (
     "jprm.errors",
+    "jprm.terminal",
     "jprm.records",
     "jprm.config",
     "jprm.runs",

@@ -88,9 +88,10 @@ def convert_data(
 ) -> None:
     """Rewrite solutions in another format; exit code 3 says that rows were rejected."""
     from jprm.formats import convert, report
+    from jprm.terminal import say
 
     done = convert(path, source, target, out)
-    print(report(done))
+    say(report(done))
     raise typer.Exit(done.exit_code)
 
 

@@ -32,12 +32,12 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
 
 from jprm.evaluate import Interval, trivial_baselines
 from jprm.judge.judged import Account, Judged
 from jprm.judge.measures import OVERALL, Score
 from jprm.runs import write_atomic
+from jprm.terminal import terminal
 from jprm.verify import first_error, mean_reward
 
 SCHEMA = 1
@@ -143,15 +143,15 @@ def _prediction(solution: Judged) -> dict[str, Any]:
 
 def print_result(result: Result, console: Console | None = None) -> None:
     """Prints the table for people."""
-    console = console or Console(highlight=False, soft_wrap=True)
+    console = console or terminal(soft_wrap=True)
     about, account = result.about, result.account
     n = about["n"]
     last = [score for score in result.scores if score.k == n]
     if last:
         title = f"{about['benchmark']}, {n} votes"
-        console.print(escape(_table(last, title, about["benchmark"])))
+        console.print(_table(last, title, about["benchmark"]))
     if n > 1 and last:
-        console.print(escape(_curve(result.scores, n, COLUMNS[about["benchmark"]])))
+        console.print(_curve(result.scores, n, COLUMNS[about["benchmark"]]))
     if last and about["benchmark"] == "processbench":
         console.print(f"overall F1 of predictors that read nothing: {_trivial(result.solutions)}")
     console.print(
@@ -168,7 +168,7 @@ def print_result(result: Result, console: Console | None = None) -> None:
     _print_some(console, "solutions lost, counted as wrong", lost)
     if result.missing:
         console.print(
-            f"[bold]{result.missing} solutions are not in this table[/]: their votes are not all "
+            f"{result.missing} solutions are not in this table: their votes are not all "
             "stored; the same command without --regrade samples them"
         )
 
@@ -229,8 +229,8 @@ def _counts(counts: Mapping[str, int]) -> str:
 def _print_some(console: Console, what: str, lines: Sequence[str]) -> None:
     if not lines:
         return
-    console.print(f"[bold]{len(lines)} {what}[/]")
+    console.print(f"{len(lines)} {what}", style="bold")
     for line in lines[:MOST_SHOWN]:
-        console.print(f"  {escape(line)}")
+        console.print(f"  {line}")
     if len(lines) > MOST_SHOWN:
         console.print(f"  and {len(lines) - MOST_SHOWN} more (all of them are in --json FILE)")

@@ -2,21 +2,11 @@
 
 from __future__ import annotations
 
-import sys
-
-from rich.console import Console
 from rich.table import Table
 
 from jprm.pipeline.findings import Findings
 from jprm.pipeline.table import Measured
-
-WIDTH = 118
-
-
-def console() -> Console:
-    """The terminal, or a stream of fixed width."""
-    width = None if sys.stdout.isatty() else WIDTH
-    return Console(width=width, highlight=False)
+from jprm.terminal import terminal
 
 
 def print_table(measured: list[Measured], findings: Findings) -> None:
@@ -54,7 +44,7 @@ def print_table(measured: list[Measured], findings: Findings) -> None:
             )
             numbers = [str(row["n_votes"]), f1, f"{row['tokens']:,}", f"{row['seconds']:.0f}"]
             table.add_row(*(first if i == 0 else [""] * len(first)), *numbers)
-    out = console()
+    out = terminal()
     out.print(table)
     if any(not row["filtered"] for m in measured for row in m.rows):
         out.print("* no consensus filter", style="dim")

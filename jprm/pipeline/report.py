@@ -21,7 +21,7 @@ from jprm.pipeline.report_tables import (
 )
 from jprm.pipeline.stored import RATIONALES, stream_rationales
 from jprm.pipeline.table import Measured, rewards_of
-from jprm.runs import provenance
+from jprm.runs import provenance, write_atomic
 from jprm.scaling import (
     Facts,
     Headline,
@@ -48,7 +48,7 @@ def write_sweep_report(
     figures = sweep_figures(lab, measured, findings)
     (path / "figures").mkdir(exist_ok=True)
     for name, figure in figures.items():
-        (path / "figures" / f"{name}.svg").write_text(figure.svg, encoding="utf-8")
+        write_atomic(path / "figures" / f"{name}.svg", figure.svg)
     main = measured[0]
     k = main.cell.votes.n_votes
     gain = main.curve.gain(k)

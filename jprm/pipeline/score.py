@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rich.console import Console
-from rich.markup import escape
-
 from jprm.errors import UserError
 from jprm.pipeline.cells import grid_cells
 from jprm.pipeline.finished import read_sweep_config
@@ -14,6 +11,7 @@ from jprm.pipeline.lab import Lab
 from jprm.pipeline.votes import verifier_engine, verify_settings
 from jprm.records import Rationale, Solution
 from jprm.seeds import seed_of
+from jprm.terminal import terminal
 from jprm.verify import first_error, mean_reward, verify
 from jprm.worlds.base import make_problem
 
@@ -73,7 +71,7 @@ def _steps(path: Path) -> tuple[str, ...]:
 
 
 def _print(steps: tuple[str, ...], rationales: list[Rationale], readout: str) -> None:
-    console = Console(highlight=False, soft_wrap=True)
+    console = terminal(soft_wrap=True)
     means = []
     for t, step in enumerate(steps):
         here = [r for r in rationales if r.step == t]
@@ -81,11 +79,9 @@ def _print(steps: tuple[str, ...], rationales: list[Rationale], readout: str) ->
         means.append(mean)
         votes = "".join({True: "Y", False: "N", None: "-"}[r.verdict.correct] for r in here)
         shown = "no judgement" if mean is None else f"P(Yes) {mean:.3f}"
-        console.print(f"[bold]step {t + 1}[/]  {shown}  votes {votes}  {escape(step.strip())}")
+        console.print(f"step {t + 1}", f" {shown}  votes {votes}  {step.strip()}")
         for r in dict.fromkeys(r.text for r in here):
             times = sum(other.text == r for other in here)
-            console.print(
-                f"    [dim]{times} x[/] {escape(r.strip()).replace(chr(10), chr(10) + '        ')}"
-            )
+            console.print(f"    {times} x {r.strip()}".replace("\n", "\n        "))
     error = first_error(means)
     console.print("no step is judged wrong" if error < 0 else f"first wrong step: {error + 1}")

@@ -20,6 +20,7 @@ from jprm.pipeline.table import Measured, best_of_candidates, failed_row, measur
 from jprm.preemption import stop_on_sigterm
 from jprm.progress import Progress
 from jprm.runs import RunDirectory, unique_suffix, write_atomic
+from jprm.terminal import say
 
 
 def run_sweep(config: SweepConfig, command: str, mix_versions: bool = False) -> int:
@@ -90,7 +91,7 @@ def conclude(
         write_sweep_report(lab, measured, findings, path, command)
         print_table(measured, findings)
     for name, failure in failures.items():
-        print(f"{failure.status}: {name}: {failure.reason}")
+        say(f"{failure.status}: {name}: {failure.reason}")
     report = f"   report: {path / 'report.html'}" if measured else ""
     print(f"results: {path / 'results.jsonl'}{report}")
     counts = f"computed {lab.run.computed}, reused {lab.run.reused}" if lab.run else ""

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import get_args
 
-from rich.console import Console
 from rich.table import Table
 
 from jprm.errors import UserError
 from jprm.formats import read_step_scores
 from jprm.search.selection import Candidate, Tie, choice, grid
+from jprm.terminal import terminal
 
 
 def print_grid(path: Path, tie: str = "first") -> None:
@@ -27,7 +27,7 @@ def print_grid(path: Path, tie: str = "first") -> None:
     pools = [[Candidate.of(stored) for stored in samples] for samples in problems.values()]
     cells = {(row["aggregation"], row["choice"]): row for row in grid(pools, tie)}  # type: ignore[arg-type]
     sizes = [len(pool) for pool in pools]
-    console = Console(highlight=False, width=120)
+    console = terminal(width=120)
     table = Table("aggregation", *choice.names(), box=None)
     for how in dict.fromkeys(how for how, _ in cells):
         shown = (cells[how, pick] for pick in choice.names())
@@ -41,6 +41,6 @@ def print_grid(path: Path, tie: str = "first") -> None:
     if all(candidate.answer is None for pool in pools for candidate in pool):
         console.print("no row has an answer, so nobody votes: majority and weighted choose nothing")
     for reason in rejected[:3]:
-        console.print(f"left out: {reason}", markup=False)
+        console.print(f"left out: {reason}")
     if len(rejected) > 3:
         console.print(f"... and {len(rejected) - 3} more")

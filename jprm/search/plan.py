@@ -19,7 +19,9 @@ import dataclasses
 import difflib
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, get_type_hints
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from jprm.errors import UserError
 from jprm.records import Problem
@@ -88,7 +90,7 @@ strategy: Registry[type] = Registry("strategy")
 
 
 def make_strategy(name: str, **settings: Any) -> Strategy:
-    """The strategy of that name. Raises UserError for an unknown name or setting."""
+    """The strategy of that name. Raises UserError for an unknown name or setting, and for a value of another type."""
     cls = strategy[name]
     known = [f.name for f in dataclasses.fields(cls)]
     for key in settings:
@@ -96,6 +98,13 @@ def make_strategy(name: str, **settings: Any) -> Strategy:
             near = difflib.get_close_matches(key, known, 1, 0)
             hint = f": did you mean {near[0]!r}?" if near else ""
             raise UserError(f"strategy {name!r} has no setting {key!r}{hint}")
+    types, any_class = get_type_hints(cls), ConfigDict(arbitrary_types_allowed=True)
+    for key, value in settings.items():
+        try:
+            TypeAdapter(types[key], config=any_class).validate_python(value, strict=True)
+        except ValidationError as error:
+            reason = error.errors()[0]["msg"]
+            raise UserError(f"strategy {name!r}: {key} = {value!r}: {reason}") from None
     return cls(**settings)
 
 

@@ -19,6 +19,7 @@ from jprm.pipeline.verifier import Verifier
 from jprm.search import Choosing, aggregation, choice, make_strategy, summary
 from jprm.search.driver import run_identity
 from jprm.search.plugins import load_plugins
+from jprm.terminal import say
 from jprm.uses.config import UsesConfig
 from jprm.uses.registered import registered_scorer
 from jprm.uses.searched import search, search_problems, whole_steps
@@ -83,7 +84,7 @@ def print_search(options: SearchOptions) -> int:
         f"scorer, {found['flops']:.3g} FLOPs"
     )
     for reason, n in found["lost"].items():
-        print(f"lost: {n} of {len(rows)} problems: {reason}")
+        say(f"lost: {n} of {len(rows)} problems: {reason}")
     print(f"rows: {store}")
     return INCOMPLETE if found["lost"] else 0
 

@@ -9,8 +9,7 @@ from typing import Any
 from rich.table import Table as Shown
 
 from jprm.evaluate import Interval
-from jprm.pipeline.console import console
-from jprm.runs import provenance
+from jprm.runs import provenance, write_atomic
 from jprm.scaling import (
     Facts,
     Figure,
@@ -23,6 +22,7 @@ from jprm.scaling import (
     series_of,
     write_report,
 )
+from jprm.terminal import terminal
 from jprm.uses.config import UsesConfig
 
 Row = dict[str, Any]
@@ -96,7 +96,7 @@ def print_rows(rows: Sequence[Row]) -> None:
             )
             for cells in found:
                 table.add_row(*(_text(cell) for cell in cells))
-            console().print(table)
+            terminal().print(table)
 
 
 def write_uses_report(config: UsesConfig, rows: Sequence[Row], path: Path, command: str) -> None:
@@ -104,7 +104,7 @@ def write_uses_report(config: UsesConfig, rows: Sequence[Row], path: Path, comma
     figures = uses_figures(rows)
     (path / "figures").mkdir(exist_ok=True)
     for name, figure in figures.items():
-        (path / "figures" / f"{name}.svg").write_text(figure.svg, encoding="utf-8")
+        write_atomic(path / "figures" / f"{name}.svg", figure.svg)
     sections = [Section("Figures", list(figures.values()))]
     for title, figure, columns in TABLES:
         if found := _cells(rows, figure, columns):

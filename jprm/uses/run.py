@@ -7,10 +7,12 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from jprm.errors import INCOMPLETE, UserError
 from jprm.pipeline.benchmark import load_items
-from jprm.pipeline.lab import Lab
+from jprm.pipeline.lab import Failure, Lab, StageFailed, Task
 from jprm.progress import Progress
 from jprm.runs import RunDirectory, write_atomic
+from jprm.terminal import say
 from jprm.uses.config import UsesConfig
 from jprm.uses.gates import gate_rows
 from jprm.uses.grid import grid_rows
@@ -27,8 +29,12 @@ from jprm.uses.tasks import STYLES, Uses, with_parents
 Row = dict[str, Any]
 
 
-def run_uses(config: UsesConfig, command: str) -> None:
-    """Computes everything in the run directory, resuming what is there. Raises UserError."""
+def run_uses(config: UsesConfig, command: str) -> int:
+    """Computes everything in the run directory, resuming what is there; 3 where stages failed, else 0.
+
+    A failed stage keeps back those that need it, and no others. Raises UserError where nothing but the user's mistakes
+    keep it from its table.
+    """
     path, uses = config.directory / config.name, Uses.of(config)
     with RunDirectory(path) as run:
         write_atomic(path / "config.json", config.model_dump_json(indent=1))
@@ -37,8 +43,10 @@ def run_uses(config: UsesConfig, command: str) -> None:
             missing = [task for task in tasks if not lab.stage(task).done]
             lab.progress = Progress(sum(task.work(lab) for task in missing))
             lab.progress.show(f"{len(tasks)} stages, run directory {path}", force=True)
-            for task in missing:
-                lab.ensure(task)
+            failures = [failure for task in missing if (failure := attempt(lab, task))]
+            lab.progress.close()
+            if failures:
+                return tell_failures(failures, len(tasks))
             lab.count_reused([(lab, task) for task in tasks])
             rows = [*judged_rows(lab, uses), *searched_rows(lab, uses)]
             text = "".join(json.dumps(row) + "\n" for row in rows)
@@ -47,6 +55,29 @@ def run_uses(config: UsesConfig, command: str) -> None:
             print_rows(rows)
             print(f"results: {path / 'results.jsonl'}   report: {path / 'report.html'}")
             print(f"computed {run.computed}, reused {run.reused}")
+            return 0
+
+
+def attempt(lab: Lab, task: Task) -> Failure | None:
+    """Computes a task; why it cannot be, where that is so."""
+    try:
+        lab.ensure(task)
+    except StageFailed as error:
+        return error.failure
+    return None
+
+
+def tell_failures(failures: Sequence[Failure], n_stages: int) -> int:
+    """Prints each reason once; the exit code. Raises UserError where all are the user's mistakes."""
+    reasons = dict.fromkeys((failure.status, failure.reason) for failure in failures)
+    if all(failure.user_error for failure in failures):
+        raise UserError("; ".join(reason for _, reason in reasons))
+    for status, reason in reasons:
+        say(f"{status}: {reason}")
+    print(
+        f"no table: {len(failures)} of {n_stages} stages failed; the same command tries them again"
+    )
+    return INCOMPLETE
 
 
 def judges(lab: Lab, uses: Uses) -> list[Judge]:

@@ -294,3 +294,25 @@ def test_names_and_settings_are_checked_before_anything_runs():
         make_strategy("mcts", aggregation="median")
     with pytest.raises(UserError, match="registered already"):
         strategy("beam")(Lookahead)
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("beam", {"width": "abc"}),
+        ("beam", {"width": True}),
+        ("beam", {"width": 2.5}),
+        ("beam", {"aggregation": 3}),
+        ("best_of_n", {"n": "x"}),
+        ("best_of_n", {"n": [1, 2]}),
+        ("mcts", {"exploration": "large"}),
+        ("lookahead", {"greedy": "no"}),
+    ],
+)
+def test_a_setting_of_another_type_is_refused(name, settings):
+    with pytest.raises(UserError, match=f"strategy '{name}': {[*settings][0]} = "):
+        make_strategy(name, **settings)
+
+
+def test_a_whole_number_is_a_number():
+    assert make_strategy("mcts", exploration=1).exploration == 1
