@@ -17,6 +17,7 @@ import numpy as np
 
 from jprm.errors import UserError
 from jprm.evaluate.estimators import EXACT_LIMIT, multisets, subsets
+from jprm.ties import equal
 
 
 def weighted_vote_at_k(
@@ -24,8 +25,9 @@ def weighted_vote_at_k(
 ) -> float:
     """P(the answer with the largest sum of scores among k candidates is `truth`), ties shared.
 
-    `answers` [n], None for a candidate without one, which votes for nothing; `scores` [n] of at
-    least 0, None counting as 0. Raises UserError for a negative score or a k outside 1..n.
+    `answers` [n], None for a candidate without one; `scores` [n] of at least 0, None for one that was
+    not judged: neither votes, and where nobody does nothing is chosen. Raises UserError for a
+    negative score or a k outside 1..n.
     """
     return weighted_shares(answers, scores, {truth}, [k])[0][0]
 
@@ -44,7 +46,8 @@ def weighted_shares(
         raise UserError(f"ks are {list(ks)}; with {n} samples they must lie between 1 and {n}")
     if any(score is not None and not score >= 0 for score in scores):
         raise UserError("weighted votes need scores of at least 0")
-    candidates = [(a, s or 0.0) for a, s in zip(answers, scores, strict=True)]
+    votes = zip(answers, scores, strict=True)
+    candidates = [(None, 0.0) if a is None or s is None else (a, s) for a, s in votes]
     groups = Counter(candidates)
     known = sorted({answer for answer, _ in groups if answer is not None}, key=str)
     if not known:
@@ -69,6 +72,5 @@ def _vote(
     """Share of right answers among the winners [S] of each choice [S, groups]; 0 without votes."""
     present = chosen @ cast > 0
     total = np.where(present, chosen @ weights, -1.0)
-    # Sums of the same weights in another order differ by rounding; they are the same weight.
-    winners = present & (total >= total.max(axis=1, keepdims=True) - 1e-9)
+    winners = present & equal(total, total.max(axis=1, keepdims=True))
     return (winners & is_right).sum(axis=1) / np.maximum(winners.sum(axis=1), 1)
