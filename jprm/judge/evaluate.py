@@ -161,13 +161,14 @@ class _Evaluation:
             "n": options.n,
             "readout": self.readout,
             "full": not self.stop_early,
+            "missing_as": options.missing,
             **{name: self.identity[name] for name in ("scorer", "mode", "seed")},
             "identity": read_identity(self.directory.path),
         }
         return Result(
             about,
             found,
-            scores(found, options.n, not self.stop_early),
+            scores(found, options.n, not self.stop_early, options.missing),
             Account.of(found),
             self.items.rejected,
             self.items.notes,

@@ -106,6 +106,7 @@ class EvaluateSection(Config):
     candidates_problems: int = Field(default=150, ge=0)  # best-of-N; 0 turns it off
     candidates: int = Field(default=8, ge=1)  # solutions per problem
     candidate_votes: int = Field(default=4, ge=1)
+    missing: Literal["wrong", "excluded"] = "wrong"  # what a solution without a verdict counts
 
 
 class GridSection(Config):

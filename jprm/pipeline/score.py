@@ -88,4 +88,8 @@ def _print(steps: tuple[str, ...], rationales: list[Rationale], readout: str) ->
                 f"    [dim]{times} x[/] {escape(r.strip()).replace(chr(10), chr(10) + '        ')}"
             )
     error = first_error(means)
-    console.print("no step is judged wrong" if error < 0 else f"first wrong step: {error + 1}")
+    if error is None:
+        open_step = means.index(None) + 1
+        console.print(f"no verdict: no vote judged step {open_step}, which the verdict needs")
+    else:
+        console.print("no step is judged wrong" if error < 0 else f"first wrong step: {error + 1}")

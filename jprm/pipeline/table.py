@@ -17,6 +17,7 @@ from jprm.scaling import Fit, VoteCurve
 from jprm.search import aggregate
 from jprm.verify import mean_reward
 
+MISSING_AS = {"wrong": "counted as wrong", "excluded": "left out"}  # solutions without a verdict
 Rewards = list[list[float | None]]  # [steps][votes]
 
 
@@ -65,7 +66,7 @@ def measure_best_of_n(lab: Lab, votes: Votes) -> BestOfN:
         )
         ids.append(drawn["problem_id"])
     ks = [k for k in (1, 2, 4, 8, 16, 32) if k <= lab.config.evaluate.candidates]
-    return best_of_n(problems, ks, problem_ids=ids, seed=0)
+    return best_of_n(problems, ks, problem_ids=ids, seed=0, missing=lab.config.evaluate.missing)
 
 
 def _candidate(
@@ -114,6 +115,8 @@ def _rows(lab: Lab, cell: Cell, points: list[dict[str, Any]]) -> list[dict[str, 
                 "correct_acc": _finite(point["correct_acc"]),
                 "n_items": point["n_items"],
                 "none_share": sampled["none"] / max(1, sampled["rationales"]),
+                "missing_share": point["missing_share"],
+                "missing_as": point["missing_as"],
                 "tokens": round(generated * share),
                 "flops": flops * share,
                 "train_flops": trained["flops"],

@@ -13,6 +13,7 @@ and every system, and the curve says so (`exact`). Every comparison is paired by
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
@@ -44,21 +45,25 @@ NO_VERDICT = -2  # beside the indices of steps and -1 for no error
 
 @dataclass(frozen=True)
 class VoteCurve:
-    """What the first-error verdicts count, `correct` [n, K], item by k: see `jprm.evaluate.missing`.
+    """P(right verdict) `right` and P(no verdict) `missing` [n, K] of the first error, item by k.
 
-    `missing` [n, K] is P(no verdict), and `missing_as` what that counts; `ks` [K]; `labels` [n] first
-    errors; `exact` [K] says whether all subsets were averaged; `none_share` is the share of votes on
-    steps without a judgement.
+    `missing_as` is what no verdict counts; `ks` [K]; `labels` [n] first errors; `exact` [K] says
+    whether all subsets were averaged; `none_share` is the share of votes on steps without a judgement.
     """
 
     ks: tuple[int, ...]
     labels: np.ndarray
-    correct: np.ndarray
+    right: np.ndarray
     exact: tuple[bool, ...]
     none_share: float
     resamples: Resamples
     missing: np.ndarray
     missing_as: Missing = "wrong"
+
+    @functools.cached_property
+    def correct(self) -> np.ndarray:
+        """What the verdicts count [n, K]; see `jprm.evaluate.counted`."""
+        return counted(self.right, self.missing, self.missing_as, self.labels)
 
     def at(self, k: int) -> np.ndarray:
         """What the verdicts at k votes count [n]. Raises UserError for a k that is not in `ks`."""
@@ -159,7 +164,7 @@ def vote_curve(
     return VoteCurve(
         ks=tuple(ks or ()),
         labels=np.asarray(labels),
-        correct=counted(right, silent_share, missing, labels),
+        right=right,
         exact=tuple(exact),
         none_share=silent / total,
         resamples=Resamples.of(problem_ids, seed=seed),

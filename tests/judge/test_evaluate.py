@@ -96,12 +96,50 @@ def test_stopping_early_changes_no_number(data, tmp_path, mode):
     for score, other in zip(early["scores"], full["scores"], strict=True):
         measures = score.pop("measures")
         more = other.pop("measures")
+        assert score.pop("step_missing_share") is None and other.pop("step_missing_share") >= 0
         assert score == other
         for name in measures.keys() - {"solution_auc"}:  # ranks by all rewards that there are
             assert measures[name] == more[name], name
     assert [p["predicted"] for p in early["predictions"]] == [
         p["predicted"] for p in full["predictions"]
     ]
+
+
+@scorer("silent-where-right")
+def silent_where_right(problem, steps, seed):
+    """No verdict on right solutions, the error found in wrong ones."""
+    wrong = any("=4" in step for step in steps)
+    return [(0.0 if "=4" in step else 1.0) if wrong else None for step in steps]
+
+
+@scorer("silent")
+def silent(problem, steps, seed):
+    return [None] * len(steps)
+
+
+def test_no_verdict_is_not_right(data, tmp_path, capsys):
+    _, table = run(data, tmp_path / "a", n=2, scorer="silent-where-right")
+    assert table["overall"]["correct_acc"]["value"] == table["overall"]["f1"]["value"] == 0.0
+    n_right = 12 - table["scores"][0]["n_error"]
+    assert table["missing_share"] == n_right / 12 and table["missing_as"] == "wrong"
+    silent_rows = [p for p in table["predictions"] if p["predicted"] is None]
+    assert len(silent_rows) == n_right and all(p["first_error"] == -1 for p in silent_rows)
+    assert f"without a verdict: {n_right} of 12 solutions, counted as wrong" in capsys.readouterr().out
+    _, out = run(data, tmp_path / "a", n=2, scorer="silent-where-right", missing="excluded")
+    assert out["overall"]["error_acc"] == table["overall"]["error_acc"]
+    assert out["overall"]["correct_acc"]["value"] is None and out["missing_as"] == "excluded"
+    assert f"{n_right} of 12 solutions, left out" in capsys.readouterr().out
+
+
+def test_a_scorer_that_says_nothing_has_no_score(data, tmp_path):
+    _, table = run(data, tmp_path / "a", n=1, scorer="silent", full=True)
+    at = table["overall"]
+    for name in ("f1", "solution_f1", "solution_accuracy", "step_f1", "prm_score", "step_auc"):
+        assert at[name]["value"] == 0.0, name
+    [overall] = [s for s in table["scores"] if s["group"] == "overall"]
+    assert overall["missing_share"] == overall["step_missing_share"] == 1.0
+    with pytest.raises(UserError, match="known: wrong, excluded"):
+        Options(data=data, model=None, missing="right")
 
 
 def test_the_json_has_the_documented_keys(data, tmp_path):

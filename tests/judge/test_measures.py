@@ -117,21 +117,26 @@ def test_every_number_at_every_k(case):
 @given(solutions())
 def test_areas_rank_by_mean_rewards(case):
     n, found = case
-    rows = scores([as_judged(*one) for one in found], n, full=True)
-    at = next(r for r in rows if r.group == "overall" and r.k == n).measures
-    whole, steps = [], []
-    for one, rewards in found:
-        means = [] if rewards is None else [mean_reward(step) for step in rewards]
-        judged_means = [mean for mean in means if mean is not None]
-        if judged_means:
-            whole.append((one.truth.first_error < 0, min(judged_means)))
-        pairs = zip(one.truth.labels, means, strict=False)
-        steps += [(label, mean) for label, mean in pairs if mean is not None]
-    for name, ranked in (("solution_auc", whole), ("step_auc", steps)):
-        if ranked:
-            assert same(at[name].value, auc(*zip(*ranked, strict=True)))
-        else:
-            assert name not in at
+    for missing in ("excluded", "wrong"):
+        rows = scores([as_judged(*one) for one in found], n, full=True, missing=missing)
+        at = next(r for r in rows if r.group == "overall" and r.k == n).measures
+        whole, steps = [], []
+        for one, rewards in found:
+            known = [[None]] * len(one.truth.steps) if rewards is None else rewards
+            means = [mean_reward(step) for step in known]
+            verdict = first_error(means)
+            least = None if verdict is None else min(m for m in means if m is not None)
+            whole.append((one.truth.first_error < 0, least))
+            steps += zip(one.truth.labels, means, strict=True)
+        for name, ranked in (("solution_auc", whole), ("step_auc", steps)):
+            if missing == "wrong":  # below, or above, all that was judged
+                ranked = [(x, (-9.0 if x else 9.0) if s is None else s) for x, s in ranked]
+            else:
+                ranked = [(x, s) for x, s in ranked if s is not None]
+            if ranked:
+                assert same(at[name].value, auc(*zip(*ranked, strict=True)))
+            else:
+                assert name not in at
 
 
 def test_intervals_are_over_problems():
