@@ -108,8 +108,8 @@ def test_stopping_early_changes_no_number(data, tmp_path, mode):
 @scorer("silent-where-right")
 def silent_where_right(problem, steps, seed):
     """No verdict on right solutions, the error found in wrong ones."""
-    wrong = any("=4" in step for step in steps)
-    return [(0.0 if "=4" in step else 1.0) if wrong else None for step in steps]
+    wrong = "bad" in steps
+    return [float(step != "bad") if wrong else None for step in steps]
 
 
 @scorer("silent")
@@ -117,18 +117,24 @@ def silent(problem, steps, seed):
     return [None] * len(steps)
 
 
-def test_no_verdict_is_not_right(data, tmp_path, capsys):
+def test_no_verdict_is_not_right(tmp_path, capsys):
+    """Four right solutions without a verdict, four wrong ones that are found."""
+    rows = [
+        {"id": f"gsm8k-{i}", "problem": f"p{i}", "steps": ["good", "bad" if i < 4 else "good"]}
+        | {"label": 1 if i < 4 else -1, "final_answer_correct": i >= 4, "generator": "g"}
+        for i in range(8)
+    ]
+    data = checkpoint.write(tmp_path / "pb.jsonl", rows)
     _, table = run(data, tmp_path / "a", n=2, scorer="silent-where-right")
-    assert table["overall"]["correct_acc"]["value"] == table["overall"]["f1"]["value"] == 0.0
-    n_right = 12 - table["scores"][0]["n_error"]
-    assert table["missing_share"] == n_right / 12 and table["missing_as"] == "wrong"
-    silent_rows = [p for p in table["predictions"] if p["predicted"] is None]
-    assert len(silent_rows) == n_right and all(p["first_error"] == -1 for p in silent_rows)
-    assert f"without a verdict: {n_right} of 12 solutions, counted as wrong" in capsys.readouterr().out
+    at = {name: found["value"] for name, found in table["overall"].items()}
+    assert (at["correct_acc"], at["error_acc"], at["f1"]) == (0.0, 1.0, 0.0)
+    assert table["missing_share"] == 0.5 and table["missing_as"] == "wrong"
+    assert [p["predicted"] for p in table["predictions"]] == [1] * 4 + [None] * 4
+    assert "without a verdict: 4 of 8 solutions, counted as wrong" in capsys.readouterr().out
     _, out = run(data, tmp_path / "a", n=2, scorer="silent-where-right", missing="excluded")
-    assert out["overall"]["error_acc"] == table["overall"]["error_acc"]
-    assert out["overall"]["correct_acc"]["value"] is None and out["missing_as"] == "excluded"
-    assert f"{n_right} of 12 solutions, left out" in capsys.readouterr().out
+    assert out["overall"]["error_acc"]["value"] == 1.0 and out["missing_as"] == "excluded"
+    assert out["overall"]["correct_acc"]["value"] is out["overall"]["f1"]["value"] is None
+    assert "4 of 8 solutions, left out" in capsys.readouterr().out
 
 
 def test_a_scorer_that_says_nothing_has_no_score(data, tmp_path):
