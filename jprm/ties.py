@@ -35,15 +35,17 @@ def below(a: ArrayLike, b: ArrayLike) -> np.ndarray:
     return (np.asarray(a) < np.asarray(b)) & ~equal(a, b)
 
 
-def places(scores: Sequence[float]) -> list[int]:
+def places(scores: Sequence[float], logs: bool = False) -> list[int]:
     """The place of each score: 0 for the highest, and equal scores share one.
 
     A place holds what equals its highest score. `sorted(range(n), key=places(scores).__getitem__)` is
-    from the highest to the lowest, equal ones in the order in which they were given.
+    from the highest to the lowest, equal ones in the order in which they were given. logs: these are
+    logarithms of the scores, of products that are too small for a float, say.
     """
+    relative, absolute = (0.0, EQUAL) if logs else (EQUAL, 0.0)
     found, place, top = [0] * len(scores), -1, math.inf
     for i in sorted(range(len(scores)), key=lambda i: -scores[i]):
-        if place < 0 or not math.isclose(scores[i], top, rel_tol=EQUAL):
+        if place < 0 or not math.isclose(scores[i], top, rel_tol=relative, abs_tol=absolute):
             place, top = place + 1, scores[i]
         found[i] = place
     return found

@@ -32,11 +32,15 @@ BY_SCORE = ("best", "weighted")
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """One sampled solution: final answer (None without one), its grade, the verifier's score."""
+    """One sampled solution: final answer (None without one), its grade, the verifier's score.
+
+    in_logs: the score is a logarithm, for products of many steps; the same for all of a problem.
+    """
 
     answer: Hashable | None
     correct: bool
     score: float | None
+    in_logs: bool = False
 
 
 @dataclass(frozen=True)
@@ -102,7 +106,10 @@ def best_of_n(
             [pass_at_k(len(c), sum(x.correct for x in c), k) for c in problems]
         )
         accuracy["best", k] = np.array(
-            [best_of_k([x.score for x in c], [x.correct for x in c], k) for c in problems]
+            [
+                best_of_k([x.score for x in c], [x.correct for x in c], k, logs=_in_logs(c))
+                for c in problems
+            ]
         )
         accuracy["majority", k] = np.array([_majority(c, k) for c in problems])
     weighted = [_weighted(c, ks) for c in problems]
@@ -116,6 +123,10 @@ def best_of_n(
             accuracy[method, k] = counted(accuracy[method, k], silent[k], missing)
     resamples = Resamples.of(list(ids), seed=seed)
     return BestOfN(tuple(ks), accuracy, resamples, exact, silent, missing)
+
+
+def _in_logs(candidates: Sequence[Candidate]) -> bool:
+    return any(c.in_logs for c in candidates if c.score is not None)
 
 
 def _judged(candidates: Sequence[Candidate], k: int) -> float:
@@ -140,4 +151,4 @@ def _majority(candidates: Sequence[Candidate], k: int) -> float:
 def _weighted(candidates: Sequence[Candidate], ks: Sequence[int]) -> tuple[list[float], bool]:
     """Accuracy of the weighted vote at each k, and whether all subsets were averaged."""
     answers, scores = [c.answer for c in candidates], [c.score for c in candidates]
-    return weighted_shares(answers, scores, _right_answers(candidates), ks)
+    return weighted_shares(answers, scores, _right_answers(candidates), ks, _in_logs(candidates))

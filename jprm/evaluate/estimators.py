@@ -68,11 +68,13 @@ def maj_at_k(votes: Sequence[Hashable | None], truth: Hashable, k: int) -> float
     return wins / total if total < _LARGEST_FLOAT else wins
 
 
-def best_of_k(scores: Sequence[float | None], correct: Sequence[float], k: int) -> float:
+def best_of_k(
+    scores: Sequence[float | None], correct: Sequence[float], k: int, *, logs: bool = False
+) -> float:
     """Expected correctness of the highest-scored of k candidates; 0 where none of the k has a score.
 
-    `scores` [n], None for a candidate without a judgement; `correct` [n] in [0, 1]. By order
-    statistics: of the C(n, k) subsets, C(u, k) - C(b, k) have their highest score at a level that u
+    `scores` [n], None for a candidate without a judgement; `correct` [n] in [0, 1]; `logs` says that
+    the scores are logarithms, which only decides on ties. By order statistics: of the C(n, k) subsets, C(u, k) - C(b, k) have their highest score at a level that u
     candidates do not exceed and b stay below.
     """
     n = len(scores)
@@ -82,7 +84,7 @@ def best_of_k(scores: Sequence[float | None], correct: Sequence[float], k: int) 
     rank = np.array([-math.inf if s is None else s for s in scores], dtype=np.float64)
     if np.isnan(rank).any():
         raise UserError("a score is nan; give None for a candidate without a judgement")
-    outcome, place, total = np.asarray(correct, dtype=np.float64), np.array(places(rank)), 0.0
+    outcome, place, total = np.asarray(correct, dtype=np.float64), np.array(places(rank, logs)), 0.0
     for level in np.unique(place[rank > -math.inf])[::-1]:  # from the lowest score up
         up_to, below = int((place >= level).sum()), int((place > level).sum())
         share = (math.comb(up_to, k) - math.comb(below, k)) / math.comb(n, k)
