@@ -15,7 +15,18 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 LEVELS = (
-    {"errors", "ties", "records", "config", "runs", "leases", "progress", "preemption", "seeds", "execute"},
+    {
+        "errors",
+        "ties",
+        "records",
+        "config",
+        "runs",
+        "leases",
+        "progress",
+        "preemption",
+        "seeds",
+        "execute",
+    },
     {"mesh", "tokenizer", "chat", "grade", "worlds", "doctor", "formats", "launch"},
     {"models", "data"},
     {"train", "sample", "served"},

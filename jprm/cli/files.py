@@ -17,7 +17,8 @@ def choose(
     scores: Annotated[Path, typer.Option(help="Step scores of several candidates per problem.")],
     tie: Annotated[str, typer.Option(help="Who wins of equals: first, score or shared.")] = "first",
     transform: Annotated[
-        str, typer.Option(help="Of every step score: none, sigmoid (logits), exp (log-probabilities).")
+        str,
+        typer.Option(help="Of every step score: none, sigmoid (logits), exp (log-probabilities)."),
     ] = "none",
     missing: Annotated[
         str, typer.Option(help="A problem without a judged candidate is: wrong, or excluded.")

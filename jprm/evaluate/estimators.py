@@ -74,7 +74,8 @@ def best_of_k(
     """Expected correctness of the highest-scored of k candidates; 0 where none of the k has a score.
 
     `scores` [n], None for a candidate without a judgement; `correct` [n] in [0, 1]; `logs` says that
-    the scores are logarithms, which only decides on ties. By order statistics: of the C(n, k) subsets, C(u, k) - C(b, k) have their highest score at a level that u
+    the scores are logarithms, which only decides on ties. By order
+    statistics: of the C(n, k) subsets, C(u, k) - C(b, k) have their highest score at a level that u
     candidates do not exceed and b stay below.
     """
     n = len(scores)

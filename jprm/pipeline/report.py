@@ -126,8 +126,8 @@ def _cells(measured: list[Measured]) -> Table:
     return Table(
         columns,
         rows,
-        note=f"A solution without a verdict is {MISSING_AS[measured[0].curve.missing_as]}. The same rows, with costs and "
-        "accuracies, stand in results.jsonl.",
+        note=f"A solution without a verdict is {MISSING_AS[measured[0].curve.missing_as]}. The same rows, with costs "
+        "and accuracies, stand in results.jsonl.",
     )
 
 

@@ -152,7 +152,9 @@ def candidates_at_equal_compute(lab: Lab, candidates: Cell | None) -> Spent | No
 def whole(table: np.ndarray) -> tuple[float | None, ...]:
     """What each vote says of a solution, from votes [steps, V]: 1 where it accepts every step, 0 where it rejects one
     before the first that it did not judge, else None."""
-    verdicts = (first_error([None if np.isnan(vote) else vote for vote in column]) for column in table.T)
+    verdicts = (
+        first_error([None if np.isnan(vote) else vote for vote in column]) for column in table.T
+    )
     return tuple(None if verdict is None else float(verdict < 0) for verdict in verdicts)
 
 

@@ -33,7 +33,6 @@ from jprm.evaluate import (
     mean_interval,
 )
 
-
 UNJUDGED = -1.0  # below every score
 
 

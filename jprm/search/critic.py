@@ -92,7 +92,9 @@ class Critic:
         """The first step that is called wrong, -1 for none. An open one before it is no reason to wait:
         the critic says what it doubts, it gives no verdict.
         """
-        said = (t for t, r in enumerate(judged.rewards) if r is not None and below(r, self.threshold))
+        said = (
+            t for t, r in enumerate(judged.rewards) if r is not None and below(r, self.threshold)
+        )
         return next(said, -1)
 
     def _next(

@@ -95,13 +95,13 @@ def _print(
         table.add_row(how, *map(_cell, here), f"{silent:.1%}")
     console.print(table)
     sizes = [len(pool) for pool in pools]
-    console.print(
-        f"{len(pools)} problems, {min(sizes)} to {max(sizes)} candidates each, {about}"
-    )
+    console.print(f"{len(pools)} problems, {min(sizes)} to {max(sizes)} candidates each, {about}")
     refused: dict[str, list[str]] = {}
     for row in rows:
         if row["refused"]:
-            refused.setdefault(row["refused"], []).append(f"{row['choice']} by {row['aggregation']}")
+            refused.setdefault(row["refused"], []).append(
+                f"{row['choice']} by {row['aggregation']}"
+            )
     for reason, names in refused.items():
         console.print(f"-: {', '.join(names)}: {reason}", markup=False)
     if all(candidate.answer is None for pool in pools for candidate in pool):

@@ -125,9 +125,7 @@ def _score(rewards: Sequence[float | None], how: str) -> float | None:
     return _aggregate(rewards, how, IN_LOGS.get(how) or aggregation[how])
 
 
-def _aggregate(
-    rewards: Sequence[float | None], how: str, reduce: Aggregation
-) -> float | None:
+def _aggregate(rewards: Sequence[float | None], how: str, reduce: Aggregation) -> float | None:
     needed = rewards[-1:] if how == "last" else rewards
     judged = [r for r in needed if r is not None]
     return float(reduce(judged)) if judged and len(judged) == len(needed) else None

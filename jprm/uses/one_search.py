@@ -10,11 +10,13 @@ from typing import Any
 
 from jprm.config import fingerprint
 from jprm.errors import INCOMPLETE, UserError
+from jprm.evaluate import Missing, check_missing
 from jprm.pipeline.cells import grid_cells
 from jprm.pipeline.config import SweepConfig
 from jprm.pipeline.finished import read_sweep_config
 from jprm.pipeline.lab import Lab
 from jprm.pipeline.policy import policy_base
+from jprm.pipeline.table import MISSING_AS
 from jprm.pipeline.verifier import Verifier
 from jprm.search import Choosing, aggregation, choice, make_strategy, summary
 from jprm.search.driver import run_identity
@@ -37,6 +39,7 @@ class SearchOptions:
     split: str = "dev"
     aggregation: str = "min"
     choice: str = "argmax"
+    missing: Missing = "wrong"
     plugin: Path | None = None
     out: Path | None = None
 
@@ -73,10 +76,12 @@ def print_search(options: SearchOptions) -> int:
             inputs=inputs,
             progress=lab.progress.show,
         )
-    found = summary(rows, Choosing(options.aggregation, options.choice))
+    by = Choosing(options.aggregation, options.choice, missing=options.missing)
+    found = summary(rows, by)
     print(
         f"{options.strategy}, {options.choice} by {options.aggregation}: accuracy {found['accuracy']:.3f} "
-        f"[{found['low']:.3f}, {found['high']:.3f}], {found['n_problems']} problems"
+        f"[{found['low']:.3f}, {found['high']:.3f}], {found['n_problems']} problems; without a judged "
+        f"candidate {found['missing_share']:.1%}, {MISSING_AS[options.missing]}"
     )
     print(
         f"a problem: {found['generator_tokens']:.0f} tokens of the policy, {found['verifier_tokens']:.0f} of the "
@@ -127,5 +132,6 @@ def _check_names(options: SearchOptions) -> None:
     """Answers a wrong name before anything is loaded."""
     aggregation[options.aggregation]
     choice[options.choice]
+    check_missing(options.missing)
     if options.split not in ("train", "dev", "test"):
         raise UserError(f"--split {options.split}: must be train, dev or test")

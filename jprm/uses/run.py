@@ -11,6 +11,7 @@ from jprm.pipeline.benchmark import load_items
 from jprm.pipeline.lab import Lab
 from jprm.progress import Progress
 from jprm.runs import RunDirectory, write_atomic
+from jprm.search import Choosing
 from jprm.uses.config import UsesConfig
 from jprm.uses.gates import gate_rows
 from jprm.uses.grid import grid_rows
@@ -107,17 +108,20 @@ def searched_rows(lab: Lab, uses: Uses) -> list[Row]:
     }
     pool = Pool.of(lab, uses.sets[1])
     candidates = Reference.stored(pool, uses.stored(lab, "genprm", config.refine.votes))
-    rows = refinement_rows(refined) + matched_rows(refined, candidates)
+    missing = config.evaluate.missing
+    rows = refinement_rows(refined, missing) + matched_rows(refined, candidates, missing)
     if config.refine.gate_problems:
         dev = load_rows(lab.stage(dev_critic(config, main)))
         rows += gate_rows(refined["critic"], dev)
     asked = uses.scorers()
     others = references(config, asked)
     known = {
-        name: Reference.searched(load_rows(lab.stage(others[name])), config.evaluate.candidates)
+        name: Reference.searched(
+            load_rows(lab.stage(others[name])), config.evaluate.candidates, missing
+        )
         if name in others
         else Reference.stored(pool, uses.stored(lab, name, config.search.votes))
         for name in asked
     }
     found = [(name, task, load_rows(lab.stage(task))) for name, task in guided(config, asked)]
-    return rows + guided_rows(found, known)
+    return rows + guided_rows(found, known, Choosing(missing=missing))

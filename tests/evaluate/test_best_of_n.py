@@ -48,7 +48,9 @@ def test_no_choice_beats_the_ceiling_and_one_candidate_leaves_none(pool, data):
     found = best_of_n([pool], sorted({1, k}))
     for method in METHODS:
         assert found.accuracy[method, k][0] <= found.accuracy["pass", k][0] + 1e-12
-        judged = [c.correct and (c.score is not None or method in ("pass", "majority")) for c in pool]
+        judged = [
+            c.correct and (c.score is not None or method in ("pass", "majority")) for c in pool
+        ]
         assert found.accuracy[method, 1][0] == pytest.approx(np.mean(judged))
 
 

@@ -93,7 +93,9 @@ def test_nothing_to_choose_from():
     unjudged = [Candidate("b", False, (None,)), Candidate("a", True, (0.0,))]
     assert winners(unjudged) == [1], "no judgement loses to any score"
     nobody = [Candidate("b", False, ()), Candidate("a", True, ())]
-    assert winners(nobody) == winners(nobody, pick="weighted") == [], "a silent verifier chooses none"
+    assert winners(nobody) == winners(nobody, pick="weighted") == [], (
+        "a silent verifier chooses none"
+    )
     assert winners(nobody, pick="majority") == [0] and winners(nobody, pick="oracle") == [1]
     with pytest.raises(UserError, match="scores of at least 0"):
         winners(pool(("a", -1.0)), pick="weighted")
@@ -142,7 +144,11 @@ def test_estimators_equal_the_choice_on_every_subset(entries, how, length, data)
     found = best_of_n([[c.graded(how) for c in candidates]], range(1, len(entries) + 1))
     for k in found.ks:
         chosen = list(itertools.combinations(candidates, k))
-        for method, pick in (("best", "argmax"), ("weighted", "weighted"), ("majority", "majority")):
+        for method, pick in (
+            ("best", "argmax"),
+            ("weighted", "weighted"),
+            ("majority", "majority"),
+        ):
             expected = accuracy(chosen, how, pick, "shared").mean()
             assert found.accuracy[method, k][0] == pytest.approx(expected), (method, k)
         assert found.missing[k][0] == pytest.approx(unjudged(chosen, how, "argmax").mean())
@@ -405,7 +411,9 @@ def test_a_candidate_without_scores_stays_in_its_problem(tmp_path):
     code, found = _grid(tmp_path, rows)
     assert code == 3
     assert found["min", "oracle"]["accuracy"] == 1.0
-    assert found["min", "argmax"]["accuracy"] == 0.0 and found["min", "argmax"]["missing_share"] == 0.5
+    assert (
+        found["min", "argmax"]["accuracy"] == 0.0 and found["min", "argmax"]["missing_share"] == 0.5
+    )
     _, found = _grid(tmp_path, rows, missing="excluded")
     assert found["min", "argmax"]["accuracy"] == 0.0 and found["min", "oracle"]["accuracy"] == 1.0
     assert found["min", "argmax"]["missing_as"] == "excluded"
