@@ -3,6 +3,7 @@
 The JSON object (`SCHEMA` counts its versions; keys are only added within one):
 
     schema, benchmark, data, model, scorer, readout, mode, n, full, seed, identity
+    n_asked               votes that were asked for; n is 1 where all of them would be the same
     missing_as            what a solution without a verdict counts: "wrong" or "excluded"
     missing_share         share of the solutions without a verdict at n votes: some step that it needs
                           was judged by none of them
@@ -42,7 +43,7 @@ from jprm.evaluate import Interval, trivial_baselines
 from jprm.judge.judged import Account, Judged
 from jprm.judge.measures import OVERALL, Score
 from jprm.runs import write_atomic
-from jprm.verify import first_error, mean_reward
+from jprm.verify import ONE_VOTE, first_error, mean_reward
 
 SCHEMA = 1
 OF_STEPS = {
@@ -164,6 +165,8 @@ def print_result(result: Result, console: Console | None = None) -> None:
         f"{account.generated_tokens} tokens generated and {account.forced_tokens} forced, "
         f"{result.seconds:.1f} s"
     )
+    if n < about["n_asked"]:
+        console.print(f"{n} vote instead of {about['n_asked']}: {ONE_VOTE}")
     console.print(_missing(result))
     console.print(
         f"rationales without a verdict: {100 * account.none_share:.1f} %{_counts(account.none)}"

@@ -16,6 +16,7 @@ from pydantic import Field, model_validator
 
 from jprm.config import Config
 from jprm.train.config import TrainConfig
+from jprm.verify import votes_drawn
 
 LabelRule = Literal["rpe", "hard", "difference", "exact"]
 Style = Literal["full", "code", "analysis", "direct"]
@@ -94,6 +95,10 @@ class VerifySection(Config):
     timeout_s: float = Field(default=5.0, gt=0)  # of one piece of code
     place: str = "local"  # where code runs: local, ray, or the URL of a SandboxFusion service
     uncovered: tuple[Need, ...] = ()  # run code although nothing keeps it from these
+
+    def draws(self, votes: int) -> int:
+        """The votes that are drawn where some are asked for: one at temperature 0."""
+        return votes_drawn(votes, self.temperature)
 
 
 class EvaluateSection(Config):

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from jprm.pipeline.findings import Findings
-from jprm.pipeline.table import MISSING_AS, Measured
+from jprm.pipeline.table import MISSING_AS, Measured, one_vote_note
 
 WIDTH = 118
 
@@ -60,6 +60,8 @@ def print_table(measured: list[Measured], findings: Findings) -> None:
     out.print(table)
     if any(not row["filtered"] for m in measured for row in m.rows):
         out.print("* no consensus filter", style="dim")
+    if note := one_vote_note(measured):
+        out.print(note, style="dim")
     out.print(f"no verdict: {MISSING_AS[measured[0].curve.missing_as]}", style="dim")
     for finding in findings.lines():
         out.print(finding)

@@ -20,7 +20,7 @@ from jprm.pipeline.report_tables import (
     vote_fits_table,
 )
 from jprm.pipeline.stored import RATIONALES, stream_rationales
-from jprm.pipeline.table import MISSING_AS, Measured, rewards_of
+from jprm.pipeline.table import MISSING_AS, Measured, one_vote_note, rewards_of
 from jprm.runs import provenance
 from jprm.scaling import (
     Facts,
@@ -126,8 +126,13 @@ def _cells(measured: list[Measured]) -> Table:
     return Table(
         columns,
         rows,
-        note=f"A solution without a verdict is {MISSING_AS[measured[0].curve.missing_as]}. The same rows, with costs "
-        "and accuracies, stand in results.jsonl.",
+        note=" ".join(
+            (
+                f"A solution without a verdict is {MISSING_AS[measured[0].curve.missing_as]}.",
+                "The same rows, with costs and accuracies, stand in results.jsonl.",
+                one_vote_note(measured),
+            )
+        ).strip(),
     )
 
 

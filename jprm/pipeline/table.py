@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +16,7 @@ from jprm.pipeline.votes import Votes, load_rationales
 from jprm.records import Rationale
 from jprm.scaling import Fit, VoteCurve
 from jprm.search import aggregate
-from jprm.verify import mean_reward
+from jprm.verify import ONE_VOTE, mean_reward
 
 MISSING_AS = {"wrong": "counted as wrong", "excluded": "left out"}  # solutions without a verdict
 Rewards = list[list[float | None]]  # [steps][votes]
@@ -89,8 +90,9 @@ def _rows(lab: Lab, cell: Cell, points: list[dict[str, Any]]) -> list[dict[str, 
     context = lab.config.verify.context_tokens // 2
     flops = decode_flops(lab.model_config(verifier.size), context, 1) * generated
     rows = []
+    votes_shown = {*map(lab.config.verify.draws, lab.config.evaluate.votes_shown)}
     for point in points:
-        if point["n_votes"] not in lab.config.evaluate.votes_shown:
+        if point["n_votes"] not in votes_shown:
             continue
         share = point["n_votes"] / votes.n_votes
         rows.append(
@@ -128,6 +130,12 @@ def _rows(lab: Lab, cell: Cell, points: list[dict[str, Any]]) -> list[dict[str, 
             }
         )
     return rows
+
+
+def one_vote_note(measured: Sequence[Measured]) -> str:
+    """Why cells have one vote where more were asked for; "" where none was cut."""
+    greedy = [m for m in measured if m.cell.config.verify.n_votes > m.cell.votes.n_votes]
+    return f"verify.temperature = 0: {ONE_VOTE}" if greedy else ""
 
 
 def failed_row(cell: Cell, failure: Failure) -> dict[str, Any]:

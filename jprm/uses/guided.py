@@ -65,7 +65,7 @@ def _searched(
     return Searched(
         strategy,
         json.dumps(settings, sort_keys=True),
-        votes=search.votes,
+        votes=config.verify.draws(search.votes),
         problems=search.problems,
         split=config.evaluate.split,
         plugin=hashlib.sha256(text).hexdigest() if text else "",

@@ -24,6 +24,7 @@ from jprm.search.plugins import load_plugins
 from jprm.uses.config import UsesConfig
 from jprm.uses.registered import registered_scorer
 from jprm.uses.searched import search, search_problems, whole_steps
+from jprm.verify import ONE_VOTE
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,13 +59,14 @@ def print_search(options: SearchOptions) -> int:
     config = run_config(options.run)
     with Lab(config, None) as lab:
         main = trained_verifier(lab, options.run)
-        asked = {"scorer": options.scorer, "votes": options.votes, "split": options.split}
+        votes = config.verify.draws(options.votes)
+        asked = {"scorer": options.scorer, "votes": votes, "split": options.split}
         inputs = asked | {"verifier": lab.stage(main).key}
         inputs["plugin"] = options.plugin.read_text() if options.plugin else ""
         name = f"{options.strategy}-{fingerprint(run_identity(strategy, inputs))[:8]}.jsonl"
         store = options.out or options.run / "searches" / name
         store.parent.mkdir(parents=True, exist_ok=True)
-        scorer = whole_steps(lab, main, registered_scorer(lab, main, options.scorer, options.votes))
+        scorer = whole_steps(lab, main, registered_scorer(lab, main, options.scorer, votes))
         rows = search(
             lab,
             search_problems(lab, options.split, options.problems, main.seed),
@@ -87,6 +89,8 @@ def print_search(options: SearchOptions) -> int:
         f"a problem: {found['generator_tokens']:.0f} tokens of the policy, {found['verifier_tokens']:.0f} of the "
         f"scorer, {found['flops']:.3g} FLOPs"
     )
+    if votes < options.votes:
+        print(f"verify.temperature = 0: {ONE_VOTE}")
     for reason, n in found["lost"].items():
         print(f"lost: {n} of {len(rows)} problems: {reason}")
     print(f"rows: {store}")

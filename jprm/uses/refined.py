@@ -29,7 +29,7 @@ def critic(config: UsesConfig, verifier: Verifier, control: Control = "none") ->
         "critic",
         _settings(config),
         verifier,
-        refine.votes,
+        config.verify.draws(refine.votes),
         refine.problems,
         config.evaluate.split,
         control,
@@ -39,9 +39,8 @@ def critic(config: UsesConfig, verifier: Verifier, control: Control = "none") ->
 def dev_critic(config: UsesConfig, verifier: Verifier) -> Searched:
     """The same on development problems, from which a gate is chosen."""
     refine = config.refine
-    return Searched(
-        "critic", _settings(config), verifier, refine.votes, refine.gate_problems, "dev"
-    )
+    votes = config.verify.draws(refine.votes)
+    return Searched("critic", _settings(config), verifier, votes, refine.gate_problems, "dev")
 
 
 def _settings(config: UsesConfig) -> str:

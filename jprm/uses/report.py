@@ -31,7 +31,8 @@ TABLES = (
     (
         "Verifiers",
         "verifiers",
-        "verifier tier f1* missing_share f1_gain* step_auc* answer_auc* min_at_last lucky_accepted lucky judge_flops train_tokens",
+        "verifier tier f1* missing_share f1_gain* step_auc* answer_auc* min_at_last lucky_accepted lucky judge_flops "
+        "train_tokens",
     ),
     (
         "Ways to choose",

@@ -2,6 +2,7 @@
 
 import json
 import re
+from typing import ClassVar
 
 import pytest
 from hypothesis import given, settings
@@ -10,7 +11,11 @@ from hypothesis import strategies as st
 from jprm import cli
 from jprm.errors import UserError
 from jprm.judge import Options, evaluate, report
-from jprm.score import scorer
+from jprm.judge.evaluate import _votes
+from jprm.score import StepScorer, scorer
+from jprm.score.scorers.direct import DirectScorer
+from jprm.score.scorers.genprm import GenPRMScorer
+from jprm.score.scorers.head import HeadScorer
 from tests.judge import checkpoint
 from tests.judge.scripted import Killed, Scripted, chance
 
@@ -146,6 +151,36 @@ def test_a_scorer_that_says_nothing_has_no_score(data, tmp_path):
     assert overall["missing_share"] == overall["step_missing_share"] == 1.0
     with pytest.raises(UserError, match="known: wrong, excluded"):
         Options(data=data, model=None, missing="right")
+
+
+@scorer("no-chance")
+class NoChance(StepScorer):
+    chance = False
+    asked: ClassVar[list[str]] = []
+
+    def scores(self, problem, steps, seed):
+        self.asked.append(problem)
+        return [0.9] * len(steps)
+
+
+def test_votes_that_cannot_differ_are_drawn_once(data, tmp_path, capsys):
+    code, table = run(data, tmp_path / "a", n=4, scorer="no-chance")
+    assert code == 0 and len(NoChance.asked) == 12
+    assert (table["n"], table["n_asked"]) == (1, 4) and {s["k"] for s in table["scores"]} == {1}
+    assert "1 vote instead of 4: all votes would be the same" in capsys.readouterr().out
+    _, again = run(data, tmp_path / "a", n=8, scorer="no-chance", regrade=True)
+    assert (again["n"], again["n_asked"]) == (1, 8)
+
+
+def test_greedy_sampling_has_one_vote():
+    def votes(scorer, temperature, top_k=0, asked=4):
+        sampling = {"temperature": temperature, "top_k": top_k}
+        identity = {f"protocol.sampling.{key}": value for key, value in sampling.items()}
+        return _votes(asked, scorer, identity)
+
+    assert votes(GenPRMScorer, 0) == votes(DirectScorer, 0.0) == votes(GenPRMScorer, 1.0, 1) == 1
+    assert votes(GenPRMScorer, 0.6) == votes(Chance, 0) == 4, "of a scorer without a model it says nothing"
+    assert votes(HeadScorer, 1.0) == 1, "a forward pass is the same every time"
 
 
 def test_the_json_has_the_documented_keys(data, tmp_path):
