@@ -179,7 +179,9 @@ def test_greedy_sampling_has_one_vote():
         return _votes(asked, scorer, identity)
 
     assert votes(GenPRMScorer, 0) == votes(DirectScorer, 0.0) == votes(GenPRMScorer, 1.0, 1) == 1
-    assert votes(GenPRMScorer, 0.6) == votes(Chance, 0) == 4, "of a scorer without a model it says nothing"
+    assert votes(GenPRMScorer, 0.6) == votes(Chance, 0) == 4, (
+        "of a scorer without a model it says nothing"
+    )
     assert votes(HeadScorer, 1.0) == 1, "a forward pass is the same every time"
 
 
