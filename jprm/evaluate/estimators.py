@@ -85,7 +85,11 @@ def best_of_k(
     rank = np.array([-math.inf if s is None else s for s in scores], dtype=np.float64)
     if np.isnan(rank).any():
         raise UserError("a score is nan; give None for a candidate without a judgement")
-    outcome, place, total = np.asarray(correct, dtype=np.float64), np.array(places(rank, logs)), 0.0
+    outcome, place, total = (
+        np.asarray(correct, dtype=np.float64),
+        np.array(places(rank.tolist(), logs)),
+        0.0,
+    )
     for level in np.unique(place[rank > -math.inf])[::-1]:  # from the lowest score up
         up_to, below = int((place >= level).sum()), int((place > level).sum())
         share = (math.comb(up_to, k) - math.comb(below, k)) / math.comb(n, k)
