@@ -88,7 +88,7 @@ def _print(
 ) -> None:
     console = Console(highlight=False, width=120)
     cells = {(row["aggregation"], row["choice"]): row for row in rows}
-    table = Table("aggregation", *choice.names(), "not judged", box=None)
+    table = Table("aggregation", *choice.names(), "none judged", box=None)
     for how in dict.fromkeys(how for how, _ in cells):
         here = [cells[how, pick] for pick in choice.names()]
         silent = max((row["missing_share"] or 0.0 for row in here), default=0.0)
@@ -96,6 +96,8 @@ def _print(
     console.print(table)
     sizes = [len(pool) for pool in pools]
     console.print(f"{len(pools)} problems, {min(sizes)} to {max(sizes)} candidates each, {about}")
+    if silent := sum(not c.rewards or None in c.rewards for pool in pools for c in pool):
+        console.print(f"candidates with an unjudged step: {silent} of {sum(sizes)}")
     refused: dict[str, list[str]] = {}
     for row in rows:
         if row["refused"]:

@@ -223,12 +223,14 @@ def grid(
     resamples = Resamples.of(list(range(len(problems))), seed=seed)
     rows = []
     for how in aggregation:
+        refusal = _refusal(problems, how)
         for pick in choice:
             row = {"aggregation": how, "choice": pick, "accuracy": None, "low": None, "high": None}
             row |= {"n_problems": len(problems), "missing_share": None, "missing_as": missing}
             rows.append(row | {"refused": ""})
+            by = "last" if refusal and pick in WITHOUT_SCORES and tie != "score" else how
             try:
-                right, silent = accuracy(problems, how, pick, tie), unjudged(problems, how, pick)
+                right, silent = accuracy(problems, by, pick, tie), unjudged(problems, by, pick)
             except UserError as error:
                 rows[-1]["refused"] = str(error)
                 continue
@@ -237,6 +239,16 @@ def grid(
             rows[-1] |= {k: v if math.isfinite(v) else None for k, v in ends.items()}
             rows[-1]["missing_share"] = float(silent.mean())
     return rows
+
+
+def _refusal(problems: Sequence[Sequence[Candidate]], how: str) -> str:
+    """Why these rewards do not have this aggregation; "" where they do."""
+    try:
+        for candidates in problems:
+            scores_of(candidates, how)
+    except UserError as error:
+        return str(error)
+    return ""
 
 
 def _vote(

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from jprm.errors import UserError
 from jprm.evaluate import first_error_f1
 from jprm.scaling import vote_curve
+from jprm.verify import first_error, mean_reward
 
 
 def _first_error(item, chosen, threshold=0.5):
@@ -152,11 +153,13 @@ def test_excluded_is_the_accuracy_of_all_verdicts_that_there_are(rewards, data):
             assert accuracy == pytest.approx(expected, nan_ok=True)
 
 
-@pytest.mark.parametrize("votes", [[0.1, 0.6, 0.8], [0.7, 0.2, 0.6], [0.9, 0.4, 0.2]])
+@pytest.mark.parametrize("votes", [[0.7, 0.6, 0.5, 0.2], [0.3, 0.4, 0.6, 0.7], [0.2, 0.6, 0.7]])
 def test_a_mean_of_one_half_is_no_error_in_any_order(votes):
-    """Some of these sums are 1.5 in one order and the float below it in another."""
+    """Sums of the first two are the float below 2 in some orders; the rule is that of `first_error`."""
+    assert first_error([mean_reward(votes)]) == -1
     for order in itertools.permutations(votes):
-        assert vote_curve([[list(order)]], [-1], ["p"]).at(3)[0] == 1.0
+        curve = vote_curve([[list(order)]], [-1], ["p"], ks=[len(votes)])
+        assert curve.at(len(votes))[0] == 1.0
 
 
 def test_half_of_forty_votes_is_still_exact():

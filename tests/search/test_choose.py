@@ -83,6 +83,7 @@ def test_logits_lose_what_needs_probabilities_and_nothing_else(tmp_path, capsys)
     assert refused["accuracy"] is refused["low"] is None and "--transform" in refused["refused"]
     assert found["max", "weighted"]["accuracy"] == 0.0, "no score of it is below 0"
     assert "prod" in capsys.readouterr().out and found["prod", "argmax"]["accuracy"] is None
+    assert found["prod", "oracle"]["accuracy"] == 1.0, "it reads no score"
     code, found = _grid(tmp_path, rows, transform="sigmoid")
     assert code == 0 and all(row["refused"] == "" for row in found.values())
     assert found["prod", "argmax"]["accuracy"] == found["min", "weighted"]["accuracy"] == 1.0
