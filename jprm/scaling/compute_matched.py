@@ -32,6 +32,7 @@ from jprm.evaluate import (
     mean_difference,
     mean_interval,
 )
+from jprm.ties import places
 
 UNJUDGED = -1.0  # below every score
 
@@ -125,7 +126,9 @@ class ComputeMatched:
             if not verified:
                 raise UserError(f"a budget of {budget} pays for no solution; the least is 1")
             return None
-        return max(points, key=lambda p: round(float(self.accuracy[p][rows].mean()), 12))
+        means = [float(self.accuracy[point][rows].mean()) for point in points]
+        known = [-math.inf if math.isnan(m) else m for m in means]  # of no problem with a verdict
+        return points[places(known).index(0)]
 
     def _known(self, solutions: int, verifications: int) -> np.ndarray:
         if (solutions, verifications) not in self.accuracy:
