@@ -39,7 +39,7 @@ from jprm.evaluate import (
 )
 from jprm.evaluate.confusion import FN, FP, TN, TP
 from jprm.judge.judged import Judged
-from jprm.scaling.vote_curve import NO_VERDICT, verdict_shares
+from jprm.scaling.vote_curve import NO_VERDICT, SOME_ERROR, verdict_shares
 from jprm.ties import below, mean
 from jprm.verify import first_error
 
@@ -70,8 +70,8 @@ class Score:
 class Arrays:
     """Expected judgements of n solutions at K numbers of votes.
 
-    labels [n]; right, clean, missing [n, K]: P(the first error said is the true one, is none, there is
-    no verdict), of which the latter counts as `how` says.
+    labels [n]; right, clean, flagged, missing [n, K]: P(the first error said is the true one, is none,
+    is some step, there is no verdict), of which the last counts as `how` says.
     steps [n, K, 4], unjudged [n, K]: expected counts of steps, None where not all steps were judged.
     least [n], means: the lowest mean reward and all of them, for ranking; nan without a verdict.
     """
@@ -80,6 +80,7 @@ class Arrays:
     labels: np.ndarray
     right: np.ndarray
     clean: np.ndarray
+    flagged: np.ndarray
     missing: np.ndarray
     steps: np.ndarray | None
     unjudged: np.ndarray
@@ -92,15 +93,15 @@ def arrays(
 ) -> Arrays:
     """The expected judgements of all solutions. A lost solution has no verdict."""
     labels = np.array([s.item.truth.first_error for s in solutions])
-    right, clean, missing = np.zeros((3, len(solutions), len(ks)))
+    right, clean, flagged, missing = np.zeros((4, len(solutions), len(ks)))
     counts, unjudged = np.zeros((len(solutions), len(ks), 4)), np.zeros((len(solutions), len(ks)))
     means, least = [], np.full(len(solutions), np.nan)
     for i, solution in enumerate(solutions):
         truth, rewards = solution.item.truth, solution.rewards
         if rewards is None:
             rewards = np.full((len(truth.steps), max(ks)), np.nan)
-        outcomes = labels[i], -1, NO_VERDICT
-        right[i], clean[i], missing[i] = verdict_shares(rewards, outcomes, ks)[0]
+        outcomes = labels[i], -1, SOME_ERROR, NO_VERDICT
+        right[i], clean[i], flagged[i], missing[i] = verdict_shares(rewards, outcomes, ks)[0]
         if steps:
             for column, k in enumerate(ks):
                 table = _step_counts(rewards, truth.labels, k, how)
@@ -109,7 +110,7 @@ def arrays(
         if first_error([None if np.isnan(m) else m for m in means[-1]]) is not None:
             least[i] = np.nanmin(means[-1])
     table = counts if steps else None
-    return Arrays(how, labels, right, clean, missing, table, unjudged, least, tuple(means))
+    return Arrays(how, labels, right, clean, flagged, missing, table, unjudged, least, tuple(means))
 
 
 def _means(rewards: np.ndarray) -> np.ndarray:
@@ -128,15 +129,15 @@ def _step_counts(
     rejected = below(sums, 0.5 * counts)
     flawed, unjudged = rejected.mean(axis=0), (counts == 0).mean(axis=0)
     right = ((counts > 0) & ~rejected).mean(axis=0)
-    left_out = unjudged if how == "excluded" else 0.0
+    wrong = unjudged * (how == "wrong")
     is_right = np.array([label is True for label in labels])
     is_flawed = np.array([label is False for label in labels])
     return np.array(
         [
             right[is_right].sum(),
-            (1 - flawed - left_out)[is_flawed].sum(),
+            (right + wrong)[is_flawed].sum(),
             flawed[is_flawed].sum(),
-            (1 - right - left_out)[is_right].sum(),
+            (flawed + wrong)[is_right].sum(),
             unjudged[is_right | is_flawed].sum(),
         ]
     )
@@ -181,10 +182,10 @@ def _score(
     labels = found.labels[rows]
     measures = _first_error(labels, _correctness(found, rows, k), resamples)
     counts = np.zeros((len(rows), 4))
-    clean, missing = found.clean[rows, k - 1], found.missing[rows, k - 1]
-    wrong, erroneous = missing * (found.how == "wrong"), labels >= 0
-    counts[:, TP], counts[:, FN] = ~erroneous * clean, ~erroneous * (1 - clean - missing + wrong)
-    counts[:, FP], counts[:, TN] = erroneous * (clean + wrong), erroneous * (1 - clean - missing)
+    clean, flagged = found.clean[rows, k - 1], found.flagged[rows, k - 1]
+    wrong, erroneous = found.missing[rows, k - 1] * (found.how == "wrong"), labels >= 0
+    counts[:, TP], counts[:, FN] = ~erroneous * clean, ~erroneous * (flagged + wrong)
+    counts[:, FP], counts[:, TN] = erroneous * (clean + wrong), erroneous * flagged
     measures |= _counted("solution", counts, OF_SOLUTIONS, resamples)
     if found.steps is not None:
         steps = found.steps[rows, k - 1]

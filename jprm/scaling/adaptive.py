@@ -207,7 +207,7 @@ def _item(
             right = passed * reject
         missing += passed * unjudged
         voted *= 1.0 - reject  # a step that is not judged stops no later one
-        passed *= 1.0 - reject - unjudged
+        passed *= max(0.0, 1.0 - reject - unjudged)
     return (passed if label < 0 else right), missing, votes
 
 

@@ -41,6 +41,7 @@ from jprm.ties import below
 # reward[t][i]: vote i on step t; None (nan in an array) where the vote gave no judgement.
 Rewards = Sequence[Sequence[float | None]] | np.ndarray
 NO_VERDICT = -2  # beside the indices of steps and -1 for no error
+SOME_ERROR = -3  # any step's index, in `verdict_shares`
 
 
 @dataclass(frozen=True)
@@ -179,8 +180,8 @@ def verdict_shares(
     """Shares [outcomes, K] of the k-subsets of the votes with each verdict, and which k are exact.
 
     An outcome is the index of the first step that is called wrong, -1 where none is, NO_VERDICT where
-    that needs a step that no chosen vote judged. `table` [T, N] holds rewards, nan without a
-    judgement; such a vote is left out of the mean.
+    that needs a step that no chosen vote judged, SOME_ERROR for whatever step. `table` [T, N] holds
+    rewards, nan without a judgement; such a vote is left out of the mean.
     """
     n_votes = table.shape[1]
     judged = ~np.isnan(table)
@@ -191,16 +192,20 @@ def verdict_shares(
         chosen, ways, size = multisets(tuple(counts.tolist()))
         verdicts = _verdicts(chosen, votes, threshold)
         total = np.array([math.comb(n_votes, k) for k in ks], dtype=np.float64)
-        hits = [np.bincount(size, ways * (verdicts == o), n_votes + 1) for o in outcomes]
+        hits = [np.bincount(size, ways * _is(verdicts, o), n_votes + 1) for o in outcomes]
         return np.array([by_size[list(ks)] / total for by_size in hits]), [True] * len(ks)
     votes = np.concatenate([np.where(judged, table, 0.0), judged])
     shares, exact = np.empty((len(outcomes), len(ks))), []
     for column, k in enumerate(ks):
         members, complete = subsets(n_votes, k)
         verdicts = _verdicts(members, votes, threshold)
-        shares[:, column] = [(verdicts == outcome).mean() for outcome in outcomes]
+        shares[:, column] = [_is(verdicts, outcome).mean() for outcome in outcomes]
         exact.append(complete)
     return shares, exact
+
+
+def _is(verdicts: np.ndarray, outcome: int) -> np.ndarray:
+    return verdicts >= 0 if outcome == SOME_ERROR else verdicts == outcome
 
 
 def _verdicts(chosen_SN: np.ndarray, votes: np.ndarray, threshold: float) -> np.ndarray:
