@@ -16,8 +16,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 LEVELS = (
     {
-        *("errors", "terminal", "records", "config", "runs", "leases", "progress", "preemption"),
-        *("seeds", "execute"),
+        *("errors", "terminal", "ties", "records", "config", "runs", "leases", "progress"),
+        *("preemption", "seeds", "execute"),
     },
     {"mesh", "tokenizer", "chat", "grade", "worlds", "doctor", "formats", "launch"},
     {"models", "data"},
@@ -42,6 +42,7 @@ SIDEWAYS = {  # rooms of one level know each other only here; any may raise an e
 WITHOUT_JAX = (
     "jprm.errors",
     "jprm.terminal",
+    "jprm.ties",
     "jprm.records",
     "jprm.config",
     "jprm.runs",

@@ -20,7 +20,7 @@ from jprm.pipeline.report_tables import (
     vote_fits_table,
 )
 from jprm.pipeline.stored import RATIONALES, stream_rationales
-from jprm.pipeline.table import Measured, rewards_of
+from jprm.pipeline.table import MISSING_AS, Measured, one_vote_note, rewards_of
 from jprm.runs import provenance, write_atomic
 from jprm.scaling import (
     Facts,
@@ -81,6 +81,11 @@ def write_sweep_report(
                 f"[{gain.low:+.3f}, {gain.high:+.3f}]",
             ),
             Headline(str(len(main.curve.labels)), "solutions judged", "half of them wrong"),
+            Headline(
+                f"{main.curve.missing_share(k):.1%}",
+                f"without a verdict at {k} votes",
+                MISSING_AS[main.curve.missing_as],
+            ),
         ],
         command=command,
     )
@@ -99,6 +104,7 @@ def _cells(measured: list[Measured]) -> Table:
         "seed",
         "votes",
         "F1",
+        "no verdict",
         "tokens",
     ]
     rows = [
@@ -111,13 +117,22 @@ def _cells(measured: list[Measured]) -> Table:
             row["seed"],
             row["n_votes"],
             m.curve.f1(row["n_votes"]),
+            f"{row['missing_share']:.1%}",
             row["tokens"],
         ]
         for m in measured
         for row in m.rows
     ]
     return Table(
-        columns, rows, note="The same rows, with costs and accuracies, stand in results.jsonl."
+        columns,
+        rows,
+        note=" ".join(
+            (
+                f"A solution without a verdict is {MISSING_AS[measured[0].curve.missing_as]}.",
+                "The same rows, with costs and accuracies, stand in results.jsonl.",
+                one_vote_note(measured),
+            )
+        ).strip(),
     )
 
 

@@ -12,7 +12,7 @@ from jprm.pipeline.votes import verifier_engine, verify_settings
 from jprm.records import Rationale, Solution
 from jprm.seeds import seed_of
 from jprm.terminal import terminal
-from jprm.verify import first_error, mean_reward, verify
+from jprm.verify import ONE_VOTE, first_error, mean_reward, verify
 from jprm.worlds.base import make_problem
 
 
@@ -42,15 +42,18 @@ def print_score(run: Path, problem_text: str, steps_file: Path, n_votes: int) ->
         solution = Solution(seed_name(problem_text, steps), problem.id, steps, "given")
         engine = verifier_engine(lab, verifier)
         settings = verify_settings(lab, verifier.style, "executed", config.verify.mode)
+        drawn = config.verify.draws(n_votes)
         [rationales] = verify(
             [(problem, solution)],
-            range(n_votes),
+            range(drawn),
             engine,
             lab.pool,
             lab.tokenizer,
             settings,
             seed_of(verifier.seed, "score"),
         )
+        if drawn < n_votes:
+            print(f"temperature 0: {ONE_VOTE}")
         _print(steps, rationales, config.verify.readout)
 
 
@@ -84,4 +87,8 @@ def _print(steps: tuple[str, ...], rationales: list[Rationale], readout: str) ->
             times = sum(other.text == r for other in here)
             console.print(f"    {times} x {r.strip()}".replace("\n", "\n        "))
     error = first_error(means)
-    console.print("no step is judged wrong" if error < 0 else f"first wrong step: {error + 1}")
+    if error is None:
+        open_step = means.index(None) + 1
+        console.print(f"no verdict: no vote judged step {open_step}, which the verdict needs")
+    else:
+        console.print("no step is judged wrong" if error < 0 else f"first wrong step: {error + 1}")

@@ -27,7 +27,7 @@ from jprm.errors import UserError
 from jprm.records import Problem
 from jprm.search.ports import Branch, Grow, Revision
 from jprm.search.registry import Registry
-from jprm.search.selection import aggregate
+from jprm.search.selection import rank
 
 Answer = Callable[[Sequence[str]], str | None]
 T = TypeVar("T")
@@ -60,9 +60,8 @@ class Judged:
     analyses: tuple[str, ...] = ()
 
     def score(self, aggregation: str) -> float:
-        """One number to rank by; -inf where nothing was judged, so that it loses to any score."""
-        score = aggregate(self.rewards, aggregation)
-        return float("-inf") if score is None else score
+        """One number to compare by; -inf for a branch without a score, which loses to any."""
+        return rank(self.rewards, aggregation)
 
 
 @dataclass(frozen=True, slots=True)

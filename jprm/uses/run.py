@@ -12,6 +12,7 @@ from jprm.pipeline.benchmark import load_items
 from jprm.pipeline.lab import Failure, Lab, StageFailed, Task
 from jprm.progress import Progress
 from jprm.runs import RunDirectory, write_atomic
+from jprm.search import Choosing
 from jprm.terminal import say
 from jprm.uses.config import UsesConfig
 from jprm.uses.gates import gate_rows
@@ -25,6 +26,7 @@ from jprm.uses.report import print_rows, write_uses_report
 from jprm.uses.scores import Scores
 from jprm.uses.searched import load_rows
 from jprm.uses.tasks import STYLES, Uses, with_parents
+from jprm.verify import ONE_VOTE
 
 Row = dict[str, Any]
 
@@ -53,6 +55,8 @@ def run_uses(config: UsesConfig, command: str) -> int:
             write_atomic(path / "results.jsonl", text)
             write_uses_report(config, rows, path, command)
             print_rows(rows)
+            if config.verify.draws(2) == 1:
+                print(f"verify.temperature = 0: {ONE_VOTE}")
             print(f"results: {path / 'results.jsonl'}   report: {path / 'report.html'}")
             print(f"computed {run.computed}, reused {run.reused}")
             return 0
@@ -115,8 +119,7 @@ def judged_rows(lab: Lab, uses: Uses) -> list[Row]:
         whole, cut = (load_items(lab.stage(of)) for of in uses.hindsight_sets)
         rows += hindsight_rows(directions(lab, passes), whole, cut)
     fast, slow = uses.votes("direct")[0], uses.votes("full")[0]
-    bands, votes = uses.config.fast_slow.bands, uses.config.verify.n_votes
-    return rows + fast_slow_rows(lab, fast, slow, votes, bands, known)
+    return rows + fast_slow_rows(lab, fast, slow, slow.n_votes, uses.config.fast_slow.bands, known)
 
 
 def directions(lab: Lab, passes: Sequence[Sequence[Scores]]) -> list[Judge]:
@@ -136,19 +139,22 @@ def searched_rows(lab: Lab, uses: Uses) -> list[Row]:
         name: load_rows(lab.stage(critic(config, main, control)))
         for name, control in METHODS.items()
     }
-    pool = Pool.of(lab, uses.sets[1])
-    candidates = Reference.stored(pool, uses.stored(lab, "genprm", config.refine.votes))
-    rows = refinement_rows(refined) + matched_rows(refined, candidates)
+    pool, draws = Pool.of(lab, uses.sets[1]), config.verify.draws
+    candidates = Reference.stored(pool, uses.stored(lab, "genprm", draws(config.refine.votes)))
+    missing = config.evaluate.missing
+    rows = refinement_rows(refined, missing) + matched_rows(refined, candidates, missing)
     if config.refine.gate_problems:
         dev = load_rows(lab.stage(dev_critic(config, main)))
         rows += gate_rows(refined["critic"], dev)
     asked = uses.scorers()
     others = references(config, asked)
     known = {
-        name: Reference.searched(load_rows(lab.stage(others[name])), config.evaluate.candidates)
+        name: Reference.searched(
+            load_rows(lab.stage(others[name])), config.evaluate.candidates, missing
+        )
         if name in others
-        else Reference.stored(pool, uses.stored(lab, name, config.search.votes))
+        else Reference.stored(pool, uses.stored(lab, name, draws(config.search.votes)))
         for name in asked
     }
     found = [(name, task, load_rows(lab.stage(task))) for name, task in guided(config, asked)]
-    return rows + guided_rows(found, known)
+    return rows + guided_rows(found, known, Choosing(missing=missing))
