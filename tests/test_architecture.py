@@ -15,7 +15,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 LEVELS = (
-    {"errors", "records", "config", "runs", "leases", "progress", "preemption", "seeds", "execute"},
+    {"errors", "strict_json"},
+    {"records", "config", "runs", "leases", "progress", "preemption", "seeds", "execute"},
     {"mesh", "tokenizer", "chat", "grade", "worlds", "doctor", "formats", "launch"},
     {"models", "data"},
     {"train", "sample", "served"},
@@ -30,13 +31,14 @@ LEVEL = {room: level for level, rooms in enumerate(LEVELS) for room in rooms}
 SIDEWAYS = {  # rooms of one level know each other only here; any may raise an error
     "runs": {"config"},
     "preemption": {"progress"},
-    "worlds": {"tokenizer", "grade"},
+    "worlds": {"tokenizer", "grade", "formats"},
     "cli": {"pipeline", "judge", "catalogue", "uses"},
     "uses": {"pipeline"},
     "__main__": {"cli"},
 }
 WITHOUT_JAX = (
     "jprm.errors",
+    "jprm.strict_json",
     "jprm.records",
     "jprm.config",
     "jprm.runs",
