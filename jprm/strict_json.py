@@ -93,9 +93,7 @@ def read_object(path: Path | str, advice: str) -> dict[str, Any]:
     except NotJson as error:
         raise UserError(f"{path}: {error}; {advice}") from None
     if not isinstance(value, dict):
-        raise UserError(
-            f"{path}: expected a JSON object, found {type(value).__name__}; {advice}"
-        )
+        raise UserError(f"{path}: expected a JSON object, found {type(value).__name__}; {advice}")
     return value
 
 
@@ -120,7 +118,9 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _integer(digits: str) -> int:
     if len(digits) > MAX_DIGITS:
-        raise NotJson(f"not JSON (an integer of {len(digits)} digits is no number that a float holds)")
+        raise NotJson(
+            f"not JSON (an integer of {len(digits)} digits is no number that a float holds)"
+        )
     return int(digits)
 
 

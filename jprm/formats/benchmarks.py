@@ -19,6 +19,7 @@ from jprm.formats.judged import (
     JudgedFile,
     JudgedSolution,
     Parse,
+    optional_text,
     parse_rows,
     steps_of,
     text_of,
@@ -103,7 +104,7 @@ def parse_processbench(row: dict[str, Any], place: str, notes: list[str]) -> lis
             steps=steps,
             labels=until_first_error(label, len(steps)),
             subset=re.sub(r"-\d+$", "", name),
-            generator=str(row.get("generator") or ""),
+            generator=optional_text(row, "generator"),
         )
     ]
 
@@ -170,7 +171,7 @@ def _parse_mr_math(row: dict[str, Any], place: str, notes: list[str]) -> list[Ju
             steps=tuple("\n".join(lines) for lines in pieces),
             labels=_ratings(row, len(pieces)) if redundant else _first_wrong(row, len(pieces)),
             subset="redundant" if redundant else "invalid",
-            generator=str(row.get("generator") or ""),
+            generator=optional_text(row, "generator"),
             pieces=tuple(len(lines) for lines in pieces),
         )
     ]

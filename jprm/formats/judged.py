@@ -108,6 +108,14 @@ def text_of(row: dict[str, Any], key: str) -> str:
     return row[key]
 
 
+def optional_text(row: dict[str, Any], key: str) -> str:
+    """A text; "" where it is absent or null."""
+    value = row.get(key)
+    if not isinstance(value, str | None):
+        raise Fault(f"{key!r} must be a text, it is {value!r:.40}")
+    return value or ""
+
+
 def steps_of(row: dict[str, Any], key: str, blank: bool = False) -> tuple[str, ...]:
     """A list of texts that is not empty; blank ones only where `blank` allows them."""
     steps = row.get(key)

@@ -100,7 +100,9 @@ def _opened(path: Path) -> Iterator[IO[bytes]]:
 def _lines(path: Path, file: IO[bytes]) -> Iterator[bytes]:
     for line in iter(lambda: file.readline(MAX_LINE_BYTES + 1), b""):
         if len(line) > MAX_LINE_BYTES:
-            raise UserError(f"{path}: a line of more than {MAX_LINE_BYTES >> 20} MiB; split the file")
+            raise UserError(
+                f"{path}: a line of more than {MAX_LINE_BYTES >> 20} MiB; split the file"
+            )
         yield line
 
 
