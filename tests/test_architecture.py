@@ -15,7 +15,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 LEVELS = (
-    {"errors", "strict_json"},
+    {"errors", "paths", "strict_json"},
     {"records", "config", "runs", "leases", "progress", "preemption", "seeds", "execute"},
     {"mesh", "tokenizer", "chat", "grade", "worlds", "doctor", "formats", "launch"},
     {"models", "data"},
@@ -38,6 +38,7 @@ SIDEWAYS = {  # rooms of one level know each other only here; any may raise an e
 }
 WITHOUT_JAX = (
     "jprm.errors",
+    "jprm.paths",
     "jprm.strict_json",
     "jprm.records",
     "jprm.config",
@@ -54,6 +55,7 @@ WITHOUT_JAX = (
     "jprm.grade",
     "jprm.worlds",
     "jprm.formats",
+    "jprm.models.locate",
     "jprm.verify",
     "jprm.label",
     "jprm.score",

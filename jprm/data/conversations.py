@@ -19,6 +19,7 @@ from jprm.formats.rows import read_rows as rows_of
 TRAINED_ROLE = "assistant"
 ROLES = ("system", "user", "assistant", "tool", "output", "ipython", "function")
 TURN_OPEN, TURN_CLOSE = "<|im_start|>", "<|im_end|>"
+SHOWN = 400  # characters of a reason
 NAMED = 10  # lines that an error names; the first ones are enough to find the cause
 
 S = TypeVar("S")
@@ -78,7 +79,8 @@ def by_line(
         try:
             made.append((number, make(item)))
         except UserError as error:
-            bad.append(f"line {number}: {str(error).removeprefix('data: ')}")
+            reason = str(error).removeprefix("data: ")
+            bad.append(f"line {number}: {reason:.{SHOWN}}")  # a reason may quote the row
     if bad:
         more = f"; and {len(bad) - NAMED} more" if len(bad) > NAMED else ""
         raise UserError(f"{path}: bad rows: {'; '.join(bad[:NAMED])}{more}")

@@ -13,6 +13,8 @@ from typing import Any, TypeGuard
 from jprm.formats.rows import Row
 from jprm.records import Problem, Solution, stable_id
 
+SHOWN = 400  # characters of a reason
+
 
 class Fault(Exception):
     """Why a row cannot be used; becomes a rejection with the row's place."""
@@ -94,7 +96,7 @@ def parse_rows(rows: Iterable[Row], parse: Parse) -> JudgedFile:
                 if (item.subset, item.id) in seen:
                     raise Fault(f"the id {item.id!r} stands in the file twice")
         except Fault as fault:
-            rejected.append(f"{row.place}: {fault}")
+            rejected.append(f"{row.place}: {str(fault):.{SHOWN}}")  # a fault may quote the row
             continue
         seen.update((item.subset, item.id) for item in found)
         items += found

@@ -16,15 +16,17 @@ from typing import Any
 import numpy as np
 
 from jprm.errors import UserError
-from jprm.records import Rationale, ReadOut, from_json, stream_jsonl
+from jprm.records import Rationale, ReadOut, from_json, stream_jsonl, stream_records
 
 RATIONALES = "rationales.jsonl"
 
 
 def stream_rationales(path: Path) -> Iterator[list[Rationale]]:
     """The rationales of one solution after another, by step and then vote."""
-    for row in stream_jsonl(path):
-        yield [from_json(Rationale, rationale) for rationale in row["rationales"]]
+    fields = {"solution_id": str, "rationales": list}
+    return stream_records(
+        path, lambda row: [from_json(Rationale, r) for r in row["rationales"]], fields
+    )
 
 
 def stream_rewards(path: Path, n_votes: int, readout: ReadOut) -> Iterator[tuple[str, np.ndarray]]:
@@ -43,6 +45,8 @@ def stream_rewards(path: Path, n_votes: int, readout: ReadOut) -> Iterator[tuple
                     reward = verdict[field] if field else float(verdict["correct"])
                     place = rationale["step"], rationale["vote"]
                     table[place] = np.nan if reward is None else reward
+                    if reward is not None and not 0 <= reward <= 1:
+                        raise ValueError(f"a reward of {reward!r:.40}")
             yield row["solution_id"], table
         except (KeyError, TypeError, IndexError, ValueError) as error:
             raise UserError(

@@ -139,7 +139,7 @@ def judge(lab: Lab, stage: Stage, votes: Votes, items: list[Item]) -> dict[str, 
     Raises whatever stops the work, with what was done until then on disk.
     """
     path = stage.file(RATIONALES)
-    stored = {row["solution_id"] for row in stream_jsonl(path)}
+    stored = {row["solution_id"] for row in stream_jsonl(path, {"solution_id": str})}
     todo = [item for item in items if item.solution.id not in stored]
     before = lab.pool.stats
     sources = known_votes(lab, votes)

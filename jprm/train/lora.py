@@ -12,11 +12,14 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
+from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from jprm.errors import UserError
-from jprm.models import Model
+from jprm.models import Model, from_hf
+from jprm.models.locate import Checkpoint
 from jprm.seeds import rng_of
+from jprm.strict_json import read_object
 from jprm.train.config import LoraSection
 from jprm.train.optimizer import MUON_AXES
 
@@ -101,10 +104,10 @@ def load_peft(directory: Path, model: Model) -> tuple[dict, LoraSection]:
 
     Raises UserError for what is missing, and for adapters of another shape or kind.
     """
+    about = read_object(directory / PEFT_CONFIG, "no adapters there")
     try:
-        about = json.loads((directory / PEFT_CONFIG).read_text(encoding="utf-8"))
         tensors = load_file(directory / PEFT_WEIGHTS)
-    except (OSError, ValueError) as error:
+    except (OSError, SafetensorError) as error:
         raise UserError(f"{directory}: no adapters there ({error})") from None
     modules = {path.split(".")[1]: name for name, path in PEFT_NAMES.items()}
     unknown = sorted(set(about["target_modules"]) - set(modules))
@@ -132,6 +135,14 @@ def load_peft(directory: Path, model: Model) -> tuple[dict, LoraSection]:
                 )
             adapters[name][side] = np.stack([tensors[key].T for key in keys]).astype(np.float32)
     return adapters, config
+
+
+def from_checkpoint(checkpoint: Checkpoint, dtype: Any = None) -> tuple[Model, dict]:
+    """`from_hf`, with the adapters of the checkpoint merged. Raises UserError as that and `load_peft`."""
+    model, params = from_hf(checkpoint.directory, dtype)
+    for directory in checkpoint.adapters:
+        params = merge(params, *load_peft(directory, model))
+    return model, params
 
 
 def adapter_count(model: Model, config: LoraSection) -> int:
