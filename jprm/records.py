@@ -201,7 +201,7 @@ def stream_jsonl(path: Path | str, fields: Mapping[str, Any] = _ANY) -> Iterator
         with open(path, "rb") as file:
             for number, line in enumerate(file, 1):
                 if line.endswith(b"\n"):  # what follows the last newline was never finished
-                    yield _row(line, f"{path}:{number}", fields)
+                    yield row_of(line, f"{path}:{number}", fields)
     except FileNotFoundError:
         return
     except OSError as error:
@@ -219,7 +219,8 @@ def stream_records(
             raise UserError(f"{path}:{number}: {error}; delete the line or the file") from None
 
 
-def _row(line: bytes, where: str, fields: Mapping[str, Any]) -> dict[str, Any]:
+def row_of(line: bytes, where: str, fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The row in a line with these fields. Raises UserError beginning with `where`."""
     try:
         row = parse(line)
     except NotJson as error:

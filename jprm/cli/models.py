@@ -111,8 +111,6 @@ def evaluate(
     from jprm.judge import Options, Sizes
     from jprm.judge import evaluate as run
 
-    present(data, "--data")
-    present(plugin, "--plugin")
     heat = [] if temperature is None else [f"sampling.temperature={temperature}"]
     options = Options(
         model=model,

@@ -16,6 +16,7 @@ from jprm.judge.options import Options
 from jprm.judge.report import Result, print_result, write_json
 from jprm.judge.store import VoteStore
 from jprm.models.locate import find_checkpoint, find_directory
+from jprm.paths import present
 from jprm.progress import Progress
 from jprm.records import ReadOut
 from jprm.runs import HeldDirectory, provenance
@@ -46,6 +47,7 @@ class _Evaluation:
     """What is asked, what it is asked of, and the directory that holds the votes."""
 
     def __init__(self, options: Options):
+        present(options.data, "--data")
         if options.plugin is not None:
             load_plugin(options.plugin)
         if not options.regrade:

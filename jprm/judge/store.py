@@ -43,6 +43,7 @@ class VoteStore:
             self._keep(rationale)
         lost = read_jsonl(directory / LOST, {"solution_id": str, "reason": str})
         self.lost = {row["solution_id"]: row["reason"] for row in lost}
+        self._sittings()  # now, for damage must not be found when all is sampled
 
     def rationales(self, solution_id: str) -> Sequence[Rationale]:
         """What is stored of a solution, in the order of steps, then votes."""
@@ -84,11 +85,11 @@ class VoteStore:
     @property
     def seconds(self) -> float:
         """Seconds of all sittings; of one that was killed, those up to its last note."""
-        by_sitting: dict[str, float] = {}
+        return sum(self._sittings().values())
+
+    def _sittings(self) -> dict[str, float]:
         notes = read_jsonl(self._directory / SITTINGS, {"sitting": str, "seconds": float | int})
-        for row in notes:
-            by_sitting[row["sitting"]] = row["seconds"]
-        return sum(by_sitting.values())
+        return {row["sitting"]: row["seconds"] for row in notes}
 
     def _note(self, **about: object) -> None:
         self._noted = time.monotonic()
