@@ -48,17 +48,16 @@ class _Evaluation:
 
     def __init__(self, options: Options):
         present(options.data, "--data")
+        self.items = read_items(options.data, options.layout)
+        self.chosen = self.items.items[: options.limit]
+        self.stop_early = self.items.benchmark in FIRST_ERROR_ONLY and not options.full
         if options.plugin is not None:
             load_plugin(options.plugin)
         if not options.regrade:
             self.scorer = find_scorer(options.scorer)
-            options = _located(options, self.scorer)
             self.protocol = read_protocol(options)
-        self.options = options
-        self.items = read_items(options.data, options.layout)
-        self.chosen = self.items.items[: options.limit]
-        self.stop_early = self.items.benchmark in FIRST_ERROR_ONLY and not options.full
-        self.directory = HeldDirectory(
+        self.options = options if options.regrade else _located(options, self.scorer)
+        self.directory = HeldDirectory(  # called as the user calls the model, wherever that lies
             options.directory, "give --out DIR for another place", "give another --out DIR"
         )
         try:
