@@ -12,14 +12,12 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from jprm.errors import UserError
 from jprm.models import Model, from_hf
 from jprm.models.locate import Checkpoint
 from jprm.seeds import rng_of
-from jprm.strict_json import read_object
 from jprm.train.config import LoraSection
 from jprm.train.optimizer import MUON_AXES
 
@@ -104,10 +102,10 @@ def load_peft(directory: Path, model: Model) -> tuple[dict, LoraSection]:
 
     Raises UserError for what is missing, and for adapters of another shape or kind.
     """
-    about = read_object(directory / PEFT_CONFIG, "no adapters there")
     try:
+        about = json.loads((directory / PEFT_CONFIG).read_text(encoding="utf-8"))
         tensors = load_file(directory / PEFT_WEIGHTS)
-    except (OSError, SafetensorError) as error:
+    except (OSError, ValueError) as error:
         raise UserError(f"{directory}: no adapters there ({error})") from None
     modules = {path.split(".")[1]: name for name, path in PEFT_NAMES.items()}
     unknown = sorted(set(about["target_modules"]) - set(modules))

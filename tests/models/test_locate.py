@@ -9,6 +9,8 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from safetensors.numpy import load_file
 
 from jprm.errors import UserError
@@ -258,6 +260,31 @@ for words in {commands!r}:
     assert done.returncode == 0, done.stderr[-2000:]
     lines = done.stderr.splitlines()
     assert len(lines) == len(MISTAKES) and all(line.startswith("error: ") for line in lines)
+
+
+ROPE = {"rope_type": "llama3", "rope_theta": 1e6, "factor": 8.0, "low_freq_factor": 1.0}
+anything = st.sampled_from(
+    [None, True, 0, -1, 5, 10**18, 10**250, 0.5, -7.25, 1e300, "", "a", [], ["a"], [[1]], {}, ROPE]
+)
+keys = st.sampled_from(
+    [*tiny_hf.CASES["qwen3"], *tiny_hf.CASES["llama3"], "quantization_config", "rope_parameters"]
+    + ["partial_rotary_factor", "layer_types", "max_window_layers", "rope_scaling", "head_dim"]
+)
+
+
+@pytest.mark.parametrize("case", tiny_hf.CASES)
+def test_a_changed_config_is_read_or_refused(case, tmp_path_factory):
+    path = tmp_path_factory.mktemp("config") / "config.json"
+
+    @given(st.dictionaries(keys, anything, min_size=1, max_size=2))
+    def fuzz(change):
+        path.write_text(json.dumps(tiny_hf.CASES[case] | change))
+        try:
+            read_config(path.parent)
+        except UserError as error:
+            assert "\n" not in str(error)
+
+    fuzz()
 
 
 def test_the_limits_of_a_config_allow_what_there_is(checkpoint):
