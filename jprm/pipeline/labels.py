@@ -137,13 +137,13 @@ class Labels:
 
 def load_examples(stage: Stage) -> list[Example]:
     """All labelled solutions of a finished stage, in the order of their problems' ids."""
-    rows = stream_records(stage.file("values.jsonl"), _examples, {"solutions": list})
+    rows = stream_records(stage.file("values.jsonl"), _examples, {"problem": dict, "solutions": list})
     return [e for _, examples in sorted(rows, key=lambda row: row[0]) for e in examples]
 
 
 def _examples(row: dict[str, Any]) -> tuple[str, list[Example]]:
     """The problem's id, and its labelled solutions."""
-    problem, examples = row.get("problem"), []
+    problem, examples = row["problem"], []
     for valued in row["solutions"]:
         known = valued if isinstance(valued, dict) else {}
         fields = {name: known.get(name) for name in ("solution", "mc")}

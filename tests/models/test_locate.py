@@ -89,13 +89,15 @@ def change(checkpoint, what):
     weights, config = checkpoint / "model.safetensors", checkpoint / "config.json"
     match what:
         case "empty":
-            weights.unlink(), config.unlink()
+            weights.unlink()
+            config.unlink()
         case "pickle":
             weights.rename(checkpoint / "pytorch_model.bin")
         case "shards of pickles":
             weights.rename(checkpoint / "pytorch_model-00001-of-00002.bin")
         case "gguf":
-            weights.unlink(), config.unlink()
+            weights.unlink()
+            config.unlink()
             (checkpoint / "Tiny.Q4_1.gguf").touch()
         case "pointer":
             weights.write_text(POINTER)
@@ -121,7 +123,8 @@ def change(checkpoint, what):
         case "width":
             config.write_text(json.dumps(json.loads(config.read_text()) | {"hidden_size": 10**18}))
         case "run":
-            weights.rename(checkpoint / "weights.safetensors"), config.unlink()
+            weights.rename(checkpoint / "weights.safetensors")
+            config.unlink()
         case "inside":
             inner = checkpoint / "step-500"
             inner.mkdir()
