@@ -137,7 +137,9 @@ class Labels:
 
 def load_examples(stage: Stage) -> list[Example]:
     """All labelled solutions of a finished stage, in the order of their problems' ids."""
-    rows = stream_records(stage.file("values.jsonl"), _examples, {"problem": dict, "solutions": list})
+    rows = stream_records(
+        stage.file("values.jsonl"), _examples, {"problem": dict, "solutions": list}
+    )
     return [e for _, examples in sorted(rows, key=lambda row: row[0]) for e in examples]
 
 
