@@ -15,9 +15,10 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 LEVELS = (
+    {"errors", "paths", "strict_json", "ties"},
     {
-        *("errors", "terminal", "ties", "records", "config", "runs", "leases", "progress"),
-        *("preemption", "seeds", "execute"),
+        *("terminal", "records", "config", "runs", "leases", "progress", "preemption"),
+        *("seeds", "execute"),
     },
     {"mesh", "tokenizer", "chat", "grade", "worlds", "doctor", "formats", "launch"},
     {"models", "data"},
@@ -34,7 +35,7 @@ SIDEWAYS = {  # rooms of one level know each other only here; any may raise an e
     "runs": {"config"},
     "preemption": {"progress"},
     "progress": {"terminal"},
-    "worlds": {"tokenizer", "grade"},
+    "worlds": {"tokenizer", "grade", "formats"},
     "cli": {"pipeline", "judge", "catalogue", "uses"},
     "uses": {"pipeline"},
     "__main__": {"cli"},
@@ -43,6 +44,8 @@ WITHOUT_JAX = (
     "jprm.errors",
     "jprm.terminal",
     "jprm.ties",
+    "jprm.paths",
+    "jprm.strict_json",
     "jprm.records",
     "jprm.config",
     "jprm.runs",
@@ -58,6 +61,7 @@ WITHOUT_JAX = (
     "jprm.grade",
     "jprm.worlds",
     "jprm.formats",
+    "jprm.models.locate",
     "jprm.verify",
     "jprm.label",
     "jprm.score",

@@ -7,7 +7,6 @@ work.
 
 from __future__ import annotations
 
-import json
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import accumulate
@@ -17,7 +16,9 @@ from typing import Any
 import tokenizers as hf
 from tokenizers import processors
 
+from jprm.chat.endless import CPU_S, MEMORY_BYTES, backtracks_on, is_panic, template_ends
 from jprm.errors import UserError
+from jprm.strict_json import read_object
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json")
 TEMPLATE_FILES = ("chat_template.jinja", "chat_template.json", "tokenizer_config.json")
@@ -72,6 +73,9 @@ class ChatCodec:
         self.pad_id: int = self.eos_id if pad is None else pad
         self.bos_id: int | None = tokenizer.bos_token_id
         self._silent = {self.pad_id, *self.eos_ids}
+        self._template_ends = False  # until it has been tried
+        if text := backtracks_on(self.backend.encode):
+            raise self._backtracks(text)
         if any(self.accepts(t) and self.decode(self.encode(t)) != t for t in ("a", " a")):
             raise UserError(
                 f"{source}: this tokenizer drops or adds blanks at the beginning of a text "
@@ -181,6 +185,15 @@ class ChatCodec:
         template refuses and for a template that fails.
         """
         template = self.chat_template
+        if not self._template_ends:
+            known = {"add_generation_prompt": generation_prompt, **options}
+            known |= self.peer.special_tokens_map
+            if not template_ends(template, messages, known):
+                raise UserError(
+                    f"{self._template_file}: the chat template does not come to an end within "
+                    f"{CPU_S} s and {MEMORY_BYTES >> 30} GiB; copy that of the checkpoint again"
+                )
+            self._template_ends = True
         try:
             return self.peer.apply_chat_template(
                 [dict(message) for message in messages],
@@ -211,10 +224,21 @@ class ChatCodec:
     def _encoding(self, text: str) -> hf.Encoding:
         try:
             return self.backend.encode(text, add_special_tokens=False)
-        except Exception as error:  # Rust's, of a closed vocabulary without a token for the unknown
+        except BaseException as error:
+            if is_panic(error):
+                raise self._backtracks(text) from None
+            if not isinstance(error, Exception):
+                raise
+            # Rust's bare Exception, of a closed vocabulary without a token for the unknown
             raise UserError(
                 f"{self.source}: no tokens for {text[:40]!r} ({_one_line(error)})"
             ) from error
+
+    def _backtracks(self, text: str) -> UserError:
+        return UserError(
+            f"{self.source}: a pattern of tokenizer.json backtracks without end on {text[:20]!r}...; "
+            "copy the file of the checkpoint again"
+        )
 
 
 def _eos_ids(directory: Path) -> list[int]:
@@ -223,10 +247,7 @@ def _eos_ids(directory: Path) -> list[int]:
         path = directory / name
         if not path.is_file():
             continue
-        try:
-            named = json.loads(path.read_text(encoding="utf-8")).get("eos_token_id")
-        except (OSError, ValueError, AttributeError) as error:
-            raise UserError(f"{path}: not a config ({_one_line(error)}); copy it again") from error
+        named = read_object(path, "copy it again").get("eos_token_id")
         ids = named if isinstance(named, list) else [] if named is None else [named]
         if any(type(i) is not int or i < 0 for i in ids):
             raise UserError(
@@ -242,12 +263,8 @@ def _is_verbatim(directory: Path) -> bool:
     path = directory / "tokenizer_config.json"
     if not (directory / "tokenizer.json").is_file() or not path.is_file():
         return False
-    try:
-        named = json.loads(path.read_text(encoding="utf-8")).get("tokenizer_class")
-    except (OSError, ValueError, AttributeError) as error:
-        raise UserError(f"{path}: not a config ({_one_line(error)}); copy it again") from error
-    return named in VERBATIM
+    return read_object(path, "copy it again").get("tokenizer_class") in VERBATIM
 
 
-def _one_line(error: Exception) -> str:
+def _one_line(error: BaseException) -> str:
     return " ".join(str(error).split())[:300] or type(error).__name__

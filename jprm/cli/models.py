@@ -10,6 +10,7 @@ import typer
 from jprm.cli.app import app
 from jprm.config import load
 from jprm.errors import UserError
+from jprm.paths import present
 
 
 @app.command()
@@ -38,6 +39,7 @@ def train(
     from jprm.train.config import RunConfig
 
     settings = load(RunConfig, config, overrides or [])
+    settings.check_files()
     from jprm.train.distributed import Processes
     from jprm.train.run import run_training
 
@@ -156,9 +158,13 @@ def export(
     """Write a trained model, or a sweep's main verifier with a card, as a Hugging Face checkpoint."""
     if to != "hf":
         raise UserError(f"--to {to}: no such format; the only one is hf")
+    present(run, "--run")
     if (run / "weights.safetensors").is_file():  # of `train`; a sweep keeps its weights in stages
         from jprm.train.export import export_run as write
     else:
+        from jprm.pipeline.config import require_sweep
+
+        require_sweep(run)
         from jprm.pipeline.export import export_verifier as write
 
     print(f"{out}: {write(run, out)}")

@@ -9,6 +9,8 @@ from typing import Annotated
 import typer
 
 from jprm.cli.app import app
+from jprm.paths import present
+from jprm.pipeline.config import require_sweep
 
 
 @app.command()
@@ -21,6 +23,8 @@ def score(
     votes: Annotated[int, typer.Option(min=1, help="Rationales per step.")] = 8,
 ) -> None:
     """Judge each step of a solution: P(Yes), the votes, the code that ran and its output."""
+    require_sweep(run)
+    present(steps, "--steps")
     from jprm.pipeline.score import print_score
 
     print_score(run, problem, steps, votes)
@@ -51,6 +55,8 @@ def search(
 
     Exit code 3: a strategy or scorer raised on some problems, which are rows with the reason.
     """
+    require_sweep(run)
+    present(plugin, "--plugin")
     from jprm.uses.one_search import SearchOptions, print_search
 
     options = SearchOptions(
@@ -82,6 +88,7 @@ def report(
     ] = False,
 ) -> None:
     """Write report.html again from the votes that a sweep has stored; no model is loaded."""
+    require_sweep(run)
     from jprm.pipeline.finished import rewrite_report
 
     changes = overrides or []
@@ -99,6 +106,8 @@ def compare(
     ] = ("", ""),
 ) -> None:
     """Compare two sweeps cell by cell, paired by problem, with intervals."""
+    for run in (first, second):
+        require_sweep(run)
     from jprm.pipeline.compare import compare as compared
     from jprm.pipeline.compare import print_comparison
 

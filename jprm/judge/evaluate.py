@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,6 +15,8 @@ from jprm.judge.measures import scores
 from jprm.judge.options import Options
 from jprm.judge.report import Result, print_result, write_json
 from jprm.judge.store import VoteStore
+from jprm.models.locate import find_checkpoint, find_directory
+from jprm.paths import present
 from jprm.progress import Progress
 from jprm.records import ReadOut
 from jprm.runs import HeldDirectory, provenance
@@ -44,7 +47,7 @@ class _Evaluation:
     """What is asked, what it is asked of, and the directory that holds the votes."""
 
     def __init__(self, options: Options):
-        self.options = options
+        present(options.data, "--data")
         self.items = read_items(options.data, options.layout)
         self.chosen = self.items.items[: options.limit]
         self.stop_early = self.items.benchmark in FIRST_ERROR_ONLY and not options.full
@@ -53,8 +56,8 @@ class _Evaluation:
         if not options.regrade:
             self.scorer = find_scorer(options.scorer)
             self.protocol = read_protocol(options)
-            _check_model(options, self.scorer)
-        self.directory = HeldDirectory(
+        self.options = options if options.regrade else _located(options, self.scorer)
+        self.directory = HeldDirectory(  # called as the user calls the model, wherever that lies
             options.directory, "give --out DIR for another place", "give another --out DIR"
         )
         try:
@@ -191,11 +194,16 @@ def _votes(asked: int, scorer: type[Scorer], identity: Mapping[str, Any]) -> int
     return votes_drawn(asked, temperature, top_k)
 
 
-def _check_model(options: Options, scorer: type[Scorer]) -> None:
-    if scorer.samples and options.model is None:
-        raise UserError("--model DIR is missing: the directory of a Hugging Face checkpoint")
-    if options.model is not None and not options.model.is_dir():
-        raise UserError(f"--model {options.model}: no such directory")
+def _located(options: Options, scorer: type[Scorer]) -> Options:
+    """The options with the directory of the model, and its adapters. Raises UserError."""
+    if options.model is None:
+        if scorer.samples:
+            raise UserError("--model DIR is missing: the directory of a Hugging Face checkpoint")
+        return options
+    if not scorer.samples:  # it reads whatever it likes of the directory
+        return dataclasses.replace(options, model=find_directory(options.model, "--model"))
+    found = find_checkpoint(options.model, "--model", weights=options.backend == "own")
+    return dataclasses.replace(options, model=found.directory, adapters=found.adapters)
 
 
 def _identity(options: Options, scorer: type[Scorer], protocol: GenPRM) -> dict[str, Any]:
@@ -203,6 +211,7 @@ def _identity(options: Options, scorer: type[Scorer], protocol: GenPRM) -> dict[
     return flat(
         {
             "model": model_digest(options.model) if options.model else None,
+            "adapters": "+".join(map(model_digest, options.adapters)) or None,
             "scorer": options.scorer,
             "plugin": file_digest(options.plugin) if options.plugin else None,
             "mode": options.mode,

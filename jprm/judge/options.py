@@ -26,7 +26,7 @@ class Options:
     overflow: see `jprm.verify.Settings`. base_url, served_model, concurrency: see `jprm.served.ServedSampler`.
     """
 
-    model: Path | None
+    model: Path | None  # a directory, or a name as `jprm.models.locate` knows it
     data: Path
     layout: str = "auto"
     n: int = 8
@@ -53,6 +53,7 @@ class Options:
     base_url: str = ""
     served_model: str = ""
     concurrency: int = 64
+    adapters: tuple[Path, ...] = ()  # what `jprm.models.locate` finds of `model`
 
     def __post_init__(self):
         """Raise UserError for what cannot be meant."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from jprm.config import load
 from jprm.errors import UserError
+from jprm.paths import present
 from jprm.pipeline.config import SweepConfig
 
 HELP = """usage: python experiments/sweep.py [CONFIG.toml] [key=value ...] [options]
@@ -55,6 +56,7 @@ def sweep_command(arguments: list[str]) -> int:
         return 0
     options = parse(arguments)
     config = load(SweepConfig, options.files[0] if options.files else None, options.overrides)
+    present(config.data.root, "data.root")
     command = shlex.join([*PROGRAM, *arguments])
     if "--plan" in options.flags:
         from jprm.pipeline.plan import print_plan

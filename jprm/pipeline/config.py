@@ -15,6 +15,8 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from jprm.config import Config
+from jprm.errors import UserError
+from jprm.paths import nearest_name
 from jprm.train.config import TrainConfig
 from jprm.verify import votes_drawn
 
@@ -208,3 +210,12 @@ class SweepConfig(Config):
         if self.labels.source == "planted" and (self.cell.labels or self.grid.labels) != "exact":
             raise ValueError('grid.labels must be "exact" when labels.source is "planted"')
         return self
+
+
+def require_sweep(run: Path) -> None:
+    """Raises UserError where a directory holds no sweep."""
+    if not (run / "config.json").is_file():
+        raise UserError(
+            f"{run}: no finished sweep there{nearest_name(run) if not run.exists() else ''}; run: "
+            "python experiments/sweep.py, or give --run DIR"
+        )

@@ -64,7 +64,7 @@ def seed_name(problem: str, steps: tuple[str, ...]) -> str:
 
 def _steps(path: Path) -> tuple[str, ...]:
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot read the steps ({error})") from None
     steps = tuple(line + "\n" for line in text.splitlines() if line.strip())

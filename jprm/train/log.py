@@ -50,7 +50,7 @@ class Log:
         if step:
             self.note(f"going on after step {step}")
         if first_process() and self.path.exists():
-            kept = [row for row in read_jsonl(self.path) if row["step"] <= step]
+            kept = [row for row in read_jsonl(self.path, {"step": int}) if row["step"] <= step]
             write_atomic(self.path, "".join(json.dumps(row) + "\n" for row in kept))
 
     def on_step(self, step: int, metrics: dict[str, float]) -> None:

@@ -33,9 +33,10 @@ from jprm.mesh import MeshConfig, make_mesh
 from jprm.models import Model, bind, preset
 from jprm.models.hf_config import FILE, read_config
 from jprm.models.hf_export import copy_tokenizer
-from jprm.models.hf_weights import from_hf
+from jprm.models.locate import Checkpoint, find_checkpoint
 from jprm.tokenizer import Tokenizer, bpe_tokenizer
 from jprm.train.config import DataSection, MeshSection, RunConfig
+from jprm.train.lora import from_checkpoint
 
 # Writes what `jprm.data.conversations.chatml` does.
 CHATML = (
@@ -102,7 +103,8 @@ def start_of(config: RunConfig) -> Start:
     """
     steps = config.train.objective == "step_head"
     if config.model.checkpoint is not None:
-        return _from_checkpoint(config.model.checkpoint, config.data, steps)
+        checkpoint = find_checkpoint(config.model.checkpoint, "model.checkpoint")
+        return _from_checkpoint(checkpoint, config.data, steps)
     assert config.model.preset is not None
     return _from_preset(config.model.preset, config.data, config.seed, steps)
 
@@ -129,7 +131,8 @@ def _from_preset(size: str, data: DataSection, seed: int, steps: bool) -> Start:
     )
 
 
-def _from_checkpoint(directory: Path, data: DataSection, steps: bool) -> Start:
+def _from_checkpoint(checkpoint: Checkpoint, data: DataSection, steps: bool) -> Start:
+    directory = checkpoint.directory
     if data.tokenizer is not None:
         raise UserError(
             f"data.tokenizer = {data.tokenizer}: {directory} brings its own; leave it out"
@@ -153,8 +156,8 @@ def _from_checkpoint(directory: Path, data: DataSection, steps: bool) -> Start:
     return Start(
         bind(config),
         corpus_of(data.path, read_rows(data.path, document)),
-        fresh=lambda: from_hf(directory, np.float32)[1],
-        weights=_digest(directory),
+        fresh=lambda: from_checkpoint(checkpoint, np.float32)[1],
+        weights="+".join(map(_digest, (directory, *checkpoint.adapters))),
         save_tokenizer=lambda folder: _copy(directory, folder),
     )
 

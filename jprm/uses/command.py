@@ -6,6 +6,7 @@ import shlex
 
 from jprm.config import load
 from jprm.errors import UserError
+from jprm.paths import present
 from jprm.uses.config import UsesConfig
 
 HELP = """usage: python experiments/uses.py [CONFIG.toml] [key=value ...]
@@ -29,6 +30,7 @@ def uses_command(arguments: list[str]) -> int:
     if len(files) > 1:
         raise UserError(f"two configuration files, {files[0]} and {files[1]}; give one")
     config = load(UsesConfig, files[0] if files else None, [w for w in arguments if "=" in w])
+    present(config.data.root, "data.root")
     from jprm.uses.search_axes import check_search
 
     check_search(config.search)

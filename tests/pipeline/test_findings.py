@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from jprm.evaluate import Resamples, compare, first_error_f1, score
-from jprm.pipeline.benchmark import Item, _row, load_items
+from jprm.pipeline.benchmark import Item, load_items
 from jprm.pipeline.cells import sweep_cells
 from jprm.pipeline.comparisons import linearised, p_value
 from jprm.pipeline.config import SweepConfig
@@ -51,7 +51,7 @@ def pretend(config, accuracy):
                 summary = {"items": ITEMS, "params": PARAMS["tiny-0.3m"]}
                 if task.kind == "benchmark":
                     items = [item(i, task.seed) for i in range(ITEMS)]
-                    append_jsonl(stage.file("items.jsonl"), [_row(i) for i in items])
+                    append_jsonl(stage.file("items.jsonl"), [to_json(i) for i in items])
                 if task.kind == "verifier":
                     summary = trained(task)
                 if task.kind == "votes":

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from jprm.pipeline.base import Base
-from jprm.pipeline.benchmark import Item, _row
+from jprm.pipeline.benchmark import Item
 from jprm.pipeline.cells import candidate_cell
 from jprm.pipeline.jobs import jobs_of
 from jprm.pipeline.lab import Lab
@@ -63,7 +63,7 @@ def test_candidates_at_equal_compute(tmp_path):
         with stage.sitting():
             summary = {"params": 100 if isinstance(task, Base) else 50, "drawn": drawn}
             if task.kind == "benchmark":
-                append_jsonl(stage.file("items.jsonl"), [_row(i) for i in items])
+                append_jsonl(stage.file("items.jsonl"), [to_json(i) for i in items])
             if task.kind == "votes":
                 append_jsonl(stage.file("rationales.jsonl"), rows)
                 summary = {"generated_tokens": 300, "forced_tokens": 20}
