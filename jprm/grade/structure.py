@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from itertools import accumulate
 
 from jprm.grade.answers import closing
 
@@ -74,10 +75,24 @@ _NAME = re.compile(
     r"(?:[A-Za-z]|\\[a-z]+ ?)(?:_\{[A-Za-z0-9]+\})?(?:\([A-Za-z](?:,[A-Za-z])*\))?"
     r"|\([A-Za-z](?:,[A-Za-z])+\)"
 )
-_THOUSANDS = re.compile(r"(?<!\d)\d{1,3}(?:,\d{3})+(?!\d)")
-_MATRIX = re.compile(r"\\begin\{[pb]?matrix\}(.*)\\end\{[pb]?matrix\}", re.DOTALL)
+_THOUSANDS = re.compile(r"(?<![\d.,/])[1-9]\d{0,2}(?:,(?:\d{3}| 0\d\d))+(?!\d)")
+_MATRIX = re.compile(r"\\begin\{matrix\}((?:(?!\\begin).)*)\\end\{matrix\}", re.DOTALL)
+_BRACKETS = ((r"\{", 1), (r"\}", -1), (r"\begin{", 1), (r"\end{", -1))
 _PLUS_MINUS = re.compile(r"\\pm(?![a-zA-Z]) ?")
 _CONSTANTS = frozenset((r"\pi", r"\infty", "e", "i"))
+
+
+def thousands(text: str) -> str:
+    """The text with the commas outside of its brackets read as thousands where they can be.
+
+    "40,200" is a number or two: its writer knows. The comparison tries both (see `symbolic`).
+    """
+    depth = list(accumulate((dict(_depths(text)).get(at, 0) for at in range(len(text)))))
+
+    def joined(match: re.Match[str]) -> str:
+        return re.sub(", ?", "", match[0]) if depth[match.start()] == 0 else match[0]
+
+    return _THOUSANDS.sub(joined, text)
 
 
 def read(text: str) -> Node:
@@ -92,9 +107,6 @@ def read(text: str) -> Node:
     if text == r"\mathbb{R}":
         return Row("(", ")", (Scalar(r"-\infty"), Scalar(r"\infty")))
     text = _WORD.sub(r"\\\1 ", text)
-    thousands = _THOUSANDS.search(text)
-    if thousands and thousands[0].count(",") == text.count(","):
-        text = text.replace(",", "")
     parts, signs = split(text, _SEPARATORS)
     if signs:
         return _several(parts, signs)
@@ -194,7 +206,7 @@ def _bracketed(text: str) -> Node | None:
             raise Unreadable("a set by a condition")
         return Many("set", tuple(read(part) for part in parts))
     if not signs:
-        return read(inner) if (opening, end) == ("(", ")") else None
+        return read(inner) if (opening, end) == ("(", ")") or _MATRIX.fullmatch(inner) else None
     return Row(opening, end, tuple(read(part) for part in parts))
 
 
@@ -212,8 +224,9 @@ def _depths(text: str):
     at = 0
     while at < len(text):
         if text[at] == "\\":
-            if text[at + 1 : at + 2] in ("{", "}"):
-                yield at, 1 if text[at + 1] == "{" else -1
+            step = next((step for sign, step in _BRACKETS if text.startswith(sign, at)), 0)
+            if step:
+                yield at, step
             at += 2
             continue
         if text[at] in "([":
@@ -227,8 +240,6 @@ def _depths(text: str):
 
 def split(text: str, separators: tuple[str, ...]) -> tuple[list[str], list[str]]:
     """Cut a text at the separators outside of every bracket; also return those met."""
-    if text.startswith(r"\begin"):
-        return [text], []
     parts, met, start, at, depth = [], [], 0, 0, 0
     steps = dict(_depths(text))
     while at < len(text):
