@@ -65,7 +65,7 @@ _REWRITES = [
         (r"\\(?:varnothing)(?![a-zA-Z])", r"\\emptyset"),
         (r"\\bigcup(?![a-zA-Z]|\s*[_^])", r"\\cup "),
         (r"^\s*\\(?:approx|simeq)(?![a-zA-Z])", ""),
-        (r"(?<![\\}a-zA-Z])\{\s*\}(?=\s*[\^_])", ""),
+        (r"(?<![\\a-zA-Z])\{\s*\}(?=\s*[\^_])", ""),
         (r"(?<!\\)\{\s*\{([^{}]*)(?<!\\)\}\s*\}", r"{\1}"),
         (r"_\s*\{\s*\((\d+)\)\s*\}", r"_{\1}"),
         (r"\\(?:dots|cdots|dotsc|dotsb)(?![a-zA-Z])|\.\.\.|…", r"\\ldots "),
@@ -134,13 +134,15 @@ def _rewritten(row: str) -> str:
 
 def _commas(text: str) -> str:
     """Take away the commas that are surely thousands: before a group that begins with 0 (no other
-    number does), inside of braces, and beside commas that a space marks as those of a list.
+    number does), inside of braces, and between the same brackets as a comma with a space, which
+    marks those of a list.
     """
     text = text.replace(" ,", ",")
-    spaced = ", " in text
 
     def joined(match: re.Match[str]) -> str:
-        sure = spaced or ",0" in match[0]
+        before, after = text[: match.start()], text[match.end() :]
+        beside = re.split(r"[()\[\]]", before)[-1] + "|" + re.split(r"[()\[\]]", after)[0]
+        sure = ", " in beside or ",0" in match[0]
         return match[0].replace(",", "") if sure else match[0]
 
     def grouped(match: re.Match[str]) -> str:

@@ -87,7 +87,8 @@ def thousands(text: str) -> str:
 
     "40,200" is a number or two: its writer knows. The comparison tries both (see `symbolic`).
     """
-    depth = list(accumulate((dict(_depths(text)).get(at, 0) for at in range(len(text)))))
+    steps = dict(_depths(text))
+    depth = list(accumulate(steps.get(at, 0) for at in range(len(text))))
 
     def joined(match: re.Match[str]) -> str:
         return re.sub(", ?", "", match[0]) if depth[match.start()] == 0 else match[0]

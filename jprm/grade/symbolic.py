@@ -40,7 +40,8 @@ def compare(gold: str, answer: str, percent: Percent = "strict") -> Verdict:
         return as_number
     as_list = _compared(gold, answer, percent)
     if gold == numbers[0] or answer == numbers[1]:
-        return as_list if as_list == EQUAL or as_number.grade == "unparsed" else as_number
+        other = gold if gold == numbers[0] else answer
+        return as_list if as_list == EQUAL or "," in other else as_number
     return as_number if as_list == DIFFERENT else Verdict("unparsed", "thousands or a list")
 
 
@@ -94,6 +95,9 @@ def _nodes(gold: Node, answer: Node, percent: Percent) -> Verdict:
             if kind in ("list", "set"):
                 leaf_number(text)
                 return DIFFERENT
+        case (Scalar(text), Row()) | (Row(), Scalar(text)):
+            leaf_number(text)
+            return DIFFERENT
     raise Unreadable("answers of two kinds")
 
 

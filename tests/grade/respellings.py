@@ -50,7 +50,10 @@ def other(name: str) -> Callable[[Rule], Rule]:
 def plain(text: str) -> bool:
     """Whether a text is one formula: no sentence, no dollar signs inside of it."""
     bare = _TEXT.sub(" ", text)
-    return not re.search(r"(?<!\\)\$|[a-z]{3,} [a-z]|[.!:]\s+\S", re.sub(r"\\[a-zA-Z]+", "", bare))
+    bare = re.sub(r"\\(?!phantom)[a-zA-Z]+", "", bare)
+    return bool(text) and not re.search(
+        r"(?<!\\)\$|[a-z]{3,} [a-z]|[.!:]\s+\S|\\\[|f\(x|phantom", bare
+    )
 
 
 def elements(text: str) -> list[str]:
@@ -109,7 +112,9 @@ def _(text: str) -> Iterator[str]:
 @same("left and right")
 def _(text: str) -> Iterator[str]:
     if r"\left" in text:
-        yield from _swap(text, (r"\\(left|right)(?![a-z])\s*", ""), (r"\\(left|right)(?=[(\[)\]])", r"\\\1 "))
+        yield from _swap(
+            text, (r"\\(left|right)(?![a-z])\s*", ""), (r"\\(left|right)(?=[(\[)\]])", r"\\\1 ")
+        )
         yield from _swap(text, (r"\\left(?![a-z])", r"\\bigl"), (r"\\right(?![a-z])", r"\\bigr"))
     elif len(re.findall(r"[(\[]", text)) == len(re.findall(r"[)\]]", text)) and "sqrt[" not in text:
         if not _TEXT.search(text):
@@ -119,9 +124,13 @@ def _(text: str) -> Iterator[str]:
 
 @same("sizes of fractions")
 def _(text: str) -> Iterator[str]:
-    yield from (re.sub(r"\\[dt]?frac(?![a-z])", rf"\\{one}", text) for one in ("frac", "dfrac", "tfrac"))
+    yield from (
+        re.sub(r"\\[dt]?frac(?![a-z])", rf"\\{one}", text) for one in ("frac", "dfrac", "tfrac")
+    )
     single = r"\\([dt]?)frac\{(\d)\}\{(\d)\}"
-    yield from _swap(text, (single, r"\\\1frac\2\3"), (single, r"\\\1frac \2 \3"), (single, r"\\\1frac\2{\3}"))
+    yield from _swap(
+        text, (single, r"\\\1frac\2\3"), (single, r"\\\1frac \2 \3"), (single, r"\\\1frac\2{\3}")
+    )
     yield from _swap(text, (r"\\([dt]?)frac\{([^{}]*)\}\{([^{}]*)\}", r"\\\1frac { \2 } { \3 }"))
 
 
@@ -131,26 +140,51 @@ def _(text: str) -> Iterator[str]:
         sign, top, bottom = match.groups()
         yield from (f"{sign}{top}/{bottom}", f"{sign} {top} / {bottom}", f"{sign}({top}/{bottom})")
         if sign:
-            yield from (rf"\frac{{-{top}}}{{{bottom}}}", rf"\frac{{{top}}}{{-{bottom}}}", f"(-{top})/{bottom}")
-    yield from _swap(text, (r"(?<![\d}])\\[dt]?frac\{(\d+)\}\{(\d+)\}(?![\w\\({^])(?! *[\\\w({])", r"\1/\2"))
+            yield from (
+                rf"\frac{{-{top}}}{{{bottom}}}",
+                rf"\frac{{{top}}}{{-{bottom}}}",
+                f"(-{top})/{bottom}",
+            )
+    yield from _swap(
+        text, (r"(?<![\d}])\\[dt]?frac\{(\d+)\}\{(\d+)\}(?![\w\\({^])(?! *[\\\w({])", r"\1/\2")
+    )
 
 
 @same("braces")
 def _(text: str) -> Iterator[str]:
     if not _TEXT.search(text):
         yield from _swap(text, (r"([\^_])(\d)(?!\d)", r"\1{\2}"), (r"([\^_])\{(\w)\}", r"\1\2"))
-        yield from _swap(text, (r"([\^_])\{([^{}]*)\}", r"\1{{\2}}"), (r"([\^_])\{([^{}]*)\}", r"\1{ \2 }"))
+        yield from _swap(
+            text, (r"([\^_])\{([^{}]*)\}", r"\1{{\2}}"), (r"([\^_])\{([^{}]*)\}", r"\1{ \2 }")
+        )
         if r"\frac" not in text and "sqrt" not in text and "," not in text:
-            yield from _swap(text, (r"(?<![\w.^{:])([a-z])\^", r"{\1}^"), (r"^(-?)(\d+)$", r"\1{\2}"))
+            yield from _swap(
+                text, (r"(?<![\w.^{:])([a-z])\^", r"{\1}^"), (r"^(-?)(\d+)$", r"\1{\2}")
+            )
 
 
 @same("numbers")
 def _(text: str) -> Iterator[str]:
-    if (match := _NUMBER.fullmatch(text)) and not (len(text) > 1 and text[0] == "0" and "." not in text):
+    if (match := _NUMBER.fullmatch(text)) and not (
+        len(text) > 1 and text[0] == "0" and "." not in text
+    ):
         sign, whole, rest = match.groups("")
         value = text if rest else f"{text}.0"
-        yield from (value, value + "0", rf"\text{{{text}}}", rf"\mathbf{{{text}}}", f"({text})", f"x={text}")
-        yield from (f"x = {text}", f"n={text}", f"k = {text}.", rf"\mathrm{{{text}}}", rf"+{text}"[bool(sign) :])
+        yield from (
+            value,
+            value + "0",
+            rf"\text{{{text}}}",
+            rf"\mathbf{{{text}}}",
+            f"({text})",
+            f"x={text}",
+        )
+        yield from (
+            f"x = {text}",
+            f"n={text}",
+            f"k = {text}.",
+            rf"\mathrm{{{text}}}",
+            rf"+{text}"[bool(sign) :],
+        )
         if whole == "0" and rest:
             yield sign + rest
         if sign:
@@ -173,16 +207,28 @@ def _(text: str) -> Iterator[str]:
 @same("percent")
 def _(text: str) -> Iterator[str]:
     if match := re.fullmatch(r"(\d+(?:\.\d+)?)\s*\\%", text):
-        yield from (match[1] + end for end in ("%", " %", r"\ \%", r"\,\%", " percent", r"\text{ percent}", r"\text{\%}"))
+        yield from (
+            match[1] + end
+            for end in ("%", " %", r"\ \%", r"\,\%", " percent", r"\text{ percent}", r"\text{\%}")
+        )
         yield rf"\frac{{{match[1]}}}{{100}}"
 
 
 @same("degrees")
 def _(text: str) -> Iterator[str]:
     sign = r"\^\s*(?:\\circ(?![a-z])|\{\s*\\circ\s*\})"
-    yield from _swap(text, (sign, r"^{\\circ}"), (sign, "°"), (sign, r"\\degree"), (sign, r" ^ \\circ"), (sign, r"{}^\\circ"))
+    yield from _swap(
+        text,
+        (sign, r"^{\\circ}"),
+        (sign, "°"),
+        (sign, r"\\degree"),
+        (sign, r" ^ \\circ"),
+        (sign, r"{}^\\circ"),
+    )
     if re.fullmatch(r"[\d.]+" + sign, text):
-        yield from _swap(text, (sign, r"\\text{ degrees}"), (sign, " degrees"), (sign, r"\\,^\\circ"), (sign, ""))
+        yield from _swap(
+            text, (sign, r"\\text{ degrees}"), (sign, " degrees"), (sign, r"\\,^\\circ"), (sign, "")
+        )
 
 
 @same("units")
@@ -190,7 +236,18 @@ def _(text: str) -> Iterator[str]:
     if (match := _UNIT.fullmatch(text)) and match[2].split()[0] not in ("or", "and", "base", "in"):
         value, unit, power = match.groups("")
         yield value
-        for form in (r"\text{ %s}", r"\text{%s}", r"\ \text{%s}", r"\,\mathrm{%s}", r"~\mbox{%s}", r"\;\textrm{ %s }", r" \textbf{ %s}", r"\text{ %s.}", r"\operatorname{%s}", r"\,\rm{%s}"):
+        for form in (
+            r"\text{ %s}",
+            r"\text{%s}",
+            r"\ \text{%s}",
+            r"\,\mathrm{%s}",
+            r"~\mbox{%s}",
+            r"\;\textrm{ %s }",
+            r" \textbf{ %s}",
+            r"\text{ %s.}",
+            r"\operatorname{%s}",
+            r"\,\rm{%s}",
+        ):
             yield value + form % unit + power
         if re.fullmatch(r"[\d.]+", value):
             yield f"{value} {unit}{power}"
@@ -199,7 +256,15 @@ def _(text: str) -> Iterator[str]:
 @same("money")
 def _(text: str) -> Iterator[str]:
     if match := re.fullmatch(r"\\\$\s*([\d.,!\\]+)", text):
-        yield from (match[1], f"${match[1]}", rf"\${{{match[1]}}}", rf"\$\,{match[1]}", rf"{match[1]}\text{{ dollars}}", rf"\text{{\$}}{match[1]}", rf"$\${match[1]}$")
+        yield from (
+            match[1],
+            f"${match[1]}",
+            rf"\${{{match[1]}}}",
+            rf"\$\,{match[1]}",
+            rf"{match[1]}\text{{ dollars}}",
+            rf"\text{{\$}}{match[1]}",
+            rf"$\${match[1]}$",
+        )
         if re.fullmatch(r"[\d.]+", match[1]):
             yield from (f"{match[1]} dollars", rf"\mathdollar {match[1]}")
 
@@ -207,7 +272,25 @@ def _(text: str) -> Iterator[str]:
 @same("words")
 def _(text: str) -> Iterator[str]:
     if match := _WORD.fullmatch(text) or re.fullmatch(r"([A-Z]?[a-z]{3,})", text):
-        yield from (form % match[1] for form in ("%s", r"\text{ %s }", r"\textbf{%s}", r"\mathrm{%s}", r"\text{%s.}", "%s.", r"\textit{%s}", r"\mbox{%s}", r"\text{%s}", r"\operatorname{%s}", r"\textsf{%s}", r"{\text{%s}}", r"\text{{%s}}", r"\texttt{%s}"))
+        yield from (
+            form % match[1]
+            for form in (
+                "%s",
+                r"\text{ %s }",
+                r"\textbf{%s}",
+                r"\mathrm{%s}",
+                r"\text{%s.}",
+                "%s.",
+                r"\textit{%s}",
+                r"\mbox{%s}",
+                r"\text{%s}",
+                r"\operatorname{%s}",
+                r"\textsf{%s}",
+                r"{\text{%s}}",
+                r"\text{{%s}}",
+                r"\texttt{%s}",
+            )
+        )
         yield from (match[1].lower(), match[1].upper(), rf"\text{{{match[1].lower()}}}")
 
 
@@ -215,13 +298,33 @@ def _(text: str) -> Iterator[str]:
 def _(text: str) -> Iterator[str]:
     match = _CHOICE.fullmatch(text) or re.fullmatch(r"(?:\\text\{)?([A-H])\}?", text)
     if match:
-        yield from (form % match[1] for form in ("%s", "(%s)", r"\text{%s}", r"\textbf{(%s)}", r"\mathrm{%s}", r"(\text{%s})", r"\text{(%s) }", "%s.", r"\textbf{%s}", r"\mathbf{(%s)}", r"\text{(%s)}.", r"\text{\textbf{(%s)}}", r"\bf{%s}", r"\mathbf{%s}"))
+        yield from (
+            form % match[1]
+            for form in (
+                "%s",
+                "(%s)",
+                r"\text{%s}",
+                r"\textbf{(%s)}",
+                r"\mathrm{%s}",
+                r"(\text{%s})",
+                r"\text{(%s) }",
+                "%s.",
+                r"\textbf{%s}",
+                r"\mathbf{(%s)}",
+                r"\text{(%s)}.",
+                r"\text{\textbf{(%s)}}",
+                r"\bf{%s}",
+                r"\mathbf{%s}",
+            )
+        )
 
 
 @same("order")
 def _(text: str) -> Iterator[str]:
     pieces = re.split(r"\s*\\cup\s*", text)
-    if len(pieces) > 1 and all(_INTERVAL.fullmatch(re.sub(r"\\(?:left|right)", "", piece)) for piece in pieces):
+    if len(pieces) > 1 and all(
+        _INTERVAL.fullmatch(re.sub(r"\\(?:left|right)", "", piece)) for piece in pieces
+    ):
         for sign in (r" \cup ", r"\cup", "∪", " ∪ ", r"\bigcup ", r"\,\cup\,"):
             yield sign.join(piece for piece in reversed(pieces))
     marked = re.fullmatch(r"\\(?:left)?\\?\{(.*?)(?:\\right)?\\\}", text)
@@ -230,12 +333,27 @@ def _(text: str) -> Iterator[str]:
         for order in (parts, parts[::-1], parts[1:] + parts[:1]):
             joined = ", ".join(order)
             if marked:
-                yield from (rf"\{{{joined}\}}", rf"\left\{{{joined}\right\}}", rf"\lbrace {joined} \rbrace", rf"\{{ {joined} \}}", rf"x\in\{{{joined}\}}")
+                yield from (
+                    rf"\{{{joined}\}}",
+                    rf"\left\{{{joined}\right\}}",
+                    rf"\lbrace {joined} \rbrace",
+                    rf"\{{ {joined} \}}",
+                    rf"x\in\{{{joined}\}}",
+                )
             else:
-                yield from (joined, rf"\{{{joined}\}}", f"{', '.join(order[:-1])} and {order[-1]}", rf"x = {joined}")
+                yield from (
+                    joined,
+                    rf"\{{{joined}\}}",
+                    f"{', '.join(order[:-1])} and {order[-1]}",
+                    rf"x = {joined}",
+                )
                 yield rf"{', '.join(order[:-1])} \text{{ and }} {order[-1]}"
                 yield rf"{', '.join(order[:-1])}, \text{{ or }} {order[-1]}"
-                yield from ("; ".join(order), r"$" + "$, $".join(order) + "$", r"$" + "$ and $".join(order) + "$")
+                yield from (
+                    "; ".join(order),
+                    r"$" + "$, $".join(order) + "$",
+                    r"$" + "$ and $".join(order) + "$",
+                )
                 if not re.search(r"\d,\d{3}(?!\d)", one := ",".join(order)):
                     yield one
 
@@ -244,32 +362,64 @@ def _(text: str) -> Iterator[str]:
 def _(text: str) -> Iterator[str]:
     if text.count(r"\pm") == 1 and "," not in text:
         both = [re.sub(r"\\pm(?![a-z])\s*", sign, text) for sign in "+-"]
-        yield from (", ".join(both).lstrip("+"), ", ".join(both[::-1]), text.replace(r"\pm", "±"), rf"\{{{both[0].lstrip('+')}, {both[1]}\}}")
-    elif match := re.fullmatch(r"(.*\w)\s*\+\s*(\d*\\sqrt\{?\d+\}?),\s*(.*\w)\s*-\s*(\d*\\sqrt\{?\d+\}?)", text):
+        yield from (
+            ", ".join(both).lstrip("+"),
+            ", ".join(both[::-1]),
+            text.replace(r"\pm", "±"),
+            rf"\{{{both[0].lstrip('+')}, {both[1]}\}}",
+        )
+    elif match := re.fullmatch(
+        r"(.*\w)\s*\+\s*(\d*\\sqrt\{?\d+\}?),\s*(.*\w)\s*-\s*(\d*\\sqrt\{?\d+\}?)", text
+    ):
         if match[1] == match[3] and match[2] == match[4]:
-            yield from (rf"{match[1]} \pm {match[2]}", rf"{match[1]}\pm{match[2]}", f"{match[1]}±{match[2]}")
+            yield from (
+                rf"{match[1]} \pm {match[2]}",
+                rf"{match[1]}\pm{match[2]}",
+                f"{match[1]}±{match[2]}",
+            )
 
 
 @same("products")
 def _(text: str) -> Iterator[str]:
-    yield from _swap(text, (r"\\cdot(?![a-z])", r"\\times"), (r"\\times(?![a-z])", r"\\cdot"), (r"\\(?:cdot|times)(?![a-z])\s*", "*"), (r"\\cdot(?![a-z])", "·"), (r"\\times(?![a-z])", "×"))
+    yield from _swap(
+        text,
+        (r"\\cdot(?![a-z])", r"\\times"),
+        (r"\\times(?![a-z])", r"\\cdot"),
+        (r"\\(?:cdot|times)(?![a-z])\s*", "*"),
+        (r"\\cdot(?![a-z])", "·"),
+        (r"\\times(?![a-z])", "×"),
+    )
     if not _TEXT.search(text):
         for sign in (r"\\cdot ", r"\\times ", "*", " "):
-            yield from _swap(text, (r"(?<![\d^_{.}])(\d+)\s*(?=\\(?:sqrt|pi)(?![a-z]))", rf"\1{sign}"))
+            yield from _swap(
+                text, (r"(?<![\d^_{.}])(\d+)\s*(?=\\(?:sqrt|pi)(?![a-z]))", rf"\1{sign}")
+            )
 
 
 @same("roots")
 def _(text: str) -> Iterator[str]:
     root = r"\\sqrt\s*\{(\w+)\}"
-    yield from _swap(text, (r"\\sqrt\s*\{(\w)\}", r"\\sqrt\1" if not re.search(r"\\sqrt\s*\{[a-z]\}", text) else r"\\sqrt \1"), (r"\\sqrt\s*\{(\w)\}", r"\\sqrt \1"), (root, r"√{\1}"), (root, r"\\sqrt{{\1}}"), (root, r"\\sqrt[2]{\1}"), (root, r"\\sqrt{ \1 }"), (root, r"√(\1)"))
-    if "_" not in text:
-        yield from _swap(text, (r"\\sqrt\s*\{(\d+)\}", r"{\1}^{1/2}" if not re.search(r"\d\s*\\sqrt", text) else r"\\cdot {\1}^{1/2}"), (r"\\sqrt\s*\{(\d+)\}", r"sqrt(\1)" if not re.search(r"\w\s*\\sqrt", text) else r"*sqrt(\1)"))
+    yield from _swap(
+        text, (r"\\sqrt\s*\{(\w)\}", r"\\sqrt \1"), (r"\\sqrt\s*\{(\d)\}", r"\\sqrt\1")
+    )
+    yield from _swap(text, (root, r"√{\1}"), (root, r"√(\1)"), (root, r"\\sqrt{{\1}}"))
+    yield from _swap(text, (root, r"\\sqrt[2]{\1}"), (root, r"\\sqrt{ \1 }"))
     yield from _swap(text, (r"\\sqrt\s*(\d)(?!\d)", r"\\sqrt{\1}"))
+    if not re.search(r"\w\s*\\sqrt|_", text):
+        yield from _swap(
+            text, (r"\\sqrt\s*\{(\d+)\}", r"{\1}^{1/2}"), (r"\\sqrt\s*\{(\d+)\}", r"sqrt(\1)")
+        )
 
 
 @same("infinity")
 def _(text: str) -> Iterator[str]:
-    yield from _swap(text, (r"(?<!-)(?<!- )\\infty", r"+\\infty"), (r"\\infty", "∞"), (r"\\infty", r" \\infty "), (r"\\infty", "infinity"))
+    yield from _swap(
+        text,
+        (r"(?<!-)(?<!- )\\infty", r"+\\infty"),
+        (r"\\infty", "∞"),
+        (r"\\infty", r" \\infty "),
+        (r"\\infty", "infinity"),
+    )
 
 
 @same("mixed numbers")
@@ -278,13 +428,25 @@ def _(text: str) -> Iterator[str]:
         whole, top, bottom = map(int, match.groups())
         rest = text[match.end() :]
         improper = whole * bottom + top
-        yield from (f"{improper}/{bottom}{rest}", rf"\frac{{{improper}}}{{{bottom}}}{rest}", rf"{whole} \frac{{{top}}}{{{bottom}}}{rest}")
-        yield from (f"{whole} {top}/{bottom}{rest}", rf"{whole}\,\dfrac{{{top}}}{{{bottom}}}{rest}", rf"{whole}\ \tfrac{{{top}}}{{{bottom}}}{rest}")
+        yield from (
+            f"{improper}/{bottom}{rest}",
+            rf"\frac{{{improper}}}{{{bottom}}}{rest}",
+            rf"{whole} \frac{{{top}}}{{{bottom}}}{rest}",
+        )
+        yield from (
+            f"{whole} {top}/{bottom}{rest}",
+            rf"{whole}\,\dfrac{{{top}}}{{{bottom}}}{rest}",
+            rf"{whole}\ \tfrac{{{top}}}{{{bottom}}}{rest}",
+        )
     elif match := _FRACTION.fullmatch(text):
         sign, top, bottom = match[1], int(match[2]), int(match[3])
         if top > bottom > 1 and top % bottom:
             whole, left = divmod(top, bottom)
-            yield from (rf"{sign}{whole}\frac{{{left}}}{{{bottom}}}", rf"{sign}{whole} \tfrac{{{left}}}{{{bottom}}}", f"{sign}{whole} {left}/{bottom}")
+            yield from (
+                rf"{sign}{whole}\frac{{{left}}}{{{bottom}}}",
+                rf"{sign}{whole} \tfrac{{{left}}}{{{bottom}}}",
+                f"{sign}{whole} {left}/{bottom}",
+            )
         value = Fraction(top, bottom)
         if lcm(bottom, 10**8) == 10**8:
             decimal = f"{float(value)!r}"
@@ -296,19 +458,38 @@ def _(text: str) -> Iterator[str]:
 def _(text: str) -> Iterator[str]:
     if match := _BASED.fullmatch(text):
         digits, base = match.groups()
-        yield from (f"{digits}_{base[0]}" if len(base) == 1 else text, f"{digits}_{{{base}}}", f"({digits})_{{{base}}}", rf"{digits}_{{\text{{{base}}}}}", f"{digits} _{{{base}}}", rf"{digits}_{{ {base} }}", rf"\left({digits}\right)_{{{base}}}", f"{digits}_{{({base})}}")
+        yield from (
+            f"{digits}_{base[0]}" if len(base) == 1 else text,
+            f"{digits}_{{{base}}}",
+            f"({digits})_{{{base}}}",
+            rf"{digits}_{{\text{{{base}}}}}",
+            f"{digits} _{{{base}}}",
+            rf"{digits}_{{ {base} }}",
+            rf"\left({digits}\right)_{{{base}}}",
+            f"{digits}_{{({base})}}",
+        )
 
 
 @same("times of day")
 def _(text: str) -> Iterator[str]:
     if match := re.fullmatch(r"(?:\\text\{)?(\d+):(\d+)\s*(?:\\text\{\s*)?([ap])\.?m\.?\}", text):
         hour, minute, half = match.groups()
-        yield from (rf"{hour}:{minute} \text{{ {half}.m.}}", rf"{hour}\!:\!{minute}\text{{ {half}.m.}}", f"{hour}:{minute} {half}.m.", f"{hour}:{minute}{half}m", rf"\text{{{hour}:{minute} {half}m}}", f"{hour}:{minute} {half.upper()}M")
+        yield from (
+            rf"{hour}:{minute} \text{{ {half}.m.}}",
+            rf"{hour}\!:\!{minute}\text{{ {half}.m.}}",
+            f"{hour}:{minute} {half}.m.",
+            f"{hour}:{minute}{half}m",
+            rf"\text{{{hour}:{minute} {half}m}}",
+            f"{hour}:{minute} {half.upper()}M",
+        )
 
 
 @same("relations")
 def _(text: str) -> Iterator[str]:
-    for signs in ((r"\\le(?:q)?(?![a-z])", r"\\le ", r"\\leq ", "≤", "<=", r"\\leqslant "), (r"\\ge(?:q)?(?![a-z])", r"\\ge ", r"\\geq ", "≥", ">=", r"\\geqslant ")):
+    for signs in (
+        (r"\\le(?:q)?(?![a-z])", r"\\le ", r"\\leq ", "≤", "<=", r"\\leqslant "),
+        (r"\\ge(?:q)?(?![a-z])", r"\\ge ", r"\\geq ", "≥", ">=", r"\\geqslant "),
+    ):
         for new in signs[1:]:
             yield from _swap(text, (signs[0], new))
     yield from _swap(text, (r"\s*=\s*", "="), (r"\s*=\s*", " = "), (r"\s*=\s*", "&="))
@@ -337,7 +518,17 @@ def _(text: str) -> Iterator[str]:
         columns = "c" * (body.split(r"\\")[0].count("&") + 1)
         build = r"\begin{{pmatrix}}{}\end{{pmatrix}}".format
         rows = [row.strip() for row in body.split(r"\\")]
-        for one in (r"\\", r"\\ ", "\\\\\n", r" \\ ", r"\\[4pt]", r"\\[0.3em] ", r" \cr ", r"\\\,", "\\\\\t"):
+        for one in (
+            r"\\",
+            r"\\ ",
+            "\\\\\n",
+            r" \\ ",
+            r"\\[4pt]",
+            r"\\[0.3em] ",
+            r" \cr ",
+            r"\\\,",
+            "\\\\\t",
+        ):
             yield build(one.join(rows))
         if not re.search(r"\\[a-z]+ ", body):
             yield build(re.sub(r"\s+", "", body))
@@ -376,7 +567,11 @@ def _(text: str) -> Iterator[str]:
     match = re.fullmatch(r"(\(|\[|\\\{)(.*?)(\)|\]|\\\})", bare)
     opening, inside, end = match.groups() if match else ("", bare, "")
     parts = elements(inside)
-    if len(parts) > 1 and not re.search(r"=|text|infty|cup", text) and len(set(parts)) == len(parts):
+    if (
+        len(parts) > 1
+        and not re.search(r"=|text|infty|cup", text)
+        and len(set(parts)) == len(parts)
+    ):
         for at in range(len(parts)):
             left = ", ".join(parts[:at] + parts[at + 1 :])
             yield f"{opening}{left}{end}"
@@ -391,7 +586,10 @@ def _(text: str) -> Iterator[str]:
     if match := re.fullmatch(r"([(\[])(.*?)([)\]])", bare):
         parts = elements(match[2])
         for at in range(len(parts) - 1):
-            if re.sub(r"\W", "", parts[at]) != re.sub(r"\W", "", parts[at + 1]) and "cup" not in text:
+            if (
+                re.sub(r"\W", "", parts[at]) != re.sub(r"\W", "", parts[at + 1])
+                and "cup" not in text
+            ):
                 new = [*parts[:at], parts[at + 1], parts[at], *parts[at + 2 :]]
                 yield f"{match[1]}{', '.join(new)}{match[3]}"
 
@@ -400,9 +598,13 @@ def _(text: str) -> Iterator[str]:
 def _(text: str) -> Iterator[str]:
     for old, new in (("(", "["), ("[", "("), (")", "]"), ("]", ")")):
         bare = re.sub(r"\\(?:left|right)", "", text)
-        if _INTERVAL.search(bare) and re.fullmatch(r"[-\d.,()\[\]\s]*", re.sub(r"\\\w+|[{}]", "", bare)):
+        if _INTERVAL.search(bare) and re.fullmatch(
+            r"[-\d.,()\[\]\s]*", re.sub(r"\\\w+|[{}]", "", bare)
+        ):
             for match in re.finditer(re.escape(old), bare):
-                if bare[max(0, match.start() - 7) : match.start()].find("infty") < 0 and not re.match(r".\s*-\s*\\infty", bare[match.start() :]):
+                if bare[max(0, match.start() - 7) : match.start()].find(
+                    "infty"
+                ) < 0 and not re.match(r".\s*-\s*\\infty", bare[match.start() :]):
                     yield bare[: match.start()] + new + bare[match.end() :]
     if match := re.fullmatch(r"\((.*,.*)\)", text):
         yield rf"\{{{match[1]}\}}"
@@ -425,7 +627,13 @@ def _(text: str) -> Iterator[str]:
 
 @other("a letter")
 def _(text: str) -> Iterator[str]:
-    for match in re.finditer(r"(?<![a-zA-Z\\])[a-z](?![a-zA-Z])", _TEXT.sub(lambda m: "0" * len(m[0]), text)):
-        if not re.match(r"[a-z]\s*(?:=|\\in)", text) and match[0] not in "ei" and "(" not in text[match.end() : match.end() + 1]:
+    for match in re.finditer(
+        r"(?<![a-zA-Z\\])[a-z](?![a-zA-Z])", _TEXT.sub(lambda m: "0" * len(m[0]), text)
+    ):
+        if (
+            not re.match(r"[a-z]\s*(?:=|\\in)", text)
+            and match[0] not in "ei"
+            and "(" not in text[match.end() : match.end() + 1]
+        ):
             letter = next(one for one in _LETTERS if one not in text)
             yield text[: match.start()] + letter + text[match.end() :]
