@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
 
@@ -10,21 +11,26 @@ from rich.table import Table
 
 from jprm.errors import UserError
 from jprm.formats import read_step_scores
+from jprm.grade import Equivalence, Grouping, united
 from jprm.search.selection import Candidate, Tie, choice, grid
 
 
-def print_grid(path: Path, tie: str = "first") -> None:
+def print_grid(path: Path, tie: str = "first", answers: str = "equivalent") -> None:
     """Prints accuracy [low, high] for every aggregation and choice, and what was left out.
 
-    The file is as `jprm.formats.read_step_scores` reads it; votes need its rows to have an `answer`.
-    Raises UserError for an unknown tie rule and a file without a usable row.
+    The file is as `jprm.formats.read_step_scores` reads it; votes need its rows to have an `answer`,
+    and count equal ones together ("equivalent", see `jprm.grade.classes`) or only those of one
+    spelling ("exact"). Raises UserError for an unknown rule and a file without a usable row.
     """
     if tie not in get_args(Tie):
         raise UserError(f"--tie {tie}: no such rule; known: {', '.join(get_args(Tie))}")
+    if answers not in get_args(Grouping):
+        raise UserError(f"--answers {answers}: it can be {' or '.join(get_args(Grouping))}")
     problems, rejected = read_step_scores(path)
     if not problems:
         raise UserError(f"{path}: no usable row" + (f" ({rejected[0]})" if rejected else ""))
     pools = [[Candidate.of(stored) for stored in samples] for samples in problems.values()]
+    pools, said = voting(pools) if answers == "equivalent" else (pools, "")
     cells = {(row["aggregation"], row["choice"]): row for row in grid(pools, tie)}  # type: ignore[arg-type]
     sizes = [len(pool) for pool in pools]
     console = Console(highlight=False, width=120)
@@ -40,7 +46,23 @@ def print_grid(path: Path, tie: str = "first") -> None:
     )
     if all(candidate.answer is None for pool in pools for candidate in pool):
         console.print("no row has an answer, so nobody votes: majority and weighted choose nothing")
+    if said:
+        console.print(said)
     for reason in rejected[:3]:
         console.print(f"left out: {reason}", markup=False)
     if len(rejected) > 3:
         console.print(f"... and {len(rejected) - 3} more")
+
+
+def voting(pools: Sequence[Sequence[Candidate]]) -> tuple[list[list[Candidate]], str]:
+    """The candidates with equal answers made one, and what that did in words.
+
+    Answers that spelling cannot compare are compared in an execution pool, for seconds each at most.
+    """
+    with Equivalence() as equal:
+        found = united(pools, equal)
+    before, after = (sum(len({c.answer for c in p}) for p in each) for each in (pools, found))
+    untold = ", ".join(f"{count} {grade}" for grade, count in equal.untold.items())
+    said = [f"{before - after} spellings vote with an equal answer"] * (before > after)
+    said += [f"pairs that could not be compared count as different: {untold}"] * bool(untold)
+    return found, "; ".join(said)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from jprm.evaluate import BestOfN, Candidate, Resamples, best_of_n, mean_difference, mean_interval
-from jprm.search import aggregate, correctness
+from jprm.search import aggregate, candidates_of, correctness
 from jprm.search.table import budget_of
 from jprm.uses.config import UsesConfig
 from jprm.uses.grid import interval_row
@@ -85,8 +85,8 @@ class Reference:
         lost = [Candidate(None, False, None)] * n
         problems = [
             [
-                Candidate(c["answer"], c["correct"], aggregate(c["rewards"], "min"))
-                for c in row["candidates"]
+                Candidate(c.answer, c.correct, aggregate(c.rewards, "min"))
+                for c in candidates_of(row)
             ]
             or lost
             for row in rows
