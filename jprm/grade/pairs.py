@@ -45,8 +45,8 @@ def grade_pairs(
     counts: Counter[Grade] = Counter()
     with ExitStack() as stack:
         lines = stack.enter_context(_opened(path))
-        pool = stack.enter_context(Pool(workers, timeout_s, preload=PRELOAD))
         target = sys.stdout if partial is None else stack.enter_context(_created(partial, out))
+        pool = stack.enter_context(Pool(workers, timeout_s, preload=PRELOAD))
         grader = Grader(pool, percent, sessions=workers)
 
         def write(most: int) -> None:
