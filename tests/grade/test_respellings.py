@@ -9,7 +9,7 @@ import pytest
 
 from jprm.execute import Pool
 from jprm.grade import PRELOAD, Grader, final_answer, same_answer
-from tests.grade import respellings
+from tests.grade import alterations, respelled_layout, respelled_values, rules
 
 # One answer or two of every shape; the tests can fail without any data set.
 ANSWERS = r"""
@@ -24,6 +24,7 @@ ANSWERS = r"""
 \begin{pmatrix} 1 \\ -2 \\ 100 \end{pmatrix}|\begin{pmatrix} -1/3 \\ 20/3 \end{pmatrix}|3 < x \leq 200
 \begin{pmatrix} 4 & \frac{1}{2} \\ 0 & -\sqrt{3} \end{pmatrix}|\begin{pmatrix} 1 & 100 \\ 0 & 1 \end{pmatrix}
 """
+assert alterations and respelled_layout and respelled_values  # they enter their rules
 EMBEDDED = [one for line in ANSWERS.strip().splitlines() for one in line.split("|")]
 
 
@@ -36,7 +37,7 @@ def answers(folder: Path) -> list[str]:
         with gzip.open(folder / f"{name}.jsonl.gz", "rt", encoding="utf-8") as lines:
             for row in map(json.loads, lines):
                 found[row.get("answer") or final_answer(row["solution"]) or ""] = None
-    plain = [one for one in found if len(one) < 200 and respellings.plain(one)]
+    plain = [one for one in found if len(one) < 200 and rules.plain(one)]
     random.Random(0).shuffle(plain)
     return plain
 
@@ -47,13 +48,13 @@ def pool():
         yield pool
 
 
-def verdicts(pool: Pool, golds: list[str], rules: dict[str, respellings.Rule]):
+def verdicts(pool: Pool, golds: list[str], table: dict[str, rules.Rule]):
     """Every (rule, answer, what the rule made of it, verdict)."""
     grader = Grader(pool)
     made = [
         (name, gold, text)
         for gold in golds
-        for name, rule in rules.items()
+        for name, rule in table.items()
         for text in dict.fromkeys(rule(gold))
         if text != gold
     ]
@@ -62,10 +63,10 @@ def verdicts(pool: Pool, golds: list[str], rules: dict[str, respellings.Rule]):
 
 
 def check(pool: Pool, golds: list[str]) -> None:
-    same = verdicts(pool, golds, respellings.SAME)
+    same = verdicts(pool, golds, rules.SAME)
     assert [one for one in same if one[-1] != "equal"] == []
     assert len(same) > 10 * len(golds)
-    other = verdicts(pool, golds, respellings.OTHER)
+    other = verdicts(pool, golds, rules.OTHER)
     assert [one for one in other if one[-1] == "equal"] == []
     told = sum(one[-1] == "different" for one in other)
     assert told > 0.9 * len(other)  # the rest cannot be told and says so
@@ -76,10 +77,10 @@ def test_embedded_answers(pool):
 
 
 def test_every_rule_applies_to_an_embedded_answer():
-    for rules in (respellings.SAME, respellings.OTHER):
+    for table in (rules.SAME, rules.OTHER):
         idle = [
             name
-            for name, rule in rules.items()
+            for name, rule in table.items()
             if not any(t != a for a in EMBEDDED for t in rule(a))
         ]
         assert idle == []
