@@ -49,6 +49,7 @@ _REWRITES = [
         (r"&(?=\s*=)|(?<==)&", ""),
         (r"\\!", ""),
         (r"\\[,;: ]|~|\\(?:q?quad|thinspace|hfill)(?![a-zA-Z])", " "),
+        (r"(?<=\d)\{,\}(?=\d)", "."),  # no list: a decimal comma, once thousands are gone
         (r"\{,\}", ","),
         (r"\\[dtc]frac(?![a-zA-Z])", r"\\frac"),
         (r"\\[dt]binom(?![a-zA-Z])", r"\\binom"),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, chain
 
 from jprm.grade.answers import closing
 
@@ -114,6 +114,8 @@ def read(text: str) -> Node:
     sides, signs = split(text, (r"\in", *_SIGNS))
     if signs:
         return _relation([side.strip() for side in sides], signs)
+    if text.startswith(r"\{") and (found := _bracketed(text)):
+        return found
     if len(_PLUS_MINUS.findall(text)) == 1:
         both = (_PLUS_MINUS.sub(sign, text).removeprefix("+") for sign in "+-")
         return Many("list", tuple(read(one) for one in both))
@@ -133,7 +135,7 @@ def _several(parts: list[str], signs: list[str]) -> Node:
     if equals and _NAME.fullmatch(head.strip()) and not any("=" in part for part in parts[1:]):
         if not re.search(r"[<>]|\\(?:leq|geq|neq|in)\b", "".join(parts)):
             return Named(head.strip(), _several([rest, *parts[1:]], signs))
-    items = tuple(read(part) for part in parts)
+    items = _values(parts)
     if len(items) == 1:
         return items[0]
     inequality = any(
@@ -146,6 +148,17 @@ def _several(parts: list[str], signs: list[str]) -> Node:
             pieces = tuple(item.value for item in items if isinstance(item, Named))
             return Named(names.pop(), Many("union", pieces))
     return Many("system" if inequality else "list", items)
+
+
+def _values(parts: list[str]) -> tuple[Node, ...]:
+    r"""The values of a list or a set; `\pm 2` in it is two of them."""
+    nodes = [read(part) for part in parts]
+    return tuple(
+        chain.from_iterable(
+            node.items if isinstance(node, Many) and node.kind == "list" else (node,)
+            for node in nodes
+        )
+    )
 
 
 def _relation(sides: list[str], signs: list[str]) -> Node:
@@ -205,7 +218,7 @@ def _bracketed(text: str) -> Node | None:
     if opening == r"\{":
         if re.search(r"\||\\mid|:", inner):
             raise Unreadable("a set by a condition")
-        return Many("set", tuple(read(part) for part in parts))
+        return Many("set", _values(parts))
     if not signs:
         return read(inner) if (opening, end) == ("(", ")") or _MATRIX.fullmatch(inner) else None
     return Row(opening, end, tuple(read(part) for part in parts))

@@ -115,6 +115,8 @@ def test_capitals_are_other_letters():
 
 def test_read():
     assert read(r"\{1,2\}") == Many("set", (Scalar("1"), Scalar("2")))
+    assert read(r"\pm 1,2") == Many("list", (Scalar("1"), Scalar("-1"), Scalar("2")))
+    assert read(r"\{\pm 1\}") == Many("set", (Scalar("1"), Scalar("-1")))
     assert read("[0,1)") == Row("[", ")", (Scalar("0"), Scalar("1")))
     assert read(r"x\geq 0") == Named("x", Row("[", ")", (Scalar("0"), Scalar(r"\infty"))))
     assert read("(x+1)") == Scalar("x+1")
