@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
 
@@ -11,7 +10,8 @@ from rich.table import Table
 
 from jprm.errors import UserError
 from jprm.formats import read_step_scores
-from jprm.grade import Equivalence, Grouping, united
+from jprm.grade import Grouping
+from jprm.search.same_answers import voting
 from jprm.search.selection import Candidate, Tie, choice, grid
 
 
@@ -52,17 +52,3 @@ def print_grid(path: Path, tie: str = "first", answers: str = "equivalent") -> N
         console.print(f"left out: {reason}", markup=False)
     if len(rejected) > 3:
         console.print(f"... and {len(rejected) - 3} more")
-
-
-def voting(pools: Sequence[Sequence[Candidate]]) -> tuple[list[list[Candidate]], str]:
-    """The candidates with equal answers made one, and what that did in words.
-
-    Answers that spelling cannot compare are compared in an execution pool, for seconds each at most.
-    """
-    with Equivalence() as equal:
-        found = united(pools, equal)
-    before, after = (sum(len({c.answer for c in p}) for p in each) for each in (pools, found))
-    untold = ", ".join(f"{count} {grade}" for grade, count in equal.untold.items())
-    said = [f"{before - after} spellings vote with an equal answer"] * (before > after)
-    said += [f"pairs that could not be compared count as different: {untold}"] * bool(untold)
-    return found, "; ".join(said)

@@ -7,8 +7,8 @@ import pytest
 from jprm.errors import UserError
 from jprm.grade import united
 from jprm.search import Candidate, Gate, Judged, candidates_of, print_grid, winners
-from jprm.search.files import voting
 from jprm.search.ports import Branch
+from jprm.search.same_answers import voting
 
 HALVES = ["0.5", "1/2", r"\frac{1}{2}"]
 SPLIT = [Candidate(a, True, (0.7,)) for a in HALVES] + [Candidate("3", False, (0.9,))] * 2
