@@ -138,18 +138,17 @@ def _commas(text: str) -> str:
     number does), inside of braces, and between the same brackets as a comma with a space, which
     marks those of a list.
     """
-    text = text.replace(" ,", ",")
+    parts = re.split(r"([()\[\]])", text.replace(" ,", ","))
 
     def joined(match: re.Match[str]) -> str:
-        before, after = text[: match.start()], text[match.end() :]
-        beside = re.split(r"[()\[\]]", before)[-1] + "|" + re.split(r"[()\[\]]", after)[0]
-        sure = ", " in beside or ",0" in match[0]
-        return match[0].replace(",", "") if sure else match[0]
+        return match[0].replace(",", "")
 
-    def grouped(match: re.Match[str]) -> str:
-        return _UNSPACED_THOUSANDS.sub(lambda run: run[0].replace(",", ""), match[0])
-
-    return _GROUP.sub(grouped, _UNSPACED_THOUSANDS.sub(joined, text))
+    for at, part in enumerate(parts):
+        sure = ", " in part
+        parts[at] = _UNSPACED_THOUSANDS.sub(
+            lambda match, sure=sure: joined(match) if sure or ",0" in match[0] else match[0], part
+        )
+    return _GROUP.sub(lambda group: _UNSPACED_THOUSANDS.sub(joined, group[0]), "".join(parts))
 
 
 def _unwrap(text: str) -> str:
