@@ -1,4 +1,4 @@
-"""Commands on files, and about this installation: choose, laws, data convert, list, doctor."""
+"""Commands on files, and about this installation: choose, grade, laws, data convert, list, doctor."""
 
 from __future__ import annotations
 
@@ -26,6 +26,9 @@ def choose(
     json_file: Annotated[
         Path | None, typer.Option("--json", help="The rows as JSON lines.")
     ] = None,
+    answers: Annotated[
+        str, typer.Option(help="Votes are for equivalent answers, or for exact spellings.")
+    ] = "equivalent",
 ) -> None:
     """Choose among stored solutions: accuracy by every aggregation and choice, with intervals.
 
@@ -33,8 +36,33 @@ def choose(
     """
     from jprm.search import print_grid
 
-    code = print_grid(scores, tie, transform=transform, missing=missing, json_file=json_file)
+    code = print_grid(
+        scores, tie, answers=answers, transform=transform, missing=missing, json_file=json_file
+    )
     raise typer.Exit(code)
+
+
+@app.command()
+def grade(
+    pairs: Annotated[Path, typer.Option(help="JSON lines of gold and answer, also as .gz.")],
+    out: Annotated[
+        Path | None, typer.Option(help="The file to write; standard output without it.")
+    ] = None,
+    percent: Annotated[
+        str, typer.Option(help="strict: 50% is 0.5; either: it may be 50 as well.")
+    ] = "strict",
+    timeout_s: Annotated[
+        float, typer.Option("--timeout", min=0.1, help="Seconds of one comparison.")
+    ] = 5.0,
+    workers: Annotated[int, typer.Option(min=1, help="Comparisons at a time.")] = 2,
+) -> None:
+    """Compare answers with the right ones: every line comes back with its verdict.
+
+    A verdict is equal, different, unparsed, timeout or error. Exit code 3: lines were left out.
+    """
+    from jprm.grade import grade_pairs
+
+    raise typer.Exit(grade_pairs(pairs, out, percent, timeout_s, workers))  # type: ignore[arg-type]
 
 
 @app.command()

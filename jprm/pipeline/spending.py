@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from jprm.grade import united
 from jprm.pipeline.benchmark import load_items
 from jprm.pipeline.cells import Cell
 from jprm.pipeline.lab import Lab
@@ -139,7 +140,7 @@ def candidates_at_equal_compute(lab: Lab, candidates: Cell | None) -> Spent | No
     larger = lab.stage(votes.verifier).summary["params"] / lab.stage(policy).summary["params"]
     budgets = range(1, 1 + min(map(len, problems)))
     table = compute_matched(
-        problems,
+        united(problems),
         budgets,
         range(1, 1 + votes.n_votes),
         verification / solution * larger,

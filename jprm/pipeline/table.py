@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from jprm.evaluate import BestOfN, Candidate, best_of_n
+from jprm.grade import united
 from jprm.pipeline.benchmark import Item, load_items
 from jprm.pipeline.cells import Cell, code_mode
 from jprm.pipeline.curves import curve_of
@@ -67,7 +68,8 @@ def measure_best_of_n(lab: Lab, votes: Votes) -> BestOfN:
         )
         ids.append(drawn["problem_id"])
     ks = [k for k in (1, 2, 4, 8, 16, 32) if k <= lab.config.evaluate.candidates]
-    return best_of_n(problems, ks, problem_ids=ids, seed=0, missing=lab.config.evaluate.missing)
+    missing = lab.config.evaluate.missing
+    return best_of_n(united(problems), ks, problem_ids=ids, seed=0, missing=missing)
 
 
 def _candidate(

@@ -14,7 +14,9 @@ from rich.table import Table
 from jprm.errors import INCOMPLETE, UserError
 from jprm.evaluate import Missing
 from jprm.formats import read_step_scores
+from jprm.grade import Grouping
 from jprm.runs import write_atomic
+from jprm.search.same_answers import voting
 from jprm.search.selection import Candidate, Tie, choice, grid
 from jprm.terminal import terminal
 
@@ -46,18 +48,21 @@ def print_grid(
     path: Path,
     tie: str = "first",
     *,
+    answers: str = "equivalent",
     transform: str = "none",
     missing: str = "wrong",
     json_file: Path | None = None,
 ) -> int:
     """Prints accuracy [low, high] for every aggregation and choice; 3 where rows were not read in full.
 
-    The file is as `jprm.formats.read_step_scores` reads it; votes need its rows to have an `answer`.
+    The file is as `jprm.formats.read_step_scores` reads it; votes need its rows to have an `answer`, and
+    count equal ones together ("equivalent", see `jprm.grade.classes`) or only those of one spelling ("exact").
     transform: of every step score, before all else. `json_file` gets a line per aggregation and choice
     (see `grid`). Raises UserError for an unknown word and a file without a usable row.
     """
     for option, value, known in (
         ("tie", tie, get_args(Tie)),
+        ("answers", answers, get_args(Grouping)),
         ("transform", transform, TRANSFORMS),
         ("missing", missing, get_args(Missing)),
     ):
@@ -68,13 +73,14 @@ def print_grid(
         raise UserError(f"{path}: no usable row" + (f" ({faults[0]})" if faults else ""))
     change = TRANSFORMS[transform]
     pools = [[_changed(Candidate.of(s), change) for s in stored] for stored in problems.values()]
+    pools, said = voting(pools) if answers == "equivalent" else (pools, "")
     rows = grid(pools, tie, missing=missing)  # type: ignore[arg-type] - checked above
     if json_file is not None:
         lines = "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows)
         write_atomic(json_file, lines)
     about = f"ties: {tie}; problems without a judged candidate are "
     about += "counted as wrong" if missing == "wrong" else "left out"
-    _print(pools, rows, about, faults)
+    _print(pools, rows, about, [*([said] if said else []), *faults])
     return INCOMPLETE if faults else 0
 
 

@@ -21,6 +21,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from jprm.errors import UserError
+from jprm.grade import representatives
 from jprm.search.plan import Judged
 from jprm.search.ports import Branch
 from jprm.search.selection import aggregate, aggregation
@@ -55,9 +56,16 @@ class Gate:
             raise UserError(f"gate: std = {self.std} must be above 0; were all scores equal?")
 
     def is_hard(self, judged: Sequence[Judged], answers: Sequence[str | None]) -> bool:
-        """Whether these solutions of a problem should be refined; without any answer, yes."""
+        """Whether these solutions of a problem should be refined; without any answer, yes.
+
+        Equal answers are one answer, as far as their spelling tells.
+        """
         rewards = [j.rewards for j in judged]
-        votes = [(a, r) for a, r in zip(answers, rewards, strict=True) if a is not None]
+        votes = [
+            (a, r)
+            for a, r in zip(representatives([answers])[0], rewards, strict=True)
+            if a is not None
+        ]
         if not votes:
             return True
         return self.quality(votes) < self.below and any(

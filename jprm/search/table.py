@@ -23,6 +23,7 @@ from jprm.evaluate import (
     mean_difference,
     mean_interval,
 )
+from jprm.grade import united
 from jprm.search.budget import Budget, Cost
 from jprm.search.selection import Candidate, Tie, accuracy, unjudged
 
@@ -44,9 +45,9 @@ class Choosing:
 
 
 def candidates_of(row: Row, pool: int = -1) -> list[Candidate]:
-    """The candidates of a row, of one of its pools where it has some."""
+    """The candidates of a row, of one of its pools where it has some; equal answers are one answer."""
     every = [Candidate(c["answer"], c["correct"], tuple(c["rewards"])) for c in row["candidates"]]
-    return [every[i] for i in row["pools"][pool]] if row["pools"] else every
+    return united([[every[i] for i in row["pools"][pool]] if row["pools"] else every])[0]
 
 
 def correctness(rows: Sequence[Row], choosing: Choosing | None = None) -> np.ndarray:

@@ -19,7 +19,7 @@ from jprm.evaluate import (
     mean_difference,
     mean_interval,
 )
-from jprm.search import Choosing, aggregate, correctness
+from jprm.search import Choosing, aggregate, candidates_of, correctness
 from jprm.search.table import budget_of, missing_share
 from jprm.uses.config import UsesConfig
 from jprm.uses.grid import interval_row
@@ -95,8 +95,8 @@ class Reference:
         lost = [Candidate(None, False, None)] * n
         problems = [
             [
-                Candidate(c["answer"], c["correct"], aggregate(c["rewards"], "min"))
-                for c in row["candidates"]
+                Candidate(c.answer, c.correct, aggregate(c.rewards, "min"))
+                for c in candidates_of(row)
             ]
             or lost
             for row in rows

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from jprm.evaluate import BestOfN, Candidate, Resamples, best_of_n, mean_difference, mean_interval
+from jprm.grade import united
 from jprm.pipeline.benchmark import Benchmark, Item, load_items
 from jprm.pipeline.lab import Lab
 from jprm.search import aggregate
@@ -71,7 +72,7 @@ class Pool:
         problems = [[self._candidate(s, score) for s in solutions] for _, solutions in self.drawn]
         ks = range(1, self.most + 1)
         ids, missing = [p for p, _ in self.drawn], self.lab.config.evaluate.missing
-        return best_of_n(problems, ks, problem_ids=ids, seed=0, missing=missing)
+        return best_of_n(united(problems), ks, problem_ids=ids, seed=0, missing=missing)
 
     def _candidate(self, solution_id: str, score: Callable[[str], float | None]) -> Candidate:
         item = self.items.get(solution_id)
