@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar, get_type_hints
 
@@ -100,7 +100,8 @@ def make_strategy(name: str, **settings: Any) -> Strategy:
     types, any_class = get_type_hints(cls), ConfigDict(arbitrary_types_allowed=True)
     for key, value in settings.items():
         try:
-            TypeAdapter(types[key], config=any_class).validate_python(value, strict=True)
+            whole = not isinstance(value, Mapping)  # a table is one of the fields of a setting's class
+            TypeAdapter(types[key], config=any_class).validate_python(value, strict=whole)
         except ValidationError as error:
             reason = error.errors()[0]["msg"]
             raise UserError(f"strategy {name!r}: {key} = {value!r}: {reason}") from None

@@ -42,7 +42,6 @@ def test_bad_rows_are_rejected(tmp_path, change, reason):
         ({"step_scores": ["1"]}, (None,), "the step score '1' is no number"),
         ({"step_scores": [0.5, None]}, (0.5, None), "the step score None is no number"),
         ({"step_scores": [True]}, (None,), "the step score True is no number"),
-        ({"step_scores": [10**400]}, (None,), "is no number"),
         ({"answer": ["7"]}, (0.5,), "'answer' must be a text or a number"),
     ],
 )

@@ -45,7 +45,7 @@ def test_choosing_from_a_file(tmp_path, capsys):
     assert grouped.count("1.0000") == 18 and "2 spellings vote with an equal answer" in grouped
     print_grid(path, answers="exact")
     assert capsys.readouterr().out.count("1.0000") == 6  # the oracle alone
-    with pytest.raises(UserError, match="--answers alike: it can be equivalent or exact"):
+    with pytest.raises(UserError, match="--answers alike: no such rule; known: equivalent, exact"):
         print_grid(path, answers="alike")
 
 
