@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from jprm.errors import UserError
-from jprm.evaluate.uncertainty import LEVEL, Resamples
+from jprm.evaluate.resamples import Resamples
+from jprm.evaluate.uncertainty import LEVEL
 
 POWER = 0.8
 

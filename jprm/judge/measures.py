@@ -27,10 +27,13 @@ from jprm.evaluate import (
     Interval,
     Resamples,
     auc_interval,
-    harmonic_mean,
+    f1_interval,
+    f1_samples,
     interval,
-    measure,
+    measure_intervals,
     prm_scores,
+    score,
+    share_interval,
     subsets,
 )
 from jprm.evaluate.confusion import FN, FP, TN, TP
@@ -156,11 +159,10 @@ def _score(
     clean, erroneous = found.clean[rows, k - 1], labels >= 0
     counts[:, TP], counts[:, FN] = ~erroneous * clean, ~erroneous * (1 - clean)
     counts[:, FP], counts[:, TN] = erroneous * clean, erroneous * (1 - clean)
-    measures |= _counted("solution", counts, OF_SOLUTIONS, resamples)
+    measures |= _named("solution", measure_intervals(counts, resamples), OF_SOLUTIONS)
     if found.steps is not None:
-        steps = found.steps[rows, k - 1]
-        measures |= _counted("step", steps, OF_STEPS, resamples)
-        measures["prm_score"] = _counted("", steps, ("prm_score",), resamples)["prm_score"]
+        steps = measure_intervals(found.steps[rows, k - 1], resamples)
+        measures |= _named("step", steps, OF_STEPS) | {"prm_score": steps["prm_score"]}
     if k == n:
         measures |= _areas(solutions, found, rows)
     return Score(name, k, len(rows), int(erroneous.sum()), len(set(problems)), measures)
@@ -169,23 +171,16 @@ def _score(
 def _first_error(
     labels: np.ndarray, right: np.ndarray, resamples: Resamples
 ) -> dict[str, Interval]:
-    kinds = {"error_acc": labels >= 0, "correct_acc": labels < 0}
-    at, samples = {}, {}
-    with np.errstate(invalid="ignore"):
-        for name, kind in kinds.items():
-            sums = resamples.sums(np.stack([right * kind, kind], axis=1))
-            at[name] = np.float64((right * kind).sum()) / kind.sum()
-            samples[name] = sums[:, 0] / sums[:, 1]
-    at["f1"], samples["f1"] = harmonic_mean(*at.values()), harmonic_mean(*samples.values())
-    return {name: interval(float(at[name]), samples[name]) for name in at}
+    is_error = labels >= 0
+    return {
+        "error_acc": share_interval(right * is_error, is_error, resamples),
+        "correct_acc": share_interval(right * ~is_error, ~is_error, resamples),
+        "f1": f1_interval(labels, right, resamples),
+    }
 
 
-def _counted(
-    prefix: str, counts: np.ndarray, names: Sequence[str], resamples: Resamples
-) -> dict[str, Interval]:
-    at, samples = measure(counts.sum(axis=0)), measure(resamples.sums(counts))
-    join = f"{prefix}_" if prefix else ""
-    return {join + name: interval(float(at[name]), samples[name]) for name in names}
+def _named(prefix: str, found: dict[str, Interval], names: Sequence[str]) -> dict[str, Interval]:
+    return {f"{prefix}_{name}": found[name] for name in names}
 
 
 def _areas(solutions: Sequence[Judged], found: Arrays, rows: np.ndarray) -> dict[str, Interval]:
@@ -226,8 +221,8 @@ def _add_average(
         values, samples = [], []
         for group, resamples in parts:
             labels, right = found.labels[group], found.right[group, row.k - 1]
-            values.append(_first_error(labels, right, resamples)["f1"].value)
-            samples.append(resamples.f1(labels, right)[:, 0])
+            values.append(score(labels, right).f1)
+            samples.append(f1_samples(labels, right, resamples))
         average = interval(float(np.mean(values)), np.mean(samples, axis=0))
         row.measures["average_f1"] = average
 

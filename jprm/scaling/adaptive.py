@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from jprm.errors import UserError
-from jprm.evaluate import Difference, Interval, Resamples, f1_difference, interval
+from jprm.evaluate import Difference, Interval, Resamples, f1_difference, ratio_interval
 from jprm.scaling.vote_curve import Rewards, reward_table
 
 
@@ -44,9 +44,7 @@ class AdaptiveVoting:
     @property
     def saved(self) -> Interval:
         """Share of the votes saved, with its interval over problems."""
-        sums = self.resamples.sums(np.stack([self.votes, self.fixed_votes], axis=1))
-        value = 1.0 - float(self.votes.sum() / self.fixed_votes.sum())
-        return interval(value, 1.0 - sums[:, 0] / sums[:, 1])
+        return ratio_interval(self.fixed_votes - self.votes, self.fixed_votes, self.resamples)
 
     @property
     def change(self) -> Difference:
