@@ -227,8 +227,8 @@ def power_law(rng: np.random.Generator, trial: int) -> Hits:
 def vote_curve_fit(rng: np.random.Generator, trial: int) -> Hits:
     """F1(N) = .9 - .25 / N up to 32 votes, from 300 items that differ in level and in gain."""
     ks, n = (1, 2, 4, 8, 16, 32), 300
-    level, gain = 0.9 + 0.3 * rng.normal(size=(n, 1)), 0.25 + 0.2 * rng.normal(size=(n, 1))
-    correct = level - gain / np.array(ks)
+    level = rng.beta(1.8, 0.2, (n, 1))
+    correct = level - level * rng.uniform(0, 5 / 9, (n, 1)) / np.array(ks)
     draws = Resamples.of(range(n), seed=trial, resamples=400)
     labels = np.tile([-1, 0], n // 2)
     curve = VoteCurve(ks, labels, correct, (True,) * 6, 0.0, draws)

@@ -54,8 +54,8 @@ def auc_interval(labels: ArrayLike, scores: ArrayLike, resamples: Resamples) -> 
     """
     right, score = _ranked(labels, scores)
     share = _shares(right, score)
-    wins, pairs = _pairs(right, np.stack([share, 1.0 - share], axis=1), [score], resamples)
-    return interval(auc(labels, scores), wins[0] / pairs)
+    samples = _samples(right, np.stack([share, 1.0 - share], axis=1), [score], resamples)
+    return interval(auc(labels, scores), samples[0])
 
 
 def auc_difference(
@@ -64,8 +64,8 @@ def auc_difference(
     """How much larger the area of the second scores is than that of the first, on the same items."""
     (right, one), (_, two) = _ranked(labels, first), _ranked(labels, second)
     table = both_outcomes(_shares(right, one), _shares(right, two))
-    wins, pairs = _pairs(right, table, [one, two], resamples)
-    return difference(auc(labels, second) - auc(labels, first), (wins[1] - wins[0]) / pairs)
+    samples = _samples(right, table, [one, two], resamples)
+    return difference(auc(labels, second) - auc(labels, first), samples[1] - samples[0])
 
 
 def _ranked(labels: ArrayLike, scores: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
@@ -91,26 +91,26 @@ def _shares(right: np.ndarray, score: np.ndarray) -> np.ndarray:
     return share
 
 
-def _pairs(
+def _samples(
     right: np.ndarray, table: np.ndarray, scores: Sequence[np.ndarray], resamples: Resamples
-) -> tuple[list[np.ndarray], np.ndarray]:
-    """Resampled pairs in the right order by each of the scores, and all pairs, each [R].
+) -> list[np.ndarray]:
+    """Resampled areas [R] of each of the scores; nan where a kind of item is missing.
 
     `table` [n, C] says what an item's share of the other kind is in by the scores, as in
-    `Resamples.outcomes`: the unseen problem's items fall on one of these with all items of the other kind.
+    `Resamples.outcomes`; the unseen items fall on one of these with all items of the other kind.
     """
+    if not right.any() or right.all():
+        return [np.full(len(resamples.weights), math.nan)] * len(scores)
     weights = resamples.weights[:, resamples.group]
     of_kind = [weights @ kind for kind in (right, ~right)]
-    pairs, added = of_kind[0] * of_kind[1], 0.0
+    pairs, unseen = of_kind[0] * of_kind[1], np.zeros((len(weights), table.shape[1]))
     for stream, kind in enumerate((right, ~right)):
-        items = resamples.per_problem(np.nan_to_num(table) * kind[:, None])
-        added = added + resamples.unseen(items, stream) * of_kind[1 - stream][:, None]
-    places = [[0], [1]] if len(scores) == 1 else [[0, 1], [0, 2]]
-    won = [
-        _wins(right, score, weights) + added[:, places[i]].sum(axis=1)
-        for i, score in enumerate(scores)
-    ]
-    return won, pairs + added.sum(axis=1)
+        items = resamples.per_problem(table * kind[:, None])
+        unseen += resamples.unseen(items, stream) * of_kind[1 - stream][:, None]
+    places = [[0]] if len(scores) == 1 else [[0, 1], [0, 2]]
+    won = [_wins(right, s, weights) + unseen[:, p].sum(axis=1) for s, p in zip(scores, places, strict=True)]
+    # the sums are rounded in another order
+    return [np.minimum(w / (pairs + unseen.sum(axis=1)), 1.0) for w in won]
 
 
 def _wins(right: np.ndarray, score: np.ndarray, weights: np.ndarray) -> np.ndarray:

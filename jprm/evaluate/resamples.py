@@ -76,25 +76,29 @@ class Resamples:
         It weighs an exponential number and falls on one outcome, with the size of `_size`.
         """
         problems = np.count_nonzero(per_problem.sum(axis=1))
-        weight, coins = _tosses(self.seed, len(self.weights), stream)
-        places = per_problem.shape[1]
-        falls_on = coins[:, None] % places == np.arange(places)
         size = _size(per_problem) if problems > 1 else np.nan if problems else 0.0
-        return weight[:, None] * falls_on * size
+        return _tosses(self.seed, len(self.weights), stream, per_problem.shape[1]) * size
 
     def f1(self, labels: ArrayLike, correctness: ArrayLike) -> np.ndarray:
-        """First-error F1 [R, c] from labels [n] and expected correctness [n] or [n, c], for fits.
+        """First-error F1 [R, K] from labels [n] and expected correctness [n] or [n, K] in [0, 1].
 
-        Over the problems that were seen: curves keep their shape. Intervals are `f1_interval`'s.
-        nan without an erroneous or without a correct solution.
+        There is an unseen problem of each kind, wholly right or wholly wrong in all K columns. nan
+        without an erroneous or without a correct solution.
         """
-        is_error = (np.asarray(labels) >= 0)[:, None]
+        is_error = np.asarray(labels)[:, None] >= 0
         right = np.asarray(correctness, dtype=np.float64).reshape(len(self.group), -1)
-        parts = [right * is_error, right * ~is_error, is_error, ~is_error]
-        sums = self.sums(np.concatenate(parts, axis=1))  # one product, not four
-        with np.errstate(invalid="ignore"):
-            error_acc, correct_acc = np.split(sums[:, :-2], 2, axis=1)
-            return harmonic_mean(error_acc / sums[:, [-2]], correct_acc / sums[:, [-1]])
+        kinds = [np.concatenate([right * kind, kind], axis=1) for kind in (is_error, ~is_error)]
+        tables = [self.per_problem(kind) for kind in kinds]
+        sums = np.split(self.weights @ np.concatenate(tables, axis=1), 2, axis=1)
+        accuracies = []
+        for stream, (table, seen) in enumerate(zip(tables, sums, strict=True)):
+            hits, total = table[:, :-1], table[:, -1:]
+            unseen = [self.unseen(np.stack(p, axis=1), stream) for p in zip(hits.T, (total - hits).T)]
+            hit, miss = np.stack(unseen, axis=-1).transpose(1, 0, 2)
+            with np.errstate(invalid="ignore"):
+                share = (seen[:, :-1] + hit) / (seen[:, -1:] + hit + miss)
+            accuracies.append(np.minimum(share, 1.0))  # the sums are rounded each by itself
+        return harmonic_mean(*accuracies)
 
     def per_problem(self, values: ArrayLike) -> np.ndarray:
         """Sums [G, c] of item values [n] or [n, c] within each problem."""
@@ -130,7 +134,10 @@ def _weights(n_groups: int, seed: int, resamples: int) -> np.ndarray:
 
 
 @functools.lru_cache(maxsize=256)
-def _tosses(seed: int, resamples: int, stream: int) -> tuple[np.ndarray, np.ndarray]:
-    """Weight [R] of the unseen problem, and its outcome [R] of two coins, 0 to 3."""
+def _tosses(seed: int, resamples: int, stream: int, places: int) -> np.ndarray:
+    """The weight of the unseen problem on the outcome that its coins name [R, places]. Read only."""
     rng = np.random.default_rng((seed, stream, resamples))
-    return rng.standard_exponential(resamples), rng.integers(0, 4, resamples)
+    weight, coins = rng.standard_exponential(resamples), rng.integers(0, 4, resamples)
+    masses = weight[:, None] * (coins[:, None] % places == np.arange(places))
+    masses.flags.writeable = False
+    return masses

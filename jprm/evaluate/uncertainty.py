@@ -137,13 +137,8 @@ def f1_interval(
     labels: ArrayLike, correctness: ArrayLike, resamples: Resamples, level: float = LEVEL
 ) -> Interval:
     """First-error F1 of one system with its interval; arguments [n], correctness in [0, 1]."""
-    return interval(score(labels, correctness).f1, f1_samples(labels, correctness, resamples), level)
-
-
-def f1_samples(labels: ArrayLike, correctness: ArrayLike, resamples: Resamples) -> np.ndarray:
-    """Resampled first-error F1 [R], the unseen problem of either kind among the items."""
-    right = _outcomes(correctness)
-    return _f1(_kinds(labels, np.stack([right, 1.0 - right], axis=1), resamples), [0])
+    samples = resamples.f1(labels, _outcomes(correctness))[:, 0]
+    return interval(score(labels, correctness).f1, samples, level)
 
 
 def mean_difference(
@@ -179,7 +174,8 @@ def gap_samples(
         raise UserError(f"paired outcomes of shapes {one.shape} and {two.shape}; expected [n] each")
     table = both_outcomes(one, two)
     if labels is not None:
-        kinds = _kinds(labels, table, resamples)
+        is_error = np.asarray(labels)[:, None] >= 0
+        kinds = resamples.outcomes(table * is_error, table * ~is_error)
         return _f1(kinds, [0, 2]) - _f1(kinds, [0, 1])
     (sums,) = resamples.outcomes(table)
     return (sums[:, 2] - sums[:, 1]) / sums.sum(axis=1)
@@ -220,14 +216,8 @@ def over_seeds(values: Sequence[float], level: float = LEVEL) -> Interval:
     return Interval(mean, mean - half, mean + half)
 
 
-def _kinds(labels: ArrayLike, table: np.ndarray, resamples: Resamples) -> list[np.ndarray]:
-    """Resampled outcomes [R, C] of the items with an error and of those without."""
-    is_error = (np.asarray(labels) >= 0)[:, None]
-    return resamples.outcomes(table * is_error, table * ~is_error)
-
-
 def _f1(kinds: Sequence[np.ndarray], right: Sequence[int]) -> np.ndarray:
-    """F1 [R] of the outcomes of both kinds of item, of which the columns `right` are right ones."""
+    """F1 [R] of outcomes [R, C] with an error and without, of which the columns `right` are right."""
     with np.errstate(invalid="ignore"):
         return harmonic_mean(*(k[:, right].sum(axis=1) / k.sum(axis=1) for k in kinds))
 

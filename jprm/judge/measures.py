@@ -28,7 +28,6 @@ from jprm.evaluate import (
     Resamples,
     auc_interval,
     f1_interval,
-    f1_samples,
     interval,
     measure_intervals,
     prm_scores,
@@ -222,7 +221,7 @@ def _add_average(
         for group, resamples in parts:
             labels, right = found.labels[group], found.right[group, row.k - 1]
             values.append(score(labels, right).f1)
-            samples.append(f1_samples(labels, right, resamples))
+            samples.append(resamples.f1(labels, right)[:, 0])
         average = interval(float(np.mean(values)), np.mean(samples, axis=0))
         row.measures["average_f1"] = average
 
