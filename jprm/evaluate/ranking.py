@@ -108,7 +108,10 @@ def _samples(
         items = resamples.per_problem(table * kind[:, None])
         unseen += resamples.unseen(items, stream) * of_kind[1 - stream][:, None]
     places = [[0]] if len(scores) == 1 else [[0, 1], [0, 2]]
-    won = [_wins(right, s, weights) + unseen[:, p].sum(axis=1) for s, p in zip(scores, places, strict=True)]
+    won = [
+        _wins(right, s, weights) + unseen[:, p].sum(axis=1)
+        for s, p in zip(scores, places, strict=True)
+    ]
     # the sums are rounded in another order
     return [np.minimum(w / (pairs + unseen.sum(axis=1)), 1.0) for w in won]
 

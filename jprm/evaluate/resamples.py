@@ -93,7 +93,10 @@ class Resamples:
         accuracies = []
         for stream, (table, seen) in enumerate(zip(tables, sums, strict=True)):
             hits, total = table[:, :-1], table[:, -1:]
-            unseen = [self.unseen(np.stack(p, axis=1), stream) for p in zip(hits.T, (total - hits).T)]
+            unseen = [
+                self.unseen(np.stack(p, axis=1), stream)
+                for p in zip(hits.T, (total - hits).T, strict=True)
+            ]
             hit, miss = np.stack(unseen, axis=-1).transpose(1, 0, 2)
             with np.errstate(invalid="ignore"):
                 share = (seen[:, :-1] + hit) / (seen[:, -1:] + hit + miss)

@@ -33,6 +33,8 @@ class Interval:
     high: float
 
     def __str__(self) -> str:
+        if math.isnan(self.low):
+            return f"{self.value:.3f} (no interval)"
         return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
 
 
@@ -201,7 +203,7 @@ def wilson(successes: int, trials: int, level: float = LEVEL) -> Interval:
 
 
 def over_seeds(values: Sequence[float], level: float = LEVEL) -> Interval:
-    """Mean over training seeds with Student's t interval; nan ends for fewer than two seeds.
+    """Mean over training seeds with Student's t interval; nan ends without two seeds that differ.
 
     This spread says how much a repetition of the training moves the number. It is not contained
     in an interval over problems, and is reported beside it.
@@ -210,7 +212,7 @@ def over_seeds(values: Sequence[float], level: float = LEVEL) -> Interval:
 
     array = np.asarray(values, dtype=np.float64)
     mean, n = float(array.mean()), array.size
-    if n < 2:
+    if len(set(array.tolist())) < 2:
         return Interval(mean, math.nan, math.nan)
     half = float(t.ppf((1.0 + level) / 2.0, n - 1)) * float(array.std(ddof=1)) / math.sqrt(n)
     return Interval(mean, mean - half, mean + half)

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from jprm.pipeline.findings import Findings
-from jprm.pipeline.table import Measured
+from jprm.pipeline.table import Measured, f1_of
 
 WIDTH = 118
 
@@ -47,12 +47,12 @@ def print_table(measured: list[Measured], findings: Findings) -> None:
                 row["variant"] or row["benchmark"],
                 str(row["seed"]),
             ]
-            f1 = (
-                "n/a"
-                if row["f1"] is None
-                else f"{row['f1']:.3f} [{row['f1_low']:.3f}, {row['f1_high']:.3f}]"
-            )
-            numbers = [str(row["n_votes"]), f1, f"{row['tokens']:,}", f"{row['seconds']:.0f}"]
+            numbers = [
+                str(row["n_votes"]),
+                f1_of(row),
+                f"{row['tokens']:,}",
+                f"{row['seconds']:.0f}",
+            ]
             table.add_row(*(first if i == 0 else [""] * len(first)), *numbers)
     out = console()
     out.print(table)
