@@ -5,7 +5,7 @@ import time
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jprm.errors import UserError
@@ -88,7 +88,7 @@ def test_vectorised_resamples_equal_the_loop():
 
 @pytest.mark.parametrize(("n", "right"), [(25, 25), (30, 29), (50, 40), (80, 0), (200, 3)])
 def test_the_interval_of_single_items_is_that_of_clopper_and_pearson_at_mid_p(n, right):
-    """Both ends solve P(more extreme) + P(as seen) / 2 = .025; 100 000 resamples are good to .001."""
+    """Both ends solve P(more extreme) + P(as seen) / 2 = .025, up to the noise of the resamples."""
     from scipy.optimize import brentq
     from scipy.stats import binom
 
@@ -98,13 +98,32 @@ def test_the_interval_of_single_items_is_that_of_clopper_and_pearson_at_mid_p(n,
     low = brentq(lambda p: upper(p) - 0.025, 1e-9, 1 - 1e-9) if right else 0.0
     high = brentq(lambda p: upper(p) - 0.975, 1e-9, 1 - 1e-9) if right < n else 1.0
     values = np.arange(n) < right
-    found = mean_interval(values, Resamples.of(range(n), resamples=100_000))
-    assert (found.low, found.high) == pytest.approx((low, high), abs=0.003)
+    found = mean_interval(values, Resamples.of(range(n), resamples=20_000))
+    assert (found.low, found.high) == pytest.approx((low, high), abs=0.006)
     assert found.low <= found.value == right / n <= found.high
     at = wilson(right, n)  # near it, though not the same
     assert (found.low, found.high) == pytest.approx((at.low, at.high), abs=1.2 / n)
 
 
+@pytest.mark.parametrize("n", [25, 30, 50, 80])
+def test_coverage_of_means_by_enumeration(n):
+    """The n + 1 outcomes of n single items, at each p and averaged over logits up to .3 away."""
+    from scipy.special import expit, logit
+    from scipy.stats import binom
+
+    draws, seen = Resamples.of(range(n)), np.arange(n + 1)
+    found = [mean_interval(np.arange(n) < x, draws) for x in seen]
+    low, high = (np.array([getattr(i, end) for i in found]) for end in ("low", "high"))
+    for p in (0.5, 0.8, 0.9, 0.95, 0.97, 0.99):
+        near = expit(logit(p) + np.linspace(-0.3, 0.3, 61))
+        inside = (low[:, None] <= near) & (near <= high[:, None])
+        covered = (binom.pmf(seen[:, None], n, near) * inside).sum(axis=0)
+        assert covered.min() > 0.91 and 0.937 < covered.mean() < 0.99
+        if n * (1 - p) >= 5:
+            assert covered.mean() < 0.965
+
+
+@settings(max_examples=40, deadline=None)
 @given(
     st.lists(st.tuples(st.integers(0, 7), st.booleans(), unit, unit), min_size=2, max_size=25),
     st.integers(0, 24),
