@@ -81,12 +81,13 @@ def calibration(
         Bin(int(count[b]), float(mean[b]), interval(float(share[b]), shares_BR[b]))
         for b in range(len(filled))
     ]
-    sums_RB = resamples.sums(inside * reward[:, None])
-    steps_RB = resamples.sums(inside)
-    # an unseen step has the mean reward of its bin
-    unseen_RB = outcomes_BRC.sum(axis=-1).T - steps_RB
-    gaps_RB = sums_RB + unseen_RB * mean - outcomes_BRC[..., 0].T
-    gaps_RB /= (steps_RB + unseen_RB).sum(axis=1, keepdims=True)
+    # an unseen step has the mean reward of its bin; a bin of one problem has none
+    unseen = [resamples.unseen(resamples.per_problem(t), b) for b, t in enumerate(tables)]
+    hits_RB, misses_RB = np.nan_to_num(np.stack(unseen)).transpose(2, 1, 0)
+    steps_R = resamples.sums(np.ones(len(reward)))[:, 0] + (hits_RB + misses_RB).sum(axis=1)
+    gaps_RB = resamples.sums(inside * (reward - right)[:, None])
+    gaps_RB += misses_RB * mean - hits_RB * (1.0 - mean)
+    gaps_RB /= steps_R[:, None] if len(set(owners)) > 1 else math.nan
     return Calibration(
         bins=tuple(rows),
         error=_error((mean - share) * count / count.sum(), gaps_RB),
