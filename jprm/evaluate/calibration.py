@@ -111,11 +111,12 @@ def _error(gaps: np.ndarray, gaps_RB: np.ndarray, level: float = LEVEL) -> Inter
     def shown(error: float) -> Interval:
         return interval(error, np.abs(error * shape + noise_RB).sum(axis=1), level)
 
-    def last(error_is_too_small: Callable[[float], bool]) -> float:
+    def last(holds: Callable[[float], bool]) -> float:
+        """The largest error up to which it holds."""
         low, high = 0.0, 1.0
         for _ in range(_HALVINGS):
             middle = (low + high) / 2
-            low, high = (middle, high) if error_is_too_small(middle) else (low, middle)
+            low, high = (middle, high) if holds(middle) else (low, middle)
         return low
 
     return Interval(

@@ -2,7 +2,10 @@
 
 The resamples (resamples.py) weigh problems at random and hold one more of unknown outcome; an
 interval goes from rank to rank of the resampled statistic.
-COVERAGE_TEXT
+Measured at a nominal 95 % (tools/coverage_grid.py, 2000 simulated sets, averaged around each p): means
+of .5 to .99 over 25 to 200 problems 94.3-98.5 %, with two items a problem 93.9-98.3 %, F1 of 10 to 200
+items of a kind 94.9-97.5 %. The values above 97 % are those where the rarest outcome is hardly
+ever seen. Percentiles of problems drawn with replacement had 22.6 % for a mean of .99 at 25 problems.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ from jprm.evaluate.f1 import harmonic_mean, score
 from jprm.evaluate.resamples import Resamples
 
 LEVEL = 0.95
+_ROUNDING = 1e-9  # expected outcomes are sums, which may end a little beyond 0 and 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +107,9 @@ def share_interval(
     Raises UserError where a part is more than its whole, or negative.
     """
     part, whole = np.asarray(part, dtype=np.float64), np.asarray(whole, dtype=np.float64)
-    if not ((part >= 0) & (part <= whole)).all():
+    if not ((part >= -_ROUNDING) & (part <= whole + _ROUNDING)).all():
         raise UserError("outcomes lie between 0 and 1, and a part between 0 and its whole")
+    part = np.clip(part, 0.0, whole)
     (sums,) = resamples.outcomes(np.stack([part, whole - part], axis=1))
     with np.errstate(invalid="ignore"):
         value = np.float64(part.sum()) / whole.sum()
@@ -226,6 +231,6 @@ def _f1(kinds: Sequence[np.ndarray], right: Sequence[int]) -> np.ndarray:
 
 def _outcomes(values: ArrayLike) -> np.ndarray:
     found = np.asarray(values, dtype=np.float64)
-    if not ((found >= 0) & (found <= 1)).all():
+    if not ((found >= -_ROUNDING) & (found <= 1 + _ROUNDING)).all():
         raise UserError("outcomes lie between 0 and 1")
-    return found
+    return np.clip(found, 0.0, 1.0)

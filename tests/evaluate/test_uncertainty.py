@@ -195,6 +195,9 @@ def test_shares_and_ratios():
     assert math.isnan(share_interval(np.zeros(40), np.zeros(40), draws).value)
     with pytest.raises(UserError, match="between 0 and its whole"):
         share_interval(whole, part, draws)
+    rounded = np.full(40, 1.0 + 1e-15)  # a sum of shares
+    assert mean_interval(rounded, draws).high == 1.0
+    assert mean_difference(rounded, np.ones(40), draws).p == 1.0
     for bad in (1.1, -0.1, math.nan):
         with pytest.raises(UserError, match="between 0 and 1"):
             mean_interval(np.full(40, bad), draws)
