@@ -61,7 +61,7 @@ def areas(rng: np.random.Generator, trial: int) -> Hits:
         hard = np.repeat(rng.normal(size=n), 2)
         draws = Resamples.of(ids, seed=trial, resamples=500)
         first = shift * labels + one
-        truth = norm.cdf(shift / np.sqrt(2))
+        truth = float(norm.cdf(shift / np.sqrt(2)))
         yield f"AUC {truth:.3f}, {n} problems", holds(auc_interval(labels, first, draws), truth)
         shared = shift * labels + 0.8 * one + 0.6 * hard
         yield (
