@@ -103,7 +103,7 @@ def discordant(
     def shares(shift: float) -> Shares:
         lost, won = _moved(only_first, shift), _moved(only_second, shift)
         found = {((label, 1.0, 0.0),): lost, ((label, 0.0, 1.0),): won}
-        both = p - only_first
+        both = (1 - lost - won) * (p - only_first) / (1 - only_first - only_second)
         return found | {((label, 1.0, 1.0),): both, ((label, 0.0, 0.0),): 1 - both - lost - won}
 
     return shares

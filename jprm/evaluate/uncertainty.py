@@ -136,8 +136,17 @@ def ratio_interval(
 
 
 def mean_interval(values: ArrayLike, resamples: Resamples, level: float = LEVEL) -> Interval:
-    """Mean of item values [n] in [0, 1] with its interval."""
-    return share_interval(values, np.ones(len(resamples.group)), resamples, level)
+    """Mean of item values [n] with its interval.
+
+    Values in [0, 1] are outcomes. Where some lie beyond, as gains do, the unseen problem has the
+    largest size seen, of either sign, or nothing. Raises UserError for values that are not finite.
+    """
+    value = np.asarray(values, dtype=np.float64)
+    if not np.isfinite(value).all():
+        raise UserError("a value is not finite; leave items without a value out")
+    if _are_outcomes(value):
+        return share_interval(value, np.ones(len(resamples.group)), resamples, level)
+    return interval(float(value.mean()), _signed(value, resamples), level)
 
 
 def f1_interval(
@@ -151,9 +160,12 @@ def f1_interval(
 def mean_difference(
     first: ArrayLike, second: ArrayLike, resamples: Resamples, level: float = LEVEL
 ) -> Difference:
-    """Mean of `second` minus mean of `first`, values [n] in [0, 1] of the same items."""
-    value = float(np.mean(_outcomes(second) - _outcomes(first)))
-    return difference(value, gap_samples(first, second, resamples), level)
+    """Mean of `second` minus mean of `first`, values [n] of the same items, beyond [0, 1] as well."""
+    one, two = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
+    value = float(np.mean(two - one))
+    if np.isfinite(value) and not (_are_outcomes(one) and _are_outcomes(two)):
+        return difference(value, _signed(two - one, resamples), level)
+    return difference(value, gap_samples(one, two, resamples), level)
 
 
 def f1_difference(
@@ -231,6 +243,18 @@ def _f1(kinds: Sequence[np.ndarray], right: Sequence[int]) -> np.ndarray:
 
 def _outcomes(values: ArrayLike) -> np.ndarray:
     found = np.asarray(values, dtype=np.float64)
-    if not ((found >= -_ROUNDING) & (found <= 1 + _ROUNDING)).all():
+    if not _are_outcomes(found):
         raise UserError("outcomes lie between 0 and 1")
     return np.clip(found, 0.0, 1.0)
+
+
+def _are_outcomes(values: np.ndarray) -> bool:
+    return bool(((values >= -_ROUNDING) & (values <= 1 + _ROUNDING)).all())
+
+
+def _signed(values: np.ndarray, resamples: Resamples) -> np.ndarray:
+    """Resampled means [R] of values [n] of either sign."""
+    most = np.abs(values).max()
+    parts = [most - np.abs(values), np.maximum(-values, 0.0), np.maximum(values, 0.0)]
+    (sums,) = resamples.outcomes(np.stack([*parts, np.zeros(len(values))], axis=1))
+    return most * (sums[:, 2] - sums[:, 1]) / sums.sum(axis=1)

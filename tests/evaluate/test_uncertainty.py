@@ -198,11 +198,17 @@ def test_shares_and_ratios():
     rounded = np.full(40, 1.0 + 1e-15)  # a sum of shares
     assert mean_interval(rounded, draws).high == 1.0
     assert mean_difference(rounded, np.ones(40), draws).p == 1.0
+    gains = np.tile([-0.5, 1.0], 20)  # of either sign, as beyond 1
+    for values in (gains, 3 * gains):
+        found = mean_interval(values, draws)
+        assert found.low < values.mean() < found.high
+        gap = mean_difference(np.zeros(40), values, draws)
+        assert (gap.value, gap.low, gap.high) == (found.value, found.low, found.high)
+    with pytest.raises(UserError, match="not finite"):
+        mean_interval(np.full(40, math.nan), draws)
     for bad in (1.1, -0.1, math.nan):
         with pytest.raises(UserError, match="between 0 and 1"):
-            mean_interval(np.full(40, bad), draws)
-        with pytest.raises(UserError, match="between 0 and 1"):
-            mean_difference(np.full(40, bad), np.ones(40), draws)
+            f1_interval([-1, 0] * 20, np.full(40, bad), draws)
 
 
 def test_draws_depend_on_the_seed_and_not_on_names():
