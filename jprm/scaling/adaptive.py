@@ -84,8 +84,8 @@ def replay_adaptive(
     prediction; a vote without a judgement costs a vote and says nothing. `n_max` defaults to N. The
     votes of a step come in an order of their own, as with `mode = fork`; a chain's votes can only be
     stopped whole, so there the saving is an upper bound. A table may end where every vote rejects.
-    Measured coverage of the 95 % intervals on 150 items (200 simulated sets): 95.5 % for the votes
-    saved, 93.0 % for the change of F1.
+    Measured coverage of the 95 % intervals on 150 items (100 simulated sets): 99 % for the votes
+    saved, 91 % (standard error 3 %) for the change of F1.
     Raises UserError for rewards that are not votes (use the read-out "vote").
     """
     counts = [_counts(item, i) for i, item in enumerate(rewards)]
