@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import get_args
 
@@ -31,9 +32,7 @@ def print_grid(path: Path, tie: str = "first") -> None:
     table = Table("aggregation", *choice.names(), box=None)
     for how in dict.fromkeys(how for how, _ in cells):
         shown = (cells[how, pick] for pick in choice.names())
-        table.add_row(
-            how, *(f"{c['accuracy']:.4f} [{c['low']:.3f}, {c['high']:.3f}]" for c in shown)
-        )
+        table.add_row(how, *(f"{c['accuracy']:.4f} {_ends(c['low'], c['high'])}" for c in shown))
     console.print(table)
     console.print(
         f"{len(pools)} problems, {min(sizes)} to {max(sizes)} candidates each, ties: {tie}"
@@ -44,3 +43,8 @@ def print_grid(path: Path, tie: str = "first") -> None:
         console.print(f"left out: {reason}", markup=False)
     if len(rejected) > 3:
         console.print(f"... and {len(rejected) - 3} more")
+
+
+def _ends(low: float, high: float) -> str:
+    """nan of a single problem; in brackets, rich would take it for markup."""
+    return "(no interval)" if math.isnan(low) else f"[{low:.3f}, {high:.3f}]"

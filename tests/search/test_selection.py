@@ -315,7 +315,7 @@ def test_the_grid_of_a_file_is_printed(tmp_path, capsys):
     path.write_text("\n".join(map(json.dumps, [row, row | {"candidate_index": "1"}])))
     print_grid(path, "shared")
     out = capsys.readouterr().out
-    assert re.search(r"min +1.0000 \[nan, nan\] +0.0000", out), "one problem"
+    assert re.search(r"min +1.0000 \(no interval\) +0.0000", out), "one problem"
     assert "1 problems, 1 to 1 candidates each, ties: shared" in out
     assert "no row has an answer" in out and "left out: " in out and "s.jsonl:2" in out
     with pytest.raises(UserError, match="--tie best: no such rule"):
