@@ -1,6 +1,7 @@
 """Measures how often intervals hold the truth, on simulated data of known truth.
 
     python tools/coverage.py                    every row, 500 data sets each (some 20 minutes on one core)
+    python tools/coverage.py grid               scores near 0 and 1 and of few problems (coverage_grid.py)
     python tools/coverage.py chinchilla --sets 100
 
 A 95 % interval should cover in 93-97 % of the data sets; with 500 of them the measured share itself is
@@ -227,8 +228,8 @@ def power_law(rng: np.random.Generator, trial: int) -> Hits:
 def vote_curve_fit(rng: np.random.Generator, trial: int) -> Hits:
     """F1(N) = .9 - .25 / N up to 32 votes, from 300 items that differ in level and in gain."""
     ks, n = (1, 2, 4, 8, 16, 32), 300
-    level, gain = 0.9 + 0.3 * rng.normal(size=(n, 1)), 0.25 + 0.2 * rng.normal(size=(n, 1))
-    correct = level - gain / np.array(ks)
+    level = rng.beta(1.8, 0.2, (n, 1))
+    correct = level - level * rng.uniform(0, 5 / 9, (n, 1)) / np.array(ks)
     draws = Resamples.of(range(n), seed=trial, resamples=400)
     labels = np.tile([-1, 0], n // 2)
     curve = VoteCurve(ks, labels, correct, (True,) * 6, 0.0, draws, np.zeros_like(correct))
@@ -321,12 +322,16 @@ def measure(name: str, sets: int, seed: int = 0) -> dict[str, float]:
 def main() -> None:
     """Prints the table."""
     parser = argparse.ArgumentParser(description="Coverage of the intervals on simulated data.")
-    parser.add_argument("rows", nargs="*", help=f"any of {', '.join(ROWS)}")
+    parser.add_argument("rows", nargs="*", help=f"grid, or any of {', '.join(ROWS)}")
     parser.add_argument("--sets", type=int, default=500)
     parser.add_argument("--seed", type=int, default=0, help="other simulated data")
     given = parser.parse_args()
-    if unknown := set(given.rows) - set(ROWS):
+    if given.rows != ["grid"] and (unknown := set(given.rows) - set(ROWS)):
         parser.error(f"unknown row {sorted(unknown)[0]}; rows are {', '.join(ROWS)}")
+    if given.rows == ["grid"]:
+        import coverage_grid  # beside this file
+
+        return coverage_grid.print_table(given.sets, given.seed)
     for name in given.rows or ROWS:
         start = time.perf_counter()
         for row, share in measure(name, given.sets, given.seed).items():

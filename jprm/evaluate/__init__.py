@@ -44,20 +44,23 @@ from jprm.evaluate.power import (
     problems_needed,
 )
 from jprm.evaluate.ranking import auc, auc_difference, auc_interval, merge_pieces, verdicts
+from jprm.evaluate.resamples import Resamples
 from jprm.evaluate.seed_spread import SeedSpread, seed_spread
 from jprm.evaluate.uncertainty import (
     LEVEL,
     Difference,
     Interval,
-    Resamples,
     cluster_bootstrap,
     difference,
     f1_difference,
     f1_interval,
+    gap_samples,
     interval,
     mean_difference,
     mean_interval,
     over_seeds,
+    ratio_interval,
+    share_interval,
     wilson,
 )
 from jprm.evaluate.weighted_vote import weighted_vote_at_k
@@ -96,6 +99,7 @@ __all__ = [
     "f1_interval",
     "first_error_f1",
     "first_flaw_recall",
+    "gap_samples",
     "harmonic_mean",
     "interval",
     "maj_at_k",
@@ -114,8 +118,10 @@ __all__ = [
     "prm_scores",
     "problems_needed",
     "ranked",
+    "ratio_interval",
     "score",
     "seed_spread",
+    "share_interval",
     "subsets",
     "trivial_baselines",
     "verdicts",

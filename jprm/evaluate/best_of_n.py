@@ -17,10 +17,10 @@ import numpy as np
 from jprm.errors import UserError
 from jprm.evaluate.estimators import best_of_k, maj_at_k, pass_at_k
 from jprm.evaluate.missing import Missing, check_missing, counted
+from jprm.evaluate.resamples import Resamples
 from jprm.evaluate.uncertainty import (
     Difference,
     Interval,
-    Resamples,
     mean_difference,
     mean_interval,
 )

@@ -10,13 +10,14 @@ Invariant: a judgement of None is wrong, whatever the truth; steps of unknown tr
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from jprm.errors import UserError
-from jprm.evaluate.uncertainty import Interval, Resamples, interval
+from jprm.evaluate.resamples import Resamples
+from jprm.evaluate.uncertainty import Interval, interval
 
 Labels = Sequence[bool | None]
 # The columns of a table of counts [..., 4]: a right step judged right, a flawed one judged right,
@@ -76,7 +77,8 @@ def measure(counts: ArrayLike) -> dict[str, np.ndarray]:
 def measure_intervals(counts: ArrayLike, resamples: Resamples) -> dict[str, Interval]:
     """Every measure of counts [n, 4] with its interval over problems."""
     counts = np.asarray(counts, dtype=np.float64)
-    samples, at = measure(resamples.sums(counts)), measure(counts.sum(axis=0))
+    (sums,) = _resampled([counts], resamples)
+    samples, at = measure(sums), measure(counts.sum(axis=0))
     return {name: interval(float(at[name]), samples[name]) for name in at}
 
 
@@ -93,15 +95,28 @@ def prm_scores(
     members: dict[str, list[str]] = {}
     for category, name in dict.fromkeys(zip(categories, classes, strict=True)):
         members.setdefault(category, []).append(name)
-    of = {name: counts * (np.array(classes) == name)[:, None] for name in dict.fromkeys(classes)}
+    tables = {
+        name: counts * (np.array(classes) == name)[:, None] for name in dict.fromkeys(classes)
+    }
+    tables = {"overall": counts} | tables
 
-    def scores(total: Callable[[np.ndarray], np.ndarray]) -> dict[str, np.ndarray]:
-        by_class = {name: measure(total(table))["prm_score"] for name, table in of.items()}
-        means = {c: np.mean([by_class[n] for n in names], axis=0) for c, names in members.items()}
-        return {"overall": measure(total(counts))["prm_score"]} | means | by_class
+    def scores(totals: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
+        of = {name: measure(t)["prm_score"] for name, t in zip(tables, totals, strict=True)}
+        means = {c: np.mean([of[n] for n in names], axis=0) for c, names in members.items()}
+        return {"overall": of.pop("overall")} | means | of
 
-    at, samples = scores(lambda table: table.sum(axis=0)), scores(resamples.sums)
+    at = scores([table.sum(axis=0) for table in tables.values()])
+    samples = scores(_resampled(list(tables.values()), resamples))
     return {name: interval(float(at[name]), samples[name]) for name in at}
+
+
+def _resampled(tables: Sequence[np.ndarray], resamples: Resamples) -> list[np.ndarray]:
+    """Resampled counts [R, 4] of tables of counts [n, 4]: an unseen problem of right steps, one of flawed."""
+    kinds = [table[:, columns] for table in tables for columns in ([TP, FN], [TN, FP])]
+    sums = iter(resamples.outcomes(*kinds))
+    return [
+        np.concatenate([r, f], axis=1)[:, [0, 3, 2, 1]] for r, f in zip(sums, sums, strict=True)
+    ]
 
 
 def first_flaw_recall(labels: Sequence[Labels], judgements: Sequence[Labels]) -> np.ndarray:

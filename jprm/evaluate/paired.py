@@ -14,9 +14,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from jprm.errors import UserError
-from jprm.evaluate.f1 import harmonic_mean
+from jprm.evaluate.f1 import harmonic_mean, score
 from jprm.evaluate.power import minimum_detectable_effect
-from jprm.evaluate.uncertainty import Difference, Resamples, f1_difference, mean_difference
+from jprm.evaluate.resamples import Resamples
+from jprm.evaluate.uncertainty import Difference, difference, gap_samples
 
 PERMUTATIONS = 10_000
 EXACT_PROBLEMS = 14  # 2^14 = 16 384 ways of swapping are enumerated
@@ -68,21 +69,18 @@ def compare(
     otherwise. Raises UserError when the lengths differ.
     """
     one, two = _outcomes(first, second, problem_ids)
-    resamples = Resamples.of(problem_ids, seed=seed)
     if labels is None:
-        gap = mean_difference(one, two, resamples)
-        spread = float(resamples.means(two - one).std())
+        value = float((two - one).mean())
     else:
-        gap = f1_difference(labels, one, two, resamples)
-        curves = resamples.f1(labels, np.stack([one, two], axis=1))
-        spread = float(np.nanstd(curves[:, 1] - curves[:, 0]))
+        value = score(labels, two).f1 - score(labels, one).f1
+    samples = gap_samples(one, two, Resamples.of(problem_ids, seed=seed), labels)
     binary = np.isin(one, (0.0, 1.0)).all() and np.isin(two, (0.0, 1.0)).all()
     alone = len(set(problem_ids)) == len(one)
     return Paired(
-        difference=gap,
+        difference=difference(value, samples),
         permutation_p=permutation_test(one, two, problem_ids, labels=labels, seed=seed),
         mcnemar_p=mcnemar(one, two).p if binary and alone else None,
-        detectable=minimum_detectable_effect(spread),
+        detectable=minimum_detectable_effect(float(samples.std())),
     )
 
 

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from jprm.errors import UserError
-from jprm.evaluate.uncertainty import LEVEL, Resamples
+from jprm.evaluate.resamples import Resamples
+from jprm.evaluate.uncertainty import LEVEL
 
 POWER = 0.8
 
@@ -60,10 +61,15 @@ def problems_needed(
     """How many problems like these would show a mean paired difference of `effect`.
 
     From item differences [n] of a pilot: the standard error falls with the root of the problems.
+    Raises UserError for an effect of 0, one problem, or differences that are all alike.
     """
     if not effect > 0:
         raise UserError(f"effect is {effect}; it must be above 0")
     error = clustered_standard_error(differences, problem_ids)
+    if error == 0:
+        raise UserError(
+            "the pilot's differences are all alike, which tells nothing of their spread"
+        )
     detectable = minimum_detectable_effect(error, power=power, level=level)
     if math.isnan(detectable):
         raise UserError("a pilot needs at least 2 problems")

@@ -30,11 +30,13 @@ from jprm.evaluate import (
     Resamples,
     auc_interval,
     counted,
-    harmonic_mean,
+    f1_interval,
     interval,
-    measure,
+    measure_intervals,
     prm_scores,
     ranked,
+    score,
+    share_interval,
     subsets,
 )
 from jprm.evaluate.confusion import FN, FP, TN, TP
@@ -186,11 +188,10 @@ def _score(
     wrong, erroneous = found.missing[rows, k - 1] * (found.how == "wrong"), labels >= 0
     counts[:, TP], counts[:, FN] = ~erroneous * clean, ~erroneous * (flagged + wrong)
     counts[:, FP], counts[:, TN] = erroneous * (clean + wrong), erroneous * flagged
-    measures |= _counted("solution", counts, OF_SOLUTIONS, resamples)
+    measures |= _named("solution", measure_intervals(counts, resamples), OF_SOLUTIONS)
     if found.steps is not None:
-        steps = found.steps[rows, k - 1]
-        measures |= _counted("step", steps, OF_STEPS, resamples)
-        measures["prm_score"] = _counted("", steps, ("prm_score",), resamples)["prm_score"]
+        steps = measure_intervals(found.steps[rows, k - 1], resamples)
+        measures |= _named("step", steps, OF_STEPS) | {"prm_score": steps["prm_score"]}
     if k == n:
         measures |= _areas(solutions, found, rows)
     shares = _missing_shares(solutions, found, rows, k)
@@ -216,24 +217,17 @@ def _correctness(found: Arrays, rows: np.ndarray, k: int) -> np.ndarray:
 def _first_error(
     labels: np.ndarray, right: np.ndarray, resamples: Resamples
 ) -> dict[str, Interval]:
-    kinds = {"error_acc": labels >= 0, "correct_acc": labels < 0}
-    at, samples = {}, {}
-    with np.errstate(invalid="ignore"):
-        for name, kind in kinds.items():
-            of_kind = np.where(kind, right, 0.0)  # a class without any verdict is nan
-            sums = resamples.sums(np.stack([of_kind, kind], axis=1))
-            at[name] = np.float64(of_kind.sum()) / kind.sum()
-            samples[name] = sums[:, 0] / sums[:, 1]
-    at["f1"], samples["f1"] = harmonic_mean(*at.values()), harmonic_mean(*samples.values())
-    return {name: interval(float(at[name]), samples[name]) for name in at}
+    is_error = labels >= 0
+    of_error, of_correct = (np.where(kind, right, 0.0) for kind in (is_error, ~is_error))
+    return {
+        "error_acc": share_interval(of_error, is_error, resamples),
+        "correct_acc": share_interval(of_correct, ~is_error, resamples),
+        "f1": f1_interval(labels, right, resamples),
+    }
 
 
-def _counted(
-    prefix: str, counts: np.ndarray, names: Sequence[str], resamples: Resamples
-) -> dict[str, Interval]:
-    at, samples = measure(counts.sum(axis=0)), measure(resamples.sums(counts))
-    join = f"{prefix}_" if prefix else ""
-    return {join + name: interval(float(at[name]), samples[name]) for name in names}
+def _named(prefix: str, found: dict[str, Interval], names: Sequence[str]) -> dict[str, Interval]:
+    return {f"{prefix}_{name}": found[name] for name in names}
 
 
 def _areas(solutions: Sequence[Judged], found: Arrays, rows: np.ndarray) -> dict[str, Interval]:
@@ -274,7 +268,7 @@ def _add_average(
         values, samples = [], []
         for group, resamples in parts:
             labels, right = found.labels[group], _correctness(found, group, row.k)
-            values.append(_first_error(labels, right, resamples)["f1"].value)
+            values.append(score(labels, right).f1)
             samples.append(resamples.f1(labels, right)[:, 0])
         average = interval(float(np.mean(values)), np.mean(samples, axis=0))
         row.measures["average_f1"] = average

@@ -224,6 +224,8 @@ def _cell(found: Interval | None) -> str:
         return ""
     if math.isnan(found.value):
         return "-"
+    if math.isnan(found.low):
+        return f"{100 * found.value:.1f} (no interval)"
     return f"{100 * found.value:.1f} [{100 * found.low:.1f}, {100 * found.high:.1f}]"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.table import Table
 
 from jprm.pipeline.findings import Findings
-from jprm.pipeline.table import MISSING_AS, Measured, one_vote_note
+from jprm.pipeline.table import MISSING_AS, Measured, f1_of, one_vote_note
 from jprm.terminal import terminal
 
 
@@ -37,14 +37,9 @@ def print_table(measured: list[Measured], findings: Findings) -> None:
                 row["variant"] or row["benchmark"],
                 str(row["seed"]),
             ]
-            f1 = (
-                "n/a"
-                if row["f1"] is None
-                else f"{row['f1']:.3f} [{row['f1_low']:.3f}, {row['f1_high']:.3f}]"
-            )
             silent = f"{row['missing_share']:.1%}"
             costs = [f"{row['tokens']:,}", f"{row['seconds']:.0f}"]
-            numbers = [str(row["n_votes"]), f1, silent, *costs]
+            numbers = [str(row["n_votes"]), f1_of(row), silent, *costs]
             table.add_row(*(first if i == 0 else [""] * len(first)), *numbers)
     out = terminal()
     out.print(table)

@@ -16,7 +16,7 @@ from jprm.pipeline.jobs import Job, check_versions, jobs_of
 from jprm.pipeline.lab import Failure, Lab, StageFailed
 from jprm.pipeline.report import write_sweep_report
 from jprm.pipeline.spending import candidates_at_equal_compute
-from jprm.pipeline.table import Measured, best_of_candidates, failed_row, measure
+from jprm.pipeline.table import Measured, best_of_candidates, f1_of, failed_row, measure
 from jprm.preemption import stop_on_sigterm
 from jprm.progress import Progress
 from jprm.runs import RunDirectory, unique_suffix, write_atomic
@@ -153,11 +153,7 @@ def _compute(lab: Lab, cell: Cell) -> Measured | None:
 
 def _short(measured: Measured) -> str:
     row = measured.rows[-1]
-    if row["f1"] is None:
-        return f"no F1 at {row['n_votes']} votes"
-    return (
-        f"F1 {row['f1']:.3f} [{row['f1_low']:.3f}, {row['f1_high']:.3f}] at {row['n_votes']} votes"
-    )
+    return f"F1 {f1_of(row)} at {row['n_votes']} votes"
 
 
 def _write_results(path: Path, rows: list[dict[str, Any]]) -> None:

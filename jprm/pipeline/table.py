@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from jprm.evaluate import BestOfN, Candidate, best_of_n
+from jprm.evaluate import BestOfN, Candidate, Interval, best_of_n
 from jprm.grade import united
 from jprm.pipeline.benchmark import Item, load_items
 from jprm.pipeline.cells import Cell, code_mode
@@ -162,6 +162,14 @@ def failed_row(cell: Cell, failure: Failure) -> dict[str, Any]:
         "seed": verifier.seed,
         **dict(cell.values),
     }
+
+
+def f1_of(row: dict[str, Any]) -> str:
+    """The F1 of a row with its interval, for readers; "n/a" of a benchmark with one class."""
+    if row["f1"] is None:
+        return "n/a"
+    ends = [math.nan if row[f"f1_{end}"] is None else row[f"f1_{end}"] for end in ("low", "high")]
+    return str(Interval(row["f1"], *ends))
 
 
 def _finite(value: float) -> float | None:

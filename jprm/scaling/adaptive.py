@@ -28,7 +28,7 @@ from jprm.evaluate import (
     check_missing,
     counted,
     f1_difference,
-    interval,
+    ratio_interval,
 )
 from jprm.scaling.vote_curve import Rewards, reward_table
 from jprm.ties import below
@@ -57,9 +57,7 @@ class AdaptiveVoting:
     @property
     def saved(self) -> Interval:
         """Share of the votes saved, with its interval over problems."""
-        sums = self.resamples.sums(np.stack([self.votes, self.fixed_votes], axis=1))
-        value = 1.0 - float(self.votes.sum() / self.fixed_votes.sum())
-        return interval(value, 1.0 - sums[:, 0] / sums[:, 1])
+        return ratio_interval(self.fixed_votes - self.votes, self.fixed_votes, self.resamples)
 
     @property
     def change(self) -> Difference:
@@ -103,8 +101,8 @@ def replay_adaptive(
     leaves the solution without a verdict, which counts as `missing` says. `n_max` defaults to N. The
     votes of a step come in an order of their own, as with `mode = fork`; a chain's votes can only be
     stopped whole, so there the saving is an upper bound. A table may end where every vote rejects.
-    Measured coverage of the 95 % intervals on 150 items (200 simulated sets): 95.5 % for the votes
-    saved, 93.0 % for the change of F1.
+    Measured coverage of the 95 % intervals on 150 items (100 simulated sets): 99 % for the votes
+    saved, 91 % (standard error 3 %) for the change of F1.
     Raises UserError for rewards that are not votes (use the read-out "vote").
     """
     check_missing(missing)

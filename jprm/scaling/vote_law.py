@@ -126,10 +126,13 @@ def fit_vote_law(
 
 
 def _around(value: float, samples: np.ndarray) -> np.ndarray:
-    """Ends of the normal interval with the standard error of the samples."""
+    """Ends of the normal interval with the standard error of the samples; nan where they are alike.
+
+    They are where every item is right (or wrong): the law then has no maximum to vary.
+    """
     from scipy.stats import norm
 
-    spread = float(samples.std(ddof=1)) if len(samples) > 1 else math.nan
+    spread = float(samples.std(ddof=1)) if np.ptp(samples) > 0 else math.nan
     return value + norm.ppf((1 + LEVEL) / 2) * spread * np.array([-1.0, 1.0])
 
 

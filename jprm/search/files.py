@@ -123,4 +123,5 @@ def _print(
 def _cell(row: dict[str, Any]) -> str:
     if row["accuracy"] is None:
         return "-"
-    return f"{row['accuracy']:.4f} [{row['low']:.3f}, {row['high']:.3f}]"
+    ends = "(no interval)" if row["low"] is None else f"[{row['low']:.3f}, {row['high']:.3f}]"
+    return f"{row['accuracy']:.4f} {ends}"

@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 
 from jprm.errors import UserError
-from jprm.evaluate import Resamples
+from jprm.evaluate import Resamples, ratio_interval, share_interval
 from jprm.search import Choosing, Gate, correctness, fit_gate, open_turns
 from jprm.uses.grid import interval_row
-from jprm.uses.refined import calls_of, pool_accuracy, share
+from jprm.uses.refined import calls_of, pool_accuracy
 
 Rows = Sequence[dict[str, Any]]
 METRICS = ("accuracy", "chosen")
@@ -62,8 +62,8 @@ def gate_rows(rows: Rows, dev: Rows) -> list[dict[str, Any]]:
             gains, calls = test.behind(gate, metric)
             row = {"figure": figure, "gate": name, "metric": metric, "whose": gate.whose}
             row |= {"below": gate.below, "confidence": gate.confidence, "n_problems": len(rows)}
-            row |= interval_row("kept", share(*gains, resamples))
-            made.append(row | interval_row("calls", share(*calls, resamples)))
+            row |= interval_row("kept", ratio_interval(*gains, resamples))
+            made.append(row | interval_row("calls", share_interval(*calls, resamples)))
     return made
 
 

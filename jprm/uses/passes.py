@@ -75,7 +75,7 @@ def hindsight_rows(
                     | interval_row(
                         "over_forward", auc_difference(right, forward, scores, resamples)
                     )
-                    | {"n_problems": len(resamples.counts[0]), "n_items": len(members)}
+                    | {"n_problems": resamples.weights.shape[1], "n_items": len(members)}
                 )
     return rows
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from jprm.evaluate import Interval, Missing, Resamples, interval, mean_difference, mean_interval
+from jprm.evaluate import Missing, Resamples, mean_difference, mean_interval, ratio_interval
 from jprm.pipeline.verifier import Verifier
 from jprm.search import Choosing, candidates_of, correctness
 from jprm.search.table import budget_of, missing_share
@@ -67,7 +67,7 @@ def refinement_rows(
         for turn in range(turns):
             gain = mean_difference(whole[name][0], whole[name][turn], resamples)
             control = mean_difference(whole["shuffled"][turn], whole[name][turn], resamples)
-            kept = share(
+            kept = ratio_interval(
                 whole[name][turn] - whole[name][0],
                 whole["critic"][turn] - whole["critic"][0],
                 resamples,
@@ -112,14 +112,3 @@ def pool_accuracy(rows: Rows, turn: int) -> np.ndarray:
 def calls_of(rows: Rows, turn: int) -> np.ndarray:
     """Rewritings of each problem up to a turn [P]; none where the problem was lost."""
     return np.array([float(sum(row["notes"].get("refined", [])[:turn])) for row in rows])
-
-
-def share(mine: np.ndarray, all_of: np.ndarray, resamples: Resamples) -> Interval | None:
-    """The mean of `mine` [P] as a part of that of `all_of` [P]; None where the latter is 0."""
-    gains = np.stack([mine, all_of], axis=1)
-    value = gains.mean(axis=0)
-    if value[1] == 0:
-        return None
-    samples = resamples.means(gains)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return interval(float(value[0] / value[1]), samples[:, 0] / samples[:, 1])

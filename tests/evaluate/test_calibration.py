@@ -1,5 +1,7 @@
 """Calibration against hand-counted bins, closed forms, and rewards that are true by construction."""
 
+import math
+
 import numpy as np
 import pytest
 
@@ -40,7 +42,25 @@ def test_steps_of_one_problem_are_one_piece_of_evidence():
     alone = calibration(rewards, [0] * 50, range(50))
     assert together is not None and apart is not None and alone is not None
     assert apart.bins[0].right.value == together.bins[0].right.value == 400 / 410
-    assert alone.bins[0].right.value == alone.bins[0].right.high == 0.0
+    assert alone.bins[0].right.value == alone.bins[0].right.low == 0.0
+    # 400 right steps of 5 problems leave more room than those of 50
+    assert together.bins[0].right.high - together.bins[0].right.low > 0.1
+    assert apart.bins[0].right.high - apart.bins[0].right.low < 0.05
+
+
+def test_a_verifier_without_a_fault_may_be_true_or_not():
+    """The interval of the error reaches down to 0 where chance alone would show as much."""
+    rng = np.random.default_rng(1)
+    reward = rng.random(150)
+    right = rng.random(150) < reward
+    found = calibration([[p] for p in reward], np.where(right, -1, 0).tolist(), range(150))
+    assert found is not None
+    assert found.error.low == 0.0 < found.error.value
+    assert found.error.high < 3 * found.error.value
+    alone = calibration([[0.3, 0.9]], [-1], ["a"])
+    assert alone is not None
+    assert math.isnan(alone.error.low) and math.isnan(alone.brier.low)
+    assert all(math.isnan(b.right.low) for b in alone.bins)
 
 
 def test_without_a_reward_there_is_nothing_to_say():

@@ -97,21 +97,22 @@ def test_overall_pools_steps_and_a_category_averages_classes():
     assert found["overall"].value == pytest.approx(float(measure([8, 1, 3, 2])["prm_score"]))
 
 
-def test_intervals_are_those_of_whole_problems_drawn_again():
+def test_intervals_are_those_of_weighted_problems_and_an_unseen_one():
     rng = np.random.default_rng(0)
     counts = rng.integers(0, 9, size=(30, 4)).astype(float)
-    problems = [i // 2 for i in range(30)]
-    resamples = Resamples.of(problems, resamples=200)
-    slow = [
-        float(
-            measure(counts[np.repeat(np.arange(30), weights[problems].astype(int))].sum(axis=0))[
-                "prm_score"
-            ]
-        )
-        for weights in resamples.counts
-    ]
+    problems = np.array([i // 2 for i in range(30)])
+    resamples = Resamples.of(problems.tolist(), resamples=199)
+    right, flawed = (counts[0::2] + counts[1::2])[:, [0, 3]], (counts[0::2] + counts[1::2])[:, 1:3]
+    of_right, of_flawed = resamples.unseen(right, 0), resamples.unseen(flawed[:, ::-1], 1)
+    slow = []
+    for r, weights in enumerate(resamples.weights):
+        tp, fp, tn, fn = sum(w * row for w, row in zip(weights[problems], counts, strict=True))
+        tp, fn = tp + of_right[r, 0], fn + of_right[r, 1]
+        tn, fp = tn + of_flawed[r, 0], fp + of_flawed[r, 1]
+        slow.append((2 * tp / (2 * tp + fp + fn) + 2 * tn / (2 * tn + fp + fn)) / 2)
     found = measure_intervals(counts, resamples)["prm_score"]
-    assert (found.low, found.high) == pytest.approx(tuple(np.quantile(slow, [0.025, 0.975])))
+    slow.sort()  # 200 places between 199 values: the fourth is the last below 5
+    assert (found.low, found.high) == pytest.approx((slow[3], slow[-4]))
     assert found.low < found.value < found.high
 
 

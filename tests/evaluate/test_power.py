@@ -26,7 +26,8 @@ def test_clustered_standard_error():
     copies = clustered_standard_error(np.repeat(values, 5), [i // 5 for i in range(1000)])
     assert copies == pytest.approx(alone)
     ids = rng.integers(0, 60, 200).tolist()
-    bootstrap = Resamples.of(ids, resamples=4000).means(values).std()
+    sums = Resamples.of(ids, resamples=4000).sums(np.stack([values, np.ones(200)], axis=1))
+    bootstrap = (sums[:, 0] / sums[:, 1]).std()
     assert clustered_standard_error(values, ids) == pytest.approx(bootstrap, rel=0.06)
     assert math.isnan(clustered_standard_error([1.0, 0.0], "aa"))
 

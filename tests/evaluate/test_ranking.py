@@ -9,7 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jprm.errors import UserError
-from jprm.evaluate import Resamples, auc, auc_interval, confusion, measure, merge_pieces, verdicts
+from jprm.evaluate import (
+    Resamples,
+    auc,
+    auc_difference,
+    auc_interval,
+    confusion,
+    measure,
+    merge_pieces,
+    verdicts,
+)
 from jprm.formats import read_benchmark
 from jprm.formats.judged import until_first_error
 from jprm.formats.rows import read_rows
@@ -35,13 +44,38 @@ def test_its_interval_draws_problems():
     rng = np.random.default_rng(1)
     labels, problems = rng.random(40) < 0.6, [i // 4 for i in range(40)]
     scores = np.round(labels + rng.normal(size=40), 1)
-    resamples = Resamples.of(problems, resamples=100)
+    resamples = Resamples.of(problems, resamples=199)
+    order = np.sign(scores[:, None] - scores[None, :]) / 2 + 0.5  # [i, j]: i above j
+    pairs = labels[:, None] & ~labels[None, :]
+    shares = np.where(labels, order[:, ~labels].mean(axis=1), order[labels].mean(axis=0))
     slow = []
-    for weights in resamples.counts:
-        drawn = np.repeat(np.arange(40), weights[problems].astype(int))
-        slow.append(all_pairs(labels[drawn], scores[drawn]))
+    for r, of_problems in enumerate(resamples.weights):
+        weights = of_problems[problems]
+        both = np.outer(weights, weights) * pairs
+        won, whole = (both * order).sum(), both.sum()
+        for stream, kind in enumerate((labels, ~labels)):
+            table = np.zeros((10, 2))
+            for i in np.flatnonzero(kind):
+                table[problems[i]] += shares[i], 1 - shares[i]
+            unseen = resamples.unseen(table, stream)[r] * weights[~kind].sum()
+            won, whole = won + unseen[0], whole + unseen.sum()
+        slow.append(won / whole)
     found = auc_interval(labels, scores, resamples)
-    assert (found.low, found.high) == pytest.approx(tuple(np.quantile(slow, [0.025, 0.975])))
+    slow.sort()
+    assert (found.low, found.high) == pytest.approx((slow[3], slow[-4]))
+
+
+def test_areas_of_perfect_and_of_equal_rankings_have_room():
+    labels, resamples = [True, False] * 30, Resamples.of(range(60))
+    perfect, chance = [1.0, 0.0] * 30, [0.0] * 60
+    at = auc_interval(labels, perfect, resamples)
+    assert (at.value, at.high) == (1.0, 1.0) and 0.8 < at.low < 0.95
+    gap = auc_difference(labels, perfect, perfect, resamples)
+    assert gap.value == 0.0 and gap.low < 0 < gap.high and gap.p == 1.0
+    gain = auc_difference(labels, chance, perfect, resamples)
+    assert gain.value == 0.5 and gain.is_positive and gain.high < 0.6
+    assert math.isnan(auc_interval([True] * 60, perfect, resamples).low)
+    assert math.isnan(auc_interval([True] * 59 + [False], perfect, resamples).low), "one flawed"
 
 
 def test_bad_scores():

@@ -94,7 +94,7 @@ def test_votes_help_and_the_gain_is_paired():
     gain = curve.gain(8)
     assert gain.is_positive and gain.value == pytest.approx(curve.f1(8).value - curve.f1(1).value)
     assert curve.samples().shape == (2000, 8)
-    assert np.quantile(curve.samples()[:, 0], 0.025) == pytest.approx(curve.f1(1).low)
+    assert np.sort(curve.samples()[:, 0])[49] == curve.f1(1).low
 
 
 def test_a_vote_without_judgement_is_left_out():

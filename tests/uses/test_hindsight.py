@@ -82,7 +82,8 @@ def test_rows_of_oracles_are_known(sets):
         sees = kind == "at once" or (read == "whole" and name in ("backward", "BiPRM"))
         assert row["step_auc"] == (1 if sees else 0.5)
         gain = row["step_auc"] - (1 if kind == "at once" else 0.5)
-        assert row["gain"] == row["gain_low"] == row["gain_high"] == row["over_forward"] == gain
+        assert row["gain"] == row["over_forward"] == gain
+        assert row["gain_low"] < gain < row["gain_high"] < gain + 0.2, "a next problem may differ"
         assert (row["n_problems"], row["n_items"]) == (40 if kind == "at once" else 20, 80)
     assert len(found) == 24
 
