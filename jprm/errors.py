@@ -21,3 +21,13 @@ class Preempted(BaseException):
 
     No error, like KeyboardInterrupt: the command line exits with code 75.
     """
+
+
+def printable(text: str) -> str:
+    """A text of others as a terminal may show it: control and invisible characters as their escapes.
+
+    Newlines and tabs stay.
+    """
+    return "".join(
+        c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in text
+    )

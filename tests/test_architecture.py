@@ -15,7 +15,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 LEVELS = (
-    {"errors", "records", "config", "runs", "leases", "progress", "preemption", "seeds", "execute"},
+    {"errors", "records", "config", "runs", "leases", "progress", "preemption", "seeds", "execute", "http"},
     {"mesh", "tokenizer", "chat", "grade", "worlds", "doctor", "formats", "launch"},
     {"models", "data"},
     {"train", "sample", "served"},
@@ -30,6 +30,7 @@ LEVEL = {room: level for level, rooms in enumerate(LEVELS) for room in rooms}
 SIDEWAYS = {  # rooms of one level know each other only here; any may raise an error
     "runs": {"config"},
     "preemption": {"progress"},
+    "execute": {"http"},
     "worlds": {"tokenizer", "grade"},
     "cli": {"pipeline", "judge", "catalogue", "uses"},
     "uses": {"pipeline"},
@@ -37,6 +38,7 @@ SIDEWAYS = {  # rooms of one level know each other only here; any may raise an e
 }
 WITHOUT_JAX = (
     "jprm.errors",
+    "jprm.http",
     "jprm.records",
     "jprm.config",
     "jprm.runs",

@@ -175,16 +175,17 @@ def test_modules_are_loaded_off_the_clock_and_numpy_draws_the_same(service):
 
 
 def test_a_busy_service_is_asked_again(monkeypatch):
-    monkeypatch.setattr(fusion, "WAITS_S", (0.01, 0.01))
+    monkeypatch.setattr(fusion, "FIRST_WAIT_S", 0.01)
     with serving() as service, FusionPool(service.url) as pool:
-        service.failures = [503, 429]
+        service.failures = [503, 429, 500]
         assert outcomes(pool, "print(1)") == [("ok", "1")]
-        service.failures = [503] * 3
-        with pytest.raises(UserError, match="HTTP status 503"):
+        service.failures = [503] * 5
+        with pytest.raises(UserError, match="HTTP status 503.*after 5 tries"):
             pool.session().run("print(1)")
-        service.failures = [500]
-        with pytest.raises(UserError, match="HTTP status 500"):
+        service.failures = [405]
+        with pytest.raises(UserError, match="HTTP status 405"):
             pool.session().run("print(1)")
+        assert not service.failures
         assert outcomes(pool, "print(2)") == [("ok", "2")]
 
 
