@@ -106,12 +106,15 @@ class Client:
         kind: str,
         api_key: str = "",
         *,
+        default_path: str = "",
         timeout_s: float = 300.0,
         tries: int = 8,
         first_wait_s: float = 0.5,
         total_s: float = 900.0,
     ):
-        """url: paths are appended to it. kind: whose answers are expected, for messages.
+        """url: paths are appended to it, behind `default_path` where it has none of its own.
+
+        kind: whose answers are expected, for messages.
 
         api_key: sent as a bearer token if there is one; a user and password in the URL are sent too.
         timeout_s: for one exchange, from the connection to the last byte. tries: of one request,
@@ -123,7 +126,8 @@ class Client:
             host, port = parts.hostname, parts.port
         except ValueError:
             host, port = None, None
-        shown = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path.rstrip('/')}"
+        path = parts.path.rstrip("/") or default_path
+        shown = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{path}"
         if not host or parts.scheme not in ("http", "https"):
             where = repr(shown if "@" in url else url)
             raise UserError(f"{where} is not a URL such as http://localhost:8000/v1")
@@ -146,7 +150,7 @@ class Client:
                 raise UserError(f"{self.url}: its key holds characters that no key has")
             self._secrets.append(api_key)
             self._headers["Authorization"] = f"Bearer {api_key}"
-        self._target = quote(parts.path.rstrip("/"), safe="/%:@!$&'()*+,;=~")
+        self._target = quote(path, safe="/%:@!$&'()*+,;=~")
         self._origin = parts.scheme, host, port or (443 if parts.scheme == "https" else 80)
         self._pool = httpcore2.ConnectionPool(
             proxy=self._proxy(parts.scheme, host),
