@@ -15,7 +15,18 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 LEVELS = (
-    {"errors", "records", "config", "runs", "leases", "progress", "preemption", "seeds", "execute", "http"},
+    {
+        "errors",
+        "records",
+        "config",
+        "runs",
+        "leases",
+        "progress",
+        "preemption",
+        "seeds",
+        "execute",
+        "http",
+    },
     {"mesh", "tokenizer", "chat", "grade", "worlds", "doctor", "formats", "launch"},
     {"models", "data"},
     {"train", "sample", "served"},

@@ -76,7 +76,9 @@ class _Position(_Shape):
 class _LogProbs(_Shape):
     tokens: Annotated[list[str], Field(fail_fast=True)] | None = None
     top_logprobs: Annotated[list[dict[str, LogProb] | None], Field(fail_fast=True)] | None = None
-    content: Annotated[list[_Position], Field(fail_fast=True)] | None = None  # as in chats; llama.cpp
+    content: Annotated[list[_Position], Field(fail_fast=True)] | None = (
+        None  # as in chats; llama.cpp
+    )
 
 
 class _Choice(_Shape):

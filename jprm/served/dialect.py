@@ -123,13 +123,17 @@ def probe(draw: Draw, codec: ChatCodec, with_stops: bool, url: str) -> Dialect:
     chosen = "logprob_token_ids" in dialect.fields and _is_chosen(first)
     logprobs = dialect.logprobs if chosen else min(dialect.logprobs, first.logprobs)
     dialect = replace(dialect, told=first.told, logprobs=logprobs, chosen=chosen)
-    return replace(dialect, stops=_stops(draw, dialect, first, codec, url)) if with_stops else dialect
+    return (
+        replace(dialect, stops=_stops(draw, dialect, first, codec, url)) if with_stops else dialect
+    )
 
 
 def _is_final(error: Refused | Failed) -> bool:
     """Whether fewer fields would change nothing."""
-    return isinstance(error, Refused) and error.status not in (400, 422) or (
-        isinstance(error, Failed) and not error.answered
+    return (
+        isinstance(error, Refused)
+        and error.status not in (400, 422)
+        or (isinstance(error, Failed) and not error.answered)
     )
 
 

@@ -212,7 +212,9 @@ class ServedSampler:
             if turn.error is not None:
                 self._fail(turn.error)
             conversation.ids += turn.tokens
-            self._tell(turn.handle, turn.request, turn.tokens, turn.finish, turn.watched, turn.fault)
+            self._tell(
+                turn.handle, turn.request, turn.tokens, turn.finish, turn.watched, turn.fault
+            )
         events, self._events = self._events, []
         return events
 

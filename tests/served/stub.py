@@ -98,7 +98,9 @@ class Stub:
             while self.codec.spell(drawn) != text and len(self.codec.spell(drawn)) > len(text):
                 drawn, log_probs = drawn[:-1], log_probs[:-1]
         choice = {
-            "text": text if speaks.stops != "removed" else self.codec.decode(self.codec.encode(text)),
+            "text": text
+            if speaks.stops != "removed"
+            else self.codec.decode(self.codec.encode(text)),
             "finish_reason": "length" if matched == "" else "stop",
             "logprobs": self._logprobs(drawn, log_probs, body, speaks),
         }
