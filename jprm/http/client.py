@@ -6,6 +6,7 @@ import base64
 import contextlib
 import json
 import random
+import threading
 import time
 import urllib.request
 from collections.abc import Callable, Mapping
@@ -104,12 +105,25 @@ class Client:
             self._headers["Authorization"] = f"Bearer {api_key}"
         self._target = quote(path, safe="/%:@!$&'()*+,;=~")
         self._origin = parts.scheme, host, port or (443 if parts.scheme == "https" else 80)
-        self._pool = httpcore2.ConnectionPool(
-            proxy=self._proxy(parts.scheme, host),
-            max_connections=None,  # whoever asks bounds that
-            keepalive_expiry=KEEP_ALIVE_S,
-            network_backend=Backend(),
-        )
+        self._tls = httpcore2.default_ssl_context() if parts.scheme == "https" else None
+        self._proxied = self._proxy(parts.scheme, host)
+        self._lock = threading.Lock()
+        self._own = threading.local()
+        self._pools: list[httpcore2.ConnectionPool] = []
+
+    @property
+    def _pool(self) -> httpcore2.ConnectionPool:
+        """Of this thread: one that all share looks through all of its connections at every request."""
+        if not hasattr(self._own, "pool"):
+            self._own.pool = httpcore2.ConnectionPool(
+                ssl_context=self._tls,
+                proxy=self._proxied,
+                keepalive_expiry=KEEP_ALIVE_S,
+                network_backend=Backend(),
+            )
+            with self._lock:
+                self._pools.append(self._own.pool)
+        return self._own.pool
 
     def _authorization(self, user: str, password: str) -> dict[str, str]:
         if not user and not password:
@@ -142,7 +156,9 @@ class Client:
 
     def close(self) -> None:
         """Close the connections that rest."""
-        self._pool.close()
+        with self._lock:
+            for pool in self._pools:
+                pool.close()
 
     def ask(
         self,
