@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from jprm.errors import UserError
+from jprm.errors import UserError, printable
 from jprm.judge.items import Item
 from jprm.judge.options import Options
 from jprm.judge.sizes import asked_over, choose, context_tokens
@@ -150,7 +150,7 @@ def open_served(task: Task) -> Backend:
         2 * options.concurrency,
         lambda: sampler.stats.generated,
         lambda: f"{sampler.stats.generated} tokens drawn, {sampler.retried} requests repeated",
-        f"{sampler.url} serves {sampler.model}: {dialect}",
+        f"{sampler.url} serves {printable(sampler.model)}: {dialect}",
         dialect.probabilities,
     )
 

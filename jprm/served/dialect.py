@@ -197,15 +197,16 @@ def _stops(
     if "stop" not in dialect.fields:
         return "ignored"
     text = codec.decode(first.tokens)
-    middle = len(text) // 2
-    stop = text[middle : middle + 3]
+    third = len(text) // 3
+    stop = text[third : third + min(3, third)]  # more has to follow it
     if not stop.strip() or BROKEN in stop:
         stop = next((c for c in text if not c.isspace() and c != BROKEN), "")
     if not stop:
         return "unknown"
     second = _asked(draw, dialect, (stop,), url)
-    if second.finish == "length":
-        return "ignored"
+    shown = codec.decode(second.tokens)
     if second.matched == stop:
         return "named"
-    return "kept" if stop in codec.decode(second.tokens) else "removed"
+    if second.finish == "length" or shown == text:  # which may have ended by itself
+        return "ignored"
+    return "kept" if stop in shown else "removed"

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any, NoReturn
 
 import numpy as np
-from pydantic import BaseModel, PositiveInt, TypeAdapter
+from pydantic import BaseModel, ConfigDict, PositiveInt, TypeAdapter
 
 from jprm.chat import ChatCodec
 from jprm.errors import UserError
@@ -76,6 +76,8 @@ class Turn:
 
 
 class _Card(BaseModel):
+    model_config = ConfigDict(strict=True)
+
     id: str
     max_model_len: PositiveInt | None = None
 

@@ -10,22 +10,27 @@ REPLIES = {  # what stands before, and what the model goes on with
 }
 
 
-def reply(text):
+def reply(text, counting):
     """What is left to say behind a text."""
     for before, says in REPLIES.items():
         at = text.rfind(before)
         if at >= 0 and says.startswith(said := text[at + len(before) :]):
             return says[len(said) :]
-    return "13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23"
+    return counting
 
 
-def drawer(codec):
-    """A server's `draw`. Log-probabilities: -0.1 for the token drawn, lower for all others."""
+def drawer(codec, counting="13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23"):
+    """A server's `draw`. Log-probabilities: -0.1 for the token drawn, lower for all others.
+
+    counting: what it says where the script has nothing.
+    """
 
     def draw(ids, body):
         drawn, stops = [], body.get("stop", [])
         matched = ""
-        for token in [*codec.encode(reply(codec.spell(ids))), codec.eos_id][: body["max_tokens"]]:
+        for token in [*codec.encode(reply(codec.spell(ids), counting)), codec.eos_id][
+            : body["max_tokens"]
+        ]:
             drawn.append(token)
             text = codec.decode(drawn)
             matched = next((s for s in stops if s in text), token == codec.eos_id and token)

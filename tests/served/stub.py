@@ -51,6 +51,7 @@ class Stub:
     def __init__(self, draw, codec, dialect="vllm", key="", takes_ids=True):
         self.draw, self.codec, self.dialect, self.key = draw, codec, dialect, key
         self.takes_ids = takes_ids
+        self.models = {"data": [{"id": MODEL, "max_model_len": 4096}]}
         self.faults = deque()
         self.bodies = []
         self.closing = threading.Event()
@@ -180,7 +181,7 @@ def handler(stub):
         def do_GET(self):
             if stub.key and self.headers["Authorization"] != f"Bearer {stub.key}":
                 return self.send(401, {"error": "invalid api key"})
-            self.send(200, {"data": [{"id": MODEL, "max_model_len": 4096}]})
+            self.send(200, stub.models)
 
         def do_POST(self):
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))

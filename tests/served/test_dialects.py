@@ -61,26 +61,28 @@ def served(codec, stub, sampling=None, **keywords):
     )
 
 
-def rows_of(codec, sampler):
-    settings = Settings(768, template=PUBLISHED)
+@pytest.fixture(scope="module")
+def pool():
     with Pool(workers=1, warm=Tier.PLAIN) as pool:
-        rows = verify(ITEMS, (0, 1), sampler, pool, codec, settings, 7)
-        return {(r.solution_id, r.step, r.vote): r for some in rows for r in some}
+        yield pool
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
-def test_all_dialects_tell_the_same(codec, dialect, monkeypatch):
+def test_all_dialects_tell_the_same(codec, pool, dialect, monkeypatch):
     """The code runs, and what it prints is read, whatever the server makes of a stop."""
     monkeypatch.setattr(turn, "PIECE_TOKENS", 7)
     monkeypatch.setattr("jprm.served.dialect.PIECE_TOKENS", 7)
     with Stub(drawer(codec), codec, dialect) as stub, served(codec, stub) as sampler:
         assert SAID[dialect] in str(sampler.dialect)
         probes = len(stub.bodies)
-        found = rows_of(codec, sampler)
+        settings = Settings(768, template=PUBLISHED)
+        rows = [
+            r for some in verify(ITEMS, (0, 1), sampler, pool, codec, settings, 7) for r in some
+        ]
         asked = stub.bodies[probes:]
     assert probes == 2 or DIALECTS[dialect].fields and probes < 25
-    assert len(found) == 6
-    for row in found.values():
+    assert len(rows) == 6
+    for row in rows:
         assert [(e.code, e.text, e.kind) for e in row.executions] == [("print(8 + 3)", "11", "ok")]
         assert "8 and 3 make 11 \u2705 or so." in row.text and row.text.endswith("</output>\n")
         assert row.verdict.correct is True and row.reason == ""
@@ -111,7 +113,7 @@ def test_a_server_that_says_the_prompt_again_is_refused(codec):
         served(codec, stub)
 
 
-def test_a_request_that_alone_fails_loses_its_solution_and_no_other(codec):
+def test_a_request_that_alone_fails_loses_its_solution_and_no_other(codec, pool):
     draw, heard = drawer(codec), []
 
     def sour(ids, body):
@@ -121,10 +123,9 @@ def test_a_request_that_alone_fails_loses_its_solution_and_no_other(codec):
 
     with Stub(sour, codec) as stub, served(codec, stub) as sampler:
         stub.server.handle_error = lambda *_: None
-        with Pool(workers=1, warm=Tier.PLAIN) as pool:
-            settings = Settings(768, template=PUBLISHED)
-            asked = (ITEMS, (0, 1), sampler, pool, codec, settings, 7)
-            found = list(verify(*asked, heard=heard.append))
+        settings = Settings(768, template=PUBLISHED)
+        asked = (ITEMS, (0, 1), sampler, pool, codec, settings, 7)
+        found = list(verify(*asked, heard=heard.append))
         assert not sampler.busy
     by_name = {rows[0].solution_id: rows for rows in found}
     lost = [rows for rows in by_name.values() if any(r.reason.startswith(LOST) for r in rows)]
@@ -171,6 +172,46 @@ def test_a_half_stop_that_was_cut_off_is_put_back(codec):
     for told in ({"token_ids": codec.encode("ab")}, {"logprobs": {"tokens": ["a", "b"]}}, {}):
         data = answer(text="ab", finish_reason="stop", stop_reason="</analyze>\n", **told)
         assert codec.decode(read_completion(data, codec, []).tokens) == "ab</analyze>\n"
+
+
+@pytest.mark.parametrize("counting", ["13, 14", "\u2705", "7", ""])
+@pytest.mark.parametrize("dialect", ["vllm", "kept", "llama.cpp", "transformers", "no stops"])
+def test_a_model_that_soon_ends_its_text_deceives_nobody(codec, dialect, counting):
+    """Where the server's stops cannot be seen, they are not relied on."""
+    with Stub(drawer(codec, counting), codec, dialect) as stub, served(codec, stub) as sampler:
+        found = sampler.dialect.stops
+    assert found in (DIALECTS[dialect].stops, "ignored", "unknown")
+    assert counting != "13, 14" or found == DIALECTS[dialect].stops
+
+
+@pytest.mark.parametrize(
+    "models",
+    [
+        {"data": {"id": MODEL}},
+        {"data": [{"id": 7}]},
+        {"data": [{"id": MODEL, "max_model_len": -5}]},
+        {"data": [{"id": MODEL, "max_model_len": "4096"}]},
+        {"data": [MODEL]},
+        [],
+        "\x1b[31m",
+    ],
+)
+def test_a_list_of_models_that_is_none_is_said_in_one_line(codec, models):
+    with Stub(drawer(codec), codec) as stub:
+        stub.models = models
+        with pytest.raises(UserError, match="an answer that is not a server's of models") as error:
+            served(codec, stub)
+    assert "\n" not in str(error.value) and "\x1b" not in str(error.value)
+
+
+def test_names_of_models_are_shown_without_escapes(codec):
+    with Stub(drawer(codec), codec) as stub:
+        stub.models = {"data": [{"id": "\x1b[31mred"}, {"id": "x" * 10**6}]}
+        with pytest.raises(
+            UserError, match="does not serve 'tiny'; it serves .x1b.31mred, x"
+        ) as error:
+            served(codec, stub)
+    assert len(str(error.value)) < 1000
 
 
 def test_the_probe_asks_the_same_of_every_user(codec):
