@@ -4,24 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, PositiveInt, TypeAdapter
 
 from jprm.chat import ChatCodec
-from jprm.errors import UserError
-from jprm.http import Call, Cancelled, Client, Failed, Refused, parse
+from jprm.http import Call, Cancelled, Client, Failed, Refused
 from jprm.seeds import seed_of
 from jprm.served.completions import Completion, Sampling, read_completion, request_body
 from jprm.served.dialect import PIECE_TOKENS, PROBE, Dialect, probe
+from jprm.served.listing import find_model, in_words, is_of_context
 
 SEED_BITS = 31  # what every server takes
 PROBE_TRIES = 2  # a wrong URL should be said soon
 ALIVE_S = 30.0
+OF_REQUESTS = (400, 413, 422)  # statuses that may be the fault of what was asked
 LETTER_TOKENS = 3  # that may be missing of a letter, where tokens are told by their texts
 
 StopWhen = Callable[[list[int]], bool]
+
+
+@dataclass(frozen=True)
+class _Greedy:
+    temperature: float = 0.0
+    top_k: int = 0
+    top_p: float = 1.0
+
+
+GREEDY = _Greedy()
 
 
 @dataclass(slots=True)
@@ -75,27 +85,6 @@ class Turn:
     fault: str = ""
 
 
-class _Card(BaseModel):
-    model_config = ConfigDict(strict=True)
-
-    id: str
-    max_model_len: PositiveInt | None = None
-
-
-class _Cards(BaseModel):
-    data: list[_Card]
-
-
-_CARDS = TypeAdapter(_Cards)
-
-
-@dataclass(frozen=True)
-class _Greedy:
-    temperature: float = 0.0
-    top_k: int = 0
-    top_p: float = 1.0
-
-
 class Drawer:
     """Takes turns at a served model; any number of threads may use it at once.
 
@@ -120,10 +109,10 @@ class Drawer:
         self._codec, self._sampling, self._seed = codec, sampling, seed
         self._stop_texts, self._triggers = tuple(stop_texts), frozenset(triggers)
         try:
-            self.model, self.context_tokens = self._served(model)
+            self.model, self.context_tokens = find_model(client, model)
             self.dialect = probe(self._draw_probe, codec, bool(stop_texts), self.url)
         except (Failed, Refused) as error:
-            self._fail(error)
+            raise in_words(error, self.url) from None
 
     def take(self, turn: Turn) -> None:
         """Draw until the turn stops, by as many requests as that takes, or name the turn's fault.
@@ -191,12 +180,12 @@ class Drawer:
             dialect,
             ids,
             max_tokens,
-            self._sampling,
-            seed_of(self._seed, asked.sample_id, len(ids)) % (1 << SEED_BITS),
-            sorted(asked.stops),
-            self._stop_texts if dialect.stops_at_texts else (),
-            asked.watch if dialect.probabilities else (),
             turn.call,
+            sampling=self._sampling,
+            seed=seed_of(self._seed, asked.sample_id, len(ids)) % (1 << SEED_BITS),
+            stop_ids=sorted(asked.stops),
+            stop_texts=self._stop_texts if dialect.stops_at_texts else (),
+            watch=asked.watch if dialect.probabilities else (),
         )
 
     def _ask(
@@ -204,15 +193,17 @@ class Drawer:
         dialect: Dialect,
         ids: Sequence[int],
         max_tokens: int,
-        sampling: Sampling,
-        seed: int,
-        stop_ids: Sequence[int],
-        stop_texts: Sequence[str],
-        watch: Sequence[int],
         call: Call,
+        *,
+        sampling: Sampling = GREEDY,
+        seed: int = 0,
+        stop_ids: Sequence[int] = (),
+        stop_texts: Sequence[str] = (),
+        watch: Sequence[int] = (),
         **patience: Any,
     ) -> Completion:
-        few = 0 if dialect.told == "text" or not dialect.logprobs else 1
+        # One candidate a token, where its id or text would not be told without.
+        least = 0 if dialect.told == "text" or not dialect.logprobs else 1
         full = request_body(
             self.model,
             ids if dialect.takes_ids else self._codec.spell(ids),
@@ -222,7 +213,7 @@ class Drawer:
             stop_ids,
             stop_texts,
             watch,
-            dialect.logprobs if watch else few,
+            dialect.logprobs if watch else least,
         )
         return self._client.ask(
             "/completions",
@@ -235,67 +226,32 @@ class Drawer:
     def _draw_probe(
         self, dialect: Dialect, max_tokens: int, stop_texts: Sequence[str]
     ) -> Completion:
-        ids, eos, size = self._codec.encode(PROBE), self._codec.eos_id, self._codec.vocab_size
-        greedy = _Greedy(top_k=self._sampling.top_k, top_p=self._sampling.top_p)
-        watch = tuple(range(0, size, size // 4 or 1))  # not all of them are ever probable
+        size = self._codec.vocab_size
         return self._ask(
-            *(dialect, ids, max_tokens, greedy, 0, (eos,), stop_texts, watch, Call()),
+            dialect,
+            self._codec.encode(PROBE),
+            max_tokens,
+            Call(),
+            sampling=replace(GREEDY, top_k=self._sampling.top_k, top_p=self._sampling.top_p),
+            stop_ids=(self._codec.eos_id,),
+            stop_texts=stop_texts,
+            watch=range(0, size, size // 4 or 1),  # not all of them are ever probable
             tries=PROBE_TRIES,
         )
 
     def _fault(self, error: Failed | Refused, call: Call) -> str:
         """Why a conversation is lost. Raises UserError where it is not the conversation's fault."""
-        if isinstance(error, Refused) and (
-            error.status not in (400, 413, 422) or _is_of_context(error)
-        ):
-            self._fail(error)
+        if isinstance(error, Refused) and (error.status not in OF_REQUESTS or is_of_context(error)):
+            raise in_words(error, self.url) from None
         try:
             self._ask(
                 replace(self.dialect, logprobs=0),
-                *(self._codec.encode(PROBE), 1, _Greedy(), 0, (), (), (), call),
+                self._codec.encode(PROBE),
+                1,
+                call,
                 tries=1,
                 total_s=min(ALIVE_S, self._client.total_s),
             )
-        except (Failed, Refused):
-            self._fail(error)  # nobody gets an answer
+        except (Failed, Refused):  # nobody gets an answer
+            raise in_words(error, self.url) from None
         return str(error)
-
-    def _fail(self, error: Failed | Refused) -> NoReturn:
-        hint = ""
-        if isinstance(error, Refused):
-            if _is_of_context(error):
-                hint = (
-                    "; set the context of this run to what the server holds, or serve the model with "
-                    "a longer one (--max-model-len, --context-length)"
-                )
-            elif error.status in (401, 403):
-                hint = "; give the key of the server"
-            elif error.status == 404:
-                hint = "; check the URL (it ends with /v1) and the name of the model"
-            elif error.status >= 400:
-                hint = "; is it a server of the OpenAI kind?"
-        raise UserError(f"{self.url}: {error}{hint}") from None
-
-    def _served(self, model: str) -> tuple[str, int | None]:
-        """The model's name and context, from the server's list."""
-        try:
-            cards = self._client.ask(
-                "/models", None, lambda answer: parse(_CARDS, answer), Call(), tries=PROBE_TRIES
-            )
-        except Refused as refusal:
-            if model and refusal.status in (404, 405, 501):
-                return model, None  # it has no list; the probe shows whether it has the model
-            raise
-        longest = {card.id: card.max_model_len for card in cards.data}
-        names = self._client.safe(", ".join(longest)) or "nothing"
-        if not model and len(longest) != 1:
-            raise UserError(f"{self.url} serves {names}; name one model")
-        model = model or next(iter(longest))
-        if model not in longest:
-            raise UserError(f"{self.url} does not serve {model!r}; it serves {names}")
-        return model, longest[model]
-
-
-def _is_of_context(error: Refused) -> bool:
-    said = error.said.lower()
-    return any(words in said for words in ("context length", "context_length", "max_model_len"))
