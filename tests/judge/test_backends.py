@@ -149,6 +149,33 @@ def test_a_row_that_the_server_cannot_answer_is_lost_and_drawn_later(
         assert json.loads((tmp_path / "table.json").read_text())["rationales"] == 3
 
 
+def test_a_server_that_dies_ends_the_run_in_one_line_and_another_goes_on(
+    monkeypatch, capsys, tmp_path, scripted
+):
+    asked, codec = scripted
+    monkeypatch.setattr("jprm.http.client.LARGEST_WAIT_S", 0.01)
+    out, draw, answered = ("--out", tmp_path / "out"), script(codec), []
+
+    def dying(ids, body):
+        answered.append(ids)
+        if len(answered) > 7:  # two of the probe, four of the first solution
+            stub.server.socket.close()
+            stub.server.drop()
+        return draw(ids, body)
+
+    with Stub(dying, codec) as stub:
+        stub.server.handle_error = lambda *_: None
+        assert evaluate(monkeypatch, *asked, *out, "--base-url", stub.url) == 2
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert said.startswith(f"error: {stub.url}: no answer") and "given up after 8 tries" in said
+    stored = votes(tmp_path / "out")
+    assert 0 < len(stored) < 3
+    with Stub(draw, codec) as stub:
+        assert evaluate(monkeypatch, *asked, *out, "--base-url", stub.url) == 0
+    found = votes(tmp_path / "out")
+    assert len(found) == 3 and stored.items() <= found.items()
+
+
 class Telling:
     """A codec that spells what is no token."""
 
