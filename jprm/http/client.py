@@ -68,7 +68,6 @@ class Client:
         """url: paths are appended to it, behind `default_path` where it has none of its own.
 
         kind: whose answers are expected, for messages.
-
         api_key: sent as a bearer token if there is one; a user and password in the URL are sent too.
         timeout_s: for one exchange, from the connection to the last byte. tries: of one request,
         with waits that double from `first_wait_s` on, all within `total_s`.

@@ -45,7 +45,7 @@ STOPS = {
     "named": "names the stop text",
     "kept": "keeps the stop text",
     "removed": "removes the stop text without a word",
-    "ignored": "ignores stop texts",
+    "ignored": "ignores or refuses stop texts",
     "unknown": "drew nothing to try a stop text on",
 }
 TOLD = {"ids": "token ids", "texts": "texts of tokens", "text": "a text alone"}
@@ -107,8 +107,8 @@ def probe(draw: Draw, codec: ChatCodec, with_stops: bool, url: str) -> Dialect:
 
     draw: asks for so many tokens behind `PROBE`, greedily, with these stop texts; raises Refused
         and Failed. with_stops: whether any will be wanted.
-    Raises Failed where no server answers, and UserError where one cannot be used: it completes no
-    text, not even with the fewest fields, or says the prompt again.
+    Raises Failed and Refused where nothing is to be had from the server, and UserError where it
+    completes no text, not even with the fewest fields, or says the prompt again.
     """
     dialect = Dialect()
     try:
@@ -117,15 +117,13 @@ def probe(draw: Draw, codec: ChatCodec, with_stops: bool, url: str) -> Dialect:
         if _is_final(error):
             raise
         dialect = _by_trial(draw, url)
-        first = _asked(draw, dialect, (), url)
+        first = draw(dialect, PROBE_TOKENS, ())
     if first.text.startswith(PROBE):
         raise UserError(f"{url}: says the prompt again before it goes on; serve it without echo")
     chosen = "logprob_token_ids" in dialect.fields and _is_chosen(first)
     logprobs = dialect.logprobs if chosen else min(dialect.logprobs, first.logprobs)
     dialect = replace(dialect, told=first.told, logprobs=logprobs, chosen=chosen)
-    return (
-        replace(dialect, stops=_stops(draw, dialect, first, codec, url)) if with_stops else dialect
-    )
+    return replace(dialect, stops=_stops(draw, dialect, first, codec)) if with_stops else dialect
 
 
 def _is_final(error: Refused | Failed) -> bool:
@@ -139,15 +137,6 @@ def _is_final(error: Refused | Failed) -> bool:
 
 def _is_chosen(first: Completion) -> bool:
     return bool(first.watched.size) and not bool(np.isnan(first.watched).any())
-
-
-def _asked(draw: Draw, dialect: Dialect, stops: Sequence[str], url: str) -> Completion:
-    try:
-        return draw(dialect, PROBE_TOKENS, stops)
-    except (Refused, Failed) as error:
-        raise UserError(
-            f"{url}: refuses fields together that it takes one by one ({error}); report it"
-        ) from None
 
 
 def _by_trial(draw: Draw, url: str) -> Dialect:
@@ -191,7 +180,7 @@ def _by_trial(draw: Draw, url: str) -> Dialect:
 
 
 def _stops(
-    draw: Draw, dialect: Dialect, first: Completion, codec: ChatCodec, url: str
+    draw: Draw, dialect: Dialect, first: Completion, codec: ChatCodec
 ) -> Literal["named", "kept", "removed", "ignored", "unknown"]:
     """What the server does with a stop text that lies in what it has just drawn."""
     if "stop" not in dialect.fields:
@@ -203,7 +192,12 @@ def _stops(
         stop = next((c for c in text if not c.isspace() and c != BROKEN), "")
     if not stop:
         return "unknown"
-    second = _asked(draw, dialect, (stop,), url)
+    try:
+        second = draw(dialect, PROBE_TOKENS, (stop,))
+    except Refused as error:
+        if _is_final(error):
+            raise
+        return "ignored"
     shown = codec.decode(second.tokens)
     if second.matched == stop:
         return "named"

@@ -31,7 +31,7 @@ SAID = {
     "time); up to 20 log-probabilities a token",
     "openai": "up to 5 log-probabilities a token; refuses top_k (no top-k), stop_token_ids, add_spec",
     "transformers": "no log-probabilities a token; verdicts are read without probabilities; refuses",
-    "no stops": "ignores stop texts (cut here, 7 tokens at a time)",
+    "no stops": "ignores or refuses stop texts (cut here, 7 tokens at a time)",
     "strict": "names the stop text; up to 1 log-probabilities a token; verdicts are read without",
 }
 
@@ -100,6 +100,21 @@ def test_a_server_of_chats_alone_is_refused_in_one_line(codec):
         with pytest.raises(UserError, match="completes no text, not even with model.*missing") as e:
             served(codec, stub)
     assert "\n" not in str(e.value)
+
+
+def test_a_server_that_refuses_stops_is_sent_none(codec):
+    with Stub(drawer(codec), codec) as stub:
+        answer = stub.answer
+        stub.answer = lambda b: (400, {"message": "no stops"}) if "stop" in b else answer(b)
+        with served(codec, stub) as sampler:
+            assert sampler.dialect.stops == "ignored"
+
+
+def test_a_server_that_dies_during_the_probe_is_no_dialect(codec):
+    with Stub(drawer(codec), codec) as stub:
+        stub.faults.extend([None, "nothing", "nothing"])
+        with pytest.raises(UserError, match="no answer .*after 2 tries"):
+            served(codec, stub)
 
 
 def test_a_server_that_says_the_prompt_again_is_refused(codec):
