@@ -12,6 +12,10 @@ class UserError(ValueError):
     """
 
 
+class Unwritable(UserError):
+    """A file that could not be written, because the disk is full or read-only: no other stage would fare better."""
+
+
 class Diverged(UserError):
     """A training run whose loss stopped being a number."""
 

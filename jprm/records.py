@@ -21,7 +21,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from jprm.errors import UserError
+from jprm.errors import Unwritable, UserError
 
 ReadOut = Literal["vote", "prob_raw", "prob_tempered"]
 T = TypeVar("T")
@@ -153,7 +153,7 @@ def _value(kind: Any, value: Any, cls: type[Any], name: str) -> Any:
 def append_jsonl(path: Path | str, rows: Iterable[dict[str, Any]]) -> None:
     """Appends rows and waits until they are on disk; a torn last line is removed first.
 
-    Raises UserError where the file cannot be written, ValueError for a number that JSON lacks.
+    Raises Unwritable where the file cannot be written, ValueError for a number that JSON lacks.
     """
     # ASCII with escapes: any text survives, lone surrogates of a model's output included
     data = "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows).encode("ascii")
@@ -166,7 +166,7 @@ def append_jsonl(path: Path | str, rows: Iterable[dict[str, Any]]) -> None:
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:
-        raise UserError(
+        raise Unwritable(
             f"{path}: cannot write ({error.strerror}); free the space or choose another directory"
         ) from None
 

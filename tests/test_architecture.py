@@ -16,16 +16,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 LEVELS = (
     {
-        "errors",
-        "records",
-        "config",
-        "runs",
-        "leases",
-        "progress",
-        "preemption",
-        "seeds",
-        "execute",
-        "http",
+        *("errors", "terminal", "ties", "records", "config", "runs", "leases", "progress"),
+        *("preemption", "seeds", "execute", "http"),
     },
     {"mesh", "tokenizer", "chat", "grade", "worlds", "doctor", "formats", "launch"},
     {"models", "data"},
@@ -42,6 +34,7 @@ SIDEWAYS = {  # rooms of one level know each other only here; any may raise an e
     "runs": {"config"},
     "preemption": {"progress"},
     "execute": {"http"},
+    "progress": {"terminal"},
     "worlds": {"tokenizer", "grade"},
     "cli": {"pipeline", "judge", "catalogue", "uses"},
     "uses": {"pipeline"},
@@ -50,6 +43,8 @@ SIDEWAYS = {  # rooms of one level know each other only here; any may raise an e
 WITHOUT_JAX = (
     "jprm.errors",
     "jprm.http",
+    "jprm.terminal",
+    "jprm.ties",
     "jprm.records",
     "jprm.config",
     "jprm.runs",

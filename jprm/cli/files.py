@@ -16,11 +16,25 @@ from jprm.cli.app import app, data
 def choose(
     scores: Annotated[Path, typer.Option(help="Step scores of several candidates per problem.")],
     tie: Annotated[str, typer.Option(help="Who wins of equals: first, score or shared.")] = "first",
+    transform: Annotated[
+        str,
+        typer.Option(help="Of every step score: none, sigmoid (logits), exp (log-probabilities)."),
+    ] = "none",
+    missing: Annotated[
+        str, typer.Option(help="A problem without a judged candidate is: wrong, or excluded.")
+    ] = "wrong",
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="The rows as JSON lines.")
+    ] = None,
 ) -> None:
-    """Choose among stored solutions: accuracy by every aggregation and choice, with intervals."""
+    """Choose among stored solutions: accuracy by every aggregation and choice, with intervals.
+
+    Exit code 3: rows were left out, or candidates kept without a judgement; the output says which.
+    """
     from jprm.search import print_grid
 
-    print_grid(scores, tie)
+    code = print_grid(scores, tie, transform=transform, missing=missing, json_file=json_file)
+    raise typer.Exit(code)
 
 
 @app.command()
@@ -88,9 +102,10 @@ def convert_data(
 ) -> None:
     """Rewrite solutions in another format; exit code 3 says that rows were rejected."""
     from jprm.formats import convert, report
+    from jprm.terminal import say
 
     done = convert(path, source, target, out)
-    print(report(done))
+    say(report(done))
     raise typer.Exit(done.exit_code)
 
 

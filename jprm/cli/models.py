@@ -92,6 +92,9 @@ def evaluate(
         str,
         typer.Option(help="Beyond the context: give_up, drop_code, drop_analysis, verdict_only."),
     ] = "give_up",
+    missing: Annotated[
+        str, typer.Option(help="A solution without a verdict is: wrong, or excluded.")
+    ] = "wrong",
     place: Annotated[str, typer.Option(help="Where code runs: local, ray, or a URL.")] = "local",
     uncovered: Annotated[
         list[str] | None, typer.Option(help="Needs of the jail that may be uncovered (see doctor).")
@@ -133,6 +136,7 @@ def evaluate(
         uncovered=tuple(uncovered or ()),
         workers=workers,
         overflow=overflow,  # type: ignore[arg-type]
+        missing=missing,  # type: ignore[arg-type]
         backend=backend,
         base_url=base_url,
         served_model=served_model,

@@ -39,6 +39,9 @@ def search(
     split: Annotated[str, typer.Option(help="train, dev or test.")] = "dev",
     aggregation: Annotated[str, typer.Option(help="Rewards of steps to one score.")] = "min",
     choice: Annotated[str, typer.Option(help="Scores and answers to a winner.")] = "argmax",
+    missing: Annotated[
+        str, typer.Option(help="A problem without a judged candidate is: wrong, or excluded.")
+    ] = "wrong",
     plugin: Annotated[
         Path | None, typer.Option(help="A Python file with a @strategy, @scorer, ...")
     ] = None,
@@ -60,6 +63,7 @@ def search(
         split,
         aggregation,
         choice,
+        missing,  # type: ignore[arg-type] - checked there
         plugin,
         out,
     )

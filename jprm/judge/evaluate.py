@@ -18,7 +18,7 @@ from jprm.progress import Progress
 from jprm.records import ReadOut
 from jprm.runs import HeldDirectory, provenance
 from jprm.score import Scorer, Setup, find_scorer, load_plugin
-from jprm.verify import GenPRM
+from jprm.verify import ONE_VOTE, GenPRM, votes_drawn
 
 FIRST_ERROR_ONLY = ("processbench",)  # of the others every step is scored
 ENGINE = "engine."
@@ -79,6 +79,7 @@ class _Evaluation:
             if stored is not None:
                 others = {k: v for k, v in stored.items() if not k.startswith(ENGINE)}
                 check(path, others, self.identity)
+        self.n = _votes(options.n, self.scorer, self.identity)
         self.engine = {k.removeprefix(ENGINE): v for k, v in (stored or {}).items() if ENGINE in k}
         self.readout: ReadOut = self._readout(self.engine)
         names = {item.solution.id: item.name for item in self.items.items}
@@ -102,7 +103,7 @@ class _Evaluation:
 
     def _judged(self, item: Item) -> Judged | None:
         rows = self.store.rationales(item.solution.id)
-        return judged(item, rows, self.options.n, self.readout, self.stop_early)
+        return judged(item, rows, self.n, self.readout, self.stop_early)
 
     def sample(self) -> None:
         """Judges and stores what is missing; nothing is loaded where nothing is."""
@@ -130,6 +131,8 @@ class _Evaluation:
 
     def _judge(self, missing: Sequence[Item], machine: Machine, progress: Progress) -> None:
         options, store = self.options, self.store
+        if self.n < options.n:
+            progress.note(f"{ONE_VOTE} ({options.n} were asked for)")
         setup = Setup(
             model=options.model,
             mode=options.mode,
@@ -139,7 +142,7 @@ class _Evaluation:
             generator=machine.generator,
         )
         items = [(item.problem, item.solution) for item in missing]
-        for ended in self.scorer(setup).judge(items, range(options.n), store.known(), store.add):
+        for ended in self.scorer(setup).judge(items, range(self.n), store.known(), store.add):
             store.lose(ended.solution_id, ended.lost)
             progress.advance(1, f"solutions judged, {machine.speed}")
 
@@ -162,29 +165,41 @@ class _Evaluation:
                 missing += 1
         if not found:
             raise UserError(
-                f"{self.directory.path}: {options.n} votes are stored of no solution; run it "
+                f"{self.directory.path}: {self.n} votes are stored of no solution; run it "
                 "without --regrade, or with a smaller --n"
             )
         about = {
             "benchmark": self.items.benchmark,
             "data": str(options.data),
             "model": str(options.model) if options.model else None,
-            "n": options.n,
+            "n": self.n,
+            "n_asked": options.n,
             "readout": self.readout,
             "full": not self.stop_early,
+            "missing_as": options.missing,
             **{name: self.identity[name] for name in ("scorer", "mode", "seed")},
             "identity": read_identity(self.directory.path),
         }
         return Result(
             about,
             found,
-            scores(found, options.n, not self.stop_early),
+            scores(found, self.n, not self.stop_early, options.missing),
             Account.of(found),
             self.items.rejected,
             self.items.notes,
             missing,
             self.store.seconds,
         )
+
+
+def _votes(asked: int, scorer: type[Scorer], identity: Mapping[str, Any]) -> int:
+    """The votes that are drawn: one where chance has no part in them."""
+    if not scorer.chance:
+        return 1
+    if not scorer.samples:
+        return asked
+    temperature, top_k = (identity[f"protocol.sampling.{key}"] for key in ("temperature", "top_k"))
+    return votes_drawn(asked, temperature, top_k)
 
 
 def _check_model(options: Options, scorer: type[Scorer]) -> None:

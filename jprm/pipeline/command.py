@@ -21,7 +21,7 @@ key=value        overrides, such as train.steps=200 or 'grid.seeds=[0, 1]'
 --mix-versions   let one table hold results of different versions of jprm and its packages
 
 Results land in <directory>/<name>/ (runs/embedded/): results.jsonl, report.html, figures/, stages/.
-Exit code 0: done; 1: cells failed, the table says why; 2: a mistake in the command; 75: stopped by SIGTERM, go on."""
+Exit code 0: done; 3: cells failed, the table says why; 2: a mistake in the command; 75: stopped by SIGTERM, go on."""
 
 PROGRAM = ("python", "experiments/sweep.py")
 LAUNCHERS = ("local", "slurm", "ray")

@@ -16,6 +16,7 @@ from pydantic import Field, model_validator
 
 from jprm.config import Config
 from jprm.train.config import TrainConfig
+from jprm.verify import votes_drawn
 
 LabelRule = Literal["rpe", "hard", "difference", "exact"]
 Style = Literal["full", "code", "analysis", "direct"]
@@ -95,6 +96,10 @@ class VerifySection(Config):
     place: str = "local"  # where code runs: local, ray, or the URL of a SandboxFusion service
     uncovered: tuple[Need, ...] = ()  # run code although nothing keeps it from these
 
+    def draws(self, votes: int) -> int:
+        """The votes that are drawn where some are asked for: one at temperature 0."""
+        return votes_drawn(votes, self.temperature)
+
 
 class EvaluateSection(Config):
     """The solutions that verifiers are measured on, and the statistics."""
@@ -106,6 +111,7 @@ class EvaluateSection(Config):
     candidates_problems: int = Field(default=150, ge=0)  # best-of-N; 0 turns it off
     candidates: int = Field(default=8, ge=1)  # solutions per problem
     candidate_votes: int = Field(default=4, ge=1)
+    missing: Literal["wrong", "excluded"] = "wrong"  # what a solution without a verdict counts
 
 
 class GridSection(Config):

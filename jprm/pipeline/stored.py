@@ -17,6 +17,7 @@ import numpy as np
 
 from jprm.errors import UserError
 from jprm.records import Rationale, ReadOut, from_json, stream_jsonl
+from jprm.ties import below
 
 RATIONALES = "rationales.jsonl"
 
@@ -99,7 +100,7 @@ def cut(
         for r in rationales:
             if r.vote < n_votes:
                 reward = r.verdict.reward(readout)
-                agree[r.step] &= reward is not None and reward < 0.5
+                agree[r.step] &= reward is not None and bool(below(reward, 0.5))
         if any(agree):
             return agree.index(True) + 1
     return reached if reached == n_steps else None

@@ -14,7 +14,8 @@ CONFIG.toml   a file of configs/uses/; without one, the embedded world
 key=value     overrides, such as evaluate.candidates=8 or 'search.strategies=["beam"]'
 
 Results land in <directory>/<name>/ (runs/uses/): results.jsonl, report.html, figures/, stages/.
-The same command goes on where it was stopped. Stages of a sweep in the same directory are used where they fit."""
+The same command goes on where it was stopped. Stages of a sweep in the same directory are used where they fit.
+Exit code 0: done; 3: stages failed; 2: a mistake in the command; 75: stopped by SIGTERM, the same command goes on."""
 
 
 def uses_command(arguments: list[str]) -> int:
@@ -33,5 +34,4 @@ def uses_command(arguments: list[str]) -> int:
     check_search(config.search)
     from jprm.uses.run import run_uses
 
-    run_uses(config, shlex.join(["python", "experiments/uses.py", *arguments]))
-    return 0
+    return run_uses(config, shlex.join(["python", "experiments/uses.py", *arguments]))

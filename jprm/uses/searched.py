@@ -87,7 +87,7 @@ class Searched:
         """What the verifier said of the candidates."""
         candidates = Benchmark("candidates", self.verifier.seed)
         mode = "executed" if self.verifier.style in RUN_CODE else "none"
-        n = lab.config.evaluate.candidate_votes
+        n = lab.config.verify.draws(lab.config.evaluate.candidate_votes)
         return Votes(self.verifier, candidates, mode, lab.config.verify.mode, n)
 
     def inputs(self, lab: Lab) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from jprm.records import Problem, Rationale, ReadOut, Solution, Verdict
+from jprm.ties import below
 from jprm.verify.format import Machine
 
 NO_VERDICT = Verdict(None, None, None)
@@ -109,7 +110,7 @@ class Table:
         for vote in self.votes:
             rationale = self._rationales.get((step, vote))
             reward = rationale.verdict.reward(readout) if rationale else None
-            if reward is None or reward >= 0.5:
+            if reward is None or not below(reward, 0.5):
                 return False
         self.limit = step + 1
         return True

@@ -17,10 +17,10 @@ from jprm.scaling import VerifiedSolution, best_of_verified
 from tests.pipeline.test_findings import config_of
 
 
-def test_a_vote_accepts_a_solution_when_it_accepts_every_step_that_it_judged():
+def test_a_vote_accepts_a_solution_when_it_accepts_every_step():
     nan = math.nan
-    table = np.array([[1, 1, 0, nan, nan], [1, 0, 1, 1, nan]])
-    assert whole(table) == (1.0, 0.0, 0.0, 1.0, None)
+    table = np.array([[1, 1, 0, nan, nan, 1, 0], [1, 0, 1, 1, nan, nan, nan]])
+    assert whole(table) == (1.0, 0.0, 0.0, None, None, None, 0.0)
 
 
 def test_candidates_at_equal_compute(tmp_path):
