@@ -18,7 +18,7 @@ LEVELS = (
     {"errors", "paths", "strict_json", "ties"},
     {
         *("terminal", "records", "config", "runs", "leases", "progress", "preemption"),
-        *("seeds", "execute"),
+        *("seeds", "execute", "http"),
     },
     {"mesh", "tokenizer", "chat", "grade", "worlds", "doctor", "formats", "launch"},
     {"models", "data"},
@@ -34,6 +34,7 @@ LEVEL = {room: level for level, rooms in enumerate(LEVELS) for room in rooms}
 SIDEWAYS = {  # rooms of one level know each other only here; any may raise an error
     "runs": {"config"},
     "preemption": {"progress"},
+    "execute": {"http"},
     "progress": {"terminal"},
     "worlds": {"tokenizer", "grade", "formats"},
     "cli": {"pipeline", "judge", "catalogue", "uses"},
@@ -42,6 +43,7 @@ SIDEWAYS = {  # rooms of one level know each other only here; any may raise an e
 }
 WITHOUT_JAX = (
     "jprm.errors",
+    "jprm.http",
     "jprm.terminal",
     "jprm.ties",
     "jprm.paths",

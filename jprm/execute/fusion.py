@@ -10,29 +10,27 @@ when its time was up are lost. How well the service confines code is its own aff
 
 from __future__ import annotations
 
-import http.client
 import json
 import secrets
 import sys
-import time
-import urllib.error
-import urllib.request
 import warnings
 from collections.abc import Sequence
 from importlib.resources import files
 from typing import NoReturn
+
+from pydantic import BaseModel, TypeAdapter
 
 from jprm.errors import UserError
 from jprm.execute.ledger import Track
 from jprm.execute.outcome import DIED, NOT_REBUILT, TIMED_OUT, OutcomeKind
 from jprm.execute.remote import RemotePool, Reply
 from jprm.execute.runner import TRUNCATED
+from jprm.http import Call, Client, Failed, Refused, parse
 
 START_S = 30.0  # what a service may take to start an interpreter
 QUEUE_S = 120.0  # how long a request may wait there for its turn
-LARGEST_ANSWER_BYTES = 8 << 20
-BUSY = (429, 502, 503, 504)  # HTTP statuses after which it is right to ask again
-WAITS_S = (0.5, 2.0, 8.0)  # before each further try
+TRIES = 5
+FIRST_WAIT_S = 0.5
 
 _BOOTSTRAP = """\
 import json
@@ -45,6 +43,25 @@ guest["serve"](runner, request)
 _KINDS: dict[str, OutcomeKind] = {"ok": "ok", "error": "error", "timeout": "timeout"}
 
 
+class _Run(BaseModel):
+    """How a program ended, as the service says it."""
+
+    status: str
+    stdout: str | None
+    stderr: str | None
+
+
+class _Answer(BaseModel):
+    """An answer to /run_code; `run_result` is missing where the service failed."""
+
+    status: str
+    message: str | None = ""
+    run_result: _Run | None
+
+
+_ANSWER = TypeAdapter(_Answer)
+
+
 class FusionPool(RemotePool):
     """Sessions at a URL, with as many requests at a time as there are `workers`.
 
@@ -52,7 +69,8 @@ class FusionPool(RemotePool):
     The other arguments are those of `Pool`; `preload` is what is imported off a snippet's clock.
     python: the version of Python there, such as "3.11".
     Raises UserError, naming the URL, if no such service answers there. One that fails later is asked
-    again a few times, and then the snippet's future fails with UserError.
+    again a few times, and then the snippet's future fails with UserError. Proxies and limits are those
+    of `jprm.http.Client`.
     """
 
     def __init__(
@@ -68,8 +86,14 @@ class FusionPool(RemotePool):
         memo_capacity: int = 1_000_000,
         preload: Sequence[str] = (),
     ):
+        root = url.rstrip("/").removesuffix("/run_code")
+        # A request has one limit with all of its tries: code that takes too long is not run again.
+        self._client = Client(
+            root, "SandboxFusion's", first_wait_s=FIRST_WAIT_S, timeout_s=float("inf")
+        )
+        self._call = Call()
         super().__init__(workers, memoize, memo_capacity)
-        self.url = url.rstrip("/").removesuffix("/run_code") + "/run_code"
+        self.url = f"{self._client.url}/run_code"
         self._hard_limit_s = timeout_s + grace_s
         self._longest_text = output_chars + len(TRUNCATED)
         self._settings = {
@@ -94,6 +118,12 @@ class FusionPool(RemotePool):
                 stacklevel=2,
             )
 
+    def close(self) -> None:
+        """As `RemotePool`; the service sees the lines of what is under way drop."""
+        super().close()
+        self._call.cancel()
+        self._client.close()
+
     @property
     def description(self) -> str:
         """Where code runs; what confines it is the service's own business."""
@@ -101,15 +131,15 @@ class FusionPool(RemotePool):
 
     def _version(self) -> str:
         """Python's version there, asked by a snippet: a service that cannot say it can do nothing."""
-        reply = self._run([], "import sys\nprint('%d.%d' % sys.version_info[:2])", waits_s=())
+        reply = self._run([], "import sys\nprint('%d.%d' % sys.version_info[:2])", tries=1)
         if reply.kind != "ok":
-            self._fail(f"cannot run a first snippet: {reply.text}")
-        return reply.text
+            self._fail(f"cannot run a first snippet: {self._client.safe(reply.text)}")
+        return self._client.safe(reply.text)
 
     def _ask(self, track: Track, code: str) -> Reply:
-        return self._run(track.history, code, WAITS_S)
+        return self._run(track.history, code, TRIES)
 
-    def _run(self, history: list[str], code: str, waits_s: Sequence[float]) -> Reply:
+    def _run(self, history: list[str], code: str, tries: int) -> Reply:
         nonce = secrets.token_hex(16)
         request = self._settings | {"history": history, "code": code, "nonce": nonce}
         run_timeout_s = START_S + (len(history) + 1) * self._hard_limit_s
@@ -118,15 +148,15 @@ class FusionPool(RemotePool):
             "code": _BOOTSTRAP.format(request=json.dumps(request)),
             "run_timeout": run_timeout_s,
         }
-        result = self._post(json.dumps(body).encode(), run_timeout_s + QUEUE_S, waits_s)
-        begun, *answers = result["stdout"].split("\n")
+        result = self._post(body, run_timeout_s + QUEUE_S, tries)
+        begun, *answers = (result.stdout or "").split("\n")
         if begun == nonce and answers:
-            killed = result["status"] == "TimeLimitExceeded"
+            killed = result.status == "TimeLimitExceeded"
             return Reply(*self._outcome(nonce, answers, killed), replayed=len(history))
         if history:
             return Reply("died", NOT_REBUILT, len(history))
-        status, complaint = result["status"], result["stderr"].strip()[-300:]
-        self._fail(f"its Python did not run the program ({status}) {complaint}")
+        said = self._client.safe(f"({result.status}) {(result.stderr or '').strip()[-200:]}")
+        self._fail(f"its Python did not run the program {said}")
 
     def _outcome(self, nonce: str, answers: list[str], killed: bool) -> tuple[OutcomeKind, str]:
         """Kind and text; whatever is not exactly one well-formed answer is a death."""
@@ -143,54 +173,28 @@ class FusionPool(RemotePool):
             pass  # not ours: the snippet wrote it
         return "died", DIED
 
-    def _post(self, body: bytes, timeout_s: float, waits_s: Sequence[float]) -> dict[str, str]:
-        """The service's `run_result`: its status, stdout and stderr. Raises UserError."""
-        request = urllib.request.Request(self.url, body, {"Content-Type": "application/json"})
-        waits = iter(waits_s)
-        while True:
-            try:
-                return self._exchange(request, timeout_s)
-            except (OSError, http.client.HTTPException) as error:
-                reason = _reason(error)
-                wait_s = next(waits, None) if _may_pass(error) else None
-            if wait_s is None:
-                self._fail(reason)
-            time.sleep(wait_s)
-
-    def _exchange(self, request: urllib.request.Request, timeout_s: float) -> dict[str, str]:
+    def _post(self, body: dict[str, object], total_s: float, tries: int) -> _Run:
+        """How the program ended. Raises UserError; RuntimeError where the pool is closed meanwhile."""
         try:
-            with urllib.request.urlopen(request, timeout=timeout_s) as response:
-                answer = response.read(LARGEST_ANSWER_BYTES)
-        except urllib.error.HTTPError as error:
-            error.close()
-            raise
-        try:
-            message = json.loads(answer)
-            status, reason, result = (message[key] for key in ("status", "message", "run_result"))
-            if status != "SandboxError" and result is not None:
-                return {name: str(result[name] or "") for name in ("status", "stdout", "stderr")}
-        except (ValueError, LookupError, TypeError, RecursionError):
-            self._fail(f"an answer that is not SandboxFusion's: {answer[:80]!r}")
-        self._fail(f"the service failed: {str(reason)[-300:]}")
+            answer = self._client.ask(
+                "/run_code",
+                body,
+                lambda data: parse(_ANSWER, data),
+                self._call,
+                tries=tries,
+                total_s=total_s,
+            )
+        except (Failed, Refused) as error:
+            self._fail(str(error))
+        if answer.status == "SandboxError" or answer.run_result is None:
+            self._fail(f"the service failed: {self._client.safe(answer.message or '')}")
+        return answer.run_result
 
     def _fail(self, reason: str) -> NoReturn:
         raise UserError(
             f"{self.url}: {reason}; check that a SandboxFusion service runs there, "
             "or choose another place to run code"
         ) from None
-
-
-def _may_pass(error: Exception) -> bool:
-    """Whether to ask again: the service is busy or starts anew, and did not just take too long."""
-    if isinstance(error, urllib.error.HTTPError):
-        return error.code in BUSY
-    return not isinstance(error, TimeoutError)
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, urllib.error.HTTPError):
-        return f"HTTP status {error.code} {error.reason}"
-    return f"no answer ({getattr(error, 'reason', None) or error!r})"
 
 
 def _source(name: str) -> str:

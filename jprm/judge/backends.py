@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from jprm.errors import UserError
+from jprm.errors import UserError, printable
 from jprm.judge.items import Item
 from jprm.judge.options import Options
 from jprm.judge.sizes import asked_over, choose, context_tokens
@@ -25,6 +25,7 @@ class Backend:
     """A sampler that is ready.
 
     in_flight: conversations that it should be given at a time. drawn: tokens sampled so far.
+    about: what there is to know of it. probabilities: whether P(Yes) of a verdict can be read.
     """
 
     sampler: Sampler
@@ -32,6 +33,8 @@ class Backend:
     in_flight: int
     drawn: Callable[[], int]
     speed: Callable[[], str]
+    about: str = ""
+    probabilities: bool = True
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,13 +131,29 @@ def open_served(task: Task) -> Backend:
         concurrency=options.concurrency,
         api_key=os.environ.get(API_KEY, ""),
     )
-    task.claim({"backend": "openai", "served_model": sampler.model})
+    dialect = sampler.dialect
+    about: dict[str, Any] = {"backend": "openai", "served_model": sampler.model}
+    if not dialect.probabilities:
+        if (asked := options.readout) not in (None, "vote"):
+            sampler.close()
+            raise UserError(
+                f"--readout {asked}: {sampler.url} cannot give it ({dialect}); use --readout vote, or "
+                "a server that tells tokens and their log-probabilities (vLLM does)"
+            )
+        about["readout"] = "vote"
+    try:
+        task.claim(about)
+    except BaseException:
+        sampler.close()
+        raise
     return Backend(
         sampler,
         task.context(sampler.context_tokens),
         2 * options.concurrency,
         lambda: sampler.stats.generated,
         lambda: f"{sampler.stats.generated} tokens drawn, {sampler.retried} requests repeated",
+        f"{sampler.url} serves {printable(sampler.model)}: {dialect}",
+        dialect.probabilities,
     )
 
 

@@ -82,11 +82,21 @@ class _Evaluation:
             if stored is not None:
                 others = {k: v for k, v in stored.items() if not k.startswith(ENGINE)}
                 check(path, others, self.identity)
-        self.readout: ReadOut = options.readout or self.scorer.readout
         self.n = _votes(options.n, self.scorer, self.identity)
         self.engine = {k.removeprefix(ENGINE): v for k, v in (stored or {}).items() if ENGINE in k}
+        self.readout: ReadOut = self._readout(self.engine)
         names = {item.solution.id: item.name for item in self.items.items}
         self.store = VoteStore(path, names)
+
+    def _readout(self, engine: Mapping[str, Any]) -> ReadOut:
+        """The user's; else the only one that the backend has, if it says so; else the scorer's."""
+        asked, only = self.options.readout, engine.get("readout")
+        if only and asked not in (None, only):
+            raise UserError(
+                f"--readout {asked}: the votes in {self.directory.path} have no probabilities; "
+                f"use --readout {only}"
+            )
+        return only or asked or self.scorer.readout
 
     def __enter__(self) -> _Evaluation:
         return self
@@ -141,6 +151,7 @@ class _Evaluation:
 
     def _claim(self, engine: Mapping[str, Any]) -> None:
         claim(self.directory.path, self.identity | flat(engine, ENGINE))
+        self.readout = self._readout(engine)
 
     def result(self) -> Result:
         """The table of what is stored."""

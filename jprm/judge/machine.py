@@ -87,6 +87,8 @@ class Machine:
         self._backend = backend = BACKENDS[options.backend](task)
         if isinstance(backend.sampler, contextlib.AbstractContextManager):
             self._open.enter_context(backend.sampler)
+        if backend.about:
+            self._progress.note(backend.about)
         if execute == "executed" and self._pool is None:
             self._pool = self._open.enter_context(self._open_pool())
         settings = Settings(
@@ -96,7 +98,7 @@ class Machine:
             execute=execute,
             temperature=protocol.sampling.temperature,
             max_in_flight=backend.in_flight,
-            readout=self._readout,
+            readout=self._readout if backend.probabilities else "vote",
             template=protocol,
             overflow=options.overflow,
         )

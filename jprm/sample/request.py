@@ -31,6 +31,7 @@ class Event:
     tokens: list[int]
     finish: str
     watched: np.ndarray
+    fault: str = ""  # an engine loses nothing; a server may
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)

@@ -5,11 +5,13 @@ Enter by `ServedSampler(url, codec, sampling, stop_texts=...)`, which is used li
 
     sampler      conversations, threads, events: the public face
     turn         completions, cut where the engine would stop
+    dialect      what a server can do, found out at the start
+    listing      its models; its refusals in words
     completions  one request to /v1/completions, and what its answer says
-    endpoint     HTTP: tries, waits, time limits, errors in words
 """
 
+from jprm.served.dialect import Dialect
 from jprm.served.sampler import Event, ServedSampler
 from jprm.served.turn import Stats
 
-__all__ = ["Event", "ServedSampler", "Stats"]
+__all__ = ["Dialect", "Event", "ServedSampler", "Stats"]

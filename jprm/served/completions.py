@@ -1,9 +1,10 @@
 """One request to /v1/completions, and what the answer says about tokens.
 
 Servers differ in what they tell. vLLM names token ids (`return_token_ids`, or ids in place of token
-texts) and the log-probabilities of chosen tokens (`logprob_token_ids`); sglang and sglang-jax give
-texts of tokens and the `TOP` most probable ones; others give a text alone. The fields of all are sent,
-since each ignores those it does not know, and the most exact of what comes back is used.
+texts) and the log-probabilities of chosen tokens (`logprob_token_ids`); llama.cpp names ids beside
+its log-probabilities; sglang and sglang-jax give texts of tokens and the most probable ones; others
+give a text alone. The most exact of what comes back is used: a text is tokenised again only where
+there are no ids. Which fields a server takes, the probe finds out (see `jprm.served.dialect`).
 
 Log-probabilities are the model's own, before temperature and truncation, where the server gives
 those: vLLM does by default since its V1 engine (`--logprobs-mode raw_logprobs`), before it did not.
@@ -11,17 +12,23 @@ those: vLLM does by default since its V1 engine (`--logprobs-mode raw_logprobs`)
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Annotated, Any, Literal, Protocol
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, TypeAdapter
 
 from jprm.chat import ChatCodec
-from jprm.errors import UserError
+from jprm.http import parse
 
 TOP = 20  # the most log-probabilities per token that vLLM gives by default
 NAMED = "token_id:"  # how vLLM writes a token as its id
+BROKEN = "\ufffd"  # what a text shows of a letter of which not all bytes are there
+
+Told = Literal["ids", "texts", "text"]
+Stop = int | str | None
 
 
 class Sampling(Protocol):
@@ -43,19 +50,81 @@ class Sampling(Protocol):
         ...
 
 
+class _Shape(BaseModel):
+    """What an answer has to look like; what else it holds is ignored."""
+
+    model_config = ConfigDict(strict=True)
+
+
+Id = Annotated[int, Field(ge=0, lt=1 << 31)]
+Ids = Annotated[list[Id], Field(fail_fast=True)]
+LogProb = Annotated[float, Field(le=0.01)]  # not nan; rounding may lift it over 0
+
+
+class _Candidate(_Shape):
+    id: Id | None = None
+    token: str
+    logprob: LogProb
+
+
+class _Position(_Shape):
+    id: Id | None = None
+    token: str
+    top_logprobs: list[_Candidate] = []
+
+
+class _LogProbs(_Shape):
+    tokens: Annotated[list[str], Field(fail_fast=True)] | None = None
+    top_logprobs: Annotated[list[dict[str, LogProb] | None], Field(fail_fast=True)] | None = None
+    content: Annotated[list[_Position], Field(fail_fast=True)] | None = (
+        None  # as in chats; llama.cpp
+    )
+
+
+class _Choice(_Shape):
+    text: str
+    finish_reason: Literal["stop", "length"]  # sglang says "abort" when it shuts down
+    stop_reason: Stop = None  # vLLM
+    matched_stop: Stop = None  # sglang
+    token_ids: Ids | None = None
+    logprobs: _LogProbs | None = None
+
+
+class _Details(_Shape):
+    cached_tokens: NonNegativeInt | None = None
+
+
+class _Usage(_Shape):
+    prompt_tokens: NonNegativeInt | None = None
+    prompt_tokens_details: _Details | None = None
+
+
+class _Answer(_Shape):
+    choices: Annotated[list[_Choice], Field(min_length=1, max_length=1)]
+    usage: _Usage | None = None
+
+
+_ANSWER = TypeAdapter(_Answer)
+
+
 @dataclass(frozen=True)
 class Completion:
     """What a server has drawn.
 
-    tokens: with the token at which it stopped. watched: f32 [len(tokens), watched ids], nan where the
-    server does not say. matched: what it stopped at: a text, a token, or None if it does not say or
-    it was an end of text. finish: "stop" or "length".
+    text: as it came. tokens: with the token at which it stopped, as far as that is known.
+    told: whether the server named their ids, their texts, or the text alone.
+    watched: f32 [len(tokens), watched ids], nan where the server does not say.
+    logprobs: the most log-probabilities that a token came with.
+    matched: what it stopped at: a text, a token, or None if it does not say or it was an end of text.
     """
 
+    text: str
     tokens: list[int]
+    told: Told
     watched: np.ndarray
-    finish: str
-    matched: str | int | None
+    logprobs: int
+    finish: Literal["stop", "length"]
+    matched: Stop
     prompt_tokens: int
     cached_tokens: int
 
@@ -69,8 +138,9 @@ def request_body(
     stop_ids: Sequence[int],
     stop_texts: Sequence[str],
     watch: Sequence[int],
+    logprobs: int,
 ) -> dict[str, Any]:
-    """The fields of a request for one continuation."""
+    """The fields of a request for one continuation, for a server that takes all of them."""
     body: dict[str, Any] = {
         "model": model,
         "prompt": prompt if isinstance(prompt, str) else list(prompt),
@@ -84,7 +154,7 @@ def request_body(
         "spaces_between_special_tokens": False,
         "include_stop_str_in_output": True,  # vLLM
         "no_stop_trim": True,  # sglang
-        "logprobs": TOP if watch else 0,
+        "logprobs": logprobs,
         "return_token_ids": True,
         "return_tokens_as_token_ids": True,
     }
@@ -97,80 +167,138 @@ def request_body(
     return body
 
 
-def read_completion(
-    answer: Mapping[str, Any], codec: ChatCodec, watch: Sequence[int]
-) -> Completion:
-    """The continuation in an answer. Raises ValueError, LookupError or TypeError where there is none."""
-    [choice] = answer["choices"]
-    finish = choice["finish_reason"]
-    if finish not in ("stop", "length"):
-        raise ValueError(finish)  # sglang answers "abort" when it shuts down
-    matched = choice.get("stop_reason", choice.get("matched_stop"))
-    logprobs = choice.get("logprobs") or {}
-    texts: list[str] = logprobs.get("tokens") or []
-    tokens = _tokens(choice, texts, matched, codec)
-    usage = answer.get("usage") or {}
-    details = usage.get("prompt_tokens_details") or {}
+def read_completion(answer: bytes, codec: ChatCodec, watch: Sequence[int]) -> Completion:
+    """The continuation in an answer. Raises ValueError, saying where, for what is none."""
+    found = parse(_ANSWER, answer)
+    [choice] = found.choices
+    logprobs = choice.logprobs or _LogProbs()
+    matched = choice.matched_stop if choice.stop_reason is None else choice.stop_reason
+    tokens, told = _tokens(choice, logprobs, codec)
+    named = told == "ids" and choice.token_ids is not None
+    if told == "text":
+        tokens = _encoded(choice, matched, codec)
+    elif isinstance(matched, str) and matched not in codec.decode(tokens):  # it was cut off
+        tokens += codec.encode(matched)
+    if not named or not tokens:
+        tokens += _end(choice.finish_reason, matched, tokens, codec)
+    for token in (min(tokens, default=0), max(tokens, default=0)):
+        if not 0 <= token < codec.vocab_size:
+            raise ValueError(
+                f"token {token} is not among the {codec.vocab_size} of the checkpoint's tokenizer"
+            )
+    tops = _tops(logprobs)
+    usage = found.usage or _Usage()
+    details = usage.prompt_tokens_details or _Details()
     return Completion(
+        text=choice.text,
         tokens=tokens,
-        watched=_watched(tokens, texts, logprobs, watch, codec),
-        finish=finish,
+        told=told,
+        watched=_watched(tokens, [] if told == "text" else tops, watch, codec),
+        logprobs=max(map(len, tops), default=0),
+        finish=choice.finish_reason,
         matched=matched,
-        prompt_tokens=int(usage.get("prompt_tokens") or 0),
-        cached_tokens=int(details.get("cached_tokens") or 0),
+        prompt_tokens=usage.prompt_tokens or 0,
+        cached_tokens=details.cached_tokens or 0,
     )
 
 
-def _tokens(
-    choice: Mapping[str, Any], texts: list[str], matched: str | int | None, codec: ChatCodec
-) -> list[int]:
-    ids = choice.get("token_ids")
-    if ids is not None:
-        return [int(i) for i in ids]
+def _tokens(choice: _Choice, logprobs: _LogProbs, codec: ChatCodec) -> tuple[list[int], Told]:
+    """The ids as far as the server tells them, and how it does."""
+    if choice.token_ids is not None:
+        return list(choice.token_ids), "ids"
+    positions = logprobs.content or []
+    ids = [position.id for position in positions if position.id is not None]
+    if ids and len(ids) == len(positions):
+        return ids, "ids"
+    texts = [position.token for position in positions] or logprobs.tokens or []
     if texts and all(text.startswith(NAMED) for text in texts):
-        return [int(text.removeprefix(NAMED)) for text in texts]
-    singles = [codec.encode(text) for text in texts]
-    if singles and all(len(single) == 1 for single in singles):
-        return [single[0] for single in singles]
-    text = choice["text"]
+        return [int(text.removeprefix(NAMED)) for text in texts], "ids"
+    unfinished = choice.finish_reason == "length" and choice.text.endswith(BROKEN)
+    found = _ids_of_texts(texts, choice.text, unfinished, codec) if texts else None
+    return (found, "texts") if found is not None else ([], "text")
+
+
+def _is_broken(piece: str) -> bool:
+    return BROKEN in piece
+
+
+def _ids_of_texts(
+    texts: Sequence[str], text: str, unfinished: bool, codec: ChatCodec
+) -> list[int] | None:
+    """The ids of tokens of which the texts are told; None where they cannot be told for sure.
+
+    A token that holds some bytes of a letter shows them as U+FFFD, which may be a token of its own.
+    Such a run of tokens is read off the whole text, where the letter stands.
+    """
+    ids: list[int] = []
+    at = 0
+    if unfinished and text.rstrip(BROKEN):  # the rest of a letter comes with the next request
+        whole = len(texts) - sum(1 for _ in itertools.takewhile(_is_broken, reversed(texts)))
+        texts = texts[:whole]
+    for broken, group in itertools.groupby(texts, key=_is_broken):
+        run = list(group)
+        if not broken:
+            singles = [codec.encode(piece) for piece in run]
+            if any(len(single) != 1 for single in singles):
+                return None
+            ids += itertools.chain(*singles)
+            at += sum(map(len, run))
+            continue
+        for end in range(at + 1, min(at + sum(map(len, run)), len(text)) + 1):
+            found = codec.encode(text[at:end])
+            if [codec.spell([i]) for i in found] == run:
+                ids, at = ids + found, end
+                break
+        else:
+            return None
+    return ids
+
+
+def _encoded(choice: _Choice, matched: Stop, codec: ChatCodec) -> list[int]:
+    """The tokens of a text alone, with the stop that was cut off and named."""
+    text = choice.text
+    if choice.finish_reason == "length":
+        text = text.rstrip(BROKEN) or text  # the rest of a letter comes with the next request
     if isinstance(matched, str) and not text.endswith(matched):
         text += matched
-    tokens = codec.encode(text)
+    return codec.encode(text)
+
+
+def _end(finish: str, matched: Stop, tokens: Sequence[int], codec: ChatCodec) -> list[int]:
+    """The token at which a text ended, where it is known and not there."""
     ends = matched if isinstance(matched, int) else None
-    if choice["finish_reason"] == "stop" and matched is None:
+    if finish == "stop" and matched is None and not (tokens and tokens[-1] in codec.eos_ids):
         ends = codec.eos_id
-    if ends is not None and tokens[-1:] != [ends]:
-        tokens.append(ends)
-    return tokens
+    return [] if ends is None or [*tokens[-1:]] == [ends] else [ends]
+
+
+def _tops(logprobs: _LogProbs) -> list[Mapping[str, float]]:
+    """For every token the log-probabilities by the names of tokens."""
+    if logprobs.content:
+        return [
+            {
+                candidate.token if candidate.id is None else f"{NAMED}{candidate.id}": (
+                    candidate.logprob
+                )
+                for candidate in position.top_logprobs
+            }
+            for position in logprobs.content
+        ]
+    return [top or {} for top in logprobs.top_logprobs or []]
 
 
 def _watched(
     tokens: Sequence[int],
-    texts: Sequence[str],
-    logprobs: Mapping[str, Any],
+    tops: Sequence[Mapping[str, float]],
     watch: Sequence[int],
     codec: ChatCodec,
 ) -> np.ndarray:
     """[len(tokens), len(watch)]; nan where a token is not among those that the server names."""
     watched = np.full((len(tokens), len(watch)), np.nan, np.float32)
-    tops: list[Mapping[str, float] | None] = logprobs.get("top_logprobs") or []
-    if len(texts) != len(tokens):  # the text was tokenised again, to other tokens
-        return watched
     for column, token in enumerate(watch):
         names = (f"{NAMED}{token}", codec.spell([token]))
         for row, top in enumerate(tops[: len(tokens)]):
-            value = next((top[name] for name in names if top and name in top), None)
+            value = next((top[name] for name in names if name in top), None)
             if value is not None:
                 watched[row, column] = value
     return watched
-
-
-def context_error(url: str, message: str) -> UserError | None:
-    """The error of a conversation that the server finds too long, None if the message says another."""
-    said = message.lower()
-    if "context length" in said or "max_model_len" in said or "context_length" in said:
-        return UserError(
-            f"{url}: {message}; set the context of this run to what the server holds, or serve the "
-            "model with a longer one (--max-model-len, --context-length)"
-        )
-    return None

@@ -15,7 +15,6 @@ import itertools
 import queue
 import threading
 import time
-import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -24,8 +23,9 @@ import numpy as np
 
 from jprm.chat import ChatCodec
 from jprm.errors import UserError
+from jprm.http import Cancelled, Client
 from jprm.served.completions import Sampling
-from jprm.served.endpoint import Cancelled, Endpoint
+from jprm.served.dialect import Dialect
 from jprm.served.turn import Drawer, Request, Stats, StopWhen, Turn
 
 POLL_S = 0.02  # how long `poll` waits for news: code that has run meanwhile is not kept waiting
@@ -34,13 +34,17 @@ GOES_ON, BEGINS, ENDS = range(3)  # the server still holds the keys of a convers
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """A handle has stopped; as `jprm.sample.Event`. `watched` is nan where the server does not say."""
+    """A handle has stopped; as `jprm.sample.Event`. `watched` is nan where the server does not say.
+
+    finish: "lost", too, where the server cannot complete this conversation; `fault` says why.
+    """
 
     handle: int
     sample_id: int
     tokens: list[int]
     finish: str
     watched: np.ndarray
+    fault: str = ""
 
 
 @dataclass(eq=False)
@@ -55,7 +59,7 @@ class _Conversation:
 class ServedSampler:
     """Satisfies `jprm.verify.ports.Sampler`. To be used by one thread, and closed in the end.
 
-    model: the name under which the server knows it.
+    url, model: of the server, and the name under which it knows the model.
     context_tokens: the longest conversation that the server holds; None if it does not say.
     """
 
@@ -76,19 +80,25 @@ class ServedSampler:
         """base_url: such as http://localhost:8000/v1. model: its name there; "" if the server
             serves only one. concurrency: requests at a time.
 
-        stop_texts: at which the server stops by itself (the `stops` of a format). Without them it
-            draws on to the end of the turn, and what lies behind a stop is thrown away.
+        stop_texts: at which the server stops by itself (the `stops` of a format), if it shows at
+            which. Else it draws some tokens at a time, and what lies behind a stop is thrown away.
         triggers: as the engine's: tokens at which a `stop_when` is asked; all if there are none.
-        patience: `timeout_s`, `tries`, `first_wait_s`, `total_s` of `jprm.served.endpoint.Endpoint`.
+        patience: `timeout_s`, `tries`, `first_wait_s`, `total_s` of `jprm.http.Client`.
         Raises UserError where no such server answers or does not serve the model.
         """
         if concurrency < 1:
             raise UserError(f"served: concurrency = {concurrency} must be at least 1")
-        endpoint = Endpoint(base_url, api_key, **patience)
-        self._drawer = Drawer(endpoint, codec, sampling, model, seed, stop_texts, triggers)
+        url = base_url.rstrip("/").removesuffix("/completions")
+        kind = "a server's of models"
+        self._client = Client(url, kind, api_key, default_path="/v1", **patience)
+        try:
+            self._drawer = Drawer(self._client, codec, sampling, model, seed, stop_texts, triggers)
+        except BaseException:
+            self._client.close()
+            raise
+        self.url = self._client.url
         self.model, self.context_tokens = self._drawer.model, self._drawer.context_tokens
         self.stats = Stats()
-        self._warned = False
         self._conversations: dict[int, _Conversation] = {}
         self._events: list[Event] = []
         self._handles, self._order = itertools.count(), itertools.count()
@@ -101,7 +111,12 @@ class ServedSampler:
     @property
     def retried(self) -> int:
         """Requests that had to be repeated so far."""
-        return self._drawer.endpoint.retried
+        return self._client.retried
+
+    @property
+    def dialect(self) -> Dialect:
+        """What the server can do."""
+        return self._drawer.dialect
 
     @property
     def progress(self) -> str:
@@ -197,13 +212,8 @@ class ServedSampler:
             if turn.error is not None:
                 self._fail(turn.error)
             conversation.ids += turn.tokens
-            self._tell(turn.handle, turn.request, turn.tokens, turn.finish, turn.watched)
-        if self._drawer.as_text and not self._warned:
-            self._warned = True
-            warnings.warn(
-                f"{self._drawer.url} takes no token ids as a prompt: it is sent texts, and may read "
-                "other tokens than the checkpoint's tokenizer makes of them",
-                stacklevel=2,
+            self._tell(
+                turn.handle, turn.request, turn.tokens, turn.finish, turn.watched, turn.fault
             )
         events, self._events = self._events, []
         return events
@@ -217,6 +227,7 @@ class ServedSampler:
         for thread in self._threads:
             thread.join()
         self._threads = []
+        self._client.close()
 
     def __enter__(self) -> ServedSampler:
         return self
@@ -258,9 +269,12 @@ class ServedSampler:
         tokens: list[int],
         finish: str,
         watched: list[np.ndarray],
+        fault: str = "",
     ) -> None:
-        rows = np.array(watched, np.float32).reshape(len(tokens), len(request.watch))
-        self._events.append(Event(handle, request.sample_id, tokens, finish, rows))
+        rows = np.full((len(tokens), len(request.watch)), np.nan, np.float32)
+        if request.watch and tokens and watched[0].size:
+            rows[:] = watched
+        self._events.append(Event(handle, request.sample_id, tokens, finish, rows, fault))
 
     def _fail(self, error: Exception) -> None:
         if not isinstance(error, UserError):

@@ -3,26 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
 
 from jprm.chat import ChatCodec
-from jprm.errors import UserError
+from jprm.http import Call, Cancelled, Client, Failed, Refused
 from jprm.seeds import seed_of
-from jprm.served.completions import (
-    Completion,
-    Sampling,
-    context_error,
-    read_completion,
-    request_body,
-)
-from jprm.served.endpoint import Call, Cancelled, Endpoint, Refused
+from jprm.served.completions import Completion, Sampling, read_completion, request_body
+from jprm.served.dialect import PIECE_TOKENS, PROBE, Dialect, probe
+from jprm.served.listing import find_model, in_words, is_of_context
 
 SEED_BITS = 31  # what every server takes
+PROBE_TRIES = 2  # a wrong URL should be said soon
+ALIVE_S = 30.0
+OF_REQUESTS = (400, 413, 422)  # statuses that may be the fault of what was asked
+LETTER_TOKENS = 3  # that may be missing of a letter, where tokens are told by their texts
 
 StopWhen = Callable[[list[int]], bool]
+
+
+@dataclass(frozen=True)
+class _Greedy:
+    temperature: float = 0.0
+    top_k: int = 0
+    top_p: float = 1.0
+
+
+GREEDY = _Greedy()
 
 
 @dataclass(slots=True)
@@ -59,7 +68,8 @@ class Request:
 class Turn:
     """All between two events of a conversation.
 
-    ids: the tokens before it. tokens, watched, finish: what came of it; or an error.
+    ids: the tokens before it. tokens, watched, finish: what came of it; or an error, of which
+    nothing more can come; or the `fault` with which this conversation alone is lost.
     """
 
     handle: int
@@ -72,17 +82,18 @@ class Turn:
     finish: str = ""
     counts: Stats = field(default_factory=Stats)
     error: Exception | None = None
+    fault: str = ""
 
 
 class Drawer:
     """Takes turns at a served model; any number of threads may use it at once.
 
-    model, context_tokens: as the server lists them. as_text: whether it takes no token ids.
+    model, context_tokens: as the server lists them. dialect: what it can do.
     """
 
     def __init__(
         self,
-        endpoint: Endpoint,
+        client: Client,
         codec: ChatCodec,
         sampling: Sampling,
         model: str,
@@ -90,21 +101,33 @@ class Drawer:
         stop_texts: Sequence[str],
         triggers: Iterable[int],
     ):
-        """Asks the server for its models. Raises UserError where it does not serve this one."""
-        self.endpoint = endpoint
-        self.url = endpoint.url
-        self.as_text = False
+        """Asks the server for its models, and what it can do.
+
+        Raises UserError where it does not serve this model, or cannot be used.
+        """
+        self._client, self.url = client, client.url
         self._codec, self._sampling, self._seed = codec, sampling, seed
         self._stop_texts, self._triggers = tuple(stop_texts), frozenset(triggers)
-        self.model, self.context_tokens = self._served(model)
+        try:
+            self.model, self.context_tokens = find_model(client, model)
+            self.dialect = probe(self._draw_probe, codec, bool(stop_texts), self.url)
+        except (Failed, Refused) as error:
+            raise in_words(error, self.url) from None
 
     def take(self, turn: Turn) -> None:
-        """Draw until the turn stops, by as many requests as that takes. Raises UserError, Cancelled."""
+        """Draw until the turn stops, by as many requests as that takes, or name the turn's fault.
+
+        Raises Cancelled, and UserError where the server is gone or not set up for this.
+        """
         drawn, counts = turn.tokens, turn.counts
         while True:
             if turn.call.cancelled.is_set():
                 raise Cancelled
-            done = self._complete(turn)
+            try:
+                done = self._complete(turn)
+            except (Failed, Refused) as error:
+                turn.finish, turn.fault = "lost", self._fault(error, turn.call)
+                return
             counts.requests += 1
             counts.prompt_tokens += done.prompt_tokens
             counts.cached_tokens += done.cached_tokens
@@ -122,10 +145,10 @@ class Drawer:
                 counts.generated += len(drawn)
                 return
             if not done.tokens:
-                raise UserError(
-                    f"{self.url}: draws nothing behind {len(turn.ids) + len(drawn)} tokens; its "
-                    "context may be full"
-                )
+                at = len(turn.ids) + len(drawn)
+                turn.finish = "lost"
+                turn.fault = f"the server draws nothing behind {at} tokens; its context may be full"
+                return
 
     def _is_stop(self, asked: Request, drawn: list[int]) -> bool:
         """As `jprm.sample.schedule.Schedule`: a stop token, or `stop_when` at a trigger."""
@@ -137,68 +160,98 @@ class Drawer:
 
     def _at_text(self, done: Completion, drawn: list[int]) -> bool:
         """Whether the server stopped at a text, which alone is no stop here."""
+        if not self.dialect.stops_at_texts:
+            return False  # it was not told any
         if done.matched is not None:
             return isinstance(done.matched, str)
         text = self._codec.decode(drawn)
         return any(stop in text for stop in self._stop_texts)
 
     def _complete(self, turn: Turn) -> Completion:
-        """One request. Raises UserError, or Cancelled."""
-        asked = turn.request
+        """One request. Raises Failed, Refused, Cancelled."""
+        asked, dialect = turn.request, self.dialect
         ids = turn.ids + turn.tokens
-        seed = seed_of(self._seed, asked.sample_id, len(ids)) % (1 << SEED_BITS)
+        max_tokens = turn.max_tokens - len(turn.tokens)
+        if asked.stop_when is not None and not dialect.stops_at_texts:
+            max_tokens = min(max_tokens, PIECE_TOKENS)
+        if dialect.told != "ids":
+            max_tokens += LETTER_TOKENS
+        return self._ask(
+            dialect,
+            ids,
+            max_tokens,
+            turn.call,
+            sampling=self._sampling,
+            seed=seed_of(self._seed, asked.sample_id, len(ids)) % (1 << SEED_BITS),
+            stop_ids=sorted(asked.stops),
+            stop_texts=self._stop_texts if dialect.stops_at_texts else (),
+            watch=asked.watch if dialect.probabilities else (),
+        )
 
-        def ask(prompt: list[int] | str) -> Completion:
-            body = request_body(
-                self.model,
-                prompt,
-                turn.max_tokens - len(turn.tokens),
-                self._sampling,
-                seed,
-                sorted(asked.stops),
-                self._stop_texts,
-                asked.watch,
-            )
-            return self.endpoint.ask(
-                "/completions",
-                body,
-                lambda answer: read_completion(answer, self._codec, asked.watch),
-                turn.call,
-            )
+    def _ask(
+        self,
+        dialect: Dialect,
+        ids: Sequence[int],
+        max_tokens: int,
+        call: Call,
+        *,
+        sampling: Sampling = GREEDY,
+        seed: int = 0,
+        stop_ids: Sequence[int] = (),
+        stop_texts: Sequence[str] = (),
+        watch: Sequence[int] = (),
+        **patience: Any,
+    ) -> Completion:
+        # One candidate a token, where its id or text would not be told without.
+        least = 0 if dialect.told == "text" or not dialect.logprobs else 1
+        full = request_body(
+            self.model,
+            ids if dialect.takes_ids else self._codec.spell(ids),
+            max_tokens,
+            sampling,
+            seed,
+            stop_ids,
+            stop_texts,
+            watch,
+            dialect.logprobs if watch else least,
+        )
+        return self._client.ask(
+            "/completions",
+            dialect.body(full),
+            lambda answer: read_completion(answer, self._codec, watch),
+            call,
+            **patience,
+        )
 
-        as_text = self.as_text
-        try:
-            return ask(self._codec.spell(ids) if as_text else ids)
-        except Refused as refusal:
-            if error := context_error(self.url, str(refusal)):
-                raise error from None
-            said = UserError(f"{self.url}: the request is refused: {refusal}")
-        if as_text:
-            raise said
-        try:
-            completion = ask(self._codec.spell(ids))
-        except Refused:
-            raise said from None
-        self.as_text = True
-        return completion
+    def _draw_probe(
+        self, dialect: Dialect, max_tokens: int, stop_texts: Sequence[str]
+    ) -> Completion:
+        size = self._codec.vocab_size
+        return self._ask(
+            dialect,
+            self._codec.encode(PROBE),
+            max_tokens,
+            Call(),
+            sampling=replace(GREEDY, top_k=self._sampling.top_k, top_p=self._sampling.top_p),
+            stop_ids=(self._codec.eos_id,),
+            stop_texts=stop_texts,
+            watch=range(0, size, size // 4 or 1),  # not all of them are ever probable
+            tries=PROBE_TRIES,
+        )
 
-    def _served(self, model: str) -> tuple[str, int | None]:
-        """The model's name and context, from the server's list."""
+    def _fault(self, error: Failed | Refused, call: Call) -> str:
+        """Why a conversation is lost. Raises UserError where it is not the conversation's fault."""
+        if isinstance(error, Refused) and (error.status not in OF_REQUESTS or is_of_context(error)):
+            raise in_words(error, self.url) from None
         try:
-            cards: dict[str, Any] = self.endpoint.ask(
-                "/models",
-                None,
-                lambda answer: {card["id"]: card for card in answer["data"]},
-                Call(),
-                tries=2,  # a wrong URL should be said soon
+            self._ask(
+                replace(self.dialect, logprobs=0),
+                self._codec.encode(PROBE),
+                1,
+                call,
+                tries=1,
+                total_s=min(ALIVE_S, self._client.total_s),
             )
-        except Refused as refusal:
-            raise UserError(f"{self.url}/models: refused: {refusal}") from None
-        names = ", ".join(cards) or "nothing"
-        if not model and len(cards) != 1:
-            raise UserError(f"{self.url} serves {names}; name one model")
-        model = model or next(iter(cards))
-        if model not in cards:
-            raise UserError(f"{self.url} does not serve {model!r}; it serves {names}")
-        longest = cards[model].get("max_model_len")
-        return model, int(longest) if longest else None
+        except (Failed, Refused):  # nobody gets an answer
+            raise in_words(error, self.url) from None
+        return str(error)

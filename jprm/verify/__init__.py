@@ -17,12 +17,14 @@ from jprm.verify.protocol import Dialogue, Done, Execute, Generate
 from jprm.verify.readout import probability_yes, verdict_position
 from jprm.verify.settings import ONE_VOTE, Mode, Settings, votes_drawn
 from jprm.verify.stops import trigger_ids
+from jprm.verify.table import LOST
 from jprm.verify.template import EMBEDDED, Budget, Execution, Template
 from jprm.verify.think import ThinkPRM, process_filter, step_verdicts, whole
 from jprm.verify.votes import first_error, majority, mean_reward
 
 __all__ = [
     "EMBEDDED",
+    "LOST",
     "ONE_VOTE",
     "Branches",
     "Budget",

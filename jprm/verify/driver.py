@@ -70,6 +70,9 @@ def verify(
     earlier steps, which `Rationale.shortened` counts. A verdict nobody could read is None, too (see
     `Done`).
 
+    A solution of which the sampler has lost a conversation is given up; rationales that lack get the
+    verdict None, a reason that begins with `table.LOST`, and are not `heard`.
+
     stop_early: report a solution only up to the first step that every vote calls wrong (reward
     below 1/2), and waste no more on it. The first error of any subset of these votes stays the
     same: at that step the mean of any subset of numbers below 1/2 is below 1/2, so its first error
@@ -263,6 +266,9 @@ class Driver:
         lane = self.lanes.get(event.handle)
         if lane is None:
             return  # dropped by `stop_early` while this event was under way
+        if event.finish == "lost":
+            self._lose(lane.table, event.fault)
+            return
         lane.turn += event.tokens
         lane.watched += list(event.watched)
         if event.finish is None:
@@ -342,6 +348,14 @@ class Driver:
                 for vote in [lane.vote] if self.chain else table.lacking(step):
                     table.put_nothing(step, vote, "context")
         self.retire(lane)
+
+    def _lose(self, table: Table, fault: str) -> None:
+        """The sampler cannot complete a conversation of this table, which ends them all."""
+        for lane in [lane for lane in self.lanes.values() if lane.table is table]:
+            self.release(lane)
+        table.open_lanes = 0
+        table.lose(fault)
+        self.finished.append(table)
 
     def retire(self, lane: Lane) -> None:
         """A conversation has said all that its table wants of it."""

@@ -57,7 +57,12 @@ class Event(Protocol):
 
     @property
     def finish(self) -> str | None:
-        """ "stop" or "length"; None while it goes on."""
+        """ "stop" or "length"; "lost" if it can never be completed; None while it goes on."""
+        ...
+
+    @property
+    def fault(self) -> str:
+        """Why it is lost; "" where it is not."""
         ...
 
     @property

@@ -13,6 +13,7 @@ from jprm.ties import below
 from jprm.verify.format import Machine
 
 NO_VERDICT = Verdict(None, None, None)
+LOST = "lost: "  # how the reason begins where the sampler could not complete a conversation
 
 
 @dataclass(eq=False)
@@ -67,6 +68,14 @@ class Table:
         """Record that a vote never came to a step."""
         nothing = (step, vote, self.mode, "", (), NO_VERDICT, 0, 0, reason)
         self._put(Rationale(self.solution.id, *nothing))
+
+    def lose(self, fault: str) -> None:
+        """Nothing more will come. What lacks is told to nobody, so that a later run asks for it."""
+        heard, self.heard = self.heard, lambda rationale: None
+        for step in range(self.limit):
+            for vote in self.lacking(step):
+                self.put_nothing(step, vote, f"{LOST}{fault}")
+        self.heard = heard
 
     def _put(self, rationale: Rationale) -> None:
         key = rationale.step, rationale.vote

@@ -23,6 +23,9 @@ class Service(ThreadingHTTPServer):
         self.requests: list[dict] = []
         self.url = f"http://127.0.0.1:{self.server_address[1]}"
 
+    def handle_error(self, request, client_address):
+        """Quiet: a pool that is closed drops its lines."""
+
 
 class _Handler(BaseHTTPRequestHandler):
     server: Service

@@ -16,6 +16,7 @@ from jprm.execute.fusion import FusionPool
 from jprm.execute.outcome import DIED, NOT_REBUILT, TIMED_OUT
 from jprm.execute.places import open_place
 from tests.execute.fusion_service import serving
+from tests.raw import OK, Raw
 
 SETTINGS = {"timeout_s": 1.0, "grace_s": 0.5, "output_chars": 200}
 FOREVER_IN_C = "sum(range(10**13))"
@@ -175,16 +176,17 @@ def test_modules_are_loaded_off_the_clock_and_numpy_draws_the_same(service):
 
 
 def test_a_busy_service_is_asked_again(monkeypatch):
-    monkeypatch.setattr(fusion, "WAITS_S", (0.01, 0.01))
+    monkeypatch.setattr(fusion, "FIRST_WAIT_S", 0.01)
     with serving() as service, FusionPool(service.url) as pool:
-        service.failures = [503, 429]
+        service.failures = [503, 429, 500]
         assert outcomes(pool, "print(1)") == [("ok", "1")]
-        service.failures = [503] * 3
-        with pytest.raises(UserError, match="HTTP status 503"):
+        service.failures = [503] * 5
+        with pytest.raises(UserError, match="HTTP status 503.*after 5 tries"):
             pool.session().run("print(1)")
-        service.failures = [500]
-        with pytest.raises(UserError, match="HTTP status 500"):
+        service.failures = [405]
+        with pytest.raises(UserError, match="HTTP status 405"):
             pool.session().run("print(1)")
+        assert not service.failures
         assert outcomes(pool, "print(2)") == [("ok", "2")]
 
 
@@ -220,6 +222,33 @@ def test_what_is_no_service_is_named_when_the_pool_opens(answer, said):
         with pytest.raises(UserError, match=said) as caught:
             open_place(service.url)
         assert f"{service.url}/run_code" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("begins", "piece", "said"),
+    [
+        (b"", b"H", "no answer .timed out"),
+        (b"HTTP/1.1 200 OK\r\n", b"A: b\r\n", "no answer .timed out"),
+        (b"", b"HTTP/1.1 100 Continue\r\n\r\n", "no answer .timed out"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 999999\r\n\r\n", b" ", "no answer .timed out"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: abc\r\n\r\n{}", b"", "bad Content-Length"),
+        (b"HTTP/1.1 500 \x1b[31m\r\nContent-Length: 4\r\n\r\n\x1b[1m", b"", r"500 .x1b\[1m"),
+    ],
+)
+def test_a_service_that_drips_or_lies_is_one_line(monkeypatch, begins, piece, said):
+    monkeypatch.setattr(fusion, "START_S", 0.1)
+    monkeypatch.setattr(fusion, "QUEUE_S", 0.1)
+    with Raw(begins, piece) as server, pytest.raises(UserError, match=said) as error:
+        FusionPool(server.url, timeout_s=0.1, grace_s=0.1)
+    assert "\n" not in str(error.value) and "\x1b" not in str(error.value)
+
+
+def test_code_is_not_sent_on_to_another_host():
+    with Raw(OK) as other:
+        head = f"HTTP/1.1 307 Moved\r\nLocation: {other.url}\r\nContent-Length: 0\r\n\r\n"
+        with Raw(head.encode()) as server, pytest.raises(UserError, match="redirects to"):
+            FusionPool(server.url)
+        assert not other.heads
 
 
 def test_a_url_that_nobody_serves_or_that_is_another_s():

@@ -61,7 +61,7 @@ def drawer(codec, model, params):
     lock = threading.Lock()
 
     def draw(ids, body):
-        texts = body.get("stop", [])
+        texts, ends = body.get("stop", []), body.get("stop_token_ids", [codec.eos_id])
 
         def found(drawn):
             text = codec.decode(drawn)
@@ -72,7 +72,7 @@ def drawer(codec, model, params):
                 ids,
                 [0],
                 max_tokens=body["max_tokens"],
-                stops=body["stop_token_ids"],
+                stops=ends,
                 watch=vocab,
                 stop_when=lambda drawn: bool(found(drawn)),
             )
@@ -81,7 +81,7 @@ def drawer(codec, model, params):
                 events = everything.poll()
             everything.release(handle)
         [event] = events
-        token = event.tokens[-1] if event.tokens[-1] in body["stop_token_ids"] else ""
+        token = event.tokens[-1] if event.tokens[-1] in ends else ""
         return event.tokens, event.watched, found(event.tokens) or token
 
     return draw

@@ -15,7 +15,7 @@ from tests.served.stub import MODEL, Stub
 from tests.verify.published import item
 
 PROMPT = "Review.<｜User｜>Ann has 8. Step 1: 8+3=11"
-DIALECTS = ("vllm", "vllm-old", "sglang")
+EXACT = ("vllm", "sglang", "llama.cpp")  # tell tokens, in three ways
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,7 @@ def served(parts, stub, **keywords):
     return ServedSampler(stub.url, codec, GREEDY, model=MODEL, triggers=triggers, **keywords)
 
 
-@pytest.fixture(scope="module", params=["engine", *DIALECTS, "cut here"])
+@pytest.fixture(scope="module", params=["engine", *EXACT, "cut here"])
 def sampler(request, parts, stub):
     """Any of the samplers, with the model behind it."""
     if request.param == "engine":
@@ -214,7 +214,8 @@ def test_verify_tells_the_same(parts, stub, reference, mode):
             rows = verify(ITEMS, (0, 1), one, pool, parts[0], settings, 7)
             found.append({(r.solution_id, r.step, r.vote): r for some in rows for r in some})
             assert not one.busy
-        assert sampler.stats.requests == len(stub.bodies) and sampler.retried == 0
+        probes = 2
+        assert sampler.stats.requests == len(stub.bodies) - probes and sampler.retried == 0
     mine, theirs = found
     assert mine.keys() == theirs.keys() and len(mine) == 6
     for key, row in theirs.items():
@@ -229,12 +230,12 @@ def test_verify_tells_the_same(parts, stub, reference, mode):
 def test_a_server_that_fails_now_and_then_changes_nothing(parts, stub):
     stub.dialect, found = "vllm", []
     for faults in ((), ("drop", None, (500, b""), None, None, "garbage", (503, b""), "nothing")):
-        stub.faults.extend(faults)
         settings = Settings(SIZES.context_tokens, template=PUBLISHED)
         with (
             served(parts, stub, first_wait_s=0.01) as sampler,
             Pool(workers=1, warm=Tier.PLAIN) as pool,
         ):
+            stub.faults.extend(faults)
             rows = verify(ITEMS, (0, 1), sampler, pool, parts[0], settings, 7)
             found.append({(r.solution_id, r.step, r.vote): r for some in rows for r in some})
             assert sampler.retried == len([fault for fault in faults if fault])

@@ -1,5 +1,7 @@
 """A server that is busy, breaks off, refuses or is gone: tries and waits, and one clear line in the end."""
 
+import json
+import re
 import threading
 import time
 
@@ -57,6 +59,26 @@ def ask(one, codec, **keywords):
     return events[0]
 
 
+def chosen(**fields):
+    """An answer that is right but for these fields."""
+    choice = {"text": "Yes", "finish_reason": "length"} | fields
+    return (200, {"choices": [choice]})
+
+
+def obedient(draw, codec):
+    """The same `draw`, which stops at texts."""
+
+    def stopped(ids, body):
+        tokens, table, matched = draw(ids, body)
+        for end in range(1, len(tokens) + 1):
+            for stop in body.get("stop", []):
+                if stop in codec.decode(tokens[:end]):
+                    return tokens[:end], table[:end], stop
+        return tokens, table, matched
+
+    return stopped
+
+
 @pytest.mark.parametrize(
     "fault",
     [
@@ -70,8 +92,9 @@ def ask(one, codec, **keywords):
     ids=str,
 )
 def test_what_may_pass_is_tried_again(stub, codec, fault):
-    stub.faults.extend([fault, fault])
     with sampler(stub, codec) as one:
+        stub.faults.extend([fault, fault])
+        stub.bodies.clear()
         assert codec.decode(ask(one, codec).tokens) == codec.decode(
             codec.encode("Yes, it is. No")[:4]
         )
@@ -80,9 +103,9 @@ def test_what_may_pass_is_tried_again(stub, codec, fault):
 
 
 def test_a_wait_that_is_asked_for_is_kept(stub, codec):
-    stub.faults.append((429, {"message": "slow down"}, ("Retry-After", "0.4")))
-    started = time.monotonic()
     with sampler(stub, codec) as one:
+        stub.faults.append((429, {"message": "slow down"}, ("Retry-After", "0.4")))
+        started = time.monotonic()
         ask(one, codec)
     assert 0.4 <= time.monotonic() - started < 5
 
@@ -97,9 +120,10 @@ def test_a_wait_that_is_asked_for_is_kept(stub, codec):
     ids=["500", "drop", "garbage"],
 )
 def test_what_does_not_pass_ends_with_the_url_and_what_was_kept(stub, codec, fault, words):
+    """Nor does it for a request that is surely right."""
     with sampler(stub, codec) as one:
         ask(one, codec)
-        stub.faults.extend([fault] * 4)
+        stub.faults.extend([fault] * 5)
         with pytest.raises(UserError, match=f"{stub.url}: .*{words}.* after 4 tries") as error:
             ask(one, codec)
         assert "Before that it answered 1 requests; 1 conversations are unfinished" in str(
@@ -123,22 +147,46 @@ def test_what_does_not_pass_ends_with_the_url_and_what_was_kept(stub, codec, fau
 def test_refusals_are_said_at_once(stub, codec, fault, words):
     with sampler(stub, codec) as one:
         stub.faults.append(fault)
+        stub.bodies.clear()
         with pytest.raises(UserError, match=words):
             ask(one, codec)
         assert len(stub.bodies) == 1
 
 
-def test_a_refusal_of_text_and_of_ids_is_the_request_s_fault(stub, codec):
-    with sampler(stub, codec) as one:
-        stub.faults.extend([(422, {"message": "logprobs must be at most 5"})] * 2)
-        with pytest.raises(UserError, match="the request is refused: logprobs must be at most 5"):
-            ask(one, codec)
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        ((422, {"message": "cannot read this"}), "HTTP status 422 cannot read this"),
+        ((500, {"error": "no memory"}), "HTTP status 500 no memory; given up after 4 tries"),
+        ("hang", "no answer .timed out.*after 4 tries"),
+        ("drop", "no answer .*complete message body"),
+        (chosen(token_ids=[-5]), "choices.0.token_ids.0: Input should be greater than or equal"),
+        (chosen(token_ids=[10**12]), "choices.0.token_ids.0: Input should be less than"),
+        (chosen(token_ids=[900_000]), "token 900000 is not among the"),
+        (chosen(logprobs={"tokens": ["token_id:-7"]}), "token -7 is not among the"),
+        (chosen(text=7), "choices.0.text: Input should be a valid string"),
+        (chosen(finish_reason="content_filter"), "choices.0.finish_reason: Input should be 'stop'"),
+        (chosen(logprobs={"top_logprobs": [{"a": float("nan")}]}), "top_logprobs.0.a: Input"),
+        ((200, b'{"choices": [{"text": 1e400' + b"[" * 10**5), "Invalid JSON: expected"),
+        ((200, b"[" * 10**5), "Invalid JSON: recursion limit"),
+        (chosen(logprobs={"top_logprobs": [{"a": float("inf")}]}), "top_logprobs.0.a: Input"),
+        ((200, {"choices": [], "usage": 3}), "choices: List should have at least 1"),
+    ],
+    ids=range(15),
+)
+def test_a_request_that_alone_fails_is_lost_with_its_reason(stub, codec, fault, words):
+    with sampler(stub, codec, timeout_s=0.5) as one:
+        stub.faults.extend([fault] * (1 if fault[0] == 422 else 4))
+        event = ask(one, codec)
+        assert event.finish == "lost" and re.search(words, event.fault), event.fault
+        assert event.tokens == [] and "\n" not in event.fault
+        assert ask(one, codec).finish == "length", "others are not"
 
 
 def test_a_server_without_an_answer_is_given_up(stub, codec):
-    stub.faults.extend(["hang"] * 4)
     started = time.monotonic()
     with sampler(stub, codec, timeout_s=0.1, tries=3) as one:
+        stub.faults.extend(["hang"] * 4)
         with pytest.raises(UserError, match="no answer .timed out.*after 3 tries"):
             ask(one, codec)
     assert time.monotonic() - started < 5
@@ -146,9 +194,9 @@ def test_a_server_without_an_answer_is_given_up(stub, codec):
 
 def test_the_total_is_bounded(stub, codec):
     """Twenty tries of 0.2 s do not fit into 0.5 s."""
-    stub.faults.extend(["hang"] * 20)
-    started = time.monotonic()
     with sampler(stub, codec, timeout_s=0.2, tries=20, total_s=0.5) as one:
+        started = time.monotonic()
+        stub.faults.extend(["hang"] * 20)
         with pytest.raises(UserError, match=r"after [2-4] tries in [01] s"):
             ask(one, codec)
     assert time.monotonic() - started < 3
@@ -166,8 +214,9 @@ def test_a_server_that_is_gone_for_good(stub, codec):
 
 def test_release_drops_the_line(stub, codec):
     """The server sees it, and the thread is free for others."""
-    stub.faults.append("hang")
     with sampler(stub, codec, concurrency=1) as one:
+        stub.faults.append("hang")
+        stub.bodies.clear()
         [first] = one.submit(codec.encode(PROMPT), [1], max_tokens=4)
         [second] = one.submit(codec.encode(PROMPT), [2], max_tokens=4)
         while not stub.bodies:
@@ -182,8 +231,9 @@ def test_release_drops_the_line(stub, codec):
 
 def test_close_ends_the_threads(stub, codec):
     before = threading.active_count()
-    stub.faults.extend(["hang"] * 3)
     one = sampler(stub, codec)
+    stub.faults.extend(["hang"] * 3)
+    stub.bodies.clear()
     one.submit(codec.encode(PROMPT), range(3), max_tokens=4)
     while len(stub.bodies) < 3:
         one.poll()
@@ -258,28 +308,32 @@ def test_a_server_that_draws_less_than_asked_is_asked_for_the_rest(codec):
         while one.busy:
             events += one.poll()
         assert [(event.tokens, event.finish) for event in events] == [(script[:7], "length")]
-        assert [body["max_tokens"] for body in stub.bodies] == [7, 5, 3, 1]
-        assert len({body["seed"] for body in stub.bodies}) == 4
+        asked = stub.bodies[1:]
+        assert [body["max_tokens"] for body in asked] == [7, 5, 3, 1]
+        assert len({body["seed"] for body in asked}) == 4
         one.extend(handle, [4] * (len(script) - 7), max_tokens=1)
-        with pytest.raises(UserError, match=f"draws nothing behind {2 + len(script)} tokens"):
-            while one.busy:
-                one.poll()
+        events = []
+        while one.busy:
+            events += one.poll()
+        assert events[0].finish == "lost"
+        assert f"draws nothing behind {2 + len(script)} tokens" in events[0].fault
 
 
 def test_a_server_that_takes_no_ids_is_sent_texts(stub, codec):
     stub.takes_ids = False
     with sampler(stub, codec) as one:
-        with pytest.warns(UserWarning, match="takes no token ids as a prompt"):
-            event = ask(one, codec)
-        assert event.tokens == codec.encode("Yes, it is. No")[:4]
-        ask(one, codec)
-    assert [type(body["prompt"]) for body in stub.bodies] == [list, str, str]
-    assert stub.bodies[2]["prompt"] == PROMPT and stub.bodies[2]["add_special_tokens"] is False
+        assert str(one.dialect).startswith("takes texts; answers with token ids")
+        stub.bodies.clear()
+        assert ask(one, codec).tokens == codec.encode("Yes, it is. No")[:4]
+    [body] = stub.bodies
+    assert body["prompt"] == PROMPT and body["add_special_tokens"] is False
 
 
 def test_the_request(stub, codec):
     """What is sent: the sampling, stops, and a seed for every sample and position."""
+    stub.draw = obedient(stub.draw, codec)
     with sampler(stub, codec, stop_texts=["</a>\n"], seed=1) as one:
+        stub.bodies.clear()
         [a, b] = one.submit([5, 6], [1, 2], max_tokens=2, stops=[7], watch=[8, 9])
         while one.busy:
             one.poll()
@@ -306,6 +360,7 @@ def test_log_probabilities_that_are_not_told_are_nan(stub, codec):
             event = ask(one, codec, max_tokens=len(words), watch=[yes, no])
         assert event.tokens[: len(words)] == words
         if told is None:
+            assert not one.dialect.probabilities
             assert np.isnan(event.watched).all()
             continue
         assert event.watched[0, 0] == -0.5
@@ -320,7 +375,7 @@ def test_a_text_alone_becomes_tokens(codec, text, matched, cut):
         matched = codec.token_id("<|im_start|>")
     stop = matched if isinstance(matched, str) else ""
     choice = {"text": text + stop * (not cut), "finish_reason": "stop", "stop_reason": matched}
-    done = read_completion({"choices": [choice]}, codec, [1, 2])
+    done = read_completion(json.dumps({"choices": [choice]}).encode(), codec, [1, 2])
     end = [] if stop else [codec.eos_id if matched is None else matched]
     assert done.tokens == codec.encode(text + stop) + end
     assert done.watched.shape == (len(done.tokens), 2) and np.isnan(done.watched).all()

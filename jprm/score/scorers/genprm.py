@@ -9,7 +9,7 @@ from jprm.errors import UserError
 from jprm.records import ReadOut
 from jprm.score.base import Ended, Generator, Heard, Item, Known, Scorer
 from jprm.score.registry import scorer
-from jprm.verify import Branches, Execution, verify
+from jprm.verify import LOST, Branches, Execution, verify
 
 
 @scorer("genprm")
@@ -45,7 +45,8 @@ class GenPRMScorer(Scorer):
             known,
             heard,
         ):
-            yield Ended(rationales[0].solution_id)
+            lost = (r.reason for r in rationales if r.reason.startswith(LOST))
+            yield Ended(rationales[0].solution_id, next(lost, ""))
 
     def branches(self, votes: int) -> Branches | None:
         """As `Scorer`; a scorer made from this one may judge in another way."""

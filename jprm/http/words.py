@@ -1,0 +1,64 @@
+"""A server's words, made fit to be shown and to be relied on."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+import math
+import re
+import time
+from collections.abc import Iterable
+from email.utils import parsedate_to_datetime
+from typing import Any
+from urllib.parse import quote
+
+from jprm.errors import printable
+
+SHOWN = 300  # characters of what a server says
+READ_BYTES = 1 << 16
+
+
+def safe(text: str, secrets: Iterable[str]) -> str:
+    """A server's words as they may be shown: one short line, no keys, no control characters."""
+    return printable(" ".join(redacted(text, secrets).split()))[:SHOWN]
+
+
+def redacted(text: str, secrets: Iterable[str]) -> str:
+    """The text without keys; to be done before it is cut, which could leave half of one."""
+    for secret in secrets:
+        text = _spellings(secret).sub("***", text)
+    return text
+
+
+@functools.cache
+def _spellings(secret: str) -> re.Pattern[str]:
+    """A text as it is, in JSON, and in a URL."""
+    return re.compile(
+        "".join(
+            rf"(?:\\?{re.escape(c)}|(?i:\\u{ord(c):04x}|{re.escape(quote(c, safe=''))}))"
+            for c in secret
+        )
+    )
+
+
+def message(answer: bytes) -> str:
+    """What an error answer says: its JSON `message`, or its text."""
+    text = answer[:READ_BYTES].decode("utf-8", "replace")
+    with contextlib.suppress(ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        said: Any = json.loads(text)
+        said = said.get("error", said.get("detail", said))
+        text = said if isinstance(said, str) else said["message"]
+    return str(text)
+
+
+def wait_s(retry_after: str) -> float:
+    """The wait that a server asks for, as seconds or a date; 0 where it names none."""
+    try:
+        seconds = float(retry_after)
+    except ValueError:
+        try:
+            seconds = parsedate_to_datetime(retry_after).timestamp() - time.time()
+        except (ValueError, TypeError, OverflowError):
+            return 0.0
+    return max(seconds, 0.0) if math.isfinite(seconds) else 0.0
