@@ -13,8 +13,9 @@ from typing import get_args
 
 from jprm.errors import UserError
 from jprm.execute import Outcome, Pool, Session
+from jprm.grade.answers import depth
 from jprm.grade.exact import Grade, Percent, Verdict, decide
-from jprm.grade.normal import normalise
+from jprm.grade.normal import MAX_DEPTH, normalise
 from jprm.grade.units import split_unit
 
 MAX_LENGTH = 10_000  # characters of an answer
@@ -118,10 +119,11 @@ class Grader:
 
     def _exact(self, gold: str, answer: str) -> tuple[Verdict | None, str, str]:
         """The verdict if the spelling settles it, and the values that are left to compare."""
-        if max(len(gold), len(answer)) > MAX_LENGTH:
-            same = bool(gold.strip()) and gold.strip() == answer.strip()
-            verdict = Verdict("equal") if same else Verdict("unparsed", "too large")
-            return verdict, gold, answer
+        large = max(len(gold), len(answer)) > MAX_LENGTH
+        if large or max(depth(gold), depth(answer)) > MAX_DEPTH:
+            if gold.strip() and gold.strip() == answer.strip():
+                return Verdict("equal"), gold, answer
+            return Verdict("unparsed", "too large" if large else "too deep"), gold, answer
         left, right = normalise(gold), normalise(answer)
         verdict = decide(left, right, self.percent)
         if verdict is not None:
