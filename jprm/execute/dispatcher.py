@@ -5,32 +5,59 @@ until one of the `workers` places is free. A session in a place goes through `_a
 snippet has an outcome: a process is forked, the history is run again in it as far as it is missing,
 then the snippet runs.
 
+A place may have to wait: for memory, in the order in which its snippets came (`_hungry`), or for
+descriptors and processes, with a limit (`_try_again`). Where memory runs out nevertheless, processes
+at rest are ended, the largest first, and then the largest at work: its snippet runs again when there
+is room for what it held.
+
 Invariant: whatever a process or a fork server does, every snippet gets exactly one outcome, or its
-future fails because the pool itself did.
+future fails because the pool itself did. Whatever ends the thread, all that wait are told.
 """
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import functools
 import itertools
+import os
 import selectors
+import signal
 import socket
 import threading
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 
 from jprm.execute.fleet import Fleet
 from jprm.execute.fork_server import Confinement, ForkServer, Limits, ServerStartError
 from jprm.execute.handle import Handle
 from jprm.execute.ledger import Job, Ledger, Track
-from jprm.execute.outcome import DIED, FINISHED, NOT_REBUILT, TIMED_OUT, Outcome, OutcomeKind
+from jprm.execute.outcome import (
+    DIED,
+    FINISHED,
+    NO_MEMORY,
+    NOT_REBUILT,
+    NOT_STARTED,
+    TIMED_OUT,
+    Outcome,
+    OutcomeKind,
+)
+from jprm.execute.place import PoolFailure
 from jprm.execute.process import Forgery, SessionProcess
+from jprm.execute.resources import Budget, anonymous_bytes, in_words
 from jprm.execute.tiers import Tier, tier_of
 
 SERVER_LOSSES_PER_SNIPPET = 3  # then it is the snippet that is to blame
 FORK_LIMIT_S = 60.0  # after which a fork server that has not forked counts as lost
 BURIAL_LIMIT_S = 10.0  # and one that has reported no death
+LAST_BREATH_S = 0.05  # from the end of a channel to that of its process, which tells its cause
+RETRIES_AFTER_S = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6)  # where the machine lacks something
+REBUILDING_TIMEOUTS = 4  # a history may take so many time limits to run again
+REBUILDINGS = 16  # of a session whose own code keeps ending its process
+MEMORY_TRIES = 3  # of a snippet that is ended for want of memory
+LOOKS_S = (0.02, 0.25)  # between two looks at the memory: where it may run out, and where not
+LITTLE_BYTES = 16 << 20  # to end a process at work that holds no more gains nothing
 
 
 class Dispatcher(threading.Thread):
@@ -45,7 +72,9 @@ class Dispatcher(threading.Thread):
         workers: int,
         live_sessions: int,
         warm: tuple[Tier, ...],
+        budget: Budget,
         done: Callable[[Job, Outcome | Exception | None], None],
+        give_up: Callable[[Exception], None],
     ):
         super().__init__(name="execute", daemon=True)
         self.ledger = ledger
@@ -53,7 +82,9 @@ class Dispatcher(threading.Thread):
         self.workers = workers
         self.live_sessions = live_sessions
         self.warm = warm
+        self.budget = budget
         self.done = done
+        self.give_up = give_up
         self.stopping = False
         self._inbox: deque[Track] = deque()
         self._turns: OrderedDict[int, Track] = OrderedDict()  # by session
@@ -61,7 +92,12 @@ class Dispatcher(threading.Thread):
         self._processes: dict[int, SessionProcess] = {}  # by session
         self._forked: dict[int, SessionProcess] = {}  # the same by number, which no other ever has
         self._numbers = itertools.count(1)
-        self._idle: OrderedDict[int, None] = OrderedDict()  # sessions whose process rests
+        self._idle: OrderedDict[int, Track] = OrderedDict()  # sessions whose process rests
+        self._later: dict[int, float] = {}  # sessions in a place that try again, and when
+        self._hungry: dict[int, None] = {}  # those that wait for memory, in order
+        self._left_bytes = float("inf")  # for all sessions, as of the last look
+        self._next_look_s = 0.0
+        self._dying: dict[int, int] = {}  # memory of processes that were told to end, by number
         self._last_tiers: deque[Tier] = deque(maxlen=33)
         self._selector = selectors.DefaultSelector()
         self.fleet = Fleet(self._selector, self, limits, confinement, preload)
@@ -92,20 +128,27 @@ class Dispatcher(threading.Thread):
     # The thread.
 
     def run(self) -> None:
-        """Until the pool is closed."""
+        """Until the pool is closed, or until something fails that nobody has foreseen."""
         try:
-            for tier in self.warm:
-                self.fleet.server(tier)
-            while not self.stopping:
-                while self._inbox:
-                    self._admit(self._inbox.popleft())
-                while self._turns and len(self._places) < self.workers:
-                    self._begin(self._turns.popitem(last=False)[1])
-                self._keep_time()
-                for key, events in self._selector.select(self._patience_s()):
-                    key.data(events)
-        finally:
-            self._end()
+            self._work()
+        except OSError as error:
+            self._end(PoolFailure(in_words(error)))
+        except BaseException as error:  # a fault of this program: told here, and shown in full
+            self._end(PoolFailure(in_words(error)))
+            raise
+        else:
+            self._end(RuntimeError("the pool was closed"))
+
+    def _work(self) -> None:
+        self.fleet.warm(self.warm)
+        while not self.stopping:
+            while self._inbox:
+                self._admit(self._inbox.popleft())
+            while self._turns and len(self._places) < self.workers:
+                self._begin(self._turns.popitem(last=False)[1])
+            self._keep_time()
+            for key, events in self._selector.select(self._patience_s()):
+                key.data(events)
 
     def _drain(self, _: int) -> None:
         try:
@@ -135,14 +178,31 @@ class Dispatcher(threading.Thread):
                 continue
             self._places[track.identity] = job
             self._idle.pop(track.identity, None)
-            self._advance(job)
+            self._enter(job)
             return
         if track.closed:
             self._end_process(track.identity)
 
+    def _enter(self, job: Job) -> None:
+        """Go on with a snippet that has a place as soon as there is memory for it."""
+        track = job.track
+        rests = track.identity in self._processes
+        needed_bytes = self.budget.spare_bytes + (0 if rests else track.held_bytes)
+        if next(iter(self._hungry), track.identity) == track.identity:
+            self._look()
+            self._make_room(needed_bytes)
+            # Alone it may run in any case: nobody could make room for it.
+            if self._left_bytes >= needed_bytes or not self._at_work(but=track.identity):
+                self._hungry.pop(track.identity, None)
+                self._advance(job)
+                return
+        self._hungry[track.identity] = None
+        self._later[track.identity] = time.monotonic() + LOOKS_S[0]
+
     def _advance(self, job: Job) -> None:
         """The next thing to do for a snippet that has a place."""
         track = job.track
+        self._later.pop(track.identity, None)
         track.tier = max(track.tier, tier_of(job.code))
         if track.identity not in self._processes:
             track.tier = max(track.tier, self._usual_tier())
@@ -150,33 +210,67 @@ class Dispatcher(threading.Thread):
         if process is not None and (process.server.tier < track.tier or process.is_lost()):
             self._end_process(track.identity)
             process = None
-        if process is None:
-            self._fork(track)
+        if process is None and track.history and track.losses > REBUILDINGS:
+            self._resolve(job, Outcome("died", NOT_REBUILT, 0.0))
+        elif process is None:
+            self._fork(job)
         elif process.ready:
-            replaying = process.applied < len(track.history)
-            code = track.history[process.applied] if replaying else job.code
-            process.ask(code, self.limits.timeout_s)
-            self._watch(process)
+            self._ask(process, job)
 
-    def _fork(self, track: Track) -> None:
-        server = self.fleet.server(track.tier)
-        if not server.ready:
-            return  # its report brings every waiting session here again
-        while len(self._processes) >= self.live_sessions and self._idle:
-            self._end_process(next(iter(self._idle)))
-            self.ledger.count(evicted=1)
+    def _ask(self, process: SessionProcess, job: Job) -> None:
+        limit_s, history = self.limits.timeout_s, job.track.history
+        if process.applied == len(history):
+            process.ask(job.code, limit_s)
+        else:
+            now = time.monotonic()
+            process.rebuilding_since_s = process.rebuilding_since_s or now
+            left_s = process.rebuilding_since_s + REBUILDING_TIMEOUTS * limit_s - now
+            if left_s <= 0:
+                self._not_rebuilt(process, job)
+                return
+            process.ask(history[process.applied], min(limit_s, left_s))
+        self._watch(process)
+
+    def _fork(self, job: Job) -> None:
+        track = job.track
         try:
+            server = self.fleet.server(track.tier)
+            if not server.ready:
+                return  # its report brings every waiting session here again
+            while len(self._processes) >= self.live_sessions and self._idle:
+                self._evict(next(iter(self._idle)))
             process = SessionProcess(
                 next(self._numbers), track.identity, server, self.limits.output_chars
             )
-        except OSError:
+        except ConnectionError:
             return  # the server is gone, which its control socket is about to tell
+        except OSError as error:
+            self._try_again(job, error)
+            return
+        try:
+            hear = functools.partial(self._hear, process)
+            self._selector.register(process.channel, selectors.EVENT_READ, hear)
+        except OSError as error:
+            process.forget()
+            self._try_again(job, error)
+            return
         process.deadline_s = time.monotonic() + FORK_LIMIT_S
         self._processes[track.identity] = self._forked[process.number] = process
         self.ledger.count(forks=1)
-        self._selector.register(
-            process.channel, selectors.EVENT_READ, functools.partial(self._hear, process)
-        )
+
+    def _try_again(self, job: Job, error: OSError) -> None:
+        """No process could be had: at once if one at rest makes room, else a little later."""
+        wait_s = 0.0
+        if self._idle and error.errno != errno.EAGAIN:
+            self._evict(next(iter(self._idle)))
+        elif job.refusals < len(RETRIES_AFTER_S):
+            wait_s = RETRIES_AFTER_S[job.refusals]
+            job.refusals += 1
+        else:
+            elapsed_s = time.monotonic() - job.begun_at_s
+            self._resolve(job, Outcome("sandbox", NOT_STARTED, elapsed_s))
+            return
+        self._later[job.track.identity] = time.monotonic() + wait_s
 
     def _usual_tier(self) -> Tier:
         """Where most sessions of late have ended: to begin there saves them the move."""
@@ -201,9 +295,9 @@ class Dispatcher(threading.Thread):
         was_alive = process.alive
         try:
             reply = process.hear()
-        except (EOFError, Forgery):
+        except (EOFError, Forgery) as end:
             if process.identity in self._places:
-                self._await_burial(process)
+                self._await_burial(process, kill=isinstance(end, Forgery))
             else:
                 self._end_process(process.identity)  # rebuilt when it is needed
             return
@@ -227,25 +321,35 @@ class Dispatcher(threading.Thread):
                 self.ledger.count(replayed=1)
                 self._advance(job)
             else:
-                self._end_process(process.identity)
-                self._resolve(job, Outcome("died", NOT_REBUILT, elapsed_s))
+                self._not_rebuilt(process, job)
             return
         process.applied += kind in FINISHED
-        self._idle[process.identity] = None
+        self._idle[process.identity] = job.track
         self._resolve(job, Outcome(kind, text, elapsed_s), left_traces=kind == "timeout")
         process.pause()
 
+    def _not_rebuilt(self, process: SessionProcess, job: Job) -> None:
+        self._end_process(process.identity)
+        elapsed_s = time.monotonic() - job.begun_at_s
+        self._resolve(job, Outcome("died", NOT_REBUILT, elapsed_s))
+
     def _resolve(self, job: Job, outcome: Outcome, *, left_traces: bool = False) -> None:
-        del self._places[job.track.identity]
+        identity = job.track.identity
+        del self._places[identity]
+        self._later.pop(identity, None)
+        self._hungry.pop(identity, None)
+        if outcome.kind in ("died", "timeout") and identity not in self._processes:
+            job.track.losses += 1
         self.ledger.finish(job, outcome, left_traces=left_traces)
         self.done(job, outcome)
         self._admit(job.track)
 
-    def _await_burial(self, process: SessionProcess) -> None:
+    def _await_burial(self, process: SessionProcess, kill: bool) -> None:
         """A channel has closed, or lies: whether its process died alone, the server will tell."""
-        process.kill()
+        if kill:
+            process.kill()
         process.ending = True
-        process.deadline_s = time.monotonic() + BURIAL_LIMIT_S
+        process.deadline_s = time.monotonic() + (BURIAL_LIMIT_S if kill else LAST_BREATH_S)
         self._selector.unregister(process.channel)
 
     def _refuse(self, process: SessionProcess, error: OSError) -> None:
@@ -253,7 +357,7 @@ class Dispatcher(threading.Thread):
         self._end_process(process.identity)
         job = self._places.pop(process.identity, None)
         if job is not None:
-            self.done(job, RuntimeError(f"a session could not be confined: {error}"))
+            self.done(job, PoolFailure(f"a session could not be confined: {error}"))
             self._admit(job.track)
 
     def _keep_time(self) -> None:
@@ -263,22 +367,33 @@ class Dispatcher(threading.Thread):
             if self._processes.get(process.identity) is not process:
                 continue  # lost with its server a moment ago
             job = self._places.get(process.identity)
-            if process.ending or not process.ready:
+            if process.ending and not process.killed:
+                process.kill()
+                process.deadline_s = now + BURIAL_LIMIT_S
+            elif process.ending or not process.ready:
                 self.fleet.lose(process.server)  # it neither forks nor buries any more
             elif not process.alarmed:
                 process.alarm()
                 process.deadline_s += self.limits.grace_s
             elif job is not None:
-                replaying = process.applied < len(job.track.history)
-                kind, text = ("died", NOT_REBUILT) if replaying else ("timeout", TIMED_OUT)
+                if process.applied < len(job.track.history):
+                    self._not_rebuilt(process, job)
+                    continue
                 self._end_process(process.identity)
-                self._resolve(job, Outcome(kind, text, now - process.asked_at_s))
+                self._resolve(job, Outcome("timeout", TIMED_OUT, now - process.asked_at_s))
         self.fleet.give_up_overdue(now)
+        if self._processes:
+            self._look()
+        for identity in [one for one, at_s in self._later.items() if at_s <= now]:
+            if job := self._places.get(identity):
+                self._enter(job)
 
     def _patience_s(self) -> float | None:
         if self._inbox or (self._turns and len(self._places) < self.workers):
             return 0.0
-        deadlines = self.fleet.deadlines
+        deadlines = [*self.fleet.deadlines, *self._later.values()]
+        if self._processes:
+            deadlines.append(self._next_look_s)
         for identity in self._places:
             if process := self._processes.get(identity):
                 deadlines.append(process.deadline_s)
@@ -291,7 +406,7 @@ class Dispatcher(threading.Thread):
         """Sessions may have waited for it."""
         for identity, job in list(self._places.items()):
             if identity not in self._processes:
-                self._advance(job)
+                self._enter(job)
 
     def session_opened(self, number: int, handle: Handle) -> None:
         """From here on a process can be signalled."""
@@ -303,39 +418,135 @@ class Dispatcher(threading.Thread):
         if process.ready and (job := self._places.get(process.identity)):
             self._advance(job)
 
-    def session_ended(self, number: int) -> None:
-        """If nobody ordered it, the snippet has died; an answer may have preceded that."""
+    def session_failed(self, number: int, error: OSError) -> None:
+        """The machine lacks something that a process needs."""
         process = self._forked.get(number)
         if process is None:
             return
-        while self._processes.get(process.identity) is process and not process.ending:
+        self._end_process(process.identity)
+        if job := self._places.get(process.identity):
+            self._try_again(job, error)
+
+    def session_ended(self, number: int, status: int) -> None:
+        """If nobody ordered it, the snippet has died; an answer may have preceded that.
+
+        A session can send no signal, so one that is killed was killed from outside, by the kernel as
+        a rule, because the memory has run out: no fault of its code.
+        """
+        self._dying.pop(number, None)
+        process = self._forked.get(number)
+        if process is None:
+            return
+        # Not until the channel ends: somebody else may hold its other side.
+        while not process.ending and self._is_live(process) and process.has_bytes():
             self._hear(process, selectors.EVENT_READ)
+        if not self._is_live(process):
+            return
         self._end_process(process.identity)
         job = self._places.get(process.identity)
-        if job is not None:
+        if job is None:
+            return
+        if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL and not process.killed:
+            self._starve(job, process.held_bytes)
+        else:
             replaying = process.applied < len(job.track.history)
             text = NOT_REBUILT if replaying else DIED
             self._resolve(job, Outcome("died", text, time.monotonic() - process.asked_at_s))
+
+    def _is_live(self, process: SessionProcess) -> bool:
+        return self._processes.get(process.identity) is process
 
     def server_lost(self, server: ForkServer, error: ServerStartError | None) -> None:
         """All its sessions are gone; they are rebuilt under a new server when they are needed."""
         for process in [p for p in self._processes.values() if p.server is server]:
             self._end_process(process.identity)
         self.ledger.count(restarts=1)
+        self._dying.clear()
         for identity, job in list(self._places.items()):
             if identity in self._processes or job.track.tier != server.tier:
                 continue
             job.attempts += server.ready
-            if error is not None:
+            if error is not None and error.may_pass:
+                self._try_again(job, OSError(str(error)))
+            elif error is not None:
                 del self._places[identity]
                 self.done(job, error)
                 self._admit(job.track)
             elif job.attempts >= SERVER_LOSSES_PER_SNIPPET:
                 self._resolve(job, Outcome("died", DIED, time.monotonic() - job.begun_at_s))
             else:
-                self._advance(job)
+                self._enter(job)
+
+    # Memory.
+
+    def _look(self) -> None:
+        """See how much is left, if it is time for that; what has run out is taken back."""
+        now = time.monotonic()
+        if now < self._next_look_s:
+            return
+        held_bytes = 0
+        if self.budget.given_bytes is not None:
+            held_bytes = sum(map(self._held_bytes, self._processes.values()))
+        self._left_bytes = self.budget.left_bytes(held_bytes) + sum(self._dying.values())
+        most_taken_bytes = self.workers * self.limits.memory_bytes
+        plenty = self._left_bytes > most_taken_bytes + self.budget.spare_bytes
+        self._next_look_s = now + LOOKS_S[plenty]
+        if self._left_bytes < 0:
+            self._make_room(self.budget.spare_bytes)
+        if self._left_bytes < 0:
+            largest = next(self._by_size(self._at_work()), None)
+            if largest is not None and largest.held_bytes > LITTLE_BYTES:
+                job = self._places[largest.identity]
+                self._end_for_memory(largest)
+                self._starve(job, largest.held_bytes)
+
+    def _make_room(self, needed_bytes: int) -> None:
+        """End processes at rest, the largest first; they are rebuilt when they are needed."""
+        if self._left_bytes >= needed_bytes or not self._idle:
+            return
+        for process in self._by_size(self._idle):
+            if self._left_bytes >= needed_bytes:
+                return
+            self._idle[process.identity].held_bytes = process.held_bytes
+            self._end_for_memory(process)
+            self.ledger.count(evicted=1)
+
+    def _starve(self, job: Job, held_bytes: int) -> None:
+        """A snippet has lost its process for want of memory: it runs again when there is room."""
+        job.track.held_bytes = max(held_bytes, job.track.held_bytes)
+        job.ended += 1
+        if job.ended < MEMORY_TRIES and (self._at_work() or held_bytes == 0):
+            self._hungry[job.track.identity] = None
+            self._later[job.track.identity] = time.monotonic() + LOOKS_S[0]
+        else:
+            self._resolve(job, Outcome("memory", NO_MEMORY, time.monotonic() - job.begun_at_s))
+
+    def _end_for_memory(self, process: SessionProcess) -> None:
+        self._dying[process.number] = process.held_bytes
+        self._left_bytes += process.held_bytes
+        self._end_process(process.identity)
+
+    def _at_work(self, but: int = 0) -> list[int]:
+        """Sessions whose process runs a snippet."""
+        return [one for one in self._places if one != but and one in self._processes]
+
+    def _by_size(self, identities: Iterable[int]) -> Iterator[SessionProcess]:
+        """Their processes, the largest first."""
+        processes = [self._processes[identity] for identity in identities]
+        return iter(sorted(processes, key=self._held_bytes, reverse=True))
+
+    def _held_bytes(self, process: SessionProcess) -> int:
+        """What a process holds beyond what it was forked with."""
+        if process.handle is not None:
+            size = anonymous_bytes(process.handle.process_id) - process.server.inherited_bytes
+            process.held_bytes = max(0, size)
+        return process.held_bytes
 
     # Ends.
+
+    def _evict(self, identity: int) -> None:
+        self._end_process(identity)
+        self.ledger.count(evicted=1)
 
     def _end_process(self, identity: int) -> None:
         process = self._processes.pop(identity, None)
@@ -348,17 +559,13 @@ class Dispatcher(threading.Thread):
         process.forget()
         self._last_tiers.append(process.server.tier)
 
-    def _end(self) -> None:
-        for identity in list(self._processes):
-            self._end_process(identity)
-        self.fleet.end()
-        self._selector.close()
-        self._woken.close()
-        self._wake.close()
-        closed = RuntimeError("the pool was closed")
-        running = list(self._places.values())
-        tracks = {*self._turns.values(), *self._inbox, *(job.track for job in running)}
-        for job in running:
-            self.done(job, closed)
-        for job in (job for track in tracks for job in track.jobs):
-            self.done(job, closed if job.future.set_running_or_notify_cancel() else None)
+    def _end(self, why: Exception) -> None:
+        """End everything and tell everybody; no step of it is left out because another fails."""
+        with contextlib.ExitStack() as steps:  # the last is done first
+            for socket_or_selector in (self._wake, self._woken, self._selector):
+                steps.callback(socket_or_selector.close)
+            steps.callback(self.fleet.end, why)
+            steps.callback(self.give_up, why)
+            for process in list(self._processes.values()):
+                steps.callback(process.forget)
+            self._processes.clear()

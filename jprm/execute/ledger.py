@@ -27,6 +27,8 @@ class Stats:
     errors: int = 0
     timeouts: int = 0
     died: int = 0
+    memory: int = 0  # ended because all sessions together held too much
+    sandbox: int = 0  # not run because no process could be had
     replayed: int = 0  # finished snippets run again to rebuild a namespace
     forks: int = 0  # session processes started
     evicted: int = 0  # idle ones ended to make room
@@ -51,6 +53,8 @@ class Job:
     submitted_at_s: float = field(default_factory=time.monotonic)
     begun_at_s: float = 0.0
     attempts: int = 0  # how often its fork server was lost under it
+    refusals: int = 0  # how often no process could be had
+    ended: int = 0  # how often its process was ended for want of memory
 
 
 @dataclass(slots=True, eq=False)
@@ -59,6 +63,8 @@ class Track:
 
     node: where its history stands in the memo; None when that no longer tells the namespace
         (no memo, or a snippet stopped at its time limit left names behind).
+    losses: how often its own code has cost it its process.
+    held_bytes: memory that its process held when it was last ended for want of memory.
     """
 
     identity: int
@@ -68,6 +74,8 @@ class Track:
     jobs: deque[Job] = field(default_factory=deque)
     pending: int = 0  # snippets without an outcome yet
     closed: bool = False
+    losses: int = 0
+    held_bytes: int = 0
 
 
 class Ledger:
@@ -137,3 +145,5 @@ class Ledger:
         self._stats.errors += outcome.kind == "error"
         self._stats.timeouts += outcome.kind == "timeout"
         self._stats.died += outcome.kind == "died"
+        self._stats.memory += outcome.kind == "memory"
+        self._stats.sandbox += outcome.kind == "sandbox"
