@@ -182,8 +182,6 @@ class Fleet:
                 raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
             handle = Handle(descriptor, process_id, deliver)
         except OSError as error:
-            if descriptor >= 0:
-                os.close(descriptor)
             self._listener.session_failed(number, error)  # it ends at its closed channel
         else:
             self._listener.session_opened(number, handle)

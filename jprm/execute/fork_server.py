@@ -17,7 +17,7 @@ from pathlib import Path
 from jprm.errors import UserError
 from jprm.execute import kernel, outer
 from jprm.execute.handle import Handle
-from jprm.execute.resources import SHORTAGES, anonymous_bytes
+from jprm.execute.resources import anonymous_bytes, is_shortage
 from jprm.execute.tiers import Tier
 from jprm.execute.wire import CONTROL, OPEN, SIGNAL
 
@@ -82,7 +82,7 @@ def has_pidfds() -> bool:
     try:
         os.close(os.pidfd_open(os.getpid()))
     except OSError as error:
-        if error.errno in SHORTAGES:
+        if is_shortage(error):
             raise
         return False
     return True
@@ -249,5 +249,4 @@ class ForkServer:
         reason = lines[-1] if lines else f"exit status {status}"
         # Bubblewrap and shells report a signal as 128 and its number.
         killed = status < 0 or status > 128
-        lacking = any(f"[Errno {number}]" in reason for number in SHORTAGES)
-        return ServerStartError(reason, may_pass=killed or lacking)
+        return ServerStartError(reason, may_pass=killed or is_shortage(reason))

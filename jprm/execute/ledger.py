@@ -3,6 +3,13 @@
 A session is defined by its history. The process that holds its namespace is only a cache of that,
 which can be rebuilt by running the history again; so a process may be killed at any moment, and with
 a memo it is started only when a history leads somewhere new.
+
+The memo holds what identical histories led to: a tree whose edges are snippets and whose nodes are
+outcomes. A session stands on a node; its path from the root is the list of the snippets that it has
+finished. Looking a snippet up is one dictionary access, whatever the length of the history.
+Assumption: a snippet's outcome is a function of its session's history. It holds for computation
+(the worker seeds `random` and hashing); a program that reads the clock would repeat its first
+answer. Time-outs and deaths depend on the machine's load and are never remembered.
 """
 
 from __future__ import annotations
@@ -13,7 +20,6 @@ from collections import deque
 from concurrent.futures import Future
 from dataclasses import dataclass, field, fields, replace
 
-from jprm.execute.memo import Memo, Node
 from jprm.execute.outcome import FINISHED, Outcome
 from jprm.execute.tiers import Tier
 
@@ -41,6 +47,35 @@ class Stats:
         """What was added to an earlier copy, by name; the longest wait is that of all time."""
         gains = {f.name: getattr(self, f.name) - getattr(before, f.name) for f in fields(self)}
         return gains | {"longest_queue_s": self.longest_queue_s}
+
+
+class Node:
+    """One history: the outcome of its last snippet (None at the root) and what followed it."""
+
+    __slots__ = ("following", "outcome")
+
+    def __init__(self, outcome: Outcome | None = None):
+        self.outcome = outcome
+        self.following: dict[str, Node] = {}
+
+
+class Memo:
+    """A tree of at most `capacity` nodes; when full it forgets all and begins anew."""
+
+    def __init__(self, capacity: int):
+        self.capacity = capacity
+        self.size = 0
+        self.root = Node()
+
+    def remember(self, node: Node, code: str, outcome: Outcome) -> Node:
+        """Return the node after `code`, made with `outcome` if no equal session was faster."""
+        if code not in node.following:
+            if self.size >= self.capacity:
+                # Live sessions keep their own nodes, which are merely no longer found from here.
+                self.root, self.size = Node(), 0
+            node.following[code] = Node(outcome)
+            self.size += 1
+        return node.following[code]
 
 
 @dataclass(slots=True, eq=False)

@@ -13,8 +13,7 @@ from types import TracebackType
 from typing import Self
 
 from jprm.errors import UserError
-from jprm.execute.ledger import Ledger, Stats, Track
-from jprm.execute.memo import Memo
+from jprm.execute.ledger import Ledger, Memo, Stats, Track
 from jprm.execute.outcome import Outcome
 
 
@@ -65,7 +64,7 @@ class Session:
 class Place(ABC):
     """Hands out sessions until it is closed; a context manager.
 
-    memoize: answer a snippet from the outcome of an identical history (see `memo`).
+    memoize: answer a snippet from the outcome of an identical history (see `ledger`).
     closed: whether it takes no more snippets.
     """
 

@@ -37,7 +37,7 @@ class Pool(Place):
     timeout_s: wall-clock limit of a snippet from its start; at `timeout_s + grace_s` it is killed.
     memory_bytes: what a session may take beyond the modules that it starts with.
     output_chars: longest text handed back; longer ones end with a mark.
-    memoize: answer a snippet from the outcome of an identical history (see `memo`).
+    memoize: answer a snippet from the outcome of an identical history (see `ledger`).
     preload: modules that snippets may import besides the standard library, sympy, numpy and scipy;
         "name.*" is a package with all its parts.
     warm: the largest fork server that is loaded before the constructor returns (see `tiers`).
@@ -94,7 +94,7 @@ class Pool(Place):
         )
         self._dispatcher.start()
         try:
-            self._dispatcher.fleet.warmed.result()
+            self._dispatcher.running.fleet.warmed.result()
         except BaseException:
             self.close()
             raise
@@ -112,7 +112,7 @@ class Pool(Place):
 
     def servers(self) -> list[int]:
         """Process ids of the programs that fork them."""
-        return self._dispatcher.fleet.program_ids()
+        return self._dispatcher.running.fleet.program_ids()
 
     def close(self) -> None:
         """End every process; snippets that wait or run fail with RuntimeError."""

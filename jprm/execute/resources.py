@@ -39,6 +39,13 @@ def in_words(error: BaseException) -> str:
     return SHORTAGES.get(getattr(error, "errno", None) or 0) or f"{type(error).__name__}: {error}"
 
 
+def is_shortage(error: BaseException | str) -> bool:
+    """Whether the machine lacked something; also told from the text of another program's error."""
+    if isinstance(error, OSError) and error.errno in SHORTAGES:
+        return True
+    return any(f"[Errno {number}]" in str(error) for number in SHORTAGES)
+
+
 def open_files_limit() -> int:
     """How many files this process may have open; raises its soft limit to the hard one.
 
