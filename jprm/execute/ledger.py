@@ -89,7 +89,7 @@ class Job:
     begun_at_s: float = 0.0
     attempts: int = 0  # how often its fork server was lost under it
     refusals: int = 0  # how often no process could be had
-    ended: int = 0  # how often its process was ended for want of memory
+    ended: bool = False  # whether its process was ended for want of memory: it runs again, alone
 
 
 @dataclass(slots=True, eq=False)

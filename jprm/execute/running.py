@@ -4,7 +4,7 @@ A process is forked for its session if none is left, the history is run again in
 missing, then the snippet runs. A snippet may have to wait before that: for memory, in the order in
 which they came (`_hungry`), or for descriptors and processes, with a limit (`_try_again`). Where
 memory runs out nevertheless, processes at rest are ended, the largest first, and then the largest at
-work: its snippet runs again when there is room for what it held.
+work: its snippet runs once more, alone, and only what does not fit then has the kind "memory".
 
 Used by the dispatcher's thread only.
 """
@@ -46,7 +46,6 @@ RETRIES_AFTER_S = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6)  # where the machine lacks som
 MAKES_WAY = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)  # what the end of a process gives back
 REBUILDING_TIMEOUTS = 4  # a history may take so many time limits to run again
 REBUILDINGS = 16  # of a session whose own code keeps ending its process
-MEMORY_TRIES = 3  # of a snippet that is ended for want of memory
 LITTLE_BYTES = 16 << 20  # to end a process at work that holds no more gains nothing
 
 
@@ -77,6 +76,7 @@ class Running:
         self._jobs: dict[int, Job] = {}  # by session
         self._later: dict[int, float] = {}  # sessions that try again, and when
         self._hungry: dict[int, None] = {}  # sessions that wait for memory, in order
+        self._alone: int | None = None  # the session beside which no other may begin
 
     def __len__(self) -> int:
         return len(self._jobs)
@@ -92,14 +92,16 @@ class Running:
     def _enter(self, job: Job) -> None:
         """Go on with a snippet that has a place as soon as there is memory for it."""
         session = job.track.identity
-        if next(iter(self._hungry), session) == session:
-            self.processes.at_rest.pop(
-                session, None
-            )  # or it would be ended to make room for itself
+        if self._alone in (None, session) and next(iter(self._hungry), session) == session:
+            # At rest it would be ended to make room for itself.
+            self.processes.at_rest.pop(session, None)
             self.processes.look()
-            wanted_bytes = 0 if session in self.processes else job.track.held_bytes
-            # Alone it may run in any case: nobody could make room for it.
-            if self.processes.make_room(wanted_bytes) or not self._at_work(but=session):
+            fits = self.processes.make_room(
+                0 if session in self.processes else job.track.held_bytes
+            )
+            # Where nobody else is at work it may begin in any case: nobody could make more room.
+            if (fits and not job.ended) or not self._at_work(but=session):
+                self._alone = session if job.ended else None
                 self._hungry.pop(session, None)
                 self._advance(job)
                 return
@@ -234,6 +236,8 @@ class Running:
     def _leave(self, job: Job, outcome: Outcome | Exception) -> None:
         for sessions in (self._jobs, self._later, self._hungry):
             sessions.pop(job.track.identity, None)
+        if self._alone == job.track.identity:
+            self._alone = None
         self._over(job, outcome)
 
     def _await_burial(self, process: SessionProcess, kill: bool) -> None:
@@ -336,11 +340,13 @@ class Running:
             self._hear(process, selectors.EVENT_READ)
         if not self.processes.is_live(process):
             return
+        killed = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
+        from_outside = killed and not process.killed
         self.processes.end(process.identity)
         job = self._jobs.get(process.identity)
         if job is None:
             return
-        if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL and not process.killed:
+        if from_outside:
             self._starve(job, process.held_bytes)
         elif process.applied < len(job.track.history):
             self._not_rebuilt(process, job)
@@ -376,13 +382,10 @@ class Running:
             self._starve(self._jobs[largest.identity], largest.held_bytes)
 
     def _starve(self, job: Job, held_bytes: int) -> None:
-        """A snippet has lost its process for want of memory: it runs again when there is room.
-
-        held_bytes: 0 if nobody has seen how much; it may have been little, and another's fault.
-        """
+        """A snippet has lost its process for want of memory; others may be to blame, once."""
         job.track.held_bytes = max(held_bytes, job.track.held_bytes)
-        job.ended += 1
-        if job.ended < MEMORY_TRIES and (self._at_work() or held_bytes == 0):
+        if not job.ended:
+            job.ended = True
             self._wait_for_memory(job)
         else:
             self._resolve(job, Outcome("memory", NO_MEMORY, time.monotonic() - job.begun_at_s))
