@@ -17,9 +17,6 @@ from jprm.execute.outcome import OutcomeKind
 from jprm.execute.runner import TRUNCATED
 from jprm.execute.wire import ALIVE, KINDS, REPLY, REQUEST, largest_reply_bytes
 
-MARK_CHARS = 64  # room for the marks that a guest sets where it has cut a text
-
-
 class Forgery(Exception):
     """Bytes on a session's channel that answer no question."""
 
@@ -119,7 +116,7 @@ class SessionProcess:
         self._incoming.clear()
         self._nonce = b""
         self.deadline_s = float("inf")
-        if len(text) > self._output_chars + MARK_CHARS:
+        if len(text) > self._output_chars + len(TRUNCATED):
             text = text[: self._output_chars] + TRUNCATED
         return KINDS[letter], text
 
