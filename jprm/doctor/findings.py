@@ -123,11 +123,11 @@ def _code_memory(facts: Facts) -> list[Finding]:
     """What is left for the sessions of generated code; beyond it the largest is ended."""
     if facts.code_memory is None:
         return []
-    text = f"{_gib(max(0, facts.code_memory))} for all sessions of generated code together"
+    text = f"{_gib(max(0, facts.code_memory))} for all sessions of generated code"
     if facts.code_memory < LEAST_CODE_MEMORY_BYTES:
         remedy = "End other programs, or raise the limit of this container's memory."
-        return [Finding("memory", text, "note", remedy)]
-    return [Finding("memory", text)]
+        return [Finding("code memory", text, "note", remedy)]
+    return [Finding("code memory", text)]
 
 
 def _disk(facts: Facts) -> Finding:

@@ -97,20 +97,20 @@ def test_a_machine_that_is_fit():
             " -> In jprm's folder: pip install -e .",
         ),
         (
-            "memory",
+            "code memory",
             {"code_memory": 3 * GIB},
-            "ok: 3.0 GiB for all sessions of generated code together",
+            "ok: 3.0 GiB for all sessions of generated code",
         ),
         (
-            "memory",
+            "code memory",
             {"code_memory": GIB // 4},
-            "note: 0.2 GiB for all sessions of generated code together"
+            "note: 0.2 GiB for all sessions of generated code"
             " -> End other programs, or raise the limit of this container's memory.",
         ),
         (
-            "memory",
+            "code memory",
             {"code_memory": -GIB},
-            "note: 0.0 GiB for all sessions of generated code together"
+            "note: 0.0 GiB for all sessions of generated code"
             " -> End other programs, or raise the limit of this container's memory.",
         ),
         (
