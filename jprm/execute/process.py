@@ -17,6 +17,7 @@ from jprm.execute.outcome import OutcomeKind
 from jprm.execute.runner import TRUNCATED
 from jprm.execute.wire import ALIVE, KINDS, REPLY, REQUEST, largest_reply_bytes
 
+
 class Forgery(Exception):
     """Bytes on a session's channel that answer no question."""
 

@@ -106,6 +106,12 @@ class Processes:
         self._ledger.count(forks=1)
         return process
 
+    def rest(self, process: SessionProcess, track: Track) -> None:
+        """Its session has no snippet at work: what it holds does not change from now on."""
+        self.at_rest[process.identity] = track
+        if self._budget.given_bytes is not None:
+            self.measure(process)
+
     def end(self, session: int) -> None:
         """End a session's process, if there is one."""
         process = self._of_session.pop(session, None)
@@ -146,7 +152,9 @@ class Processes:
         if now >= self.next_look_s:
             held_bytes = 0
             if self._budget.given_bytes is not None:
-                held_bytes = sum(map(self.measure, self.all()))
+                for session in self._of_session.keys() - self.at_rest.keys():
+                    self.measure(self._of_session[session])
+                held_bytes = sum(process.held_bytes for process in self.all())
             self.left_bytes = self._budget.left_bytes(held_bytes) + sum(self._dying.values())
             calm = len(self.at_rest) == len(self._of_session)
             self.next_look_s = now + LOOKS_S[calm or self.left_bytes > self._plenty_bytes]

@@ -46,7 +46,7 @@ RETRIES_AFTER_S = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6)  # where the machine lacks som
 MAKES_WAY = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)  # what the end of a process gives back
 REBUILDING_TIMEOUTS = 4  # a history may take so many time limits to run again
 REBUILDINGS = 16  # of a session whose own code keeps ending its process
-LITTLE_BYTES = 16 << 20  # to end a process at work that holds no more gains nothing
+LITTLE_BYTES = 64 << 20  # who holds no more is not to blame for a machine that has nothing left
 
 
 class Running:
@@ -73,6 +73,7 @@ class Running:
         self._ledger = ledger
         self._limits = limits
         self._over = over
+        self._spare_bytes = budget.spare_bytes
         self._jobs: dict[int, Job] = {}  # by session
         self._later: dict[int, float] = {}  # sessions that try again, and when
         self._hungry: dict[int, None] = {}  # sessions that wait for memory, in order
@@ -105,8 +106,8 @@ class Running:
                 self._hungry.pop(session, None)
                 self._advance(job)
                 return
-            if session in self.processes:
-                self.processes.at_rest[session] = job.track
+            if process := self.processes.of(session):
+                self.processes.rest(process, job.track)
         self._wait_for_memory(job)
 
     def _wait_for_memory(self, job: Job) -> None:
@@ -216,7 +217,7 @@ class Running:
                 self._not_rebuilt(process, job)
             return
         process.applied += kind in FINISHED
-        self.processes.at_rest[process.identity] = job.track
+        self.processes.rest(process, job.track)
         self._resolve(job, Outcome(kind, text, elapsed_s), left_traces=kind == "timeout")
         process.pause()
 
@@ -224,8 +225,7 @@ class Running:
         """Its history takes too long, or ends otherwise than before: once is enough."""
         self.processes.end(process.identity)
         job.track.losses = REBUILDINGS + 1
-        elapsed_s = time.monotonic() - job.begun_at_s
-        self._resolve(job, Outcome("died", NOT_REBUILT, elapsed_s))
+        self._resolve(job, Outcome("died", NOT_REBUILT, time.monotonic() - job.begun_at_s))
 
     def _resolve(self, job: Job, outcome: Outcome, *, left_traces: bool = False) -> None:
         if outcome.kind in ("died", "timeout") and job.track.identity not in self.processes:
@@ -275,10 +275,9 @@ class Running:
             elif not process.alarmed:
                 process.alarm()
                 process.deadline_s += self._limits.grace_s
+            elif job is not None and process.applied < len(job.track.history):
+                self._not_rebuilt(process, job)
             elif job is not None:
-                if process.applied < len(job.track.history):
-                    self._not_rebuilt(process, job)
-                    continue
                 self.processes.end(process.identity)
                 self._resolve(job, Outcome("timeout", TIMED_OUT, now - process.asked_at_s))
         self.fleet.give_up_overdue(now)
@@ -318,12 +317,10 @@ class Running:
 
     def session_failed(self, number: int, error: OSError) -> None:
         """The machine lacks something that a process needs."""
-        process = self.processes.numbered(number)
-        if process is None:
-            return
-        self.processes.end(process.identity)
-        if job := self._jobs.get(process.identity):
-            self._try_again(job, error)
+        if process := self.processes.numbered(number):
+            self.processes.end(process.identity)
+            if job := self._jobs.get(process.identity):
+                self._try_again(job, error)
 
     def session_ended(self, number: int, status: int) -> None:
         """If nobody ordered it, the snippet has died; an answer may have preceded that.
@@ -340,8 +337,7 @@ class Running:
             self._hear(process, selectors.EVENT_READ)
         if not self.processes.is_live(process):
             return
-        killed = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
-        from_outside = killed and not process.killed
+        from_outside = os.waitstatus_to_exitcode(status) == -signal.SIGKILL and not process.killed
         self.processes.end(process.identity)
         job = self._jobs.get(process.identity)
         if job is None:
@@ -377,9 +373,13 @@ class Running:
         if not self.processes or not self.processes.look():
             return
         largest = next(iter(self.processes.by_size(self._at_work())), None)
-        if largest is not None and largest.held_bytes > LITTLE_BYTES:
+        if largest is None:
+            return
+        job = self._jobs[largest.identity]
+        little_bytes = LITTLE_BYTES if job.ended else min(LITTLE_BYTES, self._spare_bytes)
+        if largest.held_bytes > little_bytes:
             self.processes.end_for_memory(largest)
-            self._starve(self._jobs[largest.identity], largest.held_bytes)
+            self._starve(job, largest.held_bytes)
 
     def _starve(self, job: Job, held_bytes: int) -> None:
         """A snippet has lost its process for want of memory; others may be to blame, once."""

@@ -122,6 +122,15 @@ def test_a_session_s_own_limit_is_an_error_of_the_code():
         assert outcome.kind == "error" and "MemoryError" in outcome.text
 
 
+def test_a_small_one_is_not_to_blame_for_a_machine_that_has_nothing_left():
+    """Somebody else has taken all of it: sessions run one after another, and none is refused."""
+    with plain_pool(workers=3, timeout_s=30, memory_budget_bytes=-(1 << 30)) as pool:
+        sessions = [pool.session() for _ in range(4)]
+        futures = [session.submit(hold(20)) for session in sessions]
+        assert [future.result(timeout=60).text for future in futures] == ["20"] * 4
+        assert [session.run("print(len(a) >> 20)").text for session in sessions] == ["20"] * 4
+
+
 def test_what_rests_makes_room_the_largest_first():
     with plain_pool(workers=1, timeout_s=30, memory_budget_bytes=260 * MIB) as pool:
         sessions = {mib: pool.session() for mib in (1, 120, 40)}

@@ -11,6 +11,7 @@ import sys
 import tempfile
 import threading
 import time
+from concurrent.futures import Future
 
 import pytest
 
@@ -22,6 +23,7 @@ from jprm.execute import (
     Tier,
     fleet,
     fork_server,
+    on_ray,
     probe,
     running,
     server,
@@ -194,9 +196,14 @@ def test_a_dead_pool_answers_everybody(monkeypatch, where, fault):
         session.run("1")
         monkeypatch.setattr(running.Running, where, fail)
         code = "print(1)" if where == "_answer" else "import os\nos._exit(0)"
-        futures = [pool.session().submit(code) for _ in range(3)]
-        for future in futures:
-            error = future.exception(timeout=10)
+        errors = []
+        for _ in range(3):
+            try:
+                errors.append(pool.session().submit(code))
+            except PoolFailure as error:  # dead already
+                errors.append(error)
+        for error in errors:
+            error = error.exception(timeout=10) if isinstance(error, Future) else error
             assert isinstance(error, PoolFailure) and isinstance(error, UserError)
             assert "\n" not in str(error) and type(fault).__name__ in str(error)
         with pytest.raises(PoolFailure, match="has failed: "):
@@ -221,6 +228,21 @@ def test_a_pool_that_cannot_start_a_server_does_not_open(monkeypatch, fault, kin
     monkeypatch.setattr(fleet, "ForkServer", fail)
     with pytest.raises(kind, match=said):
         plain_pool()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_an_actor_ends_with_its_pool(monkeypatch):
+    def end(status):
+        raise SystemExit(status)
+
+    node = on_ray._Node(1, 5.0, {"warm": Tier.PLAIN})
+    assert node.run(3, ["a = 1"], "print(a)") == ("ok", "1", 1)
+    monkeypatch.setattr(os, "_exit", end)
+    monkeypatch.setattr(running.Running, "begin", lambda *_: 1 / 0)
+    with pytest.raises(SystemExit):
+        node.run(3, ["a = 1", "print(a)"], "print(a)")
+    with pytest.raises(SystemExit):  # another session, of the dead pool
+        node.run(4, [], "print(1)")
 
 
 def test_a_submitter_that_waits_for_room_hears_of_the_failure(monkeypatch):
