@@ -184,7 +184,8 @@ def test_sessions_die_before_servers_and_servers_before_the_engine(layers):
         if not survey().layers[layer].works:
             pytest.skip(f"{layer} does not work here: {survey().layers[layer].detail}")
     with plain_pool(layers=layers) as pool:
-        pool.session().run("1")
+        kept = pool.session()
+        kept.run("1")
         [session], [server] = pool.processes(), pool.servers()
 
         def offer(process):
