@@ -243,6 +243,7 @@ def test_an_actor_ends_with_its_pool(monkeypatch):
         node.run(3, ["a = 1", "print(a)"], "print(a)")
     with pytest.raises(SystemExit):  # another session, of the dead pool
         node.run(4, [], "print(1)")
+    node._pool.close()
 
 
 def test_a_submitter_that_waits_for_room_hears_of_the_failure(monkeypatch):
