@@ -11,6 +11,7 @@ from dataclasses import asdict
 
 from jprm.doctor.facts import Facts, gather
 from jprm.doctor.findings import Finding, diagnose, print_findings
+from jprm.errors import UserError
 
 __all__ = ["Facts", "Finding", "diagnose", "gather", "run_doctor"]
 
@@ -23,7 +24,7 @@ def run_doctor(as_json: bool, wait_s: float) -> int:
     found, error = None, ""
     try:
         found = survey()
-    except OSError as failure:
+    except (OSError, UserError) as failure:
         error = str(failure)
     findings = diagnose(facts, found, error)
     fit = not any(finding.verdict == "bad" for finding in findings)

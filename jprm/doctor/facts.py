@@ -6,7 +6,6 @@ import importlib.metadata
 import json
 import os
 import platform
-import re
 import shutil
 import subprocess
 import sys
@@ -16,7 +15,8 @@ from pathlib import Path
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
-NO_LIMIT_BYTES = 1 << 60  # cgroup v1 writes "none" as a number near 2^63
+from jprm.execute.resources import Budget, available_memory, memory_limit
+
 JAX_QUESTION = """
 import json, jax
 devices = [(d.platform, d.device_kind, (d.memory_stats() or {}).get("bytes_limit"))
@@ -36,6 +36,7 @@ class Facts:
     devices: (platform, kind, memory) of each; `devices_error` says why there are none.
     accelerators: the extras ("cuda", "tpu") for whose devices the system has a driver.
     memory_limit: of the control group that this process is in.
+    code_memory: what the sessions of generated code may take together.
     """
 
     python: str
@@ -55,6 +56,7 @@ class Facts:
     cache_directory: str | None = None
     accelerators: tuple[str, ...] = ()
     environment: dict[str, str] = field(default_factory=dict)
+    code_memory: int | None = None
 
 
 def gather(wait_s: float) -> Facts:
@@ -80,6 +82,7 @@ def gather(wait_s: float) -> Facts:
         memory=os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"),
         memory_available=available_memory(),
         memory_limit=memory_limit(),
+        code_memory=Budget().left_bytes(0),
         directory=str(directory),
         disk_free=shutil.disk_usage(directory).free,
         writable=os.access(directory, os.W_OK),
@@ -107,44 +110,6 @@ def gather(wait_s: float) -> Facts:
 def accelerators(root: Path = Path("/")) -> tuple[str, ...]:
     """Which of DEVICE_FILES are there."""
     return tuple(name for name, pattern in DEVICE_FILES.items() if [*root.glob(f"dev/{pattern}")])
-
-
-def available_memory(root: Path = Path("/")) -> int | None:
-    """What the kernel would still give, in bytes."""
-    try:
-        text = (root / "proc/meminfo").read_text()
-    except OSError:
-        return None
-    match = re.search(r"^MemAvailable: *(\d+) kB", text, re.MULTILINE)
-    return int(match[1]) << 10 if match else None
-
-
-def memory_limit(root: Path = Path("/")) -> int | None:
-    """The least memory limit among this process's control groups and those above them."""
-    try:
-        lines = (root / "proc/self/cgroup").read_text().splitlines()
-    except OSError:
-        return None
-    limits = []
-    for line in lines:
-        number, controllers, path = line.split(":", 2)
-        if number == "0" and not controllers:
-            tree, name = root / "sys/fs/cgroup", "memory.max"
-        elif "memory" in controllers.split(","):
-            tree, name = root / "sys/fs/cgroup/memory", "memory.limit_in_bytes"
-        else:
-            continue
-        group = tree / path.lstrip("/")
-        limits += [_number(folder / name) for folder in (group, *group.parents, tree)]
-    known = [limit for limit in limits if limit is not None and limit < NO_LIMIT_BYTES]
-    return min(known, default=None)
-
-
-def _number(file: Path) -> int | None:
-    try:
-        return int(file.read_text())
-    except (OSError, ValueError):  # not there, or "max"
-        return None
 
 
 def _requirements() -> tuple[dict[str, tuple[str | None, str]], dict[str, list[str]]]:

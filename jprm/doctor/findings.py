@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 GIB = 1 << 30
 LEAST_DISK_BYTES = 1 << 30  # a sweep with its checkpoints, and room to spare
+LEAST_CODE_MEMORY_BYTES = 1 << 29  # what one session may take
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,7 @@ def diagnose(facts: Facts, survey: Survey | None, survey_error: str = "") -> lis
         _cache(facts),
         Finding("processors", f"{facts.cpus}, load {facts.load:.1f}"),
         _memory(facts),
+        *_code_memory(facts),
         _disk(facts),
     ]
     if survey is None:
@@ -115,6 +117,17 @@ def _memory(facts: Facts) -> Finding:
     if facts.memory_limit is None or facts.memory_limit >= facts.memory:
         return Finding("memory", f"{text}, no lower limit of a control group")
     return Finding("memory", f"{text}; the control group allows {_gib(facts.memory_limit)}", "note")
+
+
+def _code_memory(facts: Facts) -> list[Finding]:
+    """What is left for the sessions of generated code; beyond it the largest is ended."""
+    if facts.code_memory is None:
+        return []
+    text = f"{_gib(max(0, facts.code_memory))} for all sessions of generated code"
+    if facts.code_memory < LEAST_CODE_MEMORY_BYTES:
+        remedy = "End other programs, or raise the limit of this container's memory."
+        return [Finding("code memory", text, "note", remedy)]
+    return [Finding("code memory", text)]
 
 
 def _disk(facts: Facts) -> Finding:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import resource
@@ -9,31 +10,36 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from jprm.errors import UserError
-from jprm.execute import outer
+from jprm.execute import kernel, outer
 from jprm.execute.handle import Handle
+from jprm.execute.resources import anonymous_bytes, is_shortage
 from jprm.execute.tiers import Tier
 from jprm.execute.wire import CONTROL, OPEN, SIGNAL
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = "from jprm.execute.server import main; main()"
-ENDS_BY_ITSELF_WITHIN_S = 2.0
+ENDS_BY_ITSELF_WITHIN_S = 0.3
+TELLS_WITHIN_S = 2.0  # why it did not start, from the moment that it has hung up
+LAST_WORDS_BYTES = 4096  # read of what a program has said before its end
 
 
 class ServerStartError(UserError):
-    """A fork server did not start: a fault of this installation, never of a snippet."""
+    """A fork server did not start: a fault of this installation, never of a snippet.
 
-    def __init__(self, reason: str, was_killed: bool):
+    may_pass: whether another attempt may go better: it was killed, or the machine lacked something.
+    """
+
+    def __init__(self, reason: str, may_pass: bool):
         super().__init__(
             f"the program that runs generated code did not start: {reason}; "
             "`python -m jprm doctor` tries it and says what is missing"
         )
-        self.was_killed = was_killed
+        self.may_pass = may_pass
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +73,17 @@ def environment() -> dict[str, str]:
 
 
 def has_pidfds() -> bool:
-    """Whether the kernel has them (Linux 5.3); without, signals go by way of the fork server."""
+    """Whether the kernel has them (Linux 5.3); without, signals go by way of the fork server.
+
+    Raises OSError where the machine lacks something for the moment.
+    """
+    if not hasattr(os, "pidfd_open"):
+        return False
     try:
         os.close(os.pidfd_open(os.getpid()))
-    except (AttributeError, OSError):
+    except OSError as error:
+        if is_shortage(error):
+            raise
         return False
     return True
 
@@ -98,6 +111,7 @@ class ForkServer:
     """One program; used by the thread that made it, whose end is the program's end.
 
     program_id: process id of the child that we started (bubblewrap's, if it is around the server).
+    gives_handles: whether it attaches pidfds to its reports.
     """
 
     def __init__(
@@ -106,34 +120,44 @@ class ForkServer:
         self.tier = tier
         self._memory_bytes = limits.memory_bytes
         self._address_space_bytes = 0  # known once it is ready
+        self.gives_handles = has_pidfds()
+        self.inherited_bytes = 0  # of the memory that each of its sessions seems to hold
         # Packets where the system has them; every packet is one write of one size in any case.
         kind = socket.SOCK_SEQPACKET if sys.platform == "linux" else socket.SOCK_STREAM
-        self.control, theirs = socket.socketpair(socket.AF_UNIX, kind)
+        with contextlib.ExitStack() as undo:
+            self.control, theirs = socket.socketpair(socket.AF_UNIX, kind)
+            undo.callback(self.control.close)
+            with theirs:
+                self._errors = undo.enter_context(kernel.memory_file())
+                self._program = self._start(theirs, limits, confinement, preload)
+            undo.pop_all()  # from here on `end` closes them
+        self.program_id = self._program.pid
+        self.control.setblocking(False)
+
+    def _start(
+        self, theirs: socket.socket, limits: Limits, confinement: Confinement, preload: tuple
+    ) -> subprocess.Popen[bytes]:
         settings = {
             "control": theirs.fileno(),
-            "tier": tier.value,
+            "tier": self.tier.value,
             "preload": preload,
             "layers": [layer for layer in confinement.layers if layer != "bwrap"],
             "output_chars": limits.output_chars,
-            "handles": has_pidfds(),
+            "handles": self.gives_handles,
         }
         command = python("-c", PROGRAM, json.dumps(settings))
         if "bwrap" in confinement.layers:
             command = outer.wrap(command, confinement.bwrap_variant)
-        self._errors = tempfile.TemporaryFile()
-        with theirs:
-            self._program = subprocess.Popen(
-                command,
-                executable=program_of(command),
-                env=environment(),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=self._errors,
-                pass_fds=[theirs.fileno()],
-                start_new_session=True,
-            )
-        self.program_id = self._program.pid
-        self.control.setblocking(False)
+        return subprocess.Popen(
+            command,
+            executable=program_of(command),
+            env=environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=self._errors,
+            pass_fds=[theirs.fileno()],
+            start_new_session=True,
+        )
 
     @property
     def ready(self) -> bool:
@@ -141,15 +165,21 @@ class ForkServer:
         return self._address_space_bytes > 0
 
     def is_ready(self, process_id: int, descriptor: int) -> None:
-        """Note its first report: how much memory its sessions start with is seen from outside."""
-        handle = Handle(descriptor, process_id, lambda _: None)
-        with open(f"/proc/{handle.process_id}/statm") as statm:
-            inherited_bytes = int(statm.read().split()[0]) * resource.getpagesize()
-        handle.close()
+        """Note its first report: how much memory its sessions start with is seen from outside.
+
+        Raises OSError if that cannot be seen.
+        """
+        with contextlib.closing(Handle(descriptor, process_id, lambda _: None)) as handle:
+            with open(f"/proc/{handle.process_id}/statm") as statm:
+                inherited_bytes = int(statm.read().split()[0]) * resource.getpagesize()
+            self.inherited_bytes = anonymous_bytes(handle.process_id)
         self._address_space_bytes = inherited_bytes + self._memory_bytes
 
     def open_session(self, session: int) -> socket.socket:
-        """Have a session forked; returns our end of its channel. Raises OSError if the server is gone."""
+        """Have a session forked; returns our end of its channel.
+
+        Raises ConnectionError if the server is gone, another OSError if the machine lacks something.
+        """
         assert self.ready
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
@@ -170,23 +200,32 @@ class ForkServer:
             pass  # it is gone, and its sessions with it
 
     def reports(self) -> Iterator[tuple[bytes, int, int, int]]:
-        """(kind, session, value, descriptor or -1) of what has arrived. Raises EOFError at its end."""
+        """(kind, session, value, descriptor or -1) of what has arrived. Raises EOFError at its end.
+
+        A descriptor for which there is no room here is dropped by the kernel.
+        """
         while True:
             try:
                 packet, descriptors, _, _ = socket.recv_fds(self.control, CONTROL.size, 1)
             except BlockingIOError:
                 return
-            except ConnectionResetError:
+            except OSError:
                 packet, descriptors = b"", []
             if not packet:
                 raise EOFError
             yield (*CONTROL.unpack(packet), descriptors[0] if descriptors else -1)
 
-    def end(self) -> None:
-        """Hang up; the server then buries its sessions and ends. One that does not is killed."""
+    def hang_up(self) -> None:
+        """Have it bury its sessions and end; one that still loads its modules would hear it too late."""
+        if not self.ready:
+            self.kill()
         self.control.close()
+
+    def end(self, within_s: float = ENDS_BY_ITSELF_WITHIN_S) -> None:
+        """Hang up, and kill what has not ended by itself a moment later."""
+        self.hang_up()
         try:
-            self._program.wait(ENDS_BY_ITSELF_WITHIN_S)
+            self._program.wait(within_s)
         except subprocess.TimeoutExpired:
             self.kill()
             self._program.wait()
@@ -194,21 +233,20 @@ class ForkServer:
 
     def kill(self) -> None:
         """End it at once, with all that it started."""
-        try:
+        if self._program.poll() is None:  # else its number may be another's by now
             os.killpg(self._program.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass  # it ended by itself
 
     def why_not_started(self) -> ServerStartError:
         """The last words of a program that was not ready, after ending it if it still runs."""
         try:
-            status = self._program.wait(ENDS_BY_ITSELF_WITHIN_S)
+            status = self._program.wait(TELLS_WITHIN_S)
         except subprocess.TimeoutExpired:
             self.kill()
             self._program.wait()
-            return ServerStartError("it was not ready in time", was_killed=False)
-        self._errors.seek(0)
+            return ServerStartError("it was not ready in time", may_pass=False)
+        self._errors.seek(max(0, self._errors.seek(0, os.SEEK_END) - LAST_WORDS_BYTES))
         lines = self._errors.read().decode("utf-8", "replace").strip().splitlines()
+        reason = lines[-1] if lines else f"exit status {status}"
         # Bubblewrap and shells report a signal as 128 and its number.
         killed = status < 0 or status > 128
-        return ServerStartError(lines[-1] if lines else f"exit status {status}", killed)
+        return ServerStartError(reason, may_pass=killed or is_shortage(reason))

@@ -16,6 +16,7 @@ from os import _exit, read, write
 from typing import NoReturn
 
 from jprm.execute.jail import Jail
+from jprm.execute.resources import SESSION_OFFER, offer_to_be_killed
 from jprm.execute.runner import Clock, new_namespace, run_snippet
 from jprm.execute.wire import ALIVE, LETTERS, REPLY, REQUEST
 
@@ -31,6 +32,7 @@ def become_guest(channel: int, jail: Jail, address_space_bytes: int, output_char
     """
     try:
         random.seed(0)  # it seeds itself at a fork
+        offer_to_be_killed(SESSION_OFFER)
         os.setsid()
         os.dup2(channel, CHANNEL)
         _close_all_but_channel(jail.ruleset)

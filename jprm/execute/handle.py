@@ -16,11 +16,16 @@ class Handle:
 
     descriptor: a pidfd, or -1 on a kernel before 5.3.
     otherwise: there, sends a signal for us (the parent of the process can, without confusion).
+    Raises OSError, with the descriptor closed, if no more files can be open here.
     """
 
     def __init__(self, descriptor: int, process_id: int, otherwise: Callable[[int], None]):
         self.descriptor = descriptor
-        self.process_id = process_id if descriptor < 0 else _as_seen_from_here(descriptor)
+        try:
+            self.process_id = process_id if descriptor < 0 else _as_seen_from_here(descriptor)
+        except OSError:
+            os.close(descriptor)
+            raise
         self._otherwise = otherwise
 
     def signal(self, number: int) -> None:
@@ -40,7 +45,10 @@ class Handle:
 
 
 def _as_seen_from_here(descriptor: int) -> int:
-    """The process id in our own process namespace; a jail may count anew."""
-    with open(f"/proc/self/fdinfo/{descriptor}") as file:
-        found = re.search(r"^Pid:\s*(-?\d+)", file.read(), re.MULTILINE)
+    """The process id in our own process namespace; a jail may count anew. -1 without /proc."""
+    try:
+        with open(f"/proc/self/fdinfo/{descriptor}") as file:
+            found = re.search(r"^Pid:\s*(-?\d+)", file.read(), re.MULTILINE)
+    except FileNotFoundError:
+        return -1
     return int(found[1]) if found else -1

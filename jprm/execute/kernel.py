@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import ctypes
 import os
+import tempfile
+from typing import IO
 
 LANDLOCK_CREATE_RULESET, LANDLOCK_RESTRICT_SELF = 444, 446  # the same on every architecture
 LANDLOCK_VERSION = 1  # flag of create_ruleset
@@ -46,6 +48,13 @@ def install_filter(instructions: bytes) -> None:
     buffer = ctypes.create_string_buffer(instructions, len(instructions))
     program = _Program(len(instructions) // 8, ctypes.addressof(buffer))
     _prctl(_SECCOMP, _FILTER_MODE, ctypes.addressof(program))
+
+
+def memory_file() -> IO[bytes]:
+    """A file without a name that needs no disk, which may be full; where there is none, on disk."""
+    if not hasattr(os, "memfd_create"):
+        return tempfile.TemporaryFile()
+    return open(os.memfd_create("jprm"), "w+b")
 
 
 def use_huge_pages() -> None:

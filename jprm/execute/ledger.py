@@ -3,6 +3,13 @@
 A session is defined by its history. The process that holds its namespace is only a cache of that,
 which can be rebuilt by running the history again; so a process may be killed at any moment, and with
 a memo it is started only when a history leads somewhere new.
+
+The memo holds what identical histories led to: a tree whose edges are snippets and whose nodes are
+outcomes. A session stands on a node; its path from the root is the list of the snippets that it has
+finished. Looking a snippet up is one dictionary access, whatever the length of the history.
+Assumption: a snippet's outcome is a function of its session's history. It holds for computation
+(the worker seeds `random` and hashing); a program that reads the clock would repeat its first
+answer. Time-outs and deaths depend on the machine's load and are never remembered.
 """
 
 from __future__ import annotations
@@ -13,7 +20,6 @@ from collections import deque
 from concurrent.futures import Future
 from dataclasses import dataclass, field, fields, replace
 
-from jprm.execute.memo import Memo, Node
 from jprm.execute.outcome import FINISHED, Outcome
 from jprm.execute.tiers import Tier
 
@@ -27,6 +33,8 @@ class Stats:
     errors: int = 0
     timeouts: int = 0
     died: int = 0
+    memory: int = 0  # ended because all sessions together held too much
+    sandbox: int = 0  # not run because no process could be had
     replayed: int = 0  # finished snippets run again to rebuild a namespace
     forks: int = 0  # session processes started
     evicted: int = 0  # idle ones ended to make room
@@ -41,6 +49,35 @@ class Stats:
         return gains | {"longest_queue_s": self.longest_queue_s}
 
 
+class Node:
+    """One history: the outcome of its last snippet (None at the root) and what followed it."""
+
+    __slots__ = ("following", "outcome")
+
+    def __init__(self, outcome: Outcome | None = None):
+        self.outcome = outcome
+        self.following: dict[str, Node] = {}
+
+
+class Memo:
+    """A tree of at most `capacity` nodes; when full it forgets all and begins anew."""
+
+    def __init__(self, capacity: int):
+        self.capacity = capacity
+        self.size = 0
+        self.root = Node()
+
+    def remember(self, node: Node, code: str, outcome: Outcome) -> Node:
+        """Return the node after `code`, made with `outcome` if no equal session was faster."""
+        if code not in node.following:
+            if self.size >= self.capacity:
+                # Live sessions keep their own nodes, which are merely no longer found from here.
+                self.root, self.size = Node(), 0
+            node.following[code] = Node(outcome)
+            self.size += 1
+        return node.following[code]
+
+
 @dataclass(slots=True, eq=False)
 class Job:
     """A snippet that waits or runs."""
@@ -51,6 +88,8 @@ class Job:
     submitted_at_s: float = field(default_factory=time.monotonic)
     begun_at_s: float = 0.0
     attempts: int = 0  # how often its fork server was lost under it
+    refusals: int = 0  # how often no process could be had
+    ended: bool = False  # whether its process was ended for want of memory: it runs again, alone
 
 
 @dataclass(slots=True, eq=False)
@@ -59,6 +98,8 @@ class Track:
 
     node: where its history stands in the memo; None when that no longer tells the namespace
         (no memo, or a snippet stopped at its time limit left names behind).
+    losses: how often its own code has cost it its process.
+    held_bytes: memory that its process held when it was last ended for want of memory.
     """
 
     identity: int
@@ -68,6 +109,8 @@ class Track:
     jobs: deque[Job] = field(default_factory=deque)
     pending: int = 0  # snippets without an outcome yet
     closed: bool = False
+    losses: int = 0
+    held_bytes: int = 0
 
 
 class Ledger:
@@ -137,3 +180,5 @@ class Ledger:
         self._stats.errors += outcome.kind == "error"
         self._stats.timeouts += outcome.kind == "timeout"
         self._stats.died += outcome.kind == "died"
+        self._stats.memory += outcome.kind == "memory"
+        self._stats.sandbox += outcome.kind == "sandbox"

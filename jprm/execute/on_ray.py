@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import importlib
 import itertools
+import os
 import time
 from typing import Any
 
 from jprm.errors import UserError
 from jprm.execute.ledger import Track
 from jprm.execute.outcome import FINISHED, NOT_REBUILT, OutcomeKind
-from jprm.execute.place import Session
+from jprm.execute.place import PoolFailure, Session
 from jprm.execute.pool import Pool
 from jprm.execute.remote import RemotePool, Reply
 
 START_LIMIT_S = 120.0  # for Ray to find room for an actor and to start it
 WAITS_S = (0.5, 1, 2, 4, 8, 16, 0)  # after each loss of an actor; Ray takes seconds to renew it
+POOL_FAILED = 70  # exit status of an actor: EX_SOFTWARE of sysexits.h
 
 
 class RayPool(RemotePool):
@@ -127,7 +129,16 @@ class _Node:
         """Answered once the pool is there."""
 
     def run(self, identity: int, history: list[str], code: str) -> tuple[OutcomeKind, str, int]:
-        """Kind, text, and how many snippets of the history had to be run first."""
+        """Kind, text, and how many snippets of the history had to be run first.
+
+        A pool that has failed stays so. The actor ends with it, and Ray starts another.
+        """
+        try:
+            return self._run(identity, history, code)
+        except PoolFailure:
+            os._exit(POOL_FAILED)
+
+    def _run(self, identity: int, history: list[str], code: str) -> tuple[OutcomeKind, str, int]:
         session, finished = self._sessions.get(identity, (None, 0))
         replayed = 0
         if session is None or finished != len(history):  # unknown, or left behind at another node

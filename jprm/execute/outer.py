@@ -13,6 +13,8 @@ import site
 import sys
 from pathlib import Path
 
+from jprm.execute.resources import SERVER_OFFER
+
 LIBRARIES = ("sympy", "mpmath", "numpy", "scipy")  # may be installed apart from the interpreter
 PACKAGE = Path(__file__).resolve().parents[1]
 
@@ -36,7 +38,10 @@ def wrap(command: list[str], variant: str) -> list[str]:
     program = bubblewrap()
     if program is None:
         raise FileNotFoundError("bwrap is not installed")
-    line = [program, *VARIANTS[variant], "--die-with-parent", "--new-session"]
+    # Set here, since there may be no /proc inside; what it starts inherits it.
+    offer = f'echo {SERVER_OFFER} 2>/dev/null >/proc/self/oom_score_adj; exec "$@"'
+    line = ["/bin/sh", "-c", offer, "sh", program, *VARIANTS[variant]]
+    line += ["--die-with-parent", "--new-session"]
     for path in visible_paths():
         if os.path.islink(path):  # /lib in most systems
             line += ["--symlink", os.readlink(path), str(path)]

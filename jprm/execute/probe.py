@@ -8,6 +8,7 @@ is refused.
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import json
 import mmap
@@ -28,6 +29,7 @@ from jprm.errors import UserError
 from jprm.execute import outer
 from jprm.execute.fork_server import Confinement, environment, program_of, python
 from jprm.execute.jail import LAYERS, Jail, landlock_version
+from jprm.execute.resources import in_words, is_shortage, open_files_limit
 
 NEEDS = {
     "reads": "reading the files of this machine",
@@ -41,6 +43,7 @@ PROBE = "from jprm.execute.probe import main; main()"
 PROBE_LIMIT_S = 20.0
 CANARY = "canary"
 INNER = [layer for layer in LAYERS if layer != "bwrap"]
+NO_REFUSAL = (errno.EMFILE, errno.ENFILE, errno.ENOSPC, errno.EDQUOT)
 ADDRESS_SPACE_BYTES = 2 << 30  # far above what a bare interpreter maps
 
 
@@ -116,8 +119,23 @@ def _known(names: Iterable[str], among: Collection[str], noun: str) -> None:
 def survey() -> Survey:
     """Try every layer on this machine, in child processes; some 0.5 s, once per process.
 
-    Raises UserError if no child can be started at all.
+    Raises UserError if no child can be started at all, or if the machine lacks something for the
+    moment: what could not be tried is not known to be missing.
     """
+    open_files_limit()
+    try:
+        return _survey()
+    except OSError as error:
+        advice = (
+            "" if is_shortage(error) else f"; does this start: {' '.join(python('-c', 'pass'))}"
+        )
+        raise UserError(
+            "what keeps generated code from doing harm could not be tried: "
+            f"{in_words(error)}{advice}"
+        ) from error
+
+
+def _survey() -> Survey:
     release = f"{platform.system()} {platform.release()}"
     if sys.platform != "linux":
         absent = Layer("", False, "it needs Linux", "Use a Linux machine or container.")
@@ -136,13 +154,7 @@ def survey() -> Survey:
             datagrams.bind(("127.0.0.1", 0))
         ports = [connections.getsockname()[1], datagrams.getsockname()[1]]
         attempts = {"folder": folder, "ports": ports}
-        try:
-            inside = _run(None, ["none", *INNER], attempts)
-        except OSError as error:
-            raise UserError(
-                f"what keeps generated code from doing harm could not be tried: {error}; "
-                f"does this start: {' '.join(python('-c', 'pass'))}"
-            ) from error
+        inside = _run(None, ["none", *INNER], attempts)
         variant, wrapped, why_not = _try_bubblewrap(attempts)
     done_by_nobody = inside["none"]["done"]
     layers, needs = {}, {need: [] for need in NEEDS}
@@ -182,6 +194,8 @@ def _try_bubblewrap(attempts: dict) -> tuple[str, dict, str | None]:
         try:
             results = _run(variant, ["none"], attempts)
         except OSError as error:
+            if is_shortage(error):
+                raise
             why_not = why_not or str(error)
         else:
             return variant, {**results["none"], "detail": variant}, None
@@ -205,10 +219,14 @@ def _run(variant: str | None, layers: list[str], attempts: dict) -> dict:
     except subprocess.TimeoutExpired as error:
         raise OSError(f"no answer within {PROBE_LIMIT_S:.0f} s") from error
     try:
-        return json.loads(finished.stdout)
+        results = json.loads(finished.stdout)
     except ValueError as error:
         reason = (finished.stderr.strip().splitlines() or ["no answer"])[-1]
         raise OSError(reason) from error
+    for result in results.values():
+        if is_shortage(result.get("error", "")):
+            raise OSError(result["error"])
+    return results
 
 
 # The program.
@@ -225,7 +243,7 @@ def _in_child(layer: str, settings: dict) -> dict:
     try:
         jail = Jail([] if layer == "none" else [layer])
     except OSError as error:
-        return {"error": f"{error}"}
+        return {"error": str(error)}
     neighbour, _ = _forked(lambda: jail.enter(ADDRESS_SPACE_BYTES), linger=True)
     child, report = _forked(lambda: _attempts(jail, settings, neighbour), linger=False)
     os.kill(neighbour, signal.SIGKILL)
@@ -255,15 +273,19 @@ def _forked(work: Callable[[], object], linger: bool) -> tuple[int, dict]:
 
 def _attempts(jail: Jail, settings: dict, neighbour: int) -> list[str]:
     jail.enter(ADDRESS_SPACE_BYTES)
-    return [need for need in NEEDS if _succeeds(need, settings, neighbour)]
+    lacking = not jail.layers
+    return [need for need in NEEDS if _succeeds(need, settings, neighbour, lacking)]
 
 
 def _detail(layer: str) -> str:
     return f"version {landlock_version()}" if layer == "landlock" else ""
 
 
-def _succeeds(need: str, settings: dict, neighbour: int) -> bool:
-    """Whether this process can still do what it must not."""
+def _succeeds(need: str, settings: dict, neighbour: int, lacking: bool) -> bool:
+    """Whether this process can still do what it must not.
+
+    lacking: whether a lack of descriptors or of room is no answer (a layer may cause one).
+    """
     folder = Path(settings["folder"])
     try:
         if need == "reads":
@@ -278,7 +300,9 @@ def _succeeds(need: str, settings: dict, neighbour: int) -> bool:
             os.kill(neighbour, 0)
         else:
             mmap.mmap(-1, 2 * ADDRESS_SPACE_BYTES, prot=mmap.PROT_READ).close()
-    except (OSError, MemoryError):
+    except (OSError, MemoryError) as error:
+        if lacking and getattr(error, "errno", None) in NO_REFUSAL:
+            raise  # nobody has refused it
         return False
     return True
 

@@ -14,6 +14,7 @@ import time
 from jprm.execute.fork_server import ForkServer
 from jprm.execute.handle import Handle
 from jprm.execute.outcome import OutcomeKind
+from jprm.execute.runner import TRUNCATED
 from jprm.execute.wire import ALIVE, KINDS, REPLY, REQUEST, largest_reply_bytes
 
 
@@ -27,6 +28,9 @@ class SessionProcess:
     number: given to no other process; identity: of the session that it serves.
     applied: snippets of its session's history that it has run.
     asked_at_s, deadline_s: monotonic times; the deadline is infinite while nothing is asked.
+    rebuilding_since_s: when the first snippet of the history was asked again; 0.0 before that.
+    held_bytes: memory beyond what it was forked with, as of the last look.
+    killed: whether its end was ordered here; if not, the kernel or somebody else has killed it.
     """
 
     def __init__(self, number: int, identity: int, server: ForkServer, output_chars: int):
@@ -41,7 +45,11 @@ class SessionProcess:
         self.alarmed = False
         self.asked_at_s = 0.0
         self.deadline_s = float("inf")
+        self.rebuilding_since_s = 0.0
+        self.killed = False
+        self.held_bytes = 0
         self.outgoing = b""
+        self._output_chars = output_chars
         self._largest_reply_bytes = largest_reply_bytes(output_chars)
         self._incoming = bytearray()
         self._nonce = b""
@@ -77,6 +85,8 @@ class SessionProcess:
     def hear(self) -> tuple[OutcomeKind, str] | None:
         """The answer, if it is complete. Raises EOFError at the end, Forgery, or OSError if the
         jail could not be put on.
+
+        The guest is told to keep its text short; what a hostile one sends is cut here.
         """
         try:
             part = self.channel.recv(65_536)
@@ -107,7 +117,19 @@ class SessionProcess:
         self._incoming.clear()
         self._nonce = b""
         self.deadline_s = float("inf")
+        if len(text) > self._output_chars + len(TRUNCATED):
+            text = text[: self._output_chars] + TRUNCATED
         return KINDS[letter], text
+
+    def has_bytes(self) -> bool:
+        """Whether `hear` would read something, be it the end."""
+        try:
+            self.channel.recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            return False
+        except OSError:
+            pass
+        return True
 
     def is_lost(self) -> bool:
         """Whether the process has ended while it rested; one that is at work is not asked."""
@@ -140,6 +162,7 @@ class SessionProcess:
 
     def kill(self) -> None:
         """End the process; its server buries it."""
+        self.killed = True
         if self.handle is not None:
             self.handle.signal(signal.SIGKILL)
 

@@ -15,7 +15,8 @@ from __future__ import annotations
 import ctypes
 import errno
 import functools
-import tempfile
+
+from jprm.execute.kernel import memory_file
 
 LIBRARY = "libseccomp.so.2"
 
@@ -94,7 +95,7 @@ def compile_filter() -> bytes:
         rule(_ALLOW, "prlimit64", _Comparison(0, _EQUAL, 0), _Comparison(2, _EQUAL, 0))
         for name in ABSENT:
             rule(_ERRNO | errno.ENOSYS, name)
-        with tempfile.TemporaryFile() as file:
+        with memory_file() as file:
             if code := library.seccomp_export_bpf(context, file.fileno()):
                 raise OSError(-code, "libseccomp could not compile the filter")
             file.seek(0)

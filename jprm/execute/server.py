@@ -7,6 +7,7 @@ its engine, and its sessions end with it.
 
 from __future__ import annotations
 
+import errno
 import gc
 import json
 import os
@@ -18,8 +19,9 @@ import sys
 from jprm.execute import kernel
 from jprm.execute.guest import CHANNEL, become_guest
 from jprm.execute.jail import Jail
+from jprm.execute.resources import SERVER_OFFER, offer_to_be_killed
 from jprm.execute.tiers import Tier, load
-from jprm.execute.wire import CONTROL, ENDED, OPEN, OPENED, READY, SIGNAL
+from jprm.execute.wire import CONTROL, ENDED, FAILED, OPEN, OPENED, READY, SIGNAL
 
 ROUND_S = 0.02
 
@@ -69,9 +71,10 @@ class Server:
         if not packet:
             return False
         kind, session, value = CONTROL.unpack(packet)
-        if kind == OPEN:
+        if kind == OPEN and not descriptors:  # the kernel drops it where no more can be open
+            self._tell(FAILED, session, errno.EMFILE, None)
+        elif kind == OPEN:
             self._fork(session, descriptors[0], value)
-            os.close(descriptors[0])
         elif kind == SIGNAL:
             for process_id, owner in self.sessions.items():
                 if owner == session:
@@ -79,14 +82,32 @@ class Server:
         return True
 
     def _fork(self, session: int, channel: int, address_space_bytes: int) -> None:
-        process_id = os.fork()
+        try:
+            process_id = os.fork()
+        except OSError as error:
+            os.close(channel)
+            self._tell(FAILED, session, error.errno or 0, None)
+            return
         if process_id == 0:
             become_guest(channel, self.jail, address_space_bytes, self.output_chars)
-        self.sessions[process_id] = session
-        handle = self._open_handle(process_id)
-        if handle is not None:
-            self.selector.register(handle, selectors.EVENT_READ, process_id)
-        self._tell(OPENED, session, process_id, handle)
+        os.close(channel)
+        handle = None
+        try:
+            handle = self._open_handle(process_id)
+            if handle is not None:
+                self.selector.register(handle, selectors.EVENT_READ, process_id)
+            self._tell(OPENED, session, process_id, handle)
+            self.sessions[process_id] = session
+        except (BrokenPipeError, ConnectionResetError):
+            raise  # the engine is gone, and the child ends with us
+        except OSError as error:  # a process that nobody could watch must not be
+            os.kill(process_id, signal.SIGKILL)
+            os.waitpid(process_id, 0)
+            if handle is not None:
+                if handle in self.selector.get_map():
+                    self.selector.unregister(handle)
+                os.close(handle)
+            self._tell(FAILED, session, error.errno or 0, None)
 
     def _open_handle(self, process_id: int) -> int | None:
         return os.pidfd_open(process_id) if self.round_s is None else None
@@ -109,6 +130,7 @@ def main() -> None:
     """The program: settings are one JSON argument, `control` an inherited descriptor."""
     settings = json.loads(sys.argv[1])
     kernel.end_with_parent(signal.SIGKILL)
+    offer_to_be_killed(SERVER_OFFER)
     os.dup2(settings["control"], CHANNEL)
     if settings["control"] != CHANNEL:
         os.close(settings["control"])

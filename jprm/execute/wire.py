@@ -26,6 +26,7 @@ READY = b"R"  # server to engine: modules are loaded; process id, with a pidfd
 OPEN = b"N"  # engine to server, with the session's channel: fork; limit of its address space
 OPENED = b"P"  # server to engine: process id, with a pidfd (where the kernel has them)
 SIGNAL = b"K"  # engine to server: send signal number `value`
+FAILED = b"F"  # server to engine: no process could be forked; errno
 ENDED = b"X"  # server to engine: wait status
 
 

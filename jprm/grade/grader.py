@@ -146,7 +146,7 @@ class Grader:
             try:
                 place = place or _Place(self.pool.session(), self._deaths)
                 running = place.session.submit(snippet.code)
-            except RuntimeError as error:  # the pool was closed
+            except (RuntimeError, UserError) as error:  # the pool was closed, or has failed
                 with self._lock:
                     self._busy -= 1
                 snippet.future.set_exception(error)
@@ -158,7 +158,7 @@ class Grader:
         place.used += 1
         with self._lock:
             self._busy -= 1
-            if error is not None or running.result().kind in ("timeout", "died"):
+            if error is not None or running.result().kind not in ("ok", "error"):
                 # Its program may have taken other sessions with it. A session that has lost its
                 # program runs all of its past again, and none here has a past worth that.
                 self._deaths += 1
@@ -182,6 +182,8 @@ def _graded(outcome: Outcome) -> Graded:
         return Graded("timeout", symbolic=True)
     if outcome.kind == "died":
         return Graded("error", "the program of the comparison died", symbolic=True)
+    if outcome.kind in ("memory", "sandbox"):
+        return Graded("error", "the machine lacked memory or processes", symbolic=True)
     word, _, reason = outcome.text.partition(" ")
     for grade in get_args(Grade):
         if outcome.kind == "ok" and grade == word:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import re
 
-from jprm.grade.answers import closing
+from jprm.grade.answers import closing, depth
+
+MAX_DEPTH = 100  # brackets in one another: what reads them calls itself for each
 
 _SYMBOLS = {
     "−": "-", "–": "-", "—": "-", "×": r"\times ", "·": r"\cdot ", "⋅": r"\cdot ", "÷": r"\div ",
@@ -97,7 +99,12 @@ _COMMAND = re.compile(r"\\([a-zA-Z]+)\s*")
 
 
 def normalise(text: str) -> str:
-    """The canonical spelling; a fixed point: normalising it again changes nothing more."""
+    """The canonical spelling; a fixed point: normalising it again changes nothing more.
+
+    A text with brackets deeper than MAX_DEPTH is left as it stands.
+    """
+    if depth(text) > MAX_DEPTH:
+        return text
     text = _once(text)
     for _ in range(3):  # removing one wrapper can lay bare another
         if (again := _once(text)) == text:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 
+from jprm.grade.answers import depth
 from jprm.grade.exact import Percent, Verdict, decide
-from jprm.grade.normal import normalise
+from jprm.grade.normal import MAX_DEPTH, normalise
 from jprm.grade.units import split_unit
 
 MAX_LENGTH = 10_000  # characters of an answer
@@ -18,9 +19,11 @@ def by_spelling(
     gold: str, answer: str, percent: Percent = "strict"
 ) -> tuple[Verdict | None, str, str]:
     """The verdict if the spelling settles it, and the normalised values that are left to compare."""
-    if max(len(gold), len(answer)) > MAX_LENGTH:
+    large = max(len(gold), len(answer)) > MAX_LENGTH
+    if large or max(depth(gold), depth(answer)) > MAX_DEPTH:
         same = bool(gold.strip()) and gold.strip() == answer.strip()
-        return Verdict("equal") if same else Verdict("unparsed", "too large"), gold, answer
+        reason = "too large" if large else "too deep"
+        return Verdict("equal") if same else Verdict("unparsed", reason), gold, answer
     left, right = normalise(gold), normalise(answer)
     verdict = decide(left, right, percent)
     if verdict is not None:

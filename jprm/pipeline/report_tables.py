@@ -153,6 +153,9 @@ def dropped_table(measured: list[Measured]) -> Table:
         if pool := sampled.get("pool"):
             count("code that ran out of time", m.cell.name, pool["timeouts"], pool["snippets"])
             count("code that failed", m.cell.name, pool["errors"] + pool["died"], pool["snippets"])
+            lacking = pool.get("memory", 0) + pool.get("sandbox", 0)
+            if lacking:
+                count("code that the machine could not run", m.cell.name, lacking, pool["snippets"])
         _count_benchmark(count, votes.benchmark, lab.stage(votes.benchmark).summary)
         trained = lab.stage(votes.verifier).summary
         for reason, n in trained["filter"]["dropped"].items():

@@ -97,6 +97,23 @@ def test_a_machine_that_is_fit():
             " -> In jprm's folder: pip install -e .",
         ),
         (
+            "code memory",
+            {"code_memory": 3 * GIB},
+            "ok: 3.0 GiB for all sessions of generated code",
+        ),
+        (
+            "code memory",
+            {"code_memory": GIB // 4},
+            "note: 0.2 GiB for all sessions of generated code"
+            " -> End other programs, or raise the limit of this container's memory.",
+        ),
+        (
+            "code memory",
+            {"code_memory": -GIB},
+            "note: 0.0 GiB for all sessions of generated code"
+            " -> End other programs, or raise the limit of this container's memory.",
+        ),
+        (
             "devices",
             {"devices": [("gpu", "NVIDIA H200", 140 * GIB)] * 8},
             "ok: 8 x gpu NVIDIA H200 of 140.0 GiB",

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from jprm.execute import Tier
 from jprm.execute.process import Forgery, SessionProcess
+from jprm.execute.runner import TRUNCATED
 from jprm.execute.tiers import load, tier_of
 from jprm.execute.wire import ALIVE, KINDS, REPLY, REQUEST, largest_reply_bytes
 from tests.execute.pools import plain_pool
@@ -102,6 +103,41 @@ def test_a_forged_answer_is_no_answer(pair, forge):
     guest.end.send(forge(guest))
     with pytest.raises(Forgery):
         process.hear()
+
+
+LARGEST = largest_reply_bytes(OUTPUT_CHARS)
+
+
+@pytest.mark.parametrize("letter", KINDS)
+@pytest.mark.parametrize(
+    "text",
+    [b"x" * LARGEST, b"x" * (LARGEST - 1), b"\xff" * LARGEST, "𝔸".encode() * (LARGEST // 4)],
+    ids=["letters", "one less", "no text", "wide letters"],
+)
+def test_the_bound_of_the_output_is_the_engine_s(pair, letter, text):
+    """A guest that obeys sends no more than it may; a hostile one may know the nonce."""
+    guest, process = pair
+    process.ask("1", 5.0)
+    guest.receive()
+    guest.end.send(answer(guest, text, letter))
+    kind, heard = process.hear()
+    assert kind == KINDS[letter]
+    assert heard == text.decode("utf-8", "replace")[:OUTPUT_CHARS] + TRUNCATED
+
+
+@given(st.text(max_size=OUTPUT_CHARS), st.sampled_from(["", TRUNCATED]))
+def test_what_an_obedient_guest_sends_is_not_cut(text, mark):
+    guest = Guest()
+    process = SessionProcess(1, 1, guest, OUTPUT_CHARS)
+    process.handle = NoHandle()
+    with guest.end, process.channel:
+        guest.end.send(ALIVE)
+        process.hear()
+        process.ask("1", 5.0)
+        guest.receive()
+        sent = (text + mark).encode("utf-8", "replace")
+        guest.end.send(answer(guest, sent))
+        assert process.hear() == ("ok", sent.decode())
 
 
 def test_an_answer_before_the_question_is_forged(pair):

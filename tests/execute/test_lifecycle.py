@@ -10,7 +10,7 @@ from concurrent.futures import Future
 import pytest
 
 from jprm.errors import UserError
-from jprm.execute import Pool, ServerStartError, Tier, fork_server, probe
+from jprm.execute import Pool, PoolFailure, ServerStartError, Tier, fork_server, probe
 from tests.execute.pools import FOREVER_IN_C, is_running, outcomes, plain_pool
 
 
@@ -155,6 +155,69 @@ def test_closing_is_quick_and_leaves_nothing():
     with pytest.raises(RuntimeError, match="closed"):
         session.submit("print(3)")
     assert not pool._dispatcher.is_alive()
+
+
+@pytest.mark.parametrize("then", ["os._exit(0)", "while True: pass", "pass"])
+def test_a_channel_that_somebody_else_holds_stops_nobody(then):
+    """A process that the guest has left behind keeps its channel open: no end can be read from it."""
+    layers: dict = {"layers": (), "uncovered": tuple(probe.NEEDS)}
+    with plain_pool(workers=1, timeout_s=0.3, grace_s=0.2, **layers) as pool:
+        session = pool.session()
+        leak = "import os, time\nif os.fork() == 0:\n    time.sleep(5)\n    os._exit(0)\n"
+        assert session.run("a = 1").kind == "ok"
+        assert session.run(leak + then).kind in ("ok", "timeout", "died")
+        [process_id] = pool.processes() or [0]
+        if process_id:
+            os.kill(process_id, signal.SIGKILL)
+        assert session.run("print(a)").text == "1"
+        before = time.process_time()
+        time.sleep(0.3)
+        assert time.process_time() - before < 0.15  # of one processor: nothing spins
+
+
+def in_a_fork(work):
+    """What `work` returns, a text, in a process that is forked from this one."""
+    reader, writer = os.pipe()
+    process_id = os.fork()
+    if process_id == 0:
+        try:
+            os.write(writer, work().encode())
+        finally:
+            os._exit(0)
+    os.close(writer)
+    with open(reader) as stream:
+        text = stream.read()
+    os.waitpid(process_id, 0)
+    return text
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded")
+def test_use_after_a_fork_is_an_error():
+    """Its thread stayed behind, so nobody would ever answer."""
+    with plain_pool() as pool:
+        session = pool.session()
+        session.run("a = 1")
+
+        def use(how):
+            try:
+                how()
+            except PoolFailure as error:
+                return str(error)
+            return "no error"
+
+        for how in (
+            lambda: session.submit("print(a)"),
+            lambda: session.run("print(a)"),
+            lambda: session.fork(),
+            lambda: pool.session(),
+        ):
+            text = in_a_fork(lambda how=how: use(how))
+            assert f"opened by process {os.getpid()}" in text and "\n" not in text
+        # Its ends there leave the owner's alone.
+        assert in_a_fork(lambda: use(session.close) + use(pool.close)) == "no error" * 2
+        with pool._ledger.lock:  # as if another thread had held it
+            assert "opened by process" in in_a_fork(lambda: use(lambda: session.run("1")))
+        assert session.run("print(a)").text == "1"
 
 
 @pytest.mark.parametrize("layers", [("limits", "seccomp"), None], ids=["seccomp", "all"])

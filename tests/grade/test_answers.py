@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jprm.grade import final_answer
-from jprm.grade.answers import closing
+from jprm.grade.answers import closing, closings, depth
 
 
 @pytest.mark.parametrize(
@@ -64,3 +64,40 @@ def test_closing_agrees_with_counting(text):
             expected = position
             break
     assert closing(text, 0) == expected
+
+
+@given(st.text("{}\\a", max_size=30))
+def test_all_braces_at_once_close_where_each_alone_does(text):
+    ends = closings(text)
+    escaped = False
+    for at, char in enumerate(text):
+        if char == "{" and not escaped:
+            assert ends.get(at) == closing(text, at)
+        else:
+            assert at not in ends
+        escaped = char == "\\" and not escaped
+
+
+@given(st.text("{}[]()a", max_size=30))
+def test_depth_is_that_of_counting(text):
+    levels, level = [0], 0
+    for char in text:
+        level = max(0, level + (char in "{[(") - (char in "}])"))
+        levels.append(level)
+    assert depth(text) == max(levels)
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("\\boxed{" * 5000 + "1" + "}" * 5000, "1"),
+        ("\\boxed{" * 5000, None),
+        ("\\boxed{" * 2500 + "1}" + "\\boxed{" * 2500, "1"),
+        ("Answer: 7" + " " * 40_000 + "x", "7" + " " * 40_000 + "x"),
+    ],
+    ids=["closed", "open", "half", "blanks"],
+)
+def test_the_time_grows_with_the_length_whatever_is_nested(text, answer):
+    """Where it grew with the square, each of these took seconds to minutes."""
+    for _ in range(20):
+        assert final_answer(text) == answer

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from jprm.errors import UserError
 from jprm.execute import Pool
 from jprm.grade import PRELOAD, Graded, Grader
+from jprm.grade.normal import normalise
 
 GOLDEN_FILE = Path(__file__).with_name("golden.jsonl")
 GOLDEN = [json.loads(line) for line in GOLDEN_FILE.read_text(encoding="utf-8").splitlines()]
@@ -53,6 +54,26 @@ def test_what_is_too_large_says_so(pool):
     ):
         assert Grader(pool).grade(text, "1") == Graded("unparsed", "too large", symbolic=True)
     assert Grader(pool).grade("9" * 20_000, "1") == Graded("unparsed", "too large")
+
+
+@pytest.mark.parametrize("nest", ["\\frac{1}{%s}", "2^{%s}", "\\sqrt{%s}", "(%s)", "[%s)", "{%s}"])
+@pytest.mark.parametrize("depth", [101, 500, 1200])
+def test_nesting_is_a_verdict_however_deep(pool, nest, depth):
+    """No answer that a model writes may end the program of the caller."""
+    text = "1"
+    for _ in range(depth):
+        text = nest % text
+    grader = Grader(pool)
+    for gold, answer in ((text, "1"), ("1", text)):
+        graded = grader.grade(gold, answer)
+        assert graded.grade == "unparsed" and graded.reason in ("too deep", "too large")
+    assert grader.grade(text, text + " ").grade == "equal"
+    assert normalise(text) == text
+
+
+def test_what_is_not_too_deep_is_read(pool):
+    text = "\\dfrac{1}{" * 100 + "2" + "}" * 100
+    assert Grader(pool).grade(text, text.replace("dfrac", "frac")).grade == "equal"
 
 
 RECORDER = """

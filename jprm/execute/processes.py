@@ -1,0 +1,196 @@
+"""The session processes that live: one for a session at most, which of them rest, what they hold.
+
+Used by the dispatcher's thread only. A process is a cache of its session, so one at rest may be ended
+whenever its room is wanted: descriptors, its place among the living, or memory.
+"""
+
+from __future__ import annotations
+
+import itertools
+import selectors
+import time
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterable
+
+from jprm.execute.fork_server import ForkServer, Limits
+from jprm.execute.ledger import Ledger, Track
+from jprm.execute.process import SessionProcess
+from jprm.execute.resources import Budget, anonymous_bytes
+from jprm.execute.tiers import Tier
+
+LOOKS_S = (0.02, 0.25)  # between two looks at the memory: where it may run out, and where not
+
+
+class Processes:
+    """The living, by session and by number, and the memory that is left for them.
+
+    live_sessions: processes kept at the same time, as far as enough of them rest.
+    workers: snippets that run at the same time; each may take `limits.memory_bytes`.
+    at_rest: sessions whose process rests, the longest first.
+    left_bytes: memory for all sessions as of the last look; negative if they hold too much.
+    next_look_s: monotonic time of the next look.
+    """
+
+    def __init__(
+        self,
+        selector: selectors.BaseSelector,
+        ledger: Ledger,
+        limits: Limits,
+        budget: Budget,
+        workers: int,
+        live_sessions: int,
+    ):
+        self.at_rest: OrderedDict[int, Track] = OrderedDict()
+        self.left_bytes = 0
+        self.next_look_s = 0.0
+        self._selector = selector
+        self._ledger = ledger
+        self._limits = limits
+        self._budget = budget
+        self._plenty_bytes = workers * limits.memory_bytes + budget.spare_bytes
+        self._live_sessions = live_sessions
+        self._of_session: dict[int, SessionProcess] = {}
+        self._of_number: dict[int, SessionProcess] = {}  # numbers are never used again
+        self._dying: dict[
+            int, int
+        ] = {}  # memory of those ended for it and not buried yet, by number
+        self._numbers = itertools.count(1)
+        self._last_tiers: deque[Tier] = deque(maxlen=33)
+
+    def __contains__(self, session: int) -> bool:
+        return session in self._of_session
+
+    def __bool__(self) -> bool:
+        return bool(self._of_session)
+
+    def all(self) -> list[SessionProcess]:
+        """Every one; for any thread."""
+        return list(self._of_session.values())
+
+    def of(self, session: int) -> SessionProcess | None:
+        """The process of a session."""
+        return self._of_session.get(session)
+
+    def numbered(self, number: int) -> SessionProcess | None:
+        """The process of this number, if it has not been ended."""
+        return self._of_number.get(number)
+
+    def is_live(self, process: SessionProcess) -> bool:
+        """Whether it has not been ended."""
+        return self._of_session.get(process.identity) is process
+
+    def usual_tier(self) -> Tier:
+        """Where most sessions of late have ended: to begin there saves them the move."""
+        tiers = sorted(self._last_tiers)
+        return tiers[len(tiers) // 2] if tiers else Tier.PLAIN
+
+    def open(
+        self, session: int, server: ForkServer, hear: Callable[[SessionProcess, int], None]
+    ) -> SessionProcess:
+        """Have a process forked; `hear` is called with the events of its channel.
+
+        Raises ConnectionError if the server is gone, another OSError if the machine lacks something.
+        """
+        while len(self._of_session) >= self._live_sessions and self.make_way():
+            pass
+        number = next(self._numbers)
+        process = SessionProcess(number, session, server, self._limits.output_chars)
+        try:
+            self._selector.register(
+                process.channel, selectors.EVENT_READ, lambda events: hear(process, events)
+            )
+        except OSError:
+            process.forget()
+            raise
+        self._of_session[session] = self._of_number[number] = process
+        self._ledger.count(forks=1)
+        return process
+
+    def rest(self, process: SessionProcess, track: Track) -> None:
+        """Its session has no snippet at work: what it holds does not change from now on."""
+        self.at_rest[process.identity] = track
+        if self._budget.given_bytes is not None:
+            self.measure(process)
+
+    def end(self, session: int) -> None:
+        """End a session's process, if there is one."""
+        process = self._of_session.pop(session, None)
+        self.at_rest.pop(session, None)
+        if process is None:
+            return
+        del self._of_number[process.number]
+        if not process.ending:
+            self._selector.unregister(process.channel)
+        process.forget()
+        self._last_tiers.append(process.server.tier)
+
+    def buried(self, number: int) -> None:
+        """The kernel has taken back what this one held."""
+        self._dying.pop(number, None)
+
+    def lost(self, server: ForkServer) -> None:
+        """A server has ended, and all that it forked with it."""
+        for process in [one for one in self.all() if one.server is server]:
+            self.end(process.identity)
+        self._dying.clear()
+
+    def make_way(self) -> bool:
+        """End the process that has rested longest; False if none rests."""
+        if not self.at_rest:
+            return False
+        self.end(next(iter(self.at_rest)))
+        self._ledger.count(evicted=1)
+        return True
+
+    # Memory.
+
+    def look(self) -> bool:
+        """See how much is left, if it is time for that, and end processes at rest where it is too
+        little. Returns whether it is too little all the same.
+        """
+        now = time.monotonic()
+        if now >= self.next_look_s:
+            held_bytes = 0
+            if self._budget.given_bytes is not None:
+                for session in self._of_session.keys() - self.at_rest.keys():
+                    self.measure(self._of_session[session])
+                held_bytes = sum(process.held_bytes for process in self.all())
+            self.left_bytes = self._budget.left_bytes(held_bytes) + sum(self._dying.values())
+            calm = len(self.at_rest) == len(self._of_session)
+            self.next_look_s = now + LOOKS_S[calm or self.left_bytes > self._plenty_bytes]
+            if self.left_bytes < 0:
+                self.make_room(0)
+        return self.left_bytes < 0
+
+    def make_room(self, wanted_bytes: int) -> bool:
+        """End processes at rest, the largest first, until so much and a spare is left.
+
+        Returns whether it is.
+        """
+        wanted_bytes += self._budget.spare_bytes
+        if self.left_bytes < wanted_bytes:
+            for process in self.by_size(self.at_rest):
+                if self.left_bytes >= wanted_bytes:
+                    break
+                self.at_rest[process.identity].held_bytes = process.held_bytes
+                self.end_for_memory(process)
+                self._ledger.count(evicted=1)
+        return self.left_bytes >= wanted_bytes
+
+    def end_for_memory(self, process: SessionProcess) -> None:
+        """What it holds counts as free from now on, though the kernel needs a moment for it."""
+        self._dying[process.number] = process.held_bytes
+        self.left_bytes += process.held_bytes
+        self.end(process.identity)
+
+    def by_size(self, sessions: Iterable[int]) -> list[SessionProcess]:
+        """The processes of some sessions, the largest first."""
+        found = [self._of_session[session] for session in sessions]
+        return sorted(found, key=self.measure, reverse=True)
+
+    def measure(self, process: SessionProcess) -> int:
+        """What a process holds beyond what it was forked with; noted in it, too."""
+        if process.handle is not None:
+            size_bytes = anonymous_bytes(process.handle.process_id)
+            process.held_bytes = max(0, size_bytes - process.server.inherited_bytes)
+        return process.held_bytes
