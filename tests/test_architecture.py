@@ -15,7 +15,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 LEVELS = (
-    {"errors", "records", "config", "runs", "leases", "progress", "preemption", "seeds", "execute"},
+    {"errors", "digests", "records", "config", "runs", "leases", "progress", "preemption", "seeds", "execute"},
     {"mesh", "tokenizer", "chat", "grade", "worlds", "doctor", "formats", "launch"},
     {"models", "data"},
     {"train", "sample", "served"},
@@ -37,6 +37,7 @@ SIDEWAYS = {  # rooms of one level know each other only here; any may raise an e
 }
 WITHOUT_JAX = (
     "jprm.errors",
+    "jprm.digests",
     "jprm.records",
     "jprm.config",
     "jprm.runs",

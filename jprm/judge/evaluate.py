@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from jprm.digests import file_digest
 from jprm.errors import INCOMPLETE, UserError
-from jprm.judge.identity import check, claim, file_digest, flat, model_digest, read_identity
+from jprm.judge.identity import check, claim, flat, model_digest, read_identity
 from jprm.judge.items import Item, read_items
 from jprm.judge.judged import Account, Judged, judged
 from jprm.judge.machine import Machine, read_protocol

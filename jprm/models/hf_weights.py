@@ -134,7 +134,7 @@ def from_hf(directory: Path, dtype: Any = None, rules: Rules = TRAIN_RULES) -> t
     directory = Path(directory)
     model = bind(read_config(directory), rules)
     slots = tensor_slots(model)
-    files = _weight_files(directory)
+    files = weight_files(directory)
     types = _check_headers(files, slots)
     dtype = _common_type(types, files) if dtype is None else np.dtype(dtype)
     if model.config.tied and "lm_head.weight" in files:
@@ -193,7 +193,7 @@ def _opened(path: Path) -> Iterator[Any]:
         raise UserError(f"{path}: truncated or damaged ({error}); fetch it again") from None
 
 
-def _weight_files(directory: Path) -> dict[str, Path]:
+def weight_files(directory: Path) -> dict[str, Path]:
     """The file of each tensor. Raises UserError where an index and its shards disagree."""
     single, index = directory / WEIGHTS, directory / INDEX
     if single.is_file():

@@ -177,12 +177,11 @@ class Lab:
     def world_identity(self) -> dict[str, Any]:
         """What decides the texts of the world."""
         world = self.config.world
-        digest = getattr(self.world, "digest", "")
         return {
             "kind": world.kind,
             "settings": world.settings,
             "version": self.world.version,
-            "data": digest,
+            "data": self.world.digest,
         }
 
     @functools.cached_property

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -28,12 +27,13 @@ from jprm.data import (
     steps_of,
 )
 from jprm.data.conversations import TURN_CLOSE, TURN_OPEN
+from jprm.digests import files_digest
 from jprm.errors import UserError
 from jprm.mesh import MeshConfig, make_mesh
 from jprm.models import Model, bind, preset
 from jprm.models.hf_config import FILE, read_config
 from jprm.models.hf_export import copy_tokenizer
-from jprm.models.hf_weights import from_hf
+from jprm.models.hf_weights import from_hf, weight_files
 from jprm.tokenizer import Tokenizer, bpe_tokenizer
 from jprm.train.config import DataSection, MeshSection, RunConfig
 
@@ -43,7 +43,6 @@ CHATML = (
     "{{- message.content + '<|im_end|>\\n' -}}{%- endfor -%}"
     "{%- if add_generation_prompt -%}{{- '<|im_start|>assistant\\n' -}}{%- endif -%}"
 )
-SAMPLE_BYTES = 1 << 20  # of three places in each weight file
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -154,7 +153,7 @@ def _from_checkpoint(directory: Path, data: DataSection, steps: bool) -> Start:
         bind(config),
         corpus_of(data.path, read_rows(data.path, document)),
         fresh=lambda: from_hf(directory, np.float32)[1],
-        weights=_digest(directory),
+        weights=files_digest(set(weight_files(directory).values())),
         save_tokenizer=lambda folder: _copy(directory, folder),
     )
 
@@ -168,16 +167,3 @@ def _copy(directory: Path, folder: Path) -> None:
     folder.mkdir(exist_ok=True)
     copy_tokenizer(directory, folder)
     shutil.copyfile(directory / FILE, folder / FILE)  # the export keeps its other fields
-
-
-def _digest(directory: Path) -> str:
-    """Names, sizes and samples of the weight files: enough to tell checkpoints apart, soon done."""
-    hashed = hashlib.sha256()
-    for path in sorted(directory.glob("*.safetensors")):
-        size = path.stat().st_size
-        hashed.update(f"{path.name} {size}".encode())
-        with open(path, "rb") as file:
-            for start in (0, size // 2, max(0, size - SAMPLE_BYTES)):
-                file.seek(start)
-                hashed.update(file.read(SAMPLE_BYTES))
-    return hashed.hexdigest()[:16]
