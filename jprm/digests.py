@@ -18,7 +18,7 @@ import re
 import sys
 import time
 import zlib
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 
 from jprm.errors import UserError
@@ -26,6 +26,7 @@ from jprm.errors import UserError
 KEPT_BYTES = 1 << 26  # a smaller file is hashed in the time that it takes to look it up
 TOLD_BYTES = 2 << 30  # hashing takes seconds from here on
 SETTLED_NS = 2_000_000_000  # file systems count time in steps of up to 2 s
+SUMS = "SHA256SUMS"
 _seen: dict[str, str] = {}  # digests by signature
 
 
@@ -35,8 +36,7 @@ def sha256(path: Path) -> str:
         now, signature = time.time_ns(), _signature(path)
         if found := _seen.get(signature) or _kept(signature):
             return found
-        with open(path, "rb", buffering=0) as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
+        found = _hashed(path)
         about = os.stat(path)
         if _signature(path) != signature:
             raise UserError(
@@ -57,6 +57,29 @@ def file_digest(path: Path) -> str:
     return sha256(path)[:16]
 
 
+def inventory(folder: Path, without: Collection[str] = ()) -> dict[str, str]:
+    """The SHA-256 of every file below a folder by its relative path; what begins with a name of `without` is left out.
+
+    Nothing is taken from memory: bits that change on a disk leave size and times as they are. Raises OSError.
+    """
+    found = (path for path in sorted(folder.rglob("*")) if path.is_file())
+    files = [f for f in found if f.relative_to(folder).parts[0] not in without]
+    digests = _in_threads(_hashed, files)
+    return {f.relative_to(folder).as_posix(): d for f, d in zip(files, digests, strict=True)}
+
+
+def damage(folder: Path, wanted: Mapping[str, str]) -> str:
+    """What is wrong with the files of an `inventory`, such as "weights: changed since it was written"; "" for nothing."""
+    if missing := [name for name in wanted if not (folder / name).is_file()]:
+        return f"{missing[0]}: missing"
+    try:
+        digests = _in_threads(_hashed, [folder / name for name in wanted])
+    except OSError as error:
+        return str(error)
+    changed = [name for name, digest in zip(wanted, digests, strict=True) if digest != wanted[name]]
+    return f"{changed[0]}: changed since it was written" if changed else ""
+
+
 def content_digest(path: Path) -> str:
     """As `file_digest`, of what is packed where the name ends in .gz: packing it again changes nothing."""
     if path.suffix != ".gz":
@@ -70,13 +93,45 @@ def content_digest(path: Path) -> str:
 
 
 def files_digest(paths: Iterable[Path]) -> str:
-    """16 hex digits over names and contents of files, in any order. Raises UserError as `sha256`."""
+    """16 hex digits over names and contents of files, in any order.
+
+    Raises UserError as `sha256`, and where a SHA256SUMS beside a file says otherwise.
+    """
     files = sorted(paths, key=lambda path: path.name)
     _tell(files)
-    with concurrent.futures.ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as threads:
-        digests = list(threads.map(sha256, files))
+    digests = _in_threads(sha256, files)
+    told = {name: digest for folder in {f.parent for f in files} for digest, name in _sums(folder)}
+    if changed := [f for f, d in zip(files, digests, strict=True) if told.get(f.name, d) != d]:
+        raise UserError(
+            f"{changed[0]}: changed since {SUMS} beside it was written; fetch or export it again, or delete "
+            f"{SUMS} where the change is meant"
+        )
     lines = "".join(f"{d}  {file.name}\n" for d, file in zip(digests, files, strict=True))
     return hashlib.sha256(lines.encode("utf-8", "surrogateescape")).hexdigest()[:16]
+
+
+def write_sums(folder: Path, files: Iterable[Path]) -> None:
+    """Writes SHA256SUMS, which `sha256sum -c` reads, for files in a folder. Raises OSError."""
+    lines = (f"{_hashed(file)}  {file.name}\n" for file in sorted(files))
+    (folder / SUMS).write_text("".join(lines))
+
+
+def _sums(folder: Path) -> list[tuple[str, str]]:
+    try:
+        text = (folder / SUMS).read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return []
+    return re.findall(r"^([0-9a-f]{64}) [ *](.+)$", text, re.MULTILINE)
+
+
+def _hashed(path: Path) -> str:
+    with open(path, "rb", buffering=0) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _in_threads(digest: Callable[[Path], str], files: list[Path]) -> list[str]:
+    with concurrent.futures.ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as threads:
+        return list(threads.map(digest, files))
 
 
 def _tell(files: list[Path]) -> None:

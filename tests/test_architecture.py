@@ -15,7 +15,18 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 LEVELS = (
-    {"errors", "digests", "records", "config", "runs", "leases", "progress", "preemption", "seeds", "execute"},
+    {
+        "errors",
+        "digests",
+        "records",
+        "config",
+        "runs",
+        "leases",
+        "progress",
+        "preemption",
+        "seeds",
+        "execute",
+    },
     {"mesh", "tokenizer", "chat", "grade", "worlds", "doctor", "formats", "launch"},
     {"models", "data"},
     {"train", "sample", "served"},
@@ -28,7 +39,7 @@ LEVELS = (
 )
 LEVEL = {room: level for level, rooms in enumerate(LEVELS) for room in rooms}
 SIDEWAYS = {  # rooms of one level know each other only here; any may raise an error
-    "runs": {"config"},
+    "runs": {"config", "digests"},
     "preemption": {"progress"},
     "worlds": {"tokenizer", "grade"},
     "cli": {"pipeline", "judge", "catalogue", "uses"},

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from safetensors.numpy import save_file
 
+from jprm.digests import write_sums
 from jprm.errors import UserError
 from jprm.models.hf_config import FILE, config_fields, read_fields
 from jprm.models.hf_weights import INDEX, WEIGHTS, Slot, tensor_slots
@@ -71,6 +72,7 @@ def to_hf(
     try:
         unfinished.mkdir(parents=True)
         _write_weights(unfinished, tensor_slots(model), params, shard_bytes)
+        write_sums(unfinished, unfinished.glob("*.safetensors"))
         _write_json(unfinished / FILE, about)
         special = ("bos_token_id", "eos_token_id", "pad_token_id")
         known = {key: about[key] for key in special if about.get(key) is not None}

@@ -17,6 +17,7 @@ import numpy as np
 
 from jprm.errors import UserError
 from jprm.records import Rationale, ReadOut, from_json, stream_jsonl
+from jprm.runs import Stage
 
 RATIONALES = "rationales.jsonl"
 
@@ -60,15 +61,15 @@ class Known:
     _offsets: dict[str, int]
 
     @classmethod
-    def of(cls, folder: Path, n_votes: int, seconds: float) -> Known:
-        """Those in the folder of a stage."""
-        path, offsets, at = folder / RATIONALES, {}, 0
+    def of(cls, stage: Stage, n_votes: int) -> Known:
+        """Those of a finished stage."""
+        path, offsets, at = stage.file(RATIONALES), {}, 0
         with open(path, "rb") as file:
             for line in file:
                 if line.endswith(b"\n"):
                     offsets[json.loads(line)["solution_id"]] = at
                 at += len(line)
-        return cls(path, n_votes, seconds, offsets)
+        return cls(path, n_votes, stage.seconds, offsets)
 
     def __contains__(self, solution_id: str) -> bool:
         return solution_id in self._offsets

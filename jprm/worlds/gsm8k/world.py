@@ -47,9 +47,9 @@ class Gsm8kWorld:
             )
         self.mix = mix or Mix()
         self.vocab_size = vocab_size
-        paths = [files.find(Path(root), name) for name in ("train", "test")]
-        self.digest = "-".join(map(content_digest, paths))  # a problem of both files is a test one
-        (train, unsound_train), (test, unsound_test) = map(files.read, paths)
+        train, unsound_train = files.read(train_file := files.find(Path(root), "train"))
+        test, unsound_test = files.read(test_file := files.find(Path(root), "test"))
+        self.digest = f"{content_digest(train_file)}-{content_digest(test_file)}"
         self.unsound = unsound_train + unsound_test  # rows left out: "file:line: reason"
         rows = {row.text: (split_of(row.text), row) for row in train}
         rows |= {row.text: ("test", row) for row in test}
