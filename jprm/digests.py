@@ -69,7 +69,7 @@ def inventory(folder: Path, without: Collection[str] = ()) -> dict[str, str]:
 
 
 def damage(folder: Path, wanted: Mapping[str, str]) -> str:
-    """What is wrong with the files of an `inventory`, such as "weights: changed since it was written"; "" for nothing."""
+    """What is wrong with the files of an `inventory`, as "weights: changed since it was written"; "" for nothing."""
     if missing := [name for name in wanted if not (folder / name).is_file()]:
         return f"{missing[0]}: missing"
     try:
