@@ -226,9 +226,9 @@ class Stage:
             result["files"] = inventory(self.path, UNRECORDED)
         except OSError as error:
             raise UserError(f"{self.path}: cannot read what was written ({error})") from None
-        text = json.dumps(result)
-        write_atomic(self.file("DONE"), text)
-        self._result = json.loads(text)
+        result = json.loads(json.dumps(result))
+        write_atomic(self.file("DONE"), json.dumps(result | {"check": fingerprint(result)}))
+        self._result = result
 
     def _read(self, name: str, fields: dict[str, type]) -> dict[str, Any] | None:
         """The JSON object in a file of this stage; None where there is no file."""
@@ -242,7 +242,8 @@ class Stage:
         except ValueError:
             table = None
         good = isinstance(table, dict) and all(isinstance(table.get(f), fields[f]) for f in fields)
-        if not good:
+        check = table.pop("check", None) if good else None
+        if not good or (check is not None and check != fingerprint(table)):
             raise UserError(f"{path}: damaged; delete the folder {self.path} and run again")
         return table
 

@@ -1,9 +1,11 @@
 """Checkpoints of a training run: the one file that knows Orbax.
 
 A checkpoint is complete or it does not exist: Orbax writes into a temporary folder and renames it,
-so a killed save leaves the previous checkpoint as the newest. Saving is asynchronous. Loading is
-always given the shapes and shardings that are wanted, so that a run may resume on another mesh, or
-another number of processes, than it was saved from. Every process calls every method.
+so a killed save leaves the previous checkpoint as the newest. Saving is asynchronous on
+accelerators; on a CPU, where Orbax would read the very memory that the next step overwrites, it is
+waited for, which takes no copy of the state. Loading is always given the shapes and shardings that
+are wanted, so that a run may resume on another mesh, or another number of processes, than it was
+saved from. Every process calls every method.
 
 What happens to a complete checkpoint later is noticed by the SHA-256 of its files, which are left
 beside them: Orbax has no checksum of the numbers (its zarr3 stores are compressed with `checksum:
@@ -21,7 +23,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from jax.experimental import multihost_utils
 from orbax.checkpoint import v1 as ocp
 
@@ -30,6 +31,9 @@ from jprm.errors import UserError
 from jprm.runs import provenance, write_atomic
 
 KEPT = 2
+WRITTEN_BYTES = (
+    1 << 28
+)  # packed at a time while a checkpoint is written; without a limit all of it is
 DIGESTS = "digests.json"  # in a checkpoint's folder
 DAMAGED = "damaged-"  # and its step: the name of a checkpoint that was set aside
 
@@ -54,11 +58,13 @@ class Checkpoints:
         if jax.process_count() > 1:
             multihost_utils.sync_global_devices("checkpoints")
         newest: Any = ocp.training.preservation_policies.LatestN(keep)
+        options = ocp.options.MemoryOptions(write_concurrent_bytes=WRITTEN_BYTES)
         with self._errors_named():
             self._checkpointer = ocp.training.Checkpointer(
                 str(self.directory),
                 preservation_policy=newest,
                 cleanup_tmp_directories=True,
+                context=ocp.Context(memory_options=options),
             )
         self._threads = concurrent.futures.ThreadPoolExecutor(1, "checkpoint digests")
         self._sealing: concurrent.futures.Future | None = None
@@ -66,17 +72,19 @@ class Checkpoints:
     def save(self, step: int, tree: dict, notes: dict) -> None:
         """Starts saving `tree` (arrays) and `notes` (JSON); a save under way is waited for first.
 
-        The arrays are copied on their device, because the caller donates them to its next step
-        while Orbax reads. Raises UserError where a save, this or the one before, cannot be written.
+        The caller may donate the arrays to its next step: when this returns, Orbax has its own in
+        the host's memory, or is done. Raises UserError where a save, this or the one before, cannot
+        be written.
         """
         versions = provenance()["packages"]
         metadata = {"identity": self._identity, "notes": notes, "versions": versions}
         with self._errors_named():
             self._wait()
-            copied = jax.tree.map(jnp.copy, tree)
             response = self._checkpointer.save_async(
-                step, copied, force=True, custom_metadata=metadata
+                step, tree, force=True, custom_metadata=metadata
             )
+            if jax.default_backend() == "cpu":
+                self._checkpointer.wait()
             if jax.process_index() == 0:
                 self._sealing = self._threads.submit(_seal, self.directory / str(step), response)
 

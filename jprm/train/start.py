@@ -33,7 +33,7 @@ from jprm.mesh import MeshConfig, make_mesh
 from jprm.models import Model, bind, preset
 from jprm.models.hf_config import FILE, read_config
 from jprm.models.hf_export import copy_tokenizer
-from jprm.models.hf_weights import from_hf, weight_files
+from jprm.models.hf_weights import from_hf, stored_dtype, weight_files
 from jprm.tokenizer import Tokenizer, bpe_tokenizer
 from jprm.train.config import DataSection, MeshSection, RunConfig
 
@@ -47,7 +47,8 @@ CHATML = (
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Start:
-    """`fresh()` makes the first weights, laid out over the mesh in force; `weights` says which they are.
+    """`fresh()` makes the first weights, laid out over the mesh in force; `weights` says which they are, and
+    `dtype` in which type they were stored.
 
     `save_tokenizer(directory)` writes what reads the trained model's tokens.
     """
@@ -56,6 +57,7 @@ class Start:
     corpus: Corpus
     fresh: Callable[[], dict]
     weights: str
+    dtype: str
     save_tokenizer: Callable[[Path], None]
 
 
@@ -124,6 +126,7 @@ def _from_preset(size: str, data: DataSection, seed: int, steps: bool) -> Start:
         corpus_of(data.path, documents),
         fresh=lambda: model.init(seed),
         weights=f"{size}, seed {seed}",
+        dtype="float32",
         save_tokenizer=lambda folder: _save(tokenizer, folder),
     )
 
@@ -154,6 +157,7 @@ def _from_checkpoint(directory: Path, data: DataSection, steps: bool) -> Start:
         corpus_of(data.path, read_rows(data.path, document)),
         fresh=lambda: from_hf(directory, np.float32)[1],
         weights=files_digest(set(weight_files(directory).values())),
+        dtype=stored_dtype(directory).name,
         save_tokenizer=lambda folder: _copy(directory, folder),
     )
 
