@@ -8,6 +8,7 @@ work.
 from __future__ import annotations
 
 import json
+import sys
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import accumulate
@@ -25,6 +26,14 @@ VERBATIM = (
     "PreTrainedTokenizerFast",
     "TokenizersBackend",
 )  # its name before and since transformers 5
+# What rules of splitting differ in: digits, blanks, line ends, contractions, accents, other scripts, signs.
+PROBES = (
+    "Step 12: 345 + 6 = 351.",
+    "x\n\n  y\t z ",
+    "It's  they'LL",
+    "caf\u00e9 nai\u0308ve",
+    "\u4f60\u597d5\u20ac \\frac{1}{2}",
+)
 EOS_FILES = ("generation_config.json", "config.json")  # the first that names any counts
 
 Messages = Sequence[Mapping[str, Any]]
@@ -102,6 +111,8 @@ class ChatCodec:
             tokenizer = kind.from_pretrained(
                 str(directory), local_files_only=True, trust_remote_code=False
             )
+            if kind is AutoTokenizer:
+                _tell_disagreement(directory, tokenizer)
         except (
             Exception
         ) as error:  # damaged files raise whatever they break, Rust's bare Exception too
@@ -247,6 +258,25 @@ def _is_verbatim(directory: Path) -> bool:
     except (OSError, ValueError, AttributeError) as error:
         raise UserError(f"{path}: not a config ({_one_line(error)}); copy it again") from error
     return named in VERBATIM
+
+
+def _tell_disagreement(directory: Path, tokenizer: Any) -> None:
+    """Says, in one line, where the class that a directory names reads text otherwise than its tokenizer.json."""
+    path = directory / "tokenizer.json"
+    own = getattr(tokenizer, "backend_tokenizer", None)
+    if own is None or not path.is_file():
+        return
+    file = hf.Tokenizer.from_file(str(path))
+    for text in PROBES:
+        ids, others = (t.encode(text, add_special_tokens=False).ids for t in (own, file))
+        if ids != others:
+            print(
+                f"{directory}: {type(tokenizer).__name__} and tokenizer.json disagree: {text!r} is {ids} for the class, "
+                f"{others} for the file; the class is used, as transformers does (tokenizer_class = "
+                f"{VERBATIM[0]!r} in tokenizer_config.json would have the file used)",
+                file=sys.stderr,
+            )
+            return
 
 
 def _one_line(error: Exception) -> str:
