@@ -271,8 +271,8 @@ def _tell_disagreement(directory: Path, tokenizer: Any) -> None:
         ids, others = (t.encode(text, add_special_tokens=False).ids for t in (own, file))
         if ids != others:
             print(
-                f"{directory}: {type(tokenizer).__name__} and tokenizer.json disagree: {text!r} is {ids} for the class, "
-                f"{others} for the file; the class is used, as transformers does (tokenizer_class = "
+                f"{directory}: {type(tokenizer).__name__} and tokenizer.json disagree: {text!r} is {ids} for the "
+                f"class, {others} for the file; the class is used, as transformers does (tokenizer_class = "
                 f"{VERBATIM[0]!r} in tokenizer_config.json would have the file used)",
                 file=sys.stderr,
             )

@@ -58,13 +58,14 @@ class Checkpoints:
         if jax.process_count() > 1:
             multihost_utils.sync_global_devices("checkpoints")
         newest: Any = ocp.training.preservation_policies.LatestN(keep)
-        options = ocp.options.MemoryOptions(write_concurrent_bytes=WRITTEN_BYTES)
+        context = ocp.Context()
+        context.memory.write_concurrent_bytes = WRITTEN_BYTES
         with self._errors_named():
             self._checkpointer = ocp.training.Checkpointer(
                 str(self.directory),
                 preservation_policy=newest,
                 cleanup_tmp_directories=True,
-                context=ocp.Context(memory_options=options),
+                context=context,
             )
         self._threads = concurrent.futures.ThreadPoolExecutor(1, "checkpoint digests")
         self._sealing: concurrent.futures.Future | None = None

@@ -191,9 +191,8 @@ def _peft_section(path: Path, about: Any) -> LoraSection:
             raise ValueError(f"r = {rank!r}")
         if about.get("use_rslora"):
             alpha *= math.sqrt(rank)
-        return LoraSection(
-            rank=rank, alpha=alpha, targets=tuple(modules[target] for target in targets)
-        )
+        chosen: Any = tuple(modules[target] for target in targets)
+        return LoraSection(rank=rank, alpha=alpha, targets=chosen)
     except (KeyError, TypeError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"{path}: r and lora_alpha must be positive numbers ({reason})") from None
