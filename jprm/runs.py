@@ -242,7 +242,7 @@ class Stage:
         except ValueError:
             table = None
         good = isinstance(table, dict) and all(isinstance(table.get(f), fields[f]) for f in fields)
-        check = table.pop("check", None) if good else None
+        check = table.pop("check", None) if table and good else None
         if not good or (check is not None and check != fingerprint(table)):
             raise UserError(f"{path}: damaged; delete the folder {self.path} and run again")
         return table

@@ -31,15 +31,14 @@ from jprm.errors import UserError
 from jprm.runs import provenance, write_atomic
 
 KEPT = 2
-WRITTEN_BYTES = (
-    1 << 28
-)  # packed at a time while a checkpoint is written; without a limit all of it is
 DIGESTS = "digests.json"  # in a checkpoint's folder
 DAMAGED = "damaged-"  # and its step: the name of a checkpoint that was set aside
 
 # Each of Orbax's threads logs the whole chain of an error that also reaches the caller: a full disk
-# would be a thousand lines.
-logging.getLogger("absl").addFilter(lambda record: "_SignalingThread" not in record.getMessage())
+# would be six hundred lines.
+logging.getLogger("absl").addFilter(
+    lambda record: not (record.exc_info and "orbax" in record.pathname)
+)
 
 
 class Checkpoints:
@@ -58,14 +57,11 @@ class Checkpoints:
         if jax.process_count() > 1:
             multihost_utils.sync_global_devices("checkpoints")
         newest: Any = ocp.training.preservation_policies.LatestN(keep)
-        context = ocp.Context()
-        context.memory.write_concurrent_bytes = WRITTEN_BYTES
         with self._errors_named():
             self._checkpointer = ocp.training.Checkpointer(
                 str(self.directory),
                 preservation_policy=newest,
                 cleanup_tmp_directories=True,
-                context=context,
             )
         self._threads = concurrent.futures.ThreadPoolExecutor(1, "checkpoint digests")
         self._sealing: concurrent.futures.Future | None = None
