@@ -3,10 +3,12 @@
 A stage `S` that somebody works on is a folder `S@<generation>`, and every hand-over is one rename, which a file server
 does for one client only:
 
-    nothing, or S unfinished  --claim-->  S@0  --take over-->  S@1  --publish-->  S
+    nothing  --claim-->  S@0  --take over-->  S@1  --publish-->  S
 
 So a worker that was given up cannot harm its successor: the path that it writes to is gone, and what it did until then
 went with the folder. Only the holder can publish, and only onto a name that is not taken, so a stage is finished once.
+What a process alone left unfinished under the name S is moved into the folder by who has claimed it: S itself is never
+renamed on the strength of what was seen before, for it may be finished by then.
 
 A holder shows that it lives by counting in `owner.json`. Whoever waits watches that file: content that did not change
 for `expiry_s` seconds of the watcher's own clock is a dead holder's. Clocks of machines are never compared. On the
@@ -108,16 +110,18 @@ class Leases:
         try:
             if current is not None:
                 os.rename(current, path)
-            elif home.exists():
-                os.rename(home, path)
             else:
                 _be_born(path)
         except OSError:
             return None  # another was faster
         if not _write_owner(path, _self(), create=True):
             return None
-        if (home / "DONE").exists() or holder(home) != path:
+        # In this order: whoever could still have finished the stage when there was no other holder had done so.
+        if holder(home) != path or (home / "DONE").exists():
             shutil.rmtree(path, ignore_errors=True)  # what was seen at first is long past
+            return None
+        if not _move_in(home, path):
+            _write_owner(path, {"free": True})
             return None
         self._seen.pop(current or path, None)
         return Lease(home, path, self.expiry_s, self._tell)
@@ -189,6 +193,35 @@ def _be_born(path: Path) -> None:
     except OSError:
         shutil.rmtree(fresh, ignore_errors=True)
         raise
+
+
+def _move_in(home: Path, path: Path) -> bool:
+    """What lies unfinished under the stage's own name, into its holder's folder; False where that is none any more.
+
+    It goes by way of a folder that only this claim has made: a holder that was given up, however long it slept, has
+    nowhere to move it.
+    """
+    if home.exists():
+        room = path / f".{secrets.token_hex(6)}"
+        try:
+            room.mkdir()
+            os.rename(home, room / "left")
+            if (room / "left" / "DONE").exists():
+                os.rename(room / "left", home)
+                return False
+        except OSError:
+            return False
+    try:
+        for left in path.glob(".*/left"):  # also what a holder that died here had begun to move
+            for entry in list(left.iterdir()):
+                if entry.is_dir():
+                    shutil.rmtree(path / entry.name, ignore_errors=True)
+                if entry.name != OWNER:
+                    os.rename(entry, path / entry.name)
+            shutil.rmtree(left.parent)
+    except OSError:
+        return False
+    return True
 
 
 def _write_owner(folder: Path, owner: dict[str, Any], create: bool = False) -> bool:

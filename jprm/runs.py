@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from jprm.config import fingerprint, plain
+from jprm.digests import damage, inventory
 from jprm.errors import Unwritable, UserError
 
 PACKAGES = (
@@ -38,6 +39,10 @@ PACKAGES = (
     "numpy",
     "tokenizers",
 )
+
+
+# In the folder of a stage, but no part of its result.
+UNRECORDED = ("checkpoints", "inputs.json", "seconds.json", "failure.json", "owner.json", "DONE")
 
 
 class HeldDirectory:
@@ -140,6 +145,8 @@ class Stage:
         self.inputs = inputs
         self.key = fingerprint({"stage": name, "inputs": inputs})[:12]
         self.path = root / "stages" / f"{name}-{self.key}"
+        self._intact: set[str] = set()  # files that were compared with what `finish` recorded
+        self._result: dict[str, Any] | None = None
         self._result = self._read("DONE", {"summary": dict, "seconds": float})
 
     @property
@@ -186,7 +193,17 @@ class Stage:
         return result["seconds"] if result else 0.0
 
     def file(self, name: str) -> Path:
-        """A file of this stage."""
+        """A file of this stage, or a folder.
+
+        What a finished stage was left with is compared, once, with what lies there now. Raises UserError where
+        it is truncated or changed.
+        """
+        files = (self._result or {}).get("files", {})
+        asked = {f: d for f, d in files.items() if f == name or f.startswith(f"{name}/")}
+        unread = {f: d for f, d in asked.items() if f not in self._intact}
+        if unread and (wrong := damage(self.path, unread)):
+            raise UserError(f"{self.path}/{wrong}; delete the folder {self.path} and run again")
+        self._intact |= unread.keys()
         return self.path / name
 
     @contextlib.contextmanager
@@ -212,9 +229,13 @@ class Stage:
         Only what JSON keeps of the summary is ever seen, whether the stage was computed or reused.
         """
         result = {"summary": summary, "seconds": float(seconds), "provenance": provenance()}
-        text = json.dumps(result)
-        write_atomic(self.file("DONE"), text)
-        self._result = json.loads(text)
+        try:
+            result["files"] = inventory(self.path, UNRECORDED)
+        except OSError as error:
+            raise UserError(f"{self.path}: cannot read what was written ({error})") from None
+        result = json.loads(json.dumps(result))
+        write_atomic(self.file("DONE"), json.dumps(result | {"check": fingerprint(result)}))
+        self._result = result
 
     def _read(self, name: str, fields: dict[str, type]) -> dict[str, Any] | None:
         """The JSON object in a file of this stage; None where there is no file."""
@@ -228,7 +249,8 @@ class Stage:
         except ValueError:
             table = None
         good = isinstance(table, dict) and all(isinstance(table.get(f), fields[f]) for f in fields)
-        if not good:
+        check = table.pop("check", None) if table and good else None
+        if not good or (check is not None and check != fingerprint(table)):
             raise UserError(f"{path}: damaged; delete the folder {self.path} and run again")
         return table
 

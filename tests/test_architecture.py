@@ -15,7 +15,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 LEVELS = (
-    {"errors", "paths", "strict_json", "ties"},
+    {"errors", "digests", "paths", "strict_json", "ties"},
     {
         *("terminal", "records", "config", "runs", "leases", "progress", "preemption"),
         *("seeds", "execute", "http"),
@@ -32,7 +32,7 @@ LEVELS = (
 )
 LEVEL = {room: level for level, rooms in enumerate(LEVELS) for room in rooms}
 SIDEWAYS = {  # rooms of one level know each other only here; any may raise an error
-    "runs": {"config"},
+    "runs": {"config", "digests"},
     "preemption": {"progress"},
     "execute": {"http"},
     "progress": {"terminal"},
@@ -48,6 +48,7 @@ WITHOUT_JAX = (
     "jprm.ties",
     "jprm.paths",
     "jprm.strict_json",
+    "jprm.digests",
     "jprm.records",
     "jprm.config",
     "jprm.runs",

@@ -151,6 +151,125 @@ def test_a_process_that_died_on_this_machine_is_seen_at_once(home):
     assert Leases(1e6).claim(home) is not None, "the process id is another process's now"
 
 
+def interleaved(k, work, act, invariant=lambda: None):
+    """What `work` gives when `act` happens before the k-th line of jprm/leases.py that it runs, and whether it did.
+
+    Before each line after that, `invariant` is asked.
+    """
+    lines, before = [], sys.gettrace()
+
+    def trace(frame, event, argument):
+        if not frame.f_code.co_filename.endswith("leases.py"):
+            return None
+        if event == "line":
+            sys.settrace(None)
+            lines.append(frame.f_lineno)
+            if len(lines) == k:
+                act()
+            elif len(lines) > k:
+                invariant()
+            sys.settrace(trace)
+        return trace
+
+    sys.settrace(trace)
+    try:
+        return work(), len(lines) >= k
+    finally:
+        sys.settrace(before)
+
+
+def every_interleaving(tmp_path):
+    """A stage for each line of a claim, until a test says that the claim was over before it."""
+    for k in range(1, 1000):
+        yield k, tmp_path / str(k) / "votes"
+    raise AssertionError("a claim never ended")
+
+
+def ended(lease):
+    """The lease without its beats, which nothing here waits for."""
+    if lease is not None:
+        lease._end()
+    return lease
+
+
+def left_unfinished(home):
+    """What a process alone left of a stage: under the stage's own name."""
+    (home / "checkpoints").mkdir(parents=True)
+    (home / "checkpoints" / "1").write_text("one")
+    (home / "rows.jsonl").write_text("1\n")
+
+
+def is_whole(folder):
+    return (folder / "rows.jsonl").exists() and (folder / "checkpoints" / "1").exists()
+
+
+def test_a_stage_that_is_finished_during_a_claim_is_never_out_of_place(tmp_path):
+    for k, home in every_interleaving(tmp_path):
+        holding = ended(Leases(60).claim(home))
+
+        def stays(home=home):
+            assert (home / "DONE").exists()
+
+        def claim(home=home):
+            return ended(Leases(60).claim(home))
+
+        lease, happened = interleaved(k, claim, lambda it=holding: finish(it), stays)
+        assert lease is None, k
+        if not happened:
+            return
+        assert [path.name for path in home.parent.iterdir()] == [home.name], k
+
+
+@pytest.mark.parametrize("finishes", [True, False])
+def test_who_is_given_up_during_a_claim_moves_nothing_of_its_successors(tmp_path, finishes):
+    """The first claims what a process alone has left; the second thinks it dead, takes over, and may finish."""
+    for k, home in every_interleaving(tmp_path):
+        left_unfinished(home)
+        taken = []
+
+        def take_over(home=home, taken=taken):
+            if (held := holder(home)) is not None:
+                (held / "owner.json").write_text('{"free": true}')
+            if (lease := ended(Leases(60).claim(home))) is not None:
+                taken.append(lease)
+                if finishes:
+                    finish(lease)
+
+        def stays(home=home, taken=taken):
+            assert not (finishes and taken) or (home / "DONE").exists()
+
+        def claim(home=home):
+            return ended(Leases(60).claim(home))
+
+        lease, happened = interleaved(k, claim, take_over, stays)
+        if not happened:
+            assert is_whole(lease.path)
+            return
+        assert len(taken) == 1 and is_whole(home if finishes else taken[0].path), k
+        if lease is not None:
+            with pytest.raises(LeaseLost):
+                lease.check()
+
+
+def test_what_a_holder_had_begun_to_move_in_when_it_died_is_moved_on(home, monkeypatch):
+    left_unfinished(home)
+    real = os.rename
+
+    def dies(source, target):
+        real(source, target)
+        if Path(target).name == "left":
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(leases.os, "rename", dies)
+    with pytest.raises(KeyboardInterrupt):
+        Leases(60).claim(home)
+    monkeypatch.undo()
+    (holder(home) / "owner.json").write_text('{"free": true}')
+    lease = ended(Leases(60).claim(home))
+    names = {path.name for path in lease.path.iterdir()}
+    assert is_whole(lease.path) and names == {"checkpoints", "rows.jsonl", "owner.json"}
+
+
 def environment():
     return os.environ | {"PYTHONPATH": str(ROOT)}
 
@@ -185,6 +304,8 @@ while todo := [home for home in homes if not (home / "DONE").exists()]:
 
 def test_a_crowd_of_which_some_are_killed_finishes_each_stage_once(tmp_path):
     stages = tmp_path / "stages"
+    for i in range(4):
+        left_unfinished(stages / f"s{i}")
     crowd = [
         subprocess.Popen([sys.executable, "-c", CROWD, str(stages), str(i)], env=environment())
         for i in range(5)
@@ -194,6 +315,10 @@ def test_a_crowd_of_which_some_are_killed_finishes_each_stage_once(tmp_path):
     for process in crowd[:2]:
         process.kill()
         process.wait()
+    finished = set()
+    while any(process.poll() is None for process in crowd[2:]):
+        assert all((home / "DONE").exists() for home in finished), "never away, whoever claims it"
+        finished |= {home for home in stages.glob("s?") if (home / "DONE").exists()}
     assert [process.wait(timeout=60) for process in crowd[2:]] == [0, 0, 0]
     published = [
         name
@@ -205,6 +330,7 @@ def test_a_crowd_of_which_some_are_killed_finishes_each_stage_once(tmp_path):
     done = sorted(path.name for path in stages.iterdir() if "@" not in path.name)
     assert done == [f"s{i}" for i in range(8)]
     assert all((stages / name / "DONE").exists() for name in done)
+    assert all(is_whole(stages / f"s{i}") for i in range(4))
 
 
 @given(

@@ -88,6 +88,54 @@ def test_a_damaged_end_mark_is_named(tmp_path, damage):
     assert str(caught.value) == f"{path}: damaged; delete the folder {stage.path} and run again"
 
 
+def test_another_number_in_an_end_mark_is_named(tmp_path):
+    stage = finished(tmp_path, {"loss": 0.125})
+    done = stage.file("DONE")
+    done.write_text(done.read_text().replace("0.125", "0.135"))
+    with pytest.raises(UserError, match=r"DONE: damaged; delete the folder"):
+        Stage("train", INPUTS, tmp_path)
+
+
+def with_files(root: Path) -> Stage:
+    stage = Stage("train", INPUTS, root)
+    with stage.sitting():
+        append_jsonl(stage.file("rows.jsonl"), [{"row": i} for i in range(9)])
+        for folder in ("weights", "checkpoints"):
+            stage.file(folder).mkdir()
+            stage.file(folder).joinpath("a").write_bytes(bytes(range(9)))
+        stage.finish({}, 2)
+    return stage
+
+
+@pytest.mark.parametrize("name", ["rows.jsonl", "weights/a"])
+@pytest.mark.parametrize("damage", [lambda b: b[:-9], lambda b: b[:4] + b"\xff" + b[5:], None])
+def test_a_result_that_changed_on_disk_is_not_read(tmp_path, name, damage):
+    """A row less would be a torn last line, another digit another result."""
+    path = with_files(tmp_path).path / name
+    path.write_bytes(damage(path.read_bytes())) if damage else path.unlink()
+    again = Stage("train", INPUTS, tmp_path)
+    assert again.done and again.file("checkpoints").is_dir()
+    with pytest.raises(UserError, match=rf"{path}: .*; delete the folder {again.path} and run"):
+        again.file(Path(name).parts[0])
+
+
+def test_what_is_no_result_may_change(tmp_path):
+    path = with_files(tmp_path).path
+    (path / "checkpoints" / "a").unlink()
+    (path / "seconds.json").write_text("")
+    (path / "curve-1.npz").write_text("made later")
+    again = Stage("train", INPUTS, tmp_path)
+    for name in ("checkpoints", "curve-1.npz", "rows.jsonl", "weights"):
+        assert again.file(name).exists()
+
+
+def test_results_of_earlier_versions_have_no_digests_and_are_read(tmp_path):
+    stage = with_files(tmp_path)
+    done = json.loads(stage.file("DONE").read_text())
+    stage.file("DONE").write_text(json.dumps({k: done[k] for k in ("summary", "seconds")}))
+    assert read_jsonl(Stage("train", INPUTS, tmp_path).file("rows.jsonl"))[-1] == {"row": 8}
+
+
 def test_a_damaged_clock_is_named(tmp_path):
     stage = Stage("train", INPUTS, tmp_path)
     stage.path.mkdir(parents=True)

@@ -7,6 +7,7 @@ work.
 
 from __future__ import annotations
 
+import sys
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import accumulate
@@ -26,6 +27,14 @@ VERBATIM = (
     "PreTrainedTokenizerFast",
     "TokenizersBackend",
 )  # its name before and since transformers 5
+# What rules of splitting differ in: digits, blanks, line ends, contractions, accents, other scripts, signs.
+PROBES = (
+    "Step 12: 345 + 6 = 351.",
+    "x\n\n  y\t z ",
+    "It's  they'LL",
+    "caf\u00e9 nai\u0308ve",
+    "\u4f60\u597d5\u20ac \\frac{1}{2}",
+)
 EOS_FILES = ("generation_config.json", "config.json")  # the first that names any counts
 
 Messages = Sequence[Mapping[str, Any]]
@@ -106,6 +115,8 @@ class ChatCodec:
             tokenizer = kind.from_pretrained(
                 str(directory), local_files_only=True, trust_remote_code=False
             )
+            if kind is AutoTokenizer:
+                _tell_disagreement(directory, tokenizer)
         except (
             Exception
         ) as error:  # damaged files raise whatever they break, Rust's bare Exception too
@@ -264,6 +275,25 @@ def _is_verbatim(directory: Path) -> bool:
     if not (directory / "tokenizer.json").is_file() or not path.is_file():
         return False
     return read_object(path, "copy it again").get("tokenizer_class") in VERBATIM
+
+
+def _tell_disagreement(directory: Path, tokenizer: Any) -> None:
+    """Says, in one line, where the class that a directory names reads text otherwise than its tokenizer.json."""
+    path = directory / "tokenizer.json"
+    own = getattr(tokenizer, "backend_tokenizer", None)
+    if own is None or not path.is_file():
+        return
+    file = hf.Tokenizer.from_file(str(path))
+    for text in PROBES:
+        ids, others = (t.encode(text, add_special_tokens=False).ids for t in (own, file))
+        if ids != others:
+            print(
+                f"{directory}: {type(tokenizer).__name__} and tokenizer.json disagree: {text!r} is {ids} for the "
+                f"class, {others} for the file; the class is used, as transformers does (tokenizer_class = "
+                f"{VERBATIM[0]!r} in tokenizer_config.json would have the file used)",
+                file=sys.stderr,
+            )
+            return
 
 
 def _one_line(error: BaseException) -> str:

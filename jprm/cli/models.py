@@ -154,11 +154,17 @@ def export(
         Path, typer.Option(help="Directory of a finished sweep or training run.")
     ] = Path("runs/embedded"),
     to: Annotated[str, typer.Option(help="The format: hf, which transformers opens.")] = "hf",
+    dtype: Annotated[
+        str | None,
+        typer.Option(help="float32, bfloat16 or float16; default: as the run's checkpoint had it."),
+    ] = None,
 ) -> None:
     """Write a trained model, or a sweep's main verifier with a card, as a Hugging Face checkpoint."""
     if to != "hf":
         raise UserError(f"--to {to}: no such format; the only one is hf")
     present(run, "--run")
+    if dtype not in (None, "float32", "bfloat16", "float16"):
+        raise UserError(f"--dtype {dtype}: known: float32, bfloat16, float16")
     if (run / "weights.safetensors").is_file():  # of `train`; a sweep keeps its weights in stages
         from jprm.train.export import export_run as write
     else:
@@ -167,4 +173,4 @@ def export(
         require_sweep(run)
         from jprm.pipeline.export import export_verifier as write
 
-    print(f"{out}: {write(run, out)}")
+    print(f"{out}: {write(run, out, dtype)}")

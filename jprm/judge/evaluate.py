@@ -6,8 +6,9 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from jprm.digests import file_digest
 from jprm.errors import INCOMPLETE, UserError
-from jprm.judge.identity import check, claim, file_digest, flat, model_digest, read_identity
+from jprm.judge.identity import check, claim, flat, model_digest, read_identity
 from jprm.judge.items import Item, read_items
 from jprm.judge.judged import Account, Judged, judged
 from jprm.judge.machine import Machine, read_protocol

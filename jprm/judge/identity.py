@@ -6,53 +6,36 @@ The sizes of the engine are: bits repeat for fixed sizes only (see `jprm.sample`
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from jprm.digests import files_digest
 from jprm.errors import UserError
 from jprm.runs import write_atomic
 from jprm.strict_json import read_object
 
 FILE = "identity.json"
-READ_WHOLE_BYTES = 1 << 26
-BLOCKS, BLOCK_BYTES = 256, 1 << 16  # 16 MiB of a larger file
 # Of a checkpoint's directory; other files do not reach a model or its tokenizer.
-SUFFIXES = (".safetensors", ".json", ".jinja", ".model", ".txt")
+SUFFIXES = (
+    ".safetensors",
+    ".bin",
+    ".pt",
+    ".pth",
+    ".npz",
+    ".json",
+    ".jinja",
+    ".model",
+    ".tiktoken",
+    ".txt",
+    ".py",
+)
 
 
 def model_digest(directory: Path) -> str:
-    """16 hex digits over a checkpoint's files: names, sizes and contents.
-
-    Of a file beyond 64 MiB the beginning (a safetensors header lies there), the end, and blocks at
-    even distances are read: whole shards would take minutes, and training changes every tensor.
-    """
-    digest = hashlib.sha256()
-    files = [p for p in sorted(directory.glob("*")) if p.suffix in SUFFIXES and p.is_file()]
-    for path in files:
-        size = path.stat().st_size
-        digest.update(f"{path.name}:{size}:".encode())
-        try:
-            with open(path, "rb") as file:
-                if size <= READ_WHOLE_BYTES:
-                    digest.update(file.read())
-                    continue
-                for block in range(BLOCKS):
-                    file.seek(block * (size - BLOCK_BYTES) // (BLOCKS - 1))
-                    digest.update(file.read(BLOCK_BYTES))
-        except OSError as error:
-            raise UserError(f"{path}: cannot be read ({error.strerror})") from None
-    return digest.hexdigest()[:16]
-
-
-def file_digest(path: Path) -> str:
-    """16 hex digits over a file's bytes."""
-    try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
+    """16 hex digits over a checkpoint's files: names and contents, every byte. Raises UserError."""
+    return files_digest(p for p in directory.glob("*") if p.suffix in SUFFIXES and p.is_file())
 
 
 def flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from safetensors.numpy import save_file
 
+from jprm.digests import write_sums
 from jprm.errors import UserError
 from jprm.models.hf_config import FILE, config_fields, read_fields
 from jprm.models.hf_files import INDEX, WEIGHTS
@@ -41,12 +42,14 @@ def to_hf(
     model: Model,
     params: Params,
     *,
+    dtype: Any = None,
     source: Path | None = None,
     fields: Mapping[str, Any] | None = None,
     shard_bytes: int = SHARD_BYTES,
 ) -> None:
-    """Writes the model as a Hugging Face checkpoint, in the type of its parameters, whole or not at all.
+    """Writes the model as a Hugging Face checkpoint, whole or not at all.
 
+    dtype: of the numbers in the files; None keeps that of the parameters.
     source: a directory whose tokenizer files, chat template and generation config are copied, and
         whose config.json, if it has one, gives the fields that say nothing of the arithmetic.
     fields: more of those fields, such as eos_token_id and max_position_embeddings.
@@ -55,7 +58,8 @@ def to_hf(
     A model with an embed_scale is written with scaled embeddings and a head of its own: the same
     products, though a tied and an untied head sum them in another order.
 
-    Raises UserError for a directory that holds something, and for options that no family has.
+    Raises UserError for a directory that holds something, for options that no family has, and for numbers that
+    `dtype` cannot hold.
     """
     directory = Path(directory)
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
@@ -64,14 +68,15 @@ def to_hf(
     about: dict[str, Any] = {}
     if source is not None and (Path(source) / FILE).is_file():
         about = read_fields(Path(source)).values
-    dtype = np.dtype(params["embed"].dtype).name
-    about = config_fields(model.config, dtype, about | dict(fields or {}))
+    dtype = np.dtype(params["embed"].dtype if dtype is None else dtype)
+    about = config_fields(model.config, dtype.name, about | dict(fields or {}))
 
     unfinished = directory.with_name(f".{directory.name}.unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
     try:
         unfinished.mkdir(parents=True)
-        _write_weights(unfinished, tensor_slots(model), params, shard_bytes)
+        _write_weights(unfinished, tensor_slots(model), params, dtype, shard_bytes)
+        write_sums(unfinished, unfinished.glob("*.safetensors"))
         _write_json(unfinished / FILE, about)
         special = ("bos_token_id", "eos_token_id", "pad_token_id")
         known = {key: about[key] for key in special if about.get(key) is not None}
@@ -102,10 +107,9 @@ def _without_embed_scale(model: Model, params: Params) -> tuple[Model, Params]:
 
 
 def _write_weights(
-    directory: Path, slots: dict[str, Slot], params: Params, shard_bytes: int
+    directory: Path, slots: dict[str, Slot], params: Params, dtype: np.dtype, shard_bytes: int
 ) -> None:
-    itemsize = np.dtype(params["embed"].dtype).itemsize
-    sizes = {name: int(np.prod(slot.file_shape)) * itemsize for name, slot in slots.items()}
+    sizes = {name: int(np.prod(slot.file_shape)) * dtype.itemsize for name, slot in slots.items()}
     shards: list[list[str]] = [[]]
     filled = 0
     for name, size in sizes.items():
@@ -118,12 +122,22 @@ def _write_weights(
     places = {}
     for i, names in enumerate(shards, 1):
         file = WEIGHTS if len(shards) == 1 else f"model-{i:05d}-of-{len(shards):05d}.safetensors"
-        tensors = {name: _tensor(slots[name], params) for name in names}
+        tensors = {name: _as_type(name, _tensor(slots[name], params), dtype) for name in names}
         save_file(tensors, directory / file, metadata={"format": "pt"})
         places |= dict.fromkeys(names, file)
     if len(shards) > 1:
         total = {"total_size": sum(sizes.values())}
         _write_json(directory / INDEX, {"metadata": total, "weight_map": places})
+
+
+def _as_type(name: str, tensor: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    with np.errstate(over="ignore"):  # told below
+        cast = tensor.astype(dtype, copy=False)
+    if np.isfinite(tensor).all() and not np.isfinite(cast).all():
+        raise UserError(
+            f"{name}: has numbers that {dtype.name} cannot hold; export it as float32 or bfloat16"
+        )
+    return cast
 
 
 def _tensor(slot: Slot, params: Params) -> np.ndarray:

@@ -205,6 +205,12 @@ def _check_headers(files: dict[str, Path], slots: dict[str, Slot]) -> dict[str, 
     return types
 
 
+def stored_dtype(directory: Path) -> np.dtype:
+    """The type of a checkpoint's embeddings, in which most of it is stored. Raises UserError as `from_hf`."""
+    slots = tensor_slots(bind(read_config(directory)))
+    return _check_headers(weight_files(directory), slots)["model.embed_tokens.weight"]
+
+
 def _common_type(types: dict[str, np.dtype], files: dict[str, Path]) -> np.dtype:
     first, *rest = types
     for name in rest:

@@ -6,8 +6,10 @@ import collections
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
+from jprm.digests import content_digest
 from jprm.errors import UserError
 from jprm.label import Sample
 from jprm.pipeline.lab import Lab, Task
@@ -56,6 +58,8 @@ class Benchmark:
 
     def inputs(self, lab: Lab) -> dict[str, Any]:
         """What decides the set."""
+        if self.name == "processbench":
+            return {"name": self.name, "data": content_digest(_processbench_file(lab))}
         evaluate, labels = lab.config.evaluate, lab.config.labels
         inputs = {
             "name": self.name,
@@ -157,13 +161,18 @@ class Benchmark:
     def _processbench(self, lab: Lab) -> tuple[list[Item], dict[str, Any]]:
         from jprm.formats import read_benchmark
 
-        root = lab.config.data.root
-        if root is None:
-            raise UserError("data.root is not set; name the folder that holds processbench/")
-        rows = read_benchmark(root / "processbench" / "gsm8k.jsonl.gz", "processbench")
+        rows = read_benchmark(_processbench_file(lab), "processbench")
         for reason in rows.rejected:
             lab.progress.note(f"rejected: {reason}")
         return [Item(*row.records()) for row in rows.items], {"rejected": len(rows.rejected)}
+
+
+def _processbench_file(lab: Lab) -> Path:
+    root = lab.config.data.root
+    if root is None:
+        raise UserError("data.root is not set; name the folder that holds processbench/")
+    plain = root / "processbench" / "gsm8k.jsonl"
+    return plain if plain.is_file() else plain.with_suffix(".jsonl.gz")
 
 
 def solution_id(problem: Problem, sample: Sample) -> str:

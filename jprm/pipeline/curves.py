@@ -11,6 +11,8 @@ import functools
 import hashlib
 import io
 import json
+import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,7 +44,7 @@ class Curve:
 def curve_of(lab: Lab, votes: Votes) -> Curve:
     """The curve of finished votes, from the file that was left the last time, if there is one."""
     stage, readout = lab.stage(votes), lab.config.verify.readout
-    source = stage.file(RATIONALES).stat()
+    source = (stage.path / RATIONALES).stat()
     name = fingerprint(
         {
             "n_votes": votes.n_votes,
@@ -118,7 +120,7 @@ def _read(path: Path) -> tuple[Curve, list[str]] | None:
                 missing=arrays["missing"],
                 missing_as=told["missing_as"],
             )
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile, zlib.error):
         return None
     parameters = {name: Interval(**p) for name, p in told["fit"]["parameters"].items()}
     fit = Fit(**told["fit"] | {"parameters": parameters})

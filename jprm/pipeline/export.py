@@ -14,11 +14,14 @@ from jprm.runs import provenance, write_atomic
 from jprm.tokenizer import EOS, PAD
 
 
-def export_verifier(run: Path, out: Path) -> str:
+def export_verifier(run: Path, out: Path, dtype: str | None = None) -> str:
     """Writes the main verifier of the sweep in `run` to the new directory `out`; returns its label.
 
+    dtype: of the weights in the files; None is float32, in which they were trained.
     Raises UserError where there is no trained verifier, and where `out` is not empty.
     """
+    import jax.numpy as jnp
+
     from jprm.models.hf_export import to_hf
 
     cell = grid_cells(read_sweep_config(run))[0]
@@ -35,6 +38,7 @@ def export_verifier(run: Path, out: Path) -> str:
             out,
             lab.model(verifier.size),
             verifier.params(lab),
+            dtype=dtype and jnp.dtype(dtype),
             source=stage.file("tokenizer"),
             fields={
                 "eos_token_id": tokenizer.token_id(EOS),

@@ -16,6 +16,7 @@ import numpy as np
 
 from jprm.errors import UserError
 from jprm.records import Rationale, ReadOut, from_json, row_of, stream_jsonl, stream_records
+from jprm.runs import Stage
 from jprm.ties import below
 
 RATIONALES = "rationales.jsonl"
@@ -68,15 +69,15 @@ class Known:
     _offsets: dict[str, int]
 
     @classmethod
-    def of(cls, folder: Path, n_votes: int, seconds: float) -> Known:
-        """Those in the folder of a stage."""
-        path, offsets, at = folder / RATIONALES, {}, 0
+    def of(cls, stage: Stage, n_votes: int) -> Known:
+        """Those of a finished stage."""
+        path, offsets, at = stage.file(RATIONALES), {}, 0
         with open(path, "rb") as file:
             for number, line in enumerate(file, 1):
                 if line.endswith(b"\n"):
                     offsets[row_of(line, f"{path}:{number}", FIELDS)["solution_id"]] = at
                 at += len(line)
-        return cls(path, n_votes, seconds, offsets)
+        return cls(path, n_votes, stage.seconds, offsets)
 
     def __contains__(self, solution_id: str) -> bool:
         return solution_id in self._offsets

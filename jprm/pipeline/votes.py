@@ -281,7 +281,7 @@ def known_votes(lab: Lab, votes: Votes) -> list[Known]:
     for part in votes.parts(lab):
         done = lab.stage(part)
         if done.look():
-            known.append(Known.of(done.path, votes.n_votes, done.seconds))
+            known.append(Known.of(done, votes.n_votes))
     wanted = sampling_of(json.loads(json.dumps(stage.inputs, default=plain)))
     for inputs_path in sorted((lab.root / "stages").glob(f"{votes.kind}-*/inputs.json")):
         inputs = read_object(inputs_path, f"delete the folder {inputs_path.parent}")
@@ -289,7 +289,7 @@ def known_votes(lab: Lab, votes: Votes) -> list[Known]:
             continue
         other = Stage(votes.kind, inputs, lab.root)
         if other.done:
-            known.append(Known.of(other.path, inputs["n_votes"], other.seconds))
+            known.append(Known.of(other, inputs["n_votes"]))
     return known
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
+import jax.numpy as jnp
 from safetensors.numpy import save_file
 
 from jprm.data.conversations import TURN_CLOSE
+from jprm.digests import damage
 from jprm.errors import UserError
 from jprm.models import bind, preset
 from jprm.models.hf_config import read_config
@@ -14,22 +17,28 @@ from jprm.models.hf_export import to_hf
 from jprm.tokenizer import PAD, Tokenizer
 from jprm.train.config import RunConfig
 from jprm.train.head import KEY as HEAD
-from jprm.train.weights import load_params
+from jprm.train.weights import RESULT, load_params
 
 HEAD_FILE = "step_head.safetensors"
 
 
-def export_run(run: Path, out: Path) -> str:
+def export_run(run: Path, out: Path, dtype: str | None = None) -> str:
     """Writes the trained model with its tokenizer to the new directory `out`; returns what it is.
 
-    Raises UserError where the run is not finished, and where `out` is not empty.
+    dtype: of the weights in the files; None is that of the checkpoint which the run started from, float32 for a model
+    that was trained from scratch. Raises UserError where the run is not finished or its files are damaged, and where
+    `out` is not empty.
     """
     try:
-        text = (run / "config.json").read_text(encoding="utf-8")
-        config = RunConfig.model_validate_json(text)
+        config = RunConfig.model_validate_json((run / "config.json").read_text(encoding="utf-8"))
+        result = json.loads((run / RESULT).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
-        raise UserError(f"{run}: not the directory of a training run ({reason})") from None
+        raise UserError(f"{run}: not the directory of a finished training run ({reason})") from None
+    if wrong := damage(run, result.get("files", {})):
+        raise UserError(
+            f"{run}/{wrong}; the command that trained it writes it again from its last checkpoint"
+        )
     params, _ = load_params(run)
     source = run / "tokenizer"
     if config.model.preset is None:
@@ -43,7 +52,8 @@ def export_run(run: Path, out: Path) -> str:
             "max_position_embeddings": config.train.row_tokens,
         }
     head = params.pop(HEAD, None)
-    to_hf(out, model, params, source=source, fields=fields)
+    dtype = dtype or result.get("dtype", "float32")
+    to_hf(out, model, params, dtype=jnp.dtype(dtype), source=source, fields=fields)
     if head is not None:  # transformers has no place for it
         save_file(head, out / HEAD_FILE)
-    return f"{config.name} after {config.train.steps} steps"
+    return f"{config.name} after {config.train.steps} steps, in {dtype}"

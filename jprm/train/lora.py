@@ -12,6 +12,7 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
+from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from jprm.errors import UserError
@@ -24,6 +25,33 @@ from jprm.train.optimizer import MUON_AXES
 KEY = "lora"  # where the adapters lie among the parameters of the layers, and of a training state
 PEFT_CONFIG, PEFT_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 PEFT_NAMES = {name: f"self_attn.{name}_proj" for name in ("q", "k", "v", "o")}
+# Fields of adapter_config.json that are read, or change nothing of a trained adapter's product. All others must be
+# empty: patterns of ranks and alphas, whole modules, chosen layers, DoRA, biases, and what later versions add.
+PEFT_READ = (
+    "r",
+    "lora_alpha",
+    "target_modules",
+    "use_rslora",
+    "lora_dropout",
+    "init_lora_weights",
+    "inference_mode",
+)
+PEFT_READ += (
+    "task_type",
+    "base_model_name_or_path",
+    "revision",
+    "auto_mapping",
+    "peft_version",
+    "runtime_config",
+)
+PEFT_READ += (
+    "megatron_core",
+    "eva_config",
+    "qalora_group_size",
+    "lora_ga_config",
+    "exclude_modules",
+)
+PEFT_CHANGES_BASE = ("pissa", "olora", "corda", "loftq", "lora_ga")
 PEFT_NAMES |= {name: f"mlp.{name}_proj" for name in ("gate", "up", "down")}
 
 
@@ -98,21 +126,17 @@ def save_peft(directory: Path, adapters: dict, config: LoraSection, base: str = 
 
 
 def load_peft(directory: Path, model: Model) -> tuple[dict, LoraSection]:
-    """The adapters of `save_peft`, and their configuration.
+    """The adapters of PEFT, and their configuration. alpha / sqrt(rank), as rsLoRA scales, becomes an alpha.
 
-    Raises UserError for what is missing, and for adapters of another shape or kind.
+    Raises UserError for what is missing, for adapters of another shape, and, by its name, for every field and
+    every tensor that would change the product and is not read.
     """
     try:
         about = json.loads((directory / PEFT_CONFIG).read_text(encoding="utf-8"))
         tensors = load_file(directory / PEFT_WEIGHTS)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         raise UserError(f"{directory}: no adapters there ({error})") from None
-    modules = {path.split(".")[1]: name for name, path in PEFT_NAMES.items()}
-    unknown = sorted(set(about["target_modules"]) - set(modules))
-    if unknown or about.get("use_rslora") or about.get("use_dora"):
-        raise UserError(f"{directory}: only plain LoRA on {sorted(modules)} is read, not {unknown}")
-    targets: Any = tuple(modules[module] for module in about["target_modules"])
-    config = LoraSection(rank=about["r"], alpha=about["lora_alpha"], targets=targets)
+    config = _peft_section(directory / PEFT_CONFIG, about)
     adapters: dict = {}
     for name, adapter in init_adapters(model, config, 0).items():
         adapters[name] = {}
@@ -131,7 +155,12 @@ def load_peft(directory: Path, model: Model) -> tuple[dict, LoraSection]:
                 raise UserError(
                     f"{directory}: {wrong[0]} has shape {shape}, the model wants {wanted}"
                 )
-            adapters[name][side] = np.stack([tensors[key].T for key in keys]).astype(np.float32)
+            found = [tensors.pop(key).T for key in keys]
+            adapters[name][side] = np.stack(found).astype(np.float32)
+    if tensors:
+        raise UserError(
+            f"{directory / PEFT_WEIGHTS}: {len(tensors)} tensors have no place in plain LoRA, such as {min(tensors)}"
+        )
     return adapters, config
 
 
@@ -141,6 +170,41 @@ def from_checkpoint(checkpoint: Checkpoint, dtype: Any = None) -> tuple[Model, d
     for directory in checkpoint.adapters:
         params = merge(params, *load_peft(directory, model))
     return model, params
+
+
+def _peft_section(path: Path, about: Any) -> LoraSection:
+    """The section that an adapter_config.json describes. Raises UserError naming the field."""
+    if not isinstance(about, dict):
+        raise UserError(f"{path}: holds {type(about).__name__}, not a JSON object")
+    neutral = {"peft_type": "LORA", "bias": "none"}
+    for key, value in about.items():
+        empty = value is None or value is False or value in ({}, [], "")  # 0 is a layer
+        if key not in PEFT_READ and not empty and value != neutral.get(key):
+            raise UserError(
+                f"{path}: {key} = {value!r} is not supported; merge the adapters with PEFT (merge_and_unload)"
+            )
+    start = about.get("init_lora_weights", True)
+    if isinstance(start, str) and start.startswith(PEFT_CHANGES_BASE):
+        raise UserError(
+            f"{path}: init_lora_weights = {start!r} is not supported; it changes the base's weights"
+        )
+    modules = {place.split(".")[1]: name for name, place in PEFT_NAMES.items()}
+    targets = about.get("target_modules")
+    if not isinstance(targets, list) or not targets or not set(targets) <= modules.keys():
+        raise UserError(
+            f"{path}: target_modules = {targets!r} must be a list of {', '.join(sorted(modules))}"
+        )
+    try:
+        rank, alpha = about["r"], float(about["lora_alpha"])
+        if type(rank) is not int or rank < 1:
+            raise ValueError(f"r = {rank!r}")
+        if about.get("use_rslora"):
+            alpha *= math.sqrt(rank)
+        chosen: Any = tuple(modules[target] for target in targets)
+        return LoraSection(rank=rank, alpha=alpha, targets=chosen)
+    except (KeyError, TypeError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"{path}: r and lora_alpha must be positive numbers ({reason})") from None
 
 
 def adapter_count(model: Model, config: LoraSection) -> int:

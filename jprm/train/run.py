@@ -19,8 +19,9 @@ import numpy as np
 
 from jprm.config import plain
 from jprm.data import Rows, plan
+from jprm.digests import inventory
 from jprm.errors import PREEMPTED
-from jprm.models import Model, parameter_count
+from jprm.models import parameter_count
 from jprm.runs import NamedDirectory, provenance, write_atomic
 from jprm.train.allocator import keep_freed_memory
 from jprm.train.checkpoint import Checkpoints
@@ -36,9 +37,19 @@ from jprm.train.meter import Meter, train_flops_of
 from jprm.train.optimizer import make_optimizer
 from jprm.train.start import Start, mesh_of, start_of
 from jprm.train.step import TrainState
-from jprm.train.weights import save_params, whole
+from jprm.train.weights import RESULT, save_params, whole
 
 SHOWN_LINES = 20
+# In the run directory, but no part of the trained model.
+NOT_WEIGHTS = (
+    "lock",
+    "config.json",
+    "data.json",
+    "log.jsonl",
+    "checkpoints",
+    "tensorboard",
+    RESULT,
+)
 
 
 def run_training(config: RunConfig, processes: Processes | None = None) -> int:
@@ -94,7 +105,7 @@ def _train(config: RunConfig, directory: Path, stop: Callable[[int], bool]) -> i
             f"stopped after step {int(state.step)} and saved; the same command goes on from here"
         )
         return PREEMPTED
-    _finish(config, directory, start.model, job, state, progress)
+    _finish(config, directory, start, job, state, progress)
     loss = np.asarray(state.losses)[-1]
     log.note(f"{directory}: all {job.steps} steps done, the last with loss {loss:.4f}")
     return 0
@@ -138,7 +149,7 @@ def _summary(config: RunConfig, start: Start, report: dict[str, Any]) -> Iterato
 def _finish(
     config: RunConfig,
     directory: Path,
-    model: Model,
+    start: Start,
     job: Job,
     state: TrainState,
     progress: Progress,
@@ -157,8 +168,10 @@ def _finish(
         "params": sum(x.size for x in jax.tree.leaves(params)),
         "loss": float(np.asarray(state.losses)[-1]),
         "tokens": progress.tokens,
-        "flops": train_flops_of(model, config.train, progress.tokens, progress.pairs),
+        "flops": train_flops_of(start.model, config.train, progress.tokens, progress.pairs),
         "seconds": progress.seconds,
+        "dtype": start.dtype,  # in which the first weights were stored: an export keeps it
+        "files": inventory(directory, NOT_WEIGHTS),
         "provenance": provenance(),
     }
-    write_atomic(directory / "result.json", json.dumps(summary, indent=1))
+    write_atomic(directory / RESULT, json.dumps(summary, indent=1))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -28,11 +27,13 @@ from jprm.data import (
     steps_of,
 )
 from jprm.data.conversations import TURN_CLOSE, TURN_OPEN
+from jprm.digests import files_digest
 from jprm.errors import UserError
 from jprm.mesh import MeshConfig, make_mesh
 from jprm.models import Model, bind, preset
 from jprm.models.hf_config import FILE, read_config
 from jprm.models.hf_export import copy_tokenizer
+from jprm.models.hf_weights import stored_dtype, weight_files
 from jprm.models.locate import Checkpoint, find_checkpoint
 from jprm.tokenizer import Tokenizer, bpe_tokenizer
 from jprm.train.config import DataSection, MeshSection, RunConfig
@@ -44,12 +45,12 @@ CHATML = (
     "{{- message.content + '<|im_end|>\\n' -}}{%- endfor -%}"
     "{%- if add_generation_prompt -%}{{- '<|im_start|>assistant\\n' -}}{%- endif -%}"
 )
-SAMPLE_BYTES = 1 << 20  # of three places in each weight file
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Start:
-    """`fresh()` makes the first weights, laid out over the mesh in force; `weights` says which they are.
+    """`fresh()` makes the first weights, laid out over the mesh in force; `weights` says which they are, and
+    `dtype` in which type they were stored.
 
     `save_tokenizer(directory)` writes what reads the trained model's tokens.
     """
@@ -58,6 +59,7 @@ class Start:
     corpus: Corpus
     fresh: Callable[[], dict]
     weights: str
+    dtype: str
     save_tokenizer: Callable[[Path], None]
 
 
@@ -127,8 +129,16 @@ def _from_preset(size: str, data: DataSection, seed: int, steps: bool) -> Start:
         corpus_of(data.path, documents),
         fresh=lambda: model.init(seed),
         weights=f"{size}, seed {seed}",
+        dtype="float32",
         save_tokenizer=lambda folder: _save(tokenizer, folder),
     )
+
+
+def _weights_digest(checkpoint: Checkpoint) -> str:
+    """The digest of the checkpoint's weights and of the adapters that are merged on them."""
+    base = files_digest(set(weight_files(checkpoint.directory).values()))
+    adapters = (a.glob("adapter_*") for a in checkpoint.adapters)
+    return "+".join([base, *map(files_digest, adapters)])
 
 
 def _from_checkpoint(checkpoint: Checkpoint, data: DataSection, steps: bool) -> Start:
@@ -157,7 +167,8 @@ def _from_checkpoint(checkpoint: Checkpoint, data: DataSection, steps: bool) -> 
         bind(config),
         corpus_of(data.path, read_rows(data.path, document)),
         fresh=lambda: from_checkpoint(checkpoint, np.float32)[1],
-        weights="+".join(map(_digest, (directory, *checkpoint.adapters))),
+        weights=_weights_digest(checkpoint),
+        dtype=stored_dtype(directory).name,
         save_tokenizer=lambda folder: _copy(directory, folder),
     )
 
@@ -171,16 +182,3 @@ def _copy(directory: Path, folder: Path) -> None:
     folder.mkdir(exist_ok=True)
     copy_tokenizer(directory, folder)
     shutil.copyfile(directory / FILE, folder / FILE)  # the export keeps its other fields
-
-
-def _digest(directory: Path) -> str:
-    """Names, sizes and samples of the weight files: enough to tell checkpoints apart, soon done."""
-    hashed = hashlib.sha256()
-    for path in sorted(directory.glob("*.safetensors")):
-        size = path.stat().st_size
-        hashed.update(f"{path.name} {size}".encode())
-        with open(path, "rb") as file:
-            for start in (0, size // 2, max(0, size - SAMPLE_BYTES)):
-                file.seek(start)
-                hashed.update(file.read(SAMPLE_BYTES))
-    return hashed.hexdigest()[:16]

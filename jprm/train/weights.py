@@ -14,6 +14,7 @@ from safetensors.numpy import save_file
 from jprm.errors import UserError
 
 FILE = "weights.safetensors"
+RESULT = "result.json"  # beside it: what is known of it, the digests of the files among that
 
 
 def save_params(directory: Path, params: dict, metadata: dict) -> Path:

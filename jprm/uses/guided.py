@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from jprm.digests import sha256
 from jprm.evaluate import (
     BestOfN,
     Candidate,
@@ -60,15 +60,15 @@ def _searched(
     asked: Mapping[str, dict[str, Any]],
 ) -> Searched:
     search = config.search
-    own = {("strategy", strategy), ("scorer", scorer)} & added_by(search.plugin)
-    text = search.plugin.read_bytes() if search.plugin and own else b""
+    named = {strategy, scorer, *(value for value in settings.values() if isinstance(value, str))}
+    own = {name for _, name in added_by(search.plugin)} & named
     return Searched(
         strategy,
         json.dumps(settings, sort_keys=True),
         votes=config.verify.draws(search.votes),
         problems=search.problems,
         split=config.evaluate.split,
-        plugin=hashlib.sha256(text).hexdigest() if text else "",
+        plugin=sha256(search.plugin) if search.plugin and own else "",
         **asked[scorer],
     )
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from jprm.config import fingerprint
+from jprm.digests import file_digest
 from jprm.errors import INCOMPLETE, UserError
 from jprm.evaluate import Missing, check_missing
 from jprm.pipeline.cells import grid_cells
@@ -24,7 +25,13 @@ from jprm.search.plugins import load_plugins
 from jprm.terminal import say
 from jprm.uses.config import UsesConfig
 from jprm.uses.registered import registered_scorer
-from jprm.uses.searched import search, search_problems, whole_steps
+from jprm.uses.searched import (
+    Searched,
+    sampling_inputs,
+    search,
+    search_problems,
+    whole_steps,
+)
 from jprm.verify import ONE_VOTE
 
 
@@ -62,8 +69,10 @@ def print_search(options: SearchOptions) -> int:
         main = trained_verifier(lab, options.run)
         votes = config.verify.draws(options.votes)
         asked = {"scorer": options.scorer, "votes": votes, "split": options.split}
-        inputs = asked | {"verifier": lab.stage(main).key}
-        inputs["plugin"] = options.plugin.read_text() if options.plugin else ""
+        models = {"verifier": main, "policy": policy_base(lab, main.seed)}
+        inputs = asked | {role: lab.stage(task).key for role, task in models.items()}
+        inputs["plugin"] = file_digest(options.plugin) if options.plugin else ""
+        inputs |= {"version": Searched.version} | sampling_inputs(lab)
         name = f"{options.strategy}-{fingerprint(run_identity(strategy, inputs))[:8]}.jsonl"
         store = options.out or options.run / "searches" / name
         store.parent.mkdir(parents=True, exist_ok=True)

@@ -93,7 +93,6 @@ class Searched:
 
     def inputs(self, lab: Lab) -> dict[str, Any]:
         """What decides the draws and the votes."""
-        labels, verify = lab.config.labels, lab.config.verify
         return {
             "strategy": self.strategy,
             "settings": json.loads(self.settings),
@@ -103,12 +102,7 @@ class Searched:
             "control": self.control,
             "scorer": self.scorer,
             "plugin": self.plugin,
-            "world": lab.world_identity,
-            "temperature": labels.temperature,
-            "max_tokens": labels.max_tokens,
-            "policy_context_tokens": labels.context_tokens,
-            "verify": verify.model_dump(mode="json", exclude={"n_votes", "workers", "place"}),
-            "lanes": lab.config.model.lanes,
+            **sampling_inputs(lab),
         }
 
     def compute(self, lab: Lab, stage: Stage) -> dict[str, Any]:
@@ -152,6 +146,19 @@ class Searched:
     def work(self, lab: Lab) -> float:
         """Expected seconds."""
         return 10 + self.flops(lab) / lab.rates.decode
+
+
+def sampling_inputs(lab: Lab) -> dict[str, Any]:
+    """What decides the policy's steps and the verifier's votes, but for their weights."""
+    labels, verify = lab.config.labels, lab.config.verify
+    return {
+        "world": lab.world_identity,
+        "temperature": labels.temperature,
+        "max_tokens": labels.max_tokens,
+        "policy_context_tokens": labels.context_tokens,
+        "verify": verify.model_dump(mode="json", exclude={"n_votes", "workers", "place"}),
+        "lanes": lab.config.model.lanes,
+    }
 
 
 def search_problems(lab: Lab, split: str, n: int, seed: int) -> list[Problem]:

@@ -64,6 +64,7 @@ class World(Protocol):
 
     name: str
     version: str  # changes whenever the same call would return another text
+    digest: str  # of the files that it reads; "" where it reads none
 
     def problems(self, split: Split, n: int, seed: int) -> list[Problem]:
         """`n` different problems, prefix-stable; splits share no text, whatever the seeds."""

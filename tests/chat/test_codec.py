@@ -209,16 +209,21 @@ def test_transformers_opens_the_same_directory(tmp_path):
     assert len(AutoTokenizer.from_pretrained(str(path))) == ChatCodec.load(path).vocab_size
 
 
-def test_a_directory_that_says_so_is_read_to_the_letter(tmp_path):
+def test_a_directory_that_says_so_is_read_to_the_letter(tmp_path, capsys):
     """transformers 5 would put Qwen2's own rules in the place of this vocabulary's."""
     directory = make(tmp_path / "q")
     (directory / "config.json").write_text('{"model_type": "qwen2"}')
     backend = hf.Tokenizer.from_file(str(directory / "tokenizer.json"))
     text = "step 12: the sum is 11, so 8+3 isn't 12\n"
     assert ChatCodec.load(directory).encode(text) == backend.encode(text).ids
+    assert capsys.readouterr().err == "", "they agree"
     path = directory / "tokenizer_config.json"
     path.write_text(path.read_text().replace("PreTrainedTokenizerFast", "Qwen2Tokenizer"))
     other = ChatCodec.load(directory).encode(text)
+    told = capsys.readouterr().err
+    assert (
+        "tokenizer.json disagree" in told and "the class is used" in told and told.count("\n") == 1
+    )
     assert other == AutoTokenizer.from_pretrained(str(directory)).encode(text)
     assert other != backend.encode(text).ids  # or this test could not fail
     path.write_text("{")

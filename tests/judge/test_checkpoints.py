@@ -12,6 +12,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from jprm import cli
+from jprm.judge.identity import model_digest
 from jprm.models import bind
 from jprm.models.hf_config import read_config
 from jprm.train.config import LoraSection
@@ -62,6 +63,20 @@ def test_votes_of_a_checkpoint(monkeypatch, model, data, tmp_path):
     again = tmp_path / "again.json"
     assert run(monkeypatch, model, data, tmp_path / "grown", "--n", 2, "--json", again) == 0
     assert again.read_text() == grown.read_text(), "seconds too: nothing was sampled"
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "tokenizer.json"])
+def test_one_bit_of_a_checkpoint_is_another_model(tmp_path, name):
+    model = checkpoint.make(tmp_path / "tiny")
+    before = model_digest(model)
+    content = bytearray((model / name).read_bytes())
+    content[len(content) // 3] ^= 1
+    (model / name).write_bytes(content)
+    assert model_digest(model) != before
+    (model / "README.md").write_text("reaches no model")
+    content[len(content) // 3] ^= 1
+    (model / name).write_bytes(content)
+    assert model_digest(model) == before
 
 
 def test_regrading_loads_no_jax(model, data, tmp_path):

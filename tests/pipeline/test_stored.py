@@ -19,6 +19,7 @@ from jprm.pipeline.table import rewards_of
 from jprm.pipeline.verifier import Verifier
 from jprm.pipeline.votes import Votes, complete
 from jprm.records import Problem, Rationale, Solution, Verdict, append_jsonl, to_json
+from jprm.runs import Stage
 
 READOUTS = ("prob_raw", "vote", "prob_tempered")
 
@@ -100,10 +101,11 @@ def test_votes_completed_from_others_equal_those_drawn_at_once(
         with tempfile.TemporaryDirectory() as folder:
             known = []
             for i, (n, other) in enumerate(sources):
-                path = Path(folder) / str(i)
-                path.mkdir()
-                write(path, at_once(tables, n, other if stop_early else None))
-                known.append(Known.of(path, n, 1.0))
+                stage = Stage("votes", {"i": i}, Path(folder))
+                with stage.sitting():
+                    write(stage.path, at_once(tables, n, other if stop_early else None))
+                    stage.finish({}, 1.0)
+                known.append(Known.of(stage, n))
             found = {r[0].solution_id: r for r, _ in complete(lab, votes, items, known)}
     finally:
         votes_module._sample = before

@@ -317,9 +317,17 @@ def test_damage_is_named_and_nothing_is_lost(finished, tmp_path, capsys):
     assert str(stage / "DONE") in capsys.readouterr().err
     (stage / "DONE").write_text(done)
     rationales = stage / "rationales.jsonl"
-    rationales.write_text("{broken\n" + rationales.read_text())
-    assert sweep_main([f"directory={directory}", *TINY]) == 2
-    assert f"{rationales}:1" in capsys.readouterr().err
+    whole = rationales.read_bytes()
+    for damage in (b"{broken\n" + whole, whole[:-9], whole.replace(b'"vote": 0', b'"vote": 1', 1)):
+        rationales.write_bytes(damage)
+        assert sweep_main([f"directory={directory}", *TINY]) == 2
+        assert (
+            f"{rationales}: changed since it was written; delete the folder"
+            in capsys.readouterr().err
+        )
+    rationales.write_bytes(whole)
+    assert sweep_main([f"directory={directory}", *TINY]) == 0
+    assert table(directory) == finished[1]
 
 
 def test_a_run_directory_that_cannot_be_written(tmp_path, capsys):

@@ -147,6 +147,102 @@ def test_adapters_that_do_not_fit_are_refused(parts, tmp_path):
         load_peft(tmp_path / "elsewhere", model)
 
 
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("alpha_pattern", {"q_proj": 32}),
+        ("rank_pattern", {"model.layers.0.self_attn.q_proj": 4}),
+        ("modules_to_save", ["lm_head"]),
+        ("layers_to_transform", [0]),
+        ("layers_to_transform", 0),
+        ("layer_replication", [[0, 1], [0, 1]]),
+        ("use_dora", True),
+        ("bias", "all"),
+        ("lora_bias", True),
+        ("fan_in_fan_out", True),
+        ("trainable_token_indices", [1, 2]),
+        ("target_parameters", ["mlp.experts"]),
+        ("peft_type", "LOHA"),
+        ("init_lora_weights", "pissa_niter_4"),
+        ("target_modules", ["q_proj", "lm_head"]),
+        ("target_modules", "all-linear"),
+        ("target_modules", []),
+        ("r", 0),
+        ("r", "eight"),
+        ("lora_alpha", None),
+        ("a_field_of_next_year", {"q_proj": 2}),
+    ],
+)
+def test_what_would_change_the_product_is_refused_by_its_name(parts, tmp_path, field, value):
+    model, _, adapters = parts
+    save_peft(tmp_path, adapters, LORA)
+    path = tmp_path / "adapter_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {field: value}))
+    with pytest.raises(UserError, match=rf"adapter_config\.json: .*\b{field}\b"):
+        load_peft(tmp_path, model)
+
+
+def test_the_fields_that_peft_writes_of_plain_lora_are_read(parts, tmp_path):
+    """Those of PEFT 0.17, as far as they are not in what `save_peft` writes."""
+    model, _, adapters = parts
+    save_peft(tmp_path, adapters, LORA)
+    path = tmp_path / "adapter_config.json"
+    empty = ("alpha_pattern", "rank_pattern", "loftq_config")
+    none = (
+        "corda_config",
+        "eva_config",
+        "exclude_modules",
+        "layer_replication",
+        "layers_pattern",
+        "layers_to_transform",
+    )
+    none += (
+        "megatron_config",
+        "modules_to_save",
+        "revision",
+        "target_parameters",
+        "trainable_token_indices",
+        "auto_mapping",
+    )
+    more = (
+        dict.fromkeys(empty, {})
+        | dict.fromkeys(none)
+        | dict.fromkeys(("lora_bias", "use_dora", "use_qalora"), False)
+    )
+    more |= {
+        "init_lora_weights": "gaussian",
+        "megatron_core": "megatron.core",
+        "qalora_group_size": 16,
+    }
+    path.write_text(json.dumps(json.loads(path.read_text()) | more))
+    loaded, section = load_peft(tmp_path, model)
+    assert section == LORA.model_copy(update={"targets": section.targets})
+    jax.tree.map(np.testing.assert_array_equal, loaded, adapters)
+
+
+def test_rank_stabilised_adapters_have_another_scale(parts, tmp_path):
+    """rsLoRA (Kalajdzievski 2023): alpha / sqrt(rank)."""
+    model, _, adapters = parts
+    save_peft(tmp_path, adapters, LORA)
+    path = tmp_path / "adapter_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"use_rslora": True}))
+    _, section = load_peft(tmp_path, model)
+    assert section.alpha / section.rank == pytest.approx(LORA.alpha / LORA.rank**0.5)
+
+
+def test_a_tensor_without_a_place_is_refused(parts, tmp_path):
+    model, _, adapters = parts
+    save_peft(tmp_path, adapters, LORA)
+    path = tmp_path / "adapter_model.safetensors"
+    save_file(
+        load_file(path) | {"base_model.model.lm_head.weight": np.zeros((2, 2), np.float32)}, path
+    )
+    with pytest.raises(
+        UserError, match=r"no place in plain LoRA, such as base_model\.model\.lm_head"
+    ):
+        load_peft(tmp_path, model)
+
+
 def test_adapters_without_frozen_weights_are_refused(parts):
     with pytest.raises(UserError, match="frozen"):
         make_step(parts[0], TRAIN, make_optimizer(TRAIN))

@@ -212,8 +212,45 @@ def test_a_checkpoint_is_trained_on_its_own_template_and_exported_again(config, 
     assert json.loads((tmp_path / "out" / "generation_config.json").read_text()) == {
         "eos_token_id": 5
     }
+    weights = run / "weights.safetensors"
+    flipped = bytearray(weights.read_bytes())
+    flipped[-2] ^= 1
+    weights.write_bytes(flipped)
+    with pytest.raises(UserError, match=r"weights\.safetensors: changed since it was written"):
+        export_run(run, tmp_path / "damaged")
     with pytest.raises(UserError, match="brings its own; leave it out"):
         train(copy, "name=tuned", f"data.tokenizer={tmp_path}")
+
+
+def test_an_export_keeps_the_type_of_its_source_unless_told(config, tmp_path):
+    tokenizer = make(tmp_path / "tokenizer", "qwen")
+    model = bind(ModelConfig(376, 1, 16, 2, 2, 8, 16))
+    halves = jax.tree.map(lambda x: x.astype(jnp.bfloat16), model.init(0))
+    to_hf(tmp_path / "base", model, halves, source=tokenizer)
+    about = config.read_text().replace('preset = "tiny-0.1m"', f'checkpoint = "{tmp_path}/base"')
+    copy = tmp_path / "config.toml"
+    copy.write_text(about.replace("vocab_size = 400\n", ""))
+    assert train(copy, "name=halves", "train.steps=1", "train.row_tokens=128") == 0
+    run = config.parent / "halves"
+    assert "in bfloat16" in export_run(run, tmp_path / "kept")
+    assert "in float32" in export_run(run, tmp_path / "told", "float32")
+    trained, _ = load_params(run)
+    for name, dtype in (("kept", jnp.bfloat16), ("told", jnp.float32)):
+        about = json.loads((tmp_path / name / "config.json").read_text())
+        assert about["dtype"] == jnp.dtype(dtype).name
+        _, params = from_hf(tmp_path / name)
+        expected = jax.tree.map(lambda x, dtype=dtype: x.astype(dtype), trained)
+        jax.tree.map(np.testing.assert_array_equal, params, expected)
+    # the step of a layer elsewhere: its run does not go on from the other base
+    path = tmp_path / "base" / "model.safetensors"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 3] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(UserError, match="SHA256SUMS"):
+        train(copy, "name=halves", "train.steps=1", "train.row_tokens=128")
+    (tmp_path / "base" / "SHA256SUMS").unlink()
+    with pytest.raises(UserError, match="checkpoints of another run: other initial_parameters"):
+        train(copy, "name=halves", "train.steps=1", "train.row_tokens=128")
 
 
 def pieces_file(folder, name, rows):

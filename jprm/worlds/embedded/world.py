@@ -60,6 +60,7 @@ class EmbeddedWorld:
 
     name = "embedded"
     version = "4"
+    digest = ""
 
     def __init__(self, difficulty: Difficulty | None = None, mix: Mix | None = None):
         """The defaults are a recipe that half a million parameters learn in minutes."""

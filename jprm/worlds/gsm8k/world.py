@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
+from jprm.digests import content_digest
 from jprm.errors import UserError
 from jprm.grade import final_answer, same_answer
 from jprm.records import Problem, Solution
@@ -46,8 +47,9 @@ class Gsm8kWorld:
             )
         self.mix = mix or Mix()
         self.vocab_size = vocab_size
-        train, unsound_train = files.read(files.find(Path(root), "train"))
-        test, unsound_test = files.read(files.find(Path(root), "test"))
+        train, unsound_train = files.read(train_file := files.find(Path(root), "train"))
+        test, unsound_test = files.read(test_file := files.find(Path(root), "test"))
+        self.digest = f"{content_digest(train_file)}-{content_digest(test_file)}"
         self.unsound = unsound_train + unsound_test  # rows left out: "file:line: reason"
         rows = {row.text: (split_of(row.text), row) for row in train}
         rows |= {row.text: ("test", row) for row in test}
