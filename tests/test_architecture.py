@@ -15,7 +15,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 LEVELS = (
-    {"errors", "records", "config", "runs", "leases", "progress", "preemption", "seeds", "execute"},
+    {"errors", "records", "config", "runs", "leases", "progress", "preemption", "seeds", "execute", "quoting"},
     {"mesh", "tokenizer", "chat", "grade", "worlds", "doctor", "formats", "launch"},
     {"models", "data"},
     {"train", "sample", "served"},
@@ -47,6 +47,7 @@ WITHOUT_JAX = (
     "jprm.seeds",
     "jprm.execute",
     "jprm.tokenizer",
+    "jprm.quoting",
     "jprm.chat",
     "jprm.served",
     "jprm.grade",

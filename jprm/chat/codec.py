@@ -18,6 +18,7 @@ import tokenizers as hf
 from tokenizers import processors
 
 from jprm.errors import UserError
+from jprm.quoting import MARK, Quoter, broken, controls_of
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json")
 TEMPLATE_FILES = ("chat_template.jinja", "chat_template.json", "tokenizer_config.json")
@@ -72,6 +73,7 @@ class ChatCodec:
         self.pad_id: int = self.eos_id if pad is None else pad
         self.bos_id: int | None = tokenizer.bos_token_id
         self._silent = {self.pad_id, *self.eos_ids}
+        self._quoter = Quoter(self.backend, controls_of(self.backend, self.eos_ids))
         if any(self.accepts(t) and self.decode(self.encode(t)) != t for t in ("a", " a")):
             raise UserError(
                 f"{source}: this tokenizer drops or adds blanks at the beginning of a text "
@@ -115,11 +117,27 @@ class ChatCodec:
         """Token ids of a text; the text of a special token becomes that token, and none is added."""
         return self._encoding(text).ids
 
+    def quote(self, text: str, own: bool = False) -> str:
+        """A text of others, marked so that the readers below see no control token in it.
+
+        own: see `jprm.quoting.Quoter.quote`.
+        """
+        return self._quoter.quote(text, own)
+
+    def encode_quoted(self, text: str) -> list[int]:
+        """As `encode`, of a text with quoted parts."""
+        return self.encode_offsets(text)[0]
+
     def encode_offsets(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
-        """`encode`, and for each token the characters [start, end) that it covers.
+        """`encode_quoted`, and for each token the characters [start, end) that it covers.
 
         The tokens of one character that is several of them all cover it.
         """
+        if MARK in text:
+            try:
+                return self._quoter.encode(text)
+            except Exception as error:  # Rust's, as below
+                raise self._unreadable(text, error) from error
         encoding = self._encoding(text)
         return encoding.ids, encoding.offsets
 
@@ -129,16 +147,29 @@ class ChatCodec:
         ids, offsets = self.encode_offsets("".join(pieces))
         return ids, [bisect_right(ends, start) for start, _ in offsets]
 
+    def decode_quoted(self, ids: Sequence[int]) -> str:
+        """As `decode`, with what a model has spelled of a control token quoted."""
+        return self._quoter.decode(ids, self.decode)
+
     def decode(self, ids: Iterable[int]) -> str:
         """The text of the ids. Padding and ends of a text are left out, other special tokens not."""
-        return self.spell(i for i in ids if i not in self._silent)
+        return self._spelled([i for i in ids if i not in self._silent])
 
     def spell(self, ids: Iterable[int]) -> str:
-        """The text of the ids, all special tokens by their texts."""
+        """The text of the ids, all special tokens by their texts.
+
+        What only spells one has a blank without width in it: whoever reads the text again takes it
+        for no token.
+        """
+        return broken(self._quoter.decode(list(ids), self._spelled))
+
+    def _spelled(self, ids: Sequence[int]) -> str:
         return self.backend.decode(list(ids), skip_special_tokens=False)
 
     def shown(self, text: str) -> str:
         """A text as `decode` gives it back: in the normal form of the tokenizer, without ends."""
+        if MARK in text:
+            return self.decode(self.encode_quoted(text))
         if self.backend.normalizer is not None:
             text = self.backend.normalizer.normalize_str(text)
         for token in self._silent:
@@ -212,9 +243,10 @@ class ChatCodec:
         try:
             return self.backend.encode(text, add_special_tokens=False)
         except Exception as error:  # Rust's, of a closed vocabulary without a token for the unknown
-            raise UserError(
-                f"{self.source}: no tokens for {text[:40]!r} ({_one_line(error)})"
-            ) from error
+            raise self._unreadable(text, error) from error
+
+    def _unreadable(self, text: str, error: Exception) -> UserError:
+        return UserError(f"{self.source}: no tokens for {text[:40]!r} ({_one_line(error)})")
 
 
 def _eos_ids(directory: Path) -> list[int]:
