@@ -7,9 +7,13 @@ work.
 
 from __future__ import annotations
 
+import contextlib
+import datetime
 import json
+import random
+import string
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -41,13 +45,21 @@ class ChatCodec:
     vocab_size: ids below it have a text. A model's table may be longer, padded to a round size.
     """
 
-    def __init__(self, tokenizer: Any, eos_ids: Sequence[int] = (), source: str = "tokenizer"):
+    def __init__(
+        self,
+        tokenizer: Any,
+        eos_ids: Sequence[int] = (),
+        source: str = "tokenizer",
+        date: datetime.date | None = None,
+    ):
         """From a tokenizer of transformers, and more ends of a text than its own.
 
-        source: the directory, for errors. Raises UserError for a tokenizer that does not say which
+        source: the directory, for errors. date: what templates that write today's date are told;
+        None: the day on which this is made. Raises UserError for a tokenizer that does not say which
         characters a token covers, that has no end of a text, or that loses a leading blank.
         """
         self.source = source
+        self.date = date or datetime.date.today()
         self.peer = tokenizer
         if not getattr(tokenizer, "is_fast", False):
             raise UserError(
@@ -82,8 +94,10 @@ class ChatCodec:
             )
 
     @classmethod
-    def load(cls, directory: Path) -> ChatCodec:
+    def load(cls, directory: Path, date: datetime.date | None = None) -> ChatCodec:
         """The tokenizer of a Hugging Face directory. Nothing is downloaded, none of its code run.
+
+        date: see the constructor.
 
         Raises UserError, naming the file, where one is missing or damaged.
         """
@@ -111,7 +125,7 @@ class ChatCodec:
                 f"{directory / found[0]}: cannot be loaded as a tokenizer ({_one_line(error)}); copy "
                 "tokenizer.json and tokenizer_config.json of the checkpoint again"
             ) from error
-        return cls(tokenizer, eos_ids, str(directory))
+        return cls(tokenizer, eos_ids, str(directory), date)
 
     def encode(self, text: str) -> list[int]:
         """Token ids of a text; the text of a special token becomes that token, and none is added."""
@@ -203,23 +217,44 @@ class ChatCodec:
                 "checkpoint there: a base model has none"
             ) from error
 
+    @property
+    def writes_date(self) -> bool:
+        """Whether there is a chat template, and it asks for the date."""
+        return "strftime_now" in (self.peer.chat_template or "")
+
+    @property
+    def dated_template(self) -> str:
+        """The template, for which it is the beginning of `date`. Raises UserError as above."""
+        if not self.writes_date:
+            return self.chat_template
+        now = datetime.datetime.combine(self.date, datetime.time())
+        codes = [f"%{flag}{letter}" for flag in ("", "-") for letter in string.ascii_letters]
+        shown = [("%%", "\0"), *((code, now.strftime(code)) for code in codes), ("\0", "%")]
+        filters = "".join(f"|replace({code!r}, {text!r})" for code, text in shown)
+        # A macro hides the function of its name; the newline is the one that its end tag takes in.
+        macro = "{%- macro strftime_now(format) -%}{{- format" + filters + " -}}{%- endmacro %}\n"
+        return macro + self.chat_template
+
     def chat_text(
         self, messages: Messages, generation_prompt: bool = False, **options: object
     ) -> str:
         """The conversation as the checkpoint's template writes it; `encode` makes its ids.
 
-        options: of the template, such as enable_thinking. Raises UserError for messages that the
-        template refuses and for a template that fails.
+        It is a function of messages and options: the clock shows the beginning of `date`, and what
+        a template draws by chance comes out the same. options: of the template, such as
+        enable_thinking. Raises UserError for messages that the template refuses and for a template
+        that fails.
         """
-        template = self.chat_template
+        template = self.dated_template
         try:
-            return self.peer.apply_chat_template(
-                [dict(message) for message in messages],
-                chat_template=template,
-                tokenize=False,
-                add_generation_prompt=generation_prompt,
-                **options,
-            )
+            with fixed_chance():
+                return self.peer.apply_chat_template(
+                    [dict(message) for message in messages],
+                    chat_template=template,
+                    tokenize=False,
+                    add_generation_prompt=generation_prompt,
+                    **options,
+                )
         except Exception as error:  # a template is a program
             raise UserError(
                 f"{self._template_file}: the chat template fails on these messages "
@@ -247,6 +282,17 @@ class ChatCodec:
 
     def _unreadable(self, text: str, error: Exception) -> UserError:
         return UserError(f"{self.source}: no tokens for {text[:40]!r} ({_one_line(error)})")
+
+
+@contextlib.contextmanager
+def fixed_chance() -> Iterator[None]:
+    """Whatever is drawn from `random` inside is the same every time, as by a template's filter."""
+    before = random.getstate()
+    random.seed(0)
+    try:
+        yield
+    finally:
+        random.setstate(before)
 
 
 def _eos_ids(directory: Path) -> list[int]:

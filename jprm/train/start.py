@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import hashlib
 import shutil
 from collections.abc import Callable
@@ -21,19 +22,20 @@ from jprm.data import (
     corpus_of,
     messages_of,
     pieces_of,
-    read_pieces,
     read_rows,
+    read_unquoted,
     render,
     render_steps,
     steps_of,
 )
-from jprm.data.conversations import TURN_CLOSE, TURN_OPEN
+from jprm.data.conversations import TRAINED_ROLE, TURN_CLOSE, TURN_OPEN
 from jprm.errors import UserError
 from jprm.mesh import MeshConfig, make_mesh
 from jprm.models import Model, bind, preset
 from jprm.models.hf_config import FILE, read_config
 from jprm.models.hf_export import copy_tokenizer
 from jprm.models.hf_weights import from_hf
+from jprm.quoting import marks
 from jprm.tokenizer import Tokenizer, bpe_tokenizer
 from jprm.train.config import DataSection, MeshSection, RunConfig
 
@@ -50,7 +52,9 @@ SAMPLE_BYTES = 1 << 20  # of three places in each weight file
 class Start:
     """`fresh()` makes the first weights, laid out over the mesh in force; `weights` says which they are.
 
-    `save_tokenizer(directory)` writes what reads the trained model's tokens.
+    `save_tokenizer(directory)` writes what reads the trained model's tokens. `quoted`: lines whose
+    messages spell control tokens, which were read as plain text. `date`: the day that the chat
+    template wrote; "" where it writes none.
     """
 
     model: Model
@@ -58,6 +62,8 @@ class Start:
     fresh: Callable[[], dict]
     weights: str
     save_tokenizer: Callable[[Path], None]
+    quoted: tuple[int, ...] = ()
+    date: str = ""
 
 
 def mesh_of(section: MeshSection, batch_rows: int, microbatches: int) -> jax.sharding.Mesh | None:
@@ -95,30 +101,33 @@ def mesh_of(section: MeshSection, batch_rows: int, microbatches: int) -> jax.sha
     return mesh
 
 
-def start_of(config: RunConfig) -> Start:
+def start_of(config: RunConfig, date: datetime.date | None = None) -> Start:
     """Reads the file and the checkpoint, or makes the model; under the mesh of the run.
 
+    date: the day on which the run first started, for chat templates that write it; None: today.
     Raises UserError for what cannot be read, and for a model that does not divide over the mesh.
     """
     steps = config.train.objective == "step_head"
     if config.model.checkpoint is not None:
-        return _from_checkpoint(config.model.checkpoint, config.data, steps)
+        return _from_checkpoint(config.model.checkpoint, config.data, steps, date)
     assert config.model.preset is not None
     return _from_preset(config.model.preset, config.data, config.seed, steps)
 
 
 def _from_preset(size: str, data: DataSection, seed: int, steps: bool) -> Start:
     write: Callable[..., Document] = render_steps if steps else render
-    if steps:
-        rows: list[tuple[int, Any]] = read_rows(data.path, steps_of)
+    if steps:  # the control tokens of pieces are meant, and there are no messages
+        rows: list[tuple[int, Any]] = read_rows(data.path, lambda row: _pieces(steps_of(row)))
     else:
-        rows = read_pieces(data.path, data.output_markers)
+        rows = read_unquoted(data.path, data.output_markers)
     if data.tokenizer is not None:
         tokenizer = Tokenizer.load(data.tokenizer)
     else:
-        texts = ("".join(text for text, _ in pieces) for _, pieces in rows)
+        texts = ("".join(text for text, _ in pieces(str)) for _, pieces in rows)
         tokenizer = bpe_tokenizer(texts, data.vocab_size, [TURN_OPEN, TURN_CLOSE])
-    documents = by_line(data.path, rows, lambda pieces: write(pieces, tokenizer))
+    quote = str if data.control_tokens else tokenizer.quote
+    read = [(line, pieces(quote)) for line, pieces in rows]
+    documents = by_line(data.path, read, lambda pieces: write(pieces, tokenizer))
     model = bind(preset(size, -(-tokenizer.vocab_size // 8) * 8))  # a multiple that meshes divide
     return Start(
         model,
@@ -126,36 +135,51 @@ def _from_preset(size: str, data: DataSection, seed: int, steps: bool) -> Start:
         fresh=lambda: model.init(seed),
         weights=f"{size}, seed {seed}",
         save_tokenizer=lambda folder: _save(tokenizer, folder),
+        quoted=tuple(line for line, pieces in read if any(marks(text) for text, _ in pieces)),
     )
 
 
-def _from_checkpoint(directory: Path, data: DataSection, steps: bool) -> Start:
+def _pieces(pieces: Any) -> Callable[[Callable[[str], str]], Any]:
+    return lambda quote: pieces
+
+
+def _from_checkpoint(
+    directory: Path, data: DataSection, steps: bool, date: datetime.date | None
+) -> Start:
     if data.tokenizer is not None:
         raise UserError(
             f"data.tokenizer = {data.tokenizer}: {directory} brings its own; leave it out"
         )
     config = read_config(directory)
-    codec = ChatCodec.load(directory)
+    codec = ChatCodec.load(directory, date)
     if codec.vocab_size > config.vocab_size:
         raise UserError(
             f"{directory}: the tokenizer has {codec.vocab_size} tokens, the model "
             f"{config.vocab_size}; they are not of one checkpoint"
         )
 
-    def document(row: dict[str, Any]) -> Document:
+    def document(row: dict[str, Any]) -> tuple[Document, bool]:
+        """The row's document, and whether control tokens are spelled in it."""
+        pieces = None if steps else pieces_of(row)
         if steps:
-            return render_steps(steps_of(row), codec)
-        pieces = pieces_of(row)
+            return render_steps(steps_of(row), codec), False
         if pieces is not None:
-            return render(pieces, codec)
-        return chat_document(messages_of(row, data.output_markers), codec, data.output_markers)
+            return render(pieces, codec), False
+        messages, markers = messages_of(row, data.output_markers), data.output_markers
+        spelled = any(
+            marks(codec.quote(message.text, message.role == TRAINED_ROLE)) for message in messages
+        )
+        return chat_document(messages, codec, markers, data.control_tokens), spelled
 
+    rows = read_rows(data.path, document)
     return Start(
         bind(config),
-        corpus_of(data.path, read_rows(data.path, document)),
+        corpus_of(data.path, [(line, made) for line, (made, _) in rows]),
         fresh=lambda: from_hf(directory, np.float32)[1],
         weights=_digest(directory),
         save_tokenizer=lambda folder: _copy(directory, folder),
+        quoted=tuple(line for line, (_, spelled) in rows if spelled and not data.control_tokens),
+        date=codec.date.isoformat() if codec.writes_date else "",
     )
 
 

@@ -14,18 +14,22 @@ reproduced: the verdict is forced once, and what cannot be read then is None.
 
 from __future__ import annotations
 
-import re
+import dataclasses
 from typing import Literal, get_args
 
 from jprm import records
 from jprm.errors import UserError
+from jprm.quoting import unquote
 from jprm.verify.genprm import GenPRM
 from jprm.verify.ports import TextCodec
 from jprm.verify.protocol import Action, Done, Execute, Generate
 from jprm.verify.stops import first_stop, may_stop
 from jprm.verify.template import Budget, Execution, Style, missing_end
+from jprm.verify.texts import texts_of
+from jprm.verify.verdict import Reading, first_box, first_word
 
 NO_CODE = "Code format error: No code found."
+NOTHING = Reading(None, "no box")
 Phase = Literal["analysis", "verification", "verdict"]
 
 
@@ -51,6 +55,7 @@ class ChatDialogue:
             if value not in get_args(kind):
                 raise UserError(f"{name} {value!r} is unknown; known: {', '.join(get_args(kind))}")
         self.published, self.tags, self.codec = published, published.tags, codec
+        self.texts = texts_of(codec, published.quirks.reference)
         self.style, self.execute = style, execute
         self.budget = budget or published.limits
         self.text = ""
@@ -94,7 +99,7 @@ class ChatDialogue:
             # The model ended its turn; a stop may lack no more than its newline.
             if first_stop(self._turn + "\n", self._action.stops):
                 self._turn += "\n"
-                self.forced_tokens += len(self.codec.encode("\n"))
+                self.forced_tokens += len(self.texts.encode("\n"))
                 end = len(self._turn)
         self._turn = self._turn[:end]
         self.text = self._before_turn + self._turn
@@ -124,7 +129,7 @@ class ChatDialogue:
 
     def _verify(self, forced: str) -> None:
         """Say `forced` and let the model go on, or force the verdict where the budget is used up."""
-        left = self.budget.max_tokens - len(self.codec.encode(self.text + forced))
+        left = self.budget.max_tokens - len(self.texts.encode(self.text + forced))
         if left > 0 and self._rounds < self.budget.max_rounds:
             self._begin("verification", forced, left)
         else:
@@ -138,10 +143,12 @@ class ChatDialogue:
             closing = tags.analyze_close.rstrip("\n")
             self._analysis = self._before_turn + self._turn.partition(closing)[0]
             self._verify(tags.verify_open if self.style == "full" else tags.verdict_open)
-        elif self._phase == "verdict" or verdict is not None:
+        elif (
+            self._phase == "verdict"
+            or verdict.correct is not None
+            or self._turn.endswith(tags.output_close)
+        ):
             self._finish(verdict)
-        elif self._turn.endswith(tags.output_close):
-            self._finish(None)
         elif stopped:
             self._run_code()
         else:
@@ -190,38 +197,41 @@ class ChatDialogue:
             return
         self._rounds += 1
         if code:
-            self._action = Execute(code)
+            self._action = Execute(unquote(code))
         else:
             self._answer(code, "no_code", NO_CODE)
 
     def _answer(self, code: str, kind: str, output: str) -> None:
         self.executions.append(records.Execution(code, kind, output))
-        self._verify(self.tags.code_output.format(output=output))
+        self._verify(self.tags.code_output.format(output=self.texts.quote(output)))
         self._unread = len(self.text)
 
-    def _read_verdict(self) -> bool | None:
-        """The last verdict in the output section that the model has written or was given to fill.
+    def _read_verdict(self) -> Reading:
+        """The verdict in the output section that the model has written or was given to fill.
 
-        Only the model's own turn is read: neither an analysis nor a code's output can judge.
+        Only the model's own turn is read: neither an analysis nor a code's output can judge. `at` is
+        a character of the turn.
         """
-        tags = self.tags
-        if self._before_turn.endswith(tags.verdict_open):
-            section = self._turn
-        else:
-            section = self._turn.rpartition(tags.output_open)[2]
-            if section == self._turn:
-                return None
-        flags = re.IGNORECASE if self.published.quirks.any_case else 0
-        yes, no, brace = map(re.escape, (tags.yes, tags.no, tags.verdict_close[0]))
-        words = re.findall(f"({yes}|{no}){brace}", section, flags)
-        return words[-1].lower() == tags.yes.lower() if words else None
+        tags, quirks = self.tags, self.published.quirks
+        if quirks.reference:
+            ended = self._phase == "verdict" or self._turn.endswith(tags.output_close)
+            return first_word(self.text, tags.yes, tags.no) if ended else NOTHING
+        opened = self._before_turn.endswith(tags.verdict_open)
+        at = 0 if opened else self._turn.rfind(tags.output_open)
+        if at < 0:
+            return NOTHING
+        found = first_box(self._turn[at:], tags.yes, tags.no, quirks.any_case, opened)
+        return dataclasses.replace(found, at=len(unquote(self._turn[: at + found.at])))
 
-    def _finish(self, correct: bool | None) -> None:
+    def _finish(self, verdict: Reading) -> None:
         closed = self.text.endswith(self.tags.output_close)
         closing = "" if closed else missing_end(self.text, self.tags.verdict_close)
         self._say(closing)
-        self._action = Done(correct, self._reason if correct is None else "", closing)
+        read = verdict.correct is not None
+        word_at = None if self.published.quirks.reference else verdict.at
+        reason = "" if read else self._reason
+        self._action = Done(verdict.correct, reason, closing, verdict.unread, word_at)
 
     def _say(self, forced: str) -> None:
         self.text += forced
-        self.forced_tokens += len(self.codec.encode(forced))
+        self.forced_tokens += len(self.texts.encode(forced))

@@ -101,8 +101,13 @@ class Quirks(Config):
     retokenize: what the model wrote is tokenised again with what follows it.
     keep_evidence: a verdict that is forced sees the code and its output, not the analysis alone.
     any_case: a verdict in another case counts; it has no probability.
+    reference: texts and verdicts are read as the published program reads them. Problems, steps and
+        outputs may spell control tokens, and the first "Yes}" or "No}" anywhere in a rationale is
+        its verdict (without one it is None here, a reward of 1/2 there). Only code in "```python"
+        is run, as it stands there, whatever `code` says.
     """
 
+    reference: bool
     first_user: Literal["evaluation", "training"]
     generation_prompt: bool
     double_bos: bool

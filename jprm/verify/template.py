@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from jprm.verify.verdict import first_box
 from jprm.worlds import base
 
 Style = base.Style
@@ -81,6 +82,12 @@ class Template:
             if opened and len(rest) < len(tail) and self.verdict_closing.startswith(rest):
                 return correct
         return None
+
+    def unread(self, text: str) -> str:
+        """What stands where `text` has no verdict, by kind."""
+        _, opened, tail = text.rpartition(self.verdict_opening)
+        brace = "{" if self.verdict_opening.endswith("{") else ""
+        return first_box(brace + tail, self.yes, self.no, False, bool(opened)).unread
 
     def missing_closing(self, text: str) -> str:
         """What `text` still lacks of the verdict's closing."""

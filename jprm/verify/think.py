@@ -24,6 +24,7 @@ from jprm.verify.ports import TextCodec
 from jprm.verify.protocol import Action, Done, Generate
 from jprm.verify.stops import ends_of_text
 from jprm.verify.template import Budget, Execution
+from jprm.verify.texts import texts_of
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ class ThinkDialogue:
 
     def __init__(self, template: ThinkPRM, codec: TextCodec, budget: Budget | None = None):
         """`budget` defaults to the template's. Raises UserError where no round is allowed."""
-        self.template, self.codec = template, codec
+        self.template, self.codec, self.texts = template, codec, texts_of(codec)
         self.budget = budget or template.budget
         if self.budget.max_rounds < 1 or self.budget.max_tokens < 1:
             raise UserError("ThinkPRM: the budget needs at least one round and one token")
@@ -110,18 +111,19 @@ class ThinkDialogue:
 
     def _finish(self, word: str) -> None:
         correct = {self.template.yes: True, self.template.no: False}.get(word)
-        self._action = Done(correct, self._reason if correct is None else "", "")
+        unread = "" if correct is not None else "another text" if word else "nothing"
+        self._action = Done(correct, self._reason if correct is None else "", "", unread)
 
     def _say(self, forced: str) -> None:
         self.text += forced
-        self.forced_tokens += len(self.codec.encode(forced))
+        self.forced_tokens += len(self.texts.encode(forced))
 
 
 class ThinkFormat:
     """How the driver lays the chain out; see `jprm.verify.format.Format`."""
 
     end_of_turn = ""
-    retokenize = False
+    retokenize = reference = False
 
     def __init__(self, template: ThinkPRM):
         self.template = template
