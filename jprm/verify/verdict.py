@@ -9,6 +9,7 @@ written; `first_word` reads as it does.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from jprm.grade.answers import closing
@@ -60,6 +61,15 @@ def first_word(text: str, yes: str, no: str) -> Reading:
     if found is None:
         return Reading(None, "no box")
     return Reading(found[1].casefold() == yes.casefold(), at=found.start())
+
+
+def boxed(text: str) -> Iterator[tuple[int, str]]:
+    """(where it begins, what it holds without marks) of every box whose braces balance."""
+    for found in _BOX.finditer(text):
+        end = closing(text, found.end())
+        if end is not None:
+            first, last = _inside(text, found.end() + 1, end)
+            yield found.start(), text[first:last]
 
 
 def _inside(text: str, first: int, last: int) -> tuple[int, int]:
