@@ -15,8 +15,19 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 LEVELS = (
-    {"errors", "records", "config", "runs", "leases", "progress", "preemption", "seeds", "execute", "quoting"},
-    {"mesh", "tokenizer", "chat", "grade", "worlds", "doctor", "formats", "launch"},
+    {
+        "errors",
+        "records",
+        "config",
+        "runs",
+        "leases",
+        "progress",
+        "preemption",
+        "seeds",
+        "execute",
+        "quoting",
+    },
+    {"mesh", "tokenizer", "snippets", "chat", "grade", "worlds", "doctor", "formats", "launch"},
     {"models", "data"},
     {"train", "sample", "served"},
     {"verify"},

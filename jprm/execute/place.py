@@ -29,7 +29,7 @@ class Session:
         The future fails only if the place itself does, never by the code. Cancelling it before its
         turn takes the snippet out of the session.
         """
-        return self._place._submit(self._track, code)
+        return self._place._submit(self._track, code + self._place.options)
 
     def run(self, code: str) -> Outcome:
         """Run a snippet and wait for its outcome."""
@@ -53,8 +53,10 @@ class Place(ABC):
     """Hands out sessions until it is closed; a context manager.
 
     memoize: answer a snippet from the outcome of an identical history (see `memo`).
-    closed: whether it takes no more snippets.
+    closed: whether it takes no more snippets. options: a last line for every snippet (see `runner`).
     """
+
+    options = ""
 
     def __init__(self, memoize: bool, memo_capacity: int):
         self.closed = False

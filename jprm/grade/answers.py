@@ -25,7 +25,9 @@ _PROSE = re.compile(
     r"plausible|unique|given|as above|the same)\b",
     re.IGNORECASE,
 )
-_NUMERIC = re.compile(r"[\s*$(\[{|]*(?:[-+.]?\d|[-+]?\\|[A-Za-z](?:\s*=|[\s.*)]*\Z)|[-+]?[A-Za-z]?[\d(])")
+_NUMERIC = re.compile(
+    r"[\s*$(\[{|]*(?:[-+.]?\d|[-+]?\\|[A-Za-z](?:\s*=|[\s.*)]*\Z)|[-+]?[A-Za-z]?[\d(])"
+)
 
 
 def final_answer(text: str) -> str | None:
@@ -45,7 +47,9 @@ def final_answer(text: str) -> str | None:
         elif end is not None:
             boxes[match.start()] = text[match.end() : end]
     first = min(boxes, default=len(text))
-    stated = {at: said for at, said in _statements(text) if at < first or _NUMERIC.match(said)} | boxes
+    stated = {
+        at: said for at, said in _statements(text) if at < first or _NUMERIC.match(said)
+    } | boxes
     if not stated:
         return None
     return _BOLD.sub("", stated[max(stated)]).strip().rstrip(".").strip() or None

@@ -15,6 +15,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from jprm.config import Config
+from jprm.snippets import CodeSettings
 from jprm.train.config import TrainConfig
 
 LabelRule = Literal["rpe", "hard", "difference", "exact"]
@@ -94,6 +95,7 @@ class VerifySection(Config):
     timeout_s: float = Field(default=5.0, gt=0)  # of one piece of code
     place: str = "local"  # where code runs: local, ray, or the URL of a SandboxFusion service
     uncovered: tuple[Need, ...] = ()  # run code although nothing keeps it from these
+    code: CodeSettings = CodeSettings()  # how it is read and its output shown
 
 
 class EvaluateSection(Config):

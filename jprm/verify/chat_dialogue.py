@@ -20,6 +20,7 @@ from typing import Literal, get_args
 from jprm import records
 from jprm.errors import UserError
 from jprm.quoting import unquote
+from jprm.snippets import TILDES, code_in, opened_block
 from jprm.verify.genprm import GenPRM
 from jprm.verify.ports import TextCodec
 from jprm.verify.protocol import Action, Done, Execute, Generate
@@ -90,14 +91,17 @@ class ChatDialogue:
         self.generated_tokens += tokens
         self._turn_left -= tokens
         self._turn += text
-        end = first_stop(self._turn, self._action.stops)
+        stops = self._action.stops
+        if self.tags.code_close in stops and self._open_fence() == "~~~":
+            stops += self.published.more_stops
+        end = first_stop(self._turn, stops)
         if end is None and tokens and self._turn_left > 0:
-            if may_stop(text, self.published.stops):  # a false alarm
+            if may_stop(text, self.published.all_stops):  # a false alarm
                 self.text = self._before_turn + self._turn
                 self._action = Generate("", self._turn_left, self._action.stops)
                 return
             # The model ended its turn; a stop may lack no more than its newline.
-            if first_stop(self._turn + "\n", self._action.stops):
+            if first_stop(self._turn + "\n", stops):
                 self._turn += "\n"
                 self.forced_tokens += len(self.texts.encode("\n"))
                 end = len(self._turn)
@@ -172,13 +176,21 @@ class ChatDialogue:
         self._begin("verdict", opening, self.budget.verdict_tokens)
         self._action = Generate(said + opening, self.budget.verdict_tokens, (tags.output_close,))
 
+    def _open_fence(self) -> str:
+        """What the block of code that the model writes was opened with; "" for none."""
+        unread = (self._before_turn + self._turn)[self._unread :]
+        block = opened_block(unread, self.tags.code_open, self.published.code_settings)
+        return block[0] if block else ""
+
     def _missing_closings(self) -> str:
         """What closes the open code and sections of `text`, innermost first."""
         tags, text = self.tags, self.text
         analyze_open = tags.analyze_open.partition("\n")[0]
         verify_open = tags.verify_open.partition("\n")[0]
-        in_code = text.rfind(tags.code_open) > text.rfind(tags.code_close)
-        closing = tags.code_close if in_code else ""
+        block = opened_block(text, tags.code_open, self.published.code_settings)
+        closing = ""
+        if block and tags.code_close not in block[1] and TILDES not in block[1]:
+            closing = TILDES if block[0] == "~~~" else tags.code_close
         if text.rfind(verify_open) > text.rfind(tags.verify_close):
             closing += tags.verify_close
         if text.rfind(analyze_open) > text.rfind(tags.analyze_close):
@@ -188,8 +200,10 @@ class ChatDialogue:
     # Code and verdict.
 
     def _run_code(self) -> None:
-        _, opened, code = self.text[self._unread :].rpartition(self.tags.code_open)
-        code = code.removesuffix(self.tags.code_close).strip() if opened else ""
+        unread, settings = self.text[self._unread :], self.published.code_settings
+        closing = next((end for end in (self.tags.code_close, TILDES) if unread.endswith(end)), "")
+        opened = opened_block(unread.removesuffix(closing) + "\n", self.tags.code_open, settings)
+        code = code_in(opened[1], settings) if opened else ""
         self._unread = len(self.text)
         if self.execute == "invented":
             self._rounds += bool(opened)  # any other fence closes the output that was invented

@@ -190,7 +190,7 @@ class ChatFormat:
 
     def stop_when(self, codec: TextCodec) -> StopWhen:
         """As `Format`."""
-        return stop_when(codec, self.published.stops)
+        return stop_when(codec, self.published.all_stops)
 
     def verdict_ids(self, codec: TextCodec) -> tuple[int, int]:
         """As `Format`: the tokens of the words where they stand, between their braces."""

@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 import pydantic
 
 from jprm.config import Config
+from jprm.snippets import TILDES, CodeSettings
 from jprm.verify.template import Budget
 
 
@@ -107,7 +108,7 @@ class Quirks(Config):
         is run, as it stands there, whatever `code` says.
     """
 
-    reference: bool
+    reference: bool = False
     first_user: Literal["evaluation", "training"]
     generation_prompt: bool
     double_bos: bool
@@ -123,12 +124,28 @@ class GenPRM(Config):
     tags: Tags
     budget: Limits
     sampling: Sampling
+    code: CodeSettings = CodeSettings()
     quirks: Quirks
 
     @property
     def stops(self) -> tuple[str, ...]:
-        """Every text that ends a turn of the model somewhere."""
+        """The published texts that end a turn of the model somewhere."""
         return (self.tags.analyze_close, self.tags.code_close, self.tags.output_close)
+
+    @property
+    def more_stops(self) -> tuple[str, ...]:
+        """Further texts that end a block of code."""
+        return (TILDES,) if self.code_settings.fences else ()
+
+    @property
+    def all_stops(self) -> tuple[str, ...]:
+        """What a sampler has to stop at."""
+        return self.stops + self.more_stops
+
+    @property
+    def code_settings(self) -> CodeSettings:
+        """How code is read, in force."""
+        return CodeSettings() if self.quirks.reference else self.code
 
     @property
     def limits(self) -> Budget:

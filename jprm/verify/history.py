@@ -26,7 +26,8 @@ Overflow = Literal["give_up", "drop_code", "drop_analysis", "verdict_only"]
 class History:
     """A problem with its first steps, and a rationale for all of them but the last.
 
-    problem, steps, rationales: as they stand in the text, quoted. text: as the model reads it. shortened: how many rationales, from the first on, lack a part.
+    problem, steps, rationales: as they stand in the text, quoted. text: as the model reads it.
+    shortened: how many rationales, from the first on, lack a part.
     """
 
     format: Format
