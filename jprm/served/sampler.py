@@ -202,7 +202,8 @@ class ServedSampler:
             self._warned = True
             warnings.warn(
                 f"{self._drawer.url} takes no token ids as a prompt: it is sent texts, and may read "
-                "other tokens than the checkpoint's tokenizer makes of them",
+                "other tokens than the checkpoint's tokenizer makes of them; a blank without width "
+                "breaks what texts of others spell of its control tokens",
                 stacklevel=2,
             )
         events, self._events = self._events, []

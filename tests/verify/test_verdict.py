@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from jprm.verify import ChatDialogue, Dialogue, Done
 from jprm.verify.template import Budget
 from jprm.verify.verdict import boxed, first_box, first_word
-from tests.verify.fakes import FakeExecutor, FakeTokenizer
+from tests.verify.fakes import FakeTokenizer
 from tests.verify.published import O0, codec, item, published, run
 from tests.verify.test_chat_driver import scripted
 
@@ -72,7 +72,9 @@ def test_a_dialogue_ends_with_it(text, correct, unread):
 
 
 def test_case_is_the_protocols():
-    assert first_box("{yes}", "Yes", "No", False, True).unread == "box holds the word in another case"
+    assert (
+        first_box("{yes}", "Yes", "No", False, True).unread == "box holds the word in another case"
+    )
     assert first_box("{YES}", "Yes", "No", True, True).correct is True
     assert first_box("{Correct}", "Correct", "Incorrect", True, True).correct is True
     assert first_box("{Incorrect}", "Correct", "Incorrect", True, True).correct is False
@@ -81,7 +83,12 @@ def test_case_is_the_protocols():
 def test_the_published_program_reads_the_first_word_of_all():
     """`(Yes|No)\\}` anywhere in the rationale, in any case, whatever the box says."""
     assert first_word("a yes} b {No}", "Yes", "No").correct is True
-    for text, correct in (("{No}$", False), ("{Yes/No}$", False), ("{ Yes }$", None), ("Yes}", True)):
+    for text, correct in (
+        ("{No}$", False),
+        ("{Yes/No}$", False),
+        ("{ Yes }$", None),
+        ("Yes}", True),
+    ):
         dialogue = ChatDialogue(REFERENCE, codec(), style="direct")
         dialogue.feed(text + "\n</output>\n", 5)
         assert dialogue.next_action().correct is correct
@@ -91,7 +98,12 @@ def test_the_published_program_reads_the_first_word_of_all():
     assert dialogue.next_action().correct is True
 
 
-@given(st.text() | st.lists(st.sampled_from(["{", "}", "\\boxed", "Yes", "No", "\\text{", " ", "*"])).map("".join))
+@given(
+    st.text()
+    | st.lists(st.sampled_from(["{", "}", "\\boxed", "Yes", "No", "\\text{", " ", "*"])).map(
+        "".join
+    )
+)
 def test_any_text_has_a_verdict_or_a_kind(text):
     for opened in (True, False):
         found = first_box(text, "Yes", "No", True, opened)
@@ -110,7 +122,7 @@ def test_any_text_has_a_verdict_or_a_kind(text):
 )
 def test_the_probability_is_that_of_the_box_that_was_read(section, p_yes):
     """The scripted model puts the word it writes 2 nats above the other."""
-    words = [f"Fine.\n</analyze>\n", f"</verify>\n{O0}{section}$\n</output>\n"]
+    words = ["Fine.\n</analyze>\n", f"</verify>\n{O0}{section}$\n</output>\n"]
     found, _ = run([item("a", "8+3=11\n")], scripted(words, words), style="full")
     verdict = found["s-a", 0, 0].verdict
     if p_yes is None:
@@ -121,7 +133,11 @@ def test_the_probability_is_that_of_the_box_that_was_read(section, p_yes):
 
 
 def test_the_compact_protocol_says_what_it_could_not_read():
-    for word, unread in (("8", "box holds a number"), ("", "cut off"), ("Maybe}", "box holds another text")):
+    for word, unread in (
+        ("8", "box holds a number"),
+        ("", "cut off"),
+        ("Maybe}", "box holds another text"),
+    ):
         from jprm.verify import EMBEDDED
 
         dialogue = Dialogue(EMBEDDED, FakeTokenizer(), style="direct")
