@@ -11,7 +11,7 @@ import contextlib
 import datetime
 import json
 import random
-import string
+import re
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate
@@ -31,6 +31,8 @@ VERBATIM = (
     "TokenizersBackend",
 )  # its name before and since transformers 5
 EOS_FILES = ("generation_config.json", "config.json")  # the first that names any counts
+
+DATE_CODES = ("%d", "%m", "%b", "%B", "%y", "%Y", "%a", "%A")  # of formats that templates put together
 
 Messages = Sequence[Mapping[str, Any]]
 
@@ -228,7 +230,7 @@ class ChatCodec:
         if not self.writes_date:
             return self.chat_template
         now = datetime.datetime.combine(self.date, datetime.time())
-        codes = [f"%{flag}{letter}" for flag in ("", "-") for letter in string.ascii_letters]
+        codes = dict.fromkeys([*re.findall(r"%-?[A-Za-z]", self.chat_template), *DATE_CODES])
         shown = [("%%", "\0"), *((code, now.strftime(code)) for code in codes), ("\0", "%")]
         filters = "".join(f"|replace({code!r}, {text!r})" for code, text in shown)
         # A macro hides the function of its name; the newline is the one that its end tag takes in.
