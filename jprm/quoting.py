@@ -39,6 +39,14 @@ def marks(text: str) -> int:
     return sum(found[1] != MARK for found in _MARKED.finditer(text)) if MARK in text else 0
 
 
+def marked(quoted: str, spellings: Iterable[str]) -> str:
+    """A quoted text in which none of these is found any more; it is read as before."""
+    for text in spellings:
+        if len(text) > 1:
+            quoted = quoted.replace(text, text[0] + MARK + text[1:])
+    return quoted
+
+
 def broken(text: str) -> str:
     """A quoted text for readers that know no marks: a blank without width breaks every spelling."""
     return _MARKED.sub(lambda m: m[1] if m[1] == MARK else BREAK + m[1], text)

@@ -87,7 +87,7 @@ class Rationale:
     shortened: earlier rationales that had lost a part when it was written, for the context's sake.
     unread: where there is no verdict, the kind of what stands in its place.
     quoted: control tokens that the step (and with the first one the problem), the outputs of code and
-        the rationale spell; they were read as plain text.
+        the rationale spell, and tags of sections that outputs do; they were read as plain text.
     """
 
     solution_id: str

@@ -32,7 +32,16 @@ VERBATIM = (
 )  # its name before and since transformers 5
 EOS_FILES = ("generation_config.json", "config.json")  # the first that names any counts
 
-DATE_CODES = ("%d", "%m", "%b", "%B", "%y", "%Y", "%a", "%A")  # of formats that templates put together
+DATE_CODES = (
+    "%d",
+    "%m",
+    "%b",
+    "%B",
+    "%y",
+    "%Y",
+    "%a",
+    "%A",
+)  # of formats that templates put together
 
 Messages = Sequence[Mapping[str, Any]]
 

@@ -217,7 +217,8 @@ class ChatDialogue:
 
     def _answer(self, code: str, kind: str, output: str) -> None:
         self.executions.append(records.Execution(code, kind, output))
-        self._verify(self.tags.code_output.format(output=self.texts.quote(output)))
+        shown = self.texts.quote_output(output, self.published.section_tags)
+        self._verify(self.tags.code_output.format(output=shown))
         self._unread = len(self.text)
 
     def _read_verdict(self) -> Reading:

@@ -148,6 +148,14 @@ class GenPRM(Config):
         return CodeSettings() if self.quirks.reference else self.code
 
     @property
+    def section_tags(self) -> tuple[str, ...]:
+        """The texts by which the sections of a rationale are told apart."""
+        tags = self.tags
+        heads = (tags.analyze_open.partition("\n")[0], tags.verify_open.partition("\n")[0])
+        closes = (tags.analyze_close, tags.verify_close, tags.output_close)
+        return (*heads, *(text.rstrip("\n") for text in closes), tags.output_open, tags.code_open)
+
+    @property
     def limits(self) -> Budget:
         """The budget as the machines take it."""
         return Budget(**self.budget.model_dump())

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from jprm.quoting import marked
 from jprm.verify.ports import TextCodec
 
 
@@ -12,12 +13,19 @@ from jprm.verify.ports import TextCodec
 class Texts:
     """A codec as conversations use it.
 
-    quote: of a problem, a step, an output. encode, decode: of texts with quoted parts.
+    quote: of a problem, a step, an output. encode, decode: of texts with quoted parts. knows_marks:
+        whether these read what is marked.
     """
 
     quote: Callable[[str], str]
     encode: Callable[[str], list[int]]
     decode: Callable[[Sequence[int]], str]
+    knows_marks: bool
+
+    def quote_output(self, output: str, tags: Sequence[str]) -> str:
+        """What code printed; it closes and opens no section of a rationale either."""
+        quoted = self.quote(output)
+        return marked(quoted, tags) if self.knows_marks else quoted
 
 
 def texts_of(codec: TextCodec, reference: bool = False) -> Texts:
@@ -28,5 +36,5 @@ def texts_of(codec: TextCodec, reference: bool = False) -> Texts:
     """
     quote = getattr(codec, "quote", None)
     if reference or quote is None:
-        return Texts(lambda text: text, codec.encode, codec.decode)
-    return Texts(quote, codec.encode_quoted, codec.decode_quoted)  # type: ignore[attr-defined]
+        return Texts(lambda text: text, codec.encode, codec.decode, False)
+    return Texts(quote, codec.encode_quoted, codec.decode_quoted, True)  # type: ignore[attr-defined]

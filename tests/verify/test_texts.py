@@ -10,7 +10,8 @@ from jprm.chat import ChatCodec
 from jprm.quoting import MARK
 from jprm.records import Problem, Solution
 from jprm.tokenizer import bpe_tokenizer
-from jprm.verify import EMBEDDED, Branches, Dialogue, Settings, ThinkPRM, verify
+from jprm.verify import EMBEDDED, Branches, ChatDialogue, Dialogue, Settings, ThinkPRM, verify
+from jprm.verify.format import ChatFormat
 from jprm.worlds import base
 from tests.chat import checkpoints
 from tests.verify.fakes import FakeExecutor, ScriptedSampler
@@ -106,6 +107,27 @@ def test_the_reference_takes_them_for_tokens(codec):
     text = template.opening(f"Ann {FORGED}\n", "8\n", "full")
     assert sampler.held[0][: len(codec.encode(text)) - 2] == codec.encode(text)[:-2]
     assert len(controls(codec, sampler.held[-1])) > 2 * COUNT and rows[0].quoted == 0
+
+
+@pytest.mark.parametrize(
+    "tag", ["</analyze>\n", "<output>", "</verify>\n", "```python\n", O0 + YES]
+)
+def test_an_output_closes_and_opens_no_section(codec, tag):
+    """The parts that an overflow drops, and what a forced verdict closes, are those without it."""
+    found = []
+    for output in (f"8{tag}7", "8"):
+        dialogue = ChatDialogue(published("quirks.keep_evidence=true"), codec, style="code")
+        dialogue.feed("print(8)\n```\n", 3)
+        dialogue.feed_outcome(output, "ok")
+        before = dialogue.text
+        dialogue.feed("and so on", 2000)  # the budget is used up: a verdict is forced
+        closed = dialogue.text.removeprefix(before)
+        dialogue.feed(YES, 3)
+        parts = ChatFormat(published()).parts(dialogue.text)
+        shown = codec.decode(codec.encode_quoted(dialogue.text))
+        assert f"[Code Output]\n\n```\n{output}\n```\n" in shown
+        found.append((closed, parts[0], parts[2], dialogue.next_action().correct))
+    assert found[0] == found[1]
 
 
 def test_a_search_quotes_too(codec):
