@@ -25,7 +25,7 @@ from jprm.verify.protocol import Action, Done, Generate
 from jprm.verify.stops import ends_of_text
 from jprm.verify.template import Budget, Execution
 from jprm.verify.texts import texts_of
-from jprm.verify.verdict import boxed
+from jprm.verify.verdict import bare, boxed
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class ThinkDialogue:
         self.generated_tokens += tokens
         self.text += text
         if self._asked:
-            self._finish(text.strip())
+            self._finish(bare(text))
             return
         self._thought += tokens
         self._rounds += 1

@@ -72,6 +72,12 @@ def boxed(text: str) -> Iterator[tuple[int, str]]:
             yield found.start(), text[first:last]
 
 
+def bare(text: str) -> str:
+    """A text without the blanks, stops, quotes and marks around it."""
+    first, last = _inside(text, 0, len(text))
+    return text[first:last]
+
+
 def _inside(text: str, first: int, last: int) -> tuple[int, int]:
     """Where the content of a box begins and ends without the marks around it."""
     while True:

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from jprm.verify import ChatDialogue, Dialogue, Done
 from jprm.verify.template import Budget
-from jprm.verify.verdict import boxed, first_box, first_word
+from jprm.verify.verdict import bare, boxed, first_box, first_word
 from tests.verify.fakes import FakeTokenizer
 from tests.verify.published import O0, codec, item, published, run
 from tests.verify.test_chat_driver import scripted
@@ -130,6 +130,13 @@ def test_the_probability_is_that_of_the_box_that_was_read(section, p_yes):
     else:
         assert verdict.correct is (p_yes == 1.0)
         assert abs(verdict.p_yes_raw - p_yes) < 0.2
+
+
+@pytest.mark.parametrize(
+    "word", ["Yes", " Yes", "Yes.", "**Yes**", r"\text{Yes}", "\u201cYes\u201d"]
+)
+def test_a_word_alone_is_read_past_its_marks(word):
+    assert bare(word) == "Yes" and bare("") == bare(" . ") == ""
 
 
 def test_the_compact_protocol_says_what_it_could_not_read():
