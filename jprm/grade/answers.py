@@ -11,9 +11,9 @@ _MARKS = r"[*_]*"
 _END = r"(?=\.?\s*(?:\n|\Z)|\.\s)"  # of the sentence or the line
 _STATED = re.compile(
     rf"####[ ]*(?![*_ ]*(?:{_LABEL})[*_: ]*$)(?P<marked>[^\n]+)"
-    rf"|(?:{_LABEL}){_MARKS}(?:[ ]is:?|:){_MARKS}(?:[ ]+|\s*\n\s*)(?P<said>\S[^\n]*?){_END}"
+    rf"|(?:{_LABEL}){_MARKS}(?:[ ]is:?|:){_MARKS}(?:[ ]+|\s*\n\s*)(?P<said>\S[^\n]*?)(?<=\S){_END}"
     # a heading of its own, and the first line below it
-    rf"|^[#*_ ]*(?:{_LABEL})[#*_: ]*\n\s*(?P<below>\S[^\n]*?){_END}",
+    rf"|^[#*_ ]*(?:{_LABEL})[#*_: ]*\n\s*(?P<below>\S[^\n]*?)(?<=\S){_END}",
     re.MULTILINE,
 )
 _HEADING = re.compile(rf"[*_ ]*(?:{_LABEL})[*_: ]*")
@@ -30,6 +30,11 @@ _NUMERIC = re.compile(
 )
 
 
+_BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
+
+Span = tuple[int, int]
+
+
 def final_answer(text: str) -> str | None:
     r"""The last answer stated as `\boxed{..}`, `#### ..`, `Answer: ..`; else None.
 
@@ -38,29 +43,44 @@ def final_answer(text: str) -> str | None:
     stand in the line below its label. Behind a box, words count only where they begin as an answer
     does ("we check that the answer is correct" states none).
     """
-    boxes: dict[int, str] = {}
+    ends = closings(text)
+    stated: list[tuple[int, Span]] = []
     for match in _BOX.finditer(text):
-        bare = match[1] or match[2]
-        end = None if bare else closing(text, match.end() - 1)
-        if bare:
-            boxes[match.start()] = bare.rstrip(".,/")
-        elif end is not None:
-            boxes[match.start()] = text[match.end() : end]
-    first = min(boxes, default=len(text))
-    stated = {
-        at: said for at, said in _statements(text) if at < first or _NUMERIC.match(said)
-    } | boxes
+        bare = match.lastindex
+        end = match.end(bare) if bare else ends.get(match.end() - 1)
+        if end is not None:
+            stated.append((match.start(), (match.start(bare) if bare else match.end(), end)))
+    first = min(stated, default=(len(text),))[0]
+    stated += [
+        (at, span)
+        for at, span in _statements(text)
+        if at < first or _NUMERIC.match(text[slice(*span)])
+    ]
     if not stated:
         return None
-    return _BOLD.sub("", stated[max(stated)]).strip().rstrip(".").strip() or None
+    start, end = max(stated)[1]
+    return _BOLD.sub("", text[start:end]).strip().rstrip(".,/").strip() or None
 
 
-def _statements(text: str) -> Iterator[tuple[int, str]]:
-    """(where, what) of the answers that are stated in words."""
+def _statements(text: str) -> Iterator[tuple[int, Span]]:
+    """(where, the characters) of the answers that are stated in words."""
     for match in _STATED.finditer(text):
-        said = match["marked"] or match["said"] or match["below"]
-        if not _HEADING.fullmatch(said) and not _PROSE.match(_BOLD.sub("", said).strip()):
-            yield match.start(), said
+        span = match.span(match.lastgroup or 0)
+        said = _BOLD.sub("", text[slice(*span)]).strip()
+        if not _HEADING.fullmatch(said) and not _PROSE.match(said):
+            yield match.start(), span
+
+
+def closings(text: str) -> dict[int, int]:
+    r"""Where each brace that opens closes (`\{` and `\}` are letters), in one pass."""
+    ends: dict[int, int] = {}
+    opened: list[int] = []
+    for match in _BRACE.finditer(text):
+        if match[0] == "{":
+            opened.append(match.start())
+        elif match[0] == "}" and opened:
+            ends[opened.pop()] = match.start()
+    return ends
 
 
 def closing(text: str, at: int) -> int | None:

@@ -9,17 +9,17 @@ written; `first_word` reads as it does.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from jprm.grade.answers import closing
+from jprm.grade.answers import closings
 
 _BOX = re.compile(r"\\(?:boxed|fbox)\s*(?=\{)")
 _OPEN = re.compile(r"\s*(?=\{)")
 _BARE = re.compile(r"\\(?:boxed|fbox)\b|\\(?:boxed|fbox)\s*\Z")
 # What may stand around the word: blanks, stops, marks of Markdown and of LaTeX, quotes.
-_EDGE = r"[\s.,;:!*_`$'\"\u2018\u2019\u201c\u201d~]|\\[ ,;:!]"
-_EDGES = re.compile(rf"^(?:{_EDGE})+|(?:{_EDGE})+$")
+_EDGES = ".,;:!*_`$'~\"\u2018\u2019\u201c\u201d"
+_SPACING = ("\\ ", "\\,", "\\;", "\\:", "\\!")
 _FONT = re.compile(r"\\(?:text|mathrm|mathbf|mathit|mathsf|emph|bf|rm)[a-z]*\s*(?=\{)")
 _NUMBER = re.compile(r"[-+]?\s*[\d.,/]*\d[\d.,/]*")
 
@@ -43,11 +43,10 @@ def first_box(text: str, yes: str, no: str, any_case: bool, opened: bool) -> Rea
     if found is None:
         cut_off = opened and not text.strip() or _BARE.search(text)
         return Reading(None, "cut off" if cut_off else "no box")
-    start = found.end()
-    end = closing(text, start)
-    if end is None:
+    ends = closings(text)
+    if found.end() not in ends:
         return Reading(None, "cut off")
-    first, last = _inside(text, start + 1, end)
+    first, last = _inside(text, found.end() + 1, ends[found.end()], ends)
     word = text[first:last]
     for candidate, correct in ((yes, True), (no, False)):
         if word == candidate or (any_case and word.casefold() == candidate.casefold()):
@@ -65,30 +64,32 @@ def first_word(text: str, yes: str, no: str) -> Reading:
 
 def boxed(text: str) -> Iterator[tuple[int, str]]:
     """(where it begins, what it holds without marks) of every box whose braces balance."""
+    ends = closings(text)
     for found in _BOX.finditer(text):
-        end = closing(text, found.end())
-        if end is not None:
-            first, last = _inside(text, found.end() + 1, end)
+        if found.end() in ends:
+            first, last = _inside(text, found.end() + 1, ends[found.end()], ends)
             yield found.start(), text[first:last]
 
 
 def bare(text: str) -> str:
     """A text without the blanks, stops, quotes and marks around it."""
-    first, last = _inside(text, 0, len(text))
+    first, last = _inside(text, 0, len(text), closings(text))
     return text[first:last]
 
 
-def _inside(text: str, first: int, last: int) -> tuple[int, int]:
+def _inside(text: str, first: int, last: int, ends: Mapping[int, int]) -> tuple[int, int]:
     """Where the content of a box begins and ends without the marks around it."""
     while True:
         before = first, last
-        if edge := _EDGES.match(text[first:last]):
-            first += edge.end()
-        if (edge := _EDGES.search(text[first:last])) and first + edge.end() == last:
-            last = first + edge.start()
+        while first < last and (text[first].isspace() or text[first] in _EDGES):
+            first += 1
+        while first < last and (text[last - 1].isspace() or text[last - 1] in _EDGES + "\\"):
+            last -= 1
+        if text.startswith(_SPACING, first, last):
+            first += 2
         font = _FONT.match(text, first, last)
         opening = font.end() if font else first
-        if text[opening : opening + 1] == "{" and closing(text, opening) == last - 1:
+        if first < last and ends.get(opening) == last - 1:
             first, last = opening + 1, last - 1
         if (first, last) == before:
             return first, last

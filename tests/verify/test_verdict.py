@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from jprm.grade import final_answer
 from jprm.verify import ChatDialogue, Dialogue, Done
 from jprm.verify.template import Budget
 from jprm.verify.verdict import bare, boxed, first_box, first_word
@@ -96,6 +97,15 @@ def test_the_published_program_reads_the_first_word_of_all():
     dialogue.feed(r"\textbf{Yes} so." + "\n</analyze>\n", 5)
     dialogue.feed("{No}$\n</output>\n", 5)
     assert dialogue.next_action().correct is True
+
+
+def test_the_time_grows_with_the_text():
+    """40 KB of nesting or of blanks; quadratic reading would take minutes."""
+    for text in ("{" * 20_000 + "}" * 20_000, "\\boxed{" * 5000 + "}" * 5000, "{" + " " * 40_000):
+        assert first_box(text, "Yes", "No", True, True).correct is None
+        assert len(list(boxed(text))) <= 5000
+        assert final_answer(text) is None or "boxed" in text
+    assert final_answer("Answer: 5" + " " * 40_000 + "x") is not None
 
 
 @given(
