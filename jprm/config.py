@@ -123,10 +123,10 @@ def _layers(path: Path, above: tuple[Path, ...] = ()) -> list[tuple[str, dict[st
     if path.resolve() in above:
         raise UserError(f"{path}: extends itself; remove the circle of `extends`")
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        table = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise UserError(f"{path}: cannot read the configuration ({error.strerror})") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # an integer of 5000 digits is a bare ValueError
         raise UserError(f"{path}: not valid TOML ({error})") from None
     base = table.pop("extends", None)
     if base is None:
@@ -153,7 +153,7 @@ def _override(text: str, known: dict[str, Any]) -> dict[str, Any]:
 def _toml(raw: str) -> Any:
     try:
         table = tomllib.loads(f"value = {raw}")
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         return raw
     return table["value"] if len(table) == 1 else raw
 

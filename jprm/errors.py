@@ -12,6 +12,10 @@ class UserError(ValueError):
     """
 
 
+class Unwritable(UserError):
+    """A file that could not be written, because the disk is full or read-only: no other stage would fare better."""
+
+
 class Diverged(UserError):
     """A training run whose loss stopped being a number."""
 
@@ -21,3 +25,13 @@ class Preempted(BaseException):
 
     No error, like KeyboardInterrupt: the command line exits with code 75.
     """
+
+
+def printable(text: str) -> str:
+    """A text of others as a terminal may show it: control and invisible characters as their escapes.
+
+    Newlines and tabs stay.
+    """
+    return "".join(
+        c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in text
+    )

@@ -8,9 +8,11 @@ import time
 from collections.abc import Callable
 from typing import TextIO
 
-from rich.console import Console
 from rich.live import Live
 from rich.table import Table
+
+from jprm.errors import printable
+from jprm.terminal import terminal
 
 PLAIN_INTERVAL_S = 60.0
 LIVE_INTERVAL_S = 0.2
@@ -49,9 +51,8 @@ class Progress:
 
         The first time comes at once, and so does one that is forced. Raises what a safe point raises.
         """
-        self.label = label
-        for safe_point in self.safe_points:
-            safe_point()
+        self.label = label = printable(label)
+        self.check()
         now = time.monotonic()
         on_terminal = self._stream.isatty()
         if not force and now - self._last < (LIVE_INTERVAL_S if on_terminal else PLAIN_INTERVAL_S):
@@ -63,10 +64,16 @@ class Progress:
             self._stream.write(f"[{self._share()}] {self._clocks()} | {label}\n")
             self._stream.flush()
 
+    def check(self) -> None:
+        """Calls the safe points. Raises what one of them raises."""
+        for safe_point in self.safe_points:
+            safe_point()
+
     def note(self, text: str) -> None:
         """A line that stays."""
+        text = printable(text)
         if self._live is not None:
-            self._live.console.print(text, markup=False, highlight=False, soft_wrap=True)
+            self._live.console.print(text, soft_wrap=True)
         else:
             self._stream.write(text + "\n")
             self._stream.flush()
@@ -79,7 +86,7 @@ class Progress:
 
     def _view(self) -> Live:
         if self._live is None:
-            console = Console(file=self._stream, force_terminal=True)
+            console = terminal(self._stream, force_terminal=True)
             self._live = Live(console=console, auto_refresh=False)
             self._live.start()
         return self._live

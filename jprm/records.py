@@ -17,14 +17,19 @@ import operator
 import os
 import types
 import typing
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
-from jprm.errors import UserError
+from jprm.errors import Unwritable, UserError
+from jprm.strict_json import NotJson, parse
 
 ReadOut = Literal["vote", "prob_raw", "prob_tempered"]
 T = TypeVar("T")
+# The second part bounds what `from_json` takes.
+Probability = Annotated[float, (0, 1)]
+Count = Annotated[int, (0, float("inf"))]
+_ANY: Mapping[str, Any] = types.MappingProxyType({})
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -68,8 +73,8 @@ class Verdict:
     """A judgement of one step: the sampled word, and P(Yes) before and after the temperature."""
 
     correct: bool | None
-    p_yes_raw: float | None
-    p_yes_tempered: float | None
+    p_yes_raw: Probability | None
+    p_yes_tempered: Probability | None
 
     def reward(self, readout: ReadOut) -> float | None:
         """The step reward in [0, 1] under a read-out; None where there was no judgement."""
@@ -91,14 +96,14 @@ class Rationale:
     """
 
     solution_id: str
-    step: int
-    vote: int
+    step: Count
+    vote: Count
     mode: str
     text: str
     executions: tuple[Execution, ...]
     verdict: Verdict
-    generated_tokens: int
-    forced_tokens: int
+    generated_tokens: Count
+    forced_tokens: Count
     reason: str = ""
     shortened: int = 0
     unread: str = ""
@@ -118,7 +123,12 @@ def to_json(record: Any) -> dict[str, Any]:
 
 
 def from_json(cls: type[T], row: dict[str, Any]) -> T:
-    """The record of `to_json`. Raises UserError naming a missing, unknown or ill-typed field."""
+    """The record of `to_json`.
+
+    Raises UserError naming a missing or unknown field, or one of another type or out of its bounds.
+    """
+    if not isinstance(row, dict):
+        raise UserError(f"{cls.__name__} is {row!r:.40}; expected an object")
     hints, required = _fields(cls)
     if unknown := sorted(row.keys() - hints.keys()):
         raise UserError(f"{cls.__name__} has no field {unknown[0]!r}; it has {', '.join(hints)}")
@@ -133,7 +143,7 @@ def from_json(cls: type[T], row: dict[str, Any]) -> T:
 @functools.cache  # reading the annotations anew for each of 100 000 rows takes most of the time
 def _fields(cls: type[Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
     """The type of every field, and the names of those without a default."""
-    hints = typing.get_type_hints(cls)
+    hints = typing.get_type_hints(cls, include_extras=True)
     required = (f.name for f in dataclasses.fields(cls) if f.default is dataclasses.MISSING)
     return hints, tuple(required)
 
@@ -142,7 +152,12 @@ def _value(kind: Any, value: Any, cls: type[Any], name: str) -> Any:
     if type(value) is kind:  # most values; also keeps True from passing for an int
         return value
     arguments = typing.get_args(kind)
-    if isinstance(kind, types.UnionType):  # `X | None`
+    if typing.get_origin(kind) is Annotated:
+        of_kind, (low, high) = _value(arguments[0], value, cls, name), arguments[1]
+        if not low <= of_kind <= high:
+            raise UserError(f"{cls.__name__}.{name} is {value!r}; expected {low} to {high}")
+        return of_kind
+    if typing.get_origin(kind) in (types.UnionType, typing.Union):  # `X | None`
         inner = next(k for k in arguments if k is not types.NoneType)
         return None if value is None else _value(inner, value, cls, name)
     if typing.get_origin(kind) is tuple and isinstance(value, list | tuple):
@@ -152,13 +167,13 @@ def _value(kind: Any, value: Any, cls: type[Any], name: str) -> Any:
     if kind is float and type(value) is int:  # JSON written by others may say 1 for 1.0
         return float(value)
     expected = getattr(kind, "__name__", str(kind))
-    raise UserError(f"{cls.__name__}.{name} is {value!r}; expected {expected}")
+    raise UserError(f"{cls.__name__}.{name} is {value!r:.40}; expected {expected}")
 
 
 def append_jsonl(path: Path | str, rows: Iterable[dict[str, Any]]) -> None:
     """Appends rows and waits until they are on disk; a torn last line is removed first.
 
-    Raises UserError where the file cannot be written, ValueError for a number that JSON lacks.
+    Raises Unwritable where the file cannot be written, ValueError for a number that JSON lacks.
     """
     # ASCII with escapes: any text survives, lone surrogates of a model's output included
     data = "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows).encode("ascii")
@@ -171,47 +186,62 @@ def append_jsonl(path: Path | str, rows: Iterable[dict[str, Any]]) -> None:
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:
-        raise UserError(
+        raise Unwritable(
             f"{path}: cannot write ({error.strerror}); free the space or choose another directory"
         ) from None
 
 
-def read_jsonl(path: Path | str) -> list[dict[str, Any]]:
+def read_jsonl(path: Path | str, fields: Mapping[str, Any] = _ANY) -> list[dict[str, Any]]:
     """The rows of a file; none where there is no file. A torn last line is not a row.
 
+    fields: the types of those that every row must have; it may have others.
     Raises UserError naming the line of any other damage.
     """
-    return list(stream_jsonl(path))
+    return list(stream_jsonl(path, fields))
 
 
-def stream_jsonl(path: Path | str) -> Iterator[dict[str, Any]]:
+def stream_jsonl(path: Path | str, fields: Mapping[str, Any] = _ANY) -> Iterator[dict[str, Any]]:
     """As `read_jsonl`, one row after another: memory does not grow with the file."""
     try:
         with open(path, "rb") as file:
             for number, line in enumerate(file, 1):
                 if line.endswith(b"\n"):  # what follows the last newline was never finished
-                    yield _row(line, f"{path}:{number}")
+                    yield row_of(line, f"{path}:{number}", fields)
     except FileNotFoundError:
         return
     except OSError as error:
         raise UserError(f"{path}: cannot read ({error.strerror})") from None
 
 
-def _row(line: bytes, where: str) -> dict[str, Any]:
+def stream_records(
+    path: Path | str, make: Callable[[dict[str, Any]], T], fields: Mapping[str, Any] = _ANY
+) -> Iterator[T]:
+    """`make` of one row after another. Raises UserError naming the line of a row that it refuses."""
+    for number, row in enumerate(stream_jsonl(path, fields), 1):
+        try:
+            yield make(row)
+        except UserError as error:
+            raise UserError(f"{path}:{number}: {error}; delete the line or the file") from None
+
+
+def row_of(line: bytes, where: str, fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The row in a line with these fields. Raises UserError beginning with `where`."""
     try:
-        row = json.loads(line, parse_constant=_no_constant)
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{where}: not a JSON row ({error}); delete the line or the file") from None
+        row = parse(line)
+    except NotJson as error:
+        raise UserError(f"{where}: {error}; delete the line or the file") from None
     if not isinstance(row, dict):
         raise UserError(
             f"{where}: expected a JSON object, found {type(row).__name__}; "
             "delete the line or the file"
         )
+    for key, kind in fields.items():
+        value = row.get(key)
+        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+            wanted = getattr(kind, "__name__", str(kind))
+            found = f"is {value!r:.40}, not {wanted}" if key in row else "is missing"
+            raise UserError(f"{where}: the field {key!r} {found}; delete the line or the file")
     return row
-
-
-def _no_constant(name: str) -> float:
-    raise ValueError(f"{name} is not JSON")
 
 
 def _cut_torn_line(path: Path) -> None:

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from jprm.config import fingerprint, plain
-from jprm.errors import UserError
+from jprm.errors import Unwritable, UserError
 
 PACKAGES = (
     "jprm",
@@ -66,10 +66,8 @@ class HeldDirectory:
         try:
             fcntl.flock(self._lock, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
         except BlockingIOError:
-            self._lock.seek(0)
-            holder = self._lock.read().strip() or "unknown"
             raise UserError(
-                f"{self.path}: in use by process {holder}; wait for it, or {self._other}"
+                f"{self.path}: in use by {self._holder()}; wait for it, or {self._other}"
             ) from None
         except OSError as error:  # some network file systems have no locks
             if shared:
@@ -81,6 +79,13 @@ class HeldDirectory:
         self._lock.write(str(os.getpid()))
         self._lock.flush()
 
+    def _holder(self) -> str:
+        """Who holds the lock, as far as is known: of several who share it only the last wrote its number."""
+        self._lock.seek(0)
+        number = self._lock.read().strip()
+        alive = number.isdecimal() and Path(f"/proc/{number}").exists()
+        return f"process {number}" if alive else "another process, perhaps of another machine"
+
     def unwritable(self, error: OSError) -> UserError:
         """What to say where the directory cannot be written to."""
         return UserError(
@@ -88,7 +93,9 @@ class HeldDirectory:
         )
 
     def close(self) -> None:
-        """Releases the directory."""
+        """Releases the directory; the number of a process that is gone would mislead."""
+        with contextlib.suppress(OSError):
+            self._lock.truncate(0)
         self._lock.close()
 
     def __enter__(self) -> Self:
@@ -189,7 +196,7 @@ class Stage:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise UserError(f"{self.path}: cannot write ({error.strerror})") from None
+            raise Unwritable(f"{self.path}: cannot write ({error.strerror})") from None
         self.file("failure.json").unlink(missing_ok=True)
         write_atomic(self.file("inputs.json"), json.dumps(self.inputs, indent=1, default=plain))
         try:
@@ -234,7 +241,7 @@ def unique_suffix() -> str:
 def write_atomic(path: Path | str, content: str | bytes, by: str = "") -> None:
     """Writes a file whole or not at all; `by` tells writers apart that may write it at once.
 
-    Raises UserError where it cannot.
+    Raises Unwritable where it cannot.
     """
     path = Path(path)
     unfinished = path.with_name(f"{path.name}{by}.tmp")
@@ -246,7 +253,7 @@ def write_atomic(path: Path | str, content: str | bytes, by: str = "") -> None:
             os.fsync(file.fileno())  # or a crash could leave the new name with no content
         os.replace(unfinished, path)
     except OSError as error:
-        raise UserError(
+        raise Unwritable(
             f"{path}: cannot write ({error.strerror}); free the space or choose another directory"
         ) from None
 

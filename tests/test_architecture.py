@@ -15,17 +15,10 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 LEVELS = (
+    {"errors", "paths", "strict_json", "ties", "quoting"},
     {
-        "errors",
-        "records",
-        "config",
-        "runs",
-        "leases",
-        "progress",
-        "preemption",
-        "seeds",
-        "execute",
-        "quoting",
+        *("terminal", "records", "config", "runs", "leases", "progress", "preemption"),
+        *("seeds", "execute"),
     },
     {"mesh", "tokenizer", "snippets", "chat", "grade", "worlds", "doctor", "formats", "launch"},
     {"models", "data"},
@@ -41,13 +34,18 @@ LEVEL = {room: level for level, rooms in enumerate(LEVELS) for room in rooms}
 SIDEWAYS = {  # rooms of one level know each other only here; any may raise an error
     "runs": {"config"},
     "preemption": {"progress"},
-    "worlds": {"tokenizer", "grade"},
+    "progress": {"terminal"},
+    "worlds": {"tokenizer", "grade", "formats"},
     "cli": {"pipeline", "judge", "catalogue", "uses"},
     "uses": {"pipeline"},
     "__main__": {"cli"},
 }
 WITHOUT_JAX = (
     "jprm.errors",
+    "jprm.terminal",
+    "jprm.ties",
+    "jprm.paths",
+    "jprm.strict_json",
     "jprm.records",
     "jprm.config",
     "jprm.runs",
@@ -64,6 +62,7 @@ WITHOUT_JAX = (
     "jprm.grade",
     "jprm.worlds",
     "jprm.formats",
+    "jprm.models.locate",
     "jprm.verify",
     "jprm.label",
     "jprm.score",

@@ -158,6 +158,8 @@ def test_a_mistake_in_a_file_names_the_file_that_made_it(tmp_path):
     ("content", "message"),
     [
         (b"[train\nsteps = 5", "not valid TOML (Expected ']'"),
+        (b"steps = " + b"9" * 5000, "not valid TOML ("),
+        (b"steps = " + b"[" * 100_000, "not valid TOML ("),
         (b"a = 1\na = 2", "not valid TOML (Cannot overwrite a value"),
         (b"name = '\xff'", "not valid TOML ("),
         (b"extends = 3", "extends = 3 must be the path of a TOML file"),

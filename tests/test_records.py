@@ -151,13 +151,13 @@ def test_a_torn_line_longer_than_a_block_is_removed(tmp_path):
 @pytest.mark.parametrize(
     ("damage", "complaint"),
     [
-        (b"{]", "not a JSON row"),
-        (b"", "not a JSON row"),
-        (b"\xff\xfe", "not a JSON row"),
-        (b"\0" * 9, "not a JSON row"),
-        (b'{"a": NaN}', "NaN is not JSON"),
+        (b"{]", "not JSON"),
+        (b"", "not JSON"),
+        (b"\xff\xfe", "UTF-16, not UTF-8"),
+        (b"\0" * 9, "not JSON"),
+        (b'{"a": NaN}', "NaN is no JSON number"),
         (b"[1]", "expected a JSON object, found list"),
-        (b"[" * 100_000, "not a JSON row"),
+        (b"[" * 100_000, "not JSON"),
     ],
 )
 def test_a_damaged_line_is_named(tmp_path, damage, complaint):

@@ -231,7 +231,7 @@ def vote_curve_fit(rng: np.random.Generator, trial: int) -> Hits:
     correct = level - gain / np.array(ks)
     draws = Resamples.of(range(n), seed=trial, resamples=400)
     labels = np.tile([-1, 0], n // 2)
-    curve = VoteCurve(ks, labels, correct, (True,) * 6, 0.0, draws)
+    curve = VoteCurve(ks, labels, correct, (True,) * 6, 0.0, draws, np.zeros_like(correct))
     fit = fit_votes(ks, [curve.score(k).f1 for k in ks], curve.samples())
     yield "fit_votes: c", holds(fit.parameters["c"], 0.9)
     yield "fit_votes: b", holds(fit.parameters["b"], 1.0)

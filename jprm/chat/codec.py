@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import json
 import random
 import re
 from bisect import bisect_right
@@ -21,8 +20,10 @@ from typing import Any
 import tokenizers as hf
 from tokenizers import processors
 
+from jprm.chat.endless import CPU_S, MEMORY_BYTES, backtracks_on, is_panic, template_ends
 from jprm.errors import UserError
 from jprm.quoting import MARK, Quoter, broken, controls_of
+from jprm.strict_json import read_object
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json")
 TEMPLATE_FILES = ("chat_template.jinja", "chat_template.json", "tokenizer_config.json")
@@ -97,6 +98,9 @@ class ChatCodec:
         self.bos_id: int | None = tokenizer.bos_token_id
         self._silent = {self.pad_id, *self.eos_ids}
         self._quoter = Quoter(self.backend, controls_of(self.backend, self.eos_ids))
+        self._template_ends = False  # until it has been tried
+        if text := backtracks_on(self.backend.encode):
+            raise self._backtracks(text)
         if any(self.accepts(t) and self.decode(self.encode(t)) != t for t in ("a", " a")):
             raise UserError(
                 f"{source}: this tokenizer drops or adds blanks at the beginning of a text "
@@ -257,6 +261,15 @@ class ChatCodec:
         that fails.
         """
         template = self.dated_template
+        if not self._template_ends:
+            known = {"add_generation_prompt": generation_prompt, **options}
+            known |= self.peer.special_tokens_map
+            if not template_ends(template, messages, known):
+                raise UserError(
+                    f"{self._template_file}: the chat template does not come to an end within "
+                    f"{CPU_S} s and {MEMORY_BYTES >> 30} GiB; copy that of the checkpoint again"
+                )
+            self._template_ends = True
         try:
             with fixed_chance():
                 return self.peer.apply_chat_template(
@@ -288,11 +301,22 @@ class ChatCodec:
     def _encoding(self, text: str) -> hf.Encoding:
         try:
             return self.backend.encode(text, add_special_tokens=False)
-        except Exception as error:  # Rust's, of a closed vocabulary without a token for the unknown
+        except BaseException as error:
+            if is_panic(error):
+                raise self._backtracks(text) from None
+            if not isinstance(error, Exception):
+                raise
+            # Rust's bare Exception, of a closed vocabulary without a token for the unknown
             raise self._unreadable(text, error) from error
 
     def _unreadable(self, text: str, error: Exception) -> UserError:
         return UserError(f"{self.source}: no tokens for {text[:40]!r} ({_one_line(error)})")
+
+    def _backtracks(self, text: str) -> UserError:
+        return UserError(
+            f"{self.source}: a pattern of tokenizer.json backtracks without end on {text[:20]!r}...; "
+            "copy the file of the checkpoint again"
+        )
 
 
 @contextlib.contextmanager
@@ -312,10 +336,7 @@ def _eos_ids(directory: Path) -> list[int]:
         path = directory / name
         if not path.is_file():
             continue
-        try:
-            named = json.loads(path.read_text(encoding="utf-8")).get("eos_token_id")
-        except (OSError, ValueError, AttributeError) as error:
-            raise UserError(f"{path}: not a config ({_one_line(error)}); copy it again") from error
+        named = read_object(path, "copy it again").get("eos_token_id")
         ids = named if isinstance(named, list) else [] if named is None else [named]
         if any(type(i) is not int or i < 0 for i in ids):
             raise UserError(
@@ -331,12 +352,8 @@ def _is_verbatim(directory: Path) -> bool:
     path = directory / "tokenizer_config.json"
     if not (directory / "tokenizer.json").is_file() or not path.is_file():
         return False
-    try:
-        named = json.loads(path.read_text(encoding="utf-8")).get("tokenizer_class")
-    except (OSError, ValueError, AttributeError) as error:
-        raise UserError(f"{path}: not a config ({_one_line(error)}); copy it again") from error
-    return named in VERBATIM
+    return read_object(path, "copy it again").get("tokenizer_class") in VERBATIM
 
 
-def _one_line(error: Exception) -> str:
+def _one_line(error: BaseException) -> str:
     return " ".join(str(error).split())[:300] or type(error).__name__

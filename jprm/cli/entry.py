@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -10,12 +12,20 @@ from typing import Any, cast
 import typer
 
 from jprm.cli.app import app
-from jprm.errors import MISTAKE, PREEMPTED, Preempted, UserError
+from jprm.errors import MISTAKE, PREEMPTED, Preempted, UserError, printable
+from jprm.preemption import raise_on_sigterm
 
-# What typer raises for mistyped words; releases since 0.29 at the latest carry a click of their own.
+# What typer raises for mistyped words; its releases carry a click of their own.
 CLICK_ERROR = cast(
     type[Exception], next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
 )
+INTERRUPTED = 130  # 128 + SIGINT, as shells count
+READER_GONE = 141  # 128 + SIGPIPE
+# What a machine lacks or forbids. Of any other OSError the program is the cause, and its traceback is needed.
+OF_THE_MACHINE = {
+    *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE),
+    *(errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EFBIG, errno.ENAMETOOLONG),
+}
 
 
 def main() -> int:
@@ -49,21 +59,54 @@ def ask_for_huge_pages() -> None:
 
 
 def guarded(work: Callable[[], int | None]) -> int:
-    """The exit code of `work`; mistakes, interrupts and preemptions become a line on standard error."""
+    """The exit code of `work`; mistakes, interrupts, preemptions and a machine that fails become a line each.
+
+    SIGTERM ends any command with exit code 75. Whatever a command prints is handed over before its code is known, so
+    that a full disk behind standard output is told, too.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(
+            stream, io.TextIOWrapper
+        ):  # a character that the terminal's encoding lacks is no error
+            stream.reconfigure(errors="backslashreplace")
     try:
-        return work() or 0  # typer hands the code of an early exit back
+        with raise_on_sigterm():
+            code = work() or 0  # typer hands the code of an early exit back
+        if code == INTERRUPTED:  # and that of Ctrl-C, without a word
+            raise KeyboardInterrupt
+        sys.stdout.flush()
+        return code
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return MISTAKE
+        return _told(f"error: {error}", MISTAKE)
     except Preempted as reason:
-        print(f"stopped ({reason}); the same command goes on from here", file=sys.stderr)
-        return PREEMPTED
+        return _told(f"stopped ({reason}); the same command goes on from here", PREEMPTED)
+    except (KeyboardInterrupt, typer.Abort):
+        return _told("interrupted; the same command goes on from here", INTERRUPTED)
     except typer.Exit as end:
         return end.exit_code
     except CLICK_ERROR as error:
         mistake: Any = error
         mistake.show()
         return mistake.exit_code
-    except KeyboardInterrupt:
-        print("interrupted; the same command goes on from here", file=sys.stderr)
-        return 130
+    except (BrokenPipeError, SystemExit):  # the second is click's, which has met the first
+        _drop_output()
+        return READER_GONE
+    except OSError as error:
+        if error.errno not in OF_THE_MACHINE:
+            raise
+        where = "standard output" if error.filename is None else error.filename
+        _drop_output()
+        return _told(
+            f"error: {where}: {error.strerror}; mend this, and the same command goes on from here",
+            MISTAKE,
+        )
+
+
+def _told(line: str, code: int) -> int:
+    print(printable(line), file=sys.stderr)
+    return code
+
+
+def _drop_output() -> None:
+    """Nobody takes what is left of the output, and Python would complain once more when it ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)

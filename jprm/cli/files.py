@@ -1,4 +1,4 @@
-"""Commands on files, and about this installation: choose, laws, data convert, list, doctor."""
+"""Commands on files, and about this installation: choose, grade, laws, data convert, list, doctor."""
 
 from __future__ import annotations
 
@@ -16,11 +16,53 @@ from jprm.cli.app import app, data
 def choose(
     scores: Annotated[Path, typer.Option(help="Step scores of several candidates per problem.")],
     tie: Annotated[str, typer.Option(help="Who wins of equals: first, score or shared.")] = "first",
+    transform: Annotated[
+        str,
+        typer.Option(help="Of every step score: none, sigmoid (logits), exp (log-probabilities)."),
+    ] = "none",
+    missing: Annotated[
+        str, typer.Option(help="A problem without a judged candidate is: wrong, or excluded.")
+    ] = "wrong",
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="The rows as JSON lines.")
+    ] = None,
+    answers: Annotated[
+        str, typer.Option(help="Votes are for equivalent answers, or for exact spellings.")
+    ] = "equivalent",
 ) -> None:
-    """Choose among stored solutions: accuracy by every aggregation and choice, with intervals."""
+    """Choose among stored solutions: accuracy by every aggregation and choice, with intervals.
+
+    Exit code 3: rows were left out, or candidates kept without a judgement; the output says which.
+    """
     from jprm.search import print_grid
 
-    print_grid(scores, tie)
+    code = print_grid(
+        scores, tie, answers=answers, transform=transform, missing=missing, json_file=json_file
+    )
+    raise typer.Exit(code)
+
+
+@app.command()
+def grade(
+    pairs: Annotated[Path, typer.Option(help="JSON lines of gold and answer, also as .gz.")],
+    out: Annotated[
+        Path | None, typer.Option(help="The file to write; standard output without it.")
+    ] = None,
+    percent: Annotated[
+        str, typer.Option(help="strict: 50% is 0.5; either: it may be 50 as well.")
+    ] = "strict",
+    timeout_s: Annotated[
+        float, typer.Option("--timeout", min=0.1, help="Seconds of one comparison.")
+    ] = 5.0,
+    workers: Annotated[int, typer.Option(min=1, help="Comparisons at a time.")] = 2,
+) -> None:
+    """Compare answers with the right ones: every line comes back with its verdict.
+
+    A verdict is equal, different, unparsed, timeout or error. Exit code 3: lines were left out.
+    """
+    from jprm.grade import grade_pairs
+
+    raise typer.Exit(grade_pairs(pairs, out, percent, timeout_s, workers))  # type: ignore[arg-type]
 
 
 @app.command()
@@ -88,9 +130,10 @@ def convert_data(
 ) -> None:
     """Rewrite solutions in another format; exit code 3 says that rows were rejected."""
     from jprm.formats import convert, report
+    from jprm.terminal import say
 
     done = convert(path, source, target, out)
-    print(report(done))
+    say(report(done))
     raise typer.Exit(done.exit_code)
 
 

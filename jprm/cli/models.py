@@ -10,6 +10,7 @@ import typer
 from jprm.cli.app import app
 from jprm.config import load
 from jprm.errors import UserError
+from jprm.paths import present
 
 
 @app.command()
@@ -38,6 +39,7 @@ def train(
     from jprm.train.config import RunConfig
 
     settings = load(RunConfig, config, overrides or [])
+    settings.check_files()
     from jprm.train.distributed import Processes
     from jprm.train.run import run_training
 
@@ -92,6 +94,9 @@ def evaluate(
         str,
         typer.Option(help="Beyond the context: give_up, drop_code, drop_analysis, verdict_only."),
     ] = "give_up",
+    missing: Annotated[
+        str, typer.Option(help="A solution without a verdict is: wrong, or excluded.")
+    ] = "wrong",
     place: Annotated[str, typer.Option(help="Where code runs: local, ray, or a URL.")] = "local",
     uncovered: Annotated[
         list[str] | None, typer.Option(help="Needs of the jail that may be uncovered (see doctor).")
@@ -133,6 +138,7 @@ def evaluate(
         uncovered=tuple(uncovered or ()),
         workers=workers,
         overflow=overflow,  # type: ignore[arg-type]
+        missing=missing,  # type: ignore[arg-type]
         backend=backend,
         base_url=base_url,
         served_model=served_model,
@@ -152,9 +158,13 @@ def export(
     """Write a trained model, or a sweep's main verifier with a card, as a Hugging Face checkpoint."""
     if to != "hf":
         raise UserError(f"--to {to}: no such format; the only one is hf")
+    present(run, "--run")
     if (run / "weights.safetensors").is_file():  # of `train`; a sweep keeps its weights in stages
         from jprm.train.export import export_run as write
     else:
+        from jprm.pipeline.config import require_sweep
+
+        require_sweep(run)
         from jprm.pipeline.export import export_verifier as write
 
     print(f"{out}: {write(run, out)}")

@@ -9,6 +9,8 @@ from typing import Annotated
 import typer
 
 from jprm.cli.app import app
+from jprm.paths import present
+from jprm.pipeline.config import require_sweep
 
 
 @app.command()
@@ -21,6 +23,8 @@ def score(
     votes: Annotated[int, typer.Option(min=1, help="Rationales per step.")] = 8,
 ) -> None:
     """Judge each step of a solution: P(Yes), the votes, the code that ran and its output."""
+    require_sweep(run)
+    present(steps, "--steps")
     from jprm.pipeline.score import print_score
 
     print_score(run, problem, steps, votes)
@@ -39,6 +43,9 @@ def search(
     split: Annotated[str, typer.Option(help="train, dev or test.")] = "dev",
     aggregation: Annotated[str, typer.Option(help="Rewards of steps to one score.")] = "min",
     choice: Annotated[str, typer.Option(help="Scores and answers to a winner.")] = "argmax",
+    missing: Annotated[
+        str, typer.Option(help="A problem without a judged candidate is: wrong, or excluded.")
+    ] = "wrong",
     plugin: Annotated[
         Path | None, typer.Option(help="A Python file with a @strategy, @scorer, ...")
     ] = None,
@@ -48,6 +55,8 @@ def search(
 
     Exit code 3: a strategy or scorer raised on some problems, which are rows with the reason.
     """
+    require_sweep(run)
+    present(plugin, "--plugin")
     from jprm.uses.one_search import SearchOptions, print_search
 
     options = SearchOptions(
@@ -60,6 +69,7 @@ def search(
         split,
         aggregation,
         choice,
+        missing,  # type: ignore[arg-type] - checked there
         plugin,
         out,
     )
@@ -78,6 +88,7 @@ def report(
     ] = False,
 ) -> None:
     """Write report.html again from the votes that a sweep has stored; no model is loaded."""
+    require_sweep(run)
     from jprm.pipeline.finished import rewrite_report
 
     changes = overrides or []
@@ -95,6 +106,8 @@ def compare(
     ] = ("", ""),
 ) -> None:
     """Compare two sweeps cell by cell, paired by problem, with intervals."""
+    for run in (first, second):
+        require_sweep(run)
     from jprm.pipeline.compare import compare as compared
     from jprm.pipeline.compare import print_comparison
 

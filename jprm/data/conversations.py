@@ -1,14 +1,12 @@
-"""Training files: JSON lines of conversations or of text pieces, every mistake named by its line.
+"""Training files: rows of conversations or of text pieces, every mistake named by its line.
 
-A line is `{"messages": [{"role", "content", "train"}, ...]}` or `{"pieces": [[text, trained], ...]}`
+A row is `{"messages": [{"role", "content", "train"}, ...]}` or `{"pieces": [[text, trained], ...]}`
 (`pieces_of` and `steps_of` say how probabilities are given); other keys are left alone. What an
 assistant says is trained unless its `train` is false. What code printed is never trained: neither a
 message of a tool, nor the part of an assistant's text between two output markers.
 """
 
 import dataclasses
-import gzip
-import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -16,10 +14,13 @@ from typing import Any, TypeVar
 
 from jprm.data.documents import Document, Soft
 from jprm.errors import UserError
+from jprm.formats.rows import Row
+from jprm.formats.rows import read_rows as rows_of
 
 TRAINED_ROLE = "assistant"
 ROLES = ("system", "user", "assistant", "tool", "output", "ipython", "function")
 TURN_OPEN, TURN_CLOSE = "<|im_start|>", "<|im_end|>"
+SHOWN = 400  # characters of a reason
 NAMED = 10  # lines that an error names; the first ones are enough to find the cause
 
 S = TypeVar("S")
@@ -57,11 +58,12 @@ def _as_it_is(text: str) -> str:
 
 
 def read_rows(path: Path, of_row: Callable[[dict[str, Any]], T]) -> list[tuple[int, T]]:
-    """(line number from 1, `of_row` of the line's object) for a file of JSON lines, gzipped as .gz.
+    """(line number from 1, `of_row` of the row's object) for a file as `jprm.formats` reads it.
 
     Raises UserError naming every line that is no object or that `of_row` refuses.
     """
-    return by_line(path, _numbered(path), lambda text: of_row(_object(text)))
+    rows = ((row.line, row) for row in rows_of(path))
+    return by_line(path, rows, lambda row: of_row(_object(row)))
 
 
 def read_pieces(path: Path, markers: Markers) -> list[tuple[int, Pieces]]:
@@ -93,7 +95,8 @@ def by_line(
         try:
             made.append((number, make(item)))
         except UserError as error:
-            bad.append(f"line {number}: {str(error).removeprefix('data: ')}")
+            reason = str(error).removeprefix("data: ")
+            bad.append(f"line {number}: {reason:.{SHOWN}}")  # a reason may quote the row
     if bad:
         more = f"; and {len(bad) - NAMED} more" if len(bad) > NAMED else ""
         raise UserError(f"{path}: bad rows: {'; '.join(bad[:NAMED])}{more}")
@@ -224,25 +227,9 @@ def _message(where: str, message: Any, markers: Markers) -> Message:
     return Message(role, [(content, False)] if train is False else without_output(content, markers))
 
 
-def _numbered(path: Path) -> Iterator[tuple[int, str]]:
-    """Lines that are not blank, numbered from 1."""
-    try:
-        opened = gzip.open(path, "rb") if Path(path).suffix == ".gz" else open(path, "rb")
-        with opened as file:
-            for number, line in enumerate(file, 1):
-                text = line.decode("utf-8", errors="surrogateescape")
-                if text.strip():
-                    yield number, text
-    except (OSError, EOFError) as error:
-        raise UserError(f"{path}: cannot read the training data ({error})") from None
-
-
-def _object(text: str) -> dict[str, Any]:
-    try:
-        row = json.loads(text)
-        json.dumps(row, ensure_ascii=False).encode()  # no tokenizer reads lone surrogates
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"not a JSON row ({error})") from None
-    if not isinstance(row, dict):
-        raise UserError(f"expected a JSON object, found {type(row).__name__}")
-    return row
+def _object(row: Row) -> dict[str, Any]:
+    if row.fault:
+        raise UserError(row.fault)
+    if not isinstance(row.value, dict):
+        raise UserError(f"expected a JSON object, found {type(row.value).__name__}")
+    return row.value

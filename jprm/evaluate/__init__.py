@@ -3,8 +3,9 @@
 Enter by `first_error_f1(labels, predictions)` for the ProcessBench score, by `confusion` and
 `prm_scores` for PRM-Score, macro and binary F1, by `auc` for rankings, by `calibration` for what a
 reward means, by `f1_interval` and `f1_difference` over `Resamples.of(problem_ids)` for uncertainty,
-and by `best_of_n` for choosing among candidates. `compare` tests two systems on the same problems,
-`seed_spread` sets seeds apart from problems, `minimum_detectable_effect` says what could be seen.
+and by `best_of_n` for choosing among candidates. `counted` says what a missing verdict counts.
+`compare` tests two systems on the same problems, `seed_spread` sets seeds apart from problems,
+`minimum_detectable_effect` says what could be seen.
 The estimators (`pass_at_k`, `maj_at_k`, `best_of_k`, `weighted_vote_at_k`) reduce stored samples to
 any smaller k. Plain numpy on plain lists: nothing here samples, trains or reads files.
 """
@@ -34,6 +35,7 @@ from jprm.evaluate.f1 import (
     score,
     trivial_baselines,
 )
+from jprm.evaluate.missing import Missing, check_missing, counted, ranked
 from jprm.evaluate.paired import McNemar, Paired, compare, mcnemar, permutation_test
 from jprm.evaluate.power import (
     clustered_standard_error,
@@ -72,6 +74,7 @@ __all__ = [
     "FirstErrorScore",
     "Interval",
     "McNemar",
+    "Missing",
     "Paired",
     "Resamples",
     "SeedSpread",
@@ -82,10 +85,12 @@ __all__ = [
     "best_of_n",
     "binary_confusion",
     "calibration",
+    "check_missing",
     "cluster_bootstrap",
     "clustered_standard_error",
     "compare",
     "confusion",
+    "counted",
     "difference",
     "f1_difference",
     "f1_interval",
@@ -108,6 +113,7 @@ __all__ = [
     "permutation_test",
     "prm_scores",
     "problems_needed",
+    "ranked",
     "score",
     "seed_spread",
     "subsets",

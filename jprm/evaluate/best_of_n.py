@@ -3,7 +3,8 @@
 Every problem brings the same stored candidates to each method, and accuracy at k is the exact
 expectation over k-subsets of them, so the methods differ in nothing but the choice.
 
-Invariant: methods are compared on problems, paired; ties are shared (see estimators).
+Invariant: methods are compared on problems, paired; ties are shared (see estimators). A verifier that
+judged none of the k candidates has chosen none of them: `missing` says what that counts.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import numpy as np
 
 from jprm.errors import UserError
 from jprm.evaluate.estimators import best_of_k, maj_at_k, pass_at_k
+from jprm.evaluate.missing import Missing, check_missing, counted
 from jprm.evaluate.uncertainty import (
     Difference,
     Interval,
@@ -25,25 +27,36 @@ from jprm.evaluate.uncertainty import (
 from jprm.evaluate.weighted_vote import weighted_shares
 
 METHODS = ("pass", "best", "weighted", "majority")
+BY_SCORE = ("best", "weighted")
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """One sampled solution: final answer (None without one), its grade, the verifier's score."""
+    """One sampled solution: final answer (None without one), its grade, the verifier's score.
+
+    in_logs: the score is a logarithm, for products of many steps; the same for all of a problem.
+    """
 
     answer: Hashable | None
     correct: bool
     score: float | None
+    in_logs: bool = False
 
 
 @dataclass(frozen=True)
 class BestOfN:
-    """Expected accuracy per problem [P] for each (method, k), with shared resamples."""
+    """Expected accuracy per problem [P] for each (method, k), with shared resamples.
+
+    missing [P] by k: P(none of the k candidates was judged), which is what `missing_as` says where
+    the method goes by scores.
+    """
 
     ks: tuple[int, ...]
     accuracy: dict[tuple[str, int], np.ndarray]
     resamples: Resamples
     exact_weighted: bool
+    missing: dict[int, np.ndarray]
+    missing_as: Missing
 
     def interval(self, method: str, k: int) -> Interval:
         """Accuracy of a method at k with its interval over problems."""
@@ -53,12 +66,16 @@ class BestOfN:
         """Accuracy of `method` minus that of `over` at k, paired by problem."""
         return mean_difference(self.accuracy[over, k], self.accuracy[method, k], self.resamples)
 
+    def missing_share(self, method: str, k: int) -> float:
+        """Share of the choices for which no candidate was judged, where the method needs one."""
+        return float(self.missing[k].mean()) if method in BY_SCORE else 0.0
+
     def rows(self) -> list[dict]:
-        """One row per method and k: `method, k, accuracy, low, high, n_problems`."""
+        """One row per method and k: `method, k, accuracy, low, high, n_problems, missing_share`."""
         n = len(self.resamples.group)
         return [
             {"method": method, "k": k, "accuracy": at.value, "low": at.low, "high": at.high}
-            | {"n_problems": n}
+            | {"n_problems": n, "missing_share": self.missing_share(method, k)}
             for method in METHODS
             for k in self.ks
             for at in (self.interval(method, k),)
@@ -71,13 +88,16 @@ def best_of_n(
     *,
     problem_ids: Sequence[Hashable] | None = None,
     seed: int = 0,
+    missing: Missing = "wrong",
 ) -> BestOfN:
     """Expected accuracy of every method at every k over `problems` [P][M].
 
     "pass": any correct; "best": the highest score; "majority": plurality of answers; "weighted":
-    the answer with the largest sum of scores. A method that ends without an answer is wrong.
+    the answer with the largest sum of scores. A method that ends without an answer is wrong;
+    `missing` says what counts where none of the k candidates has a score (`jprm.evaluate.missing`).
     Raises UserError when a k exceeds the candidates of some problem.
     """
+    check_missing(missing)
     if not problems:
         raise UserError("best-of-N needs at least one problem")
     accuracy: dict[tuple[str, int], np.ndarray] = {}
@@ -86,7 +106,10 @@ def best_of_n(
             [pass_at_k(len(c), sum(x.correct for x in c), k) for c in problems]
         )
         accuracy["best", k] = np.array(
-            [best_of_k([x.score for x in c], [x.correct for x in c], k) for c in problems]
+            [
+                best_of_k([x.score for x in c], [x.correct for x in c], k, logs=_in_logs(c))
+                for c in problems
+            ]
         )
         accuracy["majority", k] = np.array([_majority(c, k) for c in problems])
     weighted = [_weighted(c, ks) for c in problems]
@@ -94,7 +117,21 @@ def best_of_n(
         accuracy["weighted", k] = np.array([shares[at] for shares, _ in weighted])
     ids = range(len(problems)) if problem_ids is None else problem_ids
     exact = all(complete for _, complete in weighted)
-    return BestOfN(tuple(ks), accuracy, Resamples.of(list(ids), seed=seed), exact)
+    silent = {k: np.array([1.0 - _judged(c, k) for c in problems]) for k in ks}
+    for method, k in accuracy:
+        if method in BY_SCORE:
+            accuracy[method, k] = counted(accuracy[method, k], silent[k], missing)
+    resamples = Resamples.of(list(ids), seed=seed)
+    return BestOfN(tuple(ks), accuracy, resamples, exact, silent, missing)
+
+
+def _in_logs(candidates: Sequence[Candidate]) -> bool:
+    return any(c.in_logs for c in candidates if c.score is not None)
+
+
+def _judged(candidates: Sequence[Candidate], k: int) -> float:
+    """P(any of k candidates was judged)."""
+    return pass_at_k(len(candidates), sum(c.score is not None for c in candidates), k)
 
 
 def _right_answers(candidates: Sequence[Candidate]) -> set[Hashable]:
@@ -114,4 +151,4 @@ def _majority(candidates: Sequence[Candidate], k: int) -> float:
 def _weighted(candidates: Sequence[Candidate], ks: Sequence[int]) -> tuple[list[float], bool]:
     """Accuracy of the weighted vote at each k, and whether all subsets were averaged."""
     answers, scores = [c.answer for c in candidates], [c.score for c in candidates]
-    return weighted_shares(answers, scores, _right_answers(candidates), ks)
+    return weighted_shares(answers, scores, _right_answers(candidates), ks, _in_logs(candidates))

@@ -4,8 +4,9 @@ Each function is the U-statistic of its quantity, the mean over every way of cho
 samples without replacement: unbiased, and of lower variance than the first k samples alone.
 Substituting c/n into a formula for k draws is biased and is done nowhere (Chen et al. 2021).
 
-Invariant: a tie is shared. Where several answers or candidates come out on top, each counts with
-equal weight, as if the winner were drawn among them, so no result depends on the stored order.
+Invariant: a tie (`jprm.ties`) is shared. Where several answers or candidates come out on top, each
+counts with equal weight, as if the winner were drawn among them, so no result depends on the stored
+order. What was not judged is never chosen by a score.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from collections.abc import Hashable, Sequence
 import numpy as np
 
 from jprm.errors import UserError
+from jprm.ties import places
 
 EXACT_LIMIT = 20_000  # choices counted by `multisets`; beyond, `subsets` lists or draws
 LISTED = 2_000
@@ -66,12 +68,15 @@ def maj_at_k(votes: Sequence[Hashable | None], truth: Hashable, k: int) -> float
     return wins / total if total < _LARGEST_FLOAT else wins
 
 
-def best_of_k(scores: Sequence[float | None], correct: Sequence[float], k: int) -> float:
-    """Expected correctness of the highest-scored of k candidates.
+def best_of_k(
+    scores: Sequence[float | None], correct: Sequence[float], k: int, *, logs: bool = False
+) -> float:
+    """Expected correctness of the highest-scored of k candidates; 0 where none of the k has a score.
 
-    `scores` [n], None for a candidate without a judgement, which loses against any score;
-    `correct` [n] in [0, 1]. By order statistics: of the C(n, k) subsets, C(u, k) - C(b, k) have
-    their highest score at a level that u candidates do not exceed and b stay below.
+    `scores` [n], None for a candidate without a judgement; `correct` [n] in [0, 1]; `logs` says that
+    the scores are logarithms, which only decides on ties. By order
+    statistics: of the C(n, k) subsets, C(u, k) - C(b, k) have their highest score at a level that u
+    candidates do not exceed and b stay below.
     """
     n = len(scores)
     _check(n, k)
@@ -80,11 +85,15 @@ def best_of_k(scores: Sequence[float | None], correct: Sequence[float], k: int) 
     rank = np.array([-math.inf if s is None else s for s in scores], dtype=np.float64)
     if np.isnan(rank).any():
         raise UserError("a score is nan; give None for a candidate without a judgement")
-    outcome, total = np.asarray(correct, dtype=np.float64), 0.0
-    for level in np.unique(rank):
-        up_to, below = int((rank <= level).sum()), int((rank < level).sum())
+    outcome, place, total = (
+        np.asarray(correct, dtype=np.float64),
+        np.array(places(rank.tolist(), logs)),
+        0.0,
+    )
+    for level in np.unique(place[rank > -math.inf])[::-1]:  # from the lowest score up
+        up_to, below = int((place >= level).sum()), int((place > level).sum())
         share = (math.comb(up_to, k) - math.comb(below, k)) / math.comb(n, k)
-        total += share * float(outcome[rank == level].mean())
+        total += share * float(outcome[place == level].mean())
     return total
 
 

@@ -127,4 +127,4 @@ def _by_problem(outcomes: ArrayLike, problem_ids: Sequence[Hashable]) -> dict[Ha
     found: dict[Hashable, list[float]] = {}
     for problem, value in zip(problem_ids, y.tolist(), strict=True):
         found.setdefault(problem, []).append(value)
-    return {problem: sum(values) / len(values) for problem, values in found.items()}
+    return {problem: math.fsum(values) / len(values) for problem, values in found.items()}

@@ -17,6 +17,7 @@ import numpy as np
 
 from jprm.errors import UserError
 from jprm.evaluate.estimators import EXACT_LIMIT, multisets, subsets
+from jprm.ties import equal
 
 
 def weighted_vote_at_k(
@@ -24,8 +25,9 @@ def weighted_vote_at_k(
 ) -> float:
     """P(the answer with the largest sum of scores among k candidates is `truth`), ties shared.
 
-    `answers` [n], None for a candidate without one, which votes for nothing; `scores` [n] of at
-    least 0, None counting as 0. Raises UserError for a negative score or a k outside 1..n.
+    `answers` [n], None for a candidate without one; `scores` [n] of at least 0, None for one that was
+    not judged: neither votes, and where nobody does nothing is chosen. Raises UserError for a
+    negative score or a k outside 1..n.
     """
     return weighted_shares(answers, scores, {truth}, [k])[0][0]
 
@@ -35,22 +37,29 @@ def weighted_shares(
     scores: Sequence[float | None],
     right: Collection[Hashable],
     ks: Sequence[int],
+    logs: bool = False,
 ) -> tuple[list[float], bool]:
-    """P(the weighted vote is one of `right`) at each k, and whether all subsets were averaged."""
+    """P(the weighted vote is one of `right`) at each k, and whether all subsets were averaged.
+
+    logs: the scores are logarithms of the weights.
+    """
     n = len(answers)
     if len(scores) != n:
         raise UserError(f"{n} answers but {len(scores)} scores")
     if not all(1 <= k <= n for k in ks):
         raise UserError(f"ks are {list(ks)}; with {n} samples they must lie between 1 and {n}")
-    if any(score is not None and not score >= 0 for score in scores):
+    if not logs and any(score is not None and not score >= 0 for score in scores):
         raise UserError("weighted votes need scores of at least 0")
-    candidates = [(a, s or 0.0) for a, s in zip(answers, scores, strict=True)]
+    votes = zip(answers, scores, strict=True)
+    candidates = [(None, 0.0) if a is None or s is None else (a, s) for a, s in votes]
     groups = Counter(candidates)
     known = sorted({answer for answer, _ in groups if answer is not None}, key=str)
     if not known:
         return [0.0] * len(ks), True
     cast = np.array([[answer == a for a in known] for answer, _ in groups], dtype=np.float64)
-    weights = cast * np.array([[weight] for _, weight in groups])
+    scale = np.array([score for _, score in groups], dtype=np.float64)
+    with np.errstate(divide="ignore"):
+        weights = scale if logs else np.log(scale)
     is_right = np.array([a in right for a in known])
     if math.prod(count + 1 for count in groups.values()) <= EXACT_LIMIT:
         chosen, ways, size = multisets(tuple(groups.values()))
@@ -64,11 +73,14 @@ def weighted_shares(
 
 
 def _vote(
-    chosen: np.ndarray, cast: np.ndarray, weights: np.ndarray, is_right: np.ndarray
+    chosen: np.ndarray, cast: np.ndarray, log_weights: np.ndarray, is_right: np.ndarray
 ) -> np.ndarray:
     """Share of right answers among the winners [S] of each choice [S, groups]; 0 without votes."""
     present = chosen @ cast > 0
-    total = np.where(present, chosen @ weights, -1.0)
-    # Sums of the same weights in another order differ by rounding; they are the same weight.
-    winners = present & (total >= total.max(axis=1, keepdims=True) - 1e-9)
+    # In parts of the choice's largest weight: products of many probabilities are too small to add.
+    voting = np.where((chosen > 0) & cast.any(axis=1), log_weights, -np.inf)
+    top = voting.max(axis=1, keepdims=True)
+    weights = np.exp(voting - np.where(np.isfinite(top), top, 0.0))
+    total = np.where(present, (chosen * weights) @ cast, -1.0)
+    winners = present & equal(total, total.max(axis=1, keepdims=True))
     return (winners & is_right).sum(axis=1) / np.maximum(winners.sum(axis=1), 1)

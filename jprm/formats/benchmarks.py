@@ -9,6 +9,7 @@ wrong step from 1, `redundant` rates each step 1 or 0; its steps are lists of li
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +19,14 @@ from jprm.formats.judged import (
     JudgedFile,
     JudgedSolution,
     Parse,
+    optional_text,
     parse_rows,
     steps_of,
     text_of,
     until_first_error,
     whole,
 )
-from jprm.formats.rows import read_rows
+from jprm.formats.rows import Row, read_rows
 
 CATEGORY = {  # of PRMBench's classes; the spelling is the files'
     **dict.fromkeys(("redundency", "circular"), "simplicity"),
@@ -32,6 +34,12 @@ CATEGORY = {  # of PRMBench's classes; the spelling is the files'
         ("counterfactual", "step_contradiction", "domain_inconsistency", "confidence"), "soundness"
     ),
     **dict.fromkeys(("missing_condition", "deception", "multi_solutions"), "sensitivity"),
+}
+KEYS = {  # that tell a benchmark's rows from those of others
+    "processbench": ("id", "problem", "steps", "label"),
+    "prmbench": ("modified_process", "error_steps"),
+    "socratic-prmbench": ("modified_process", "error_steps", "source_file"),
+    "mr-math": ("model_output_step_format",),
 }
 PATTERN = {  # of Socratic-PRMBench, by the first word of the class
     "repeat": "transformation",
@@ -48,28 +56,36 @@ PATTERN = {  # of Socratic-PRMBench, by the first word of the class
 def read_benchmark(path: Path | str, benchmark: str | None = None) -> JudgedFile:
     """The judged solutions of a benchmark's file; bad rows are rejected with place and reason.
 
-    `benchmark` is one of `BENCHMARKS`, by default told from the fields of the first object. Raises
-    UserError where the file cannot be read or its layout is none of those.
+    `benchmark` is one of `BENCHMARKS`, by default told from the fields that only its rows have.
+    Raises UserError where the file cannot be read, or its layout is none or several of those.
     """
     if benchmark is not None and benchmark not in BENCHMARKS:
         raise UserError(f"unknown benchmark {benchmark!r}; known: {', '.join(BENCHMARKS)}")
     rows = list(read_rows(path))
-    if benchmark is None:
-        objects = [row.value for row in rows if isinstance(row.value, dict)]
-        benchmark = next((name for row in objects if (name := _layout(row))), None)
-    if benchmark is None:
-        raise UserError(
-            f"{path}: no row has the fields of a benchmark; known: {', '.join(BENCHMARKS)}"
-        )
-    return parse_rows(rows, BENCHMARKS[benchmark])
+    return parse_rows(rows, BENCHMARKS[benchmark or _told(path, rows)])
 
 
-def _layout(row: dict[str, Any]) -> str | None:
-    if "modified_process" in row:
-        return "socratic-prmbench" if "source_file" in row else "prmbench"
-    if "model_output_step_format" in row:
-        return "mr-math"
-    return "processbench" if {"steps", "label"} & row.keys() else None
+def _told(path: Path | str, rows: Sequence[Row]) -> str:
+    """The benchmark whose rows a file holds. Raises UserError where that is not clear."""
+    first: dict[str, str] = {}  # layout to the place of its first row
+    for row in rows:
+        if isinstance(row.value, dict):
+            for name in _layouts(row.value):
+                first.setdefault(name, row.place)
+    if len(first) == 1:
+        return next(iter(first))
+    if first:
+        found = ", ".join(f"{name} ({place})" for name, place in first.items())
+        raise UserError(f"{path}: rows of several benchmarks, {found}; say which with --format")
+    needed = "; ".join(f"{name} has {', '.join(keys)}" for name, keys in KEYS.items())
+    raise UserError(f"{path}: no row has the fields of a benchmark; {needed}")
+
+
+def _layouts(row: dict[str, Any]) -> list[str]:
+    """The benchmarks whose distinctive fields a row has."""
+    found = [name for name, keys in KEYS.items() if row.keys() >= set(keys)]
+    # Socratic-PRMBench has the fields of PRMBench and one more
+    return [name for name in found if name != "prmbench" or "socratic-prmbench" not in found]
 
 
 def parse_processbench(row: dict[str, Any], place: str, notes: list[str]) -> list[JudgedSolution]:
@@ -88,7 +104,7 @@ def parse_processbench(row: dict[str, Any], place: str, notes: list[str]) -> lis
             steps=steps,
             labels=until_first_error(label, len(steps)),
             subset=re.sub(r"-\d+$", "", name),
-            generator=str(row.get("generator") or ""),
+            generator=optional_text(row, "generator"),
         )
     ]
 
@@ -155,7 +171,7 @@ def _parse_mr_math(row: dict[str, Any], place: str, notes: list[str]) -> list[Ju
             steps=tuple("\n".join(lines) for lines in pieces),
             labels=_ratings(row, len(pieces)) if redundant else _first_wrong(row, len(pieces)),
             subset="redundant" if redundant else "invalid",
-            generator=str(row.get("generator") or ""),
+            generator=optional_text(row, "generator"),
             pieces=tuple(len(lines) for lines in pieces),
         )
     ]

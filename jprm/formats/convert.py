@@ -44,7 +44,8 @@ def convert(path: Path, source: str, target: str, out: Path) -> Conversion:
     """Writes the solutions of `path` to `out`, JSON lines (gzipped where it ends in .gz).
 
     `source` is one of `FORMATS` or `BENCHMARKS`, `target` one of `FORMATS`. Raises UserError for
-    an unknown layout, an unreadable file, and an `out` that exists or cannot be written.
+    an unknown layout, a file that is unreadable or empty, and an `out` that exists or cannot be
+    written.
     """
     readers = BENCHMARKS | {name: layout.parse for name, layout in FORMATS.items()}
     if source not in readers:
@@ -53,19 +54,28 @@ def convert(path: Path, source: str, target: str, out: Path) -> Conversion:
         raise UserError(f"unknown format {target!r} to write; known: {', '.join(FORMATS)}")
     if out.exists():
         raise UserError(f"{out} exists; delete it or name another file")
+    if out.suffix == ".parquet":
+        raise UserError(f"{out}: JSON lines are written; name it .jsonl or .jsonl.gz")
     judged = parse_rows(read_rows(path), readers[source])
-    lines, rejected, cut = [], list(judged.rejected), 0
+    if not judged.items and not judged.rejected:
+        raise UserError(f"{path}: no rows")
+    lines: list[str] = []
+    rejected, cut = list(judged.rejected), 0
+    seen: set[tuple[str, str]] = set()
     labels: collections.Counter[bool | None] = collections.Counter()
     first_errors: collections.Counter[int] = collections.Counter()
     for item in judged.items:
         try:
             row, shortened = FORMATS[target].dump(item)
+            (written,) = FORMATS[target].parse(row, f"{out}:{len(lines) + 1}", [])
+            if (written.subset, written.id) in seen:
+                raise Fault(f"its id in {target}, {written.id!r}, is another solution's already")
         except Fault as fault:
             rejected.append(f"{path}: solution {item.id!r}: {fault}")
             continue
+        seen.add((written.subset, written.id))
         cut += shortened
         lines.append(json.dumps(row) + "\n")
-        (written,) = FORMATS[target].parse(row, "", [])
         labels.update(written.labels)
         if written.first_error is not None:
             first_errors[written.first_error] += 1

@@ -13,6 +13,8 @@ from typing import Any, TypeGuard
 from jprm.formats.rows import Row
 from jprm.records import Problem, Solution, stable_id
 
+SHOWN = 400  # characters of a reason
+
 
 class Fault(Exception):
     """Why a row cannot be used; becomes a rejection with the row's place."""
@@ -94,7 +96,7 @@ def parse_rows(rows: Iterable[Row], parse: Parse) -> JudgedFile:
                 if (item.subset, item.id) in seen:
                     raise Fault(f"the id {item.id!r} stands in the file twice")
         except Fault as fault:
-            rejected.append(f"{row.place}: {fault}")
+            rejected.append(f"{row.place}: {str(fault):.{SHOWN}}")  # a fault may quote the row
             continue
         seen.update((item.subset, item.id) for item in found)
         items += found
@@ -106,6 +108,14 @@ def text_of(row: dict[str, Any], key: str) -> str:
     if not isinstance(row.get(key), str) or not row[key].strip():
         raise Fault(f"{key!r} must be a text that is not empty")
     return row[key]
+
+
+def optional_text(row: dict[str, Any], key: str) -> str:
+    """A text; "" where it is absent or null."""
+    value = row.get(key)
+    if not isinstance(value, str | None):
+        raise Fault(f"{key!r} must be a text, it is {value!r:.40}")
+    return value or ""
 
 
 def steps_of(row: dict[str, Any], key: str, blank: bool = False) -> tuple[str, ...]:

@@ -1,21 +1,38 @@
 """The rows of a data file, each with its place, whatever the container.
 
 JSON lines, a JSON list, both also gzipped, and parquet with the extra. One broken line costs one
-row; a container that is broken as a whole (cut-off gzip, a JSON list that does not close) has no
-rows to tell apart and is an error.
+row; a container that is broken as a whole (cut-off gzip, a JSON list that does not close, or with
+content after it) has no rows to tell apart and is an error.
 """
 
 from __future__ import annotations
 
+import contextlib
 import gzip
-import json
+import itertools
+import re
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from jprm.errors import UserError
+from jprm.strict_json import (
+    BYTE_ORDER_MARKS,
+    UTF8_MARK,
+    NotJson,
+    blank_end,
+    decode,
+    is_unicode,
+    parse,
+    parse_from,
+)
+
+MAX_LINE_BYTES = 1 << 28
+MAX_WHOLE_BYTES = 1 << 32  # of a list or a table, unpacked: it is held in memory
+GZIP_MAGIC = b"\x1f\x8b"
+SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,95 +42,144 @@ class Row:
     place: str
     value: Any
     fault: str = ""
+    line: int = 0
 
 
 def read_rows(path: Path | str) -> Iterator[Row]:
-    """The rows of a file in their order; lines that are not JSON or not UTF-8 come with a fault.
+    """The rows of a file in their order; lines that are not JSON or not Unicode come with a fault.
 
-    Raises UserError where the file is missing, unreadable or a damaged list.
+    Raises UserError where the file is missing, unreadable, too large or damaged as a whole.
     """
     path = Path(path)
     if path.suffix == ".parquet":
-        return _parquet(path)
-    data = read_unpacked(path)
-    data = data.removeprefix(b"\xef\xbb\xbf")  # the byte order mark of Windows editors
-    return _list(path, data) if data.lstrip().startswith(b"[") else _lines(path, data)
+        yield from _parquet(path)
+        return
+    with _opened(path) as file:
+        blank = 0
+        for line in _lines(path, file):
+            if line.strip():
+                break
+            blank += 1
+        else:
+            return
+        if line.startswith(tuple(BYTE_ORDER_MARKS)) or line[1:2] == b"\0":
+            raise UserError(f"{path}: UTF-16 or UTF-32, not UTF-8; save it as UTF-8")
+        if line.removeprefix(UTF8_MARK).lstrip().startswith(b"["):
+            yield from _list(path, line + _rest(path, file), blank)
+            return
+        for number, text in enumerate(itertools.chain([line], _lines(path, file)), blank + 1):
+            if text.strip():
+                yield _row(path, number, text)
 
 
 def read_unpacked(path: Path) -> bytes:
-    """The content of a file, unpacked where its name ends in .gz. Raises UserError where it cannot be read."""
+    """The content of a file, unpacked where it is gzipped.
+
+    Raises UserError where it cannot be read, or is larger than 4 GiB.
+    """
+    with _opened(path) as file:
+        return _rest(path, file)
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[IO[bytes]]:
     try:
-        raw = path.read_bytes()
-        return gzip.decompress(raw) if path.suffix == ".gz" else raw
+        with open(path, "rb") as raw:
+            packed = path.suffix == ".gz" or raw.peek(2)[:2] == GZIP_MAGIC
+            yield gzip.open(raw) if packed else raw  # type: ignore[misc] - a file of bytes as well
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
-    except (OSError, EOFError, zlib.error) as error:
+    except IsADirectoryError:
+        raise UserError(f"{path}: is a directory; name a file in it") from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror or error})") from None
+    except (EOFError, zlib.error) as error:
         raise UserError(f"{path}: cannot be read ({error}); fetch the file again") from None
 
 
-def _lines(path: Path, data: bytes) -> Iterator[Row]:
-    for number, line in enumerate(data.split(b"\n"), 1):
-        if line.strip():
-            yield _row(f"{path}:{number}", line)
+def _lines(path: Path, file: IO[bytes]) -> Iterator[bytes]:
+    for line in iter(lambda: file.readline(MAX_LINE_BYTES + 1), b""):
+        if len(line) > MAX_LINE_BYTES:
+            raise UserError(
+                f"{path}: a line of more than {MAX_LINE_BYTES >> 20} MiB; split the file"
+            )
+        yield line
 
 
-def _row(place: str, line: bytes) -> Row:
+def _rest(path: Path, file: IO[bytes]) -> bytes:
+    data = file.read(MAX_WHOLE_BYTES + 1)
+    if len(data) > MAX_WHOLE_BYTES:
+        raise UserError(f"{path}: more than {MAX_WHOLE_BYTES >> 30} GiB; give it as JSON lines")
+    return data
+
+
+def _row(path: Path, number: int, line: bytes) -> Row:
+    place = f"{path}:{number}"
     try:
-        return Row(place, json.loads(line.decode("utf-8"), parse_constant=_no_constant))
-    except UnicodeDecodeError as error:
-        return Row(place, None, f"not UTF-8 (byte {error.start + 1} of the line)")
-    except json.JSONDecodeError as error:
-        return Row(place, None, f"not JSON ({error.msg}, column {error.colno})")
-    except (ValueError, RecursionError) as error:
-        return Row(place, None, f"not JSON ({error})")
+        text = decode(line.rstrip())
+        value = parse(text)
+    except NotJson as error:
+        return Row(place, None, str(error), number)
+    return Row(place, value, "", number) if _is_text(text, value) else _no_text(place, number)
 
 
-def _list(path: Path, data: bytes) -> Iterator[Row]:
-    # bytes that are not UTF-8 become lone surrogates, by which the row that holds them is found
-    text = data.decode("utf-8", "surrogateescape")
-    decoder = json.JSONDecoder(parse_constant=_no_constant)
-    at, line, index = _skip(text, text.index("[") + 1), 1, 0
+def _is_text(source: str, value: Any) -> bool:
+    return not SURROGATE.search(source) or is_unicode(value)
+
+
+def _no_text(place: str, number: int) -> Row:
+    return Row(place, None, r"a text holds half of a surrogate pair (\ud800 to \udfff)", number)
+
+
+def _list(path: Path, data: bytes, blank: int) -> Iterator[Row]:
+    try:
+        text, damaged = decode(data), False
+    except NotJson:
+        # bytes that are not UTF-8 become lone surrogates, by which the row that holds them is found
+        text, damaged = data.decode("utf-8", "surrogateescape"), True
+    at, line, index = blank_end(text, text.index("[") + 1), 1 + blank, 0
     counted = 0
     while text[at : at + 1] != "]":
         line, counted = line + text.count("\n", counted, at), at
         try:
-            value, at = decoder.raw_decode(text, at)
-        except json.JSONDecodeError as error:
-            raise UserError(f"{path}:{error.lineno}: not JSON ({error.msg})") from None
-        except (ValueError, RecursionError) as error:
-            raise UserError(f"{path}:{line}: not JSON ({error})") from None
-        broken = any("\udc80" <= letter <= "\udcff" for letter in text[counted:at])
+            value, at = parse_from(text, at)
+        except NotJson as error:
+            raise UserError(f"{path}:{line}: {error}") from None
         place = f"{path}:{line}[{index}]"
-        yield Row(place, None, "not UTF-8") if broken else Row(place, value)
-        at, index = _skip(text, at), index + 1
+        if damaged and not is_unicode(value):
+            yield Row(place, None, "not UTF-8", line)
+        elif not _is_text(text[counted:at], value):
+            yield _no_text(place, line)
+        else:
+            yield Row(place, value, "", line)
+        at, index = blank_end(text, at), index + 1
         if text[at : at + 1] == ",":
-            at = _skip(text, at + 1)
+            at = blank_end(text, at + 1)
         elif text[at : at + 1] != "]":
             line += text.count("\n", counted, at)
             raise UserError(f"{path}:{line}: not JSON (the list does not go on after row {index})")
-
-
-def _skip(text: str, at: int) -> int:
-    """The place of the next character that is not white space."""
-    while text[at : at + 1] in (" ", "\n", "\r", "\t"):
-        at += 1
-    return at
-
-
-def _no_constant(name: str) -> float:
-    raise ValueError(f"{name} is no JSON number")
+    end = blank_end(text, at + 1)
+    if end < len(text):
+        line += text.count("\n", counted, end)
+        raise UserError(
+            f"{path}:{line}: content after the list of {index} rows; a file is one JSON list, or JSON "
+            "lines with an object in each line"
+        )
 
 
 def _parquet(path: Path) -> Iterator[Row]:
     try:
+        import pyarrow  # pyright: ignore[reportMissingImports]
         import pyarrow.parquet as parquet  # pyright: ignore[reportMissingImports]
     except ImportError:
         raise UserError(
             f"{path}: parquet needs pyarrow, which is not installed: pip install 'jprm[parquet]', "
             "or convert the file to JSON lines"
         ) from None
+    with _opened(path):  # says what is wrong with the file in our words
+        pass
     try:
         rows = parquet.read_table(path).to_pylist()
-    except (OSError, ValueError) as error:  # pyarrow's own errors derive from these
+    except (OSError, ValueError, pyarrow.ArrowException) as error:
         raise UserError(f"{path}: cannot be read ({error})") from None
-    return (Row(f"{path}:{number}", row) for number, row in enumerate(rows, 1))
+    return (Row(f"{path}:{number}", row, "", number) for number, row in enumerate(rows, 1))

@@ -1,7 +1,10 @@
 """Files of step scores of many candidates per problem, for best-of-N without a model.
 
 A row is `{"problem_id", "candidate_index", "step_scores", "is_correct"}` (StrictPRMBench), with the
-candidate's final `answer` where a majority vote is wanted too.
+candidate's final `answer` where a majority vote is wanted too. Ids and answers may be numbers.
+
+A row whose scores or answer cannot be read is a candidate all the same, without them: who leaves it
+out of its problem changes what the best choice could be.
 """
 
 from __future__ import annotations
@@ -15,57 +18,67 @@ from jprm.formats.rows import read_rows
 
 @dataclass(frozen=True, slots=True)
 class StepScores:
-    """The scores of one candidate's steps, and the grade of its final answer."""
+    """The scores of one candidate's steps, None where unreadable, and the grade of its final answer."""
 
     problem_id: str
     candidate: int
-    scores: tuple[float, ...]
+    scores: tuple[float | None, ...]
     correct: bool
     answer: str | None = None
 
 
 def read_step_scores(path: Path | str) -> tuple[dict[str, list[StepScores]], tuple[str, ...]]:
-    """The candidates of each problem by number, and "place: reason" of the rejected rows.
+    """The candidates of each problem by number, and "place: reason" of rows that were not read in full.
 
     Raises UserError where the file cannot be read.
     """
     problems: dict[str, dict[int, StepScores]] = {}
-    rejected = []
+    faults = []
     for row in read_rows(path):
         fault = row.fault or _fault(row.value)
         if not fault:
-            value = row.value
-            candidates = problems.setdefault(value["problem_id"], {})
-            if value["candidate_index"] in candidates:
-                fault = f"candidate {value['candidate_index']} of this problem came before"
+            stored, fault = _stored(row.value)
+            candidates = problems.setdefault(stored.problem_id, {})
+            if stored.candidate in candidates:
+                fault = f"left out: candidate {stored.candidate} of this problem came before"
             else:
-                candidates[value["candidate_index"]] = StepScores(
-                    problem_id=value["problem_id"],
-                    candidate=value["candidate_index"],
-                    scores=tuple(map(float, value["step_scores"])),
-                    correct=value["is_correct"],
-                    answer=value.get("answer"),
-                )
+                candidates[stored.candidate] = stored
         if fault:
-            rejected.append(f"{row.place}: {fault}")
+            faults.append(f"{row.place}: {fault}")
     ordered = {name: [by[i] for i in sorted(by)] for name, by in problems.items()}
-    return ordered, tuple(rejected)
+    return ordered, tuple(faults)
 
 
 def _fault(row: Any) -> str:
-    """Why a row cannot be used, "" where it can."""
+    """Why nobody knows whose candidate a row is, or whether it is right; "" where that is clear."""
     if not isinstance(row, dict):
-        return "not an object"
-    kinds = {"problem_id": str, "candidate_index": int, "step_scores": list, "is_correct": bool}
-    for key, kind in kinds.items():
+        return "left out: not an object"
+    if not isinstance(row.get("problem_id"), str | int) or isinstance(row["problem_id"], bool):
+        return "left out: 'problem_id' must be of type str or int"
+    for key, kind in {"candidate_index": int, "is_correct": bool}.items():
         if type(row.get(key)) is not kind:
-            return f"{key!r} must be of type {kind.__name__}"
-    if not row["step_scores"]:
-        return "'step_scores' must not be empty"
-    for score in row["step_scores"]:
-        number = isinstance(score, int | float) and not isinstance(score, bool)
-        if not number or not abs(score) < 1e300:  # JSON reads 1e999 as infinity
-            return f"the step score {score!r} is no number"
-    if not isinstance(row.get("answer"), str | None):
-        return "'answer' must be a text"
+            return f"left out: {key!r} must be of type {kind.__name__}"
     return ""
+
+
+def _stored(row: dict[str, Any]) -> tuple[StepScores, str]:
+    """The candidate of a row, and what of it cannot be read."""
+    given, answer, fault = row.get("step_scores"), row.get("answer"), ""
+    if not isinstance(given, list) or not given:
+        wanted = "must not be empty" if given == [] else "must be of type list"
+        given, fault = [], f"not judged: 'step_scores' {wanted}"
+    scores = tuple(float(score) if _is_number(score) else None for score in given)
+    if None in scores:
+        score = given[scores.index(None)]
+        fault = f"not judged: the step score {score!r} is no number"
+    if _is_number(answer):
+        answer = str(answer)
+    elif not isinstance(answer, str | None):
+        answer, fault = None, "does not vote: 'answer' must be a text or a number"
+    name, candidate = str(row["problem_id"]), row["candidate_index"]
+    return StepScores(name, candidate, scores, row["is_correct"], answer), fault
+
+
+def _is_number(value: Any) -> bool:
+    """Whether it is a finite number; JSON reads 1e999 as infinity, NaN as nan and true as a bool."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300

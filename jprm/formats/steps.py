@@ -91,8 +91,11 @@ def _solution(
 
 
 def _processbench_row(solution: JudgedSolution) -> dict[str, Any]:
+    # Ids are unique within a subset (PRMBench flaws one solution in several ways), and ProcessBench
+    # has no field for that but the id's own beginning.
+    apart = not solution.subset or solution.id.startswith(solution.subset)
     return {
-        "id": solution.id,
+        "id": solution.id if apart else f"{solution.subset}-{solution.id}",
         "generator": solution.generator,
         "problem": solution.problem,
         "steps": list(solution.steps),
@@ -209,7 +212,10 @@ def _parse_prm800k(row: dict[str, Any], place: str, notes: list[str]) -> list[Ju
     for index, stage in enumerate(stages):
         if not isinstance(stage, dict):
             raise Fault(f"step {index} is not an object")
-        offered = [_completion(c, index) for c in stage.get("completions") or []]
+        completions = stage.get("completions")
+        if completions is not None and not isinstance(completions, list):
+            raise Fault(f"step {index}: 'completions' must be a list, it is {completions!r:.40}")
+        offered = [_completion(c, index) for c in completions or []]
         neutral += sum(rating == 0 for _, rating in offered)
         judged = [(text, None if rating is None else rating >= 0) for text, rating in offered]
         chosen, human = stage.get("chosen_completion"), stage.get("human_completion")

@@ -27,7 +27,10 @@ TOO_LARGE = Verdict("unparsed", "too large")
 MAX_DIGITS = 4000  # Python itself refuses to read integers of more than 4300
 ROUNDED_DIGITS = 6  # a decimal of so many significant digits may stand for a number it rounds
 
-_NUMBER = re.compile(r"[-+]?(?:\d+(?:\.\d*)?|\.\d+)(?:/\d+)?")
+_DIGITS = r"(?:[1-9]\d{0,2}(?:,\d{3})+|\d+)"
+_DECIMAL = rf"(?:{_DIGITS}(?:\.\d*)?|\.\d+)"
+# Thousands are commas without a space, before groups of three; "0,100" and "40, 200" are lists.
+_NUMBER = re.compile(rf"(?P<top>[-+]?{_DECIMAL})(?:/(?P<bottom>{_DIGITS}))?(?P<percent>%?)")
 
 
 def same_answer(a: str, b: str) -> bool:
@@ -44,16 +47,15 @@ def as_number(text: str) -> Fraction | None:
     """The exact value of a plain number, or None: signs, decimals, a/b, thousands commas, a
     currency sign, percent. None, too, beyond 4000 characters.
     """
-    plain = text.strip().strip("$").replace(",", "").replace(" ", "").rstrip(".")
-    percent = plain.endswith("%")
-    plain = plain.rstrip("%")
-    if len(plain) > MAX_DIGITS or not _NUMBER.fullmatch(plain) or plain.endswith("/0"):
+    plain = re.sub(r"(?<![\d,]) +| +(?!\d)", "", text.strip()).strip("$").rstrip(".")
+    match = _NUMBER.fullmatch(plain) if len(plain) <= MAX_DIGITS else None
+    if match is None:
         return None
-    numerator, _, denominator = plain.partition("/")
-    if denominator and not int(denominator):
+    bottom = int((match["bottom"] or "1").replace(",", ""))
+    if not bottom:
         return None
-    value = Fraction(numerator) / Fraction(denominator or 1)
-    return value / 100 if percent else value
+    value = _decimal(match["top"]) / bottom
+    return value / 100 if match["percent"] else value
 
 
 class Number(NamedTuple):
@@ -64,8 +66,6 @@ class Number(NamedTuple):
     percent: bool = False
 
 
-_DIGITS = r"(?:\d{1,3}(?:,\d{3})+|\d+)"
-_DECIMAL = rf"(?:{_DIGITS}(?:\.\d*)?|\.\d+)"
 _PATTERN = re.compile(
     rf"(?P<sign>[-+]?)(?:"
     rf"(?P<mixed>\d+ ?)?\\frac\{{(?P<top>-?{_DECIMAL})\}}\{{(?P<bottom>-?{_DECIMAL})\}}"
@@ -156,7 +156,7 @@ def compare_numbers(gold: Number, answer: Number, percent: Percent) -> Verdict:
     return DIFFERENT
 
 
-_CLOCK = re.compile(r"(\d{1,2}):(\d\d)(?: ?(?:\\text\{)?([ap])\.?m\.?(?:\})?)?", re.IGNORECASE)
+_CLOCK = re.compile(r"(\d{1,2}):(\d\d)(?: ?(?:\\text\{)? ?([ap])\.?m\.?(?:\})?)?", re.IGNORECASE)
 _RATIO = re.compile(r"\d+(?::\d+)+")
 _BASED = re.compile(r"\(?([0-9A-Za-z]+)\)?_\{(?:\\text\{)?(\d+|two|three|eight)(?:\})?\}")
 _BASES = {"two": 2, "three": 3, "eight": 8}
@@ -187,7 +187,8 @@ def decide(gold: str, answer: str, percent: Percent = "strict") -> Verdict | Non
     if TOO_LARGE in (left, right):
         return TOO_LARGE
     if isinstance(left, Number) and isinstance(right, Number):
-        return compare_numbers(left, right, percent)
+        verdict = compare_numbers(left, right, percent)
+        return None if verdict == DIFFERENT and "," in gold and "," in answer else verdict
     for reader in (_clock, _ratio, _based, _choice, _text):
         if (verdict := reader(gold, answer)) is not None:
             return verdict

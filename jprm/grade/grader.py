@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import threading
 from collections import Counter, deque
 from collections.abc import Callable
@@ -13,15 +12,10 @@ from typing import get_args
 
 from jprm.errors import UserError
 from jprm.execute import Outcome, Pool, Session
-from jprm.grade.exact import Grade, Percent, Verdict, decide
-from jprm.grade.normal import normalise
-from jprm.grade.units import split_unit
+from jprm.grade.exact import Grade, Percent
+from jprm.grade.spelling import by_spelling
 
-MAX_LENGTH = 10_000  # characters of an answer
 SESSION_LENGTH = 100  # comparisons; should its program be lost, a session repeats all of them
-
-_RADIANS = re.compile(r"\\(?:pi|arc|(?:sin|cos|tan)\^\{-1\})")
-_LETTER_UNIT = re.compile(r"[\d./]+ ?[a-zA-Z]")  # 3 h: a unit, or a variable
 
 _COMPARE = (
     "from jprm.grade import symbolic\nverdict = symbolic.compare({!r}, {!r}, {!r})\n"
@@ -107,7 +101,7 @@ class Grader:
         """Start a comparison. The future fails only if the pool itself does."""
         future: Future[Graded] = Future()
         future.set_running_or_notify_cancel()  # what others wait behind cannot be taken back
-        verdict, left, right = self._exact(gold, answer or "")
+        verdict, left, right = by_spelling(gold, answer or "", self.percent)
         then = partial(self._settle, future, gold, answer or "")
         if verdict is not None:
             then(Graded(verdict.grade, verdict.reason))
@@ -115,28 +109,6 @@ class Grader:
             code = _COMPARE.format(left, right, self.percent)
             self._run(code, future, lambda outcome: then(_graded(outcome)))
         return future
-
-    def _exact(self, gold: str, answer: str) -> tuple[Verdict | None, str, str]:
-        """The verdict if the spelling settles it, and the values that are left to compare."""
-        if max(len(gold), len(answer)) > MAX_LENGTH:
-            same = bool(gold.strip()) and gold.strip() == answer.strip()
-            verdict = Verdict("equal") if same else Verdict("unparsed", "too large")
-            return verdict, gold, answer
-        left, right = normalise(gold), normalise(answer)
-        verdict = decide(left, right, self.percent)
-        if verdict is not None:
-            return verdict, left, right
-        (left, unit), (right, other) = split_unit(left), split_unit(right)
-        bare = right if unit else left
-        if (unit and other and unit != other) or (unit != other and _LETTER_UNIT.fullmatch(bare)):
-            return Verdict("unparsed", "units differ"), left, right
-        if unit == "°" and not other and _RADIANS.search(right):
-            left = rf"\frac{{{left}\pi}}{{180}}"
-        elif other == "°" and not unit and _RADIANS.search(left):
-            right = rf"\frac{{{right}\pi}}{{180}}"
-        if unit or other:
-            verdict = decide(left, right, self.percent)
-        return verdict, left, right
 
     def _settle(self, future: Future[Graded], gold: str, answer: str, graded: Graded) -> None:
         with self._lock:

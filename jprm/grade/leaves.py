@@ -89,7 +89,6 @@ def _tokens(text: str) -> list[str]:
     for pattern, reason in _AMBIGUOUS:
         if pattern.search(text):
             raise Refused(reason)
-    text = re.sub(r"(?<=\d),(?=\d{3}(?!\d))", "", text)
     tokens, at = [], 0
     while at < len(text):
         match = _TOKEN.match(text, at)

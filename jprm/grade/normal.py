@@ -16,7 +16,7 @@ _SYMBOLS = {
     "∩": r"\cap ", "∈": r"\in ", "∅": r"\emptyset ", "°": r"^{\circ}", "√": r"\sqrt ",
     "π": r"\pi ", "θ": r"\theta ", "α": r"\alpha ", "β": r"\beta ", "½": r"\frac{1}{2}",
     "⅓": r"\frac{1}{3}", "⅔": r"\frac{2}{3}", "¼": r"\frac{1}{4}", "¾": r"\frac{3}{4}",
-    "ℝ": r"\mathbb{R}", "’": "'", "“": "", "”": "", "\u00a0": " ", "\u2009": " ", "\u202f": " ",
+    "ℝ": r"\mathbb{R}", "≈": r"\approx ", "’": "'", "“": "", "”": "", "\u00a0": " ", "\u2009": " ", "\u202f": " ",
     "€": r"\text{euro}", "£": r"\text{pound}", "，": ",", "（": "(", "）": ")", "％": "%",
 }  # fmt: skip
 _TABLE = str.maketrans(
@@ -26,14 +26,30 @@ _SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻", "0123456789-")
 _RAISED = re.compile("[⁰¹²³⁴⁵⁶⁷⁸⁹⁻]+")
 _FUNCTIONS = r"arcsin|arccos|arctan|sinh|cosh|tanh|sin|cos|tan|cot|sec|csc|ln|log|exp|sqrt"
 
+_ROW_BREAK = re.compile(
+    r"\\\\\*?(?:\s*\[[^\[\]]*[a-z]{2}\])?|\\(?:cr|tabularnewline|newline)(?![a-zA-Z])"
+)
+_MARKED_THOUSANDS = re.compile(
+    r"(?<![\d.])[1-9]\d{0,2}(?:(?:,\\!|\{,\}|\\,|[\u2009\u202f])\d{3})+(?!\d)"
+)
+_UNSPACED_THOUSANDS = re.compile(r"(?<![\d.,/])[1-9]\d{0,2}(?:,\d{3})+(?!\d)")
+_GROUP = re.compile(r"(?<!\\)\{[^{}()\[\]]*\}")
+
 _REWRITES = [
     (re.compile(pattern), new)
     for pattern, new in (
-        (r"\\(?:left|right|m?left|m?right)(?![a-zA-Z])\.?", ""),
+        (r"\\[\[\]()]", " "),
+        (r"\\m?(?:left|right|middle)(?![a-zA-Z])\.?", ""),
         (r"\\[bB]igg?[lrm]?(?![a-zA-Z])", ""),
+        (r"\\[hv]?phantom(?![a-zA-Z])\s*(?:\{[^{}]*\}|\S)", " "),
+        (r"\\(?:rm|bf|it|sf|tt)\s*\{|(?<!\\)\{\\(?:rm|bf|it|sf|tt) ", r"\\mathrm{"),
         (r"\\(?:displaystyle|textstyle|limits|nolimits|rm|bf|it)(?![a-zA-Z])", ""),
+        (r"\\begin\{(?:[pbB]|small)?matrix\*?\}|\\begin\{array\}\s*\{[lcr| ]*\}", r"\\begin{matrix}"),
+        (r"\\end\{(?:(?:[pbB]|small)?matrix\*?|array)\}", r"\\end{matrix}"),
+        (r"&(?=\s*=)|(?<==)&", ""),
         (r"\\!", ""),
         (r"\\[,;: ]|~|\\(?:q?quad|thinspace|hfill)(?![a-zA-Z])", " "),
+        (r"(?<=\d)\{,\}(?=\d)", "."),  # no list: a decimal comma, once thousands are gone
         (r"\{,\}", ","),
         (r"\\[dtc]frac(?![a-zA-Z])", r"\\frac"),
         (r"\\[dt]binom(?![a-zA-Z])", r"\\binom"),
@@ -48,11 +64,18 @@ _REWRITES = [
         (r"!=", r"\\neq "),
         (r"\\ne(?![a-zA-Z])", r"\\neq"),
         (r"\\(?:varnothing)(?![a-zA-Z])", r"\\emptyset"),
+        (r"\\bigcup(?![a-zA-Z]|\s*[_^])", r"\\cup "),
+        (r"^\s*\\(?:approx|simeq)(?![a-zA-Z])", ""),
+        (r"(?<![\\a-zA-Z])\{\s*\}(?=\s*[\^_])", ""),
+        (r"(?<!\\)\{\s*\{([^{}]*)(?<!\\)\}\s*\}", r"{\1}"),
+        (r"_\s*\{\s*\((\d+)\)\s*\}", r"_{\1}"),
         (r"\\(?:dots|cdots|dotsc|dotsb)(?![a-zA-Z])|\.\.\.|…", r"\\ldots "),
         (r"\\degree(?![a-zA-Z])|\^\s*\\circ(?![a-zA-Z])|\^\s*\{\s*\\circ\s*\}", r"^{\\circ}"),
         (r"\\(?:operatorname|mathrm|text)\{(" + _FUNCTIONS + r")\}", r"\\\1 "),
         (r"\\(?:mathrm|mathbf|mathit|mathsf|boldsymbol|bm)\{([A-Za-z])\}", r"\1"),
-        (r"\\(?:textbf|textit|textrm|textnormal|mathrm|mathbf|mathit|mbox|hbox|operatorname)\b(?=\{)", r"\\text"),
+        (r"\\(?:text(?:bf|it|rm|sf|tt|sc|up|normal)|math(?:rm|bf|it|sf|tt)|[mh]box|operatorname)\s*(?=\{)", r"\\text"),
+        (r"\\text\{\s*(?:\\text)?\{([^{}]*)\}\s*\}", r"\\text{\1}"),
+        (r"\\text\{\s*\\\$\s*\}|\\(?:math|text)dollar(?![a-zA-Z])", r"\\$"),
         (r"\\text\{([^{}A-Za-z\\]*)\}", r"\1"),
         (r"\\text\{\s*(and|or)\s*\}", r" \1 "),
         (r"\\text\{\s*,?\s*\}", " "),
@@ -65,7 +88,7 @@ _REWRITES = [
         (r"\*", r"\\cdot "),
     )
 ]  # fmt: skip
-_PAIRS = (("$$", "$$"), ("$", "$"), (r"\(", r"\)"), (r"\[", r"\]"), ("**", "**"))
+_DOLLAR = re.compile(r"(?<!\\)\$")
 _FLAT = re.compile(r"\(([^()]*)\)")
 _ARGUMENT = re.compile(r"\d|\\[a-zA-Z]+|[^\\{}^_]")
 # Plain text writes x^10 for what TeX reads as x to the first, times 0.
@@ -84,30 +107,56 @@ def normalise(text: str) -> str:
 
 
 def _once(text: str) -> str:
-    text = _unwrap(text.strip())
+    text = _unwrap(re.sub(r"\s+", " ", text).strip())
+    if len(_DOLLAR.findall(text)) % 2 == 0:  # else one of them is a currency
+        text = _DOLLAR.sub(" ", text)
+    text = _MARKED_THOUSANDS.sub(lambda match: re.sub(r"\D", "", match[0]), text)
     text = _RAISED.sub(lambda match: "^{" + match.group().translate(_SUPERSCRIPTS) + "}", text)
-    text = text.translate(_TABLE)
+    # Row by row: in `1\\\ 2` and `1\\\{2\}` no rewrite may take half of the break for its own.
+    text = r"\\".join(map(_rewritten, _ROW_BREAK.split(text.translate(_TABLE))))
+    text = re.sub(r"\s+", " ", _braced(text)).strip()
+    text = _commas(text)
+    # A space stays between two letters or digits ("3 4" is not 34) and where it tells a list from
+    # thousands ("40, 200").
+    text = re.sub(r"(?<![a-zA-Z0-9,]) | (?![a-zA-Z0-9])|, (?!\d{3}(?!\d))|(?<!\d), ", _tight, text)
+    text = re.sub(r"(?<![\^_}\]a-zA-Z\d\\])\{(\d[\d.]*)\}", r"\1", text)
+    return re.sub(r"(?<!\\)[.,;]+$", "", text)
+
+
+def _tight(match: re.Match[str]) -> str:
+    return match.group().strip()
+
+
+def _rewritten(row: str) -> str:
     for pattern, new in _REWRITES:
-        text = pattern.sub(new, text)
-    text = _braced(text)
-    text = re.sub(r"\s+", " ", text).strip()
-    # A space stays between two letters or digits: "3 4" is not 34.
-    text = re.sub(r"(?<![a-zA-Z0-9]) | (?![a-zA-Z0-9])", "", text)
-    return text.rstrip(".") if not text.endswith(r"\.") else text
+        row = pattern.sub(new, row)
+    return row
+
+
+def _commas(text: str) -> str:
+    """Take away the commas that are surely thousands: before a group that begins with 0 (no other
+    number does), inside of braces, and between the same brackets as a comma with a space, which
+    marks those of a list.
+    """
+    parts = re.split(r"([()\[\]])", text.replace(" ,", ","))
+
+    def joined(match: re.Match[str]) -> str:
+        return match[0].replace(",", "")
+
+    for at, part in enumerate(parts):
+        sure = ", " in part
+        parts[at] = _UNSPACED_THOUSANDS.sub(
+            lambda match, sure=sure: joined(match) if sure or ",0" in match[0] else match[0], part
+        )
+    return _GROUP.sub(lambda group: _UNSPACED_THOUSANDS.sub(joined, group[0]), "".join(parts))
 
 
 def _unwrap(text: str) -> str:
-    for opening, end in _PAIRS:
-        size = len(opening) + len(end)
-        if len(text) > size and text.startswith(opening) and text.endswith(end):
-            inner = text[len(opening) : -len(end)]
-            if opening not in inner and end not in inner and not inner.endswith("\\"):
-                return inner.strip()
-    match = re.match(r"\\(?:boxed|fbox)\s*\{", text)
+    if len(text) > 4 and text.startswith("**") and text.endswith("**") and "**" not in text[2:-2]:
+        return text[2:-2].strip()
+    match = re.match(r"\\(?:boxed|fbox)\s*\{|\\text\{(?=\s*\d)|\{", text)
     if match and closing(text, match.end() - 1) == len(text) - 1:
         return text[match.end() : -1].strip()
-    if text.startswith("{") and closing(text, 0) == len(text) - 1:
-        return text[1:-1].strip()
     return text
 
 

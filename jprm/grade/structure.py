@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from itertools import accumulate, chain
 
 from jprm.grade.answers import closing
 
@@ -74,10 +75,25 @@ _NAME = re.compile(
     r"(?:[A-Za-z]|\\[a-z]+ ?)(?:_\{[A-Za-z0-9]+\})?(?:\([A-Za-z](?:,[A-Za-z])*\))?"
     r"|\([A-Za-z](?:,[A-Za-z])+\)"
 )
-_THOUSANDS = re.compile(r"(?<!\d)\d{1,3}(?:,\d{3})+(?!\d)")
-_MATRIX = re.compile(r"\\begin\{[pb]?matrix\}(.*)\\end\{[pb]?matrix\}", re.DOTALL)
+_THOUSANDS = re.compile(r"(?<![\d.,/])[1-9]\d{0,2}(?:,(?:\d{3}| 0\d\d))+(?!\d)")
+_MATRIX = re.compile(r"\\begin\{matrix\}((?:(?!\\begin).)*)\\end\{matrix\}", re.DOTALL)
+_BRACKETS = ((r"\{", 1), (r"\}", -1), (r"\begin{", 1), (r"\end{", -1))
 _PLUS_MINUS = re.compile(r"\\pm(?![a-zA-Z]) ?")
 _CONSTANTS = frozenset((r"\pi", r"\infty", "e", "i"))
+
+
+def thousands(text: str) -> str:
+    """The text with the commas outside of its brackets read as thousands where they can be.
+
+    "40,200" is a number or two: its writer knows. The comparison tries both (see `symbolic`).
+    """
+    steps = dict(_depths(text))
+    depth = list(accumulate(steps.get(at, 0) for at in range(len(text))))
+
+    def joined(match: re.Match[str]) -> str:
+        return re.sub(", ?", "", match[0]) if depth[match.start()] == 0 else match[0]
+
+    return _THOUSANDS.sub(joined, text)
 
 
 def read(text: str) -> Node:
@@ -92,15 +108,14 @@ def read(text: str) -> Node:
     if text == r"\mathbb{R}":
         return Row("(", ")", (Scalar(r"-\infty"), Scalar(r"\infty")))
     text = _WORD.sub(r"\\\1 ", text)
-    thousands = _THOUSANDS.search(text)
-    if thousands and thousands[0].count(",") == text.count(","):
-        text = text.replace(",", "")
     parts, signs = split(text, _SEPARATORS)
     if signs:
         return _several(parts, signs)
     sides, signs = split(text, (r"\in", *_SIGNS))
     if signs:
         return _relation([side.strip() for side in sides], signs)
+    if text.startswith(r"\{") and (found := _bracketed(text)):
+        return found
     if len(_PLUS_MINUS.findall(text)) == 1:
         both = (_PLUS_MINUS.sub(sign, text).removeprefix("+") for sign in "+-")
         return Many("list", tuple(read(one) for one in both))
@@ -120,7 +135,7 @@ def _several(parts: list[str], signs: list[str]) -> Node:
     if equals and _NAME.fullmatch(head.strip()) and not any("=" in part for part in parts[1:]):
         if not re.search(r"[<>]|\\(?:leq|geq|neq|in)\b", "".join(parts)):
             return Named(head.strip(), _several([rest, *parts[1:]], signs))
-    items = tuple(read(part) for part in parts)
+    items = _values(parts)
     if len(items) == 1:
         return items[0]
     inequality = any(
@@ -133,6 +148,17 @@ def _several(parts: list[str], signs: list[str]) -> Node:
             pieces = tuple(item.value for item in items if isinstance(item, Named))
             return Named(names.pop(), Many("union", pieces))
     return Many("system" if inequality else "list", items)
+
+
+def _values(parts: list[str]) -> tuple[Node, ...]:
+    r"""The values of a list or a set; `\pm 2` in it is two of them."""
+    nodes = [read(part) for part in parts]
+    return tuple(
+        chain.from_iterable(
+            node.items if isinstance(node, Many) and node.kind == "list" else (node,)
+            for node in nodes
+        )
+    )
 
 
 def _relation(sides: list[str], signs: list[str]) -> Node:
@@ -192,9 +218,9 @@ def _bracketed(text: str) -> Node | None:
     if opening == r"\{":
         if re.search(r"\||\\mid|:", inner):
             raise Unreadable("a set by a condition")
-        return Many("set", tuple(read(part) for part in parts))
+        return Many("set", _values(parts))
     if not signs:
-        return read(inner) if (opening, end) == ("(", ")") else None
+        return read(inner) if (opening, end) == ("(", ")") or _MATRIX.fullmatch(inner) else None
     return Row(opening, end, tuple(read(part) for part in parts))
 
 
@@ -212,8 +238,9 @@ def _depths(text: str):
     at = 0
     while at < len(text):
         if text[at] == "\\":
-            if text[at + 1 : at + 2] in ("{", "}"):
-                yield at, 1 if text[at + 1] == "{" else -1
+            step = next((step for sign, step in _BRACKETS if text.startswith(sign, at)), 0)
+            if step:
+                yield at, step
             at += 2
             continue
         if text[at] in "([":
@@ -227,8 +254,6 @@ def _depths(text: str):
 
 def split(text: str, separators: tuple[str, ...]) -> tuple[list[str], list[str]]:
     """Cut a text at the separators outside of every bracket; also return those met."""
-    if text.startswith(r"\begin"):
-        return [text], []
     parts, met, start, at, depth = [], [], 0, 0, 0
     steps = dict(_depths(text))
     while at < len(text):

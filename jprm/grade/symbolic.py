@@ -29,7 +29,25 @@ INTEGERS = frozenset("nmkj")
 
 
 def compare(gold: str, answer: str, percent: Percent = "strict") -> Verdict:
-    """The verdict on two normalised answers that `exact.decide` leaves open."""
+    """The verdict on two normalised answers that `exact.decide` leaves open.
+
+    A comma as in "40,200" may be of thousands or of a list. Where one answer leaves it open, the
+    other tells; where both do, they are equal as numbers, or it cannot be said whether as lists.
+    """
+    numbers = structure.thousands(gold), structure.thousands(answer)
+    as_number = _compared(*numbers, percent)
+    if numbers == (gold, answer) or as_number == EQUAL:
+        return as_number
+    as_list = _compared(gold, answer, percent)
+    if gold == numbers[0] or answer == numbers[1]:
+        other = gold if gold == numbers[0] else answer
+        return as_list if as_list == EQUAL or "," in other else as_number
+    return as_number if as_list == DIFFERENT else Verdict("unparsed", "thousands or a list")
+
+
+def _compared(gold: str, answer: str, percent: Percent) -> Verdict:
+    if (verdict := decide(gold, answer, percent)) is not None:
+        return verdict
     try:
         return _nodes(structure.read(gold), structure.read(answer), percent)
     except TooLarge:
@@ -77,6 +95,9 @@ def _nodes(gold: Node, answer: Node, percent: Percent) -> Verdict:
             if kind in ("list", "set"):
                 leaf_number(text)
                 return DIFFERENT
+        case (Scalar(text), Row()) | (Row(), Scalar(text)):
+            leaf_number(text)
+            return DIFFERENT
     raise Unreadable("answers of two kinds")
 
 

@@ -14,7 +14,7 @@ _CURRENCY = re.compile(
     r"(?P<sign>-?)(?:\\\$|\$|\\text\{(?P<name>euro|pound)\})(?P<value>[\d.,/]+%?)"
 )
 _SHORT = frozenset(
-    "cm mm km dm ft in mi yd kg mg lb lbs oz mph kph hr hrs min mins sec ml am pm".split()
+    "sq cu cm mm km dm ft in mi yd kg mg lb lbs oz mph kph hr hrs min mins sec ml am pm".split()
 )
 _ALIASES = {
     "centimeter": "cm", "centimetre": "cm", "millimeter": "mm", "millimetre": "mm",

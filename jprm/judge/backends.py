@@ -67,8 +67,9 @@ def open_own(task: Task) -> Backend:
     import jax
 
     from jprm.models.hf_config import read_config, read_fields
-    from jprm.models.hf_weights import from_hf
+    from jprm.models.locate import Checkpoint
     from jprm.sample import Engine, EngineConfig, SamplingParams
+    from jprm.train.lora import from_checkpoint
 
     options, codec, sampling = task.options, task.codec, task.protocol.sampling
     assert options.model is not None
@@ -82,14 +83,15 @@ def open_own(task: Task) -> Backend:
         )
     platform = jax.local_devices()[0].platform
     dtype = options.dtype or ("float32" if platform == "cpu" else None)
-    model, params = from_hf(options.model, dtype)
+    model, params = from_checkpoint(Checkpoint(options.model, options.adapters), dtype)
     found = jax.tree.leaves(params)[0].dtype
     if task.stored:
         names = {field.name for field in dataclasses.fields(EngineConfig)}
         table = {name: value for name, value in task.stored.items() if name in names}
         sizes = asked_over(table, options.sizes)
     else:
-        longest = read_fields(options.model).get("max_position_embeddings")
+        fields, key = read_fields(options.model), "max_position_embeddings"
+        longest = fields.integer(key) if fields.get(key) is not None else None
         sizes = choose(config, found.itemsize, task.context(longest), options.sizes)
     about = {"backend": "own", "dtype": str(found), "platform": platform}
     task.claim(about | dataclasses.asdict(sizes))

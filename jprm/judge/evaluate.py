@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,11 +15,13 @@ from jprm.judge.measures import scores
 from jprm.judge.options import Options
 from jprm.judge.report import Result, print_result, write_json
 from jprm.judge.store import VoteStore
+from jprm.models.locate import find_checkpoint, find_directory
+from jprm.paths import present
 from jprm.progress import Progress
 from jprm.records import ReadOut
 from jprm.runs import HeldDirectory, provenance
 from jprm.score import Scorer, Setup, find_scorer, load_plugin
-from jprm.verify import GenPRM
+from jprm.verify import ONE_VOTE, GenPRM, votes_drawn
 
 FIRST_ERROR_ONLY = ("processbench",)  # of the others every step is scored
 ENGINE = "engine."
@@ -44,7 +47,7 @@ class _Evaluation:
     """What is asked, what it is asked of, and the directory that holds the votes."""
 
     def __init__(self, options: Options):
-        self.options = options
+        present(options.data, "--data")
         self.items = read_items(options.data, options.layout)
         self.chosen = self.items.items[: options.limit]
         self.stop_early = self.items.benchmark in FIRST_ERROR_ONLY and not options.full
@@ -53,8 +56,8 @@ class _Evaluation:
         if not options.regrade:
             self.scorer = find_scorer(options.scorer)
             self.protocol = read_protocol(options)
-            _check_model(options, self.scorer)
-        self.directory = HeldDirectory(
+        self.options = options if options.regrade else _located(options, self.scorer)
+        self.directory = HeldDirectory(  # called as the user calls the model, wherever that lies
             options.directory, "give --out DIR for another place", "give another --out DIR"
         )
         try:
@@ -80,6 +83,7 @@ class _Evaluation:
                 others = {k: v for k, v in stored.items() if not k.startswith(ENGINE)}
                 check(path, others, self.identity)
         self.readout: ReadOut = options.readout or self.scorer.readout
+        self.n = _votes(options.n, self.scorer, self.identity)
         self.engine = {k.removeprefix(ENGINE): v for k, v in (stored or {}).items() if ENGINE in k}
         names = {item.solution.id: item.name for item in self.items.items}
         self.store = VoteStore(path, names)
@@ -92,7 +96,7 @@ class _Evaluation:
 
     def _judged(self, item: Item) -> Judged | None:
         rows = self.store.rationales(item.solution.id)
-        return judged(item, rows, self.options.n, self.readout, self.stop_early)
+        return judged(item, rows, self.n, self.readout, self.stop_early)
 
     def sample(self) -> None:
         """Judges and stores what is missing; nothing is loaded where nothing is."""
@@ -120,6 +124,8 @@ class _Evaluation:
 
     def _judge(self, missing: Sequence[Item], machine: Machine, progress: Progress) -> None:
         options, store = self.options, self.store
+        if self.n < options.n:
+            progress.note(f"{ONE_VOTE} ({options.n} were asked for)")
         setup = Setup(
             model=options.model,
             mode=options.mode,
@@ -129,7 +135,7 @@ class _Evaluation:
             generator=machine.generator,
         )
         items = [(item.problem, item.solution) for item in missing]
-        for ended in self.scorer(setup).judge(items, range(options.n), store.known(), store.add):
+        for ended in self.scorer(setup).judge(items, range(self.n), store.known(), store.add):
             store.lose(ended.solution_id, ended.lost)
             progress.advance(1, f"solutions judged, {machine.speed}")
 
@@ -151,23 +157,25 @@ class _Evaluation:
                 missing += 1
         if not found:
             raise UserError(
-                f"{self.directory.path}: {options.n} votes are stored of no solution; run it "
+                f"{self.directory.path}: {self.n} votes are stored of no solution; run it "
                 "without --regrade, or with a smaller --n"
             )
         about = {
             "benchmark": self.items.benchmark,
             "data": str(options.data),
             "model": str(options.model) if options.model else None,
-            "n": options.n,
+            "n": self.n,
+            "n_asked": options.n,
             "readout": self.readout,
             "full": not self.stop_early,
+            "missing_as": options.missing,
             **{name: self.identity[name] for name in ("scorer", "mode", "seed")},
             "identity": read_identity(self.directory.path),
         }
         return Result(
             about,
             found,
-            scores(found, options.n, not self.stop_early),
+            scores(found, self.n, not self.stop_early, options.missing),
             Account.of(found),
             self.items.rejected,
             self.items.notes,
@@ -176,11 +184,26 @@ class _Evaluation:
         )
 
 
-def _check_model(options: Options, scorer: type[Scorer]) -> None:
-    if scorer.samples and options.model is None:
-        raise UserError("--model DIR is missing: the directory of a Hugging Face checkpoint")
-    if options.model is not None and not options.model.is_dir():
-        raise UserError(f"--model {options.model}: no such directory")
+def _votes(asked: int, scorer: type[Scorer], identity: Mapping[str, Any]) -> int:
+    """The votes that are drawn: one where chance has no part in them."""
+    if not scorer.chance:
+        return 1
+    if not scorer.samples:
+        return asked
+    temperature, top_k = (identity[f"protocol.sampling.{key}"] for key in ("temperature", "top_k"))
+    return votes_drawn(asked, temperature, top_k)
+
+
+def _located(options: Options, scorer: type[Scorer]) -> Options:
+    """The options with the directory of the model, and its adapters. Raises UserError."""
+    if options.model is None:
+        if scorer.samples:
+            raise UserError("--model DIR is missing: the directory of a Hugging Face checkpoint")
+        return options
+    if not scorer.samples:  # it reads whatever it likes of the directory
+        return dataclasses.replace(options, model=find_directory(options.model, "--model"))
+    found = find_checkpoint(options.model, "--model", weights=options.backend == "own")
+    return dataclasses.replace(options, model=found.directory, adapters=found.adapters)
 
 
 def _identity(options: Options, scorer: type[Scorer], protocol: GenPRM) -> dict[str, Any]:
@@ -188,6 +211,7 @@ def _identity(options: Options, scorer: type[Scorer], protocol: GenPRM) -> dict[
     return flat(
         {
             "model": model_digest(options.model) if options.model else None,
+            "adapters": "+".join(map(model_digest, options.adapters)) or None,
             "scorer": options.scorer,
             "plugin": file_digest(options.plugin) if options.plugin else None,
             "mode": options.mode,

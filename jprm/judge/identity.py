@@ -14,6 +14,7 @@ from typing import Any
 
 from jprm.errors import UserError
 from jprm.runs import write_atomic
+from jprm.strict_json import read_object
 
 FILE = "identity.json"
 READ_WHOLE_BYTES = 1 << 26
@@ -70,15 +71,7 @@ def _leaves(table: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
 def read_identity(directory: Path) -> dict[str, Any] | None:
     """The identity of the run in a directory; None where there is none yet. Raises UserError."""
     path = directory / FILE
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read ({error}); give another --out") from None
-    if not isinstance(found, dict):
-        raise UserError(f"{path}: damaged; give another --out")
-    return found
+    return read_object(path, "give another --out") if path.exists() else None
 
 
 def claim(directory: Path, identity: Mapping[str, Any]) -> None:

@@ -16,6 +16,7 @@ import numpy as np
 
 from jprm.judge.items import Item
 from jprm.records import Rationale, ReadOut
+from jprm.ties import below
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ def judged(
         if len(votes) < n:
             return None
         rewards.append(votes)
-        if stop_early and all(reward is not None and reward < 0.5 for reward in votes):
+        if stop_early and all(reward is not None and below(reward, 0.5) for reward in votes):
             break
     kept = tuple(rows[step, vote] for step in range(len(rewards)) for vote in range(n))
     table = [[np.nan if reward is None else reward for reward in votes] for votes in rewards]

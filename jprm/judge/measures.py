@@ -12,8 +12,9 @@ counts of a confusion table are expected counts.
     prm_score                       PRMBench's: macro_f1 of steps (of a category: mean of its classes)
     solution_auc, step_auc          ranking by the least, by each step's mean reward; at k = n only
 
-A step is judged wrong where its mean reward is below 1/2. A solution without any judgement is wrong
-in every number but the areas, which leave it out.
+A step is judged wrong where its mean reward is below 1/2. A step that no vote judged is judged neither
+way, and a solution whose verdict needs it has none: by `missing` they are wrong in every number, or
+left out of every number (`jprm.evaluate.missing`). So it is with solutions that were lost.
 """
 
 from __future__ import annotations
@@ -25,17 +26,22 @@ import numpy as np
 
 from jprm.evaluate import (
     Interval,
+    Missing,
     Resamples,
     auc_interval,
+    counted,
     harmonic_mean,
     interval,
     measure,
     prm_scores,
+    ranked,
     subsets,
 )
 from jprm.evaluate.confusion import FN, FP, TN, TP
 from jprm.judge.judged import Judged
-from jprm.scaling.vote_curve import expected_correct
+from jprm.scaling.vote_curve import NO_VERDICT, SOME_ERROR, verdict_shares
+from jprm.ties import below, mean
+from jprm.verify import first_error
 
 OVERALL = "overall"
 OF_SOLUTIONS = ("f1", "negative_f1", "macro_f1", "accuracy")
@@ -44,13 +50,19 @@ OF_STEPS = (*OF_SOLUTIONS, "precision", "recall", "negative_precision", "negativ
 
 @dataclass(frozen=True)
 class Score:
-    """The numbers of one group of solutions at k votes."""
+    """The numbers of one group of solutions at k votes.
+
+    missing_share: of its solutions, those without a verdict; step_missing_share: of its steps of known
+    truth those without a judgement, None where not all steps were judged.
+    """
 
     group: str
     k: int
     n_items: int
     n_error: int
     n_problems: int
+    missing_share: float
+    step_missing_share: float | None
     measures: dict[str, Interval]
 
 
@@ -58,71 +70,88 @@ class Score:
 class Arrays:
     """Expected judgements of n solutions at K numbers of votes.
 
-    labels [n]; right, clean [n, K]: P(the first error said is the true one, is none).
-    steps [n, K, 4]: expected counts of steps, None where not all steps were judged.
-    least [n], rewards: the lowest mean reward and all of them, for ranking; nan without any.
+    labels [n]; right, clean, flagged, missing [n, K]: P(the first error said is the true one, is none,
+    is some step, there is no verdict), of which the last counts as `how` says.
+    steps [n, K, 4], unjudged [n, K]: expected counts of steps, None where not all steps were judged.
+    least [n], means: the lowest mean reward and all of them, for ranking; nan without a verdict.
     """
 
+    how: Missing
     labels: np.ndarray
     right: np.ndarray
     clean: np.ndarray
+    flagged: np.ndarray
+    missing: np.ndarray
     steps: np.ndarray | None
+    unjudged: np.ndarray
     least: np.ndarray
     means: tuple[np.ndarray, ...]
 
 
-def arrays(solutions: Sequence[Judged], ks: Sequence[int], steps: bool) -> Arrays:
-    """The expected judgements of all solutions. A lost solution is right with probability 0."""
+def arrays(
+    solutions: Sequence[Judged], ks: Sequence[int], steps: bool, how: Missing = "wrong"
+) -> Arrays:
+    """The expected judgements of all solutions. A lost solution has no verdict."""
     labels = np.array([s.item.truth.first_error for s in solutions])
-    right, clean = np.zeros((2, len(solutions), len(ks)))
-    counts = np.zeros((len(solutions), len(ks), 4))
-    means = []
+    right, clean, flagged, missing = np.zeros((4, len(solutions), len(ks)))
+    counts, unjudged = np.zeros((len(solutions), len(ks), 4)), np.zeros((len(solutions), len(ks)))
+    means, least = [], np.full(len(solutions), np.nan)
     for i, solution in enumerate(solutions):
-        truth = solution.item.truth
-        if solution.rewards is None:
-            clean[i] = labels[i] >= 0  # not right, in either class
-            counts[i, :, FN] = sum(label is True for label in truth.labels)
-            counts[i, :, FP] = sum(label is False for label in truth.labels)
-            means.append(np.full(len(truth.steps), np.nan))
-            continue
-        right[i] = expected_correct(solution.rewards, labels[i], ks)[0]
-        clean[i] = right[i] if labels[i] < 0 else expected_correct(solution.rewards, -1, ks)[0]
+        truth, rewards = solution.item.truth, solution.rewards
+        if rewards is None:
+            rewards = np.full((len(truth.steps), max(ks)), np.nan)
+        outcomes = labels[i], -1, SOME_ERROR, NO_VERDICT
+        right[i], clean[i], flagged[i], missing[i] = verdict_shares(rewards, outcomes, ks)[0]
         if steps:
-            counts[i] = [_step_counts(solution.rewards, truth.labels, k) for k in ks]
-        means.append(_means(solution.rewards))
-    least = np.array([np.nan if np.isnan(m).all() else np.nanmin(m) for m in means])
-    return Arrays(labels, right, clean, counts if steps else None, least, tuple(means))
+            for column, k in enumerate(ks):
+                table = _step_counts(rewards, truth.labels, k, how)
+                counts[i, column], unjudged[i, column] = table[:4], table[4]
+        means.append(_means(rewards))
+        if first_error([None if np.isnan(m) else m for m in means[-1]]) is not None:
+            least[i] = np.nanmin(means[-1])
+    table = counts if steps else None
+    return Arrays(how, labels, right, clean, flagged, missing, table, unjudged, least, tuple(means))
 
 
 def _means(rewards: np.ndarray) -> np.ndarray:
-    judged = ~np.isnan(rewards)
-    sums, counts = np.where(judged, rewards, 0.0).sum(axis=1), judged.sum(axis=1)
-    return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
+    judged = (step[~np.isnan(step)] for step in rewards)
+    return np.array([mean(step) if len(step) else np.nan for step in judged])
 
 
-def _step_counts(rewards: np.ndarray, labels: Sequence[bool | None], k: int) -> np.ndarray:
-    """Expected (TP, FP, TN, FN) of the steps of one solution; a step that nobody judged is wrong."""
+def _step_counts(
+    rewards: np.ndarray, labels: Sequence[bool | None], k: int, how: Missing
+) -> np.ndarray:
+    """Expected (TP, FP, TN, FN, unjudged) of the steps of one solution, the last wrong or left out."""
     members, _ = subsets(rewards.shape[1], k)
     judged = ~np.isnan(rewards)
     sums = members @ np.where(judged, rewards, 0.0).T
     counts = members @ judged.T
-    flawed = (sums < 0.5 * counts).mean(axis=0)
-    right = ((sums >= 0.5 * counts) & (counts > 0)).mean(axis=0)
+    rejected = below(sums, 0.5 * counts)
+    flawed, unjudged = rejected.mean(axis=0), (counts == 0).mean(axis=0)
+    right = ((counts > 0) & ~rejected).mean(axis=0)
+    wrong = unjudged * (how == "wrong")
     is_right = np.array([label is True for label in labels])
     is_flawed = np.array([label is False for label in labels])
-    found = np.zeros(4)
-    found[TP], found[FN] = right[is_right].sum(), (1 - right[is_right]).sum()
-    found[TN], found[FP] = flawed[is_flawed].sum(), (1 - flawed[is_flawed]).sum()
-    return found
+    return np.array(
+        [
+            right[is_right].sum(),
+            (right + wrong)[is_flawed].sum(),
+            flawed[is_flawed].sum(),
+            (flawed + wrong)[is_right].sum(),
+            unjudged[is_right | is_flawed].sum(),
+        ]
+    )
 
 
-def scores(solutions: Sequence[Judged], n: int, full: bool) -> list[Score]:
+def scores(
+    solutions: Sequence[Judged], n: int, full: bool, missing: Missing = "wrong"
+) -> list[Score]:
     """All groups at all k from 1 to n: overall, then subsets, then categories, in the file's order.
 
-    full: every step is judged, so steps can be scored.
+    full: every step is judged, so steps can be scored. missing: what no verdict counts.
     """
     ks = range(1, n + 1)
-    found = arrays(solutions, ks, full)
+    found = arrays(solutions, ks, full, missing)
     subset = [s.item.truth.subset for s in solutions]
     names = [name for name in dict.fromkeys(subset) if name]
     groups = {OVERALL: np.arange(len(solutions))}
@@ -150,12 +179,13 @@ def _score(
 ) -> Score:
     problems = _problems(solutions, rows)
     resamples = Resamples.of(problems)
-    labels, right = found.labels[rows], found.right[rows, k - 1]
-    measures = _first_error(labels, right, resamples)
+    labels = found.labels[rows]
+    measures = _first_error(labels, _correctness(found, rows, k), resamples)
     counts = np.zeros((len(rows), 4))
-    clean, erroneous = found.clean[rows, k - 1], labels >= 0
-    counts[:, TP], counts[:, FN] = ~erroneous * clean, ~erroneous * (1 - clean)
-    counts[:, FP], counts[:, TN] = erroneous * clean, erroneous * (1 - clean)
+    clean, flagged = found.clean[rows, k - 1], found.flagged[rows, k - 1]
+    wrong, erroneous = found.missing[rows, k - 1] * (found.how == "wrong"), labels >= 0
+    counts[:, TP], counts[:, FN] = ~erroneous * clean, ~erroneous * (flagged + wrong)
+    counts[:, FP], counts[:, TN] = erroneous * (clean + wrong), erroneous * flagged
     measures |= _counted("solution", counts, OF_SOLUTIONS, resamples)
     if found.steps is not None:
         steps = found.steps[rows, k - 1]
@@ -163,7 +193,24 @@ def _score(
         measures["prm_score"] = _counted("", steps, ("prm_score",), resamples)["prm_score"]
     if k == n:
         measures |= _areas(solutions, found, rows)
-    return Score(name, k, len(rows), int(erroneous.sum()), len(set(problems)), measures)
+    shares = _missing_shares(solutions, found, rows, k)
+    return Score(name, k, len(rows), int(erroneous.sum()), len(set(problems)), *shares, measures)
+
+
+def _missing_shares(
+    solutions: Sequence[Judged], found: Arrays, rows: np.ndarray, k: int
+) -> tuple[float, float | None]:
+    """Share of solutions without a verdict, and of steps of known truth without a judgement."""
+    share = float(found.missing[rows, k - 1].mean())
+    if found.steps is None:
+        return share, None
+    known = sum(x is not None for i in rows for x in solutions[i].item.truth.labels)
+    return share, float(found.unjudged[rows, k - 1].sum()) / known if known else 0.0
+
+
+def _correctness(found: Arrays, rows: np.ndarray, k: int) -> np.ndarray:
+    right, missing = found.right[rows, k - 1], found.missing[rows, k - 1]
+    return counted(right, missing, found.how, found.labels[rows])
 
 
 def _first_error(
@@ -173,8 +220,9 @@ def _first_error(
     at, samples = {}, {}
     with np.errstate(invalid="ignore"):
         for name, kind in kinds.items():
-            sums = resamples.sums(np.stack([right * kind, kind], axis=1))
-            at[name] = np.float64((right * kind).sum()) / kind.sum()
+            of_kind = np.where(kind, right, 0.0)  # a class without any verdict is nan
+            sums = resamples.sums(np.stack([of_kind, kind], axis=1))
+            at[name] = np.float64(of_kind.sum()) / kind.sum()
             samples[name] = sums[:, 0] / sums[:, 1]
     at["f1"], samples["f1"] = harmonic_mean(*at.values()), harmonic_mean(*samples.values())
     return {name: interval(float(at[name]), samples[name]) for name in at}
@@ -190,22 +238,22 @@ def _counted(
 
 def _areas(solutions: Sequence[Judged], found: Arrays, rows: np.ndarray) -> dict[str, Interval]:
     areas = {}
-    ranked = [i for i in rows if not np.isnan(found.least[i])]
-    if ranked:
-        resamples = Resamples.of(_problems(solutions, np.array(ranked)))
-        clean = found.labels[ranked] < 0
-        areas["solution_auc"] = auc_interval(clean, found.least[ranked], resamples)
+    clean, least, kept = ranked(found.labels[rows] < 0, found.least[rows], found.how)
+    if kept.size:
+        resamples = Resamples.of(_problems(solutions, rows[kept]))
+        areas["solution_auc"] = auc_interval(clean, least, resamples)
     if found.steps is None:
         return areas
     triples = [
-        (solutions[i].item.problem.id, label, mean)
+        (solutions[i].item.problem.id, label, reward)
         for i in rows
-        for label, mean in zip(solutions[i].item.truth.labels, found.means[i], strict=True)
-        if label is not None and not np.isnan(mean)
+        for label, reward in zip(solutions[i].item.truth.labels, found.means[i], strict=True)
+        if label is not None
     ]
-    if triples:
-        problems, labels, means = zip(*triples, strict=True)
-        areas["step_auc"] = auc_interval(labels, means, Resamples.of(problems))
+    labels, means, kept = ranked([x[1] for x in triples], [x[2] for x in triples], found.how)
+    if kept.size:
+        resamples = Resamples.of([triples[i][0] for i in kept])
+        areas["step_auc"] = auc_interval(labels, means, resamples)
     return areas
 
 
@@ -225,7 +273,7 @@ def _add_average(
             continue
         values, samples = [], []
         for group, resamples in parts:
-            labels, right = found.labels[group], found.right[group, row.k - 1]
+            labels, right = found.labels[group], _correctness(found, group, row.k)
             values.append(_first_error(labels, right, resamples)["f1"].value)
             samples.append(resamples.f1(labels, right)[:, 0])
         average = interval(float(np.mean(values)), np.mean(samples, axis=0))
@@ -254,6 +302,7 @@ def _categories(
                     len(members),
                     int((found.labels[members] >= 0).sum()),
                     len(set(_problems(solutions, members))),
+                    *_missing_shares(solutions, found, members, k),
                     {"prm_score": by_name[category]},
                 )
             )

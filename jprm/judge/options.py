@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import get_args
 
 from jprm.errors import UserError
+from jprm.evaluate import Missing
 from jprm.judge.sizes import Sizes
 from jprm.records import ReadOut
 from jprm.verify import Mode, Overflow
@@ -21,10 +22,11 @@ class Options:
     readout: None is the scorer's own. full: judge every step although the benchmark asks for the
     first error only. protocol: a TOML file of `jprm.verify.GenPRM`, None for the published one;
     overrides: `key=value` for it. place, uncovered: see `jprm.execute.open_place`.
+    missing: what a solution without a verdict counts (`jprm.evaluate.missing`).
     overflow: see `jprm.verify.Settings`. base_url, served_model, concurrency: see `jprm.served.ServedSampler`.
     """
 
-    model: Path | None
+    model: Path | None  # a directory, or a name as `jprm.models.locate` knows it
     data: Path
     layout: str = "auto"
     n: int = 8
@@ -46,10 +48,12 @@ class Options:
     uncovered: tuple[str, ...] = ()
     workers: int | None = None
     overflow: Overflow = "give_up"
+    missing: Missing = "wrong"
     backend: str = "own"
     base_url: str = ""
     served_model: str = ""
     concurrency: int = 64
+    adapters: tuple[Path, ...] = ()  # what `jprm.models.locate` finds of `model`
 
     def __post_init__(self):
         """Raise UserError for what cannot be meant."""
@@ -57,6 +61,7 @@ class Options:
             ("mode", self.mode, Mode),
             ("readout", self.readout, ReadOut),
             ("overflow", self.overflow, Overflow),
+            ("missing", self.missing, Missing),
         ):
             if value is not None and value not in get_args(kind):
                 known = ", ".join(get_args(kind))

@@ -3,11 +3,15 @@
 The JSON object (`SCHEMA` counts its versions; keys are only added within one):
 
     schema, benchmark, data, model, scorer, readout, mode, n, full, seed, identity
+    n_asked               votes that were asked for; n is 1 where all of them would be the same
+    missing_as            what a solution without a verdict counts: "wrong" or "excluded"
+    missing_share         share of the solutions without a verdict at n votes: some step that it needs
+                          was judged by none of them
     n_items, n_problems   solutions that are scored, and their different problems
     rejected              ["file:line: reason", ...] rows that could not be read
     notes                 ["file:line: what", ...] peculiarities of rows that are scored
-    lost                  [{"id", "subset", "reason"}, ...] solutions without any judgement: counted
-                          as wrong
+    lost                  [{"id", "subset", "reason"}, ...] solutions without any judgement; they have
+                          no verdict
     missing               solutions whose votes are not all stored (after --regrade): not counted
     rationales, generated_tokens, forced_tokens, none_share
     none                  {reason: count}, code {outcome: count}
@@ -16,12 +20,13 @@ The JSON object (`SCHEMA` counts its versions; keys are only added within one):
                           read as plain text
     seconds               of all sittings; the only number that differs from run to run
     overall               {measure: {"value", "low", "high"}} of all solutions with all n votes
-    scores                [{"group", "k", "n_items", "n_error", "n_problems",
+    scores                [{"group", "k", "n_items", "n_error", "n_problems", "missing_share",
+                          "step_missing_share" (of all labelled steps; null unless full),
                           "measures": {name: {"value", "low", "high"}}}, ...] for every group and
                           every k from 1 to n; null where a number is undefined. Names and groups
                           are those of `jprm.judge.measures`.
     predictions           [{"id", "subset", "first_error", "predicted", "rewards"}, ...]: truth, first
-                          error said by all n votes (0-based, -1 for none, null where lost), and
+                          error said by all n votes (0-based, -1 for none, null without a verdict), and
                           the mean reward of every step that counts (null: nobody judged it)
 """
 
@@ -35,13 +40,13 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
 
 from jprm.evaluate import Interval, trivial_baselines
 from jprm.judge.judged import Account, Judged
 from jprm.judge.measures import OVERALL, Score
 from jprm.runs import write_atomic
-from jprm.verify import first_error, mean_reward
+from jprm.terminal import terminal
+from jprm.verify import ONE_VOTE, first_error, mean_reward
 
 SCHEMA = 1
 OF_STEPS = {
@@ -106,18 +111,19 @@ def write_json(path: Path, result: Result) -> None:
         **account,
         "none_share": None if math.isnan(none_share) else none_share,
         "seconds": result.seconds,
-        "overall": _overall(result),
+        "missing_share": _overall(result).missing_share,
+        "overall": _score(_overall(result))["measures"],
         "scores": [_score(score) for score in result.scores],
         "predictions": [_prediction(solution) for solution in result.solutions],
     }
     write_atomic(path, json.dumps(table, indent=1, allow_nan=False) + "\n")
 
 
-def _overall(result: Result) -> dict[str, Any]:
-    """The measures of all solutions with all votes."""
+def _overall(result: Result) -> Score:
+    """All solutions with all votes."""
     wanted = OVERALL, result.about["n"]
     [score] = [score for score in result.scores if (score.group, score.k) == wanted]
-    return _score(score)["measures"]
+    return score
 
 
 def _row(solution: Judged) -> dict[str, Any]:
@@ -146,15 +152,15 @@ def _prediction(solution: Judged) -> dict[str, Any]:
 
 def print_result(result: Result, console: Console | None = None) -> None:
     """Prints the table for people."""
-    console = console or Console(highlight=False, soft_wrap=True)
+    console = console or terminal(soft_wrap=True)
     about, account = result.about, result.account
     n = about["n"]
     last = [score for score in result.scores if score.k == n]
     if last:
         title = f"{about['benchmark']}, {n} votes"
-        console.print(escape(_table(last, title, about["benchmark"])))
+        console.print(_table(last, title, about["benchmark"]))
     if n > 1 and last:
-        console.print(escape(_curve(result.scores, n, COLUMNS[about["benchmark"]])))
+        console.print(_curve(result.scores, n, COLUMNS[about["benchmark"]]))
     if last and about["benchmark"] == "processbench":
         console.print(f"overall F1 of predictors that read nothing: {_trivial(result.solutions)}")
     console.print(
@@ -162,7 +168,12 @@ def print_result(result: Result, console: Console | None = None) -> None:
         f"{account.generated_tokens} tokens generated and {account.forced_tokens} forced, "
         f"{result.seconds:.1f} s"
     )
-    console.print(f"without a verdict: {100 * account.none_share:.1f} %{_counts(account.none)}")
+    if n < about["n_asked"]:
+        console.print(f"{n} vote instead of {about['n_asked']}: {ONE_VOTE}")
+    console.print(_missing(result))
+    console.print(
+        f"rationales without a verdict: {100 * account.none_share:.1f} %{_counts(account.none)}"
+    )
     if account.unread:
         console.print(f"in the place of a verdict{_counts(account.unread)}")
     if account.quoted:
@@ -175,10 +186,10 @@ def print_result(result: Result, console: Console | None = None) -> None:
     _print_some(console, "rows rejected", result.rejected)
     _print_some(console, "rows with a peculiarity, scored all the same", result.notes)
     lost = [f"{s.item.name}: {s.lost}" for s in result.lost]
-    _print_some(console, "solutions lost, counted as wrong", lost)
+    _print_some(console, "solutions lost: they have no verdict", lost)
     if result.missing:
         console.print(
-            f"[bold]{result.missing} solutions are not in this table[/]: their votes are not all "
+            f"{result.missing} solutions are not in this table: their votes are not all "
             "stored; the same command without --regrade samples them"
         )
 
@@ -187,9 +198,14 @@ def _table(rows: Sequence[Score], title: str, benchmark: str) -> str:
     """Aligned columns, as wide as they have to be: a terminal may wrap them, nothing is cut off."""
     has = {name for row in rows for name in row.measures}
     columns = {name: title for name, title in COLUMNS[benchmark].items() if name in has}
-    lines = [[title, "n", *columns.values()]]
+    lines = [[title, "n", "no verdict", *columns.values()]]
     lines += [
-        [row.group, str(row.n_items), *(_cell(row.measures.get(name)) for name in columns)]
+        [
+            row.group,
+            str(row.n_items),
+            f"{100 * row.missing_share:.1f} %",
+            *(_cell(row.measures.get(name)) for name in columns),
+        ]
         for row in rows
     ]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
@@ -200,6 +216,17 @@ def _table(rows: Sequence[Score], title: str, benchmark: str) -> str:
         )
         for line in lines
     )
+
+
+def _missing(result: Result) -> str:
+    """How many solutions have no verdict, and what becomes of them."""
+    score = _overall(result)
+    silent = round(score.missing_share * score.n_items)
+    counts = "counted as wrong" if result.about["missing_as"] == "wrong" else "left out"
+    text = f"without a verdict: {silent} of {score.n_items} solutions, {counts}"
+    if score.step_missing_share is not None:
+        text += f"; of the labelled steps {100 * score.step_missing_share:.1f} %"
+    return text
 
 
 def _cell(found: Interval | None) -> str:
@@ -239,8 +266,8 @@ def _counts(counts: Mapping[str, int]) -> str:
 def _print_some(console: Console, what: str, lines: Sequence[str]) -> None:
     if not lines:
         return
-    console.print(f"[bold]{len(lines)} {what}[/]")
+    console.print(f"{len(lines)} {what}", style="bold")
     for line in lines[:MOST_SHOWN]:
-        console.print(f"  {escape(line)}")
+        console.print(f"  {line}")
     if len(lines) > MOST_SHOWN:
         console.print(f"  and {len(lines) - MOST_SHOWN} more (all of them are in --json FILE)")

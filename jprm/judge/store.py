@@ -12,7 +12,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from jprm.errors import UserError
-from jprm.records import Rationale, append_jsonl, from_json, read_jsonl, to_json
+from jprm.records import (
+    Rationale,
+    append_jsonl,
+    from_json,
+    read_jsonl,
+    stream_records,
+    to_json,
+)
 
 VOTES, LOST, SITTINGS = "votes.jsonl", "lost.jsonl", "sittings.jsonl"
 FLUSH_S = 1.0
@@ -32,14 +39,11 @@ class VoteStore:
         self._started = self._flushed = self._noted = time.monotonic()
         self._sitting = f"{time.time():.6f}-{os.getpid()}"
         self._rows: dict[str, dict[tuple[int, int], Rationale]] = {}
-        path = directory / VOTES
-        for number, row in enumerate(read_jsonl(path), 1):
-            row.pop("item", None)
-            try:
-                self._keep(from_json(Rationale, row))
-            except UserError as error:
-                raise UserError(f"{path}:{number}: {error}; delete the line") from None
-        self.lost = {row["solution_id"]: row["reason"] for row in read_jsonl(directory / LOST)}
+        for rationale in stream_records(directory / VOTES, self._of_row):
+            self._keep(rationale)
+        lost = read_jsonl(directory / LOST, {"solution_id": str, "reason": str})
+        self.lost = {row["solution_id"]: row["reason"] for row in lost}
+        self._sittings()  # now, for damage must not be found when all is sampled
 
     def rationales(self, solution_id: str) -> Sequence[Rationale]:
         """What is stored of a solution, in the order of steps, then votes."""
@@ -81,15 +85,23 @@ class VoteStore:
     @property
     def seconds(self) -> float:
         """Seconds of all sittings; of one that was killed, those up to its last note."""
-        by_sitting: dict[str, float] = {}
-        for row in read_jsonl(self._directory / SITTINGS):
-            by_sitting[row["sitting"]] = row["seconds"]
-        return sum(by_sitting.values())
+        return sum(self._sittings().values())
+
+    def _sittings(self) -> dict[str, float]:
+        notes = read_jsonl(self._directory / SITTINGS, {"sitting": str, "seconds": float | int})
+        return {row["sitting"]: row["seconds"] for row in notes}
 
     def _note(self, **about: object) -> None:
         self._noted = time.monotonic()
         row = {"sitting": self._sitting, "seconds": self._noted - self._started}
         append_jsonl(self._directory / SITTINGS, [row | about])
+
+    def _of_row(self, row: dict) -> Rationale:
+        row.pop("item", None)
+        rationale = from_json(Rationale, row)
+        if rationale.solution_id not in self._names:
+            raise UserError(f"a vote on {rationale.solution_id!r:.40}, which is no row of the data")
+        return rationale
 
     def _keep(self, rationale: Rationale) -> None:
         rows = self._rows.setdefault(rationale.solution_id, {})

@@ -15,15 +15,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
-from jprm.errors import PREEMPTED
+from jprm.errors import INCOMPLETE, MISTAKE, PREEMPTED
 from jprm.preemption import PARENT
 from jprm.runs import write_atomic
 
 LOST = -1  # instead of an exit code: the machine is gone, or who should have told is
 MEANINGS = {
     0: "finished",
-    1: "ended with failures",
-    2: "a mistake in the command line",
+    INCOMPLETE: "ended with failures",
+    MISTAKE: "a mistake in the command line",
     PREEMPTED: "preempted",
     130: "interrupted",
     LOST: "lost with its machine",

@@ -8,14 +8,16 @@ window or rotation answers almost right.
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Any
 
 from jprm.errors import UserError
 from jprm.models.config import ModelConfig, RopeScaling
+from jprm.strict_json import read_object
 
 FILE = "config.json"
+# Far beyond every model there is; a table of tensors for a billion layers would fill the memory.
+MOST, MOST_LAYERS = 1 << 30, 1000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,7 +61,7 @@ def read_config(directory: Path) -> ModelConfig:
         theta, scaling = _rope(fields)
         return ModelConfig(
             vocab_size=fields.integer("vocab_size"),
-            n_layers=fields.integer("num_hidden_layers"),
+            n_layers=fields.integer("num_hidden_layers", MOST_LAYERS),
             embed=embed,
             n_heads=n_heads,
             n_kv_heads=fields.integer("num_key_value_heads"),
@@ -141,11 +143,11 @@ class Fields:
         value = self.values.get(key)
         return default if value is None else value
 
-    def integer(self, key: str) -> int:
-        """A positive integer. Raises UserError."""
+    def integer(self, key: str, most: int = MOST) -> int:
+        """An integer from 1 to `most`. Raises UserError."""
         value = self._present(key)
-        if type(value) is not int or value < 1:
-            raise self.wrong(key, "a positive integer")
+        if type(value) is not int or not 1 <= value <= most:
+            raise self.wrong(key, f"a positive integer up to {most}")
         return value
 
     def number(self, key: str) -> float:
@@ -171,7 +173,7 @@ class Fields:
 
     def wrong(self, key: str, wanted: str) -> UserError:
         """The error for a field that is not what is wanted."""
-        return UserError(f"{self.where}: {key} = {self.values.get(key)!r} must be {wanted}")
+        return UserError(f"{self.where}: {key} = {self.values.get(key)!r:.40} must be {wanted}")
 
     def _present(self, key: str) -> Any:
         if self.values.get(key) is None:
@@ -182,20 +184,9 @@ class Fields:
 def read_fields(directory: Path) -> Fields:
     """The checked fields of `directory`/config.json. Raises UserError where there are none."""
     path = Path(directory) / FILE
-    return Fields(str(path), read_json(path, "is this the directory of a Hugging Face checkpoint?"))
-
-
-def read_json(path: Path, hint: str) -> dict[str, Any]:
-    """The JSON object in the file. Raises UserError, with the hint where the file is absent."""
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file; {hint}") from None
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read as JSON ({error})") from None
-    if not isinstance(values, dict):
-        raise UserError(f"{path}: holds {type(values).__name__}, not a JSON object")
-    return values
+    return Fields(
+        str(path), read_object(path, "is this the directory of a Hugging Face checkpoint?")
+    )
 
 
 def _family(fields: Fields) -> Family:

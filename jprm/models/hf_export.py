@@ -16,7 +16,8 @@ from safetensors.numpy import save_file
 
 from jprm.errors import UserError
 from jprm.models.hf_config import FILE, config_fields, read_fields
-from jprm.models.hf_weights import INDEX, WEIGHTS, Slot, tensor_slots
+from jprm.models.hf_files import INDEX, WEIGHTS
+from jprm.models.hf_weights import Slot, tensor_slots
 from jprm.models.transformer import Model, Params, bind
 
 SHARD_BYTES = 5_000_000_000

@@ -7,11 +7,9 @@ that the table does not know, or that the files do not have, is an error.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import functools
 import math
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +18,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jax.sharding import NamedSharding, PartitionSpec
-from safetensors import SafetensorError, safe_open
 
 from jprm.errors import UserError
 from jprm.mesh import TRAIN_RULES, Rules
-from jprm.models.hf_config import read_config, read_json
+from jprm.models.hf_config import read_config
+from jprm.models.hf_files import opened, weight_files
 from jprm.models.transformer import Model, Params, bind
 
-WEIGHTS = "model.safetensors"
-INDEX = "model.safetensors.index.json"
 DTYPES = {"F32": np.dtype(np.float32), "F16": np.dtype(np.float16)}
 DTYPES["BF16"] = np.dtype(jnp.bfloat16)
 COMPARED_ROWS = 4096
@@ -134,7 +130,7 @@ def from_hf(directory: Path, dtype: Any = None, rules: Rules = TRAIN_RULES) -> t
     directory = Path(directory)
     model = bind(read_config(directory), rules)
     slots = tensor_slots(model)
-    files = _weight_files(directory)
+    files = weight_files(directory)
     types = _check_headers(files, slots)
     dtype = _common_type(types, files) if dtype is None else np.dtype(dtype)
     if model.config.tied and "lm_head.weight" in files:
@@ -143,7 +139,7 @@ def from_hf(directory: Path, dtype: Any = None, rules: Rules = TRAIN_RULES) -> t
     spec = model.spec()
     params: Params = {"layers": {}}
     for path in sorted(set(files.values())):
-        with _opened(path) as file:
+        with opened(path) as file:
             for name in (n for n in slots if files[n] == path):
                 slot = slots[name]
                 tree = params["layers"] if slot.layer is not None else params
@@ -181,48 +177,6 @@ def _at(tree: dict, path: tuple[str, ...]) -> Any:
     return functools.reduce(lambda node, key: node[key], path, tree)
 
 
-@contextlib.contextmanager
-def _opened(path: Path) -> Iterator[Any]:
-    """The open safetensors file. Raises UserError where it is missing, truncated or damaged."""
-    try:
-        with safe_open(path, "numpy") as file:
-            yield file
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file") from None
-    except (SafetensorError, OSError) as error:
-        raise UserError(f"{path}: truncated or damaged ({error}); fetch it again") from None
-
-
-def _weight_files(directory: Path) -> dict[str, Path]:
-    """The file of each tensor. Raises UserError where an index and its shards disagree."""
-    single, index = directory / WEIGHTS, directory / INDEX
-    if single.is_file():
-        with _opened(single) as file:
-            return dict.fromkeys(file.keys(), single)
-    if not index.is_file():
-        raise UserError(
-            f"{directory}: neither {WEIGHTS} nor {INDEX} there; other formats are not read"
-        )
-    listed = read_json(index, "").get("weight_map")
-    if not isinstance(listed, dict) or not all(isinstance(shard, str) for shard in listed.values()):
-        raise UserError(f"{index}: the field 'weight_map' must map tensor names to file names")
-    for shard in sorted(set(listed.values())):
-        expected = {name for name, place in listed.items() if place == shard}
-        if shard != Path(shard).name:
-            raise UserError(f"{index}: {shard!r} is not the name of a file in this directory")
-        if not (directory / shard).is_file():
-            raise UserError(
-                f"{directory / shard}: no such file; {INDEX} lists it for {len(expected)} tensors, "
-                f"{min(expected)} among them"
-            )
-        with _opened(directory / shard) as file:
-            found = set(file.keys())
-        for name in sorted(expected ^ found):
-            fault = "is listed there but not in it" if name in expected else "is not listed there"
-            raise UserError(f"{directory / shard}: does not match {INDEX}: tensor {name} {fault}")
-    return {name: directory / shard for name, shard in listed.items()}
-
-
 def _check_headers(files: dict[str, Path], slots: dict[str, Slot]) -> dict[str, np.dtype]:
     """The type of each tensor; UserError for names, shapes and types that do not fit."""
     known = slots.keys() | {"lm_head.weight"}  # a tied head may be stored as well
@@ -235,7 +189,7 @@ def _check_headers(files: dict[str, Path], slots: dict[str, Slot]) -> dict[str, 
             raise UserError(f"{some}: tensor {name} is missing (from every file of the checkpoint)")
     types = {}
     for path in sorted(set(files.values())):
-        with _opened(path) as file:
+        with opened(path) as file:
             for name in (n for n in files if files[n] == path):
                 header = file.get_slice(name)
                 shape, code = tuple(header.get_shape()), header.get_dtype()
@@ -265,7 +219,7 @@ def _common_type(types: dict[str, np.dtype], files: dict[str, Path]) -> np.dtype
 def _check_tied_head(files: dict[str, Path]) -> None:
     """Some writers store the tied head as well; it must then be the embedding."""
     head, embed = "lm_head.weight", "model.embed_tokens.weight"
-    with _opened(files[head]) as a, _opened(files[embed]) as b:
+    with opened(files[head]) as a, opened(files[embed]) as b:
         x, y = a.get_slice(head), b.get_slice(embed)
         rows = y.get_shape()[0]
         blocks = [slice(i, min(i + COMPARED_ROWS, rows)) for i in range(0, rows, COMPARED_ROWS)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -11,7 +12,7 @@ from jprm.errors import UserError
 from jprm.label import Sample
 from jprm.pipeline.lab import Lab, Task
 from jprm.pipeline.policy import policy_base, sample_solutions
-from jprm.records import Problem, Solution, append_jsonl, from_json, read_jsonl, to_json
+from jprm.records import Problem, Solution, append_jsonl, from_json, stream_records, to_json
 from jprm.runs import Stage
 from jprm.seeds import rng_of, seed_of
 from jprm.worlds.base import make_solution
@@ -186,24 +187,9 @@ def write_items(stage: Stage, items: Sequence[Item]) -> None:
     """Stores a set that was made in one go, in place of what a sitting that died here left."""
     path = stage.file("items.jsonl")
     path.unlink(missing_ok=True)
-    append_jsonl(path, [_row(item) for item in items])
+    append_jsonl(path, map(to_json, items))
 
 
 def load_items(stage: Stage) -> list[Item]:
     """The set of a finished benchmark, in its order."""
-    return [
-        Item(
-            from_json(Problem, row["problem"]),
-            from_json(Solution, row["solution"]),
-            row["correct_answer"],
-        )
-        for row in read_jsonl(stage.file("items.jsonl"))
-    ]
-
-
-def _row(item: Item) -> dict[str, Any]:
-    return {
-        "problem": to_json(item.problem),
-        "solution": to_json(item.solution),
-        "correct_answer": item.correct_answer,
-    }
+    return list(stream_records(stage.file("items.jsonl"), functools.partial(from_json, Item)))

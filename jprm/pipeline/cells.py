@@ -61,7 +61,7 @@ def candidate_cell(config: SweepConfig) -> Cell | None:
         return None
     main = grid_cells(config)[0]
     benchmark = Benchmark("candidates", main.votes.verifier.seed)
-    n_votes = config.evaluate.candidate_votes
+    n_votes = main.config.verify.draws(config.evaluate.candidate_votes)
     votes = dataclasses.replace(main.votes, benchmark=benchmark, n_votes=n_votes)
     return dataclasses.replace(main, votes=votes)
 
@@ -113,7 +113,7 @@ def _cell(point: Point, verifier: Verifier, benchmark: str) -> Cell:
         Benchmark(benchmark, verifier.seed),
         execution=config.cell.code if verifier.style in ("full", "code") else "none",
         mode=config.verify.mode,
-        n_votes=config.verify.n_votes,
+        n_votes=config.verify.draws(config.verify.n_votes),
     )
     named = tuple((k, v) for k, v in point.values if not k.startswith("cell."))
     return Cell(votes, config, values=named)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from jprm.config import load
 from jprm.errors import UserError
+from jprm.paths import present
 from jprm.pipeline.config import SweepConfig
 
 HELP = """usage: python experiments/sweep.py [CONFIG.toml] [key=value ...] [options]
@@ -21,7 +22,7 @@ key=value        overrides, such as train.steps=200 or 'grid.seeds=[0, 1]'
 --mix-versions   let one table hold results of different versions of jprm and its packages
 
 Results land in <directory>/<name>/ (runs/embedded/): results.jsonl, report.html, figures/, stages/.
-Exit code 0: done; 1: cells failed, the table says why; 2: a mistake in the command; 75: stopped by SIGTERM, go on."""
+Exit code 0: done; 3: cells failed, the table says why; 2: a mistake in the command; 75: stopped by SIGTERM, go on."""
 
 PROGRAM = ("python", "experiments/sweep.py")
 LAUNCHERS = ("local", "slurm", "ray")
@@ -55,6 +56,7 @@ def sweep_command(arguments: list[str]) -> int:
         return 0
     options = parse(arguments)
     config = load(SweepConfig, options.files[0] if options.files else None, options.overrides)
+    present(config.data.root, "data.root")
     command = shlex.join([*PROGRAM, *arguments])
     if "--plan" in options.flags:
         from jprm.pipeline.plan import print_plan

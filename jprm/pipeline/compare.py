@@ -10,10 +10,10 @@ from rich.table import Table
 from jprm.errors import UserError
 from jprm.evaluate import Paired
 from jprm.pipeline.comparisons import p_value, paired_gain
-from jprm.pipeline.console import console
 from jprm.pipeline.finished import finished_cells, read_sweep_config
 from jprm.pipeline.lab import Lab
 from jprm.pipeline.table import Measured, measure
+from jprm.terminal import say, terminal
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def print_comparison(found: Comparison, first: Path, second: Path) -> None:
         table.add_row(shown, str(row.votes), *f1, gap, *tests, f"{row.gain.detectable:.3f}")
         last = name
     print(f"A: {first}\nB: {second}")
-    console().print(table)
+    terminal().print(table)
     print(
         "Paired by problem, one row at a time: 95 % intervals by bootstrap over problems, p by permutation of the two"
     )
@@ -100,7 +100,7 @@ def print_comparison(found: Comparison, first: Path, second: Path) -> None:
         by_reason.setdefault(reason, []).append(name)
     for reason, names in by_reason.items():
         more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-        print(f"left out, {reason}: {names[0]}{more}")
+        say(f"left out, {reason}: {names[0]}{more}")
 
 
 def _short_p(p: float) -> str:

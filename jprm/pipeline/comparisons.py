@@ -73,10 +73,12 @@ def comparisons_of(lab: Lab, measured: list[Measured], mains: list[Measured]) ->
     comparisons = []
     for m in mains:
         votes = m.cell.votes
-        question = f"{votes.n_votes} votes instead of one (seed {votes.benchmark.seed})"
-        comparisons.append(_compared(question, m, m, votes.n_votes, 1))
+        if votes.n_votes > 1:
+            question = f"{votes.n_votes} votes instead of one (seed {votes.benchmark.seed})"
+            comparisons.append(_compared(question, m, m, votes.n_votes, 1))
     if not lab.config.axes:  # across points, other things than these differ, too
-        comparisons += _along_the_grid(lab, grid, lab.config.verify.n_votes)
+        votes = lab.config.verify.draws(lab.config.verify.n_votes)
+        comparisons += _along_the_grid(lab, grid, votes)
     stages = {m.lab.stage(m.cell.votes).key: m for m in grid}
     for m in measured:
         if m.cell.variant and (main := _main_of(m, stages)):

@@ -15,8 +15,11 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from jprm.config import Config
+from jprm.errors import UserError
+from jprm.paths import nearest_name
 from jprm.snippets import CodeSettings
 from jprm.train.config import TrainConfig
+from jprm.verify import votes_drawn
 
 LabelRule = Literal["rpe", "hard", "difference", "exact"]
 Style = Literal["full", "code", "analysis", "direct"]
@@ -97,6 +100,10 @@ class VerifySection(Config):
     uncovered: tuple[Need, ...] = ()  # run code although nothing keeps it from these
     code: CodeSettings = CodeSettings()  # how it is read and its output shown
 
+    def draws(self, votes: int) -> int:
+        """The votes that are drawn where some are asked for: one at temperature 0."""
+        return votes_drawn(votes, self.temperature)
+
 
 class EvaluateSection(Config):
     """The solutions that verifiers are measured on, and the statistics."""
@@ -108,6 +115,7 @@ class EvaluateSection(Config):
     candidates_problems: int = Field(default=150, ge=0)  # best-of-N; 0 turns it off
     candidates: int = Field(default=8, ge=1)  # solutions per problem
     candidate_votes: int = Field(default=4, ge=1)
+    missing: Literal["wrong", "excluded"] = "wrong"  # what a solution without a verdict counts
 
 
 class GridSection(Config):
@@ -204,3 +212,12 @@ class SweepConfig(Config):
         if self.labels.source == "planted" and (self.cell.labels or self.grid.labels) != "exact":
             raise ValueError('grid.labels must be "exact" when labels.source is "planted"')
         return self
+
+
+def require_sweep(run: Path) -> None:
+    """Raises UserError where a directory holds no sweep."""
+    if not (run / "config.json").is_file():
+        raise UserError(
+            f"{run}: no finished sweep there{nearest_name(run) if not run.exists() else ''}; run: "
+            "python experiments/sweep.py, or give --run DIR"
+        )

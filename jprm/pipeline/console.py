@@ -2,21 +2,11 @@
 
 from __future__ import annotations
 
-import sys
-
-from rich.console import Console
 from rich.table import Table
 
 from jprm.pipeline.findings import Findings
-from jprm.pipeline.table import Measured
-
-WIDTH = 118
-
-
-def console() -> Console:
-    """The terminal, or a stream of fixed width."""
-    width = None if sys.stdout.isatty() else WIDTH
-    return Console(width=width, highlight=False)
+from jprm.pipeline.table import MISSING_AS, Measured, one_vote_note
+from jprm.terminal import terminal
 
 
 def print_table(measured: list[Measured], findings: Findings) -> None:
@@ -34,7 +24,7 @@ def print_table(measured: list[Measured], findings: Findings) -> None:
         "F1 [95 %]",
     ):
         table.add_column(name, no_wrap=True)
-    for name in ("tokens", "s"):
+    for name in ("no verdict", "tokens", "s"):
         table.add_column(name, justify="right", no_wrap=True)
     for m in measured:
         for i, row in enumerate(m.rows):
@@ -52,11 +42,16 @@ def print_table(measured: list[Measured], findings: Findings) -> None:
                 if row["f1"] is None
                 else f"{row['f1']:.3f} [{row['f1_low']:.3f}, {row['f1_high']:.3f}]"
             )
-            numbers = [str(row["n_votes"]), f1, f"{row['tokens']:,}", f"{row['seconds']:.0f}"]
+            silent = f"{row['missing_share']:.1%}"
+            costs = [f"{row['tokens']:,}", f"{row['seconds']:.0f}"]
+            numbers = [str(row["n_votes"]), f1, silent, *costs]
             table.add_row(*(first if i == 0 else [""] * len(first)), *numbers)
-    out = console()
+    out = terminal()
     out.print(table)
     if any(not row["filtered"] for m in measured for row in m.rows):
         out.print("* no consensus filter", style="dim")
+    if note := one_vote_note(measured):
+        out.print(note, style="dim")
+    out.print(f"no verdict: {MISSING_AS[measured[0].curve.missing_as]}", style="dim")
     for finding in findings.lines():
         out.print(finding)

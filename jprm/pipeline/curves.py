@@ -19,6 +19,7 @@ import numpy as np
 
 import jprm.evaluate
 import jprm.scaling
+import jprm.ties
 from jprm.config import fingerprint
 from jprm.evaluate import Interval, Resamples
 from jprm.pipeline.benchmark import load_items
@@ -46,6 +47,7 @@ def curve_of(lab: Lab, votes: Votes) -> Curve:
         {
             "n_votes": votes.n_votes,
             "readout": readout,
+            "missing": lab.config.evaluate.missing,
             "code": _code(),
             "source": [source.st_size, source.st_mtime_ns],
         }
@@ -73,6 +75,7 @@ def _compute(lab: Lab, votes: Votes) -> tuple[Curve, list[str]]:
         [rewards[item.solution.id] for item, _ in known],  # pyright: ignore[reportArgumentType]
         [first_error for _, first_error in known],
         problem_ids,
+        missing=lab.config.evaluate.missing,
     )
     f1s = [curve.score(k).f1 for k in curve.ks]
     return Curve(curve, curve.rows(), fit_votes(curve.ks, f1s, curve.samples())), problem_ids
@@ -82,6 +85,7 @@ def _packed(curve: Curve, problem_ids: list[str]) -> bytes:
     votes = curve.votes
     told = {
         "none_share": votes.none_share,
+        "missing_as": votes.missing_as,
         "problem_ids": problem_ids,
         "points": curve.points,
         "fit": dataclasses.asdict(curve.fit),
@@ -91,7 +95,8 @@ def _packed(curve: Curve, problem_ids: list[str]) -> bytes:
         file,
         ks=np.array(votes.ks),
         labels=votes.labels,
-        correct=votes.correct,
+        right=votes.right,
+        missing=votes.missing,
         exact=np.array(votes.exact),
         told=np.frombuffer(json.dumps(told).encode(), np.uint8),
     )
@@ -106,10 +111,12 @@ def _read(path: Path) -> tuple[Curve, list[str]] | None:
             curve = VoteCurve(
                 ks=tuple(arrays["ks"].tolist()),
                 labels=arrays["labels"],
-                correct=arrays["correct"],
+                right=arrays["right"],
                 exact=tuple(arrays["exact"].tolist()),
                 none_share=told["none_share"],
                 resamples=Resamples.of(["any"], resamples=1),  # replaced by the caller
+                missing=arrays["missing"],
+                missing_as=told["missing_as"],
             )
     except (OSError, ValueError, KeyError):
         return None
@@ -124,6 +131,7 @@ def _code() -> str:
     digest = hashlib.sha256()
     folders = [*jprm.scaling.__path__, *jprm.evaluate.__path__]
     files = [path for folder in sorted(folders) for path in sorted(Path(folder).glob("*.py"))]
-    for path in [*files, Path(__file__), Path(__file__).with_name("stored.py")]:
+    own = Path(jprm.ties.__file__), Path(__file__), Path(__file__).with_name("stored.py")
+    for path in [*files, *own]:
         digest.update(path.read_bytes())
     return digest.hexdigest()

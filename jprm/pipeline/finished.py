@@ -8,7 +8,7 @@ from pathlib import Path
 from jprm.config import overridden
 from jprm.errors import UserError
 from jprm.pipeline.cells import Cell, candidate_cell, grid_cells, sweep_cells
-from jprm.pipeline.config import SweepConfig
+from jprm.pipeline.config import SweepConfig, require_sweep
 from jprm.pipeline.findings import find
 from jprm.pipeline.lab import Lab
 from jprm.pipeline.report import write_sweep_report
@@ -19,10 +19,7 @@ from jprm.pipeline.table import best_of_candidates, measure
 def read_sweep_config(run: Path) -> SweepConfig:
     """The configuration of the sweep in the directory `run`. Raises UserError where there is none."""
     path = run / "config.json"
-    if not path.is_file():
-        raise UserError(
-            f"{run}: no finished sweep there; run: python experiments/sweep.py, or give --run DIR"
-        )
+    require_sweep(run)
     try:
         config = SweepConfig.model_validate_json(path.read_text(encoding="utf-8"))
     except ValueError:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from jprm.config import fingerprint
-from jprm.errors import Diverged, UserError
+from jprm.errors import Diverged, Unwritable, UserError
 from jprm.execute import Place, Tier, open_place
 from jprm.leases import LeaseLost, adopt
 from jprm.pipeline.config import SweepConfig
@@ -322,9 +322,10 @@ class Lab:
                 summary = task.compute(self, stage)
                 reused = summary.get("reused_seconds", 0.0)
                 stage.finish(summary, before + reused + time.monotonic() - started)
-        except LeaseLost:
+        except (LeaseLost, Unwritable):  # on a full disk no other stage would fare better
             raise
         except Exception as error:
+            self.progress.check()  # what ends us may have ended a process that the stage needs
             failure = self.failures[stage.key] = failure_of(error)
             with contextlib.suppress(UserError):  # the disk may be what failed
                 stage.record_failure(asdict(failure) | {"traceback": traceback.format_exc()})

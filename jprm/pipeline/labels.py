@@ -8,7 +8,15 @@ from typing import Any, ClassVar
 from jprm.label import RolloutSettings, value_problems
 from jprm.pipeline.lab import Lab, Task
 from jprm.pipeline.policy import policy_base, policy_engine
-from jprm.records import Problem, Solution, append_jsonl, from_json, read_jsonl, to_json
+from jprm.records import (
+    Problem,
+    Solution,
+    append_jsonl,
+    from_json,
+    read_jsonl,
+    stream_records,
+    to_json,
+)
 from jprm.runs import Stage
 from jprm.seeds import rng_of, seed_of
 
@@ -81,7 +89,7 @@ class Labels:
             wrong_per_problem=labels.wrong_solutions,
             planted_per_problem=labels.planted_solutions,
         )
-        done = {row["problem_id"] for row in read_jsonl(path)}
+        done = {row["problem_id"] for row in read_jsonl(path, {"problem_id": str})}
         chunks = value_problems(
             problems,
             lab.world,
@@ -129,13 +137,20 @@ class Labels:
 
 def load_examples(stage: Stage) -> list[Example]:
     """All labelled solutions of a finished stage, in the order of their problems' ids."""
-    examples = []
-    for row in sorted(read_jsonl(stage.file("values.jsonl")), key=lambda row: row["problem"]["id"]):
-        problem = from_json(Problem, row["problem"])
-        for valued in row["solutions"]:
-            mc = None if valued["mc"] is None else tuple(valued["mc"])
-            examples.append(Example(problem, from_json(Solution, valued["solution"]), mc))
-    return examples
+    rows = stream_records(
+        stage.file("values.jsonl"), _examples, {"problem": dict, "solutions": list}
+    )
+    return [e for _, examples in sorted(rows, key=lambda row: row[0]) for e in examples]
+
+
+def _examples(row: dict[str, Any]) -> tuple[str, list[Example]]:
+    """The problem's id, and its labelled solutions."""
+    problem, examples = row["problem"], []
+    for valued in row["solutions"]:
+        known = valued if isinstance(valued, dict) else {}
+        fields = {name: known.get(name) for name in ("solution", "mc")}
+        examples.append(from_json(Example, {"problem": problem} | fields))
+    return from_json(Problem, problem).id, examples
 
 
 def _count(rows: list[dict[str, Any]], reason: str) -> int:

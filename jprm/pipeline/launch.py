@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from jprm.errors import INCOMPLETE
 from jprm.launch import Trial, open_launcher, reason_of, run_all
 from jprm.leases import doing, holders
 from jprm.pipeline.config import SweepConfig
@@ -19,7 +20,7 @@ from jprm.runs import RunDirectory
 def launch(config: SweepConfig, name: str, parallel: int, sweep: list[str], command: str) -> int:
     """Runs `parallel` workers of the sweep that the arguments `sweep` name, and prints its table.
 
-    1 where cells have no result, else 0. Raises UserError for the user's mistakes, Preempted on SIGTERM.
+    3 where cells have no result, else 0. Raises UserError for the user's mistakes, Preempted on SIGTERM.
     """
     path = config.directory / config.name
     settings = {"slurm": config.launch.slurm, "ray": config.launch.ray}.get(name, {})
@@ -55,7 +56,7 @@ def launch(config: SweepConfig, name: str, parallel: int, sweep: list[str], comm
             launcher = open_launcher(name, settings, path.resolve() / "workers" / "submitit")
             codes = run_all(launcher, trials, look)
         for trial, code in codes.items():
-            if code not in (0, 1):
+            if code not in (0, INCOMPLETE):
                 log = path / "workers" / trial / "log.txt"
                 lab.progress.note(f"worker {trial}: {reason_of(code)}; see {log}")
         look()

@@ -120,16 +120,21 @@ def vote_laws(main: Measured) -> list[Law]:
     """The beta-binomial law of a cell's votes, apart for solutions with an error and without.
 
     A vote alone is right where the first error that it names is the label. The law gives what most of k such votes
-    would name, beside the accuracy of the mean reward that was measured.
+    would name, beside the accuracy of the mean reward that was measured. A vote without a verdict is wrong, or none of
+    the votes, by `evaluate.missing`.
     """
     curve, n_votes = main.curve, main.cell.votes.n_votes
-    right = np.rint(curve.at(1) * n_votes).astype(int)
+    first = curve.ks.index(1)
+    right = np.rint(curve.right[:, first] * n_votes).astype(int)
+    silent = np.rint(curve.missing[:, first] * n_votes).astype(int)
+    votes = n_votes - (silent if curve.missing_as == "excluded" else 0 * silent)
     laws = []
     for kind, chosen in (("wrong", curve.labels >= 0), ("right", curve.labels < 0)):
         name = f"votes on {kind} solutions of {main.cell.votes.benchmark.name}, {_seeded(main)}"
+        chosen = chosen & (votes > 0)
         try:
             ids = curve.resamples.group[chosen].tolist()
-            law = fit_vote_law(right[chosen], np.full(int(chosen.sum()), n_votes), ids)
+            law = fit_vote_law(right[chosen], votes[chosen], ids)
         except UserError as error:
             laws.append(Law(name, refusal=str(error)))
             continue

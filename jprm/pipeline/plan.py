@@ -7,11 +7,11 @@ from rich.table import Table
 from jprm.leases import doing, holder
 from jprm.pipeline.calibration import calibrate, stored_rates
 from jprm.pipeline.config import SweepConfig
-from jprm.pipeline.console import console
 from jprm.pipeline.jobs import jobs_of
 from jprm.pipeline.lab import Lab, Rates
 from jprm.progress import clock
 from jprm.runs import Stage
+from jprm.terminal import terminal
 
 MAX_ROWS = 400
 
@@ -30,7 +30,7 @@ def print_plan(config: SweepConfig, calibrate_first: bool = False) -> None:
             if not view.stage(task).done:
                 flops += task.flops(view)
                 seconds += task.work(view)
-        out = console()
+        out = terminal()
         out.print(stages)
         if len(jobs) > MAX_ROWS:
             out.print(f"... and {len(jobs) - MAX_ROWS} more")

@@ -20,8 +20,8 @@ from jprm.pipeline.report_tables import (
     vote_fits_table,
 )
 from jprm.pipeline.stored import RATIONALES, stream_rationales
-from jprm.pipeline.table import Measured, rewards_of
-from jprm.runs import provenance
+from jprm.pipeline.table import MISSING_AS, Measured, one_vote_note, rewards_of
+from jprm.runs import provenance, write_atomic
 from jprm.scaling import (
     Facts,
     Headline,
@@ -48,7 +48,7 @@ def write_sweep_report(
     figures = sweep_figures(lab, measured, findings)
     (path / "figures").mkdir(exist_ok=True)
     for name, figure in figures.items():
-        (path / "figures" / f"{name}.svg").write_text(figure.svg, encoding="utf-8")
+        write_atomic(path / "figures" / f"{name}.svg", figure.svg)
     main = measured[0]
     k = main.cell.votes.n_votes
     gain = main.curve.gain(k)
@@ -81,6 +81,11 @@ def write_sweep_report(
                 f"[{gain.low:+.3f}, {gain.high:+.3f}]",
             ),
             Headline(str(len(main.curve.labels)), "solutions judged", "half of them wrong"),
+            Headline(
+                f"{main.curve.missing_share(k):.1%}",
+                f"without a verdict at {k} votes",
+                MISSING_AS[main.curve.missing_as],
+            ),
         ],
         command=command,
     )
@@ -99,6 +104,7 @@ def _cells(measured: list[Measured]) -> Table:
         "seed",
         "votes",
         "F1",
+        "no verdict",
         "tokens",
     ]
     rows = [
@@ -111,13 +117,22 @@ def _cells(measured: list[Measured]) -> Table:
             row["seed"],
             row["n_votes"],
             m.curve.f1(row["n_votes"]),
+            f"{row['missing_share']:.1%}",
             row["tokens"],
         ]
         for m in measured
         for row in m.rows
     ]
     return Table(
-        columns, rows, note="The same rows, with costs and accuracies, stand in results.jsonl."
+        columns,
+        rows,
+        note=" ".join(
+            (
+                f"A solution without a verdict is {MISSING_AS[measured[0].curve.missing_as]}.",
+                "The same rows, with costs and accuracies, stand in results.jsonl.",
+                one_vote_note(measured),
+            )
+        ).strip(),
     )
 
 

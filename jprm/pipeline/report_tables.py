@@ -11,7 +11,7 @@ from jprm.pipeline.comparisons import Comparison, p_value, seeds_and_problems
 from jprm.pipeline.findings import METHODS, CoverageNotes, Findings
 from jprm.pipeline.labels import Labels
 from jprm.pipeline.spending import Spent, Stopped
-from jprm.pipeline.table import Measured
+from jprm.pipeline.table import MISSING_AS, Measured
 from jprm.scaling import Table, shown
 
 PLACES_SHOWN = 5  # of what was dropped, those with the most
@@ -83,10 +83,13 @@ def stopped_table(stopped: Iterable[Stopped]) -> Table:
     for s in stopped:
         row = s.result.row()
         spent = [row["votes_per_item_fixed"], row["votes_per_item"]]
-        rows.append([s.benchmark, s.seed, s.result.risk, *spent, s.result.saved, s.result.change])
+        silent = f"{row['missing_share']:.1%}"
+        rows.append(
+            [s.benchmark, s.seed, s.result.risk, *spent, s.result.saved, s.result.change, silent]
+        )
     columns = ["solutions", "seed", "risk", "votes a solution", "stopped early", "share saved"]
     return Table(
-        [*columns, "change of F1"],
+        [*columns, "change of F1", "no verdict"],
         rows,
         caption="Adaptive votes: a step's voting stops when more votes can hardly turn it",
         note="risk 0: stops where nothing can turn the step. A vote counts as Yes where its reward is at least 1/2. "
@@ -99,9 +102,12 @@ def spent_table(spent: Spent) -> Table:
     rows = []
     for at in spent.frontier:
         chosen = " or ".join(f"{s} x {v}" for s, v in dict.fromkeys(at.chosen))
-        rows.append([at.budget, at.self_consistency, at.verifier, chosen or None, at.gain])
+        silent = [spent.table.missing[point].mean() for point in at.chosen]
+        share = f"{sum(silent) / len(silent):.1%}" if silent else None
+        rows.append([at.budget, at.self_consistency, at.verifier, chosen or None, at.gain, share])
+    columns = ["compute, in solutions", "self-consistency", "verifier", "solutions x votes", "gain"]
     return Table(
-        ["compute, in solutions", "self-consistency", "verifier", "solutions x votes", "gain"],
+        [*columns, "none judged"],
         rows,
         caption="Solutions against verifications at equal compute",
         note=f"A verification costs {spent.table.ratio:.2f} solutions ({spent.verification_tokens:.0f} tokens against "
@@ -113,12 +119,17 @@ def spent_table(spent: Spent) -> Table:
 
 def best_of_n_table(best: BestOfN) -> Table:
     """Accuracy of the chosen solution by method."""
-    rows = [[k, *(best.interval(method, k) for method in METHODS.values())] for k in best.ks]
+    rows = [
+        [k, *(best.interval(method, k) for method in METHODS.values())]
+        + [f"{best.missing_share('best', k):.1%}"]
+        for k in best.ks
+    ]
     return Table(
-        ["solutions", *METHODS],
+        ["solutions", *METHODS, "none judged"],
         rows,
         caption="Accuracy of the solution chosen among N samples of the policy.",
-        note="pass@k: any of them is right. verifier: the highest least step reward.",
+        note="pass@k: any of them is right. verifier: the highest least step reward. Where none was judged, verifier "
+        f"and weighted vote choose nothing, which is {MISSING_AS[best.missing_as]}.",
     )
 
 

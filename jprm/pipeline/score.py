@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rich.console import Console
-from rich.markup import escape
-
 from jprm.errors import UserError
 from jprm.pipeline.cells import grid_cells
 from jprm.pipeline.finished import read_sweep_config
@@ -14,7 +11,8 @@ from jprm.pipeline.lab import Lab
 from jprm.pipeline.votes import verifier_engine, verify_settings
 from jprm.records import Rationale, Solution
 from jprm.seeds import seed_of
-from jprm.verify import first_error, mean_reward, verify
+from jprm.terminal import terminal
+from jprm.verify import ONE_VOTE, first_error, mean_reward, verify
 from jprm.worlds.base import make_problem
 
 
@@ -44,15 +42,18 @@ def print_score(run: Path, problem_text: str, steps_file: Path, n_votes: int) ->
         solution = Solution(seed_name(problem_text, steps), problem.id, steps, "given")
         engine = verifier_engine(lab, verifier)
         settings = verify_settings(lab, verifier.style, "executed", config.verify.mode)
+        drawn = config.verify.draws(n_votes)
         [rationales] = verify(
             [(problem, solution)],
-            range(n_votes),
+            range(drawn),
             engine,
             lab.pool,
             lab.tokenizer,
             settings,
             seed_of(verifier.seed, "score"),
         )
+        if drawn < n_votes:
+            print(f"temperature 0: {ONE_VOTE}")
         _print(steps, rationales, config.verify.readout)
 
 
@@ -63,7 +64,7 @@ def seed_name(problem: str, steps: tuple[str, ...]) -> str:
 
 def _steps(path: Path) -> tuple[str, ...]:
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot read the steps ({error})") from None
     steps = tuple(line + "\n" for line in text.splitlines() if line.strip())
@@ -73,7 +74,7 @@ def _steps(path: Path) -> tuple[str, ...]:
 
 
 def _print(steps: tuple[str, ...], rationales: list[Rationale], readout: str) -> None:
-    console = Console(highlight=False, soft_wrap=True)
+    console = terminal(soft_wrap=True)
     means = []
     for t, step in enumerate(steps):
         here = [r for r in rationales if r.step == t]
@@ -81,11 +82,13 @@ def _print(steps: tuple[str, ...], rationales: list[Rationale], readout: str) ->
         means.append(mean)
         votes = "".join({True: "Y", False: "N", None: "-"}[r.verdict.correct] for r in here)
         shown = "no judgement" if mean is None else f"P(Yes) {mean:.3f}"
-        console.print(f"[bold]step {t + 1}[/]  {shown}  votes {votes}  {escape(step.strip())}")
+        console.print(f"step {t + 1}", f" {shown}  votes {votes}  {step.strip()}")
         for r in dict.fromkeys(r.text for r in here):
             times = sum(other.text == r for other in here)
-            console.print(
-                f"    [dim]{times} x[/] {escape(r.strip()).replace(chr(10), chr(10) + '        ')}"
-            )
+            console.print(f"    {times} x {r.strip()}".replace("\n", "\n        "))
     error = first_error(means)
-    console.print("no step is judged wrong" if error < 0 else f"first wrong step: {error + 1}")
+    if error is None:
+        open_step = means.index(None) + 1
+        console.print(f"no verdict: no vote judged step {open_step}, which the verdict needs")
+    else:
+        console.print("no step is judged wrong" if error < 0 else f"first wrong step: {error + 1}")

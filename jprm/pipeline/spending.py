@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from jprm.grade import united
 from jprm.pipeline.benchmark import load_items
 from jprm.pipeline.cells import Cell
 from jprm.pipeline.lab import Lab
@@ -24,6 +25,8 @@ from jprm.scaling import (
     compute_matched,
     replay_adaptive,
 )
+from jprm.ties import below
+from jprm.verify import first_error
 
 RISKS = (0.0, 0.05)
 
@@ -97,6 +100,7 @@ def stopped_early(main: Measured) -> list[Stopped]:
                 [item.solution.first_error for item in items],  # type: ignore[misc]
                 [item.problem.id for item in items],
                 risk=risk,
+                missing=lab.config.evaluate.missing,
             ),
         )
         for risk in RISKS
@@ -136,19 +140,23 @@ def candidates_at_equal_compute(lab: Lab, candidates: Cell | None) -> Spent | No
     larger = lab.stage(votes.verifier).summary["params"] / lab.stage(policy).summary["params"]
     budgets = range(1, 1 + min(map(len, problems)))
     table = compute_matched(
-        problems,
+        united(problems),
         budgets,
         range(1, 1 + votes.n_votes),
         verification / solution * larger,
         problem_ids=[row["problem_id"] for row in drawn],
+        missing=lab.config.evaluate.missing,
     )
     return Spent(table, tuple(table.frontier(budgets)), solution, verification)
 
 
 def whole(table: np.ndarray) -> tuple[float | None, ...]:
-    """What each vote says of a solution, from votes [steps, V]: 1 where it accepts every step that it judged."""
-    spoken = [column[~np.isnan(column)] for column in table.T]
-    return tuple(float(votes.min()) if votes.size else None for votes in spoken)
+    """What each vote says of a solution, from votes [steps, V]: 1 where it accepts every step, 0 where it rejects one
+    before the first that it did not judge, else None."""
+    verdicts = (
+        first_error([None if np.isnan(vote) else vote for vote in column]) for column in table.T
+    )
+    return tuple(None if verdict is None else float(verdict < 0) for verdict in verdicts)
 
 
 def _rewards(lab: Lab, votes: Votes) -> dict[str, np.ndarray]:
@@ -156,6 +164,6 @@ def _rewards(lab: Lab, votes: Votes) -> dict[str, np.ndarray]:
     path = lab.stage(votes).file(RATIONALES)
     readout = lab.config.verify.readout
     return {
-        name: np.where(np.isnan(table), np.nan, table >= 0.5)
+        name: np.where(np.isnan(table), np.nan, ~below(table, 0.5))
         for name, table in stream_rewards(path, votes.n_votes, readout)
     }

@@ -7,7 +7,6 @@ votes agree later or never. `cut` is that rule, applied to votes that are there.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,15 +15,20 @@ from typing import Any
 import numpy as np
 
 from jprm.errors import UserError
-from jprm.records import Rationale, ReadOut, from_json, stream_jsonl
+from jprm.records import Rationale, ReadOut, from_json, row_of, stream_jsonl, stream_records
+from jprm.ties import below
 
 RATIONALES = "rationales.jsonl"
+FIELDS = {"solution_id": str, "rationales": list}
 
 
 def stream_rationales(path: Path) -> Iterator[list[Rationale]]:
     """The rationales of one solution after another, by step and then vote."""
-    for row in stream_jsonl(path):
-        yield [from_json(Rationale, rationale) for rationale in row["rationales"]]
+
+    def rationales(row: dict[str, Any]) -> list[Rationale]:
+        return [from_json(Rationale, rationale) for rationale in row["rationales"]]
+
+    return stream_records(path, rationales, FIELDS)
 
 
 def stream_rewards(path: Path, n_votes: int, readout: ReadOut) -> Iterator[tuple[str, np.ndarray]]:
@@ -42,7 +46,11 @@ def stream_rewards(path: Path, n_votes: int, readout: ReadOut) -> Iterator[tuple
                 if verdict["correct"] is not None:
                     reward = verdict[field] if field else float(verdict["correct"])
                     place = rationale["step"], rationale["vote"]
+                    if min(place) < 0:
+                        raise IndexError(f"step and vote {place}")
                     table[place] = np.nan if reward is None else reward
+                    if reward is not None and not 0 <= reward <= 1:
+                        raise ValueError(f"a reward of {reward!r:.40}")
             yield row["solution_id"], table
         except (KeyError, TypeError, IndexError, ValueError) as error:
             raise UserError(
@@ -64,9 +72,9 @@ class Known:
         """Those in the folder of a stage."""
         path, offsets, at = folder / RATIONALES, {}, 0
         with open(path, "rb") as file:
-            for line in file:
+            for number, line in enumerate(file, 1):
                 if line.endswith(b"\n"):
-                    offsets[json.loads(line)["solution_id"]] = at
+                    offsets[row_of(line, f"{path}:{number}", FIELDS)["solution_id"]] = at
                 at += len(line)
         return cls(path, n_votes, seconds, offsets)
 
@@ -80,7 +88,7 @@ class Known:
         """Of one solution, by step and then vote."""
         with open(self.path, "rb") as file:
             file.seek(self._offsets[solution_id])
-            row: dict[str, Any] = json.loads(file.readline())
+            row = row_of(file.readline(), f"{self.path}: {solution_id}", FIELDS)
         return [from_json(Rationale, rationale) for rationale in row["rationales"]]
 
 
@@ -99,7 +107,7 @@ def cut(
         for r in rationales:
             if r.vote < n_votes:
                 reward = r.verdict.reward(readout)
-                agree[r.step] &= reward is not None and reward < 0.5
+                agree[r.step] &= reward is not None and bool(below(reward, 0.5))
         if any(agree):
             return agree.index(True) + 1
     return reached if reached == n_steps else None

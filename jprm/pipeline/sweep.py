@@ -20,10 +20,11 @@ from jprm.pipeline.table import Measured, best_of_candidates, failed_row, measur
 from jprm.preemption import stop_on_sigterm
 from jprm.progress import Progress
 from jprm.runs import RunDirectory, unique_suffix, write_atomic
+from jprm.terminal import say
 
 
 def run_sweep(config: SweepConfig, command: str, mix_versions: bool = False) -> int:
-    """Computes the sweep in its run directory, resuming what is there; 3 where cells failed, else 0.
+    """Computes the sweep in its run directory, resuming what is there; the exit code, see `conclude`.
 
     Raises UserError for the user's mistakes, Preempted on SIGTERM.
     """
@@ -65,8 +66,9 @@ def conclude(
 ) -> int:
     """Table, findings, report and `results.jsonl` from what is finished.
 
-    A cell without a result is a row with the reason; 3 where there is one, else 0. `known` are the cells that have been
-    measured already, None for others. Raises UserError where all cells failed by the user's mistake.
+    A cell without a result is a row with the reason; 3 where there is one, or where rows of a benchmark were rejected,
+    else 0. `known` are the cells that have been measured already, None for others. Raises UserError where all cells
+    failed by the user's mistake.
     """
     path = lab.config.directory / lab.config.name
     measured, rows = [], []
@@ -90,12 +92,25 @@ def conclude(
         write_sweep_report(lab, measured, findings, path, command)
         print_table(measured, findings)
     for name, failure in failures.items():
-        print(f"{failure.status}: {name}: {failure.reason}")
+        say(f"{failure.status}: {name}: {failure.reason}")
+    rejected = rows_rejected(measured)
+    for benchmark, n in rejected.items():
+        print(f"rejected in reading: {n} rows of {benchmark}")
     report = f"   report: {path / 'report.html'}" if measured else ""
     print(f"results: {path / 'results.jsonl'}{report}")
     counts = f"computed {lab.run.computed}, reused {lab.run.reused}" if lab.run else ""
     print(counts + (f", {len(failures)} of {len(cells)} cells failed" if failures else ""))
-    return INCOMPLETE if failures else 0
+    return INCOMPLETE if failures or rejected else 0
+
+
+def rows_rejected(measured: Sequence[Measured]) -> dict[str, int]:
+    """The rows of each benchmark that could not be read, where there are any."""
+    found = {}
+    for m in measured:
+        benchmark = m.cell.votes.benchmark
+        if n := m.lab.stage(benchmark).summary.get("rejected", 0):
+            found[f"{benchmark.name} (seed {benchmark.seed})"] = n
+    return found
 
 
 def failure_below(lab: Lab, cell: Cell) -> Failure | None:

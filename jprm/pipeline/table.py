@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from jprm.evaluate import BestOfN, Candidate, best_of_n
+from jprm.grade import united
 from jprm.pipeline.benchmark import Item, load_items
 from jprm.pipeline.cells import Cell, code_mode
 from jprm.pipeline.curves import curve_of
@@ -15,8 +17,9 @@ from jprm.pipeline.votes import Votes, load_rationales
 from jprm.records import Rationale
 from jprm.scaling import Fit, VoteCurve
 from jprm.search import aggregate
-from jprm.verify import mean_reward
+from jprm.verify import ONE_VOTE, mean_reward
 
+MISSING_AS = {"wrong": "counted as wrong", "excluded": "left out"}  # solutions without a verdict
 Rewards = list[list[float | None]]  # [steps][votes]
 
 
@@ -65,7 +68,8 @@ def measure_best_of_n(lab: Lab, votes: Votes) -> BestOfN:
         )
         ids.append(drawn["problem_id"])
     ks = [k for k in (1, 2, 4, 8, 16, 32) if k <= lab.config.evaluate.candidates]
-    return best_of_n(problems, ks, problem_ids=ids, seed=0)
+    missing = lab.config.evaluate.missing
+    return best_of_n(united(problems), ks, problem_ids=ids, seed=0, missing=missing)
 
 
 def _candidate(
@@ -88,8 +92,9 @@ def _rows(lab: Lab, cell: Cell, points: list[dict[str, Any]]) -> list[dict[str, 
     context = lab.config.verify.context_tokens // 2
     flops = decode_flops(lab.model_config(verifier.size), context, 1) * generated
     rows = []
+    votes_shown = {*map(lab.config.verify.draws, lab.config.evaluate.votes_shown)}
     for point in points:
-        if point["n_votes"] not in lab.config.evaluate.votes_shown:
+        if point["n_votes"] not in votes_shown:
             continue
         share = point["n_votes"] / votes.n_votes
         rows.append(
@@ -114,6 +119,8 @@ def _rows(lab: Lab, cell: Cell, points: list[dict[str, Any]]) -> list[dict[str, 
                 "correct_acc": _finite(point["correct_acc"]),
                 "n_items": point["n_items"],
                 "none_share": sampled["none"] / max(1, sampled["rationales"]),
+                "missing_share": point["missing_share"],
+                "missing_as": point["missing_as"],
                 "tokens": round(generated * share),
                 "flops": flops * share,
                 "train_flops": trained["flops"],
@@ -125,6 +132,12 @@ def _rows(lab: Lab, cell: Cell, points: list[dict[str, Any]]) -> list[dict[str, 
             }
         )
     return rows
+
+
+def one_vote_note(measured: Sequence[Measured]) -> str:
+    """Why cells have one vote where more were asked for; "" where none was cut."""
+    greedy = [m for m in measured if m.cell.config.verify.n_votes > m.cell.votes.n_votes]
+    return f"verify.temperature = 0: {ONE_VOTE}" if greedy else ""
 
 
 def failed_row(cell: Cell, failure: Failure) -> dict[str, Any]:

@@ -12,11 +12,12 @@ from typing import Any, ClassVar
 from jprm.config import plain
 from jprm.pipeline.benchmark import Benchmark, Item, load_items
 from jprm.pipeline.lab import Lab, Task
-from jprm.pipeline.stored import RATIONALES, Known, cut, stream_rationales
+from jprm.pipeline.stored import FIELDS, RATIONALES, Known, cut, stream_rationales
 from jprm.pipeline.verifier import Verifier
 from jprm.records import Rationale, ReadOut, append_jsonl, stream_jsonl, to_json
 from jprm.runs import Stage
 from jprm.seeds import seed_of
+from jprm.strict_json import read_object
 from jprm.verify import Settings, verify
 
 SAVE_EVERY_SOLUTIONS = 32
@@ -143,7 +144,7 @@ def judge(lab: Lab, stage: Stage, votes: Votes, items: list[Item]) -> dict[str, 
     Raises whatever stops the work, with what was done until then on disk.
     """
     path = stage.file(RATIONALES)
-    stored = {row["solution_id"] for row in stream_jsonl(path)}
+    stored = {row["solution_id"] for row in stream_jsonl(path, FIELDS)}
     todo = [item for item in items if item.solution.id not in stored]
     before = lab.pool.stats
     sources = known_votes(lab, votes)
@@ -287,7 +288,7 @@ def known_votes(lab: Lab, votes: Votes) -> list[Known]:
             known.append(Known.of(done.path, votes.n_votes, done.seconds))
     wanted = sampling_of(json.loads(json.dumps(stage.inputs, default=plain)))
     for inputs_path in sorted((lab.root / "stages").glob(f"{votes.kind}-*/inputs.json")):
-        inputs = json.loads(inputs_path.read_text(encoding="utf-8"))
+        inputs = read_object(inputs_path, f"delete the folder {inputs_path.parent}")
         if inputs_path.parent == stage.path or sampling_of(inputs) != wanted:
             continue
         other = Stage(votes.kind, inputs, lab.root)

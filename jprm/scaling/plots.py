@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from jprm.errors import printable
 from jprm.evaluate import Interval
 
 if TYPE_CHECKING:
@@ -87,8 +88,8 @@ def line_figure(
             axes.set_yscale("log")
             _round_ticks(axes.yaxis, *axes.get_ylim())
         _ticks(axes, [x for s in drawn for x in s.x], log_x)
-        axes.set_xlabel(x_label)
-        axes.set_ylabel(y_label)
+        axes.set_xlabel(_plain(x_label))
+        axes.set_ylabel(_plain(y_label))
         if len(drawn) == 2:
             axes.legend(loc="best", handlelength=1.6, borderaxespad=0.2)
         elif drawn[1:]:  # more names than a corner of the axes holds
@@ -104,7 +105,7 @@ def bar_figure(
 
     For ablations: groups are the recipes, bars the numbers of votes.
     """
-    labels = ["\n".join(textwrap.wrap(group, 25)) for group in groups]
+    labels = ["\n".join(textwrap.wrap(_plain(group), 25)) for group in groups]
     lines = max((label.count("\n") + 1 for label in labels), default=1)
     row = max(0.26 * len(bars), 0.17 * lines + 0.12)
     size = (SIZE_INCHES[0], max(1.6, 0.75 + row * len(groups) + 0.25 * (len(bars) > 1)))
@@ -116,13 +117,15 @@ def bar_figure(
             ends = np.nan_to_num(
                 [[p.value - p.low for p in points], [p.high - p.value for p in points]]
             )
-            axes.barh(at, value, thick * 0.86, color=BAR_COLORS[-len(bars) :][j], label=name)
+            axes.barh(
+                at, value, thick * 0.86, color=BAR_COLORS[-len(bars) :][j], label=_plain(name)
+            )
             axes.errorbar(value, at, xerr=ends, fmt="none", ecolor=INK, elinewidth=1.1, capsize=2.2)
         axes.set_yticks(range(len(groups)), labels)
         axes.tick_params(axis="y", length=0, labelcolor=INK, labelsize=9.5)
         axes.invert_yaxis()
         axes.grid(axis="y", visible=False)
-        axes.set_xlabel(x_label)
+        axes.set_xlabel(_plain(x_label))
         lowest = np.nanmin([min(p.value, p.low) for _, points in bars for p in points] + [0.0])
         axes.set_xlim(left=1.15 * lowest)
         axes.axvline(0.0, color=INK, linewidth=0.8)
@@ -141,7 +144,7 @@ def _draw(axes: Axes, s: Series, color: str, marker: str, bands: bool) -> None:
         marker=marker,
         markersize=3 if s.is_scatter else 4,
         markevery=None if s.is_scatter else _marked(s.x),
-        label=s.name,
+        label=_plain(s.name),
     )
     if s.low is None or s.high is None or np.isnan(s.low).all():
         return
@@ -150,6 +153,12 @@ def _draw(axes: Axes, s: Series, color: str, marker: str, bands: bool) -> None:
     else:
         ends = np.abs(np.array([s.low, s.high]) - np.array(s.y))
         axes.errorbar(s.x, s.y, yerr=ends, fmt="none", ecolor=color, elinewidth=1.1, capsize=2.5)
+
+
+def _plain(text: str) -> str:
+    """A name as matplotlib shows it letter by letter: it would set `$...$` as mathematics, and hide `_name`."""
+    shown = printable(text).replace("$", r"\$")
+    return f"\N{ZERO WIDTH SPACE}{shown}" if shown.startswith("_") else shown
 
 
 def _marked(values: Sequence[float]) -> list[int]:
@@ -223,7 +232,9 @@ def _axes(
 
     style: dict[Any, Any] = {
         "svg.fonttype": "none",  # text stays text: searchable, and in the page's own font
-        "svg.hashsalt": salt,  # ids depend on the content only, and differ between figures
+        "svg.hashsalt": printable(
+            salt
+        ),  # ids depend on the content only, and differ between figures
         "font.family": "sans-serif",
         "font.size": 10,
         "axes.edgecolor": MUTED,

@@ -104,7 +104,10 @@ def write_report(report: Report, path: Path) -> None:
     """Write the page to `path`, replacing an earlier one in a single step."""
     from jprm.runs import write_atomic
 
-    write_atomic(path, render(report))
+    page = render(
+        report
+    )  # a lone half of a surrogate pair is no character, and is shown as its escape
+    write_atomic(path, page.encode("utf-8", "backslashreplace"))
 
 
 def render(report: Report) -> str:

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from jprm.records import Problem, Rationale, ReadOut, Solution
+from jprm.ties import mean
 
 # The formats of the embedded template and of the published GenPRM checkpoints.
 _PIECE = re.compile(
@@ -45,12 +46,12 @@ class SampleStep:
 
 @dataclass(frozen=True)
 class Sample:
-    """A judged solution; `label` and `prediction` are 0-based first errors, -1 for none."""
+    """A judged solution; `label` and `prediction` are 0-based first errors, -1 for none, None unknown."""
 
     problem: str
     steps: tuple[SampleStep, ...]
     label: int | None
-    prediction: int
+    prediction: int | None
     origin: str = ""
 
 
@@ -58,7 +59,7 @@ def sample_of(
     problem: Problem,
     solution: Solution,
     rationales: Sequence[Rationale],
-    prediction: int,
+    prediction: int | None,
     *,
     vote: int = 0,
     readout: ReadOut = "vote",
@@ -140,10 +141,10 @@ def sample_html(sample: Sample) -> str:
     css, word = state or ("miss", "missed")
     if hit and sample.label == -1:
         word = "passed"
-    elif not hit and sample.label == -1:
+    elif not hit and sample.label == -1 and sample.prediction is not None:
         word = "false alarm"
     first = html.escape(sample.problem.strip().split("\n")[0])
-    facts = f"label {_position(sample.label)}, predicted {_position(sample.prediction)}"
+    facts = f"label {_position(sample.label)}, {_said(sample.prediction)}"
     if sample.origin:
         facts = f"{html.escape(sample.origin)}; {facts}"
     steps = "".join(_step_html(t, step) for t, step in enumerate(sample.steps))
@@ -156,10 +157,10 @@ def sample_html(sample: Sample) -> str:
 
 def _step_html(t: int, step: SampleStep) -> str:
     judged = [r for r in step.rewards if r is not None]
-    mean = sum(judged) / len(judged) if judged else None
+    reward = mean(judged) if judged else None
     votes = "".join(f'<b class="{_shade(r)}"></b>' for r in step.rewards)
     truth = "" if step.truth is None else "right" if step.truth else "wrong"
-    score = "no judgement" if mean is None else f"P(Yes) {mean:.2f}"
+    score = "no judgement" if reward is None else f"P(Yes) {reward:.2f}"
     note = f'<p class="note">{html.escape(step.note)}</p>' if step.note else ""
     return (
         f'<li><p class="step {truth}">{html.escape(step.text.strip())}</p>'
@@ -171,6 +172,10 @@ def _step_html(t: int, step: SampleStep) -> str:
 
 def _shade(reward: float | None) -> str:
     return "none" if reward is None else "yes" if reward >= 0.5 else "no"
+
+
+def _said(prediction: int | None) -> str:
+    return "no verdict" if prediction is None else f"predicted {_position(prediction)}"
 
 
 def _position(first_error: int | None) -> str:

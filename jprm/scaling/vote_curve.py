@@ -1,6 +1,7 @@
 """Verifier quality against the number of votes, for every k, from one stored set of N votes.
 
-The prediction from a set of votes is the first step whose mean reward falls below the threshold.
+The verdict of a set of votes is the first step whose mean reward falls below the threshold. There is
+none where a step before it, or any step where none falls below, was judged by no vote of the set.
 Which k of the N stored votes one would have sampled is chance, so an item's correctness at k is
 averaged over all subsets of size k. Votes that say the same on every step are interchangeable:
 an item has few different ones, and counting how many of each are chosen covers all subsets of all
@@ -12,6 +13,7 @@ and every system, and the curve says so (`exact`). Every comparison is paired by
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
@@ -24,38 +26,58 @@ from jprm.evaluate import (
     Difference,
     FirstErrorScore,
     Interval,
+    Missing,
     Resamples,
+    check_missing,
+    counted,
     f1_difference,
     f1_interval,
     multisets,
     score,
     subsets,
 )
+from jprm.ties import below
 
 # reward[t][i]: vote i on step t; None (nan in an array) where the vote gave no judgement.
 Rewards = Sequence[Sequence[float | None]] | np.ndarray
+NO_VERDICT = -2  # beside the indices of steps and -1 for no error
+SOME_ERROR = -3  # any step's index, in `verdict_shares`
 
 
 @dataclass(frozen=True)
 class VoteCurve:
-    """Expected correctness `correct` [n, K] of the first-error prediction, item by k.
+    """P(right verdict) `right` and P(no verdict) `missing` [n, K] of the first error, item by k.
 
-    `ks` [K]; `labels` [n] first errors; `exact` [K] says whether all subsets were averaged;
-    `none_share` is the share of votes on steps without a judgement.
+    `missing_as` is what no verdict counts; `ks` [K]; `labels` [n] first errors; `exact` [K] says
+    whether all subsets were averaged; `none_share` is the share of votes on steps without a judgement.
     """
 
     ks: tuple[int, ...]
     labels: np.ndarray
-    correct: np.ndarray
+    right: np.ndarray
     exact: tuple[bool, ...]
     none_share: float
     resamples: Resamples
+    missing: np.ndarray
+    missing_as: Missing = "wrong"
+
+    @functools.cached_property
+    def correct(self) -> np.ndarray:
+        """What the verdicts count [n, K]; see `jprm.evaluate.counted`."""
+        return counted(self.right, self.missing, self.missing_as, self.labels)
 
     def at(self, k: int) -> np.ndarray:
-        """Expected correctness [n] at k votes. Raises UserError for a k that is not in `ks`."""
+        """What the verdicts at k votes count [n]. Raises UserError for a k that is not in `ks`."""
+        return self.correct[:, self._column(k)]
+
+    def missing_share(self, k: int) -> float:
+        """Share of the solutions without a verdict at k votes."""
+        return float(self.missing[:, self._column(k)].mean())
+
+    def _column(self, k: int) -> int:
         if k not in self.ks:
             raise UserError(f"no point at k = {k}; computed: {list(self.ks)}")
-        return self.correct[:, self.ks.index(k)]
+        return self.ks.index(k)
 
     def score(self, k: int) -> FirstErrorScore:
         """Both accuracies and their harmonic mean at k votes."""
@@ -85,6 +107,8 @@ class VoteCurve:
                 "correct_acc": at.correct_acc,
                 "n_items": len(self.labels),
                 "none_share": self.none_share,
+                "missing_share": self.missing_share(k),
+                "missing_as": self.missing_as,
                 "exact_subsets": exact,
             }
             for k, exact in zip(self.ks, self.exact, strict=True)
@@ -100,18 +124,20 @@ def vote_curve(
     ks: Sequence[int] | None = None,
     threshold: float = 0.5,
     seed: int = 0,
+    missing: Missing = "wrong",
 ) -> VoteCurve:
     """Curve over k from stored votes: `rewards` [n] of [steps, N], None or nan where not judged.
 
     `rewards` may be a generator: one table is held at a time, so memory grows with the items and
     not with their votes (10 million votes of 20 000 items: 412 MB in all, 320 of them the resamples).
     `labels` [n] are 0-based first errors, -1 for none; `ks` defaults to 1..N; `seed` is that of
-    the resamples over `problem_ids` [n]. A table may end at a step that every vote rejects, since
-    no subset reads beyond it. Raises UserError when items differ in N or a table is not
-    rectangular.
+    the resamples over `problem_ids` [n]; `missing` is what a solution without a verdict counts. A
+    table may end at a step that every vote rejects, since no subset reads beyond it. Raises UserError
+    when items differ in N or a table is not rectangular.
     """
+    check_missing(missing)
     n_items, n_votes, silent, total = 0, 0, 0, 0
-    points: list[tuple[list[float], list[bool]]] = []
+    points: list[tuple[np.ndarray, list[bool]]] = []
     for i, item in enumerate(rewards):
         table = reward_table(item, i)
         if not points:
@@ -124,7 +150,8 @@ def vote_curve(
         if table.shape[1] != n_votes:
             raise UserError(f"item {i} has {table.shape[1]} votes, item 0 has {n_votes}")
         if i < len(labels):
-            points.append(expected_correct(table, labels[i], ks or (), threshold))
+            outcomes = labels[i], NO_VERDICT
+            points.append(verdict_shares(table, outcomes, ks or (), threshold))
         n_items, total = n_items + 1, total + table.size
         silent += int(np.isnan(table).sum())
     if not n_items == len(labels) == len(problem_ids):
@@ -133,25 +160,28 @@ def vote_curve(
         )
     if not points:
         raise UserError("no items to draw a curve from")
-    correct = np.array([shares for shares, _ in points])
+    right, silent_share = np.stack([shares for shares, _ in points], axis=1)
     exact = [all(complete) for complete in zip(*(e for _, e in points), strict=True)]
     return VoteCurve(
         ks=tuple(ks or ()),
         labels=np.asarray(labels),
-        correct=correct,
+        right=right,
         exact=tuple(exact),
         none_share=silent / total,
         resamples=Resamples.of(problem_ids, seed=seed),
+        missing=silent_share,
+        missing_as=missing,
     )
 
 
-def expected_correct(
-    table: np.ndarray, label: int, ks: Sequence[int], threshold: float = 0.5
-) -> tuple[list[float], list[bool]]:
-    """Share of the k-subsets of the votes that predict `label`, for every k, and which are exact.
+def verdict_shares(
+    table: np.ndarray, outcomes: Sequence[int], ks: Sequence[int], threshold: float = 0.5
+) -> tuple[np.ndarray, list[bool]]:
+    """Shares [outcomes, K] of the k-subsets of the votes with each verdict, and which k are exact.
 
-    `table` [T, N] holds rewards, nan without a judgement: such a vote is left out of the mean,
-    and a step that no chosen vote judged is passed over, since no judgement is not an error.
+    An outcome is the index of the first step that is called wrong, -1 where none is, NO_VERDICT where
+    that needs a step that no chosen vote judged, SOME_ERROR for whatever step. `table` [T, N] holds
+    rewards, nan without a judgement; such a vote is left out of the mean.
     """
     n_votes = table.shape[1]
     judged = ~np.isnan(table)
@@ -160,25 +190,33 @@ def expected_correct(
     )
     if math.prod(int(c) + 1 for c in counts) <= EXACT_LIMIT:
         chosen, ways, size = multisets(tuple(counts.tolist()))
-        hits = ways * (_predictions(chosen, votes, threshold) == label)
-        by_size = np.bincount(size, hits, n_votes + 1)
-        return [float(by_size[k]) / math.comb(n_votes, k) for k in ks], [True] * len(ks)
+        verdicts = _verdicts(chosen, votes, threshold)
+        total = np.array([math.comb(n_votes, k) for k in ks], dtype=np.float64)
+        hits = [np.bincount(size, ways * _is(verdicts, o), n_votes + 1) for o in outcomes]
+        return np.array([by_size[list(ks)] / total for by_size in hits]), [True] * len(ks)
     votes = np.concatenate([np.where(judged, table, 0.0), judged])
-    shares, exact = [], []
-    for k in ks:
+    shares, exact = np.empty((len(outcomes), len(ks))), []
+    for column, k in enumerate(ks):
         members, complete = subsets(n_votes, k)
-        shares.append(float((_predictions(members, votes, threshold) == label).mean()))
+        verdicts = _verdicts(members, votes, threshold)
+        shares[:, column] = [_is(verdicts, outcome).mean() for outcome in outcomes]
         exact.append(complete)
     return shares, exact
 
 
-def _predictions(chosen_SN: np.ndarray, votes: np.ndarray, threshold: float) -> np.ndarray:
-    """First error [S] predicted by each choice; `votes` [2T, N] are rewards above judged flags."""
+def _is(verdicts: np.ndarray, outcome: int) -> np.ndarray:
+    return verdicts >= 0 if outcome == SOME_ERROR else verdicts == outcome
+
+
+def _verdicts(chosen_SN: np.ndarray, votes: np.ndarray, threshold: float) -> np.ndarray:
+    """The verdict [S] of each choice; `votes` [2T, N] are rewards above judged flags."""
     sum_ST, count_ST = np.split(chosen_SN @ votes.T, 2, axis=1)
-    # The mean, multiplied out: a tie of 0-1 votes stays exact (4 of 8 is not below .5), and a step
-    # that nobody judged has 0 < 0.
-    wrong_ST = sum_ST < threshold * count_ST
-    return np.where(wrong_ST.any(axis=1), wrong_ST.argmax(axis=1), -1)
+    open_ST = count_ST == 0
+    ends_ST = open_ST | below(sum_ST, threshold * count_ST)  # the mean, multiplied out
+    step_S = ends_ST.argmax(axis=1)
+    at_S = step_S[:, None]
+    verdict_S = np.where(np.take_along_axis(open_ST, at_S, 1)[:, 0], NO_VERDICT, step_S)
+    return np.where(ends_ST.any(axis=1), verdict_S, -1)
 
 
 def reward_table(item: Rewards, index: int) -> np.ndarray:

@@ -59,10 +59,12 @@ class Scorer(ABC):
 
     readout: the reward that suits its verdicts, where the user asks for no other.
     samples: whether it samples a model's text, and so wants a sampler and the protocol's settings.
+    chance: whether its votes can differ; where they cannot, one is drawn.
     """
 
     readout: ClassVar[ReadOut] = "prob_raw"
     samples: ClassVar[bool] = False
+    chance: ClassVar[bool] = True
 
     def __init__(self, setup: Setup):
         self.setup = setup

@@ -13,6 +13,7 @@ from jprm.records import Problem
 from jprm.search.plan import Answer, Found, Judged, Talk, at_least, grow, judge, strategy
 from jprm.search.ports import ROOT, Branch
 from jprm.search.selection import aggregation
+from jprm.ties import places
 
 
 @strategy("beam")
@@ -56,4 +57,5 @@ class Beam:
 
 def best(scored: Sequence[tuple[float, Judged]], n: int) -> list[tuple[float, Judged]]:
     """The `n` highest scores, the highest first; of equal ones the earlier."""
-    return sorted(scored, key=lambda pair: -pair[0])[:n]
+    place = places([score for score, _ in scored])
+    return [scored[i] for i in sorted(range(len(scored)), key=place.__getitem__)[:n]]

@@ -30,7 +30,7 @@ from jprm.search.plan import (
 )
 from jprm.search.ports import ROOT, Branch, Grow, Grown, Revised, Revision, StepGenerator
 from jprm.search.selection import aggregation
-from jprm.verify import first_error
+from jprm.ties import below, places
 
 # what the reference's policies are told, to the letter
 PREFACE = (
@@ -89,15 +89,23 @@ class Critic:
         return Found(tuple(known), tuple(pools), notes={"refined": refined})
 
     def _doubted(self, judged: Judged) -> int:
-        return first_error(judged.rewards, self.threshold)
+        """The first step that is called wrong, -1 for none. An open one before it is no reason to wait:
+        the critic says what it doubts, it gives no verdict.
+        """
+        said = (
+            t for t, r in enumerate(judged.rewards) if r is not None and below(r, self.threshold)
+        )
+        return next(said, -1)
 
     def _next(
         self, pool: Sequence[int], new: Mapping[int, int], known: Sequence[Judged]
     ) -> tuple[int, ...]:
         if self.pool == "replace":
             return tuple(new.get(i, i) for i in pool)
-        ranked = sorted([*pool, *new.values()], key=lambda i: -known[i].score(self.aggregation))
-        return tuple(ranked[: self.n])
+        both = [*pool, *new.values()]
+        place = places([known[i].score(self.aggregation) for i in both])
+        ranked = sorted(range(len(both)), key=place.__getitem__)
+        return tuple(both[i] for i in ranked[: self.n])
 
 
 def feedback(step: str, analysis: str) -> str:

@@ -34,6 +34,15 @@ from jprm.search.ports import (
     forget,
 )
 
+ROW = {  # what the readers of a search's rows need
+    "run": str,
+    "problem_id": str,
+    "error": str,
+    "candidates": list,
+    "pools": list,
+    "notes": dict,
+    "budget": dict,
+}
 Item = TypeVar("Item")
 Reply = TypeVar("Reply")
 
@@ -65,7 +74,7 @@ def run_search(
     if len({p.id for p in problems}) != len(problems):
         raise UserError("search: two problems have the same id; ids must differ")
     identity = run_identity(strategy, inputs)
-    rows = {row["problem_id"]: row for row in read_jsonl(store)}
+    rows = {row["problem_id"]: row for row in read_jsonl(store, ROW)}
     if any(row.get("run") != identity for row in rows.values()):
         raise UserError(
             f"{store}: holds rows of another search (strategy, settings or inputs differ); "

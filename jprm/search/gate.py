@@ -21,9 +21,11 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from jprm.errors import UserError
+from jprm.grade import representatives
 from jprm.search.plan import Judged
 from jprm.search.ports import Branch
 from jprm.search.selection import aggregate, aggregation
+from jprm.ties import mean
 
 Whose = Literal["majority", "best"]
 
@@ -54,9 +56,16 @@ class Gate:
             raise UserError(f"gate: std = {self.std} must be above 0; were all scores equal?")
 
     def is_hard(self, judged: Sequence[Judged], answers: Sequence[str | None]) -> bool:
-        """Whether these solutions of a problem should be refined; without any answer, yes."""
+        """Whether these solutions of a problem should be refined; without any answer, yes.
+
+        Equal answers are one answer, as far as their spelling tells.
+        """
         rewards = [j.rewards for j in judged]
-        votes = [(a, r) for a, r in zip(answers, rewards, strict=True) if a is not None]
+        votes = [
+            (a, r)
+            for a, r in zip(representatives([answers])[0], rewards, strict=True)
+            if a is not None
+        ]
         if not votes:
             return True
         return self.quality(votes) < self.below and any(
@@ -76,18 +85,19 @@ class Gate:
             counts[answer] = counts.get(answer, 0) + 1
         majority = max(counts, key=counts.__getitem__)
         scores = [summed(r, self.outcome, self.process) for a, r in votes if a == majority]
-        return (sum(scores) / len(scores) - self.mean) / self.std
+        return (mean(scores) - self.mean) / self.std
 
 
 def confidence(votes: Sequence[tuple[str, float]]) -> float:
     """How far weighted votes agree, in (0, 1]; votes without any weight agree on nothing: 0."""
-    weight: dict[str, float] = {}
+    cast: dict[str, list[float]] = {}
     for answer, score in votes:
-        weight[answer] = weight.get(answer, 0.0) + score
-    total = sum(weight.values())
+        cast.setdefault(answer, []).append(score)
+    weights = [math.fsum(scores) for scores in cast.values()]
+    total = math.fsum(weights)
     if total <= 0:
         return 0.0
-    entropy = -sum(w / total * math.log(w / total) for w in weight.values() if w > 0)
+    entropy = -math.fsum(w / total * math.log(w / total) for w in weights if w > 0)
     return 2 / (1 + math.exp(entropy))
 
 

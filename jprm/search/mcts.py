@@ -32,7 +32,8 @@ from jprm.search.plan import (
     strategy,
 )
 from jprm.search.ports import ROOT, Branch
-from jprm.search.selection import aggregation
+from jprm.search.selection import aggregate, aggregation
+from jprm.ties import places
 
 
 @dataclass(eq=False, slots=True)
@@ -76,7 +77,7 @@ class Mcts:
     """`walks` from the root, with `expand` children drawn at every new node, `max_steps` deep.
 
     exploration: the constant of UCB1; 0 is greedy. A score is an `aggregation` of the rewards; a
-    branch without any judgement counts as 0, and so does the root. The candidates are the tree's
+    branch without a score counts as 0, and so does the root. The candidates are the tree's
     solutions (all that have ended or reached `max_steps`), the highest score first.
     """
 
@@ -110,13 +111,14 @@ class Mcts:
             for i in path:
                 nodes[i].visits += 1
                 nodes[i].total += nodes[path[-1]].score
-        solutions = sorted(filter(self._closed, nodes), key=lambda node: -node.score)
+        closed = [node for node in nodes if self._closed(node)]
+        place = places([node.score for node in closed])
+        solutions = [closed[i] for i in sorted(range(len(closed)), key=place.__getitem__)]
         tree = [node.record() for node in nodes]
         return Found(tuple(node.judged for node in solutions), notes={"tree": tree})
 
     def _score(self, judged: Judged) -> float:
-        score = judged.score(self.aggregation)
-        return 0.0 if score == -math.inf else score
+        return aggregate(judged.rewards, self.aggregation) or 0.0
 
     def _closed(self, node: Node) -> bool:
         return node.branch.ended or len(node.branch.steps) >= self.max_steps
@@ -126,7 +128,7 @@ class Mcts:
         children = [nodes[i] for i in parent.children]
         log = math.log(sum(child.visits for child in children))
         bounds = [c.value + self.exploration * math.sqrt(log / c.visits) for c in children]
-        return parent.children[bounds.index(max(bounds))]
+        return parent.children[places(bounds).index(0)]
 
     def _measure(self, nodes: Sequence[Node], new: Sequence[int]) -> Talk[None]:
         """Complete the new nodes' branches `rollouts` times each."""

@@ -19,13 +19,15 @@ import dataclasses
 import difflib
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, get_type_hints
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from jprm.errors import UserError
 from jprm.records import Problem
 from jprm.search.ports import Branch, Grow, Revision
 from jprm.search.registry import Registry
-from jprm.search.selection import aggregate
+from jprm.search.selection import rank
 
 Answer = Callable[[Sequence[str]], str | None]
 T = TypeVar("T")
@@ -58,9 +60,8 @@ class Judged:
     analyses: tuple[str, ...] = ()
 
     def score(self, aggregation: str) -> float:
-        """One number to rank by; -inf where nothing was judged, so that it loses to any score."""
-        score = aggregate(self.rewards, aggregation)
-        return float("-inf") if score is None else score
+        """One number to compare by; -inf for a branch without a score, which loses to any."""
+        return rank(self.rewards, aggregation)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +89,7 @@ strategy: Registry[type] = Registry("strategy")
 
 
 def make_strategy(name: str, **settings: Any) -> Strategy:
-    """The strategy of that name. Raises UserError for an unknown name or setting."""
+    """The strategy of that name. Raises UserError for an unknown name or setting, and for a value of another type."""
     cls = strategy[name]
     known = [f.name for f in dataclasses.fields(cls)]
     for key in settings:
@@ -96,6 +97,13 @@ def make_strategy(name: str, **settings: Any) -> Strategy:
             near = difflib.get_close_matches(key, known, 1, 0)
             hint = f": did you mean {near[0]!r}?" if near else ""
             raise UserError(f"strategy {name!r} has no setting {key!r}{hint}")
+    types, any_class = get_type_hints(cls), ConfigDict(arbitrary_types_allowed=True)
+    for key, value in settings.items():
+        try:
+            TypeAdapter(types[key], config=any_class).validate_python(value, strict=True)
+        except ValidationError as error:
+            reason = error.errors()[0]["msg"]
+            raise UserError(f"strategy {name!r}: {key} = {value!r}: {reason}") from None
     return cls(**settings)
 
 

@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from jprm.errors import UserError
 from jprm.records import Problem
 from jprm.search.budget import Cost
 
@@ -44,7 +45,7 @@ ROOT = Branch()
 class Grow:
     """Draw `n` continuations of each branch, of up to `steps` steps (None: to the end).
 
-    greedy: without randomness. first: the number of the first draw, so that later calls for the
+    greedy: without randomness, and so once (`n` 1). first: the number of the first draw, so that later calls for the
     same branch draw anew. label: keeps draws of another kind apart from these.
     """
 
@@ -54,6 +55,13 @@ class Grow:
     greedy: bool = False
     first: int = 0
     label: str = ""
+
+    def __post_init__(self):
+        """Raises UserError for several continuations that could not differ."""
+        if self.greedy and self.n > 1:
+            raise UserError(
+                f"search: greedy continuations are all the same; n = {self.n} must be 1"
+            )
 
     def paths(self, branch: Branch) -> list[Path]:
         """The paths of a branch's continuations."""

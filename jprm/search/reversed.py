@@ -18,6 +18,7 @@ from jprm.errors import UserError
 from jprm.records import Problem
 from jprm.search.budget import Cost
 from jprm.search.ports import StepRewards, StepScorer, forget
+from jprm.ties import mean
 
 
 class Reversed:
@@ -78,7 +79,7 @@ def mean_rewards(replies: Sequence[StepRewards | Exception]) -> StepRewards | Ex
     steps = zip(*(reply.rewards for reply in good), strict=True)
     judged = [[r for r in rewards if r is not None] for rewards in steps]
     return StepRewards(
-        tuple(sum(rewards) / len(rewards) if rewards else None for rewards in judged),
+        tuple(mean(rewards) if rewards else None for rewards in judged),
         sum((reply.cost for reply in good), Cost()),
         good[0].analyses,
     )

@@ -11,8 +11,9 @@ The tie rule has a name, because published tables depend on it:
              score, then first (StrictPRMBench); for candidates the same as "first"
     shared   every tied winner counts equally, so that no result depends on the stored order
 
-Sums and products of the same numbers in another order differ by rounding: scores closer than 1e-9
-(relative to the larger one) are equal. What an answer stands for is its best candidate.
+Scores that differ by rounding only are equal (`jprm.ties`). What an answer stands for is its best
+candidate. A candidate with an unjudged step that its score needs has no score: no choice that goes by
+scores takes it, though its answer counts in a majority.
 """
 
 from __future__ import annotations
@@ -26,13 +27,16 @@ import numpy as np
 
 from jprm.errors import UserError
 from jprm.evaluate import Candidate as Graded
-from jprm.evaluate import Interval, Resamples, mean_interval
+from jprm.evaluate import Interval, Missing, Resamples, check_missing, counted, mean_interval
 from jprm.formats import StepScores
 from jprm.search.registry import Registry
+from jprm.ties import mean as exact_mean
+from jprm.ties import places
 
 Tie = Literal["first", "score", "shared"]
 CLIP = 1e-30  # the least factor of a product: one zero must not hide the others (StrictPRMBench)
-EQUAL = 1e-9
+WITHOUT_SCORES = ("majority", "oracle")  # choices that a silent verifier takes nothing from
+ADVICE = "; --transform sigmoid makes probabilities of logits, --transform exp of their logarithms"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +54,10 @@ class Candidate:
 
     def graded(self, how: str) -> Graded:
         """With one score, for `jprm.evaluate.best_of_n`: expectations at every smaller N."""
-        return Graded(self.answer, self.correct, aggregate(self.rewards, how))
+        return Graded(self.answer, self.correct, _score(self.rewards, how), how in IN_LOGS)
 
 
-# Rewards [T] of the judged steps, T >= 1, to a score.
+# Rewards [T] of the steps, T >= 1, to a score.
 Aggregation = Callable[[Sequence[float]], float]
 # Candidates, their scores (-inf without), the tie rule -> the indices of the winners.
 Choice = Callable[[Sequence[Candidate], Sequence[float], Tie], list[int]]
@@ -76,19 +80,26 @@ def minimum(rewards: Sequence[float]) -> float:
 @aggregation("mean")
 def mean(rewards: Sequence[float]) -> float:
     """The mean."""
-    return sum(rewards) / len(rewards)
+    return exact_mean(rewards)
+
+
+def log_product(rewards: Sequence[float]) -> float:
+    """The logarithm of the product. Raises UserError for a reward below 0, which has none."""
+    if min(rewards) < 0:
+        raise UserError("products need rewards of at least 0" + ADVICE)
+    return math.fsum(math.log(max(CLIP, r)) for r in rewards)
 
 
 @aggregation("prod")
 def product(rewards: Sequence[float]) -> float:
     """The product; longer solutions score lower."""
-    return math.prod(max(CLIP, r) for r in rewards)
+    return math.exp(log_product(rewards))
 
 
 @aggregation("geometric")
 def geometric(rewards: Sequence[float]) -> float:
     """The geometric mean: the product made independent of the length."""
-    return math.exp(sum(math.log(max(CLIP, r)) for r in rewards) / len(rewards))
+    return math.exp(log_product(rewards) / len(rewards))
 
 
 @aggregation("max")
@@ -97,23 +108,49 @@ def maximum(rewards: Sequence[float]) -> float:
     return max(rewards)
 
 
+IN_LOGS: dict[str, Aggregation] = {"prod": log_product}  # those that leave the range of a float
+
+
 def aggregate(rewards: Sequence[float | None], how: str) -> float | None:
     """Score of a solution from the rewards [T] of its steps.
 
-    Steps without a judgement (None) are left out; None when no step was judged, and for "last"
-    when the last one was not. Raises UserError for an unknown aggregation.
+    None where a step that it needs was not judged: the last one for "last", any for the others.
+    Raises UserError for an unknown aggregation, and for one that these rewards do not have.
     """
-    reduce = aggregation[how]
-    judged = [r for r in rewards if r is not None]
-    if not judged or (how == "last" and rewards[-1] is None):
-        return None
-    return float(reduce(judged))
+    return _aggregate(rewards, how, aggregation[how])
+
+
+def _score(rewards: Sequence[float | None], how: str) -> float | None:
+    """To be compared: as `aggregate`, or its logarithm where that is out of range."""
+    return _aggregate(rewards, how, IN_LOGS.get(how) or aggregation[how])
+
+
+def _aggregate(rewards: Sequence[float | None], how: str, reduce: Aggregation) -> float | None:
+    needed = rewards[-1:] if how == "last" else rewards
+    judged = [r for r in needed if r is not None]
+    return float(reduce(judged)) if judged and len(judged) == len(needed) else None
+
+
+def rank(rewards: Sequence[float | None], how: str) -> float:
+    """One number to compare solutions by; -inf for one without a score, which loses to any."""
+    score = _score(rewards, how)
+    return -math.inf if score is None else score
+
+
+def scores_of(candidates: Sequence[Candidate], how: str) -> list[float]:
+    """The scores of the candidates of a problem, -inf without one; products in parts of the largest."""
+    scores = [rank(c.rewards, how) for c in candidates]
+    top = max(scores, default=-math.inf)
+    if how not in IN_LOGS or top == -math.inf:
+        return scores
+    return [s if s == -math.inf else math.exp(s - top) for s in scores]
 
 
 @choice("argmax")
 def argmax(candidates: Sequence[Candidate], scores: Sequence[float], tie: Tie) -> list[int]:
     """The highest score."""
-    return _top(range(len(candidates)), [(s,) for s in scores], tie)
+    judged = [i for i, s in enumerate(scores) if s > -math.inf]
+    return _top(judged, [(scores[i],) for i in judged], tie)
 
 
 @choice("majority")
@@ -126,7 +163,7 @@ def majority(candidates: Sequence[Candidate], scores: Sequence[float], tie: Tie)
 def weighted(candidates: Sequence[Candidate], scores: Sequence[float], tie: Tie) -> list[int]:
     """The answer with the largest sum of scores. Raises UserError for scores below 0."""
     if any(-math.inf < s < 0 for s in scores):
-        raise UserError("weighted votes need scores of at least 0; use argmax or majority")
+        raise UserError("weighted votes need scores of at least 0" + ADVICE)
     return _vote(candidates, scores, tie, lambda sums, votes: sums)
 
 
@@ -142,15 +179,13 @@ def winners(
 ) -> list[int]:
     """Indices of the chosen candidates: one, or under "shared" all that are tied.
 
-    [] where nothing can be chosen: no candidates, or a vote in which nobody has an answer.
+    [] where nothing can be chosen: no candidates, a vote in which nobody has an answer, or a choice
+    by scores where no candidate has one.
     """
-    chosen = choice[pick]
+    chosen, _ = choice[pick], aggregation[how]
     if tie not in get_args(Tie):
         raise UserError(f"unknown tie rule {tie!r}; known: {', '.join(get_args(Tie))}")
-    scores = [aggregate(c.rewards, how) for c in candidates]
-    if not candidates:
-        return []
-    return chosen(candidates, [-math.inf if s is None else s for s in scores], tie)
+    return chosen(candidates, scores_of(candidates, how), tie) if candidates else []
 
 
 def accuracy(
@@ -164,22 +199,56 @@ def accuracy(
     return np.array([sum(cs[i].correct for i in at) / max(1, len(at)) for cs, at in chosen])
 
 
+def unjudged(problems: Sequence[Sequence[Candidate]], how: str, pick: str) -> np.ndarray:
+    """Whether the choice wants a score and no candidate of a problem has one [P]."""
+    if pick in WITHOUT_SCORES:
+        return np.zeros(len(problems), bool)
+    return np.array([all(_score(c.rewards, how) is None for c in cs) for cs in problems])
+
+
 def grid(
-    problems: Sequence[Sequence[Candidate]], tie: Tie = "first", seed: int = 0
+    problems: Sequence[Sequence[Candidate]],
+    tie: Tie = "first",
+    seed: int = 0,
+    missing: Missing = "wrong",
 ) -> list[dict[str, Any]]:
-    """One row per aggregation and choice: `aggregation, choice, accuracy, low, high, n_problems`.
+    """One row per aggregation and choice: `aggregation, choice, accuracy, low, high, n_problems,
+    missing_share, missing_as, refused`.
 
     Choices that read no score (majority under "first" and "shared", oracle) are rows as well, equal
-    over the aggregations.
+    over the aggregations. What these rewards do not allow has None for numbers, and in `refused` the
+    reason. missing: what a problem counts none of whose candidates has a score.
     """
+    check_missing(missing)
     resamples = Resamples.of(list(range(len(problems))), seed=seed)
     rows = []
     for how in aggregation:
+        refusal = _refusal(problems, how)
         for pick in choice:
-            at: Interval = mean_interval(accuracy(problems, how, pick, tie), resamples)
-            row = {"aggregation": how, "choice": pick, "accuracy": at.value}
-            rows.append(row | {"low": at.low, "high": at.high, "n_problems": len(problems)})
+            row = {"aggregation": how, "choice": pick, "accuracy": None, "low": None, "high": None}
+            row |= {"n_problems": len(problems), "missing_share": None, "missing_as": missing}
+            rows.append(row | {"refused": ""})
+            by = "last" if refusal and pick in WITHOUT_SCORES and tie != "score" else how
+            try:
+                right, silent = accuracy(problems, by, pick, tie), unjudged(problems, by, pick)
+            except UserError as error:
+                rows[-1]["refused"] = str(error)
+                continue
+            at: Interval = mean_interval(counted(right, silent, missing), resamples)
+            ends = {"accuracy": at.value, "low": at.low, "high": at.high}
+            rows[-1] |= {k: v if math.isfinite(v) else None for k, v in ends.items()}
+            rows[-1]["missing_share"] = float(silent.mean())
     return rows
+
+
+def _refusal(problems: Sequence[Sequence[Candidate]], how: str) -> str:
+    """Why these rewards do not have this aggregation; "" where they do."""
+    try:
+        for candidates in problems:
+            scores_of(candidates, how)
+    except UserError as error:
+        return str(error)
+    return ""
 
 
 def _vote(
@@ -195,23 +264,21 @@ def _vote(
     ranks, best = [], []
     for members in groups.values():
         cast = [scores[i] for i in members if scores[i] > -math.inf]
-        best.append(max(members, key=lambda i: (scores[i], -i)))
-        key = (weight(sum(cast), len(members)),)
+        total = math.fsum(cast) if cast else -math.inf
+        best.append(_top(members, [(scores[i],) for i in members], "first")[0])
+        key = (weight(total, len(members)),)
         if tie == "score":
-            key += (sum(cast), float(len(members)), scores[best[-1]])
+            key += (total, float(len(members)), scores[best[-1]])
         ranks.append(key)
-    return _top(best, ranks, tie)
+    heard = [i for i, key in enumerate(ranks) if key[0] > -math.inf]
+    return _top([best[i] for i in heard], [ranks[i] for i in heard], tie)
 
 
 def _top(indices: Sequence[int], ranks: Sequence[tuple[float, ...]], tie: Tie) -> list[int]:
     """The indices of the highest rank, compared place by place; under "shared" all of them."""
     left = list(range(len(ranks)))
-    for place in range(len(ranks[0]) if ranks else 0):
-        top = max(ranks[i][place] for i in left)
-        left = [i for i in left if _equal(ranks[i][place], top)]
+    for column in range(len(ranks[0]) if ranks else 0):
+        place = places([ranks[i][column] for i in left])
+        left = [i for i, at in zip(left, place, strict=True) if at == 0]
     chosen = [indices[i] for i in left]
     return chosen if tie == "shared" else chosen[:1]
-
-
-def _equal(a: float, b: float) -> bool:
-    return a == b or math.isclose(a, b, rel_tol=EQUAL, abs_tol=0.0)

@@ -17,37 +17,56 @@ from jprm.errors import UserError
 from jprm.evaluate import (
     Difference,
     Interval,
+    Missing,
     Resamples,
+    counted,
     mean_difference,
     mean_interval,
 )
+from jprm.grade import united
 from jprm.search.budget import Budget, Cost
-from jprm.search.selection import Candidate, Tie, accuracy
+from jprm.search.selection import Candidate, Tie, accuracy, unjudged
 
 Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
 class Choosing:
-    """How a row's candidates become one answer; `pool` names the turn, -1 the last."""
+    """How a row's candidates become one answer; `pool` names the turn, -1 the last.
+
+    missing: what a problem counts that was searched, but none of whose candidates has a score.
+    """
 
     aggregation: str = "min"
     choice: str = "argmax"
     tie: Tie = "first"
     pool: int = -1
+    missing: Missing = "wrong"
 
 
 def candidates_of(row: Row, pool: int = -1) -> list[Candidate]:
-    """The candidates of a row, of one of its pools where it has some."""
+    """The candidates of a row, of one of its pools where it has some; equal answers are one answer."""
     every = [Candidate(c["answer"], c["correct"], tuple(c["rewards"])) for c in row["candidates"]]
-    return [every[i] for i in row["pools"][pool]] if row["pools"] else every
+    return united([[every[i] for i in row["pools"][pool]] if row["pools"] else every])[0]
 
 
 def correctness(rows: Sequence[Row], choosing: Choosing | None = None) -> np.ndarray:
     """Whether (or, for shared ties, how likely) each problem's choice is right [P]."""
     by = choosing or Choosing()
     pools = [candidates_of(row, by.pool) for row in rows]
-    return accuracy(pools, by.aggregation, by.choice, by.tie)
+    right = accuracy(pools, by.aggregation, by.choice, by.tie)
+    return counted(right, _silent(rows, by), by.missing)
+
+
+def missing_share(rows: Sequence[Row], choosing: Choosing | None = None) -> float:
+    """Share of the problems that were searched, but none of whose candidates has a score."""
+    return float(_silent(rows, choosing or Choosing()).mean())
+
+
+def _silent(rows: Sequence[Row], by: Choosing) -> np.ndarray:
+    pools = [candidates_of(row, by.pool) for row in rows]
+    lost = np.array([not pool for pool in pools])
+    return unjudged(pools, by.aggregation, by.choice) & ~lost
 
 
 def budget_of(row: Row) -> Budget:
@@ -69,6 +88,7 @@ def summary(rows: Sequence[Row], choosing: Choosing | None = None) -> dict[str, 
         "flops": total.flops / n,
         "generator_tokens": total.generator.tokens / n,
         "verifier_tokens": total.verifier.tokens / n,
+        "missing_share": missing_share(rows, choosing),
         "lost": dict(Counter(row["error"] for row in rows if row["error"]).most_common()),
     } | {f"by {key}": value for key, value in asdict(choosing or Choosing()).items()}
 

@@ -13,6 +13,7 @@ from jprm.errors import UserError
 from jprm.label import ProblemValues, ValuedSolution, truncate
 from jprm.label.rollouts import MALFORMED
 from jprm.records import Problem
+from jprm.ties import mean
 from jprm.worlds.base import World, make_solution
 
 Tree = Sequence[Mapping[str, Any]]  # nodes as `mcts.Node.record` writes them, parents first
@@ -26,7 +27,7 @@ def estimates(tree: Tree, measured: Callable[[Mapping[str, Any]], float]) -> lis
     values = [0.0] * len(tree)
     for i in reversed(range(len(tree))):  # children stand behind their parents
         below = [values[child] for child in children.get(i, ())]
-        values[i] = sum(below) / len(below) if below else measured(tree[i])
+        values[i] = mean(below) if below else measured(tree[i])
     return values
 
 

@@ -21,6 +21,7 @@ from typing import NamedTuple, Protocol
 from jprm.records import Problem, Rationale, ReadOut, Solution, stable_id
 from jprm.search.budget import Cost, ModelCost
 from jprm.search.ports import StepRewards
+from jprm.ties import places
 from jprm.verify import TextCodec, mean_reward
 
 Items = Sequence[tuple[Problem, Solution]]
@@ -190,5 +191,7 @@ def _read(here: Sequence[Rationale], readout: ReadOut) -> tuple[float | None, st
     rewards = [(r.verdict.reward(readout), r.text) for r in here]
     mean = mean_reward([reward for reward, _ in rewards])
     judged = [(reward, text) for reward, text in rewards if reward is not None]
-    nearest = min(judged, key=lambda pair: abs(pair[0] - (mean or 0.0)), default=(0, ""))
-    return mean, nearest[1]
+    if mean is None:
+        return None, ""
+    nearest = places([-abs(reward - mean) for reward, _ in judged]).index(0)
+    return mean, judged[nearest][1]

@@ -17,14 +17,16 @@ import jax
 import jax.numpy as jnp
 from orbax.checkpoint import v1 as ocp
 
-from jprm.errors import UserError
+from jprm.errors import Unwritable, UserError
 from jprm.runs import provenance
 
 KEPT = 2
 
 # Each of Orbax's threads logs the whole chain of an error that also reaches the caller: a full disk
-# would be a thousand lines.
-logging.getLogger("absl").addFilter(lambda record: "_SignalingThread" not in record.getMessage())
+# would be six hundred lines.
+logging.getLogger("absl").addFilter(
+    lambda record: not (record.exc_info and "orbax" in record.pathname)
+)
 
 
 class Checkpoints:
@@ -101,7 +103,7 @@ class Checkpoints:
             yield
         except (OSError, ValueError, RuntimeError) as error:
             reason = " ".join(str(error).split())[:300]
-            raise UserError(
+            raise Unwritable(
                 f"{self.directory}: cannot save a checkpoint ({reason}); the last complete one is "
                 "kept: free the space, and the same command goes on from it"
             ) from error

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from jprm.config import Config
+from jprm.paths import present
 
 
 class LoraSection(Config):
@@ -157,3 +158,12 @@ class RunConfig(Config):
     keep_checkpoints: int = Field(default=2, ge=1)
     log_every: int = Field(default=1, ge=1)  # steps
     tensorboard: bool = False  # as well as log.jsonl; needs the extra of that name
+
+    def check_files(self) -> None:
+        """Raises UserError for files that are not there; loads neither JAX nor a tokenizer."""
+        present(self.data.path, "data.path")
+        present(self.data.tokenizer, "data.tokenizer")
+        if self.model.checkpoint is not None:
+            from jprm.models.locate import find_checkpoint
+
+            find_checkpoint(self.model.checkpoint, "model.checkpoint")

@@ -8,7 +8,7 @@ from typing import Any
 
 import jax
 
-from jprm.errors import UserError
+from jprm.errors import Unwritable
 from jprm.progress import Progress
 from jprm.records import read_jsonl
 from jprm.runs import write_atomic
@@ -50,7 +50,7 @@ class Log:
         if step:
             self.note(f"going on after step {step}")
         if first_process() and self.path.exists():
-            kept = [row for row in read_jsonl(self.path) if row["step"] <= step]
+            kept = [row for row in read_jsonl(self.path, {"step": int}) if row["step"] <= step]
             write_atomic(self.path, "".join(json.dumps(row) + "\n" for row in kept))
 
     def on_step(self, step: int, metrics: dict[str, float]) -> None:
@@ -80,7 +80,7 @@ class Log:
             with open(self.path, "a", encoding="ascii") as file:
                 file.write(json.dumps(row, allow_nan=False) + "\n")
         except OSError as error:
-            raise UserError(
+            raise Unwritable(
                 f"{self.path}: cannot write ({error.strerror}); free the space, and the same command "
                 "goes on from the last checkpoint"
             ) from None

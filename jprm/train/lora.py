@@ -15,7 +15,8 @@ import numpy as np
 from safetensors.numpy import load_file, save_file
 
 from jprm.errors import UserError
-from jprm.models import Model
+from jprm.models import Model, from_hf
+from jprm.models.locate import Checkpoint
 from jprm.seeds import rng_of
 from jprm.train.config import LoraSection
 from jprm.train.optimizer import MUON_AXES
@@ -132,6 +133,14 @@ def load_peft(directory: Path, model: Model) -> tuple[dict, LoraSection]:
                 )
             adapters[name][side] = np.stack([tensors[key].T for key in keys]).astype(np.float32)
     return adapters, config
+
+
+def from_checkpoint(checkpoint: Checkpoint, dtype: Any = None) -> tuple[Model, dict]:
+    """`from_hf`, with the adapters of the checkpoint merged. Raises UserError as that and `load_peft`."""
+    model, params = from_hf(checkpoint.directory, dtype)
+    for directory in checkpoint.adapters:
+        params = merge(params, *load_peft(directory, model))
+    return model, params
 
 
 def adapter_count(model: Model, config: LoraSection) -> int:

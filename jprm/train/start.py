@@ -34,10 +34,11 @@ from jprm.mesh import MeshConfig, make_mesh
 from jprm.models import Model, bind, preset
 from jprm.models.hf_config import FILE, read_config
 from jprm.models.hf_export import copy_tokenizer
-from jprm.models.hf_weights import from_hf
+from jprm.models.locate import Checkpoint, find_checkpoint
 from jprm.quoting import marks
 from jprm.tokenizer import Tokenizer, bpe_tokenizer
 from jprm.train.config import DataSection, MeshSection, RunConfig
+from jprm.train.lora import from_checkpoint
 
 # Writes what `jprm.data.conversations.chatml` does.
 CHATML = (
@@ -109,7 +110,8 @@ def start_of(config: RunConfig, date: datetime.date | None = None) -> Start:
     """
     steps = config.train.objective == "step_head"
     if config.model.checkpoint is not None:
-        return _from_checkpoint(config.model.checkpoint, config.data, steps, date)
+        checkpoint = find_checkpoint(config.model.checkpoint, "model.checkpoint")
+        return _from_checkpoint(checkpoint, config.data, steps, date)
     assert config.model.preset is not None
     return _from_preset(config.model.preset, config.data, config.seed, steps)
 
@@ -144,8 +146,9 @@ def _pieces(pieces: Any) -> Callable[[Callable[[str], str]], Any]:
 
 
 def _from_checkpoint(
-    directory: Path, data: DataSection, steps: bool, date: datetime.date | None
+    checkpoint: Checkpoint, data: DataSection, steps: bool, date: datetime.date | None
 ) -> Start:
+    directory = checkpoint.directory
     if data.tokenizer is not None:
         raise UserError(
             f"data.tokenizer = {data.tokenizer}: {directory} brings its own; leave it out"
@@ -175,8 +178,8 @@ def _from_checkpoint(
     return Start(
         bind(config),
         corpus_of(data.path, [(line, made) for line, (made, _) in rows]),
-        fresh=lambda: from_hf(directory, np.float32)[1],
-        weights=_digest(directory),
+        fresh=lambda: from_checkpoint(checkpoint, np.float32)[1],
+        weights="+".join(map(_digest, (directory, *checkpoint.adapters))),
         save_tokenizer=lambda folder: _copy(directory, folder),
         quoted=tuple(line for line, (_, spelled) in rows if spelled and not data.control_tokens),
         date=codec.date.isoformat() if codec.writes_date else "",

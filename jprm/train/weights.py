@@ -51,7 +51,7 @@ def load_params(directory: Path) -> tuple[dict, dict]:
         with safe_open(path, "numpy") as file:
             flat = {name: file.get_tensor(name) for name in file.keys()}
             metadata = json.loads((file.metadata() or {}).get("jprm", "{}"))
-    except SafetensorError as error:
+    except (SafetensorError, ValueError) as error:  # the second of its metadata
         raise UserError(
             f"{path}: damaged weights ({error}); delete the file and make it again"
         ) from error

@@ -13,14 +13,21 @@ from typing import Any
 
 import numpy as np
 
-from jprm.evaluate import Interval, Resamples, auc_interval, f1_difference, f1_interval
+from jprm.evaluate import (
+    Interval,
+    Resamples,
+    auc_interval,
+    counted,
+    f1_difference,
+    f1_interval,
+    ranked,
+)
 from jprm.pipeline.benchmark import Item
 from jprm.pipeline.lab import Lab
 from jprm.search import aggregate
+from jprm.ties import places
 from jprm.uses.judges import Judge
 from jprm.verify import first_error
-
-ACCEPTED = 0.5
 
 
 def grid_rows(
@@ -46,10 +53,24 @@ def grid_rows(
     return rows
 
 
+def verdicts_of(judge: Judge, items: Sequence[Item]) -> list[int | None]:
+    """The first error that the judge says, -1 for none, None without a verdict [n]."""
+    return [first_error(judge.rewards[i.solution.id].rewards[judge.needed]) for i in items]
+
+
 def correctness(judge: Judge, items: Sequence[Item]) -> np.ndarray:
-    """Whether the judge finds the first error, or that there is none [n]."""
-    found = (first_error(judge.rewards[item.solution.id].rewards) for item in items)
-    return np.array([float(f == i.solution.first_error) for f, i in zip(found, items, strict=True)])
+    """What finding the first error, or that there is none, counts [n]; see `jprm.evaluate.missing`."""
+    found, labels = verdicts_of(judge, items), labels_of(items)
+    right = np.array([float(f == label) for f, label in zip(found, labels, strict=True)])
+    missing = np.array([float(f is None) for f in found])
+    return counted(right, missing, judge.missing, labels)
+
+
+def missing_row(judge: Judge, items: Sequence[Item]) -> dict[str, Any]:
+    """How many solutions the judge has no verdict of, and what they count."""
+    found = verdicts_of(judge, items)
+    share = sum(f is None for f in found) / len(found) if found else None
+    return {"missing_share": share, "missing_as": judge.missing}
 
 
 def labels_of(items: Sequence[Item]) -> list[int]:
@@ -67,17 +88,19 @@ def by_problem(items: Sequence[Item]) -> Resamples:
 def last_step(judge: Judge, items: Sequence[Item]) -> dict[str, Any]:
     """The diagnostics of "Lessons" (arXiv 2501.07301): does a process verifier judge the process?
 
-    min_at_last: of solutions of two steps and more, the share whose lowest reward is the last
-    step's (of equal ones the first). lucky_accepted: of those with a right answer behind a wrong
-    step, the share without a reward below 1/2.
+    min_at_last: of solutions of two steps and more, all judged, the share whose lowest reward is the
+    last step's (of equal ones the first). lucky_accepted: of those with a right answer behind a wrong
+    step, the share in which no step is called wrong; without a verdict none is.
     """
     rewards = [judge.rewards[item.solution.id].rewards for item in items]
-    judged = [[math.inf if r is None else r for r in rs] for rs in rewards]
-    at_last = [int(np.argmin(rs)) == len(rs) - 1 for rs in judged if len(rs) > 1]
+    whole = [rs for rs in rewards if len(rs) > 1 and None not in rs]
+    at_last = [places([-r for r in rs]).index(0) == len(rs) - 1 for rs in whole]  # type: ignore[operator]
     lucky = [
-        all(r >= ACCEPTED for r in rs)
-        for rs, item in zip(judged, items, strict=True)
-        if item.correct_answer and item.solution.first_error != -1
+        verdict is None or verdict < 0
+        for verdict, item in zip(verdicts_of(judge, items), items, strict=True)
+        if item.correct_answer
+        and item.solution.first_error != -1
+        and (verdict is not None or judge.missing == "wrong")
     ]
     return {
         "min_at_last": float(np.mean(at_last)) if judge.by_steps and at_last else None,
@@ -94,14 +117,22 @@ def step_auc(
     for item, first in zip(items, labels_of(items), strict=True):
         for t, reward in enumerate(judge.rewards[item.solution.id].rewards):
             wrong = t == first
-            if reward is None or 0 <= first < t or (wrong and not wanted(item)):
+            if 0 <= first < t or (wrong and not wanted(item)):
                 continue
             labels.append(not wrong)
-            scores.append(reward)
+            scores.append(math.nan if reward is None else reward)
             ids.append(item.problem.id)
-    if not ids:
+    return _area(judge, labels, scores, ids)
+
+
+def _area(
+    judge: Judge, labels: Sequence[bool], scores: Sequence[float], ids: Sequence[str]
+) -> Interval:
+    """P(a right one scores above a wrong one), scores nan where there is none."""
+    label, score, kept = ranked(labels, scores, judge.missing)
+    if not kept.size:
         return Interval(math.nan, math.nan, math.nan)
-    return auc_interval(labels, scores, Resamples.of(ids, resamples=500))
+    return auc_interval(label, score, Resamples.of([ids[i] for i in kept], resamples=500))
 
 
 def interval_row(name: str, at: Interval | None) -> dict[str, Any]:
@@ -118,19 +149,20 @@ def _f1(judge: Judge, main: Judge, items: Sequence[Item]) -> dict[str, Any]:
     right = correctness(judge, items)
     gain = f1_difference(labels, correctness(main, items), right, resamples)
     at = f1_interval(labels, right, resamples)
-    return interval_row("f1", at) | interval_row("f1_gain", gain) | {"n_items": len(items)}
+    row = interval_row("f1", at) | interval_row("f1_gain", gain) | {"n_items": len(items)}
+    return row | missing_row(judge, items)
 
 
 def _ranking(judge: Judge, items: Sequence[Item]) -> dict[str, Any]:
-    scored = [
-        (aggregate(judge.rewards[i.solution.id].rewards, judge.aggregation), i) for i in items
-    ]
-    scored = [(score, item) for score, item in scored if score is not None]
-    if not scored:
+    if not items:
         return {}
-    scores, kept = [s for s, _ in scored], [i for _, i in scored]
-    resamples = Resamples.of([i.problem.id for i in kept], resamples=500)
-    answer = auc_interval([bool(i.correct_answer) for i in kept], scores, resamples)
+    scored = [aggregate(judge.rewards[i.solution.id].rewards, judge.aggregation) for i in items]
+    answer = _area(
+        judge,
+        [bool(item.correct_answer) for item in items],
+        [math.nan if score is None else score for score in scored],
+        [item.problem.id for item in items],
+    )
     row = interval_row("step_auc", step_auc(judge, items) if judge.by_steps else None)
     return row | interval_row("answer_auc", answer) | {"n_candidates": len(items)}
 

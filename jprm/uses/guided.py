@@ -10,9 +10,17 @@ from typing import Any
 
 import numpy as np
 
-from jprm.evaluate import BestOfN, Candidate, Resamples, best_of_n, mean_difference, mean_interval
-from jprm.search import aggregate, correctness
-from jprm.search.table import budget_of
+from jprm.evaluate import (
+    BestOfN,
+    Candidate,
+    Missing,
+    Resamples,
+    best_of_n,
+    mean_difference,
+    mean_interval,
+)
+from jprm.search import Choosing, aggregate, candidates_of, correctness
+from jprm.search.table import budget_of, missing_share
 from jprm.uses.config import UsesConfig
 from jprm.uses.grid import interval_row
 from jprm.uses.judges import Judge
@@ -57,7 +65,7 @@ def _searched(
     return Searched(
         strategy,
         json.dumps(settings, sort_keys=True),
-        votes=search.votes,
+        votes=config.verify.draws(search.votes),
         problems=search.problems,
         split=config.evaluate.split,
         plugin=hashlib.sha256(text).hexdigest() if text else "",
@@ -80,20 +88,23 @@ class Reference:
         return cls(pool.choosing(judge), [problem for problem, _ in pool.drawn], each)
 
     @classmethod
-    def searched(cls, rows: Sequence[dict[str, Any]], n: int) -> Reference:
-        """From the rows of a best-of-N; the candidates of a problem that was lost are wrong."""
+    def searched(
+        cls, rows: Sequence[dict[str, Any]], n: int, missing: Missing = "wrong"
+    ) -> Reference:
+        """From the rows of a best-of-N; a problem that was lost has no judged candidate."""
         lost = [Candidate(None, False, None)] * n
         problems = [
             [
-                Candidate(c["answer"], c["correct"], aggregate(c["rewards"], "min"))
-                for c in row["candidates"]
+                Candidate(c.answer, c.correct, aggregate(c.rewards, "min"))
+                for c in candidates_of(row)
             ]
             or lost
             for row in rows
         ]
         ids = [row["problem_id"] for row in rows]
         each = float(np.mean([budget_of(row).flops for row in rows])) / n
-        return cls(best_of_n(problems, range(1, n + 1), problem_ids=ids), ids, each)
+        best = best_of_n(problems, range(1, n + 1), problem_ids=ids, missing=missing)
+        return cls(best, ids, each)
 
     def against(self, rows: Sequence[dict[str, Any]], mine: np.ndarray) -> dict[str, Any]:
         """`mine` [rows] against best-of-N of as many candidates as these rows could have paid for.
@@ -128,11 +139,14 @@ class Reference:
 def guided_rows(
     found: Sequence[tuple[str, Searched, Sequence[dict[str, Any]]]],
     references: Mapping[str, Reference],
+    choosing: Choosing | None = None,
 ) -> list[dict[str, Any]]:
     """Each search by (scorer, task, rows) beside best-of-N with the same scorer; see `Reference.against`."""
+    choosing = choosing or Choosing()
     return [
         {"figure": "search", "strategy": task.strategy, "scorer": scorer}
         | {"settings": task.settings}
-        | references[scorer].against(rows, correctness(rows))
+        | references[scorer].against(rows, correctness(rows, choosing))
+        | {"missing_share": missing_share(rows, choosing), "missing_as": choosing.missing}
         for scorer, task, rows in found
     ]

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from jprm.evaluate import Missing
 from jprm.pipeline.benchmark import Item, load_items
 from jprm.pipeline.lab import Lab
 from jprm.pipeline.verifier import Verifier
@@ -22,12 +23,19 @@ class Judge:
     """A verifier, by what it said: rewards by solution id, for the sets that it has judged.
 
     by_steps: whether it judges each step; else only the last, which stands for the whole solution.
+    missing: what counts where it has no verdict (`jprm.evaluate.missing`).
     """
 
     name: str
     by_steps: bool
     rewards: Mapping[str, StepRewards]
     trained: Verifier | Baseline
+    missing: Missing = "wrong"
+
+    @property
+    def needed(self) -> slice:
+        """The steps that its verdict is read off."""
+        return slice(None) if self.by_steps else slice(-1, None)
 
     @property
     def aggregation(self) -> str:
@@ -84,7 +92,8 @@ def voted(lab: Lab, name: str, votes: Sequence[Votes], n_votes: int) -> Judge:
     scorer = StoredScorer(lab, votes, n_votes)
     replies = scorer.score([(item.problem, item.solution.steps) for item in items])
     ids = (item.solution.id for item in items)
-    return Judge(name, True, dict(zip(ids, replies, strict=True)), votes[0].verifier)
+    rewards = dict(zip(ids, replies, strict=True))
+    return Judge(name, True, rewards, votes[0].verifier, lab.config.evaluate.missing)
 
 
 def scored(lab: Lab, name: str, scores: Sequence[Scores]) -> Judge:
@@ -93,7 +102,8 @@ def scored(lab: Lab, name: str, scores: Sequence[Scores]) -> Judge:
     for task in scores:
         rewards |= load_scores(lab.stage(task))
     baseline = scores[0].baseline
-    return Judge(name, baseline.target == "steps", rewards, baseline)
+    by_steps = baseline.target == "steps"
+    return Judge(name, by_steps, rewards, baseline, lab.config.evaluate.missing)
 
 
 def averaged(name: str, judges: Sequence[Judge]) -> Judge:

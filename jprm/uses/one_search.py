@@ -10,18 +10,22 @@ from typing import Any
 
 from jprm.config import fingerprint
 from jprm.errors import INCOMPLETE, UserError
+from jprm.evaluate import Missing, check_missing
 from jprm.pipeline.cells import grid_cells
 from jprm.pipeline.config import SweepConfig
 from jprm.pipeline.finished import read_sweep_config
 from jprm.pipeline.lab import Lab
 from jprm.pipeline.policy import policy_base
+from jprm.pipeline.table import MISSING_AS
 from jprm.pipeline.verifier import Verifier
 from jprm.search import Choosing, aggregation, choice, make_strategy, summary
 from jprm.search.driver import run_identity
 from jprm.search.plugins import load_plugins
+from jprm.terminal import say
 from jprm.uses.config import UsesConfig
 from jprm.uses.registered import registered_scorer
 from jprm.uses.searched import search, search_problems, whole_steps
+from jprm.verify import ONE_VOTE
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,6 +41,7 @@ class SearchOptions:
     split: str = "dev"
     aggregation: str = "min"
     choice: str = "argmax"
+    missing: Missing = "wrong"
     plugin: Path | None = None
     out: Path | None = None
 
@@ -55,13 +60,14 @@ def print_search(options: SearchOptions) -> int:
     config = run_config(options.run)
     with Lab(config, None) as lab:
         main = trained_verifier(lab, options.run)
-        asked = {"scorer": options.scorer, "votes": options.votes, "split": options.split}
+        votes = config.verify.draws(options.votes)
+        asked = {"scorer": options.scorer, "votes": votes, "split": options.split}
         inputs = asked | {"verifier": lab.stage(main).key}
         inputs["plugin"] = options.plugin.read_text() if options.plugin else ""
         name = f"{options.strategy}-{fingerprint(run_identity(strategy, inputs))[:8]}.jsonl"
         store = options.out or options.run / "searches" / name
         store.parent.mkdir(parents=True, exist_ok=True)
-        scorer = whole_steps(lab, main, registered_scorer(lab, main, options.scorer, options.votes))
+        scorer = whole_steps(lab, main, registered_scorer(lab, main, options.scorer, votes))
         rows = search(
             lab,
             search_problems(lab, options.split, options.problems, main.seed),
@@ -73,17 +79,21 @@ def print_search(options: SearchOptions) -> int:
             inputs=inputs,
             progress=lab.progress.show,
         )
-    found = summary(rows, Choosing(options.aggregation, options.choice))
+    by = Choosing(options.aggregation, options.choice, missing=options.missing)
+    found = summary(rows, by)
     print(
         f"{options.strategy}, {options.choice} by {options.aggregation}: accuracy {found['accuracy']:.3f} "
-        f"[{found['low']:.3f}, {found['high']:.3f}], {found['n_problems']} problems"
+        f"[{found['low']:.3f}, {found['high']:.3f}], {found['n_problems']} problems; without a judged "
+        f"candidate {found['missing_share']:.1%}, {MISSING_AS[options.missing]}"
     )
     print(
         f"a problem: {found['generator_tokens']:.0f} tokens of the policy, {found['verifier_tokens']:.0f} of the "
         f"scorer, {found['flops']:.3g} FLOPs"
     )
+    if votes < options.votes:
+        print(f"verify.temperature = 0: {ONE_VOTE}")
     for reason, n in found["lost"].items():
-        print(f"lost: {n} of {len(rows)} problems: {reason}")
+        say(f"lost: {n} of {len(rows)} problems: {reason}")
     print(f"rows: {store}")
     return INCOMPLETE if found["lost"] else 0
 
@@ -127,5 +137,6 @@ def _check_names(options: SearchOptions) -> None:
     """Answers a wrong name before anything is loaded."""
     aggregation[options.aggregation]
     choice[options.choice]
+    check_missing(options.missing)
     if options.split not in ("train", "dev", "test"):
         raise UserError(f"--split {options.split}: must be train, dev or test")

@@ -7,12 +7,19 @@ from typing import Any
 
 import numpy as np
 
-from jprm.evaluate import auc_difference, auc_interval, f1_difference, f1_interval
+from jprm.evaluate import Missing, auc_difference, auc_interval, f1_difference, f1_interval
 from jprm.pipeline.benchmark import Item
 from jprm.pipeline.lab import Lab
 from jprm.pipeline.votes import Votes
 from jprm.search import Cascade, StepRewards
-from jprm.uses.grid import by_problem, correctness, interval_row, labels_of, step_auc
+from jprm.uses.grid import (
+    by_problem,
+    correctness,
+    interval_row,
+    labels_of,
+    missing_row,
+    step_auc,
+)
 from jprm.uses.hindsight import KINDS, judged_steps, kinds
 from jprm.uses.judges import Judge, StoredScorer
 
@@ -32,7 +39,7 @@ def bidirectional_rows(
         gain = f1_difference(labels, correctness(control, items), right, resamples)
         row = {"figure": "bidirectional", "verifier": judge.name, "n_items": len(items)}
         row |= interval_row("f1", f1_interval(labels, right, resamples))
-        row |= interval_row("f1_gain", gain)
+        row |= interval_row("f1_gain", gain) | missing_row(judge, items)
         row |= interval_row("step_auc", step_auc(judge, candidates))
         for kind in kinds:
             of_kind = step_auc(
@@ -58,9 +65,9 @@ def hindsight_rows(
             members = [item for item in items if shown_by[item.problem.id] == kind]
             right = [item.solution.first_error == -1 for item in members]
             resamples = by_problem(members)
-            forward, control = (_at_step(judge, members, at) for judge in (judges[0], judges[-1]))
+            forward, control = (_at_step(j, members, right, at) for j in (judges[0], judges[-1]))
             for judge in judges:
-                scores = _at_step(judge, members, at)
+                scores = _at_step(judge, members, right, at)
                 rows.append(
                     {"figure": "hindsight", "read": read, "shows": kind, "verifier": judge.name}
                     | interval_row("step_auc", auc_interval(right, scores, resamples))
@@ -73,9 +80,15 @@ def hindsight_rows(
     return rows
 
 
-def _at_step(judge: Judge, items: Sequence[Item], at: Mapping[str, int]) -> list[float]:
+def _at_step(
+    judge: Judge, items: Sequence[Item], right: Sequence[bool], at: Mapping[str, int]
+) -> list[float]:
+    """The reward of the judged step of each; without one the wrong end, or 1/2 where that is excluded
+    (a difference of areas is paired, so nothing can be left out).
+    """
     rewards = (judge.rewards[i.solution.id].rewards[at[i.problem.id]] for i in items)
-    return [0.5 if reward is None else reward for reward in rewards]
+    ends = (-1.0, 2.0) if judge.missing == "wrong" else (0.5, 0.5)
+    return [ends[not x] if r is None else r for r, x in zip(rewards, right, strict=True)]
 
 
 def fast_slow_rows(
@@ -98,7 +111,9 @@ def fast_slow_rows(
         replies.append((f"slow in [{low}, {high}]", Cascade(*scorers, low, high).score(asked)))
     replies.append(("always slow", always))
     labels, resamples = labels_of(items), by_problem(items)
-    right = {name: correctness(_judge(name, fast, items, said), items) for name, said in replies}
+    missing = lab.config.evaluate.missing
+    judges = {name: _judge(name, fast, items, said, missing) for name, said in replies}
+    right = {name: correctness(judge, items) for name, judge in judges.items()}
     rows = []
     for name, said in replies:
         costs = [reply.cost for reply in said if isinstance(reply, StepRewards)]
@@ -107,6 +122,7 @@ def fast_slow_rows(
             {"figure": "fast_slow", "method": name, "votes": n_votes, "n_items": len(items)}
             | interval_row("f1", f1_interval(labels, right[name], resamples))
             | interval_row("f1_gain", gain)
+            | missing_row(judges[name], items)
             | {"tokens": float(np.mean([cost.tokens for cost in costs]))}
             | {"generated_tokens": float(np.mean([cost.generated_tokens for cost in costs]))}
             | {"flops": float(np.mean([cost.flops for cost in costs]))}
@@ -115,8 +131,12 @@ def fast_slow_rows(
 
 
 def _judge(
-    name: str, votes: Votes, items: Sequence[Item], said: Sequence[StepRewards | Exception]
+    name: str,
+    votes: Votes,
+    items: Sequence[Item],
+    said: Sequence[StepRewards | Exception],
+    missing: Missing,
 ) -> Judge:
     pairs = zip(items, said, strict=True)
     rewards = {i.solution.id: r for i, r in pairs if isinstance(r, StepRewards)}
-    return Judge(name, True, rewards, votes.verifier)
+    return Judge(name, True, rewards, votes.verifier, missing)

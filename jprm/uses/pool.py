@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from jprm.evaluate import BestOfN, Candidate, Resamples, best_of_n, mean_difference, mean_interval
+from jprm.grade import united
 from jprm.pipeline.benchmark import Benchmark, Item, load_items
 from jprm.pipeline.lab import Lab
 from jprm.search import aggregate
@@ -70,7 +71,8 @@ class Pool:
         """The same by a score of solution ids; equal texts of a problem have one id."""
         problems = [[self._candidate(s, score) for s in solutions] for _, solutions in self.drawn]
         ks = range(1, self.most + 1)
-        return best_of_n(problems, ks, problem_ids=[p for p, _ in self.drawn], seed=0)
+        ids, missing = [p for p, _ in self.drawn], self.lab.config.evaluate.missing
+        return best_of_n(united(problems), ks, problem_ids=ids, seed=0, missing=missing)
 
     def _candidate(self, solution_id: str, score: Callable[[str], float | None]) -> Candidate:
         item = self.items.get(solution_id)
@@ -105,6 +107,7 @@ def best_of_n_rows(
                 {"figure": "best_of_n", "verifier": name, "n": n, "accuracy": at.value}
                 | {"low": at.low, "high": at.high, "gain_over_majority": gain.value}
                 | {"gain_low": gain.low, "gain_high": gain.high, "n_problems": len(pool.drawn)}
+                | {"missing_share": best.missing_share(method, n), "missing_as": best.missing_as}
                 | {"flops": n * (pool.writing_flops + judging), "judge_flops": n * judging}
             )
     return rows, chosen
@@ -118,6 +121,7 @@ def choice_rows(
     for judge in judges:
         best = chosen[judge.name]
         row = {"figure": "choices", "verifier": judge.name, "n": n, "n_problems": len(pool.drawn)}
+        row |= {"missing_share": best.missing_share("best", n), "missing_as": best.missing_as}
         for method in ("best", "weighted"):
             row |= interval_row(method, best.interval(method, n))
             row |= interval_row(f"{method}_over_majority", best.gain(method, "majority", n))
@@ -152,6 +156,7 @@ def equal_compute_rows(
                 | {"accuracy": at.value, "low": at.low, "high": at.high}
                 | {"gain_over_main": gain.value, "gain_low": gain.low, "gain_high": gain.high}
                 | {"n_problems": len(pool.drawn)}
+                | {"missing_share": best.missing_share(method, affordable)}
             )
     return rows
 

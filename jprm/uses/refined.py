@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from jprm.evaluate import Interval, Resamples, interval, mean_difference, mean_interval
+from jprm.evaluate import Interval, Missing, Resamples, interval, mean_difference, mean_interval
 from jprm.pipeline.verifier import Verifier
 from jprm.search import Choosing, candidates_of, correctness
-from jprm.search.table import budget_of
+from jprm.search.table import budget_of, missing_share
 from jprm.uses.config import UsesConfig
 from jprm.uses.grid import interval_row
 from jprm.uses.guided import Reference
@@ -29,7 +29,7 @@ def critic(config: UsesConfig, verifier: Verifier, control: Control = "none") ->
         "critic",
         _settings(config),
         verifier,
-        refine.votes,
+        config.verify.draws(refine.votes),
         refine.problems,
         config.evaluate.split,
         control,
@@ -39,16 +39,17 @@ def critic(config: UsesConfig, verifier: Verifier, control: Control = "none") ->
 def dev_critic(config: UsesConfig, verifier: Verifier) -> Searched:
     """The same on development problems, from which a gate is chosen."""
     refine = config.refine
-    return Searched(
-        "critic", _settings(config), verifier, refine.votes, refine.gate_problems, "dev"
-    )
+    votes = config.verify.draws(refine.votes)
+    return Searched("critic", _settings(config), verifier, votes, refine.gate_problems, "dev")
 
 
 def _settings(config: UsesConfig) -> str:
     return json.dumps({"n": config.refine.solutions, "turns": config.refine.turns})
 
 
-def refinement_rows(by_method: Mapping[str, Rows]) -> list[dict[str, Any]]:
+def refinement_rows(
+    by_method: Mapping[str, Rows], missing: Missing = "wrong"
+) -> list[dict[str, Any]]:
     """Accuracy after each turn of the critic and its controls (`METHODS`), paired with turn 0.
 
     accuracy: mean over a problem's solutions; chosen: of the one whose worst step is best. kept: the
@@ -71,7 +72,8 @@ def refinement_rows(by_method: Mapping[str, Rows]) -> list[dict[str, Any]]:
                 whole["critic"][turn] - whole["critic"][0],
                 resamples,
             )
-            chosen = mean_interval(correctness(found, Choosing(pool=turn)), resamples)
+            choosing = Choosing(pool=turn, missing=missing)
+            chosen = mean_interval(correctness(found, choosing), resamples)
             rows.append(
                 {"figure": "refinement", "method": name, "turn": turn, "n_problems": len(ids)}
                 | interval_row("accuracy", mean_interval(whole[name][turn], resamples))
@@ -82,17 +84,21 @@ def refinement_rows(by_method: Mapping[str, Rows]) -> list[dict[str, Any]]:
                 | {
                     "calls": float(calls_of(found, turn).mean()),
                     "lost": sum(bool(r["error"]) for r in found),
+                    "missing_share": missing_share(found, choosing),
+                    "missing_as": missing,
                 }
                 | {"flops": float(np.mean([budget_of(row).flops for row in found]))}
             )
     return rows
 
 
-def matched_rows(by_method: Mapping[str, Rows], reference: Reference) -> list[dict[str, Any]]:
+def matched_rows(
+    by_method: Mapping[str, Rows], reference: Reference, missing: Missing = "wrong"
+) -> list[dict[str, Any]]:
     """The solution chosen after the last turn, against best-of-N at the cost of all turns."""
     return [
         {"figure": "refinement_matched", "method": name}
-        | reference.against(found, correctness(found, Choosing(pool=-1)))
+        | reference.against(found, correctness(found, Choosing(missing=missing)))
         for name, found in by_method.items()
     ]
 

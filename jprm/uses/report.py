@@ -9,8 +9,7 @@ from typing import Any
 from rich.table import Table as Shown
 
 from jprm.evaluate import Interval
-from jprm.pipeline.console import console
-from jprm.runs import provenance
+from jprm.runs import provenance, write_atomic
 from jprm.scaling import (
     Facts,
     Figure,
@@ -23,6 +22,7 @@ from jprm.scaling import (
     series_of,
     write_report,
 )
+from jprm.terminal import terminal
 from jprm.uses.config import UsesConfig
 
 Row = dict[str, Any]
@@ -31,17 +31,18 @@ TABLES = (
     (
         "Verifiers",
         "verifiers",
-        "verifier tier f1* f1_gain* step_auc* answer_auc* min_at_last lucky_accepted lucky judge_flops train_tokens",
+        "verifier tier f1* missing_share f1_gain* step_auc* answer_auc* min_at_last lucky_accepted lucky judge_flops "
+        "train_tokens",
     ),
     (
         "Ways to choose",
         "choices",
-        "verifier n best* best_over_majority* weighted* weighted_over_majority*",
+        "verifier n missing_share best* best_over_majority* weighted* weighted_over_majority*",
     ),
     (
         "Best of N at equal compute",
         "equal_compute",
-        "verifier n_main n spent accuracy* gain_over_main*",
+        "verifier n_main n spent accuracy* missing_share gain_over_main*",
     ),
     (
         "Best of N over solution length",
@@ -51,7 +52,7 @@ TABLES = (
     (
         "Refinement",
         "refinement",
-        "method turn accuracy* gain* over_shuffled* chosen* kept* calls lost",
+        "method turn accuracy* gain* over_shuffled* chosen* missing_share kept* calls lost",
     ),
     (
         "Refinement against best-of-N",
@@ -62,15 +63,15 @@ TABLES = (
     (
         "Guided search",
         "search",
-        "strategy scorer settings accuracy* n best_of_n* gain* cached_n cached_gain* lost",
+        "strategy scorer settings accuracy* missing_share n best_of_n* gain* cached_n cached_gain* lost",
     ),
-    ("Two directions", "bidirectional", "verifier f1* f1_gain* step_auc*"),
+    ("Two directions", "bidirectional", "verifier f1* missing_share f1_gain* step_auc*"),
     (
         "Two directions, by how a fault shows",
         "hindsight",
         "read shows verifier step_auc* gain* over_forward* n_problems n_items",
     ),
-    ("Fast and slow", "fast_slow", "method f1* f1_gain* tokens generated_tokens"),
+    ("Fast and slow", "fast_slow", "method f1* missing_share f1_gain* tokens generated_tokens"),
 )
 # The ends of an interval under its own name, or under a shorter one that a row shares.
 ENDS = {"accuracy": "", "gain_over_main": "gain_", "gain_over_majority": "gain_"}
@@ -96,7 +97,7 @@ def print_rows(rows: Sequence[Row]) -> None:
             )
             for cells in found:
                 table.add_row(*(_text(cell) for cell in cells))
-            console().print(table)
+            terminal().print(table)
 
 
 def write_uses_report(config: UsesConfig, rows: Sequence[Row], path: Path, command: str) -> None:
@@ -104,7 +105,7 @@ def write_uses_report(config: UsesConfig, rows: Sequence[Row], path: Path, comma
     figures = uses_figures(rows)
     (path / "figures").mkdir(exist_ok=True)
     for name, figure in figures.items():
-        (path / "figures" / f"{name}.svg").write_text(figure.svg, encoding="utf-8")
+        write_atomic(path / "figures" / f"{name}.svg", figure.svg)
     sections = [Section("Figures", list(figures.values()))]
     for title, figure, columns in TABLES:
         if found := _cells(rows, figure, columns):

@@ -7,10 +7,13 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from jprm.errors import INCOMPLETE, UserError
 from jprm.pipeline.benchmark import load_items
-from jprm.pipeline.lab import Lab
+from jprm.pipeline.lab import Failure, Lab, StageFailed, Task
 from jprm.progress import Progress
 from jprm.runs import RunDirectory, write_atomic
+from jprm.search import Choosing
+from jprm.terminal import say
 from jprm.uses.config import UsesConfig
 from jprm.uses.gates import gate_rows
 from jprm.uses.grid import grid_rows
@@ -23,12 +26,17 @@ from jprm.uses.report import print_rows, write_uses_report
 from jprm.uses.scores import Scores
 from jprm.uses.searched import load_rows
 from jprm.uses.tasks import STYLES, Uses, with_parents
+from jprm.verify import ONE_VOTE
 
 Row = dict[str, Any]
 
 
-def run_uses(config: UsesConfig, command: str) -> None:
-    """Computes everything in the run directory, resuming what is there. Raises UserError."""
+def run_uses(config: UsesConfig, command: str) -> int:
+    """Computes everything in the run directory, resuming what is there; 3 where stages failed, else 0.
+
+    A failed stage keeps back those that need it, and no others. Raises UserError where nothing but the user's mistakes
+    keep it from its table.
+    """
     path, uses = config.directory / config.name, Uses.of(config)
     with RunDirectory(path) as run:
         write_atomic(path / "config.json", config.model_dump_json(indent=1))
@@ -37,16 +45,43 @@ def run_uses(config: UsesConfig, command: str) -> None:
             missing = [task for task in tasks if not lab.stage(task).done]
             lab.progress = Progress(sum(task.work(lab) for task in missing))
             lab.progress.show(f"{len(tasks)} stages, run directory {path}", force=True)
-            for task in missing:
-                lab.ensure(task)
+            failures = [failure for task in missing if (failure := attempt(lab, task))]
+            lab.progress.close()
+            if failures:
+                return tell_failures(failures, len(tasks))
             lab.count_reused([(lab, task) for task in tasks])
             rows = [*judged_rows(lab, uses), *searched_rows(lab, uses)]
             text = "".join(json.dumps(row) + "\n" for row in rows)
             write_atomic(path / "results.jsonl", text)
             write_uses_report(config, rows, path, command)
             print_rows(rows)
+            if config.verify.draws(2) == 1:
+                print(f"verify.temperature = 0: {ONE_VOTE}")
             print(f"results: {path / 'results.jsonl'}   report: {path / 'report.html'}")
             print(f"computed {run.computed}, reused {run.reused}")
+            return 0
+
+
+def attempt(lab: Lab, task: Task) -> Failure | None:
+    """Computes a task; why it cannot be, where that is so."""
+    try:
+        lab.ensure(task)
+    except StageFailed as error:
+        return error.failure
+    return None
+
+
+def tell_failures(failures: Sequence[Failure], n_stages: int) -> int:
+    """Prints each reason once; the exit code. Raises UserError where all are the user's mistakes."""
+    reasons = dict.fromkeys((failure.status, failure.reason) for failure in failures)
+    if all(failure.user_error for failure in failures):
+        raise UserError("; ".join(reason for _, reason in reasons))
+    for status, reason in reasons:
+        say(f"{status}: {reason}")
+    print(
+        f"no table: {len(failures)} of {n_stages} stages failed; the same command tries them again"
+    )
+    return INCOMPLETE
 
 
 def judges(lab: Lab, uses: Uses) -> list[Judge]:
@@ -84,8 +119,7 @@ def judged_rows(lab: Lab, uses: Uses) -> list[Row]:
         whole, cut = (load_items(lab.stage(of)) for of in uses.hindsight_sets)
         rows += hindsight_rows(directions(lab, passes), whole, cut)
     fast, slow = uses.votes("direct")[0], uses.votes("full")[0]
-    bands, votes = uses.config.fast_slow.bands, uses.config.verify.n_votes
-    return rows + fast_slow_rows(lab, fast, slow, votes, bands, known)
+    return rows + fast_slow_rows(lab, fast, slow, slow.n_votes, uses.config.fast_slow.bands, known)
 
 
 def directions(lab: Lab, passes: Sequence[Sequence[Scores]]) -> list[Judge]:
@@ -105,19 +139,22 @@ def searched_rows(lab: Lab, uses: Uses) -> list[Row]:
         name: load_rows(lab.stage(critic(config, main, control)))
         for name, control in METHODS.items()
     }
-    pool = Pool.of(lab, uses.sets[1])
-    candidates = Reference.stored(pool, uses.stored(lab, "genprm", config.refine.votes))
-    rows = refinement_rows(refined) + matched_rows(refined, candidates)
+    pool, draws = Pool.of(lab, uses.sets[1]), config.verify.draws
+    candidates = Reference.stored(pool, uses.stored(lab, "genprm", draws(config.refine.votes)))
+    missing = config.evaluate.missing
+    rows = refinement_rows(refined, missing) + matched_rows(refined, candidates, missing)
     if config.refine.gate_problems:
         dev = load_rows(lab.stage(dev_critic(config, main)))
         rows += gate_rows(refined["critic"], dev)
     asked = uses.scorers()
     others = references(config, asked)
     known = {
-        name: Reference.searched(load_rows(lab.stage(others[name])), config.evaluate.candidates)
+        name: Reference.searched(
+            load_rows(lab.stage(others[name])), config.evaluate.candidates, missing
+        )
         if name in others
-        else Reference.stored(pool, uses.stored(lab, name, config.search.votes))
+        else Reference.stored(pool, uses.stored(lab, name, draws(config.search.votes)))
         for name in asked
     }
     found = [(name, task, load_rows(lab.stage(task))) for name, task in guided(config, asked)]
-    return rows + guided_rows(found, known)
+    return rows + guided_rows(found, known, Choosing(missing=missing))

@@ -118,9 +118,12 @@ class HeadScorer:
         return replies
 
 
+SCORES = {"solution_id": str, "rewards": list, "tokens": int, "flops": float | int}
+
+
 def load_scores(stage: Stage) -> dict[str, StepRewards]:
     """Rewards by solution id, with what reading the solution cost."""
     return {
         row["solution_id"]: StepRewards(tuple(row["rewards"]), Cost(row["tokens"], 0, row["flops"]))
-        for row in read_jsonl(stage.file("scores.jsonl"))
+        for row in read_jsonl(stage.file("scores.jsonl"), SCORES)
     }

@@ -31,6 +31,7 @@ from jprm.search import (
     make_strategy,
     run_search,
 )
+from jprm.search.driver import ROW
 from jprm.seeds import seed_of
 from jprm.uses.baseline import Baseline
 from jprm.uses.controls import Blind, Shuffled
@@ -87,7 +88,7 @@ class Searched:
         """What the verifier said of the candidates."""
         candidates = Benchmark("candidates", self.verifier.seed)
         mode = "executed" if self.verifier.style in RUN_CODE else "none"
-        n = lab.config.evaluate.candidate_votes
+        n = lab.config.verify.draws(lab.config.evaluate.candidate_votes)
         return Votes(self.verifier, candidates, mode, lab.config.verify.mode, n)
 
     def inputs(self, lab: Lab) -> dict[str, Any]:
@@ -189,7 +190,7 @@ def search(
 
 def load_rows(stage: Stage) -> list[dict[str, Any]]:
     """The rows of a finished search, in the order of their problems' ids."""
-    return sorted(read_jsonl(stage.file("rows.jsonl")), key=lambda row: row["problem_id"])
+    return sorted(read_jsonl(stage.file("rows.jsonl"), ROW), key=lambda row: row["problem_id"])
 
 
 def policy_steps(lab: Lab, seed: int) -> SampledSteps:

@@ -55,7 +55,8 @@ class Uses:
         """Of the verifier of a style, on both sets."""
         verifier = of_style(self.config, self.main, style)
         execution = "executed" if style in ("full", "code") else "none"
-        counts = self.config.verify.n_votes, self.config.evaluate.candidate_votes
+        asked = self.config.verify.n_votes, self.config.evaluate.candidate_votes
+        counts = map(self.config.verify.draws, asked)
         first, second = (
             Votes(verifier, of, execution, self.config.verify.mode, n)
             for of, n in zip(self.sets, counts, strict=True)

@@ -15,7 +15,7 @@ from jprm.verify.history import Overflow
 from jprm.verify.ports import CodeSession, Event, Executor, Sampler, TextCodec
 from jprm.verify.protocol import Dialogue, Done, Execute, Generate
 from jprm.verify.readout import probability_yes, verdict_position
-from jprm.verify.settings import Mode, Settings
+from jprm.verify.settings import ONE_VOTE, Mode, Settings, votes_drawn
 from jprm.verify.stops import trigger_ids
 from jprm.verify.template import EMBEDDED, Budget, Execution, Template
 from jprm.verify.think import ThinkPRM, process_filter, step_verdicts, whole
@@ -23,6 +23,7 @@ from jprm.verify.votes import first_error, majority, mean_reward
 
 __all__ = [
     "EMBEDDED",
+    "ONE_VOTE",
     "Branches",
     "Budget",
     "ChatDialogue",
@@ -51,5 +52,6 @@ __all__ = [
     "trigger_ids",
     "verdict_position",
     "verify",
+    "votes_drawn",
     "whole",
 ]

@@ -13,6 +13,12 @@ from jprm.verify.template import EMBEDDED, Budget, Execution, Template
 from jprm.verify.think import ThinkPRM
 
 Mode = Literal["chain", "fork"]
+ONE_VOTE = "all votes would be the same, so one is drawn for each step"
+
+
+def votes_drawn(asked: int, temperature: float, top_k: int = 0) -> int:
+    """The votes worth their price: one where sampling is greedy, since it leaves nothing to chance."""
+    return 1 if temperature == 0 or top_k == 1 else asked
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from jprm.quoting import marks, unquote
 from jprm.records import Problem, Rationale, ReadOut, Solution, Verdict
+from jprm.ties import below
 from jprm.verify.format import Machine
 from jprm.verify.history import History
 
@@ -105,7 +106,7 @@ class Table:
         for vote in self.votes:
             rationale = self._rationales.get((step, vote))
             reward = rationale.verdict.reward(readout) if rationale else None
-            if reward is None or reward >= 0.5:
+            if reward is None or not below(reward, 0.5):
                 return False
         self.limit = step + 1
         return True

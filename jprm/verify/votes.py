@@ -1,18 +1,20 @@
-"""From votes to a step's reward, and from rewards to the first error.
+"""From votes to a step's reward, and from rewards to the verdict about a solution.
 
-A vote without a judgement is None and takes no part: it is neither right nor wrong. How many there
-were is for the caller to count and report.
+A vote without a judgement is None and takes no part: it is neither right nor wrong. A step that no
+vote judged is open, and a solution whose verdict needs that step has none.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+from jprm.ties import below, mean
+
 
 def mean_reward(rewards: Sequence[float | None]) -> float | None:
     """The mean of the votes that judged (GenPRM, eqs. 6-7); None if none did."""
     judged = [reward for reward in rewards if reward is not None]
-    return sum(judged) / len(judged) if judged else None
+    return mean(judged) if judged else None
 
 
 def majority(rewards: Sequence[float | None]) -> float | None:
@@ -28,12 +30,15 @@ def majority(rewards: Sequence[float | None]) -> float | None:
     return 0.5 if balance == 0 else float(balance > 0)
 
 
-def first_error(rewards: Sequence[float | None], threshold: float = 0.5) -> int:
+def first_error(rewards: Sequence[float | None], threshold: float = 0.5) -> int | None:
     """0-based index of the first step whose reward is below the threshold, -1 if there is none.
 
-    None is passed over: no judgement is not an error.
+    None where the verdict needs a step that was not judged: any step before and at the first that is
+    accused, all of them where none is. `jprm.evaluate.first_error_f1` counts None as wrong.
     """
     for step, reward in enumerate(rewards):
-        if reward is not None and reward < threshold:
+        if reward is None:
+            return None
+        if below(reward, threshold):
             return step
     return -1

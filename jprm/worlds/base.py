@@ -13,12 +13,14 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol, get_args
+from typing import TYPE_CHECKING, Literal, Protocol, get_args
 
 import numpy as np
 
 from jprm.records import Problem, Solution, stable_id
-from jprm.tokenizer import Tokenizer
+
+if TYPE_CHECKING:  # loads tokenizers
+    from jprm.tokenizer import Tokenizer
 
 Split = Literal["train", "dev", "test"]
 Style = Literal["full", "code", "analysis", "direct"]

@@ -1,4 +1,4 @@
-"""Worlds by name: the one place that knows them all.
+"""Worlds by name: the one place that knows them all. They are loaded when they are asked for.
 
 Invariant: settings are plain values as a config file has them; a wrong one is a UserError that
 names it.
@@ -11,9 +11,7 @@ import difflib
 from typing import Any
 
 from jprm.errors import UserError
-from jprm.worlds import gsm8k
 from jprm.worlds.base import World
-from jprm.worlds.embedded import Difficulty, EmbeddedWorld, Mix
 
 WORLDS = ("embedded", "gsm8k")
 
@@ -25,12 +23,16 @@ def load_world(name: str, **settings: Any) -> World:
     gsm8k: `root` (the folder of the files), `vocab_size`, `mix`.
     """
     if name == "embedded":
+        from jprm.worlds.embedded import Difficulty, EmbeddedWorld, Mix
+
         _known(settings, ("difficulty", "mix"), "embedded")
         return EmbeddedWorld(
             difficulty=_fill(Difficulty, settings.get("difficulty"), "difficulty"),
             mix=_fill(Mix, settings.get("mix"), "mix"),
         )
     if name == "gsm8k":
+        from jprm.worlds import gsm8k
+
         _known(settings, ("root", "vocab_size", "mix"), "gsm8k")
         if not settings.get("root"):
             raise UserError(

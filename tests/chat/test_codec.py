@@ -116,7 +116,9 @@ def test_a_generation_config_may_name_more_ends(codecs, tmp_path):
     with pytest.raises(UserError, match=r"generation_config.json: eos_token_id = 'end' must be"):
         ChatCodec.load(path)
     (path / "generation_config.json").write_text("[1]")
-    with pytest.raises(UserError, match="generation_config.json: not a config"):
+    with pytest.raises(
+        UserError, match="generation_config.json: (not JSON|expected a JSON object)"
+    ):
         ChatCodec.load(path)
 
 
@@ -220,5 +222,5 @@ def test_a_directory_that_says_so_is_read_to_the_letter(tmp_path):
     assert other == AutoTokenizer.from_pretrained(str(directory)).encode(text)
     assert other != backend.encode(text).ids  # or this test could not fail
     path.write_text("{")
-    with pytest.raises(UserError, match="tokenizer_config.json: not a config"):
+    with pytest.raises(UserError, match="tokenizer_config.json: (not JSON|expected a JSON object)"):
         ChatCodec.load(directory)

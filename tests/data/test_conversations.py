@@ -150,7 +150,7 @@ def test_many_bad_lines_are_counted(tmp_path):
     with pytest.raises(UserError, match="line 10: .*; and 15 more"):
         read_pieces(path, MARKERS)
     path.write_bytes(b"\x1f\x8b damaged")
-    with pytest.raises(UserError, match="rows.jsonl.gz: cannot read"):
+    with pytest.raises(UserError, match="rows.jsonl.gz: cannot be read"):
         read_pieces(path.rename(tmp_path / "rows.jsonl.gz"), MARKERS)
 
 

@@ -25,8 +25,8 @@ candidates = st.lists(
 def _weighted_vote(chosen):
     weight = {}
     for c in chosen:
-        if c.answer is not None:
-            weight[c.answer] = weight.get(c.answer, 0.0) + (c.score or 0.0)
+        if c.answer is not None and c.score is not None:
+            weight[c.answer] = weight.get(c.answer, 0.0) + c.score
     if not weight:
         return 0.0
     top = [a for a in weight if weight[a] == max(weight.values())]
@@ -48,7 +48,10 @@ def test_no_choice_beats_the_ceiling_and_one_candidate_leaves_none(pool, data):
     found = best_of_n([pool], sorted({1, k}))
     for method in METHODS:
         assert found.accuracy[method, k][0] <= found.accuracy["pass", k][0] + 1e-12
-        assert found.accuracy[method, 1][0] == pytest.approx(found.accuracy["pass", 1][0])
+        judged = [
+            c.correct and (c.score is not None or method in ("pass", "majority")) for c in pool
+        ]
+        assert found.accuracy[method, 1][0] == pytest.approx(np.mean(judged))
 
 
 def test_listing_counting_and_drawing_agree(monkeypatch):
@@ -107,6 +110,7 @@ def test_gain_is_paired_over_problems():
         "low": 1.0,
         "high": 1.0,
         "n_problems": 40,
+        "missing_share": 0.0,
     }
 
 

@@ -50,9 +50,9 @@ def test_best_of_k_equals_enumeration(candidates, data):
     k = data.draw(st.integers(1, len(candidates)))
 
     def chosen_outcome(chosen):
-        rank = [-1.0 if candidates[i][0] is None else candidates[i][0] for i in chosen]
-        top = [i for i, r in zip(chosen, rank, strict=True) if r == max(rank)]
-        return np.mean([candidates[i][1] for i in top])
+        rank = [candidates[i][0] for i in chosen if candidates[i][0] is not None]
+        top = [i for i in chosen if rank and candidates[i][0] == max(rank)]
+        return np.mean([candidates[i][1] for i in top]) if top else 0.0
 
     scores, correct = zip(*candidates, strict=True)
     expected = _mean_over_subsets(len(candidates), k, chosen_outcome)
@@ -92,7 +92,8 @@ def test_the_first_and_the_last_k():
     assert maj_at_k(votes, "a", 1) == 0.5
     assert maj_at_k(votes, "a", 4) == 1.0
     assert best_of_k([0.2, 0.7, 0.7], [1, 0, 1], 3) == 0.5
-    assert best_of_k([None, None], [1, 0], 1) == 0.5
+    assert best_of_k([None, None], [1, 0], 1) == 0.0, "what nobody judged is not chosen"
+    assert best_of_k([None, 0.1], [1, 0], 2) == best_of_k([None, 0.1], [1, 0], 1) == 0.0
 
 
 @pytest.mark.parametrize("k", [0, 4])

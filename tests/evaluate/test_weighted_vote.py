@@ -14,8 +14,8 @@ from jprm.evaluate import maj_at_k, weighted_vote_at_k
 def _winner_share(chosen, truth):
     weight = {}
     for answer, score in chosen:
-        if answer is not None:
-            weight[answer] = weight.get(answer, 0.0) + (score or 0.0)
+        if answer is not None and score is not None:
+            weight[answer] = weight.get(answer, 0.0) + score
     top = [a for a in weight if weight[a] == max(weight.values())]
     return (truth in top) / len(top) if top else 0.0
 

@@ -165,7 +165,7 @@ def test_lines_that_are_no_rows(tmp_path):
         ":1: not JSON (Expecting ':' delimiter, column 6)",
         ":3: not an object",
         ":4: not JSON (NaN is no JSON number)",
-        ":5: not UTF-8 (byte 43 of the line)",
+        ":5: not UTF-8 (byte 43)",
     ]
 
 

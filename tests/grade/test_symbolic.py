@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from jprm.grade.exact import DIFFERENT, EQUAL
 from jprm.grade.leaves import Refused, TooLarge, guard, parse_pair
 from jprm.grade.normal import normalise
-from jprm.grade.structure import Many, Named, Row, Scalar, Unreadable, read, split
+from jprm.grade.structure import Many, Named, Row, Scalar, Unreadable, read, split, thousands
 from jprm.grade.symbolic import compare
 
 WRITTEN = {
@@ -115,11 +115,14 @@ def test_capitals_are_other_letters():
 
 def test_read():
     assert read(r"\{1,2\}") == Many("set", (Scalar("1"), Scalar("2")))
+    assert read(r"\pm 1,2") == Many("list", (Scalar("1"), Scalar("-1"), Scalar("2")))
+    assert read(r"\{\pm 1\}") == Many("set", (Scalar("1"), Scalar("-1")))
     assert read("[0,1)") == Row("[", ")", (Scalar("0"), Scalar("1")))
     assert read(r"x\geq 0") == Named("x", Row("[", ")", (Scalar("0"), Scalar(r"\infty"))))
     assert read("(x+1)") == Scalar("x+1")
     assert read("(x+1)(x-1)") == Scalar("(x+1)(x-1)")
-    assert read("1,000") == Scalar("1000")
+    assert read(thousands("1,000")) == Scalar("1000")
+    assert read(thousands("40, 200")) == Many("list", (Scalar("40"), Scalar("200")))
     with pytest.raises(Unreadable, match="dots"):
         read(r"1,2,\ldots")
 

@@ -12,6 +12,10 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from jprm import cli
+from jprm.models import bind
+from jprm.models.hf_config import read_config
+from jprm.train.config import LoraSection
+from jprm.train.lora import init_adapters, save_peft
 from tests.judge import checkpoint
 
 SIZES = ("--lanes", "1", "--context", "1280")
@@ -142,8 +146,8 @@ def without(key):
         (lambda d: (d / "model.safetensors").unlink(), "neither model.safetensors nor"),
         (lambda d: damage(d, "config.json", without("hidden_size")), "'hidden_size' is missing"),
         (lambda d: damage(d, "config.json", without("model_type")), "'model_type' is missing"),
-        (lambda d: damage(d, "config.json", lambda b: b[:20]), "config.json: not a config"),
-        (lambda d: (d / "config.json").unlink(), "config.json: no such file"),
+        (lambda d: damage(d, "config.json", lambda b: b[:20]), "config.json: not JSON"),
+        (lambda d: (d / "config.json").unlink(), "no config.json there"),
         (lambda d: (d / "tokenizer.json").unlink(), "no tokenizer there"),
         (
             lambda d: damage(d, "tokenizer.json", lambda b: b[:90]),
@@ -172,3 +176,17 @@ def test_weights_that_are_not_numbers(monkeypatch, capsys, data, tmp_path):
     assert run(monkeypatch, directory, data, tmp_path / "out", "--n", 1) == 2
     error = capsys.readouterr().err.splitlines()[-1]
     assert error.startswith(f"error: --model {directory}: ") and "not finite" in error
+
+
+def test_an_adapter_is_judged_on_its_base(monkeypatch, model, data, tmp_path):
+    """One that changes nothing draws the base's votes, and is another run than the base."""
+    bound = bind(read_config(model))
+    lora = LoraSection(rank=2, alpha=4.0)
+    save_peft(tmp_path / "adapter", init_adapters(bound, lora, 0), lora, str(model))
+    votes = {}
+    for name, directory in (("base", model), ("adapter", tmp_path / "adapter")):
+        asked = (directory, data, tmp_path / name, "--n", 1, "--limit", 2)
+        assert run(monkeypatch, *asked) == 0
+        votes[name] = (tmp_path / name / "votes.jsonl").read_text()
+    assert votes["base"] == votes["adapter"] != ""
+    assert run(monkeypatch, model, data, tmp_path / "adapter", "--n", 1, "--limit", 2) == 2

@@ -2,6 +2,7 @@
 
 import json
 import re
+from typing import ClassVar
 
 import pytest
 from hypothesis import given, settings
@@ -10,7 +11,11 @@ from hypothesis import strategies as st
 from jprm import cli
 from jprm.errors import UserError
 from jprm.judge import Options, evaluate, report
-from jprm.score import scorer
+from jprm.judge.evaluate import _votes
+from jprm.score import StepScorer, scorer
+from jprm.score.scorers.direct import DirectScorer
+from jprm.score.scorers.genprm import GenPRMScorer
+from jprm.score.scorers.head import HeadScorer
 from tests.judge import checkpoint
 from tests.judge.scripted import Killed, Scripted, chance
 
@@ -96,12 +101,88 @@ def test_stopping_early_changes_no_number(data, tmp_path, mode):
     for score, other in zip(early["scores"], full["scores"], strict=True):
         measures = score.pop("measures")
         more = other.pop("measures")
+        assert score.pop("step_missing_share") is None and other.pop("step_missing_share") >= 0
         assert score == other
         for name in measures.keys() - {"solution_auc"}:  # ranks by all rewards that there are
             assert measures[name] == more[name], name
     assert [p["predicted"] for p in early["predictions"]] == [
         p["predicted"] for p in full["predictions"]
     ]
+
+
+@scorer("silent-where-right")
+def silent_where_right(problem, steps, seed):
+    """No verdict on right solutions, the error found in wrong ones."""
+    wrong = "bad" in steps
+    return [float(step != "bad") if wrong else None for step in steps]
+
+
+@scorer("silent")
+def silent(problem, steps, seed):
+    return [None] * len(steps)
+
+
+def test_no_verdict_is_not_right(tmp_path, capsys):
+    """Four right solutions without a verdict, four wrong ones that are found."""
+    rows = [
+        {"id": f"gsm8k-{i}", "problem": f"p{i}", "steps": ["good", "bad" if i < 4 else "good"]}
+        | {"label": 1 if i < 4 else -1, "final_answer_correct": i >= 4, "generator": "g"}
+        for i in range(8)
+    ]
+    data = checkpoint.write(tmp_path / "pb.jsonl", rows)
+    _, table = run(data, tmp_path / "a", n=2, scorer="silent-where-right")
+    at = {name: found["value"] for name, found in table["overall"].items()}
+    assert (at["correct_acc"], at["error_acc"], at["f1"]) == (0.0, 1.0, 0.0)
+    assert table["missing_share"] == 0.5 and table["missing_as"] == "wrong"
+    assert [p["predicted"] for p in table["predictions"]] == [1] * 4 + [None] * 4
+    assert "without a verdict: 4 of 8 solutions, counted as wrong" in capsys.readouterr().out
+    _, out = run(data, tmp_path / "a", n=2, scorer="silent-where-right", missing="excluded")
+    assert out["overall"]["error_acc"]["value"] == 1.0 and out["missing_as"] == "excluded"
+    assert out["overall"]["correct_acc"]["value"] is out["overall"]["f1"]["value"] is None
+    assert "4 of 8 solutions, left out" in capsys.readouterr().out
+
+
+def test_a_scorer_that_says_nothing_has_no_score(data, tmp_path):
+    _, table = run(data, tmp_path / "a", n=1, scorer="silent", full=True)
+    at = table["overall"]
+    for name in ("f1", "solution_f1", "solution_accuracy", "step_f1", "prm_score", "step_auc"):
+        assert at[name]["value"] == 0.0, name
+    [overall] = [s for s in table["scores"] if s["group"] == "overall"]
+    assert overall["missing_share"] == overall["step_missing_share"] == 1.0
+    with pytest.raises(UserError, match="known: wrong, excluded"):
+        Options(data=data, model=None, missing="right")
+
+
+@scorer("no-chance")
+class NoChance(StepScorer):
+    chance = False
+    asked: ClassVar[list[str]] = []
+
+    def scores(self, problem, steps, seed):
+        self.asked.append(problem)
+        return [0.9] * len(steps)
+
+
+def test_votes_that_cannot_differ_are_drawn_once(data, tmp_path, capsys):
+    code, table = run(data, tmp_path / "a", n=4, scorer="no-chance")
+    assert code == 0 and len(NoChance.asked) == 12
+    assert (table["n"], table["n_asked"]) == (1, 4) and {s["k"] for s in table["scores"]} == {1}
+    assert "1 vote instead of 4: all votes would be the same" in capsys.readouterr().out
+    _, again = run(data, tmp_path / "a", n=8, scorer="no-chance", regrade=True)
+    assert (again["n"], again["n_asked"]) == (1, 8)
+
+
+def test_greedy_sampling_has_one_vote():
+    def votes(scorer, temperature, top_k=0, asked=4):
+        sampling = {"temperature": temperature, "top_k": top_k}
+        identity = {f"protocol.sampling.{key}": value for key, value in sampling.items()}
+        return _votes(asked, scorer, identity)
+
+    assert votes(GenPRMScorer, 0) == votes(DirectScorer, 0.0) == votes(GenPRMScorer, 1.0, 1) == 1
+    assert votes(GenPRMScorer, 0.6) == votes(Chance, 0) == 4, (
+        "of a scorer without a model it says nothing"
+    )
+    assert votes(HeadScorer, 1.0) == 1, "a forward pass is the same every time"
 
 
 def test_the_json_has_the_documented_keys(data, tmp_path):

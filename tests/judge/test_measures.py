@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jprm.evaluate import auc, measure
@@ -48,13 +48,13 @@ def as_judged(one, rewards):
     return Judged(one, np.array(table), ())
 
 
-def by_hand(found, n, k):
+def by_hand(found, n, k, missing):
     """Expected counts over all k-subsets, one subset after another."""
     right, total, whole, steps = {}, {}, np.zeros(4), np.zeros(4)
     for one, rewards in found:
         truth = one.truth
         kind = truth.first_error >= 0
-        total[kind] = total.get(kind, 0) + 1
+        total.setdefault(kind, 0)
         chosen = list(itertools.combinations(range(n), k))
         for subset in chosen:
             share = 1 / len(chosen)
@@ -63,13 +63,18 @@ def by_hand(found, n, k):
             else:
                 means = [mean_reward([step[v] for v in subset]) for step in rewards]
                 said = first_error(means)
-            right[kind] = right.get(kind, 0.0) + share * (said == truth.first_error)
-            claims_right = None if said is None else said < 0
-            whole[column(not kind, claims_right)] += share
+            if said is not None or missing == "wrong":
+                total[kind] += share
+                right[kind] = right.get(kind, 0.0) + share * (said == truth.first_error)
+                claims_right = None if said is None else said < 0
+                whole[column(not kind, claims_right)] += share
             for label, mean in zip(truth.labels, means, strict=True):
-                steps[column(label, None if mean is None else mean >= 0.5)] += share
-    error = right[True] / total[True] if True in total else math.nan
-    correct = right[False] / total[False] if False in total else math.nan
+                if mean is not None or missing == "wrong":
+                    steps[column(label, None if mean is None else mean >= 0.5)] += share
+    error, correct = (
+        right.get(kind, 0.0) / total[kind] if total.get(kind) else math.nan
+        for kind in (True, False)
+    )
     both = error + correct
     f1 = 0.0 if both == 0 else 2 * error * correct / both
     return error, correct, f1, whole, steps
@@ -86,16 +91,17 @@ def same(found, expected):
     return found == pytest.approx(expected, abs=1e-12, nan_ok=True)
 
 
-@given(solutions())
-def test_every_number_at_every_k(case):
+@given(solutions(), st.sampled_from(["wrong", "excluded"]))
+@settings(deadline=None, max_examples=60)
+def test_every_number_at_every_k(case, missing):
     n, found = case
-    rows = scores([as_judged(*one) for one in found], n, full=True)
+    rows = scores([as_judged(*one) for one in found], n, full=True, missing=missing)
     for row in rows:
         if row.group.startswith("category"):
             continue
         members = [one for one in found if row.group in ("overall", one[0].truth.subset)]
         assert row.n_items == len(members)
-        error, correct, f1, whole, steps = by_hand(members, n, row.k)
+        error, correct, f1, whole, steps = by_hand(members, n, row.k, missing)
         at = {name: found.value for name, found in row.measures.items()}
         assert same(at["error_acc"], error) and same(at["correct_acc"], correct)
         assert same(at["f1"], f1)
@@ -117,21 +123,26 @@ def test_every_number_at_every_k(case):
 @given(solutions())
 def test_areas_rank_by_mean_rewards(case):
     n, found = case
-    rows = scores([as_judged(*one) for one in found], n, full=True)
-    at = next(r for r in rows if r.group == "overall" and r.k == n).measures
-    whole, steps = [], []
-    for one, rewards in found:
-        means = [] if rewards is None else [mean_reward(step) for step in rewards]
-        judged_means = [mean for mean in means if mean is not None]
-        if judged_means:
-            whole.append((one.truth.first_error < 0, min(judged_means)))
-        pairs = zip(one.truth.labels, means, strict=False)
-        steps += [(label, mean) for label, mean in pairs if mean is not None]
-    for name, ranked in (("solution_auc", whole), ("step_auc", steps)):
-        if ranked:
-            assert same(at[name].value, auc(*zip(*ranked, strict=True)))
-        else:
-            assert name not in at
+    for missing in ("excluded", "wrong"):
+        rows = scores([as_judged(*one) for one in found], n, full=True, missing=missing)
+        at = next(r for r in rows if r.group == "overall" and r.k == n).measures
+        whole, steps = [], []
+        for one, rewards in found:
+            known = [[None]] * len(one.truth.steps) if rewards is None else rewards
+            means = [mean_reward(step) for step in known]
+            verdict = first_error(means)
+            least = None if verdict is None else min(m for m in means if m is not None)
+            whole.append((one.truth.first_error < 0, least))
+            steps += zip(one.truth.labels, means, strict=True)
+        for name, ranked in (("solution_auc", whole), ("step_auc", steps)):
+            if missing == "wrong":  # below, or above, all that was judged
+                ranked = [(x, (-9.0 if x else 9.0) if s is None else s) for x, s in ranked]
+            else:
+                ranked = [(x, s) for x, s in ranked if s is not None]
+            if ranked:
+                assert same(at[name].value, auc(*zip(*ranked, strict=True)))
+            else:
+                assert name not in at
 
 
 def test_intervals_are_over_problems():

@@ -93,7 +93,8 @@ def test_a_trial_that_fails_says_why_and_one_that_always_dies_is_given_up(tmp_pa
         for name, code in commands.items()
     ]
     assert run_all(open_launcher("local", {}, tmp_path), trials) == {"fails": 3, "dies": -9}
-    assert left(trials[0])["reason"] == "crashed with code 3"
+    assert left(trials[0])["reason"] == "ended with failures"
+    assert reason_of(7) == "crashed with code 7"
     assert left(trials[1])["reason"] == "killed by SIGKILL"
     assert reason_of(75) == "preempted" and reason_of(LOST) == "lost with its machine"
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from jprm.config import load
 from jprm.errors import UserError
 from jprm.pipeline.axes import points
-from jprm.pipeline.cells import grid_cells, sweep_cells
+from jprm.pipeline.cells import candidate_cell, grid_cells, sweep_cells
 from jprm.pipeline.config import SweepConfig
 from jprm.pipeline.jobs import jobs_of
 from jprm.pipeline.lab import Lab
@@ -171,3 +171,16 @@ def test_a_mistake_in_the_axes_is_named(axes, rest, message):
     with pytest.raises(UserError) as caught:
         points(load(SweepConfig, None, [*PLAIN, f"axes={axes}", *([rest] if rest else [])]))
     assert message in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_greedy_votes_are_one_each():
+    """At temperature 0 several votes would be the same at full price; other points keep theirs."""
+    config = SweepConfig.model_validate(
+        {"axes": [{"key": "verify.temperature", "values": [0.0, 1.1]}], "grid": {"ablations": []}}
+    )
+    drawn = {c.config.verify.temperature: c.votes.n_votes for c in sweep_cells(config)}
+    assert drawn == {0.0: 1, 1.1: 8}
+    greedy = SweepConfig.model_validate({"verify": {"temperature": 0.0}})
+    assert {cell.votes.n_votes for cell in sweep_cells(greedy)} == {1}
+    candidates = candidate_cell(greedy)
+    assert candidates is not None and candidates.votes.n_votes == 1

@@ -3,12 +3,13 @@
 import json
 import math
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from jprm.evaluate import Resamples, compare, first_error_f1, score
-from jprm.pipeline.benchmark import Item, _row, load_items
+from jprm.pipeline.benchmark import Item, load_items
 from jprm.pipeline.cells import sweep_cells
 from jprm.pipeline.comparisons import linearised, p_value
 from jprm.pipeline.config import SweepConfig
@@ -18,6 +19,7 @@ from jprm.pipeline.lab import Lab
 from jprm.pipeline.laws import error_law, loss_law
 from jprm.pipeline.report_tables import comparisons_table, dropped_table, laws_table
 from jprm.pipeline.spending import RISKS
+from jprm.pipeline.sweep import rows_rejected
 from jprm.pipeline.table import measure
 from jprm.records import Problem, Rationale, Solution, Verdict, append_jsonl, to_json
 from jprm.scaling import replay_adaptive
@@ -49,7 +51,7 @@ def pretend(config, accuracy):
                 summary = {"items": ITEMS, "params": PARAMS["tiny-0.3m"]}
                 if task.kind == "benchmark":
                     items = [item(i, task.seed) for i in range(ITEMS)]
-                    append_jsonl(stage.file("items.jsonl"), [_row(i) for i in items])
+                    append_jsonl(stage.file("items.jsonl"), [to_json(i) for i in items])
                 if task.kind == "verifier":
                     summary = trained(task)
                 if task.kind == "votes":
@@ -336,3 +338,16 @@ def test_the_measured_cells_are_those_that_were_put_in(planted):
         predictions.append(next((t for t, mean in enumerate(means) if mean < 0.5), -1))
     slow = first_error_f1([i.solution.first_error for i in items], predictions).f1
     assert m.curve.score(VOTES).f1 == pytest.approx(slow, abs=1e-12)
+
+
+def test_rows_that_were_rejected_are_counted_once_a_benchmark():
+    """What `processbench` could not read ends a sweep in exit code 3, however many cells judged it."""
+
+    def measured(name, summary):
+        votes = SimpleNamespace(benchmark=SimpleNamespace(name=name, seed=0))
+        lab = SimpleNamespace(stage=lambda benchmark: SimpleNamespace(summary=summary))
+        return SimpleNamespace(cell=SimpleNamespace(votes=votes), lab=lab)
+
+    bad, good = measured("processbench", {"rejected": 3}), measured("policy", {})
+    assert rows_rejected([bad, bad, good]) == {"processbench (seed 0)": 3}
+    assert rows_rejected([good, measured("processbench", {"rejected": 0})]) == {}

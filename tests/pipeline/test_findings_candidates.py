@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from jprm.pipeline.base import Base
-from jprm.pipeline.benchmark import Item, _row
+from jprm.pipeline.benchmark import Item
 from jprm.pipeline.cells import candidate_cell
 from jprm.pipeline.jobs import jobs_of
 from jprm.pipeline.lab import Lab
@@ -17,10 +17,10 @@ from jprm.scaling import VerifiedSolution, best_of_verified
 from tests.pipeline.test_findings import config_of
 
 
-def test_a_vote_accepts_a_solution_when_it_accepts_every_step_that_it_judged():
+def test_a_vote_accepts_a_solution_when_it_accepts_every_step():
     nan = math.nan
-    table = np.array([[1, 1, 0, nan, nan], [1, 0, 1, 1, nan]])
-    assert whole(table) == (1.0, 0.0, 0.0, 1.0, None)
+    table = np.array([[1, 1, 0, nan, nan, 1, 0], [1, 0, 1, 1, nan, nan, nan]])
+    assert whole(table) == (1.0, 0.0, 0.0, None, None, None, 0.0)
 
 
 def test_candidates_at_equal_compute(tmp_path):
@@ -63,7 +63,7 @@ def test_candidates_at_equal_compute(tmp_path):
         with stage.sitting():
             summary = {"params": 100 if isinstance(task, Base) else 50, "drawn": drawn}
             if task.kind == "benchmark":
-                append_jsonl(stage.file("items.jsonl"), [_row(i) for i in items])
+                append_jsonl(stage.file("items.jsonl"), [to_json(i) for i in items])
             if task.kind == "votes":
                 append_jsonl(stage.file("rationales.jsonl"), rows)
                 summary = {"generated_tokens": 300, "forced_tokens": 20}

@@ -8,7 +8,7 @@ import pytest
 
 from jprm.cli import sweep_main
 from jprm.config import load
-from jprm.pipeline.benchmark import Item, _row
+from jprm.pipeline.benchmark import Item
 from jprm.pipeline.config import SweepConfig
 from jprm.pipeline.jobs import jobs_of
 from jprm.pipeline.lab import Lab
@@ -41,7 +41,9 @@ def pretend_to_have_computed(config):
             stage = view.stage(task)
             with stage.sitting():
                 if task.kind == "benchmark":
-                    append_jsonl(stage.file("items.jsonl"), [_row(item(i)) for i in range(ITEMS)])
+                    append_jsonl(
+                        stage.file("items.jsonl"), [to_json(item(i)) for i in range(ITEMS)]
+                    )
                 if task.kind == "votes" and drawn is None:
                     drawn = stage.file("rationales.jsonl")
                     append_jsonl(drawn, [row(i, rng) for i in range(ITEMS)])

@@ -169,3 +169,31 @@ def test_memory_is_eight_bytes_a_vote(tmp_path):
         tracemalloc.stop()
         assert sum(a.size for a in held.values()) == solutions * 3 * 64
     assert (peaks[1] - peaks[0]) / (60 * 3 * 64) < 12
+
+
+def broken(**change):
+    row = to_json(rationale("s", 0, 0, 0.9))
+    return row | {"verdict": row["verdict"] | change} if "p_yes_raw" in change else row | change
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ({"rationales": []}, "the field 'solution_id' is missing"),
+        ({"solution_id": "s", "rationales": {}}, "the field 'rationales' is {}, not list"),
+        ({"solution_id": "s", "rationales": [broken(p_yes_raw=7.0)]}, "p_yes_raw is 7.0"),
+        ({"solution_id": "s", "rationales": [broken(step=-1)]}, "Rationale.step is -1"),
+        ({"solution_id": "s", "rationales": [7]}, "Rationale is 7; expected an object"),
+    ],
+)
+def test_foreign_rows_are_named_by_their_line(tmp_path, row, said):
+    path = tmp_path / "rationales.jsonl"
+    write(tmp_path, {"a": [rationale("a", 0, 0, 0.9)]})
+    append_jsonl(path, [row])
+    with pytest.raises(UserError, match=rf"rationales\.jsonl:2: .*{said}"):
+        list(stream_rationales(path))
+    with pytest.raises(UserError, match=r"rationales\.jsonl"):
+        list(stream_rewards(path, 1, "prob_raw"))
+    if "field" in said:  # the others are seen when they are taken over
+        with pytest.raises(UserError, match=rf"rationales\.jsonl:2: {said}"):
+            Known.of(tmp_path, 1, 0.0)

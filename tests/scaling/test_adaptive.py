@@ -18,11 +18,11 @@ steps = st.integers(1, 5).flatmap(
 
 
 def _walk(votes, stop, n_max):
-    """One order of a step's votes, vote by vote: whether it is rejected and after how many."""
+    """One order of a step's votes: whether it is rejected, or not judged, and after how many votes."""
     yes = no = 0
     for t in range(n_max + 1):
         if t == n_max or (stop is not None and stop[yes, no, n_max - t]):
-            return yes < 0.5 * (yes + no), t
+            return yes < 0.5 * (yes + no), yes + no == 0, t
         yes, no = yes + (votes[t] == 1), no + (votes[t] == 0)
     raise AssertionError
 
@@ -33,19 +33,22 @@ def test_every_order_of_every_step_equals_enumeration(item, risk, data):
     n_max = data.draw(st.integers(1, len(item[0])))
     label = data.draw(st.integers(-1, len(item) - 1))
     found = replay_adaptive([item], [label], ["p"], risk=risk, n_max=n_max)
-    for rule, correct, votes in (
-        (stopping_rule(n_max, risk), found.correct, found.votes),
-        (None, found.fixed_correct, found.fixed_votes),
+    for rule, correct, missing, votes in (
+        (stopping_rule(n_max, risk), found.correct, found.missing, found.votes),
+        (None, found.fixed_correct, found.fixed_missing, found.fixed_votes),
     ):
-        alive, spent, right = 1.0, 0.0, 0.0
+        alive, passed, spent, right, silent = 1.0, 1.0, 0.0, 0.0, 0.0
         for t, step in enumerate(item):
             walks = [_walk(order, rule, n_max) for order in itertools.permutations(step)]
-            reject, drawn = np.mean(walks, axis=0)
+            reject, unjudged, drawn = np.mean(walks, axis=0)
             spent += alive * drawn
-            right += alive * reject * (t == label)
+            right += passed * reject * (t == label)
+            silent += passed * unjudged
             alive *= 1 - reject
-        right += alive * (label < 0)
+            passed *= 1 - reject - unjudged
+        right += passed * (label < 0)
         assert correct[0] == pytest.approx(right) and votes[0] == pytest.approx(spent)
+        assert missing[0] == pytest.approx(silent)
 
 
 @given(steps, st.data())

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from jprm.errors import UserError
 from jprm.evaluate import best_of_k, maj_at_k
 from jprm.scaling import VerifiedSolution, best_of_verified, compute_matched
+from jprm.scaling.compute_matched import none_verified
 
 pools = st.integers(1, 3).flatmap(
     lambda v: st.lists(
@@ -35,13 +36,26 @@ def _mean(votes):
 def test_every_choice_of_solutions_and_votes_equals_enumeration(pool, data):
     s = data.draw(st.integers(1, len(pool)))
     v = data.draw(st.integers(1, len(pool[0].votes)))
-    outcomes = []
+    outcomes, silent = [], []
     for chosen in itertools.combinations(pool, s):
         for votes in itertools.product(*(itertools.combinations(c.votes, v) for c in chosen)):
             scores = [_mean(vote) for vote in votes]
+            silent.append(max(scores) < 0)
             top = [c.correct for c, x in zip(chosen, scores, strict=True) if x == max(scores)]
-            outcomes.append(np.mean(top))
+            outcomes.append(0.0 if silent[-1] else np.mean(top))
     assert best_of_verified(pool, [s], v)[0] == pytest.approx(np.mean(outcomes))
+    assert none_verified(pool, [s], v)[0] == pytest.approx(np.mean(silent))
+
+
+def test_silence_about_every_solution_is_wrong_or_left_out():
+    heard = [VerifiedSolution("a", True, (1.0, None)), VerifiedSolution("b", False, (0.0, None))]
+    silent = [VerifiedSolution("a", True, (None, None))] * 2
+    wrong = compute_matched([heard, silent], [1, 2], [1, 2], 1.0)
+    assert wrong.accuracy[2, 2].tolist() == [1.0, 0.0] and wrong.missing[2, 2].tolist() == [0, 1]
+    assert wrong.accuracy[2, 1].tolist() == [0.5, 0.0], "(1, 1), (1, -), (-, 0), (-, -)"
+    assert wrong.accuracy[2, 0].tolist() == [0.5, 1.0], "a majority needs no verdict"
+    out = compute_matched([heard, silent], [1, 2], [1, 2], 1.0, missing="excluded")
+    assert out.at(2, 2).value == 1.0 and out.at(2, 1).value == pytest.approx(0.5 / 0.75)
 
 
 def _problem(rng, rate, solutions=16, votes=8):

@@ -5,6 +5,7 @@ import xml.etree.ElementTree as ElementTree
 
 import pytest
 
+from jprm.errors import printable
 from jprm.evaluate import Interval
 from jprm.scaling import Series, bar_figure, line_figure, series_of, short
 from jprm.scaling.plots import PALETTE
@@ -85,3 +86,18 @@ def test_bars_show_every_group_and_a_negative_end():
 )
 def test_short_numbers(x, text):
     assert short(x) == text
+
+
+@pytest.mark.parametrize(
+    "name", ["$\\frac{$", "a $x$ and $y$", "_hidden", "\x1b[2J", "\ud800", "<b>&"]
+)
+def test_names_are_shown_letter_by_letter(name):
+    shown = printable(name)
+    both = [series_of(name, [1, 2, 4], POINTS), series_of("other", [1, 2, 4], POINTS)]
+    lines = line_figure(both, x_label=name, y_label=name)
+    bars = bar_figure([name], [(name, POINTS[:1]), ("other", POINTS[:1])], x_label=name)
+    for svg, times in ((lines, 3), (bars, 3)):
+        texts = [
+            e.text for e in ElementTree.fromstring(svg).iter("{http://www.w3.org/2000/svg}text")
+        ]
+        assert [text.lstrip("\u200b") for text in texts].count(shown) == times

@@ -154,3 +154,9 @@ def test_the_same_report_gives_the_same_file(tmp_path):
     for _ in range(2):
         write_report(_everything("x"), path)
         assert path.read_text() == render(_everything("x"))
+
+
+def test_half_a_character_does_not_break_the_page(tmp_path):
+    write_report(_report(Text("half: \ud800"), title="\udfff"), tmp_path / "report.html")
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "half: \\ud800" in page and "<title>\\udfff</title>" in page

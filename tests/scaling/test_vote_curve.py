@@ -1,6 +1,7 @@
 """The curve over votes against the enumeration of subsets with plain Python means."""
 
 import itertools
+import math
 import time
 
 import numpy as np
@@ -11,13 +12,16 @@ from hypothesis import strategies as st
 from jprm.errors import UserError
 from jprm.evaluate import first_error_f1
 from jprm.scaling import vote_curve
+from jprm.verify import first_error, mean_reward
 
 
 def _first_error(item, chosen, threshold=0.5):
     """The prediction of a set of votes, as slowly and obviously as possible."""
     for t, step in enumerate(item):
         judged = [step[i] for i in chosen if step[i] is not None]
-        if judged and sum(judged) / len(judged) < threshold:
+        if not judged:
+            return None
+        if sum(judged) / len(judged) < threshold:
             return t
     return -1
 
@@ -37,8 +41,9 @@ def test_every_k_equals_enumeration(item, data):
     label, n = data.draw(st.integers(-1, len(item) - 1)), len(item[0])
     curve = vote_curve([item], [label], ["p"])
     for k in range(1, n + 1):
-        hits = [_first_error(item, c) == label for c in itertools.combinations(range(n), k)]
-        assert curve.at(k)[0] == pytest.approx(np.mean(hits))
+        said = [_first_error(item, c) for c in itertools.combinations(range(n), k)]
+        assert curve.at(k)[0] == pytest.approx(np.mean([verdict == label for verdict in said]))
+        assert curve.missing_share(k) == pytest.approx(np.mean([v is None for v in said]))
     assert all(curve.exact)
 
 
@@ -94,11 +99,67 @@ def test_votes_help_and_the_gain_is_paired():
 
 def test_a_vote_without_judgement_is_left_out():
     # Right unless the silent votes were counted as "No".
-    item = [[1.0, None, None], [None, None, None], [0.0, 0.0, None]]
+    item = [[1.0, None, None], [None, 1.0, None], [0.0, 0.0, None]]
     curve = vote_curve([item], [2], ["p"])
     assert curve.at(3)[0] == 1.0
-    assert curve.at(1)[0] == pytest.approx(2 / 3)
-    assert curve.none_share == pytest.approx(6 / 9)
+    assert curve.at(2)[0] == pytest.approx(1 / 3), "two votes judge all three steps in one way"
+    assert curve.at(1)[0] == 0.0 and curve.missing_share(1) == 1.0
+    assert curve.none_share == pytest.approx(5 / 9)
+
+
+def test_no_verdict_is_no_right_verdict():
+    """Four right solutions that nobody judged, four wrong ones that are found."""
+    silent, found = [[None, None], [None, None]], [[1.0, 1.0], [0.0, 0.0]]
+    rewards, labels = [silent] * 4 + [found] * 4, [-1] * 4 + [1] * 4
+    curve = vote_curve(rewards, labels, range(8))
+    at = curve.score(2)
+    assert (at.correct_acc, at.error_acc, at.f1) == (0.0, 1.0, 0.0)
+    row = curve.rows()[-1]
+    assert row["missing_share"] == 0.5 and row["missing_as"] == "wrong"
+    half = vote_curve([found[:1] * 2, *rewards], [-1, *labels], range(9), missing="excluded")
+    assert half.score(2).correct_acc == 1.0 and half.rows()[-1]["missing_as"] == "excluded"
+    assert math.isnan(vote_curve(rewards, labels, range(8), missing="excluded").f1(2).value)
+    with pytest.raises(UserError, match="'wrong' or 'excluded'"):
+        vote_curve(rewards, labels, range(8), missing="right")
+
+
+@given(
+    st.integers(1, 4).flatmap(
+        lambda n: st.lists(
+            st.lists(
+                st.lists(st.sampled_from([0.0, 1.0, None]), min_size=n, max_size=n),
+                min_size=1,
+                max_size=2,
+            ),
+            min_size=2,
+            max_size=4,
+        )
+    ),
+    st.data(),
+)
+@settings(max_examples=60, deadline=None)
+def test_excluded_is_the_accuracy_of_all_verdicts_that_there_are(rewards, data):
+    labels = [data.draw(st.integers(-1, len(item) - 1)) for item in rewards]
+    curve = vote_curve(rewards, labels, range(len(rewards)), missing="excluded")
+    for k in curve.ks:
+        said: dict[bool, list[bool]] = {True: [], False: []}
+        for item, label in zip(rewards, labels, strict=True):
+            for chosen in itertools.combinations(range(len(item[0])), k):
+                if (verdict := _first_error(item, chosen)) is not None:
+                    said[label >= 0].append(verdict == label)
+        at = curve.score(k)
+        for accuracy, kind in ((at.error_acc, True), (at.correct_acc, False)):
+            expected = np.mean(said[kind]) if said[kind] else math.nan
+            assert accuracy == pytest.approx(expected, nan_ok=True)
+
+
+@pytest.mark.parametrize("votes", [[0.7, 0.6, 0.5, 0.2], [0.3, 0.4, 0.6, 0.7], [0.2, 0.6, 0.7]])
+def test_a_mean_of_one_half_is_no_error_in_any_order(votes):
+    """Sums of the first two are the float below 2 in some orders; the rule is that of `first_error`."""
+    assert first_error([mean_reward(votes)]) == -1
+    for order in itertools.permutations(votes):
+        curve = vote_curve([[list(order)]], [-1], ["p"], ks=[len(votes)])
+        assert curve.at(len(votes))[0] == 1.0
 
 
 def test_half_of_forty_votes_is_still_exact():

@@ -266,3 +266,9 @@ def test_the_gate_by_hand():
     assert make_strategy("critic", gate={"mean": 1.0, "std": 0.5}).gate == gate
     with pytest.raises(UserError, match="'replace' or 'union'"):
         make_strategy("critic", pool="both")
+
+
+def test_an_open_step_is_no_reason_to_doubt_or_to_wait():
+    critic = make_strategy("critic")
+    for rewards, doubted in (((None, 0.2), 1), ((None, 0.9), -1), ((0.4, None), 0)):
+        assert critic._doubted(Judged(Branch(("a\n", "b\n")), rewards)) == doubted

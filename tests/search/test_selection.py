@@ -1,17 +1,16 @@
 """Choosing from step scores: closed forms, tie rules, and best of 32 on StrictPRMBench's files."""
 
-import json
+import itertools
 import math
-import re
 from collections import Counter, defaultdict
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jprm.errors import UserError
-from jprm.evaluate import best_of_n, wilson
+from jprm.evaluate import best_of_k, best_of_n, weighted_vote_at_k, wilson
 from jprm.formats import read_step_scores
 from jprm.formats.rows import read_rows
 from jprm.search import (
@@ -21,21 +20,23 @@ from jprm.search import (
     aggregation,
     choice,
     grid,
-    print_grid,
     winners,
 )
+from jprm.search.selection import unjudged
 from jprm.seeds import rng_of
 
 HOW = ("last", "min", "mean", "prod", "geometric", "max")
 
 
 def test_aggregations_by_hand():
-    rewards = (0.9, None, 0.4)
+    rewards = (0.9, 0.4)
     found = {how: aggregate(rewards, how) for how in HOW}
     expected = {"last": 0.4, "min": 0.4, "mean": 0.65, "prod": 0.36, "geometric": 0.6, "max": 0.9}
     assert found == pytest.approx(expected)
     assert aggregate((0.9, None), "last") is None, "the last step was not judged"
     assert all(aggregate((None, None), how) is None for how in HOW)
+    silent = {how: aggregate((0.9, None, 0.4), how) for how in HOW}
+    assert silent.pop("last") == 0.4 and set(silent.values()) == {None}, "they need every step"
     assert aggregate((0.0, 0.9), "prod") > aggregate((0.0, 0.8), "prod"), "one zero hides nothing"
     with pytest.raises(UserError, match="unknown aggregation 'medain'.*known: last, min"):
         aggregate(rewards, "medain")
@@ -88,7 +89,11 @@ def test_nothing_to_choose_from():
     assert winners(silent, pick="majority") == [] and winners(silent) == [1]
     unjudged = [Candidate("b", False, (None,)), Candidate("a", True, (0.0,))]
     assert winners(unjudged) == [1], "no judgement loses to any score"
-    assert winners([Candidate("b", False, ()), Candidate("a", True, ())]) == [0]
+    nobody = [Candidate("b", False, ()), Candidate("a", True, ())]
+    assert winners(nobody) == winners(nobody, pick="weighted") == [], (
+        "a silent verifier chooses none"
+    )
+    assert winners(nobody, pick="majority") == [0] and winners(nobody, pick="oracle") == [1]
     with pytest.raises(UserError, match="scores of at least 0"):
         winners(pool(("a", -1.0)), pick="weighted")
     with pytest.raises(UserError, match="unknown tie rule 'random'"):
@@ -114,6 +119,47 @@ def test_all_of_them_at_once_is_the_expectation_of_the_estimators(entries):
         found = accuracy([candidates], "min", pick, "shared")[0]
         assert found == pytest.approx(expected[method, len(entries)][0]), pick
     assert accuracy([candidates], pick="oracle")[0] == expected["pass", len(entries)][0]
+
+
+unequal = st.lists(
+    st.tuples(
+        st.sampled_from(["a", "b", "c", None]),
+        st.lists(st.sampled_from([0.1, 0.2, 0.3, 0.7, 1.0, None]), min_size=1, max_size=3),
+    ),
+    min_size=1,
+    max_size=5,
+)
+
+
+@given(unequal, st.sampled_from(HOW), st.sampled_from([1, 40, 400]), st.data())
+@settings(deadline=None)
+def test_estimators_equal_the_choice_on_every_subset(entries, how, length, data):
+    """Long products too, which a float cannot hold; orders differ, and so does their rounding."""
+    candidates = [
+        Candidate(a, a == "a", tuple(data.draw(st.permutations(r)) * length)) for a, r in entries
+    ]
+    found = best_of_n([[c.graded(how) for c in candidates]], range(1, len(entries) + 1))
+    for k in found.ks:
+        chosen = list(itertools.combinations(candidates, k))
+        for method, pick in (
+            ("best", "argmax"),
+            ("weighted", "weighted"),
+            ("majority", "majority"),
+        ):
+            expected = accuracy(chosen, how, pick, "shared").mean()
+            assert found.accuracy[method, k][0] == pytest.approx(expected), (method, k)
+        assert found.missing[k][0] == pytest.approx(unjudged(chosen, how, "argmax").mean())
+
+
+def test_products_are_compared_in_logs():
+    for high, low, steps in ((0.3, 0.2, 20), (1e-3, 5e-4, 400)):
+        two = pool(("b", [low] * steps), ("a", [high] * steps))
+        for pick in ("argmax", "weighted"):
+            assert winners(two, "prod", pick, "shared") == [1]
+        graded = best_of_n([[c.graded("prod") for c in two]], [2]).accuracy
+        assert graded["weighted", 2][0] == graded["best", 2][0] == 1.0
+    assert weighted_vote_at_k(["a", "b"], [0.3**20, 0.2**20], "a", 2) == 1.0
+    assert best_of_k([0.1 + 0.2, 0.3], [1, 0], 2) == 0.5
 
 
 @given(some)
@@ -275,51 +321,3 @@ def test_reward_and_majority_of_qwens_example(data_root):
         majority.append(row["score"][row["pred"].index(top)])
     assert accuracy(pools, "last", "argmax").mean() == np.mean(rm)
     assert accuracy(pools, "last", "majority").mean() == np.mean(majority)
-
-
-def test_a_file_gives_the_whole_grid(tmp_path):
-    path = tmp_path / "s.jsonl"
-    rows = [
-        {
-            "problem_id": p,
-            "candidate_index": i,
-            "step_scores": s,
-            "is_correct": a == "7",
-            "answer": a,
-        }
-        for p, i, s, a in [
-            ("p", 0, [0.5, 0.6], "3"),  # highest min
-            ("p", 1, [0.2, 1.0], "7"),  # highest last and max
-            ("p", 2, [0.45, 0.9], "7"),  # highest mean, product and geometric mean
-        ]
-    ]
-    path.write_text("\n".join(map(json.dumps, rows)))
-    problems, _ = read_step_scores(path)
-    pools = [[Candidate.of(s) for s in samples] for samples in problems.values()]
-    chosen = {how: winners(pools[0], how) for how in HOW}
-    assert chosen == {
-        "last": [1],
-        "min": [0],
-        "mean": [2],
-        "prod": [2],
-        "geometric": [2],
-        "max": [1],
-    }
-    table = {(r["aggregation"], r["choice"]): r["accuracy"] for r in grid(pools)}
-    assert table["min", "argmax"] == 0.0 and table["min", "weighted"] == 1.0
-
-
-def test_the_grid_of_a_file_is_printed(tmp_path, capsys):
-    path = tmp_path / "s.jsonl"
-    row = {"problem_id": "p", "candidate_index": 0, "step_scores": [0.5, 0.9], "is_correct": True}
-    path.write_text("\n".join(map(json.dumps, [row, row | {"candidate_index": "1"}])))
-    print_grid(path, "shared")
-    out = capsys.readouterr().out
-    assert re.search(r"min +1.0000 \[1.000, 1.000\] +0.0000", out), "right by score; nobody votes"
-    assert "1 problems, 1 to 1 candidates each, ties: shared" in out
-    assert "no row has an answer" in out and "left out: " in out and "s.jsonl:2" in out
-    with pytest.raises(UserError, match="--tie best: no such rule"):
-        print_grid(path, "best")
-    path.write_text("")
-    with pytest.raises(UserError, match="no usable row"):
-        print_grid(path)

@@ -8,9 +8,12 @@ import pytest
 from jprm.errors import UserError
 from jprm.evaluate import Resamples, mean_interval
 from jprm.search import (
+    ROOT,
     Branch,
     Choosing,
+    Grow,
     Grown,
+    Judged,
     Lookahead,
     Mcts,
     correctness,
@@ -20,6 +23,8 @@ from jprm.search import (
     strategy,
     summary,
 )
+from jprm.search.beam import best
+from jprm.search.mcts import Node
 from tests.search.toys import Answers, Scored, ToyPolicy, flipping, noise, perfect, problems
 
 LAST = Choosing("last")
@@ -294,3 +299,42 @@ def test_names_and_settings_are_checked_before_anything_runs():
         make_strategy("mcts", aggregation="median")
     with pytest.raises(UserError, match="registered already"):
         strategy("beam")(Lookahead)
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("beam", {"width": "abc"}),
+        ("beam", {"width": True}),
+        ("beam", {"width": 2.5}),
+        ("beam", {"aggregation": 3}),
+        ("best_of_n", {"n": "x"}),
+        ("best_of_n", {"n": [1, 2]}),
+        ("mcts", {"exploration": "large"}),
+        ("lookahead", {"greedy": "no"}),
+    ],
+)
+def test_a_setting_of_another_type_is_refused(name, settings):
+    with pytest.raises(UserError, match=f"strategy '{name}': {[*settings][0]} = "):
+        make_strategy(name, **settings)
+
+
+def test_a_whole_number_is_a_number():
+    assert make_strategy("mcts", exploration=1).exploration == 1
+
+
+def test_equal_scores_keep_the_order_of_the_draws():
+    """.1 + .2 + .3 and .3 + .2 + .1 differ by rounding, and so do their means and products."""
+    forth, back = 0.1 + 0.2 + 0.3, 0.3 + 0.2 + 0.1
+    assert forth > back
+    judged = Judged(ROOT, ())
+    first, second = (back, judged), (forth, judged)
+    assert best([first, second, (0.1, judged)], 2) == [first, second]
+    nodes = [Node(judged, 0.0), Node(judged, back, parent=0), Node(judged, forth, parent=0)]
+    nodes[0].children = [1, 2]
+    assert make_strategy("mcts")._best_child(nodes, nodes[0]) == 1
+
+
+def test_greedy_continuations_are_one():
+    with pytest.raises(UserError, match="n = 4 must be 1"):
+        Grow((ROOT,), n=4, greedy=True)

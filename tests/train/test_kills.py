@@ -1,6 +1,7 @@
 """A run that is killed again and again, while it saves and between, ends in the bits of one that was not."""
 
 import random
+import resource
 import signal
 import time
 
@@ -47,3 +48,17 @@ def test_killed_twice(config, whole, compilation_cache):
 @pytest.mark.slow
 def test_killed_ten_times(config, whole, compilation_cache):
     assert_survives(10, "ten", config, compilation_cache, whole)
+
+
+@pytest.mark.slow
+def test_a_disk_that_takes_no_more_is_a_line_and_the_same_command_goes_on(
+    config, compilation_cache, whole
+):
+    """A limit on the size of files stands for the full disk: Orbax meets both in the same threads."""
+    [process] = launch.start(config, compilation_cache, "name=full")
+    resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (100_000, resource.RLIM_INFINITY))
+    assert launch.wait([process]) == [2]
+    said = config.with_name("stderr-0").read_text()
+    assert "Traceback" not in said and said.splitlines()[-1].startswith("error: ")
+    launch.run_to_end(config, compilation_cache, "name=full")
+    assert launch.weights(config.parent / "full") == launch.weights(whole)

@@ -166,7 +166,7 @@ def test_checkpoints_of_another_configuration_are_refused_by_key(config, whole):
         (["mesh.fsdp=0"], "positive numbers, at most one -1"),
         (["model.checkpoint=here"], "either model.preset or model.checkpoint"),
         (["model.preset=tny-1m"], "no preset 'tny-1m'; nearest is 'tiny-1m'"),
-        (["data.path=nowhere.jsonl"], "nowhere.jsonl: cannot read the training data"),
+        (["data.path=nowhere.jsonl"], "nowhere.jsonl: no such file"),
         (["train.row_tokens=8"], "none of 60 documents fits into a row of 8 tokens"),
     ],
 )

@@ -1,15 +1,20 @@
 """Step scorers around another one: shuffled, only whole steps; and judges over stored rewards."""
 
+import dataclasses
+import math
+
 import numpy as np
 import pytest
 
 from jprm.errors import UserError
 from jprm.pipeline.benchmark import Item
 from jprm.records import Problem, Solution
-from jprm.search import Cost, StepRewards, behind
+from jprm.search import Choosing, Cost, StepRewards, behind, summary
+from jprm.search import correctness as search_correctness
+from jprm.search.table import missing_share
 from jprm.uses.controls import Blind, Shuffled
 from jprm.uses.gates import METRICS, Turns, choose, family, gate_rows
-from jprm.uses.grid import correctness, last_step, step_auc
+from jprm.uses.grid import correctness, last_step, missing_row, step_auc
 from jprm.uses.judges import Judge, averaged
 from jprm.uses.one_search import settings_of
 from jprm.uses.refined import calls_of, pool_accuracy, refinement_rows
@@ -93,6 +98,37 @@ def test_the_last_step_and_lucky_answers():
     # right steps .9 .8 .7, .9, .9 .9; first wrong ones .2, .6, .1: every pair in order
     assert step_auc(judge, items).value == 1.0
     assert step_auc(judge_of(*[(0.5,) * 3] * 4), items).value == 0.5
+
+
+def test_a_judge_without_a_verdict_is_wrong_or_left_out():
+    """The first two are silent where they would be right; the third is found."""
+    items = items_of((-1, True), (0, True), (1, False))
+    judge = judge_of((None,) * 3, (None, 0.9, 0.9), (0.9, 0.2, None))
+    out = dataclasses.replace(judge, missing="excluded")
+    assert correctness(judge, items).tolist() == [0, 0, 1]
+    assert missing_row(judge, items) == {"missing_share": 2 / 3, "missing_as": "wrong"}
+    values = correctness(out, items)
+    assert math.isnan(values[0]) and values[1:].mean() == 1.0, (
+        "of the wrong ones, one has a verdict"
+    )
+    assert last_step(judge, items)["lucky_accepted"] == 1.0 and last_step(out, items)["lucky"] == 0
+    assert last_step(judge, items)["min_at_last"] is None, "of none is every step judged"
+    # right steps: three silent and .9; first wrong ones: one silent and .2
+    assert step_auc(out, items).value == 1.0 and step_auc(judge, items).value == 1 / 8
+
+
+def test_a_search_of_which_nothing_is_judged_is_wrong_or_left_out():
+    def searched(name, *rewards):
+        found = row(name, [])
+        made = [{"answer": "1", "correct": True, "rewards": list(r), "steps": []} for r in rewards]
+        return found | {"candidates": made, "error": "" if rewards else "E: no"}
+
+    rows = [searched("a", (0.5,)), searched("b", (None,), (0.9, None)), searched("lost")]
+    assert search_correctness(rows).tolist() == [1, 0, 0] and missing_share(rows) == 1 / 3
+    out = Choosing(missing="excluded")
+    assert search_correctness(rows, out).mean() == 1 / 2, "a lost problem is wrong all the same"
+    assert search_correctness(rows, Choosing(choice="majority")).tolist() == [1, 1, 0]
+    assert summary(rows, out)["missing_share"] == 1 / 3
 
 
 def test_the_mean_of_judges_costs_both():

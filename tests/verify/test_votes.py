@@ -30,8 +30,9 @@ def test_mean_and_majority(rewards, mean, most):
 
 def test_first_error():
     assert first_error([0.9, 0.5, 0.49, 0.1]) == 2
-    assert first_error([1.0, None, 1.0]) == -1
-    assert first_error([None, 0.0]) == 1
+    assert first_error([1.0, None, 1.0]) is None, "a right solution needs all its steps judged"
+    assert first_error([None, 0.0]) is None, "the step before may be the first error"
+    assert first_error([0.0, None]) == 0, "nothing behind the first error is needed"
     assert first_error([]) == -1
     assert first_error([0.6, 0.7], threshold=0.65) == 0
     assert first_error([majority([1.0, 0.0])]) == -1  # a tie accuses nobody

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
-from rich.console import Console
 from rich.table import Table
 
 from jprm.errors import MISTAKE, UserError
@@ -21,8 +20,8 @@ from jprm.scaling.laws.runs import read_runs
 from jprm.scaling.laws.table import RESULTS, read_table
 from jprm.scaling.power_sum import Bootstrap
 from jprm.scaling.report import write_report
+from jprm.terminal import say, terminal
 
-WIDTH = 118
 _SHOWN = ("E", "alpha", "beta", "a")
 
 
@@ -88,10 +87,10 @@ def _check(options: LawsOptions) -> None:
 
 
 def _print(source: str, found: Decided) -> None:
-    console = Console(width=None if sys.stdout.isatty() else WIDTH, highlight=False)
-    print(f"{source}: {found.summary()}")
+    console = terminal()
+    say(f"{source}: {found.summary()}")
     for note in found.runs.notes:
-        print(f"  {note}")
+        say(f"  {note}")
     print(
         "\nL = E + A N^-alpha + B D^-beta; best N grows with compute to the power a; 95 % intervals"
     )
@@ -103,7 +102,7 @@ def _print(source: str, found: Decided) -> None:
     console.print(_table(("approach", *_SHOWN), rows))
     for one in found.approaches:
         if not one.fit:
-            print(f"approach {one.key}: not fitted, {one.reason}")
+            say(f"approach {one.key}: not fitted, {one.reason}")
         if one.warning:
             print(f"approach {one.key}: these runs do not settle it: {one.warning}")
     if found.fitted:

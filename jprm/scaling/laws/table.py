@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 
 from jprm.errors import UserError
 from jprm.formats import read_rows, read_unpacked
+from jprm.strict_json import read_object
 
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
 RESULTS = "results.jsonl"  # of a sweep
@@ -65,12 +65,7 @@ def _rows_of(path: Path) -> list[tuple[str, dict[str, Any]]]:
 def _trained_row(run: Path) -> tuple[str, dict[str, Any]]:
     """What a training run says of itself, under the name of its directory."""
     place = str(run / TRAINED)
-    try:
-        values = json.loads((run / TRAINED).read_bytes())
-    except (OSError, ValueError) as error:
-        raise UserError(f"{place}: cannot be read ({error}); train the run again") from None
-    if not isinstance(values, dict):
-        raise UserError(f"{place}: expected a JSON object, found {type(values).__name__}")
+    values = read_object(run / TRAINED, "train the run again")
     return place, {"run": str(run)} | values
 
 

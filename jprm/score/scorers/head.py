@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import ClassVar
 
 from jprm.errors import UserError
 from jprm.score.base import Setup, StepScorer
@@ -18,6 +19,8 @@ class HeadScorer(StepScorer):
     It reads the problem and the steps, each with a newline behind it, which is how rows for
     `objective = "step_head"` have to be written for it. All votes are the same.
     """
+
+    chance: ClassVar[bool] = False
 
     def __init__(self, setup: Setup):
         """Loads model, tokenizer and head. Raises UserError where one of them is missing."""

@@ -7,14 +7,12 @@ Nothing is skipped silently.
 
 from __future__ import annotations
 
-import gzip
-import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from jprm.errors import UserError
+from jprm.formats import read_rows
 from jprm.worlds.gsm8k.chain import Line, UnsoundMark, read_solution
 
 
@@ -47,31 +45,16 @@ def read(path: Path) -> tuple[list[Row], list[str]]:
     first bad one.
     """
     rows, unsound = [], []
-    for number, record in json_lines(path):
-        where = f"{path}:{number}"
+    for found in read_rows(path):
+        if found.fault:
+            raise UserError(f"{found.place}: {found.fault}")
         try:
-            rows.append(_row(where, record))
+            rows.append(_row(found.place, found.value))
         except UnsoundMark as error:
-            unsound.append(f"{where}: {error}")
+            unsound.append(f"{found.place}: {error}")
     if not rows:
         raise UserError(f"{path}: no usable row")
     return rows, unsound
-
-
-def json_lines(path: Path) -> Iterator[tuple[int, Any]]:
-    """(line number from 1, value) of each line of a plain or gzipped JSON lines file. Raises
-    UserError.
-    """
-    opener = gzip.open if path.suffix == ".gz" else open
-    try:
-        with opener(path, "rt", encoding="utf-8") as file:
-            for number, line in enumerate(file, 1):
-                if line.strip():
-                    yield number, json.loads(line)
-    except json.JSONDecodeError as error:
-        raise UserError(f"{path}:{number}: not JSON ({error.msg})") from error
-    except (OSError, EOFError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read ({error})") from error
 
 
 def _row(where: str, record: Any) -> Row:

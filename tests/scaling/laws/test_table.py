@@ -44,7 +44,7 @@ def test_directories_of_training_runs_are_a_row_each(tmp_path):
     runs = read_runs(table)
     assert runs.losses.tolist() == [3.0, 2.5] and runs.flops.tolist() == [7e17] * 2
     (tmp_path / "b" / "result.json").write_text("{")
-    with pytest.raises(UserError, match=r"b/result\.json: cannot be read"):
+    with pytest.raises(UserError, match=r"b/result\.json: not JSON"):
         read_table(tmp_path / "b")
 
 

@@ -1,0 +1,179 @@
+"""Where a checkpoint's files are, by what a user calls it; and what to do where they are not.
+
+A name is a directory, or one of the Hugging Face hub whose files are in the local cache; an adapter
+(PEFT) stands for its base with the adapter merged. Nothing is downloaded and no weights are read, so
+that a mistake is answered before JAX and transformers are loaded.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from jprm.errors import UserError
+from jprm.models.hf_config import FILE, read_config
+from jprm.models.hf_files import INDEX, WEIGHTS, weight_files
+from jprm.paths import nearest_name
+from jprm.strict_json import read_object
+
+ADAPTER = "adapter_config.json"
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
+HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+HUB_ADDRESS = re.compile(r"(?:https?:/+huggingface\.co/|hf:/+)")
+POINTER = b"version https://git-lfs.github.com/spec/v1"
+POINTER_BYTES = 1024  # none is longer
+CONVERTED = (
+    'python -c "from transformers import AutoModelForCausalLM as M, AutoTokenizer as T; '
+    "[c.from_pretrained('{source}'{more}).save_pretrained('NEW') for c in (M, T)]\""
+)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """`directory` holds config.json, weights and tokenizer; `adapters` are merged in their order."""
+
+    directory: Path
+    adapters: tuple[Path, ...] = ()
+
+
+def find_checkpoint(name: Path | str, option: str, weights: bool = True) -> Checkpoint:
+    """The checkpoint that a user calls `name`, given as `option`.
+
+    weights: whether they are read as well as the tokenizer; then their files are looked at.
+    Raises UserError saying what is there instead, and how to make it a checkpoint.
+    """
+    return _found(name, option, weights, ())
+
+
+def _found(name: Path | str, option: str, weights: bool, above: tuple[Path, ...]) -> Checkpoint:
+    directory = find_directory(name, option)
+    where = f"{option} {directory}"
+    if directory in above:
+        raise UserError(f"{where}: this adapter names itself as its base; mend its {ADAPTER}")
+    _refuse_pointers(directory, where)
+    if (directory / ADAPTER).is_file() and not (directory / FILE).is_file():
+        if not (directory / ADAPTER_WEIGHTS).is_file():
+            raise UserError(
+                f"{where}: an adapter without {ADAPTER_WEIGHTS}; copy that file as well"
+            )
+        base = read_object(directory / ADAPTER, "copy it again").get("base_model_name_or_path")
+        if not isinstance(base, str) or not base:
+            raise UserError(
+                f"{directory / ADAPTER}: base_model_name_or_path = {base!r:.40} must name the "
+                "checkpoint that the adapter was trained on"
+            )
+        beside = directory / base
+        found = _found(
+            beside if beside.is_dir() else base,
+            f"{where}: an adapter; its base",
+            weights,
+            (*above, directory),
+        )
+        return Checkpoint(found.directory, (*found.adapters, directory))
+    _refuse_others(directory, where, weights)
+    if weights:
+        read_config(directory)
+        weight_files(directory)
+    return Checkpoint(directory)
+
+
+def find_directory(name: Path | str, option: str) -> Path:
+    """The directory of that name, or the hub's in the local cache. Raises UserError."""
+    path = Path(name).expanduser()
+    if path.is_dir():
+        return _snapshot(path) if path.name.startswith("models--") else path
+    if path.exists():
+        raise UserError(f"{option} {path}: {_about_file(path)}")
+    nearest = nearest_name(path)
+    hub_name = HUB_ADDRESS.sub("", str(name)).rstrip("/")
+    if HUB_NAME.fullmatch(hub_name):
+        cached = _cache() / f"models--{hub_name.replace('/', '--')}"
+        if cached.is_dir():
+            return _snapshot(cached)
+        if not nearest:
+            raise UserError(
+                f"{option} {hub_name}: no such directory, and not in the local Hugging Face cache "
+                f"({_cache()}); download it first: hf download {hub_name}"
+            )
+    raise UserError(f"{option} {path}: no such directory{nearest}")
+
+
+def _cache() -> Path:
+    from huggingface_hub import constants  # knows HF_HOME, HF_HUB_CACHE and their defaults
+
+    return Path(constants.HF_HUB_CACHE)
+
+
+def _snapshot(folder: Path) -> Path:
+    """The snapshot in a folder of the cache, `models--owner--name`: main's, or the only one."""
+    snapshots = sorted(path for path in (folder / "snapshots").glob("*") if path.is_dir())
+    main = folder / "refs" / "main"
+    if main.is_file():
+        commit = main.read_text(encoding="utf-8", errors="replace").strip()
+        snapshots = [path for path in snapshots if path.name == commit] or snapshots
+    return snapshots[0] if len(snapshots) == 1 else folder
+
+
+def _about_file(path: Path) -> str:
+    if path.suffix == ".gguf":
+        return _about_gguf(path)
+    if path.suffix in (".safetensors", ".bin", ".pt", ".pth", ".json"):
+        return (
+            f"a file; name the directory that holds it with {FILE} and the tokenizer: {path.parent}"
+        )
+    return "a file; name the directory of a Hugging Face checkpoint"
+
+
+def _about_gguf(path: Path) -> str:
+    line = CONVERTED.format(source=path.parent, more=f", gguf_file='{path.name}'")
+    return (
+        "GGUF files hold quantised weights for llama.cpp; convert it once, with torch and gguf "
+        f"installed, and name the new directory: {line}"
+    )
+
+
+def _refuse_pointers(directory: Path, where: str) -> None:
+    for path in sorted(directory.iterdir()):
+        if not path.is_file() or path.stat().st_size > POINTER_BYTES:
+            continue
+        with open(path, "rb") as file:
+            if file.read(len(POINTER)) == POINTER:
+                raise UserError(
+                    f"{where}: {path.name} is a git-lfs pointer of {path.stat().st_size} bytes, which "
+                    f"stands for the file itself; fetch it: git -C {directory} lfs pull"
+                )
+
+
+def _refuse_others(directory: Path, where: str, weights: bool) -> None:
+    """Raises UserError for a directory that is no checkpoint, saying what it is."""
+    names = {path.name for path in directory.iterdir()}
+    ggufs = sorted(name for name in names if name.endswith(".gguf"))
+    if not names:
+        raise UserError(f"{where}: is empty; copy the files of a Hugging Face checkpoint into it")
+    if not weights:
+        return
+    if FILE not in names:
+        if "weights.safetensors" in names:
+            raise UserError(
+                f"{where}: a training run; export it, and name the new directory: "
+                f"python -m jprm export --run {directory} --out NEW"
+            )
+        if ggufs:
+            raise UserError(f"{where}: {_about_gguf(directory / ggufs[0])}")
+        inside = sorted(path.parent for path in directory.glob(f"*/{FILE}"))
+        hint = f"; did you mean {inside[0]}?" if inside else "; copy it from the checkpoint"
+        raise UserError(f"{where}: no {FILE} there{hint}")
+    if WEIGHTS in names or INDEX in names:
+        return
+    if any(name.startswith("pytorch_model") and name.endswith(".bin") for name in names):
+        line = CONVERTED.format(source=directory, more="")
+        raise UserError(
+            f"{where}: pytorch_model.bin is a pickle, which can run code and is not read; convert it "
+            f"once, with torch installed, and name the new directory: {line}"
+        )
+    if ggufs:
+        raise UserError(f"{where}: {_about_gguf(directory / ggufs[0])}")
+    if shards := sorted(name for name in names if name.endswith(".safetensors")):
+        raise UserError(f"{where}: {shards[0]} without {INDEX}; copy that file as well")
+    raise UserError(f"{where}: neither {WEIGHTS} nor {INDEX} there; fetch the weights as well")

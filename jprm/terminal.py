@@ -1,0 +1,38 @@
+"""What is printed for people: on a terminal as wide as it is, elsewhere at a fixed width.
+
+Names, labels and messages come from files, servers and models. A terminal would obey the escape sequences in them, and
+rich would take `[/x]` in them for markup. So every string that is printed here is shown as it is spelled.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any, TextIO
+
+from rich.console import Console
+from rich.text import Text
+
+from jprm.errors import printable
+
+WIDTH = 118  # of a stream that is no terminal
+
+
+class Terminal(Console):
+    """A console that prints strings without markup and without control characters, in tables too."""
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """As rich does, for a text that is safe to show; `emoji` would rewrite `:x:`."""
+        return super().render_str(printable(text), **options | {"markup": False, "emoji": False})
+
+
+def terminal(stream: TextIO | None = None, soft_wrap: bool = False, **options: Any) -> Terminal:
+    """The console of a stream, by default standard output; `soft_wrap` leaves long lines to the terminal."""
+    stream = stream or sys.stdout
+    width = None if stream.isatty() else WIDTH
+    settings = {"width": width, "highlight": False, "soft_wrap": soft_wrap} | options
+    return Terminal(file=stream, **settings)
+
+
+def say(text: str) -> None:
+    """Prints a line that may hold texts of others."""
+    print(printable(text))
