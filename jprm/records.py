@@ -90,6 +90,9 @@ class Rationale:
     """What one vote wrote about one step, its verdict, and the reason where there is none.
 
     shortened: earlier rationales that had lost a part when it was written, for the context's sake.
+    unread: where there is no verdict, the kind of what stands in its place.
+    quoted: control tokens that the step (and with the first one the problem), the outputs of code and
+        the rationale spell, and tags of sections that outputs do; they were read as plain text.
     """
 
     solution_id: str
@@ -103,6 +106,8 @@ class Rationale:
     forced_tokens: Count
     reason: str = ""
     shortened: int = 0
+    unread: str = ""
+    quoted: int = 0
 
 
 def stable_id(*parts: str | int) -> str:

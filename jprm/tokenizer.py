@@ -23,6 +23,7 @@ import tokenizers as hf
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
 from jprm.errors import UserError
+from jprm.quoting import MARK, Quoter, controls_of
 
 PAD = "<pad>"
 EOS = "<eos>"
@@ -41,6 +42,7 @@ class Tokenizer:
         closed = isinstance(backend.model, models.WordLevel)
         self._ids: dict[str, int] = backend.get_vocab()
         self._pieces = re.compile(_longest_first(self._ids)) if closed else None
+        self._quoter = Quoter(backend, controls_of(backend), self._without_tags if closed else None)
 
     def encode(self, text: str) -> list[int]:
         """Token ids of `text`. Raises UserError on text outside a closed vocabulary."""
@@ -48,6 +50,49 @@ class Tokenizer:
             return self.backend.encode(text, add_special_tokens=False).ids
         ids = self._ids
         return [ids[piece] for piece in _cut(self._pieces, text)]
+
+    def decode_quoted(self, ids: Sequence[int]) -> str:
+        """As `decode`, with what a model has spelled of a control token quoted."""
+        return self._quoter.decode(ids, self.decode)
+
+    def quote(self, text: str, own: bool = False) -> str:
+        """A text of others, marked so that `encode_quoted` reads no control token in it.
+
+        own: see `jprm.quoting.Quoter.quote`.
+        """
+        return self._quoter.quote(text, own)
+
+    def encode_quoted(self, text: str) -> list[int]:
+        """As `encode`, of a text with quoted parts.
+
+        A closed vocabulary has no other spelling of its tags: there quoted ones are left out.
+        """
+        return self._quoted(text)[0]
+
+    def _quoted(self, text: str) -> tuple[list[int], Sequence[int]]:
+        """(ids, where in the text each begins)."""
+        if MARK in text:
+            ids, offsets = self._quoter.encode(text)
+        elif self._pieces is not None:
+            ids, offsets = self._words(text)
+        else:
+            encoding = self.backend.encode(text, add_special_tokens=False)
+            ids, offsets = encoding.ids, encoding.offsets
+        return ids, [start for start, _ in offsets]
+
+    def _words(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
+        """(ids of a text in a closed vocabulary, the characters that each covers)."""
+        assert self._pieces is not None
+        words = _cut(self._pieces, text)
+        ends = list(accumulate(map(len, words)))
+        return [self._ids[word] for word in words], list(zip([0, *ends], ends, strict=False))
+
+    def _without_tags(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
+        """As `_words`; no tag is left in it."""
+        ids, offsets = self._words(text)
+        tags = set(self._quoter.controls.values())
+        kept = [pair for pair in zip(ids, offsets, strict=True) if pair[0] not in tags]
+        return [i for i, _ in kept], [offset for _, offset in kept]
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         """`[encode(t) for t in texts]`, on all cores where the vocabulary is open."""
@@ -64,14 +109,7 @@ class Tokenizer:
         piece of each token afterwards gives exact loss masks whatever the merges are.
         """
         ends = list(accumulate(map(len, pieces)))
-        text = "".join(pieces)
-        if self._pieces is None:
-            encoding = self.backend.encode(text, add_special_tokens=False)
-            ids, starts = encoding.ids, (start for start, _ in encoding.offsets)
-        else:
-            words = _cut(self._pieces, text)
-            ids = [self._ids[word] for word in words]
-            starts = accumulate(map(len, words[:-1]), initial=0) if words else ()
+        ids, starts = self._quoted("".join(pieces))
         return ids, [bisect_right(ends, start) for start in starts]
 
     def decode(self, ids: Iterable[int]) -> str:
@@ -79,7 +117,9 @@ class Tokenizer:
         return self.backend.decode(list(ids), skip_special_tokens=True)
 
     def shown(self, text: str) -> str:
-        """A text as `decode` gives it back."""
+        """A text, quoted parts and all, as `decode` gives it back."""
+        if MARK in text:
+            return self.decode(self.encode_quoted(text))
         return text.replace(EOS, "").replace(PAD, "")
 
     def token_id(self, token: str) -> int:

@@ -15,12 +15,12 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 LEVELS = (
-    {"errors", "digests", "paths", "strict_json", "ties"},
+    {"errors", "digests", "paths", "strict_json", "ties", "quoting"},
     {
         *("terminal", "records", "config", "runs", "leases", "progress", "preemption"),
         *("seeds", "execute", "http"),
     },
-    {"mesh", "tokenizer", "chat", "grade", "worlds", "doctor", "formats", "launch"},
+    {"mesh", "tokenizer", "snippets", "chat", "grade", "worlds", "doctor", "formats", "launch"},
     {"models", "data"},
     {"train", "sample", "served"},
     {"verify"},
@@ -59,6 +59,7 @@ WITHOUT_JAX = (
     "jprm.seeds",
     "jprm.execute",
     "jprm.tokenizer",
+    "jprm.quoting",
     "jprm.chat",
     "jprm.served",
     "jprm.grade",

@@ -7,9 +7,13 @@ work.
 
 from __future__ import annotations
 
+import contextlib
+import datetime
+import random
+import re
 import sys
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -19,6 +23,7 @@ from tokenizers import processors
 
 from jprm.chat.endless import CPU_S, MEMORY_BYTES, backtracks_on, is_panic, template_ends
 from jprm.errors import UserError
+from jprm.quoting import MARK, Quoter, broken, controls_of
 from jprm.strict_json import read_object
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json")
@@ -37,6 +42,17 @@ PROBES = (
 )
 EOS_FILES = ("generation_config.json", "config.json")  # the first that names any counts
 
+DATE_CODES = (
+    "%d",
+    "%m",
+    "%b",
+    "%B",
+    "%y",
+    "%Y",
+    "%a",
+    "%A",
+)  # of formats that templates put together
+
 Messages = Sequence[Mapping[str, Any]]
 
 
@@ -50,13 +66,21 @@ class ChatCodec:
     vocab_size: ids below it have a text. A model's table may be longer, padded to a round size.
     """
 
-    def __init__(self, tokenizer: Any, eos_ids: Sequence[int] = (), source: str = "tokenizer"):
+    def __init__(
+        self,
+        tokenizer: Any,
+        eos_ids: Sequence[int] = (),
+        source: str = "tokenizer",
+        date: datetime.date | None = None,
+    ):
         """From a tokenizer of transformers, and more ends of a text than its own.
 
-        source: the directory, for errors. Raises UserError for a tokenizer that does not say which
+        source: the directory, for errors. date: what templates that write today's date are told;
+        None: the day on which this is made. Raises UserError for a tokenizer that does not say which
         characters a token covers, that has no end of a text, or that loses a leading blank.
         """
         self.source = source
+        self.date = date or datetime.date.today()
         self.peer = tokenizer
         if not getattr(tokenizer, "is_fast", False):
             raise UserError(
@@ -82,6 +106,7 @@ class ChatCodec:
         self.pad_id: int = self.eos_id if pad is None else pad
         self.bos_id: int | None = tokenizer.bos_token_id
         self._silent = {self.pad_id, *self.eos_ids}
+        self._quoter = Quoter(self.backend, controls_of(self.backend, self.eos_ids))
         self._template_ends = False  # until it has been tried
         if text := backtracks_on(self.backend.encode):
             raise self._backtracks(text)
@@ -93,8 +118,10 @@ class ChatCodec:
             )
 
     @classmethod
-    def load(cls, directory: Path) -> ChatCodec:
+    def load(cls, directory: Path, date: datetime.date | None = None) -> ChatCodec:
         """The tokenizer of a Hugging Face directory. Nothing is downloaded, none of its code run.
+
+        date: see the constructor.
 
         Raises UserError, naming the file, where one is missing or damaged.
         """
@@ -124,17 +151,33 @@ class ChatCodec:
                 f"{directory / found[0]}: cannot be loaded as a tokenizer ({_one_line(error)}); copy "
                 "tokenizer.json and tokenizer_config.json of the checkpoint again"
             ) from error
-        return cls(tokenizer, eos_ids, str(directory))
+        return cls(tokenizer, eos_ids, str(directory), date)
 
     def encode(self, text: str) -> list[int]:
         """Token ids of a text; the text of a special token becomes that token, and none is added."""
         return self._encoding(text).ids
 
+    def quote(self, text: str, own: bool = False) -> str:
+        """A text of others, marked so that the readers below see no control token in it.
+
+        own: see `jprm.quoting.Quoter.quote`.
+        """
+        return self._quoter.quote(text, own)
+
+    def encode_quoted(self, text: str) -> list[int]:
+        """As `encode`, of a text with quoted parts."""
+        return self.encode_offsets(text)[0]
+
     def encode_offsets(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
-        """`encode`, and for each token the characters [start, end) that it covers.
+        """`encode_quoted`, and for each token the characters [start, end) that it covers.
 
         The tokens of one character that is several of them all cover it.
         """
+        if MARK in text:
+            try:
+                return self._quoter.encode(text)
+            except Exception as error:  # Rust's, as below
+                raise self._unreadable(text, error) from error
         encoding = self._encoding(text)
         return encoding.ids, encoding.offsets
 
@@ -144,16 +187,29 @@ class ChatCodec:
         ids, offsets = self.encode_offsets("".join(pieces))
         return ids, [bisect_right(ends, start) for start, _ in offsets]
 
+    def decode_quoted(self, ids: Sequence[int]) -> str:
+        """As `decode`, with what a model has spelled of a control token quoted."""
+        return self._quoter.decode(ids, self.decode)
+
     def decode(self, ids: Iterable[int]) -> str:
         """The text of the ids. Padding and ends of a text are left out, other special tokens not."""
-        return self.spell(i for i in ids if i not in self._silent)
+        return self._spelled([i for i in ids if i not in self._silent])
 
     def spell(self, ids: Iterable[int]) -> str:
-        """The text of the ids, all special tokens by their texts."""
+        """The text of the ids, all special tokens by their texts.
+
+        What only spells one has a blank without width in it: whoever reads the text again takes it
+        for no token.
+        """
+        return broken(self._quoter.decode(list(ids), self._spelled))
+
+    def _spelled(self, ids: Sequence[int]) -> str:
         return self.backend.decode(list(ids), skip_special_tokens=False)
 
     def shown(self, text: str) -> str:
         """A text as `decode` gives it back: in the normal form of the tokenizer, without ends."""
+        if MARK in text:
+            return self.decode(self.encode_quoted(text))
         if self.backend.normalizer is not None:
             text = self.backend.normalizer.normalize_str(text)
         for token in self._silent:
@@ -187,15 +243,35 @@ class ChatCodec:
                 "checkpoint there: a base model has none"
             ) from error
 
+    @property
+    def writes_date(self) -> bool:
+        """Whether there is a chat template, and it asks for the date."""
+        return "strftime_now" in (self.peer.chat_template or "")
+
+    @property
+    def dated_template(self) -> str:
+        """The template, for which it is the beginning of `date`. Raises UserError as above."""
+        if not self.writes_date:
+            return self.chat_template
+        now = datetime.datetime.combine(self.date, datetime.time())
+        codes = dict.fromkeys([*re.findall(r"%-?[A-Za-z]", self.chat_template), *DATE_CODES])
+        shown = [("%%", "\0"), *((code, now.strftime(code)) for code in codes), ("\0", "%")]
+        filters = "".join(f"|replace({code!r}, {text!r})" for code, text in shown)
+        # A macro hides the function of its name; the newline is the one that its end tag takes in.
+        macro = "{%- macro strftime_now(format) -%}{{- format" + filters + " -}}{%- endmacro %}\n"
+        return macro + self.chat_template
+
     def chat_text(
         self, messages: Messages, generation_prompt: bool = False, **options: object
     ) -> str:
         """The conversation as the checkpoint's template writes it; `encode` makes its ids.
 
-        options: of the template, such as enable_thinking. Raises UserError for messages that the
-        template refuses and for a template that fails.
+        It is a function of messages and options: the clock shows the beginning of `date`, and what
+        a template draws by chance comes out the same. options: of the template, such as
+        enable_thinking. Raises UserError for messages that the template refuses and for a template
+        that fails.
         """
-        template = self.chat_template
+        template = self.dated_template
         if not self._template_ends:
             known = {"add_generation_prompt": generation_prompt, **options}
             known |= self.peer.special_tokens_map
@@ -206,13 +282,14 @@ class ChatCodec:
                 )
             self._template_ends = True
         try:
-            return self.peer.apply_chat_template(
-                [dict(message) for message in messages],
-                chat_template=template,
-                tokenize=False,
-                add_generation_prompt=generation_prompt,
-                **options,
-            )
+            with fixed_chance():
+                return self.peer.apply_chat_template(
+                    [dict(message) for message in messages],
+                    chat_template=template,
+                    tokenize=False,
+                    add_generation_prompt=generation_prompt,
+                    **options,
+                )
         except Exception as error:  # a template is a program
             raise UserError(
                 f"{self._template_file}: the chat template fails on these messages "
@@ -241,15 +318,27 @@ class ChatCodec:
             if not isinstance(error, Exception):
                 raise
             # Rust's bare Exception, of a closed vocabulary without a token for the unknown
-            raise UserError(
-                f"{self.source}: no tokens for {text[:40]!r} ({_one_line(error)})"
-            ) from error
+            raise self._unreadable(text, error) from error
+
+    def _unreadable(self, text: str, error: Exception) -> UserError:
+        return UserError(f"{self.source}: no tokens for {text[:40]!r} ({_one_line(error)})")
 
     def _backtracks(self, text: str) -> UserError:
         return UserError(
             f"{self.source}: a pattern of tokenizer.json backtracks without end on {text[:20]!r}...; "
             "copy the file of the checkpoint again"
         )
+
+
+@contextlib.contextmanager
+def fixed_chance() -> Iterator[None]:
+    """Whatever is drawn from `random` inside is the same every time, as by a template's filter."""
+    before = random.getstate()
+    random.seed(0)
+    try:
+        yield
+    finally:
+        random.setstate(before)
 
 
 def _eos_ids(directory: Path) -> list[int]:

@@ -15,12 +15,12 @@ not what was given.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
-from jprm.chat.codec import ChatCodec, Messages
+from jprm.chat.codec import ChatCodec, Messages, fixed_chance
 from jprm.errors import UserError
 
 GENERATION = re.compile(r"\{%-?\s*generation\s*-?%\}")
@@ -31,18 +31,41 @@ SHOWN_AS: tuple[Callable[[str], str], ...] = (lambda s: s, str.strip, str.lstrip
 Span = tuple[int, int]
 
 
+def quote_messages(messages: Messages, codec: ChatCodec) -> list[dict[str, Any]]:
+    """Messages with quoted contents: none of them forges a turn.
+
+    What an assistant says may hold the marks of its thinking and of its tools, which are tokens.
+    """
+
+    def quoted(value: Any, own: bool) -> Any:
+        if isinstance(value, str):
+            return codec.quote(value, own)
+        if isinstance(value, Mapping):
+            return {key: quoted(inner, own) for key, inner in value.items()}
+        return [quoted(inner, own) for inner in value] if isinstance(value, list) else value
+
+    return [
+        {**quoted(message, message.get("role") == "assistant"), "role": message.get("role")}
+        for message in messages
+    ]
+
+
 def render_chat(
-    messages: Messages, codec: ChatCodec, **options: object
+    messages: Messages, codec: ChatCodec, control_tokens: bool = False, **options: object
 ) -> tuple[np.ndarray, np.ndarray]:
     """(int32 token ids, bool whether each is learnt), both (T,), of a conversation.
 
-    messages: `{"role": ..., "content": ...}`. options: of the template, such as enable_thinking.
-    The ids are those of `apply_chat_template`, and with `{% generation %}` blocks the mask is that
-    of `return_assistant_tokens_mask`.
+    messages: `{"role": ..., "content": ...}`. control_tokens: whether what they spell of a control
+    token is one, as for transformers; else it is plain text (`quote_messages`). options: of the
+    template, such as enable_thinking. But for such spellings the ids are those of
+    `apply_chat_template`, and with `{% generation %}` blocks the mask is that of
+    `return_assistant_tokens_mask`.
 
     Raises UserError for a template that fails, that rewrites what the assistant said, or that does
     not end its turns.
     """
+    if not control_tokens:
+        messages = quote_messages(messages, codec)
     if GENERATION.search(codec.chat_template):
         text, spans = _generated(messages, codec, options)
     else:
@@ -62,12 +85,13 @@ def _generated(
     from transformers.utils.chat_template_utils import render_jinja_template
 
     text = codec.chat_text(messages, **options)  # says what is wrong with messages or template
-    both: Any = render_jinja_template(  # typed as one text
-        conversations=[[{k: v for k, v in m.items() if v is not None} for m in messages]],
-        chat_template=codec.chat_template,
-        return_assistant_tokens_mask=True,
-        **codec.peer.special_tokens_map | options,
-    )
+    with fixed_chance():
+        both: Any = render_jinja_template(  # typed as one text
+            conversations=[[{k: v for k, v in m.items() if v is not None} for m in messages]],
+            chat_template=codec.dated_template,
+            return_assistant_tokens_mask=True,
+            **codec.peer.special_tokens_map | options,
+        )
     [rendered], [spans] = both
     assert rendered == text
     return text, spans

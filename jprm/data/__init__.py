@@ -13,6 +13,7 @@ from jprm.data.conversations import (
     pieces_of,
     read_pieces,
     read_rows,
+    read_unquoted,
     steps_of,
 )
 from jprm.data.documents import Document, Soft, render, render_steps
@@ -34,6 +35,7 @@ __all__ = [
     "plan",
     "read_pieces",
     "read_rows",
+    "read_unquoted",
     "render",
     "render_steps",
     "rows",

@@ -8,20 +8,24 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from jprm.chat import ChatCodec, render_chat
+from jprm.chat import ChatCodec, quote_messages, render_chat
 from jprm.data.conversations import TRAINED_ROLE, Markers, Message, without_output
 from jprm.data.documents import Document
 from jprm.errors import UserError
 
 
-def chat_document(messages: Sequence[Message], codec: ChatCodec, markers: Markers) -> Document:
+def chat_document(
+    messages: Sequence[Message], codec: ChatCodec, markers: Markers, control_tokens: bool = False
+) -> Document:
     """The document of a conversation; ids are those of the checkpoint's chat template.
 
-    Text between a pair of `markers` is not trained, nor a token that touches it. Raises UserError for
-    what the template refuses or rewrites.
+    Text between a pair of `markers` is not trained, nor a token that touches it. control_tokens: see
+    `jprm.chat.render_chat`. Raises UserError for what the template refuses or rewrites.
     """
     raw = [{"role": message.role, "content": message.text} for message in messages]
-    ids, learnt = render_chat(raw, codec)
+    if not control_tokens:
+        raw = quote_messages(raw, codec)
+    ids, learnt = render_chat(raw, codec, control_tokens=True)  # all of what is left spells them
     weights = learnt.astype(np.float32)
     turns = [message for message in messages if message.role == TRAINED_ROLE]
     if all(trained for message in turns for _, trained in message.pieces):

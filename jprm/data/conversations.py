@@ -8,6 +8,7 @@ message of a tool, nor the part of an assistant's text between two output marker
 
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -26,6 +27,7 @@ S = TypeVar("S")
 T = TypeVar("T")
 Pieces = list[tuple[str, bool | Soft]]
 Markers = Sequence[tuple[str, str]]
+Quote = Callable[[str], str]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,6 +53,10 @@ class Message:
         return "".join(text for text, _ in self.pieces)
 
 
+def _as_it_is(text: str) -> str:
+    return text
+
+
 def read_rows(path: Path, of_row: Callable[[dict[str, Any]], T]) -> list[tuple[int, T]]:
     """(line number from 1, `of_row` of the row's object) for a file as `jprm.formats` reads it.
 
@@ -62,10 +68,20 @@ def read_rows(path: Path, of_row: Callable[[dict[str, Any]], T]) -> list[tuple[i
 
 def read_pieces(path: Path, markers: Markers) -> list[tuple[int, Pieces]]:
     """(line, pieces) of a file's rows, conversations as `chatml`. Raises UserError naming bad lines."""
+    return [(line, pieces(_as_it_is)) for line, pieces in read_unquoted(path, markers)]
 
-    def pieces(row: dict[str, Any]) -> Pieces:
+
+def read_unquoted(path: Path, markers: Markers) -> list[tuple[int, Callable[[Quote], Pieces]]]:
+    """As `read_pieces`, each row's pieces once it is known how contents of messages are quoted.
+
+    Pieces that a row gives are our own text: the control tokens that they spell are meant.
+    """
+
+    def pieces(row: dict[str, Any]) -> Callable[[Quote], Pieces]:
         given = pieces_of(row)
-        return chatml(messages_of(row, markers)) if given is None else given
+        if given is not None:
+            return lambda quote: given
+        return partial(chatml, messages_of(row, markers))
 
     return read_rows(path, pieces)
 
@@ -157,12 +173,15 @@ def messages_of(row: dict[str, Any], markers: Markers) -> list[Message]:
     return [_message(f"messages[{i}]", message, markers) for i, message in enumerate(messages)]
 
 
-def chatml(messages: Sequence[Message]) -> Pieces:
-    """The conversation as text, a turn's end trained with the turn: how the models trained here read it."""
+def chatml(messages: Sequence[Message], quote: Quote = _as_it_is) -> Pieces:
+    """The conversation as text, a turn's end trained with the turn: how the models trained here read it.
+
+    quote: of contents, so that none spells a turn.
+    """
     pieces: Pieces = []
     for message in messages:
         pieces.append((f"{TURN_OPEN}{message.role}\n", False))
-        pieces += message.pieces
+        pieces += [(quote(text), trained) for text, trained in message.pieces]
         pieces.append((TURN_CLOSE, any(trained for _, trained in message.pieces)))
         pieces.append(("\n", False))
     return pieces

@@ -39,7 +39,7 @@ class Session:
         PoolFailure if it has failed or belongs to another process.
         """
         self._place._check_owner()
-        return self._place._submit(self._track, code)
+        return self._place._submit(self._track, code + self._place.options)
 
     def run(self, code: str) -> Outcome:
         """Run a snippet and wait for its outcome."""
@@ -65,8 +65,10 @@ class Place(ABC):
     """Hands out sessions until it is closed; a context manager.
 
     memoize: answer a snippet from the outcome of an identical history (see `ledger`).
-    closed: whether it takes no more snippets.
+    closed: whether it takes no more snippets. options: a last line for every snippet (see `runner`).
     """
+
+    options = ""
 
     def __init__(self, memoize: bool, memo_capacity: int):
         self.closed = False

@@ -3,32 +3,73 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
-_BOX = re.compile(r"\\(?:boxed|fbox)\s*\{")
+_BOX = re.compile(r"\\(?:boxed|fbox)\s*(?:\{|(?<=\s)([-+]?\w[\w./,]*)|([-+]?\d[\d./,]*))")
+_LABEL = r"(?:[Ff]inal[ ]+)?[Aa]nswer|(?:FINAL[ ]+)?ANSWER"
+_MARKS = r"[*_]*"
+_END = r"(?=\.?\s*(?:\n|\Z)|\.\s)"  # of the sentence or the line
 _STATED = re.compile(
-    r"####[ ]*([^\n]+)"
-    r"|[Aa]nswer(?: is:?|:)[ ]+(\S[^\n]*?)(?<=\S)(?=\.?\s*(?:\n|\Z)|\.\s)"  # to its sentence's end
+    rf"####[ ]*(?![*_ ]*(?:{_LABEL})[*_: ]*$)(?P<marked>[^\n]+)"
+    rf"|(?:{_LABEL}){_MARKS}(?:[ ]is:?|:){_MARKS}(?:[ ]+|\s*\n\s*)(?P<said>\S[^\n]*?)(?<=\S){_END}"
+    # a heading of its own, and the first line below it
+    rf"|^[#*_ ]*(?:{_LABEL})[#*_: ]*\n\s*(?P<below>\S[^\n]*?)(?<=\S){_END}",
+    re.MULTILINE,
 )
+_HEADING = re.compile(rf"[*_ ]*(?:{_LABEL})[*_: ]*")
+_BOLD = re.compile(r"(?<!\w)\*\*|\*\*(?!\w)")  # not the power of 2**3
+# A sentence about the answer, which states none.
+_PROSE = re.compile(
+    r"(?:(?:not|indeed|also|thus|therefore|hence|now|then|clearly|probably|definitely)\s+)*"
+    r"(?:in)?(?:correct|right|wrong|valid|true|false|verified|consistent|confirmed|reasonable|"
+    r"plausible|unique|given|as above|the same)\b",
+    re.IGNORECASE,
+)
+_NUMERIC = re.compile(
+    r"[\s*$(\[{|]*(?:[-+.]?\d|[-+]?\\|[A-Za-z](?:\s*=|[\s.*)]*\Z)|[-+]?[A-Za-z]?[\d(])"
+)
+
+
 _BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
 _BRACKET = re.compile(r"[][{}()]")
+
+Span = tuple[int, int]
 
 
 def final_answer(text: str) -> str | None:
     r"""The last answer stated as `\boxed{..}`, `#### ..`, `Answer: ..`; else None.
 
     A box counts only when its braces balance, nested ones included; one that was cut off is passed
-    over. A box inside of an `Answer: ..` is the answer, without the words around it. The time grows
-    with the length of the text, whatever is nested in it.
+    over. A box inside of an `Answer: ..` is the answer, without the words around it. An answer may
+    stand in the line below its label. Behind a box, words count only where they begin as an answer
+    does ("we check that the answer is correct" states none).
     """
-    stated = [(match.start(), match.span(match.lastindex or 0)) for match in _STATED.finditer(text)]
     ends = closings(text)
+    stated: list[tuple[int, Span]] = []
     for match in _BOX.finditer(text):
-        if (end := ends.get(match.end() - 1)) is not None:
-            stated.append((match.start(), (match.end(), end)))
+        bare = match.lastindex
+        end = match.end(bare) if bare else ends.get(match.end() - 1)
+        if end is not None:
+            stated.append((match.start(), (match.start(bare) if bare else match.end(), end)))
+    first = min(stated, default=(len(text),))[0]
+    stated += [
+        (at, span)
+        for at, span in _statements(text)
+        if at < first or _NUMERIC.match(text[slice(*span)])
+    ]
     if not stated:
         return None
-    _, (first, last) = max(stated)
-    return text[first:last].strip().rstrip(".").strip() or None
+    start, end = max(stated)[1]
+    return _BOLD.sub("", text[start:end]).strip().rstrip(".,/").strip() or None
+
+
+def _statements(text: str) -> Iterator[tuple[int, Span]]:
+    """(where, the characters) of the answers that are stated in words."""
+    for match in _STATED.finditer(text):
+        span = match.span(match.lastgroup or 0)
+        said = _BOLD.sub("", text[slice(*span)]).strip()
+        if not _HEADING.fullmatch(said) and not _PROSE.match(said):
+            yield match.start(), span
 
 
 def closings(text: str) -> dict[int, int]:

@@ -56,7 +56,7 @@ class Task:
     @property
     def triggers(self) -> list[int]:
         """The tokens at which a stop of the protocol can end."""
-        return trigger_ids(self.codec, self.codec.vocab_size, self.protocol.stops)
+        return trigger_ids(self.codec, self.codec.vocab_size, self.protocol.all_stops)
 
     def context(self, longest: int | None) -> int:
         """Tokens of the longest conversation: the user's, or what the texts need."""
@@ -126,7 +126,7 @@ def open_served(task: Task) -> Backend:
         task.protocol.sampling,
         model=options.served_model,
         seed=ENGINE_SEED,
-        stop_texts=task.protocol.stops,
+        stop_texts=task.protocol.all_stops,
         triggers=task.triggers,
         concurrency=options.concurrency,
         api_key=os.environ.get(API_KEY, ""),

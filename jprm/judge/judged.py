@@ -60,27 +60,35 @@ def judged(
 class Account:
     """What the rationales that count cost and came to; nothing in it depends on the clock.
 
-    none: verdicts that were not to be had, by reason. code: executions by outcome.
+    none: verdicts that were not to be had, by reason. unread: the same by the kind of what stands in
+    their place (see `jprm.verify.verdict`). code: executions by outcome. quoted: control tokens that
+    texts of others spell, which were read as plain text.
     """
 
     rationales: int
     generated_tokens: int
     forced_tokens: int
     none: dict[str, int]
+    unread: dict[str, int]
     code: dict[str, int]
+    quoted: int
 
     @classmethod
     def of(cls, solutions: Sequence[Judged]) -> Account:
         """Sums over all solutions."""
         rows = [r for solution in solutions for r in solution.rationales]
-        none = Counter(r.reason or "unread" for r in rows if r.verdict.correct is None)
+        without = [r for r in rows if r.verdict.correct is None]
+        none = Counter(r.reason or "unread" for r in without)
+        unread = Counter(r.unread for r in without if r.unread)
         code = Counter(execution.kind for r in rows for execution in r.executions)
         return cls(
             rationales=len(rows),
             generated_tokens=sum(r.generated_tokens for r in rows),
             forced_tokens=sum(r.forced_tokens for r in rows),
             none=dict(sorted(none.items())),
+            unread=dict(sorted(unread.items())),
             code=dict(sorted(code.items())),
+            quoted=sum(r.quoted for r in rows),
         )
 
     @property

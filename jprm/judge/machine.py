@@ -135,5 +135,6 @@ class Machine:
             memoize=True,
             **local,
         )
+        pool.options = self._protocol.code_settings.options
         self._progress.note(f"generated code runs {pool.description}")
         return pool

@@ -15,6 +15,9 @@ The JSON object (`SCHEMA` counts its versions; keys are only added within one):
     missing               solutions whose votes are not all stored (after --regrade): not counted
     rationales, generated_tokens, forced_tokens, none_share
     none                  {reason: count}, code {outcome: count}
+    unread                {kind: count} of what stands where no verdict could be read
+    quoted                control tokens spelled by problems, steps, outputs and rationales, which were
+                          read as plain text
     seconds               of all sittings; the only number that differs from run to run
     overall               {measure: {"value", "low", "high"}} of all solutions with all n votes
     scores                [{"group", "k", "n_items", "n_error", "n_problems", "missing_share",
@@ -171,6 +174,13 @@ def print_result(result: Result, console: Console | None = None) -> None:
     console.print(
         f"rationales without a verdict: {100 * account.none_share:.1f} %{_counts(account.none)}"
     )
+    if account.unread:
+        console.print(f"in the place of a verdict{_counts(account.unread)}")
+    if account.quoted:
+        console.print(
+            f"control tokens spelled by texts of others: {account.quoted}, read as plain text "
+            "(quirks.reference=true makes tokens of them)"
+        )
     if account.code:
         console.print(f"code{_counts(account.code)}")
     _print_some(console, "rows rejected", result.rejected)

@@ -19,6 +19,7 @@ from jprm.records import Problem, Solution
 from jprm.verify.ports import TextCodec
 from jprm.verify.protocol import Dialogue, Done, Execute, Generate
 from jprm.verify.template import EMBEDDED, Template
+from jprm.verify.texts import texts_of
 from jprm.worlds.base import Annotation, Style, World
 
 # Runs a piece of code in the conversation's namespace: (kind of outcome, text to read).
@@ -79,14 +80,15 @@ def synthesize(
     steps are bad in every style. Code is run in every style, shown or not, for the consensus
     filter. The verdicts are the labels, whatever the code says: disagreement is for `consensus`.
     """
-    pieces: list[tuple[str, bool]] = [(problem.text, False)]
+    quote = texts_of(tokenizer).quote
+    pieces: list[tuple[str, bool]] = [(quote(problem.text), False)]
     checks: list[Check] = []
     last = len(solution.steps) - 1 if first_error < 0 else first_error
     for t in range(last + 1):
         annotation = world.annotate(problem, solution.steps, t, style, rng, noise)
         kind, output = run(annotation.code)
         checks.append(Check(annotation, kind, output))
-        pieces.append((solution.steps[t], False))
+        pieces.append((quote(solution.steps[t]), False))
         rationale = _play(annotation, kind, output, t != first_error, style, tokenizer, template)
         if rationale is None:
             return Conversation(
@@ -116,7 +118,7 @@ def _play(
                 turn = next(turns, None)
                 if turn is None:
                     return None
-                tokens = len(tokenizer.encode(turn))
+                tokens = len(dialogue.texts.encode(turn))
                 cut_short = template.verdict_opening in forced and style != "direct"
                 if tokens > max_tokens or cut_short:
                     return None

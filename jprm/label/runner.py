@@ -16,6 +16,7 @@ from typing import Any
 from jprm.records import Problem, stable_id
 from jprm.seeds import seed_of
 from jprm.verify.ports import Sampler, TextCodec
+from jprm.verify.texts import texts_of
 from jprm.worlds.base import World
 
 
@@ -55,6 +56,7 @@ class Runner:
         self, world: World, sampler: Sampler, tokenizer: TextCodec, max_tokens: int, seed: int
     ):
         self.world, self.sampler, self.tokenizer = world, sampler, tokenizer
+        self.texts = texts_of(tokenizer)
         self.max_tokens, self.seed = max_tokens, seed
         self.owner: dict[int, tuple[int, int, int]] = {}  # handle -> task, request, index in it
         self.tokens: dict[int, list[int]] = {}
@@ -97,9 +99,9 @@ class Runner:
         self.missing[number] = sum(r.last - r.first for r in requests)
         for at, request in enumerate(requests):
             name = state_id(request.problem, request.steps)
-            steps = self.tokenizer.encode("".join(request.steps))
+            steps = self.texts.encode(self.texts.quote("".join(request.steps)))
             handles = self.sampler.submit(
-                [*self.tokenizer.encode(request.problem.text), *steps],
+                [*self.texts.encode(self.texts.quote(request.problem.text)), *steps],
                 [
                     seed_of(self.seed, "rollout", name, i)
                     for i in range(request.first, request.last)

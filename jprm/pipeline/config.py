@@ -17,6 +17,7 @@ from pydantic import Field, model_validator
 from jprm.config import Config
 from jprm.errors import UserError
 from jprm.paths import nearest_name
+from jprm.snippets import CodeSettings
 from jprm.train.config import TrainConfig
 from jprm.verify import votes_drawn
 
@@ -97,6 +98,7 @@ class VerifySection(Config):
     timeout_s: float = Field(default=5.0, gt=0)  # of one piece of code
     place: str = "local"  # where code runs: local, ray, or the URL of a SandboxFusion service
     uncovered: tuple[Need, ...] = ()  # run code although nothing keeps it from these
+    code: CodeSettings = CodeSettings()  # how it is read and its output shown
 
     def draws(self, votes: int) -> int:
         """The votes that are drawn where some are asked for: one at temperature 0."""

@@ -194,14 +194,24 @@ class Lab:
         """The rationale format, with this sweep's budget: the same in training and in use."""
         verify = self.config.verify
         return replace(
-            EMBEDDED, budget=Budget(verify.max_tokens, verify.max_rounds, verdict_tokens=1)
+            EMBEDDED,
+            budget=Budget(verify.max_tokens, verify.max_rounds, verdict_tokens=1),
+            code=verify.code,
         )
+
+    @property
+    def code_inputs(self) -> dict[str, Any]:
+        """The settings of code as inputs of a stage; left out where nothing is set, as in keys before them."""
+        code = self.config.verify.code
+        return {"code": code.model_dump()} if code != type(code)() else {}
 
     @property
     def pool(self) -> Place:
         """Where model-written code runs, started at the first use."""
         verify = self.config.verify
-        key = fingerprint(verify.model_dump(include={"place", "workers", "timeout_s", "uncovered"}))
+        key = fingerprint(
+            verify.model_dump(include={"place", "workers", "timeout_s", "uncovered", "code"})
+        )
         if key not in self._shared.pools:
             local = {"warm": Tier.PLAIN, "uncovered": verify.uncovered}
             pool = open_place(
@@ -211,6 +221,7 @@ class Lab:
                 memoize=True,
                 **(local if verify.place == "local" else {}),
             )
+            pool.options = verify.code.options
             self._shared.pools[key] = pool
             self.progress.note(f"generated code runs {pool.description}")
         return self._shared.pools[key]

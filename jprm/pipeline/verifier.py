@@ -75,6 +75,7 @@ class Verifier:
             "max_rounds": lab.config.verify.max_rounds,
             "train": self.recipe(lab).model_dump(mode="json", exclude={"checkpoint_every"}),
             "seed": self.seed,
+            **lab.code_inputs,
         }
 
     def compute(self, lab: Lab, stage: Stage) -> dict[str, Any]:

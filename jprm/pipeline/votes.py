@@ -51,18 +51,22 @@ class Votes:
         readout = (
             {"readout": verify.readout} if self.stop_early and verify.readout != "prob_raw" else {}
         )
-        return readout | {
-            "execution": self.execution,
-            "mode": self.mode,
-            "n_votes": self.n_votes,
-            "temperature": verify.temperature,
-            "max_tokens": verify.max_tokens,
-            "max_rounds": verify.max_rounds,
-            "timeout_s": verify.timeout_s,
-            "stop_early": self.stop_early,
-            "context_tokens": verify.context_tokens,
-            "lanes": lab.config.model.lanes,
-        }
+        return (
+            readout
+            | lab.code_inputs
+            | {
+                "execution": self.execution,
+                "mode": self.mode,
+                "n_votes": self.n_votes,
+                "temperature": verify.temperature,
+                "max_tokens": verify.max_tokens,
+                "max_rounds": verify.max_rounds,
+                "timeout_s": verify.timeout_s,
+                "stop_early": self.stop_early,
+                "context_tokens": verify.context_tokens,
+                "lanes": lab.config.model.lanes,
+            }
+        )
 
     @property
     def stop_early(self) -> bool:

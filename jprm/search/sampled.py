@@ -18,6 +18,7 @@ from jprm.search.budget import Cost, ModelCost
 from jprm.search.ports import ROOT, Branch, Grow, Grown, Path
 from jprm.seeds import seed_of
 from jprm.verify.ports import Event, Sampler, StopWhen, TextCodec
+from jprm.verify.texts import texts_of
 
 
 @dataclass(frozen=True)
@@ -97,6 +98,7 @@ class SampledSteps:
         share: bool = False,
     ):
         self.sampler, self.greedy, self.codec, self.layout = sampler, greedy, codec, layout
+        self.texts = texts_of(codec)
         self.seed, self.cost, self.share = seed, cost or ModelCost(), share
         self._known: dict[str, _Memory] = {}
 
@@ -135,7 +137,7 @@ class SampledSteps:
                 siblings, parent = branch.path[:-1], memory.handles.get(branch.path)
                 if request.greedy or siblings in continued:
                     parent = None
-                prompt = [*self.codec.encode(problem.text), *group[0].given]
+                prompt = [*self.texts.encode(self.texts.quote(problem.text)), *group[0].given]
                 handles = sampler.submit(
                     prompt,
                     [seed_of(self.seed, problem.id, *draw.path) for draw in group],
@@ -168,7 +170,8 @@ class SampledSteps:
         given = memory.ids.get(branch.path)
         if given is None:
             given = list(self.codec.encode("".join(branch.steps)))
-        prompt_tokens = len(self.codec.encode(problem.text)) + len(given)
+        asked = self.texts.encode(self.texts.quote(problem.text))
+        prompt_tokens = len(asked) + len(given)
         ended = branch.ended or self._left(given) < 1
         return [
             _Draw(sampler, problem, branch, path, given, prompt_tokens, request.steps, ended=ended)

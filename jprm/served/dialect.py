@@ -82,7 +82,9 @@ class Dialect:
 
     def __str__(self) -> str:
         parts = [
-            f"takes {'token ids' if self.takes_ids else 'texts'}",
+            "takes token ids"
+            if self.takes_ids
+            else "takes texts (a blank without width breaks what others spell of its control tokens)",
             f"answers with {TOLD[self.told]}"
             + ("" if self.told != "text" else " (tokenised again here)"),
             STOPS[self.stops]

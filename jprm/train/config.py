@@ -4,6 +4,7 @@
 `train`: what to train, on which file, over which mesh.
 """
 
+import datetime
 from pathlib import Path
 from typing import Any, Literal
 
@@ -113,12 +114,17 @@ class DataSection(Config):
     (a directory with tokenizer.json), or learns `vocab_size` tokens from the file.
 
     `output_markers` are pairs of texts between which an assistant's message holds what code printed.
+    `control_tokens`: whether contents of messages may spell control tokens such as <|im_end|>; else
+    these are plain text. `date`: the day for chat templates that write it, such as 2026-11-30; unset,
+    it is the day on which the run first started.
     """
 
     path: Path
     tokenizer: Path | None = None
     vocab_size: int = Field(default=2048, ge=300)
     output_markers: tuple[tuple[str, str], ...] = (("[Code Output]\n\n```\n", "\n```\n"),)
+    control_tokens: bool = False
+    date: datetime.date | None = None
 
 
 class MeshSection(Config):

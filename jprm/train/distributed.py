@@ -10,6 +10,7 @@ import signal
 from collections.abc import Callable, Iterator, Mapping
 
 import jax
+import numpy as np
 from jax.experimental import multihost_utils
 
 from jprm.errors import UserError
@@ -71,6 +72,13 @@ def join(processes: Processes | None) -> None:
         )
     except (RuntimeError, ValueError) as error:
         raise UserError(f"the processes of this run did not meet ({error})") from None
+
+
+def of_first_process(number: int) -> int:
+    """The number that process 0 gives, on all processes."""
+    if jax.process_count() == 1:
+        return number
+    return int(multihost_utils.broadcast_one_to_all(np.int32(number)))
 
 
 @contextlib.contextmanager

@@ -9,6 +9,7 @@ Process 0 writes all but the checkpoints, which are everybody's.
 from __future__ import annotations
 
 import contextlib
+import datetime
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,13 +21,13 @@ import numpy as np
 from jprm.config import plain
 from jprm.data import Rows, plan
 from jprm.digests import inventory
-from jprm.errors import PREEMPTED
+from jprm.errors import PREEMPTED, UserError
 from jprm.models import parameter_count
 from jprm.runs import NamedDirectory, provenance, write_atomic
 from jprm.train.allocator import keep_freed_memory
 from jprm.train.checkpoint import Checkpoints
 from jprm.train.config import RunConfig
-from jprm.train.distributed import Processes, join, stop_signal
+from jprm.train.distributed import Processes, join, of_first_process, stop_signal
 from jprm.train.job import Job, make_job
 from jprm.train.log import Log, first_process
 from jprm.train.loop import Progress, run, run_identity
@@ -50,6 +51,7 @@ NOT_WEIGHTS = (
     "tensorboard",
     RESULT,
 )
+DATA_FILE = "data.json"
 
 
 def run_training(config: RunConfig, processes: Processes | None = None) -> int:
@@ -70,7 +72,7 @@ def run_training(config: RunConfig, processes: Processes | None = None) -> int:
 
 
 def _train(config: RunConfig, directory: Path, stop: Callable[[int], bool]) -> int:
-    start = start_of(config)
+    start = start_of(config, config.data.date or first_day(directory))
     documents = start.corpus.documents
     layout = plan([len(d) for d in documents], config.train.row_tokens, config.seed)
     rows = Rows(documents, layout, start.corpus.lines)
@@ -87,12 +89,14 @@ def _train(config: RunConfig, directory: Path, stop: Callable[[int], bool]) -> i
     )
     identity = run_identity(start.model, documents, config.train, config.seed)
     identity["initial_parameters"] = start.weights
+    if start.date:
+        identity["data.date"] = start.date
 
     def on_resume(step: int) -> None:  # the directory is this run's: nothing is overwritten before
         log.resume(step)
         if first_process():
             write_atomic(directory / "config.json", json.dumps(config, indent=1, default=plain))
-            write_atomic(directory / "data.json", json.dumps(report, indent=1))
+            write_atomic(directory / DATA_FILE, json.dumps(report, indent=1))
             start.save_tokenizer(directory / "tokenizer")
 
     with (
@@ -111,6 +115,22 @@ def _train(config: RunConfig, directory: Path, stop: Callable[[int], bool]) -> i
     return 0
 
 
+def first_day(directory: Path) -> datetime.date:
+    """The day that an earlier start of this run has written into its data; today for a new run.
+
+    Raises UserError where its file cannot be read.
+    """
+    path, day = directory / DATA_FILE, datetime.date.today()
+    try:
+        if found := json.loads(path.read_text(encoding="utf-8")).get("date"):
+            day = datetime.date.fromisoformat(found)
+    except FileNotFoundError:
+        pass
+    except (OSError, ValueError, AttributeError, TypeError) as error:
+        raise UserError(f"{path}: cannot be read ({error}); delete it and set data.date") from None
+    return datetime.date.fromordinal(of_first_process(day.toordinal()))
+
+
 def data_report(start: Start, rows: Rows) -> dict[str, Any]:
     """What became of the rows of the file: numbers, and the lines of those that are left out."""
     corpus = start.corpus
@@ -119,6 +139,8 @@ def data_report(start: Start, rows: Rows) -> dict[str, Any]:
         "documents": len(corpus.documents) - len(rows.plan.too_long),
         "too_long": [corpus.lines[i] for i in rows.plan.too_long],
         "untrained": list(corpus.untrained),
+        "quoted": list(start.quoted),
+        "date": start.date,
         "rows": len(rows),
         "fill": rows.fill,
         "tokens": int(rows.tokens.sum()),
@@ -144,6 +166,15 @@ def _summary(config: RunConfig, start: Start, report: dict[str, Any]) -> Iterato
             shown = ", ".join(map(str, lines[:SHOWN_LINES]))
             more = ", ... (all in data.json)" if len(lines) > SHOWN_LINES else ""
             yield f"{report['file']}: {len(lines)} left out ({why}): lines {shown}{more}"
+    if lines := report["quoted"]:
+        shown = ", ".join(map(str, lines[:SHOWN_LINES]))
+        more = ", ... (all in data.json)" if len(lines) > SHOWN_LINES else ""
+        yield (
+            f"{report['file']}: {len(lines)} rows have messages that spell control tokens; they are "
+            f"plain text (data.control_tokens=true makes tokens of them): lines {shown}{more}"
+        )
+    if report["date"]:
+        yield f"the chat template writes a date: {report['date']}, whenever this run goes on"
 
 
 def _finish(

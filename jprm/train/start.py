@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -20,13 +21,13 @@ from jprm.data import (
     corpus_of,
     messages_of,
     pieces_of,
-    read_pieces,
     read_rows,
+    read_unquoted,
     render,
     render_steps,
     steps_of,
 )
-from jprm.data.conversations import TURN_CLOSE, TURN_OPEN
+from jprm.data.conversations import TRAINED_ROLE, TURN_CLOSE, TURN_OPEN
 from jprm.digests import files_digest
 from jprm.errors import UserError
 from jprm.mesh import MeshConfig, make_mesh
@@ -35,6 +36,7 @@ from jprm.models.hf_config import FILE, read_config
 from jprm.models.hf_export import copy_tokenizer
 from jprm.models.hf_weights import stored_dtype, weight_files
 from jprm.models.locate import Checkpoint, find_checkpoint
+from jprm.quoting import marks
 from jprm.tokenizer import Tokenizer, bpe_tokenizer
 from jprm.train.config import DataSection, MeshSection, RunConfig
 from jprm.train.lora import from_checkpoint
@@ -52,7 +54,9 @@ class Start:
     """`fresh()` makes the first weights, laid out over the mesh in force; `weights` says which they are, and
     `dtype` in which type they were stored.
 
-    `save_tokenizer(directory)` writes what reads the trained model's tokens.
+    `save_tokenizer(directory)` writes what reads the trained model's tokens. `quoted`: lines whose
+    messages spell control tokens, which were read as plain text. `date`: the day that the chat
+    template wrote; "" where it writes none.
     """
 
     model: Model
@@ -61,6 +65,8 @@ class Start:
     weights: str
     dtype: str
     save_tokenizer: Callable[[Path], None]
+    quoted: tuple[int, ...] = ()
+    date: str = ""
 
 
 def mesh_of(section: MeshSection, batch_rows: int, microbatches: int) -> jax.sharding.Mesh | None:
@@ -98,31 +104,34 @@ def mesh_of(section: MeshSection, batch_rows: int, microbatches: int) -> jax.sha
     return mesh
 
 
-def start_of(config: RunConfig) -> Start:
+def start_of(config: RunConfig, date: datetime.date | None = None) -> Start:
     """Reads the file and the checkpoint, or makes the model; under the mesh of the run.
 
+    date: the day on which the run first started, for chat templates that write it; None: today.
     Raises UserError for what cannot be read, and for a model that does not divide over the mesh.
     """
     steps = config.train.objective == "step_head"
     if config.model.checkpoint is not None:
         checkpoint = find_checkpoint(config.model.checkpoint, "model.checkpoint")
-        return _from_checkpoint(checkpoint, config.data, steps)
+        return _from_checkpoint(checkpoint, config.data, steps, date)
     assert config.model.preset is not None
     return _from_preset(config.model.preset, config.data, config.seed, steps)
 
 
 def _from_preset(size: str, data: DataSection, seed: int, steps: bool) -> Start:
     write: Callable[..., Document] = render_steps if steps else render
-    if steps:
-        rows: list[tuple[int, Any]] = read_rows(data.path, steps_of)
+    if steps:  # the control tokens of pieces are meant, and there are no messages
+        rows: list[tuple[int, Any]] = read_rows(data.path, lambda row: _pieces(steps_of(row)))
     else:
-        rows = read_pieces(data.path, data.output_markers)
+        rows = read_unquoted(data.path, data.output_markers)
     if data.tokenizer is not None:
         tokenizer = Tokenizer.load(data.tokenizer)
     else:
-        texts = ("".join(text for text, _ in pieces) for _, pieces in rows)
+        texts = ("".join(text for text, _ in pieces(str)) for _, pieces in rows)
         tokenizer = bpe_tokenizer(texts, data.vocab_size, [TURN_OPEN, TURN_CLOSE])
-    documents = by_line(data.path, rows, lambda pieces: write(pieces, tokenizer))
+    quote = str if data.control_tokens else tokenizer.quote
+    read = [(line, pieces(quote)) for line, pieces in rows]
+    documents = by_line(data.path, read, lambda pieces: write(pieces, tokenizer))
     model = bind(preset(size, -(-tokenizer.vocab_size // 8) * 8))  # a multiple that meshes divide
     return Start(
         model,
@@ -131,7 +140,12 @@ def _from_preset(size: str, data: DataSection, seed: int, steps: bool) -> Start:
         weights=f"{size}, seed {seed}",
         dtype="float32",
         save_tokenizer=lambda folder: _save(tokenizer, folder),
+        quoted=tuple(line for line, pieces in read if any(marks(text) for text, _ in pieces)),
     )
+
+
+def _pieces(pieces: Any) -> Callable[[Callable[[str], str]], Any]:
+    return lambda quote: pieces
 
 
 def _weights_digest(checkpoint: Checkpoint) -> str:
@@ -141,35 +155,45 @@ def _weights_digest(checkpoint: Checkpoint) -> str:
     return "+".join([base, *map(files_digest, adapters)])
 
 
-def _from_checkpoint(checkpoint: Checkpoint, data: DataSection, steps: bool) -> Start:
+def _from_checkpoint(
+    checkpoint: Checkpoint, data: DataSection, steps: bool, date: datetime.date | None
+) -> Start:
     directory = checkpoint.directory
     if data.tokenizer is not None:
         raise UserError(
             f"data.tokenizer = {data.tokenizer}: {directory} brings its own; leave it out"
         )
     config = read_config(directory)
-    codec = ChatCodec.load(directory)
+    codec = ChatCodec.load(directory, date)
     if codec.vocab_size > config.vocab_size:
         raise UserError(
             f"{directory}: the tokenizer has {codec.vocab_size} tokens, the model "
             f"{config.vocab_size}; they are not of one checkpoint"
         )
 
-    def document(row: dict[str, Any]) -> Document:
+    def document(row: dict[str, Any]) -> tuple[Document, bool]:
+        """The row's document, and whether control tokens are spelled in it."""
+        pieces = None if steps else pieces_of(row)
         if steps:
-            return render_steps(steps_of(row), codec)
-        pieces = pieces_of(row)
+            return render_steps(steps_of(row), codec), False
         if pieces is not None:
-            return render(pieces, codec)
-        return chat_document(messages_of(row, data.output_markers), codec, data.output_markers)
+            return render(pieces, codec), False
+        messages, markers = messages_of(row, data.output_markers), data.output_markers
+        spelled = any(
+            marks(codec.quote(message.text, message.role == TRAINED_ROLE)) for message in messages
+        )
+        return chat_document(messages, codec, markers, data.control_tokens), spelled
 
+    rows = read_rows(data.path, document)
     return Start(
         bind(config),
-        corpus_of(data.path, read_rows(data.path, document)),
+        corpus_of(data.path, [(line, made) for line, (made, _) in rows]),
         fresh=lambda: from_checkpoint(checkpoint, np.float32)[1],
         weights=_weights_digest(checkpoint),
         dtype=stored_dtype(directory).name,
         save_tokenizer=lambda folder: _copy(directory, folder),
+        quoted=tuple(line for line, (_, spelled) in rows if spelled and not data.control_tokens),
+        date=codec.date.isoformat() if codec.writes_date else "",
     )
 
 

@@ -120,15 +120,17 @@ class Baseline:
         """The text that is judged, with its labels: one per step, or one for all of them."""
         from jprm.data import Soft, render, render_steps
 
+        quote = lab.tokenizer.quote
+        asked, steps = quote(problem.text), [quote(step) for step in steps]
         if self.target == "steps":
-            pieces = [(problem.text, None), *zip(steps, targets, strict=True)]
+            pieces = [(asked, None), *zip(steps, targets, strict=True)]
             return render_steps(pieces, lab.tokenizer)
         [target] = {t for t in targets if t is not None}
         whole = "".join(steps)
         if self.target == "outcome":
-            return render_steps([(problem.text, None), (whole, target)], lab.tokenizer)
+            return render_steps([(asked, None), (whole, target)], lab.tokenizer)
         template = lab.template
-        asked = problem.text + whole + template.openings["direct"]
+        asked += whole + template.openings["direct"]
         return render([(asked, False), (template.yes, Soft(template.no, target))], lab.tokenizer)
 
     def _kept(self, lab: Lab) -> Sequence[Example | Item]:

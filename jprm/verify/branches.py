@@ -150,7 +150,8 @@ class _NodeDriver(Driver):
             for vote in votes:
                 table.put_nothing(table.step, vote, "context")
             return
-        history = past.history.following(past.dialogue.text, table.solution.steps[-1])
+        step = self.texts.quote(table.solution.steps[-1])
+        history = past.history.following(past.dialogue.text, step)
         session = past.session.fork() if past.session else None
         self.open(table, table.step, votes, history, session, parent=past)
 

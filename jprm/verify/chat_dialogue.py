@@ -14,18 +14,23 @@ reproduced: the verdict is forced once, and what cannot be read then is None.
 
 from __future__ import annotations
 
-import re
+import dataclasses
 from typing import Literal, get_args
 
 from jprm import records
 from jprm.errors import UserError
+from jprm.quoting import unquote
+from jprm.snippets import TILDES, code_in, opened_block
 from jprm.verify.genprm import GenPRM
 from jprm.verify.ports import TextCodec
 from jprm.verify.protocol import Action, Done, Execute, Generate
 from jprm.verify.stops import first_stop, may_stop
 from jprm.verify.template import Budget, Execution, Style, missing_end
+from jprm.verify.texts import texts_of
+from jprm.verify.verdict import Reading, first_box, first_word
 
 NO_CODE = "Code format error: No code found."
+NOTHING = Reading(None, "no box")
 Phase = Literal["analysis", "verification", "verdict"]
 
 
@@ -51,6 +56,7 @@ class ChatDialogue:
             if value not in get_args(kind):
                 raise UserError(f"{name} {value!r} is unknown; known: {', '.join(get_args(kind))}")
         self.published, self.tags, self.codec = published, published.tags, codec
+        self.texts = texts_of(codec, published.quirks.reference)
         self.style, self.execute = style, execute
         self.budget = budget or published.limits
         self.text = ""
@@ -85,16 +91,19 @@ class ChatDialogue:
         self.generated_tokens += tokens
         self._turn_left -= tokens
         self._turn += text
-        end = first_stop(self._turn, self._action.stops)
+        stops = self._action.stops
+        if self.tags.code_close in stops and self._open_fence() == "~~~":
+            stops += self.published.more_stops
+        end = first_stop(self._turn, stops)
         if end is None and tokens and self._turn_left > 0:
-            if may_stop(text, self.published.stops):  # a false alarm
+            if may_stop(text, self.published.all_stops):  # a false alarm
                 self.text = self._before_turn + self._turn
                 self._action = Generate("", self._turn_left, self._action.stops)
                 return
             # The model ended its turn; a stop may lack no more than its newline.
-            if first_stop(self._turn + "\n", self._action.stops):
+            if first_stop(self._turn + "\n", stops):
                 self._turn += "\n"
-                self.forced_tokens += len(self.codec.encode("\n"))
+                self.forced_tokens += len(self.texts.encode("\n"))
                 end = len(self._turn)
         self._turn = self._turn[:end]
         self.text = self._before_turn + self._turn
@@ -124,7 +133,7 @@ class ChatDialogue:
 
     def _verify(self, forced: str) -> None:
         """Say `forced` and let the model go on, or force the verdict where the budget is used up."""
-        left = self.budget.max_tokens - len(self.codec.encode(self.text + forced))
+        left = self.budget.max_tokens - len(self.texts.encode(self.text + forced))
         if left > 0 and self._rounds < self.budget.max_rounds:
             self._begin("verification", forced, left)
         else:
@@ -138,10 +147,12 @@ class ChatDialogue:
             closing = tags.analyze_close.rstrip("\n")
             self._analysis = self._before_turn + self._turn.partition(closing)[0]
             self._verify(tags.verify_open if self.style == "full" else tags.verdict_open)
-        elif self._phase == "verdict" or verdict is not None:
+        elif (
+            self._phase == "verdict"
+            or verdict.correct is not None
+            or self._turn.endswith(tags.output_close)
+        ):
             self._finish(verdict)
-        elif self._turn.endswith(tags.output_close):
-            self._finish(None)
         elif stopped:
             self._run_code()
         else:
@@ -165,13 +176,21 @@ class ChatDialogue:
         self._begin("verdict", opening, self.budget.verdict_tokens)
         self._action = Generate(said + opening, self.budget.verdict_tokens, (tags.output_close,))
 
+    def _open_fence(self) -> str:
+        """What the block of code that the model writes was opened with; "" for none."""
+        unread = (self._before_turn + self._turn)[self._unread :]
+        block = opened_block(unread, self.tags.code_open, self.published.code_settings)
+        return block[0] if block else ""
+
     def _missing_closings(self) -> str:
         """What closes the open code and sections of `text`, innermost first."""
         tags, text = self.tags, self.text
         analyze_open = tags.analyze_open.partition("\n")[0]
         verify_open = tags.verify_open.partition("\n")[0]
-        in_code = text.rfind(tags.code_open) > text.rfind(tags.code_close)
-        closing = tags.code_close if in_code else ""
+        block = opened_block(text, tags.code_open, self.published.code_settings)
+        closing = ""
+        if block and tags.code_close not in block[1] and TILDES not in block[1]:
+            closing = TILDES if block[0] == "~~~" else tags.code_close
         if text.rfind(verify_open) > text.rfind(tags.verify_close):
             closing += tags.verify_close
         if text.rfind(analyze_open) > text.rfind(tags.analyze_close):
@@ -181,8 +200,10 @@ class ChatDialogue:
     # Code and verdict.
 
     def _run_code(self) -> None:
-        _, opened, code = self.text[self._unread :].rpartition(self.tags.code_open)
-        code = code.removesuffix(self.tags.code_close).strip() if opened else ""
+        unread, settings = self.text[self._unread :], self.published.code_settings
+        closing = next((end for end in (self.tags.code_close, TILDES) if unread.endswith(end)), "")
+        opened = opened_block(unread.removesuffix(closing) + "\n", self.tags.code_open, settings)
+        code = code_in(opened[1], settings) if opened else ""
         self._unread = len(self.text)
         if self.execute == "invented":
             self._rounds += bool(opened)  # any other fence closes the output that was invented
@@ -190,38 +211,42 @@ class ChatDialogue:
             return
         self._rounds += 1
         if code:
-            self._action = Execute(code)
+            self._action = Execute(unquote(code))
         else:
             self._answer(code, "no_code", NO_CODE)
 
     def _answer(self, code: str, kind: str, output: str) -> None:
         self.executions.append(records.Execution(code, kind, output))
-        self._verify(self.tags.code_output.format(output=output))
+        shown = self.texts.quote_output(output, self.published.section_tags)
+        self._verify(self.tags.code_output.format(output=shown))
         self._unread = len(self.text)
 
-    def _read_verdict(self) -> bool | None:
-        """The last verdict in the output section that the model has written or was given to fill.
+    def _read_verdict(self) -> Reading:
+        """The verdict in the output section that the model has written or was given to fill.
 
-        Only the model's own turn is read: neither an analysis nor a code's output can judge.
+        Only the model's own turn is read: neither an analysis nor a code's output can judge. `at` is
+        a character of the turn.
         """
-        tags = self.tags
-        if self._before_turn.endswith(tags.verdict_open):
-            section = self._turn
-        else:
-            section = self._turn.rpartition(tags.output_open)[2]
-            if section == self._turn:
-                return None
-        flags = re.IGNORECASE if self.published.quirks.any_case else 0
-        yes, no, brace = map(re.escape, (tags.yes, tags.no, tags.verdict_close[0]))
-        words = re.findall(f"({yes}|{no}){brace}", section, flags)
-        return words[-1].lower() == tags.yes.lower() if words else None
+        tags, quirks = self.tags, self.published.quirks
+        if quirks.reference:
+            ended = self._phase == "verdict" or self._turn.endswith(tags.output_close)
+            return first_word(self.text, tags.yes, tags.no) if ended else NOTHING
+        opened = self._before_turn.endswith(tags.verdict_open)
+        at = 0 if opened else self._turn.rfind(tags.output_open)
+        if at < 0:
+            return NOTHING
+        found = first_box(self._turn[at:], tags.yes, tags.no, quirks.any_case, opened)
+        return dataclasses.replace(found, at=len(unquote(self._turn[: at + found.at])))
 
-    def _finish(self, correct: bool | None) -> None:
+    def _finish(self, verdict: Reading) -> None:
         closed = self.text.endswith(self.tags.output_close)
         closing = "" if closed else missing_end(self.text, self.tags.verdict_close)
         self._say(closing)
-        self._action = Done(correct, self._reason if correct is None else "", closing)
+        read = verdict.correct is not None
+        word_at = None if self.published.quirks.reference else verdict.at
+        reason = "" if read else self._reason
+        self._action = Done(verdict.correct, reason, closing, verdict.unread, word_at)
 
     def _say(self, forced: str) -> None:
         self.text += forced
-        self.forced_tokens += len(self.codec.encode(forced))
+        self.forced_tokens += len(self.texts.encode(forced))

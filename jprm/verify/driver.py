@@ -19,6 +19,7 @@ text is submitted anew.
 from __future__ import annotations
 
 import queue
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
@@ -36,6 +37,7 @@ from jprm.verify.readout import probability_yes, verdict_position
 from jprm.verify.settings import Settings
 from jprm.verify.stops import ends_of_text
 from jprm.verify.table import NO_VERDICT, Table
+from jprm.verify.texts import texts_of
 
 HISTORY_VOTE = 0  # the vote whose rationales all others continue in fork mode
 
@@ -120,6 +122,7 @@ class Driver:
         self.stop_when = self.format.stop_when(tokenizer)
         self.watch = self._verdict_ids()
         self.tokens = Tokens(self.format, tokenizer, settings)
+        self.texts = texts_of(tokenizer, self.format.reference)
         self.lanes: dict[int, Lane] = {}
         self.finished: deque[Table] = deque()
         self.outcomes: queue.SimpleQueue[tuple[Lane, Future[Any]]] = queue.SimpleQueue()
@@ -175,8 +178,8 @@ class Driver:
         if self.settings.execute == "executed":
             assert self.executor is not None, "nothing executes code"
             session = self.executor.session()
-        style = self.settings.style
-        history = History.begin(self.format, problem.text, solution.steps[0], style)
+        begun, first = self.texts.quote(problem.text), self.texts.quote(solution.steps[0])
+        history = History.begin(self.format, begun, first, self.settings.style)
         self.open(table, 0, votes, history, session)
 
     def _votes_of_step(self, table: Table, step: int) -> list[int]:
@@ -275,7 +278,7 @@ class Driver:
             return
         new = lane.turn[lane.heard :]
         lane.heard = len(lane.turn)
-        text = self.tokenizer.decode(new)
+        text = self.texts.decode(new)
         ended = bool(new) and new[-1] == self.tokenizer.eos_id
         # Another end of a text stands in no conversation that goes on: it is to be taken back.
         lane.exact = ended or not new or new[-1] not in self.ends
@@ -313,8 +316,11 @@ class Driver:
     def _conclude(self, lane: Lane, done: Done) -> None:
         """Record the step's verdict; then the next step, in this conversation or in new ones."""
         table = lane.table
-        verdict, shortened = self._verdict(lane, done), lane.history.shortened
-        table.put(lane.step, lane.vote, lane.dialogue, verdict, done.reason, shortened)
+        verdict = self._verdict(lane, done)
+        table.put(
+            *(lane.step, lane.vote, lane.dialogue, verdict, done.reason, lane.history),
+            unread=done.unread,
+        )
         if self.stop_early and table.stop_after(lane.step, self.settings.readout):
             for other in [other for other in self.lanes.values() if other.table is table]:
                 if other.step >= table.limit:
@@ -323,7 +329,7 @@ class Driver:
         if following >= table.limit:
             self.retire(lane)
             return
-        step = table.solution.steps[following]
+        step = self.texts.quote(table.solution.steps[following])
         history = lane.history.following(lane.dialogue.text, step)
         if self.chain:
             lane.step, lane.history = following, history
@@ -341,8 +347,7 @@ class Driver:
     def _give_up(self, lane: Lane) -> None:
         """The context is full: no judgement of this step, nor of those that would follow here."""
         table = lane.table
-        shortened = lane.history.shortened
-        table.put(lane.step, lane.vote, lane.dialogue, NO_VERDICT, "context", shortened)
+        table.put(lane.step, lane.vote, lane.dialogue, NO_VERDICT, "context", lane.history)
         if self.chain or lane.vote == HISTORY_VOTE:
             for step in range(lane.step + 1, table.limit):
                 for vote in [lane.vote] if self.chain else table.lacking(step):
@@ -383,9 +388,19 @@ class Driver:
         if not self.watch:
             return Verdict(done.correct, None, None)
         yes_id, no_id = self.watch
-        position = verdict_position(lane.turn, yes_id, no_id, done.correct)
+        at = None if done.word_at is None else self._token_at(lane, done.word_at)
+        position = verdict_position(lane.turn, yes_id, no_id, done.correct, at)
         if position is None:
             return Verdict(done.correct, None, None)
         yes, no = (float(value) for value in lane.watched[position])
         tempered = probability_yes(yes, no, self.settings.temperature)
         return Verdict(done.correct, probability_yes(yes, no), tempered)
+
+    def _token_at(self, lane: Lane, at: int) -> int:
+        """The token of the last turn in which its character `at` begins."""
+
+        def length(n: int) -> int:
+            return len(self.tokenizer.decode(lane.turn[:n]))
+
+        last = len(lane.turn) - 1
+        return min(bisect_right(range(1, last + 1), at, key=length), last)

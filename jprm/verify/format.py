@@ -48,10 +48,12 @@ class Format(Protocol):
 
     end_of_turn: the text of the token with which the model ends its turn; "" where it shows none.
     retokenize: whether the whole text is tokenised anew at every turn.
+    reference: whether texts of others may spell control tokens, as in the published program.
     """
 
     end_of_turn: str
     retokenize: bool
+    reference: bool
 
     def dialogue(
         self,
@@ -97,7 +99,7 @@ class PlainFormat:
     """Text behind text, stops of one token each."""
 
     end_of_turn = ""
-    retokenize = False
+    retokenize = reference = False
 
     def __init__(self, template: Template):
         self.template = template
@@ -151,6 +153,7 @@ class ChatFormat:
         self.published = published
         self.end_of_turn = published.chat.end_of_turn
         self.retokenize = published.quirks.retokenize
+        self.reference = published.quirks.reference
         self.opening = published.opening
         self.following = published.following
 
@@ -187,7 +190,7 @@ class ChatFormat:
 
     def stop_when(self, codec: TextCodec) -> StopWhen:
         """As `Format`."""
-        return stop_when(codec, self.published.stops)
+        return stop_when(codec, self.published.all_stops)
 
     def verdict_ids(self, codec: TextCodec) -> tuple[int, int]:
         """As `Format`: the tokens of the words where they stand, between their braces."""

@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 import pydantic
 
 from jprm.config import Config
+from jprm.snippets import TILDES, CodeSettings
 from jprm.verify.template import Budget
 
 
@@ -101,8 +102,13 @@ class Quirks(Config):
     retokenize: what the model wrote is tokenised again with what follows it.
     keep_evidence: a verdict that is forced sees the code and its output, not the analysis alone.
     any_case: a verdict in another case counts; it has no probability.
+    reference: texts and verdicts are read as the published program reads them. Problems, steps and
+        outputs may spell control tokens, and the first "Yes}" or "No}" anywhere in a rationale is
+        its verdict (without one it is None here, a reward of 1/2 there). Only code in "```python"
+        is run, as it stands there, whatever `code` says.
     """
 
+    reference: bool = False
     first_user: Literal["evaluation", "training"]
     generation_prompt: bool
     double_bos: bool
@@ -118,12 +124,36 @@ class GenPRM(Config):
     tags: Tags
     budget: Limits
     sampling: Sampling
+    code: CodeSettings = CodeSettings()
     quirks: Quirks
 
     @property
     def stops(self) -> tuple[str, ...]:
-        """Every text that ends a turn of the model somewhere."""
+        """The published texts that end a turn of the model somewhere."""
         return (self.tags.analyze_close, self.tags.code_close, self.tags.output_close)
+
+    @property
+    def more_stops(self) -> tuple[str, ...]:
+        """Further texts that end a block of code."""
+        return (TILDES,) if self.code_settings.fences else ()
+
+    @property
+    def all_stops(self) -> tuple[str, ...]:
+        """What a sampler has to stop at."""
+        return self.stops + self.more_stops
+
+    @property
+    def code_settings(self) -> CodeSettings:
+        """How code is read, in force."""
+        return CodeSettings() if self.quirks.reference else self.code
+
+    @property
+    def section_tags(self) -> tuple[str, ...]:
+        """The texts by which the sections of a rationale are told apart."""
+        tags = self.tags
+        heads = (tags.analyze_open.partition("\n")[0], tags.verify_open.partition("\n")[0])
+        closes = (tags.analyze_close, tags.verify_close, tags.output_close)
+        return (*heads, *(text.rstrip("\n") for text in closes), tags.output_open, tags.code_open)
 
     @property
     def limits(self) -> Budget:

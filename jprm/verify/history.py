@@ -16,6 +16,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Literal
 
+from jprm.quoting import marks
 from jprm.verify.format import Format
 
 Overflow = Literal["give_up", "drop_code", "drop_analysis", "verdict_only"]
@@ -25,7 +26,8 @@ Overflow = Literal["give_up", "drop_code", "drop_analysis", "verdict_only"]
 class History:
     """A problem with its first steps, and a rationale for all of them but the last.
 
-    text: as the model reads it. shortened: how many rationales, from the first on, lack a part.
+    problem, steps, rationales: as they stand in the text, quoted. text: as the model reads it.
+    shortened: how many rationales, from the first on, lack a part.
     """
 
     format: Format
@@ -35,6 +37,12 @@ class History:
     text: str
     rationales: tuple[str, ...] = ()
     shortened: int = 0
+
+    @property
+    def quoted_last(self) -> int:
+        """Spellings of control tokens in what came last: the step, the problem before the first."""
+        first = marks(self.problem) if len(self.steps) == 1 else 0
+        return first + marks(self.steps[-1])
 
     @classmethod
     def begin(cls, format: Format, problem: str, step: str, style: str) -> History:

@@ -11,6 +11,7 @@ from jprm.verify.history import History
 from jprm.verify.ports import CodeSession, TextCodec
 from jprm.verify.settings import Settings
 from jprm.verify.table import Table
+from jprm.verify.texts import texts_of
 
 
 @dataclass(eq=False)
@@ -37,9 +38,12 @@ class Tokens:
     """What a conversation's text is in tokens, and how it is made to fit into the context."""
 
     def __init__(self, format: Format, codec: TextCodec, settings: Settings):
-        self._retokenize, self._codec, self._settings = format.retokenize, codec, settings
+        self._retokenize, self._settings = format.retokenize, settings
+        self._encode_anew = texts_of(codec, format.reference).encode
         # The same few texts are forced over and over: every vote is given the same steps.
-        self._encode = functools.lru_cache(maxsize=4096)(lambda text: tuple(codec.encode(text)))
+        self._encode = functools.lru_cache(maxsize=4096)(
+            lambda text: tuple(self._encode_anew(text))
+        )
 
     def of(self, whole: str, held: Lane | None) -> list[int]:
         """The tokens of a text; those that a conversation holds are kept where the format says so.
@@ -50,7 +54,7 @@ class Tokens:
             rest = whole[len(held.held) :]
             if not (rest and self._retokenize):
                 return [*held.ids, *self._encode(rest)]
-        return list(self._codec.encode(whole))
+        return list(self._encode_anew(whole))
 
     def make_room(
         self, history: History, said: str, max_tokens: int, held: Lane | None
@@ -62,5 +66,5 @@ class Tokens:
             shorter = shorter.shorter(self._settings.overflow)
             if shorter is None:
                 return history, ids, False
-            ids = list(self._codec.encode(shorter.text + said))
+            ids = list(self._encode_anew(shorter.text + said))
         return shorter, ids, True

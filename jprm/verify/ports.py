@@ -18,6 +18,9 @@ class TextCodec(Protocol):
 
     That holds for a plain template; a `GenPRM` with `retokenize` needs it nowhere. For a chat,
     `encode` has to read the text of a special token as that token, and to add none of its own.
+
+    One that has control tokens also has `quote`, `encode_quoted` and `decode_quoted`, as
+    `jprm.tokenizer.Tokenizer`: without them nothing keeps a text of others from spelling one.
     """
 
     @property

@@ -17,13 +17,15 @@ model stops in an unexpected way, a missing verdict counted as "No" (GenPRM, gen
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import get_args
 
 from jprm import records
 from jprm.errors import UserError
+from jprm.quoting import unquote
 from jprm.verify.ports import TextCodec
 from jprm.verify.template import Budget, Execution, Template
+from jprm.verify.texts import texts_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +56,16 @@ class Done:
         without one), and the forced verdict could not be read either.
     closing: end of the rationale that nobody has written yet; it belongs to `Dialogue.text` and has
         to be fed before the next step.
+    unread: where there is no judgement, what stands in its place (see `jprm.verify.verdict`).
+    word_at: where the verdict's word begins in the model's last turn, in characters; None where it
+        is the last Yes or No of it.
     """
 
     correct: bool | None
     reason: str
     closing: str
+    unread: str = field(default="", compare=False)
+    word_at: int | None = field(default=None, compare=False)
 
 
 Action = Generate | Execute | Done
@@ -87,7 +94,7 @@ class Dialogue:
             known = ", ".join(get_args(Execution))
             raise UserError(f"execute {execute!r} is unknown; known: {known}")
         self.template = template
-        self.codec = codec
+        self.codec, self.texts = codec, texts_of(codec)
         self.style = style
         self.execute = execute
         self.budget = budget or template.budget
@@ -153,21 +160,23 @@ class Dialogue:
         elif self.execute == "invented":
             self._turn(self.template.output_open)
         elif code:
-            self._action = Execute(code)
+            self._action = Execute(unquote(code))
         else:
             self._answer(code, "no_code", self.template.no_code)
 
     def _answer(self, code: str, kind: str, output: str) -> None:
         shown = self.template.shown(output, self.codec.accepts)
         self.executions.append(records.Execution(code, kind, shown))
+        shown = self.texts.quote(shown)
         self._turn(self.template.output_open + shown + self.template.output_close)
         self._unread = len(self.text)
 
     def _finish(self, correct: bool | None) -> None:
         closing = self.template.missing_closing(self.text)
+        unread = self.template.unread(self.text) if correct is None else ""
         self._say(closing)
-        self._action = Done(correct, self._reason if correct is None else "", closing)
+        self._action = Done(correct, self._reason if correct is None else "", closing, unread)
 
     def _say(self, forced: str) -> None:
         self.text += forced
-        self.forced_tokens += len(self.codec.encode(forced))
+        self.forced_tokens += len(self.texts.encode(forced))

@@ -12,13 +12,16 @@ import math
 from collections.abc import Sequence
 
 
-def verdict_position(tokens: Sequence[int], yes_id: int, no_id: int, correct: bool) -> int | None:
+def verdict_position(
+    tokens: Sequence[int], yes_id: int, no_id: int, correct: bool, at: int | None = None
+) -> int | None:
     """Index of the verdict's token in the turn that ended with the verdict `correct`.
 
-    It is the last Yes or No token, matched by id. None where that token is not the word that was
-    read, because the model spelled it in other tokens: then there is no probability to report.
+    It is token `at`, in which the word begins that was read; where that is not said, the last Yes or
+    No token, matched by id. None where that token is not the word that was read, because the model
+    spelled it in other tokens: then there is no probability to report.
     """
-    for position in range(len(tokens) - 1, -1, -1):
+    for position in range(len(tokens) - 1, -1, -1) if at is None else (at,):
         if tokens[position] in (yes_id, no_id):
             return position if tokens[position] == (yes_id if correct else no_id) else None
     return None

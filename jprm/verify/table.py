@@ -8,9 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from jprm.quoting import marks, unquote
 from jprm.records import Problem, Rationale, ReadOut, Solution, Verdict
 from jprm.ties import below
 from jprm.verify.format import Machine
+from jprm.verify.history import History
 
 NO_VERDICT = Verdict(None, None, None)
 LOST = "lost: "  # how the reason begins where the sampler could not complete a conversation
@@ -45,22 +47,25 @@ class Table:
         dialogue: Machine,
         verdict: Verdict,
         reason: str,
-        shortened: int = 0,
+        history: History,
+        unread: str = "",
     ) -> None:
-        """Record what a vote wrote about a step."""
+        """Record what a vote wrote about a step, behind the history that it was shown."""
         self._put(
             Rationale(
                 solution_id=self.solution.id,
                 step=step,
                 vote=vote,
                 mode=self.mode,
-                text=dialogue.text,
+                text=unquote(dialogue.text),
                 executions=tuple(dialogue.executions),
                 verdict=verdict,
                 generated_tokens=dialogue.generated_tokens,
                 forced_tokens=dialogue.forced_tokens,
                 reason=reason,
-                shortened=shortened,
+                shortened=history.shortened,
+                unread=unread,
+                quoted=marks(dialogue.text) + history.quoted_last,
             )
         )
 

@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from jprm.snippets import CodeSettings, code_in
+from jprm.verify.verdict import first_box
 from jprm.worlds import base
 
 Style = base.Style
@@ -38,6 +40,7 @@ class Template:
     stops: texts of one token each that end the model's turn; any of them may be a false alarm.
     sections: (open, close) pairs that are closed before a verdict is forced.
     code_open, code_close: what lies between the last pair is run; `code_close` is a stop.
+    code: how that is read and its output shown.
     verdict_opening: directly followed by `yes` or `no`, then `verdict_closing`.
     unknown_output: shown for an output that the vocabulary cannot write.
     """
@@ -57,15 +60,16 @@ class Template:
     no_code: str = "Code format error: No code found."
     unknown_output: str = "Error"
     max_output_chars: int = 1024
+    code: CodeSettings = CodeSettings()
 
     def code_of(self, text: str) -> str:
         """The code of a text that ends with `code_close`; "" where no block was opened."""
         _, opened, code = text.removesuffix(self.code_close).rpartition(self.code_open)
-        return code.strip() if opened else ""
+        return code_in(code, self.code) if opened else ""
 
     def shown(self, output: str, accepts: Callable[[str], bool]) -> str:
         """What the model reads of an output: bounded, and writable in its vocabulary."""
-        if len(output) > self.max_output_chars:
+        if len(output) > self.max_output_chars and not self.code.output_chars:  # else it is cut
             output = output[: self.max_output_chars] + "..."
         return output if accepts(output) else self.unknown_output
 
@@ -81,6 +85,12 @@ class Template:
             if opened and len(rest) < len(tail) and self.verdict_closing.startswith(rest):
                 return correct
         return None
+
+    def unread(self, text: str) -> str:
+        """What stands where `text` has no verdict, by kind."""
+        _, opened, tail = text.rpartition(self.verdict_opening)
+        brace = "{" if self.verdict_opening.endswith("{") else ""
+        return first_box(brace + tail, self.yes, self.no, False, bool(opened)).unread
 
     def missing_closing(self, text: str) -> str:
         """What `text` still lacks of the verdict's closing."""

@@ -24,6 +24,8 @@ from jprm.verify.ports import TextCodec
 from jprm.verify.protocol import Action, Done, Generate
 from jprm.verify.stops import ends_of_text
 from jprm.verify.template import Budget, Execution
+from jprm.verify.texts import texts_of
+from jprm.verify.verdict import bare, boxed
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ class ThinkDialogue:
 
     def __init__(self, template: ThinkPRM, codec: TextCodec, budget: Budget | None = None):
         """`budget` defaults to the template's. Raises UserError where no round is allowed."""
-        self.template, self.codec = template, codec
+        self.template, self.codec, self.texts = template, codec, texts_of(codec)
         self.budget = budget or template.budget
         if self.budget.max_rounds < 1 or self.budget.max_tokens < 1:
             raise UserError("ThinkPRM: the budget needs at least one round and one token")
@@ -80,7 +82,7 @@ class ThinkDialogue:
         self.generated_tokens += tokens
         self.text += text
         if self._asked:
-            self._finish(text.strip())
+            self._finish(bare(text))
             return
         self._thought += tokens
         self._rounds += 1
@@ -110,18 +112,19 @@ class ThinkDialogue:
 
     def _finish(self, word: str) -> None:
         correct = {self.template.yes: True, self.template.no: False}.get(word)
-        self._action = Done(correct, self._reason if correct is None else "", "")
+        unread = "" if correct is not None else "another text" if word else "nothing"
+        self._action = Done(correct, self._reason if correct is None else "", "", unread)
 
     def _say(self, forced: str) -> None:
         self.text += forced
-        self.forced_tokens += len(self.codec.encode(forced))
+        self.forced_tokens += len(self.texts.encode(forced))
 
 
 class ThinkFormat:
     """How the driver lays the chain out; see `jprm.verify.format.Format`."""
 
     end_of_turn = ""
-    retokenize = False
+    retokenize = reference = False
 
     def __init__(self, template: ThinkPRM):
         self.template = template
@@ -171,26 +174,46 @@ def whole(solution: Solution) -> Solution:
     return dataclasses.replace(solution, steps=("".join(solution.steps),))
 
 
-_WORD = re.compile(r"\bstep\s+(\d+)\b|\\boxed\{\s*(correct|incorrect)\s*\}", re.IGNORECASE)
+_WORDS = {"correct": True, "incorrect": False}
+# Where a sentence begins, perhaps with marks of a heading or of a list, or a word or two that lead on.
+_BEGINS = r"(?P<line>\A|\n)[\s#*_>|-]*|(?:[.!?;:}$)]\**\s+|\A\s*)[*_]*"
+_LEADS = r"(?:(?:in|for|on|at|now|next|then|so|and|but|again|checking|verifying),?\s+){0,2}"
+_STEP = re.compile(
+    rf"(?P<begins>{_BEGINS})?{_LEADS}\bstep[\s-]*#?(?P<number>\d+)(?P<heads>[*_\s]*[:)\u2013\u2014]|\.\s)?",
+    re.IGNORECASE,
+)
 
 
 def step_verdicts(text: str, steps: int) -> list[bool | None]:
-    """What a chain says of each step [steps]: its last boxed word on it, None where it says none.
+    r"""What a chain says of each step [steps]: its last boxed word on it, None where it says none.
 
-    A word belongs to the last "Step n" before it, and without one to the step behind the last word.
-    Later rounds correct earlier ones.
+    A word belongs to the step whose heading ("Step 2: ...") stands before it and behind the last
+    word, else to one that begins a sentence there ("In step 2 ..."), and else to the step behind that
+    of the last word: "the 14 of step 1" inside of a sentence names no other. Later rounds correct
+    earlier ones. Marks around the word (`\boxed{\text{correct}}`) are passed over.
     """
     verdicts: list[bool | None] = [None] * steps
-    named, following = 0, 1
-    for match in _WORD.finditer(text):
-        if match[1]:
-            named = int(match[1])
+    behind, following = 0, 1
+    for at, word in boxed(text):
+        if word.casefold() not in _WORDS:
             continue
-        at = named or following
-        if 1 <= at <= steps:
-            verdicts[at - 1] = match[2].lower() == "correct"
-        named, following = 0, at + 1
+        number = _named(text[behind:at]) or following
+        if 1 <= number <= steps:
+            verdicts[number - 1] = _WORDS[word.casefold()]
+        behind, following = at, number + 1
     return verdicts
+
+
+def _named(text: str) -> int:
+    """The step that a stretch of text is about; 0 where it names none."""
+    lines, headings, sentences = [], [], []
+    for found in _STEP.finditer(text):
+        if found["begins"] is None:
+            continue
+        kind = sentences if not found["heads"] else headings if found["line"] is None else lines
+        kind.append(int(found["number"]))
+    # Headings follow one another; the first sentence says what it is about, later ones refer.
+    return lines[-1] if lines else headings[-1] if headings else sentences[0] if sentences else 0
 
 
 def process_filter(

@@ -155,7 +155,7 @@ ENDINGS = {
     "no verdict": ([WORD, CODE_1, "</verify>\nI cannot say.</output>\n"], None, "no_verdict"),
     "nothing at all": ([""], True, ""),
     "Yes} inside the analysis": (["{Yes} or Yes}.\n</analyze>\n", *SECOND[1:]], False, ""),
-    "another verdict before": ([WORD, CODE_1, f"</verify>\n{O0}{{Yes}}? {NO}"], False, ""),
+    "another verdict before": ([WORD, CODE_1, f"</verify>\n{O0}{{Yes}}? {NO}"], True, ""),
     "lower case": ([WORD, CODE_1, "</verify>\n" + O0 + "{no}$\n</output>\n"], False, ""),
     "end without newline": ([WORD, CODE_1, "</verify>\n" + O0 + "{No}$\n</output>"], False, ""),
     "code without newline": ([WORD, CODE_1.removesuffix("\n"), FIRST[2]], True, ""),

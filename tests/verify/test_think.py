@@ -113,6 +113,40 @@ def test_words_on_steps():
     assert step_verdicts("Step 9: \\boxed{correct} \\boxed{19}", 2) == [None, None]
 
 
+@pytest.mark.parametrize(
+    ("text", "verdicts"),
+    [
+        # The step of the heading, not one that is mentioned.
+        ("Step 2: adds 9 to the 14 of step 1, so 23. \\boxed{correct}", [None, True, None]),
+        ("Step 2: Step 1 gave 14. So 23. \\boxed{incorrect}", [None, False, None]),
+        ("Step 1: \\boxed{correct}\nadds 9 to step 1: 23. \\boxed{correct}", [True, True, None]),
+        ("**Step 3:** uses Step 1 and step 2. \\boxed{incorrect}", [None, None, False]),
+        ("### Step 2\nThe 14 of Step 1 is right. \\boxed{correct}", [None, True, None]),
+        ("### Step 2: sums\nStep 1 gave 14. \\boxed{correct}", [None, True, None]),
+        ("In step 3 it doubles step 2. \\boxed{incorrect}", [None, None, False]),
+        ("- Step 2) 5 + 5. \\boxed{correct}", [None, True, None]),
+        ("Step 1. 8 + 3. \\boxed{correct}\nStep 2. 11. \\boxed{incorrect}", [True, False, None]),
+        ("Step 1: 14\nStep 2: 23 \\boxed{correct}", [None, True, None]),
+        # The word with marks around it.
+        ("Step 1: \\boxed{\\text{correct}}", [True, None, None]),
+        ("Step 1: \\boxed{ \\textbf{Incorrect}. }", [False, None, None]),
+        ("Step 1: $\\boxed{**correct**}$", [True, None, None]),
+        # What is no word on a step.
+        ("Step 1: \\boxed{correct/incorrect} it is \\boxed{incorrect}", [False, None, None]),
+        ("Step 1: \\boxed{not correct}", [None, None, None]),
+        ("Step 1: \\boxed{23}, \\boxed{correct", [None, None, None]),
+        ("", [None, None, None]),
+    ],
+)
+def test_which_step_a_word_is_about(text, verdicts):
+    assert step_verdicts(text, 3) == verdicts
+
+
+@given(st.text(), st.integers(0, 4))
+def test_any_chain_has_a_verdict_or_none_for_each_step(text, steps):
+    assert len(step_verdicts(text, steps)) == steps
+
+
 def test_the_filter_by_hand():
     text = "Step 1: \\boxed{correct} Step 2: \\boxed{incorrect}"
     assert process_filter(text, 1, 3, 100) == ""

@@ -51,8 +51,9 @@ class HeadScorer(StepScorer):
         from jprm.data import render_steps
         from jprm.train.read_out import label_probabilities
 
-        pieces: list[tuple[str, float | None]] = [(f"{problem}\n", None)]
-        pieces += [(f"{step}\n", 0.0) for step in steps]
+        quote = self.codec.quote
+        pieces: list[tuple[str, float | None]] = [(quote(f"{problem}\n"), None)]
+        pieces += [(quote(f"{step}\n"), 0.0) for step in steps]
         document = render_steps(pieces, self.codec)
         row_tokens = max(LEAST_ROW_TOKENS, 1 << (len(document) - 1).bit_length())
         [found] = label_probabilities(self.model, self.params, [document], row_tokens, batch_rows=1)

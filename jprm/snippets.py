@@ -1,0 +1,57 @@
+"""The code of a rationale: which text is code, and what is shown of what it printed."""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from typing import Annotated
+
+import pydantic
+
+from jprm.config import Config
+
+TILDES = "\n~~~\n"
+_FENCE = re.compile(
+    r"^[ \t]*(?P<fence>```|~~~)[ \t]*\{?\.?(?:i?python[\d.]*|py\d*)\}?[ \t]*\n",
+    re.IGNORECASE | re.M,
+)
+
+
+class CodeSettings(Config):
+    """How code is read, run and shown. With nothing set it is as in the published program.
+
+    fences: a block may open with ```py, ```Python, ```python3 or with tildes, and be indented as a whole.
+    main: the body of `if __name__ == "__main__":` runs.
+    keep_printed: what was printed before an error is shown, and then the error.
+    output_chars: of more output than this the first and the last half are shown, and how much lies
+        between them; 0: the first 16384 characters.
+    """
+
+    fences: bool = False
+    main: bool = False
+    keep_printed: bool = False
+    output_chars: Annotated[int, pydantic.Field(ge=0)] = 0
+
+    @property
+    def options(self) -> str:
+        """What the place that runs the code has to be told (see `jprm.execute.place.Place`)."""
+        from jprm.execute.runner import OPTIONS  # a configuration is read without the pool
+
+        words = ["main"] * self.main + ["printed"] * self.keep_printed
+        words += [f"ends={self.output_chars}"] if self.output_chars else []
+        return OPTIONS + " ".join(words) if words else ""
+
+
+def opened_block(text: str, code_open: str, settings: CodeSettings) -> tuple[str, str] | None:
+    """(what closes it, its text) of the last block of code that `text` opens; None without one."""
+    at = text.rfind(code_open)
+    begins, close = (at + len(code_open), "```") if at >= 0 else (-1, "")
+    for found in _FENCE.finditer(text) if settings.fences else ():
+        if found.end() > begins:
+            begins, close = found.end(), found["fence"]
+    return (close, text[begins:]) if begins >= 0 else None
+
+
+def code_in(block: str, settings: CodeSettings) -> str:
+    """The code of a block, without the indentation that all of it has."""
+    return (textwrap.dedent(block) if settings.fences else block).strip()
