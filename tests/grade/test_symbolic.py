@@ -139,7 +139,10 @@ def test_split_loses_nothing(parts):
     ("gold", "answer"),
     [
         (r"\begin{pmatrix}1&2\\3&4\end{pmatrix}", r"\begin{array}{c|c}1&2\\ \hline 3&4\end{array}"),
-        (r"\begin{pmatrix}1\\2\end{pmatrix}", r"\begin{pmatrix}\hline 1\\\hline 2\\\hline\end{pmatrix}"),
+        (
+            r"\begin{pmatrix}1\\2\end{pmatrix}",
+            r"\begin{pmatrix}\hline 1\\\hline 2\\\hline\end{pmatrix}",
+        ),
         (r"\begin{pmatrix}\frac12\\3\end{pmatrix}", r"\begin{pmatrix}{1\over 2}\\3\end{pmatrix}"),
         (r"\frac{\sqrt{3}}{2}", r"{\sqrt{3} \over 2}"),
         (r"x^{1/2}", r"x^{1 \over 2}"),
