@@ -1,7 +1,7 @@
 """Texts of others inside of ours: what they spell of a control token is read as plain text.
 
 A control token is one that a text may not spell by chance: a special token of the vocabulary, and
-any other added token that looks like a tag (`<think>`, `[INST]`, `<output>\\boxed{`). A text of
+any other added token that looks like a tag (`<think>`, `[/INST]`, `<output>\\boxed{`). A text of
 others is *quoted* before it is joined with ours: MARK stands before a character that may be no part
 of a control token (and before MARK itself). Around the quoted texts a conversation stays one text,
 and is tokenised at once; `Quoter.encode` takes the marks out again.
@@ -21,7 +21,7 @@ import tokenizers as hf
 
 MARK = "\ufdd0"  # a noncharacter of Unicode: no text that is meant for others holds it
 BREAK = "\u200b"  # a blank without width, for readers that know no marks
-TAG = re.compile(r"<[^<>\s]+>|\[\w[\w ]+")
+TAG = re.compile(r"<[^<>\s]+>|\[[/|]?\w[\w ]+")
 OWN = re.compile(r"</?[a-z_]+>")  # of these, what a model writes inside of its own turn
 THOUGHT = ("<think>", "</think>")
 

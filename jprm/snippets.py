@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import textwrap
 from typing import Annotated
 
 import pydantic
@@ -12,9 +11,10 @@ from jprm.config import Config
 
 TILDES = "\n~~~\n"
 _FENCE = re.compile(
-    r"^[ \t]*(?P<fence>```|~~~)[ \t]*\{?\.?(?:i?python[\d.]*|py\d*)\}?[ \t]*\n",
+    r"^[ \t]*(?P<fence>```|~~~)[ \t]*\{?\.?(?:i?python[\d.]*|py[\d.]*)\}?(?:[ \t:,{][^\n`]*)?\r?\n",
     re.IGNORECASE | re.M,
 )
+_MARGIN = re.compile(r"(?:[ \t]*\r?\n)*([ \t]*)")
 
 
 class CodeSettings(Config):
@@ -53,5 +53,11 @@ def opened_block(text: str, code_open: str, settings: CodeSettings) -> tuple[str
 
 
 def code_in(block: str, settings: CodeSettings) -> str:
-    """The code of a block, without the indentation that all of it has."""
-    return (textwrap.dedent(block) if settings.fences else block).strip()
+    """The code of a block, without the indentation of its first line in all lines that have it.
+
+    Lines of a text in quotes may have less.
+    """
+    margin = _MARGIN.match(block)
+    if settings.fences and margin and margin[1]:
+        block = re.sub(f"^{margin[1]}", "", block, flags=re.M)
+    return block.strip()

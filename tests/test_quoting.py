@@ -148,3 +148,11 @@ def test_a_closed_vocabulary_leaves_quoted_tags_out():
     assert words.shown(words.quote("8<analyze>")) == "8"
     ids, pieces = words.encode_spans(["<analyze>", words.quote("8<analyze>8"), "8"])
     assert (words.decode(ids), pieces) == ("<analyze>888", [0, 1, 1, 2])
+
+
+def test_tokens_that_look_like_tags_are_control_tokens():
+    """Added tokens need not be special to end a turn: [/INST], [|endofturn|], <start_of_turn>."""
+    backend = hf.Tokenizer(hf.models.BPE())
+    tags = ["[INST]", "[/INST]", "[|endofturn|]", "<start_of_turn>", "<\uff5cUser\uff5c>", "</s>"]
+    backend.add_tokens([hf.AddedToken(text, special=False) for text in [*tags, "Yes", "  ", "[1]"]])
+    assert set(controls_of(backend)) == set(tags)

@@ -246,7 +246,9 @@ class ChatCodec:
     @property
     def writes_date(self) -> bool:
         """Whether there is a chat template, and it asks for the date."""
-        return "strftime_now" in (self.peer.chat_template or "")
+        templates = self.peer.chat_template or ""  # a text, or several by name
+        texts = templates.values() if isinstance(templates, Mapping) else [templates]
+        return any("strftime_now" in text for text in texts)
 
     @property
     def dated_template(self) -> str:

@@ -35,7 +35,7 @@ from jprm.evaluate.f1 import (
     score,
     trivial_baselines,
 )
-from jprm.evaluate.missing import Missing, check_missing, counted, ranked
+from jprm.evaluate.missing import Missing, accuracy_interval, check_missing, counted, ranked
 from jprm.evaluate.paired import McNemar, Paired, compare, mcnemar, permutation_test
 from jprm.evaluate.power import (
     clustered_standard_error,
@@ -81,6 +81,7 @@ __all__ = [
     "Paired",
     "Resamples",
     "SeedSpread",
+    "accuracy_interval",
     "auc",
     "auc_difference",
     "auc_interval",

@@ -16,13 +16,12 @@ import numpy as np
 
 from jprm.errors import UserError
 from jprm.evaluate.estimators import best_of_k, maj_at_k, pass_at_k
-from jprm.evaluate.missing import Missing, check_missing, counted
+from jprm.evaluate.missing import Missing, accuracy_interval, check_missing, counted
 from jprm.evaluate.resamples import Resamples
 from jprm.evaluate.uncertainty import (
     Difference,
     Interval,
     mean_difference,
-    mean_interval,
 )
 from jprm.evaluate.weighted_vote import weighted_shares
 
@@ -60,7 +59,8 @@ class BestOfN:
 
     def interval(self, method: str, k: int) -> Interval:
         """Accuracy of a method at k with its interval over problems."""
-        return mean_interval(self.accuracy[method, k], self.resamples)
+        missing = self.missing[k] if method in BY_SCORE else np.zeros(len(self.resamples.group))
+        return accuracy_interval(self.accuracy[method, k], missing, self.missing_as, self.resamples)
 
     def gain(self, method: str, over: str, k: int) -> Difference:
         """Accuracy of `method` minus that of `over` at k, paired by problem."""

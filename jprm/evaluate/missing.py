@@ -10,12 +10,15 @@ a share of the choices: P(right) and P(no verdict) of each solution, both exact 
 
 from __future__ import annotations
 
+import math
 from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from jprm.errors import UserError
+from jprm.evaluate.resamples import Resamples
+from jprm.evaluate.uncertainty import Interval, mean_interval, share_interval
 
 Missing = Literal["wrong", "excluded"]
 
@@ -49,6 +52,23 @@ def counted(
                 score = r.sum(axis=0) / j.sum(axis=0)
                 values[members] = score + (r - score * j) / j.mean(axis=0)
     return values
+
+
+def accuracy_interval(
+    values: ArrayLike, missing: ArrayLike, how: Missing, resamples: Resamples
+) -> Interval:
+    """Mean of values [n] of `counted`, one class, with its interval: that of a share of the verdicts.
+
+    missing [n]: P(no verdict) of each. nan where there is no verdict at all.
+    """
+    value, judged = np.asarray(values, dtype=np.float64), 1.0 - np.asarray(missing)
+    if how == "wrong" or bool(np.all(judged == 1.0)):
+        return mean_interval(value, resamples)
+    if not judged.any():
+        return Interval(math.nan, math.nan, math.nan)
+    score = value.mean()
+    right = (value - score) * judged.mean() + score * judged
+    return share_interval(np.clip(right, 0.0, judged), judged, resamples)
 
 
 def ranked(

@@ -79,27 +79,32 @@ class Resamples:
         size = _size(per_problem) if problems > 1 else np.nan if problems else 0.0
         return _tosses(self.seed, len(self.weights), stream, per_problem.shape[1]) * size
 
-    def f1(self, labels: ArrayLike, correctness: ArrayLike) -> np.ndarray:
+    def f1(
+        self, labels: ArrayLike, correctness: ArrayLike, judged: ArrayLike | None = None
+    ) -> np.ndarray:
         """First-error F1 [R, K] from labels [n] and expected correctness [n] or [n, K] in [0, 1].
 
         There is an unseen problem of each kind, wholly right or wholly wrong in all K columns. nan
-        without an erroneous or without a correct solution.
+        without an erroneous or without a correct solution. judged: how much of an item there is at
+        all, of the shape of `correctness` and not below it; else all of it.
         """
         is_error = np.asarray(labels)[:, None] >= 0
         right = np.asarray(correctness, dtype=np.float64).reshape(len(self.group), -1)
-        kinds = [np.concatenate([right * kind, kind], axis=1) for kind in (is_error, ~is_error)]
+        whole = np.ones((len(right), 1)) if judged is None else np.reshape(judged, right.shape)
+        kinds = [np.concatenate([right, whole], axis=1) * kind for kind in (is_error, ~is_error)]
         tables = [self.per_problem(kind) for kind in kinds]
+        columns = right.shape[1]
         sums = np.split(self.weights @ np.concatenate(tables, axis=1), 2, axis=1)
         accuracies = []
         for stream, (table, seen) in enumerate(zip(tables, sums, strict=True)):
-            hits, total = table[:, :-1], table[:, -1:]
+            hits, total = table[:, :columns], table[:, columns:]
             unseen = [
                 self.unseen(np.stack(p, axis=1), stream)
                 for p in zip(hits.T, (total - hits).T, strict=True)
             ]
             hit, miss = np.stack(unseen, axis=-1).transpose(1, 0, 2)
             with np.errstate(invalid="ignore"):
-                share = (seen[:, :-1] + hit) / (seen[:, -1:] + hit + miss)
+                share = (seen[:, :columns] + hit) / (seen[:, columns:] + hit + miss)
             accuracies.append(np.minimum(share, 1.0))  # the sums are rounded each by itself
         return harmonic_mean(*accuracies)
 

@@ -150,11 +150,24 @@ def mean_interval(values: ArrayLike, resamples: Resamples, level: float = LEVEL)
 
 
 def f1_interval(
-    labels: ArrayLike, correctness: ArrayLike, resamples: Resamples, level: float = LEVEL
+    labels: ArrayLike,
+    correctness: ArrayLike,
+    resamples: Resamples,
+    level: float = LEVEL,
+    judged: ArrayLike | None = None,
 ) -> Interval:
-    """First-error F1 of one system with its interval; arguments [n], correctness in [0, 1]."""
-    samples = resamples.f1(labels, _outcomes(correctness))[:, 0]
-    return interval(score(labels, correctness).f1, samples, level)
+    """First-error F1 of one system with its interval; arguments [n], correctness in [0, 1].
+
+    judged: how much of each item counts; of items without a verdict nothing may.
+    """
+    right = _outcomes(correctness)
+    samples = resamples.f1(labels, right, judged)[:, 0]
+    if judged is None:
+        return interval(score(labels, correctness).f1, samples, level)
+    is_error, whole = np.asarray(labels) >= 0, np.asarray(judged, dtype=np.float64)
+    with np.errstate(invalid="ignore"):
+        both = [right[kind].sum() / whole[kind].sum() for kind in (is_error, ~is_error)]
+    return interval(float(harmonic_mean(*both)), samples, level)
 
 
 def mean_difference(
@@ -185,19 +198,24 @@ def gap_samples(
 ) -> np.ndarray:
     """Resampled difference [R] of means, or of first-error F1 where `labels` [n] are given.
 
+    Values may lie beyond 0 and 1, as shares of verdicts do (`counted`); with a nan, nothing is known.
     Two systems that agree everywhere differ by 0, within an interval of about 2.3 / G to either
     side for G problems: a problem on which they disagree may not have come yet.
     """
-    one, two = _outcomes(first), _outcomes(second)
+    one, two = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
+    if np.isnan(one).any() or np.isnan(two).any():
+        return np.full(len(resamples.weights), np.nan)
+    low, high = _range(one, two)
+    one, two = _outcomes((one - low) / (high - low)), _outcomes((two - low) / (high - low))
     if one.shape != two.shape:
         raise UserError(f"paired outcomes of shapes {one.shape} and {two.shape}; expected [n] each")
     table = both_outcomes(one, two)
     if labels is not None:
         is_error = np.asarray(labels)[:, None] >= 0
         kinds = resamples.outcomes(table * is_error, table * ~is_error)
-        return _f1(kinds, [0, 2]) - _f1(kinds, [0, 1])
+        return _f1(kinds, [0, 2], low, high) - _f1(kinds, [0, 1], low, high)
     (sums,) = resamples.outcomes(table)
-    return (sums[:, 2] - sums[:, 1]) / sums.sum(axis=1)
+    return (high - low) * (sums[:, 2] - sums[:, 1]) / sums.sum(axis=1)
 
 
 def both_outcomes(first: np.ndarray, second: np.ndarray) -> np.ndarray:
@@ -235,10 +253,22 @@ def over_seeds(values: Sequence[float], level: float = LEVEL) -> Interval:
     return Interval(mean, mean - half, mean + half)
 
 
-def _f1(kinds: Sequence[np.ndarray], right: Sequence[int]) -> np.ndarray:
-    """F1 [R] of outcomes [R, C] with an error and without, of which the columns `right` are right."""
+def _f1(
+    kinds: Sequence[np.ndarray], right: Sequence[int], low: float = 0.0, high: float = 1.0
+) -> np.ndarray:
+    """F1 [R] of outcomes [R, C] with an error and without, of which the columns `right` are right,
+    on a scale from `low` to `high`.
+    """
     with np.errstate(invalid="ignore"):
-        return harmonic_mean(*(k[:, right].sum(axis=1) / k.sum(axis=1) for k in kinds))
+        shares = (k[:, right].sum(axis=1) / k.sum(axis=1) for k in kinds)
+        return harmonic_mean(*(np.clip(low + (high - low) * share, 0.0, 1.0) for share in shares))
+
+
+def _range(*values: np.ndarray) -> tuple[float, float]:
+    """0 and 1, or the ends beyond them of values that stand for shares of verdicts (`counted`)."""
+    if all(map(_are_outcomes, values)):
+        return 0.0, 1.0
+    return min(0.0, *(float(v.min()) for v in values)), max(1.0, *(float(v.max()) for v in values))
 
 
 def _outcomes(values: ArrayLike) -> np.ndarray:

@@ -5,19 +5,26 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-_BOX = re.compile(r"\\(?:boxed|fbox)\s*(?:\{|(?<=\s)([-+]?\w[\w./,]*)|([-+]?\d[\d./,]*))")
+_BOX = re.compile(
+    r"\\(?:boxed|fbox)\s*(?:\{|(?<=\s)([-+]?\w[\w./,]*)|([-+]?\d[\d./,]*)"
+    r"|([-+]?\d*\\(?:[dt]?frac|sqrt)\s?(?:\{[^{}]*\}|[\d./])*))"
+)
 _LABEL = r"(?:[Ff]inal[ ]+)?[Aa]nswer|(?:FINAL[ ]+)?ANSWER"
+_OURS = r"[*_]*(?:(?:[Ss]o|[Tt]hus|[Hh]ence|[Tt]herefore),?[ ])?(?:[Tt]he|[Oo]ur|[Mm]y)[ ]"
+_BULLET = r"(?:(?<=\n)[-*][ ]+)?"
 _MARKS = r"[*_]*"
 _END = r"(?=\.?\s*(?:\n|\Z)|\.\s)"  # of the sentence or the line
 _STATED = re.compile(
     rf"####[ ]*(?![*_ ]*(?:{_LABEL})[*_: ]*$)(?P<marked>[^\n]+)"
-    rf"|(?:{_LABEL}){_MARKS}(?:[ ]is:?|:){_MARKS}(?:[ ]+|\s*\n\s*)(?P<said>\S[^\n]*?)(?<=\S){_END}"
+    rf"|(?:(?:{_OURS})?(?:{_LABEL}){_MARKS}(?:[ ]is:?|[:\uff1a]){_MARKS}(?:[ ]+|\s*\n\s*|(?<=\uff1a))){{1,2}}"
+    rf"{_BULLET}(?P<said>\S[^\n]*?)(?<=\S){_END}"
+    r"|<answer>\s*(?P<tagged>[^<\n]+?)\s*</answer>"
     # a heading of its own, and the first line below it
-    rf"|^[#*_ ]*(?:{_LABEL})[#*_: ]*\n\s*(?P<below>\S[^\n]*?)(?<=\S){_END}",
+    rf"|^[#*_ ]*(?:{_LABEL})[#*_: ]*\n(?:[=-]{{3,}}\s*\n)?\s*{_BULLET}(?P<below>\S[^\n]*?)(?<=\S){_END}",
     re.MULTILINE,
 )
 _HEADING = re.compile(rf"[*_ ]*(?:{_LABEL})[*_: ]*")
-_BOLD = re.compile(r"(?<!\w)\*\*|\*\*(?!\w)")  # not the power of 2**3
+_BOLD = re.compile(r"(?<!\w)\*\*|\*\*(?!\w)|`")  # not the power of 2**3
 # A sentence about the answer, which states none.
 _PROSE = re.compile(
     r"(?:(?:not|indeed|also|thus|therefore|hence|now|then|clearly|probably|definitely)\s+)*"

@@ -31,11 +31,15 @@ _FUNCTIONS = r"arcsin|arccos|arctan|sinh|cosh|tanh|sin|cos|tan|cot|sec|csc|ln|lo
 _ROW_BREAK = re.compile(
     r"\\\\\*?(?:\s*\[[^\[\]]*[a-z]{2}\])?|\\(?:cr|tabularnewline|newline)(?![a-zA-Z])"
 )
+_TEXT_COMMA = re.compile(r"(?<=\d)\\(?:text|mbox|mathrm)\{,\}(?=\d)")
 _MARKED_THOUSANDS = re.compile(
     r"(?<![\d.])[1-9]\d{0,2}(?:(?:,\\!|\{,\}|\\,|[\u2009\u202f])\d{3})+(?!\d)"
 )
 _UNSPACED_THOUSANDS = re.compile(r"(?<![\d.,/])[1-9]\d{0,2}(?:,\d{3})+(?!\d)")
+_FURTHER_THOUSANDS = re.compile(r"(?<=\d,)[1-9]\d{0,2}(?:,\d{3})+(?!\d)")  # of a list
 _GROUP = re.compile(r"(?<!\\)\{[^{}()\[\]]*\}")
+
+_FLAT_TEX = r"(?:[^{}&=,]|\{[^{}]*\})"
 
 _REWRITES = [
     (re.compile(pattern), new)
@@ -48,11 +52,16 @@ _REWRITES = [
         (r"\\(?:displaystyle|textstyle|limits|nolimits|rm|bf|it)(?![a-zA-Z])", ""),
         (r"\\begin\{(?:[pbB]|small)?matrix\*?\}|\\begin\{array\}\s*\{[lcr| ]*\}", r"\\begin{matrix}"),
         (r"\\end\{(?:(?:[pbB]|small)?matrix\*?|array)\}", r"\\end{matrix}"),
+        (r"\\(?:hline(?![a-zA-Z])|cline\{[\d-]*\})", ""),
         (r"&(?=\s*=)|(?<==)&", ""),
         (r"\\!", ""),
         (r"\\[,;: ]|~|\\(?:q?quad|thinspace|hfill)(?![a-zA-Z])", " "),
         (r"(?<=\d)\{,\}(?=\d)", "."),  # no list: a decimal comma, once thousands are gone
         (r"\{,\}", ","),
+        (r"\\[lr]?vert(?![a-zA-Z])", "|"),
+        (r"(?<=[)\]]) ?U ?(?=[(\[])", r"\\cup "),
+        (rf"(?<!\\)\{{({_FLAT_TEX}*)\\over(?![a-zA-Z])({_FLAT_TEX}*)\}}", r"{\\frac{\1}{\2}}"),
+        (rf"^({_FLAT_TEX}*)\\over(?![a-zA-Z])({_FLAT_TEX}*)$", r"\\frac{\1}{\2}"),
         (r"\\[dtc]frac(?![a-zA-Z])", r"\\frac"),
         (r"\\[dt]binom(?![a-zA-Z])", r"\\binom"),
         (r"\\lbrace(?![a-zA-Z])", r"\\{"),
@@ -90,6 +99,9 @@ _REWRITES = [
         (r"\*", r"\\cdot "),
     )
 ]  # fmt: skip
+_BRACED_FRACTION = re.compile(
+    rf"(?:(?<=\{{matrix\}})|(?<=\\\\)|(?<![\^_}}\]a-zA-Z\d\\]))\{{(\\frac\{{{_FLAT_TEX}*\}}\{{{_FLAT_TEX}*\}})\}}"
+)
 _DOLLAR = re.compile(r"(?<!\\)\$")
 _FLAT = re.compile(r"\(([^()]*)\)")
 _ARGUMENT = re.compile(r"\d|\\[a-zA-Z]+|[^\\{}^_]")
@@ -117,6 +129,7 @@ def _once(text: str) -> str:
     text = _unwrap(re.sub(r"\s+", " ", text).strip())
     if len(_DOLLAR.findall(text)) % 2 == 0:  # else one of them is a currency
         text = _DOLLAR.sub(" ", text)
+    text = _TEXT_COMMA.sub("{,}", text)
     text = _MARKED_THOUSANDS.sub(lambda match: re.sub(r"\D", "", match[0]), text)
     text = _RAISED.sub(lambda match: "^{" + match.group().translate(_SUPERSCRIPTS) + "}", text)
     # Row by row: in `1\\\ 2` and `1\\\{2\}` no rewrite may take half of the break for its own.
@@ -127,6 +140,7 @@ def _once(text: str) -> str:
     # thousands ("40, 200").
     text = re.sub(r"(?<![a-zA-Z0-9,]) | (?![a-zA-Z0-9])|, (?!\d{3}(?!\d))|(?<!\d), ", _tight, text)
     text = re.sub(r"(?<![\^_}\]a-zA-Z\d\\])\{(\d[\d.]*)\}", r"\1", text)
+    text = _BRACED_FRACTION.sub(r"\1", text)
     return re.sub(r"(?<!\\)[.,;]+$", "", text)
 
 
@@ -155,7 +169,10 @@ def _commas(text: str) -> str:
         parts[at] = _UNSPACED_THOUSANDS.sub(
             lambda match, sure=sure: joined(match) if sure or ",0" in match[0] else match[0], part
         )
-    return _GROUP.sub(lambda group: _UNSPACED_THOUSANDS.sub(joined, group[0]), "".join(parts))
+    plain = _FURTHER_THOUSANDS.sub(
+        lambda match: joined(match) if ",0" in match[0] else match[0], "".join(parts)
+    )
+    return _GROUP.sub(lambda group: _UNSPACED_THOUSANDS.sub(joined, group[0]), plain)
 
 
 def _unwrap(text: str) -> str:

@@ -141,6 +141,8 @@ def _unordered(gold: Many, answer: Many, percent: Percent) -> Verdict:
         paired = _matched(gold.items, answer.items, percent)
         same_count = len(gold.items) == len(answer.items)
         return paired if paired == EQUAL or same_count else Verdict("unparsed", "unions")
+    if not {type(item) for item in gold.items} & {type(item) for item in answer.items}:
+        gold, answer = _unnamed(gold), _unnamed(answer)
     named = [sum(isinstance(item, Named) for item in many.items) for many in (gold, answer)]
     if bool(named[0]) != bool(named[1]):
         return Verdict("unparsed", "names on one side only")
@@ -149,6 +151,14 @@ def _unordered(gold: Many, answer: Many, percent: Percent) -> Verdict:
         repeats = "set" not in (gold.kind, answer.kind)
         return Verdict("unparsed", "repeated values") if repeats else EQUAL
     return paired
+
+
+def _unnamed(many: Many) -> Many:
+    """`x=1, x=2` as the values of x; as it is where several names, or not all, are told."""
+    values = {item.name: () for item in many.items if isinstance(item, Named)}
+    if len(values) != 1 or not all(isinstance(item, Named) for item in many.items):
+        return many
+    return Many(many.kind, tuple(item.value for item in many.items if isinstance(item, Named)))
 
 
 def _matched(gold: tuple[Node, ...], answer: tuple[Node, ...], percent: Percent) -> Verdict:

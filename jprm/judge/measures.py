@@ -182,7 +182,8 @@ def _score(
     problems = _problems(solutions, rows)
     resamples = Resamples.of(problems)
     labels = found.labels[rows]
-    measures = _first_error(labels, _correctness(found, rows, k), resamples)
+    right, judged = found.right[rows, k - 1], _judged(found, rows, k)
+    measures = _first_error(labels, right, judged, resamples)
     counts = np.zeros((len(rows), 4))
     clean, flagged = found.clean[rows, k - 1], found.flagged[rows, k - 1]
     wrong, erroneous = found.missing[rows, k - 1] * (found.how == "wrong"), labels >= 0
@@ -214,15 +215,20 @@ def _correctness(found: Arrays, rows: np.ndarray, k: int) -> np.ndarray:
     return counted(right, missing, found.how, found.labels[rows])
 
 
+def _judged(found: Arrays, rows: np.ndarray, k: int) -> np.ndarray | None:
+    """How much of each solution counts; None where all does."""
+    missing = found.missing[rows, k - 1]
+    return 1.0 - missing if found.how == "excluded" and missing.any() else None
+
+
 def _first_error(
-    labels: np.ndarray, right: np.ndarray, resamples: Resamples
+    labels: np.ndarray, right: np.ndarray, judged: np.ndarray | None, resamples: Resamples
 ) -> dict[str, Interval]:
-    is_error = labels >= 0
-    of_error, of_correct = (np.where(kind, right, 0.0) for kind in (is_error, ~is_error))
+    is_error, whole = labels >= 0, 1.0 if judged is None else judged
     return {
-        "error_acc": share_interval(of_error, is_error, resamples),
-        "correct_acc": share_interval(of_correct, ~is_error, resamples),
-        "f1": f1_interval(labels, right, resamples),
+        "error_acc": share_interval(right * is_error, whole * is_error, resamples),
+        "correct_acc": share_interval(right * ~is_error, whole * ~is_error, resamples),
+        "f1": f1_interval(labels, right, resamples, judged=judged),
     }
 
 
@@ -269,7 +275,9 @@ def _add_average(
         for group, resamples in parts:
             labels, right = found.labels[group], _correctness(found, group, row.k)
             values.append(score(labels, right).f1)
-            samples.append(resamples.f1(labels, right)[:, 0])
+            judged = _judged(found, group, row.k)
+            at = found.right[group, row.k - 1]
+            samples.append(resamples.f1(labels, at, judged)[:, 0])
         average = interval(float(np.mean(values)), np.mean(samples, axis=0))
         row.measures["average_f1"] = average
 

@@ -26,6 +26,7 @@ from jprm.evaluate import (
     Interval,
     Missing,
     Resamples,
+    accuracy_interval,
     check_missing,
     counted,
     maj_at_k,
@@ -65,7 +66,9 @@ class ComputeMatched:
 
     def at(self, solutions: int, verifications: int) -> Interval:
         """Accuracy with its interval over problems."""
-        return mean_interval(self._known(solutions, verifications), self.resamples)
+        values = self._known(solutions, verifications)
+        missing = self.missing[solutions, verifications]
+        return accuracy_interval(values, missing, self.missing_as, self.resamples)
 
     def frontier(self, budgets: Sequence[float]) -> list[Matched]:
         """Self-consistency and the verifier, each at its best within each budget, and their gap.

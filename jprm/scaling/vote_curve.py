@@ -66,6 +66,11 @@ class VoteCurve:
         """What the verdicts count [n, K]; see `jprm.evaluate.counted`."""
         return counted(self.right, self.missing, self.missing_as, self.labels)
 
+    @property
+    def _judged(self) -> np.ndarray | None:
+        """How much of each solution counts [n, K]; None where all does."""
+        return 1.0 - self.missing if self.missing_as == "excluded" and self.missing.any() else None
+
     def at(self, k: int) -> np.ndarray:
         """What the verdicts at k votes count [n]. Raises UserError for a k that is not in `ks`."""
         return self.correct[:, self._column(k)]
@@ -85,7 +90,13 @@ class VoteCurve:
 
     def f1(self, k: int) -> Interval:
         """First-error F1 at k votes with its interval over problems."""
-        return f1_interval(self.labels, self.at(k), self.resamples)
+        at, judged = self._column(k), self._judged
+        return f1_interval(
+            self.labels,
+            self.right[:, at],
+            self.resamples,
+            judged=None if judged is None else judged[:, at],
+        )
 
     def gain(self, k: int, over: int = 1) -> Difference:
         """F1 at k votes minus F1 at `over` votes, paired."""
@@ -93,7 +104,7 @@ class VoteCurve:
 
     def samples(self) -> np.ndarray:
         """Resampled F1 curves [R, K], one problem resample per row, for the fits."""
-        return self.resamples.f1(self.labels, self.correct)
+        return self.resamples.f1(self.labels, self.right, self._judged)
 
     def rows(self) -> list[dict]:
         """One row per k: `n_votes, f1, f1_low, f1_high, error_acc, correct_acc, n_items, ...`."""

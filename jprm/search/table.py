@@ -19,9 +19,9 @@ from jprm.evaluate import (
     Interval,
     Missing,
     Resamples,
+    accuracy_interval,
     counted,
     mean_difference,
-    mean_interval,
 )
 from jprm.grade import united
 from jprm.search.budget import Budget, Cost
@@ -77,7 +77,10 @@ def budget_of(row: Row) -> Budget:
 
 def summary(rows: Sequence[Row], choosing: Choosing | None = None) -> dict[str, Any]:
     """Accuracy with its interval, mean cost per problem, and the lost problems by reason."""
-    at: Interval = mean_interval(correctness(rows, choosing), _resamples(rows))
+    by = choosing or Choosing()
+    at: Interval = accuracy_interval(
+        correctness(rows, by), _silent(rows, by), by.missing, _resamples(rows)
+    )
     total = sum((budget_of(row) for row in rows), Budget())
     n = len(rows)
     return {

@@ -15,6 +15,7 @@ from jprm.evaluate import (
     Candidate,
     Missing,
     Resamples,
+    accuracy_interval,
     best_of_n,
     mean_difference,
     mean_interval,
@@ -131,7 +132,10 @@ class Reference:
             other = self.best.accuracy["best", n][at]
             found |= {f"{name}flops": flops, f"{name}n": n}
             found |= {f"{name}spent": n * self.each / flops if flops else None}
-            found |= interval_row(f"{name}best_of_n", mean_interval(other, resamples))
+            found |= interval_row(
+                f"{name}best_of_n",
+                accuracy_interval(other, self.best.missing[n][at], self.best.missing_as, resamples),
+            )
             found |= interval_row(f"{name}gain", mean_difference(other, mine[inside], resamples))
         return found
 

@@ -9,7 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from jprm.evaluate import BestOfN, Candidate, Resamples, best_of_n, mean_difference, mean_interval
+from jprm.evaluate import (
+    BestOfN,
+    Candidate,
+    Resamples,
+    accuracy_interval,
+    best_of_n,
+    mean_difference,
+)
 from jprm.grade import united
 from jprm.pipeline.benchmark import Benchmark, Item, load_items
 from jprm.pipeline.lab import Lab
@@ -148,7 +155,7 @@ def equal_compute_rows(
             each = pool.writing_flops + judging
             affordable = min(pool.most, max(1, int(n * unit / each * (1 + 1e-9))))
             accuracy = best.accuracy[method, affordable]
-            at = mean_interval(accuracy, best.resamples)
+            at = best.interval(method, affordable)
             gain = mean_difference(reference, accuracy, best.resamples)
             rows.append(
                 {"figure": "equal_compute", "verifier": name, "budget_flops": n * unit}
@@ -171,8 +178,9 @@ def tier_rows(pool: Pool, judges: list[Judge], chosen: dict[str, BestOfN]) -> li
         inside = (tiers == tier) | (tier == "")
         resamples = Resamples.of(ids[inside].tolist())
         for judge in judges:
-            accuracy = chosen[judge.name].accuracy["best", n]
-            at = mean_interval(accuracy[inside], resamples)
+            best = chosen[judge.name]
+            accuracy, missing = best.accuracy["best", n], best.missing[n]
+            at = accuracy_interval(accuracy[inside], missing[inside], best.missing_as, resamples)
             gain = mean_difference(reference[inside], accuracy[inside], resamples)
             rows.append(
                 {"figure": "best_of_n_over_length", "verifier": judge.name, "tier": tier or "all"}

@@ -19,7 +19,6 @@ text is submitted anew.
 from __future__ import annotations
 
 import queue
-from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
@@ -33,7 +32,7 @@ from jprm.verify.history import History
 from jprm.verify.lane import Lane, Tokens
 from jprm.verify.ports import CodeSession, Event, Executor, Sampler, TextCodec
 from jprm.verify.protocol import Done, Execute, Generate
-from jprm.verify.readout import probability_yes, verdict_position
+from jprm.verify.readout import probability_yes, token_at, verdict_position
 from jprm.verify.settings import Settings
 from jprm.verify.stops import ends_of_text
 from jprm.verify.table import NO_VERDICT, Table
@@ -388,19 +387,10 @@ class Driver:
         if not self.watch:
             return Verdict(done.correct, None, None)
         yes_id, no_id = self.watch
-        at = None if done.word_at is None else self._token_at(lane, done.word_at)
+        at = None if done.word_at is None else token_at(self.tokenizer, lane.turn, done.word_at)
         position = verdict_position(lane.turn, yes_id, no_id, done.correct, at)
         if position is None:
             return Verdict(done.correct, None, None)
         yes, no = (float(value) for value in lane.watched[position])
         tempered = probability_yes(yes, no, self.settings.temperature)
         return Verdict(done.correct, probability_yes(yes, no), tempered)
-
-    def _token_at(self, lane: Lane, at: int) -> int:
-        """The token of the last turn in which its character `at` begins."""
-
-        def length(n: int) -> int:
-            return len(self.tokenizer.decode(lane.turn[:n]))
-
-        last = len(lane.turn) - 1
-        return min(bisect_right(range(1, last + 1), at, key=length), last)

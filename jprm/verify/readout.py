@@ -9,7 +9,20 @@ truncation, vLLM issue 9453), the second is the smoother estimator.
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections.abc import Sequence
+
+from jprm.verify.ports import TextCodec
+
+
+def token_at(codec: TextCodec, turn: Sequence[int], at: int) -> int:
+    """The token of a turn in which its character `at` begins."""
+    last = len(turn) - 1
+
+    def length(n: int) -> int:
+        return len(codec.decode(turn[:n]))
+
+    return min(bisect_right(range(1, last + 1), at, key=length), last)
 
 
 def verdict_position(

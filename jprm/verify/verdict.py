@@ -20,7 +20,13 @@ _BARE = re.compile(r"\\(?:boxed|fbox)\b|\\(?:boxed|fbox)\s*\Z")
 # What may stand around the word: blanks, stops, marks of Markdown and of LaTeX, quotes.
 _EDGES = ".,;:!*_`$'~\"\u2018\u2019\u201c\u201d"
 _SPACING = ("\\ ", "\\,", "\\;", "\\:", "\\!")
-_FONT = re.compile(r"\\(?:text|mathrm|mathbf|mathit|mathsf|emph|bf|rm)[a-z]*\s*(?=\{)")
+_FONT = re.compile(
+    r"\\(?:(?:text|math)[a-z]*|emph|underline|bf|rm|bm|boldsymbol|operatorname|[mhf]box|boxed)\s*(?=\{)"
+)
+_STYLE = re.compile(
+    r"\\(?:bf|it|rm|sf|tt|em|[a-z]+(?:series|shape)|(?:display|text)style|[lL]arge|LARGE|huge|Huge|q?quad)"
+    r"(?![a-zA-Z])\s*(?!\s*\{)"
+)
 _NUMBER = re.compile(r"[-+]?\s*[\d.,/]*\d[\d.,/]*")
 
 
@@ -64,9 +70,9 @@ def first_word(text: str, yes: str, no: str) -> Reading:
 
 def boxed(text: str) -> Iterator[tuple[int, str]]:
     """(where it begins, what it holds without marks) of every box whose braces balance."""
-    ends = closings(text)
+    ends, first = closings(text), 0
     for found in _BOX.finditer(text):
-        if found.end() in ends:
+        if found.end() in ends and found.start() >= first:  # else it is a mark of the last one
             first, last = _inside(text, found.end() + 1, ends[found.end()], ends)
             yield found.start(), text[first:last]
 
@@ -87,6 +93,8 @@ def _inside(text: str, first: int, last: int, ends: Mapping[int, int]) -> tuple[
             last -= 1
         if text.startswith(_SPACING, first, last):
             first += 2
+        if style := _STYLE.match(text, first, last):
+            first = style.end()
         font = _FONT.match(text, first, last)
         opening = font.end() if font else first
         if first < last and ends.get(opening) == last - 1:

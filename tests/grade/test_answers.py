@@ -58,6 +58,16 @@ from jprm.grade.answers import closing, closings, depth
         ("Answer: 2**3", "2**3"),
         (r"\boxed{}, that is", None),
         (r"\boxed", None),
+        ("Final Answer: The final answer is $5$. I hope it is correct.", "$5$"),
+        ("**Final Answer:** Thus, the answer is **58**.", "58"),
+        ("Final Answer\n======\n58", "58"),
+        ("Final Answer:\n\n- 58 apples\n", "58 apples"),
+        ("Answer: -58", "-58"),
+        ("Answer: `58`", "58"),
+        ("Answer\uff1a58", "58"),
+        ("<think>5?</think><answer> 58 </answer>", "58"),
+        (r"so $\boxed \frac{1}{2}$", r"\frac{1}{2}"),
+        (r"so $\boxed\dfrac12$.", r"\dfrac12"),
     ],
 )
 def test_final_answer(text, answer):

@@ -133,3 +133,48 @@ def test_split_loses_nothing(parts):
     found, met = split(text, (",",))
     assert ",".join(found) == text
     assert len(met) == len(found) - 1
+
+
+@pytest.mark.parametrize(
+    ("gold", "answer"),
+    [
+        (r"\begin{pmatrix}1&2\\3&4\end{pmatrix}", r"\begin{array}{c|c}1&2\\ \hline 3&4\end{array}"),
+        (
+            r"\begin{pmatrix}1\\2\end{pmatrix}",
+            r"\begin{pmatrix}\hline 1\\\hline 2\\\hline\end{pmatrix}",
+        ),
+        (r"\begin{pmatrix}\frac12\\3\end{pmatrix}", r"\begin{pmatrix}{1\over 2}\\3\end{pmatrix}"),
+        (r"\frac{\sqrt{3}}{2}", r"{\sqrt{3} \over 2}"),
+        (r"x^{1/2}", r"x^{1 \over 2}"),
+        (r"|x|+1", r"\left\lvert x\right\rvert+1"),
+        (r"(-\infty,3)\cup(4,\infty)", "(-oo, 3) U (4, oo)"),
+        ("1,2", "x=2 \\text{ or } x=1"),
+        ("x=1, x=2", r"\{1,2\}"),
+        (r"\{1000,2000,3000\}", r"\{1,000,2,000,3,000\}"),
+        ("(1000,2000)", "(1,000,2,000)"),
+        ("1000", r"1\text{,}000"),
+    ],
+)
+def test_spellings_of_the_same(gold, answer):
+    for left, right in ((gold, answer), (answer, gold)):
+        assert compare(normalise(left), normalise(right)) == EQUAL
+        assert normalise(normalise(right)) == normalise(right)
+
+
+@pytest.mark.parametrize(
+    ("gold", "answer"),
+    [
+        (r"\begin{pmatrix}1&2\\3&4\end{pmatrix}", r"\begin{array}{c|c}1&3\\ \hline 2&4\end{array}"),
+        (r"\frac{2}{3}", r"{3 \over 2}"),
+        ("1,2", "x=1 \\text{ or } x=3"),
+        ("(1000,2000)", "(2,000,1,000)"),
+        ("(1,200)", "1200"),
+    ],
+)
+def test_spellings_of_others(gold, answer):
+    for left, right in ((gold, answer), (answer, gold)):
+        assert compare(normalise(left), normalise(right)) == DIFFERENT
+
+
+def test_names_of_two_variables_are_no_list_of_values():
+    assert compare("1,2", "x=1,y=2").grade == "unparsed"

@@ -101,7 +101,7 @@ def test_what_a_server_cannot_do_is_said_and_stands_in_the_table(
         to = ("--base-url", stub.url)
         assert evaluate(monkeypatch, *asked, *out, *to) == 0
         said = capsys.readouterr()
-        assert f"{stub.url} serves tiny: takes texts; answers with" in said.err
+        assert f"{stub.url} serves tiny: takes texts (a blank without width" in said.err
         assert said.out.count("code: ok 3") == 1
         table = json.loads((tmp_path / "table.json").read_text())
         assert table["readout"] == "vote" and table["code"] == {"ok": 3}

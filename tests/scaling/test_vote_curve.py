@@ -262,3 +262,17 @@ def test_tables_of_votes_do_not_pile_up():
     peak_bytes(100), peak_bytes(500)  # choices and draws that stay in caches
     few, many = peak_bytes(100), peak_bytes(500)
     assert many - few < 400 * step.nbytes / 2
+
+
+def test_an_interval_of_what_was_judged_knows_nothing_of_the_silent():
+    """Where nine in ten are silent, 100 solutions of a kind say as much as ten."""
+    found, silent = {-1: [[1.0], [1.0]], 1: [[1.0], [0.0]]}, [[None], [None]]
+    labels = [-1, 1] * 10
+    alone = vote_curve([found[y] for y in labels], labels, range(20)).f1(1)
+    tables = [found[y] for y in labels] + [silent] * 180
+    whole = vote_curve(tables, labels * 10, range(200), missing="excluded")
+    assert whole.f1(1).value == alone.value == 1.0
+    assert whole.f1(1).low == pytest.approx(alone.low, abs=0.02) and alone.low < 0.9
+    assert np.percentile(whole.samples(), 2.5) < 0.9
+    gain = whole.gain(1)
+    assert gain.value == 0.0 and gain.low <= 0.0 <= gain.high

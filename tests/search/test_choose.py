@@ -50,7 +50,7 @@ def test_the_grid_of_a_file_is_printed(tmp_path, capsys):
     path.write_text("\n".join(map(json.dumps, [row, row | {"candidate_index": "1"}])))
     assert print_grid(path, "shared") == 3, "a row was left out"
     out = capsys.readouterr().out
-    assert re.search(r"min +1.0000 \[1.000, 1.000\] +0.0000", out), "right by score; nobody votes"
+    assert re.search(r"min +1.0000 \(no interval\) +0.0000", out), "right by score; nobody votes"
     assert "1 problems, 1 to 1 candidates each, ties: shared" in out
     assert "no row has an answer" in out and "left out: " in out and "s.jsonl:2" in out
     with pytest.raises(UserError, match="--tie best: no such rule"):

@@ -185,3 +185,7 @@ def test_the_process_filter_keeps_what_the_formula_says_and_only_right_labels(st
     expected = sum(share) / (steps + 1)
     at = wilson(mislabelled, n, level=0.999)
     assert at.low <= expected <= at.high and at.low > 0.0
+
+
+def test_a_box_in_a_box_is_one_word():
+    assert step_verdicts(r"Step 1: \boxed{\boxed{correct}} \boxed{incorrect}", 2) == [True, False]
