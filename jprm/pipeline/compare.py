@@ -86,7 +86,7 @@ def print_comparison(found: Comparison, first: Path, second: Path) -> None:
         shown = "" if name == last else name
         table.add_row(shown, str(row.votes), *f1, gap, *tests, f"{row.gain.detectable:.3f}")
         last = name
-    print(f"A: {first}\nB: {second}")
+    say(f"A: {first}\nB: {second}")
     terminal().print(table)
     print(
         "Paired by problem, one row at a time: 95 % intervals by bootstrap over problems, p by permutation of the two"
