@@ -80,7 +80,7 @@ def print_comparison(found: Comparison, first: Path, second: Path) -> None:
         if row.second.cell.name != name:
             name = f"A: {name}\nB: {row.second.cell.name}"
         f1 = [str(m.curve.f1(row.votes)) for m in (row.first, row.second)]
-        gap = f"{d.value:+.3f} [{d.low:+.3f}, {d.high:+.3f}]"
+        gap = f"{d:+.3f}"
         exact = row.gain.mcnemar_p
         tests = [_short_p(row.gain.permutation_p), "-" if exact is None else _short_p(exact)]
         shown = "" if name == last else name
