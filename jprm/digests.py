@@ -21,7 +21,7 @@ import zlib
 from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 
-from jprm.errors import UserError
+from jprm.errors import UserError, printable
 
 KEPT_BYTES = 1 << 26  # a smaller file is hashed in the time that it takes to look it up
 TOLD_BYTES = 2 << 30  # hashing takes seconds from here on
@@ -143,11 +143,8 @@ def _tell(files: list[Path]) -> None:
             if not (_seen.get(signature) or _kept(signature)):
                 new += path.stat().st_size
     if new >= TOLD_BYTES:
-        print(
-            f"{files[0].parent}: reading {new / 1e9:.1f} GB, to know these files again",
-            file=sys.stderr,
-            flush=True,
-        )
+        line = f"{files[0].parent}: reading {new / 1e9:.1f} GB, to know these files again"
+        print(printable(line), file=sys.stderr, flush=True)
 
 
 def _signature(path: Path) -> str:

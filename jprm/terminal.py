@@ -34,6 +34,6 @@ def terminal(stream: TextIO | None = None, soft_wrap: bool = False, **options: A
     return Terminal(file=out, **settings)
 
 
-def say(text: str) -> None:
-    """Prints a line that may hold texts of others."""
-    print(printable(text))
+def say(text: str, stream: TextIO | None = None) -> None:
+    """Prints a line that may hold texts of others, by default to standard output."""
+    print(printable(text), file=stream or sys.stdout, flush=stream is sys.stderr)

@@ -25,6 +25,7 @@ from jprm.chat.endless import CPU_S, MEMORY_BYTES, backtracks_on, is_panic, temp
 from jprm.errors import UserError
 from jprm.quoting import MARK, Quoter, broken, controls_of
 from jprm.strict_json import read_object
+from jprm.terminal import say
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json")
 TEMPLATE_FILES = ("chat_template.jinja", "chat_template.json", "tokenizer_config.json")
@@ -378,11 +379,11 @@ def _tell_disagreement(directory: Path, tokenizer: Any) -> None:
     for text in PROBES:
         ids, others = (t.encode(text, add_special_tokens=False).ids for t in (own, file))
         if ids != others:
-            print(
+            say(
                 f"{directory}: {type(tokenizer).__name__} and tokenizer.json disagree: {text!r} is {ids} for the "
                 f"class, {others} for the file; the class is used, as transformers does (tokenizer_class = "
                 f"{VERBATIM[0]!r} in tokenizer_config.json would have the file used)",
-                file=sys.stderr,
+                sys.stderr,
             )
             return
 

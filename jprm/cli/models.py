@@ -11,6 +11,7 @@ from jprm.cli.app import app
 from jprm.config import load
 from jprm.errors import UserError
 from jprm.paths import present
+from jprm.terminal import say
 
 
 @app.command()
@@ -173,4 +174,4 @@ def export(
         require_sweep(run)
         from jprm.pipeline.export import export_verifier as write
 
-    print(f"{out}: {write(run, out, dtype)}")
+    say(f"{out}: {write(run, out, dtype)}")

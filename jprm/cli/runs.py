@@ -11,6 +11,7 @@ import typer
 from jprm.cli.app import app
 from jprm.paths import present
 from jprm.pipeline.config import require_sweep
+from jprm.terminal import say
 
 
 @app.command()
@@ -93,7 +94,7 @@ def report(
 
     changes = overrides or []
     command = shlex.join(["python", "-m", "jprm", "report", str(run), *changes])
-    print(f"{run / 'report.html'}: {rewrite_report(run, changes, command)}")
+    say(f"{run / 'report.html'}: {rewrite_report(run, changes, command)}")
 
 
 @app.command()

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from jprm.doctor.facts import Facts, satisfies
+from jprm.terminal import say
 
 if TYPE_CHECKING:
     from jprm.execute.probe import Survey
@@ -52,9 +53,9 @@ def print_findings(findings: Iterable[Finding]) -> None:
     """A line each, and below it what to do."""
     marks = {"ok": "ok  ", "note": "note", "bad": "BAD "}
     for finding in findings:
-        print(f"{marks[finding.verdict]}  {finding.topic:11} {finding.text}".rstrip())
+        say(f"{marks[finding.verdict]}  {finding.topic:11} {finding.text}".rstrip())
         if finding.remedy:
-            print(f"{'':18}-> {finding.remedy}")
+            say(f"{'':18}-> {finding.remedy}")
 
 
 def _packages(facts: Facts) -> Finding:

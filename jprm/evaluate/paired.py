@@ -50,7 +50,7 @@ class Paired:
         d = self.difference
         exact = "" if self.mcnemar_p is None else f", McNemar p = {self.mcnemar_p:.3g}"
         return (
-            f"{d.value:+.3f} [{d.low:+.3f}, {d.high:+.3f}], permutation p = "
+            f"{d:+.3f}, permutation p = "
             f"{self.permutation_p:.3g}{exact}; detectable: {self.detectable:.3f}"
         )
 

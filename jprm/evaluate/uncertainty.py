@@ -37,9 +37,13 @@ class Interval:
     high: float
 
     def __str__(self) -> str:
-        if math.isnan(self.low):
-            return f"{self.value:.3f} (no interval)"
-        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
+        return format(self)
+
+    def __format__(self, spec: str) -> str:
+        """The value and both ends, each as `spec` says."""
+        spec = spec or ".3f"
+        known = f"[{self.low:{spec}}, {self.high:{spec}}]"
+        return f"{self.value:{spec}} {'(no interval)' if math.isnan(self.low) else known}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from jprm.execute import Pool
 from jprm.grade.exact import Grade, Percent
 from jprm.grade.grader import Graded, Grader
 from jprm.grade.preload import PRELOAD
+from jprm.terminal import say
 
 AHEAD = 512  # lines that are read before the first of them must be graded
 
@@ -61,7 +62,7 @@ def grade_pairs(
                 row, gold, answer = _pair(line)
             except ValueError as fault:
                 bad += 1
-                print(f"left out: {path}:{number}: {fault}", file=sys.stderr)
+                say(f"left out: {path}:{number}: {fault}", sys.stderr)
                 continue
             waiting.append((row, grader.submit(gold, answer)))
             write(AHEAD)

@@ -80,13 +80,13 @@ def print_comparison(found: Comparison, first: Path, second: Path) -> None:
         if row.second.cell.name != name:
             name = f"A: {name}\nB: {row.second.cell.name}"
         f1 = [str(m.curve.f1(row.votes)) for m in (row.first, row.second)]
-        gap = f"{d.value:+.3f} [{d.low:+.3f}, {d.high:+.3f}]"
+        gap = f"{d:+.3f}"
         exact = row.gain.mcnemar_p
         tests = [_short_p(row.gain.permutation_p), "-" if exact is None else _short_p(exact)]
         shown = "" if name == last else name
         table.add_row(shown, str(row.votes), *f1, gap, *tests, f"{row.gain.detectable:.3f}")
         last = name
-    print(f"A: {first}\nB: {second}")
+    say(f"A: {first}\nB: {second}")
     terminal().print(table)
     print(
         "Paired by problem, one row at a time: 95 % intervals by bootstrap over problems, p by permutation of the two"

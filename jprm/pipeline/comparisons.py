@@ -67,7 +67,7 @@ class Comparison:
 
     def __str__(self) -> str:
         d = self.difference
-        text = f"{self.question}, {self.votes} votes on {self.benchmark}: {d.value:+.3f} [{d.low:+.3f}, {d.high:+.3f}]"
+        text = f"{self.question}, {self.votes} votes on {self.benchmark}: {d:+.3f}"
         if self.paired and not math.isnan(self.paired.permutation_p):
             text += f", permutation p {p_value(self.paired.permutation_p)}"
         if self.spread:
@@ -150,10 +150,7 @@ def p_value(p: float) -> str:
 def seeds_and_problems(spread: SeedSpread) -> str:
     """Both sources of the spread of a mean over seeds, apart."""
     sd = spread.seed_sd
-    return (
-        f"seeds differ by sd {sd.value:.3f} [{sd.low:.3f}, {sd.high:.3f}], problems alone by se "
-        f"{spread.problem_se:.3f}"
-    )
+    return f"seeds differ by sd {sd}, problems alone by se {spread.problem_se:.3f}"
 
 
 def _compared(question: str, second: Measured, first: Measured, k: int, first_k: int) -> Comparison:

@@ -134,9 +134,7 @@ def best_of_n_lines(best: BestOfN) -> list[str]:
     verdict = (
         "beats" if gain.low > 0 else "loses against" if gain.high < 0 else "is not told apart from"
     )
-    lines.append(
-        f"best of {k}: the verifier {verdict} the majority vote: {gain.value:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}]"
-    )
+    lines.append(f"best of {k}: the verifier {verdict} the majority vote: {gain:+.3f}")
     return lines
 
 

@@ -78,7 +78,7 @@ def write_sweep_report(
             Headline(
                 f"{gain.value:+.3f}",
                 f"gain of {k} votes over one",
-                f"[{gain.low:+.3f}, {gain.high:+.3f}]",
+                format(gain, "+.3f"),
             ),
             Headline(str(len(main.curve.labels)), "solutions judged", "half of them wrong"),
             Headline(

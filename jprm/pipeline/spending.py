@@ -45,8 +45,8 @@ class Stopped:
         most = "at most " if self.chain else ""
         return (
             f"adaptive votes on {self.benchmark} (seed {self.seed}), risk {self.result.risk:g}: {most}"
-            f"{saved.value:.0%} [{saved.low:.0%}, {saved.high:.0%}] of {self.result.n_max} votes saved, "
-            f"F1 {change.value:+.3f} [{change.low:+.3f}, {change.high:+.3f}]"
+            f"{saved:.0%} of {self.result.n_max} votes saved, "
+            f"F1 {change:+.3f}"
         )
 
 
@@ -74,7 +74,7 @@ class Spent:
                 continue
             lines.append(
                 f"compute of {at.budget:g} solutions: self-consistency {at.self_consistency}, verifier {at.verifier}, "
-                f"gain {at.gain.value:+.3f} [{at.gain.low:+.3f}, {at.gain.high:+.3f}]"
+                f"gain {at.gain:+.3f}"
             )
         return lines
 

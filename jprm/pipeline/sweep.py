@@ -97,7 +97,7 @@ def conclude(
     for benchmark, n in rejected.items():
         print(f"rejected in reading: {n} rows of {benchmark}")
     report = f"   report: {path / 'report.html'}" if measured else ""
-    print(f"results: {path / 'results.jsonl'}{report}")
+    say(f"results: {path / 'results.jsonl'}{report}")
     counts = f"computed {lab.run.computed}, reused {lab.run.reused}" if lab.run else ""
     print(counts + (f", {len(failures)} of {len(cells)} cells failed" if failures else ""))
     return INCOMPLETE if failures or rejected else 0

@@ -169,7 +169,7 @@ class SampledSteps:
         """The draws from one branch; ended where there is nothing to draw."""
         given = memory.ids.get(branch.path)
         if given is None:
-            given = list(self.codec.encode("".join(branch.steps)))
+            given = list(self.texts.encode(self.texts.quote("".join(branch.steps))))
         asked = self.texts.encode(self.texts.quote(problem.text))
         prompt_tokens = len(asked) + len(given)
         ended = branch.ended or self._left(given) < 1

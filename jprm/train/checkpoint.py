@@ -29,6 +29,7 @@ from orbax.checkpoint import v1 as ocp
 from jprm.digests import damage, inventory
 from jprm.errors import Unwritable, UserError
 from jprm.runs import provenance, write_atomic
+from jprm.terminal import say
 
 KEPT = 2
 DIGESTS = "digests.json"  # in a checkpoint's folder
@@ -171,7 +172,7 @@ def _set_aside_damaged(directory: Path) -> None:
         wrong = _damage(folder)
         if not wrong:
             return
-        print(f"{folder}/{wrong}; going on from the checkpoint before it", file=sys.stderr)
+        say(f"{folder}/{wrong}; going on from the checkpoint before it", sys.stderr)
         aside = directory / f"{DAMAGED}{step}"
         try:
             shutil.rmtree(aside, ignore_errors=True)

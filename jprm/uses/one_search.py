@@ -11,7 +11,7 @@ from typing import Any
 from jprm.config import fingerprint
 from jprm.digests import file_digest
 from jprm.errors import INCOMPLETE, UserError
-from jprm.evaluate import Missing, check_missing
+from jprm.evaluate import Interval, Missing, check_missing
 from jprm.pipeline.cells import grid_cells
 from jprm.pipeline.config import SweepConfig
 from jprm.pipeline.finished import read_sweep_config
@@ -90,9 +90,10 @@ def print_search(options: SearchOptions) -> int:
         )
     by = Choosing(options.aggregation, options.choice, missing=options.missing)
     found = summary(rows, by)
+    at = Interval(found["accuracy"], found["low"], found["high"])
     print(
-        f"{options.strategy}, {options.choice} by {options.aggregation}: accuracy {found['accuracy']:.3f} "
-        f"[{found['low']:.3f}, {found['high']:.3f}], {found['n_problems']} problems; without a judged "
+        f"{options.strategy}, {options.choice} by {options.aggregation}: accuracy {at}, "
+        f"{found['n_problems']} problems; without a judged "
         f"candidate {found['missing_share']:.1%}, {MISSING_AS[options.missing]}"
     )
     print(
@@ -103,7 +104,7 @@ def print_search(options: SearchOptions) -> int:
         print(f"verify.temperature = 0: {ONE_VOTE}")
     for reason, n in found["lost"].items():
         say(f"lost: {n} of {len(rows)} problems: {reason}")
-    print(f"rows: {store}")
+    say(f"rows: {store}")
     return INCOMPLETE if found["lost"] else 0
 
 

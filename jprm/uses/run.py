@@ -57,7 +57,7 @@ def run_uses(config: UsesConfig, command: str) -> int:
             print_rows(rows)
             if config.verify.draws(2) == 1:
                 print(f"verify.temperature = 0: {ONE_VOTE}")
-            print(f"results: {path / 'results.jsonl'}   report: {path / 'report.html'}")
+            say(f"results: {path / 'results.jsonl'}   report: {path / 'report.html'}")
             print(f"computed {run.computed}, reused {run.reused}")
             return 0
 

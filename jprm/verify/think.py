@@ -177,9 +177,10 @@ def whole(solution: Solution) -> Solution:
 _WORDS = {"correct": True, "incorrect": False}
 # Where a sentence begins, perhaps with marks of a heading or of a list, or a word or two that lead on.
 _BEGINS = r"(?P<line>\A|\n)[\s#*_>|-]*|(?:[.!?;:}$)]\**\s+|\A\s*)[*_]*"
+_AGAIN = r"\b(?:re-?|double[ -])?(?:check|verify|examine|consider|evaluate|assess|visit)(?:ing)?\s+"
 _LEADS = r"(?:(?:in|for|on|at|now|next|then|so|and|but|again|checking|verifying),?\s+){0,2}"
 _STEP = re.compile(
-    rf"(?P<begins>{_BEGINS})?{_LEADS}\bstep[\s-]*#?(?P<number>\d+)(?P<heads>[*_\s]*[:)\u2013\u2014]|\.\s)?",
+    rf"(?P<begins>{_BEGINS}|{_AGAIN})?{_LEADS}\bstep[\s-]*#?(?P<number>\d+)(?P<heads>[*_\s]*[:)\u2013\u2014]|\.\s)?",
     re.IGNORECASE,
 )
 
@@ -188,7 +189,8 @@ def step_verdicts(text: str, steps: int) -> list[bool | None]:
     r"""What a chain says of each step [steps]: its last boxed word on it, None where it says none.
 
     A word belongs to the step whose heading ("Step 2: ...") stands before it and behind the last
-    word, else to one that begins a sentence there ("In step 2 ..."), and else to the step behind that
+    word, else to one that begins a sentence there ("In step 2 ...") or is looked at again ("let me
+    recheck step 2"), and else to the step behind that
     of the last word: "the 14 of step 1" inside of a sentence names no other. Later rounds correct
     earlier ones. Marks around the word (`\boxed{\text{correct}}`) are passed over.
     """

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from jprm.errors import UserError
 from jprm.evaluate import (
+    Interval,
     Resamples,
     cluster_bootstrap,
     difference,
@@ -179,6 +180,13 @@ def test_order_and_names_change_no_more_than_the_draw():
     assert turned.value == pytest.approx(found.value)
     width = found.high - found.low
     assert (turned.low, turned.high) == pytest.approx((found.low, found.high), abs=0.06 * width)
+
+
+def test_an_interval_is_written_in_any_format_with_its_ends_or_without():
+    known, none = Interval(0.5, 0.25, 0.75), Interval(1.0, math.nan, math.nan)
+    assert str(known) == "0.500 [0.250, 0.750]" and f"{known:.0%}" == "50% [25%, 75%]"
+    assert f"{known:+.2f}" == "+0.50 [+0.25, +0.75]"
+    assert str(none) == "1.000 (no interval)" and f"{none:.0%}" == "100% (no interval)"
 
 
 def test_shares_and_ratios():

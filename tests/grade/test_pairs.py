@@ -86,3 +86,11 @@ def test_mistakes_are_one_line(tmp_path, capsys):
         grade_pairs(cut, percent="half")  # pyright: ignore[reportArgumentType]
     assert grade("--pairs", cut, "--out", tmp_path / "none" / "out.jsonl") == 2
     assert "cannot write" in capsys.readouterr().err
+
+
+def test_a_hostile_file_name_is_shown_as_it_is_spelled(tmp_path, capsys):
+    path = tmp_path / "a\x1b[31mb\x07.jsonl"
+    path.write_text("garbage\n" + json.dumps(ROWS[0]) + "\n")
+    assert grade("--pairs", path) == 3
+    said = capsys.readouterr().err
+    assert "\x1b" not in said and "\x07" not in said and r"a\x1b[31mb\x07.jsonl:1: not JSON" in said

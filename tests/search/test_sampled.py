@@ -244,6 +244,30 @@ def test_a_text_that_was_not_drawn_here_can_be_continued(model):
     assert all(b.steps[0] == given.steps[0] and len(b.steps) > 1 for b in grown.branches[0])
 
 
+class Quoting(Codec):
+    """<8> is a control token; a text of others that spells it is read as <10>."""
+
+    decode_quoted = Codec.decode
+
+    def quote(self, text):
+        return text.replace("<8>", "<10>")
+
+    encode_quoted = Codec.encode
+
+
+def test_steps_that_were_not_drawn_here_spell_no_control_token(model, monkeypatch):
+    sampler, prompts = one_device(*model, DENSE, WARM, seed=1), []
+    submit = sampler.submit
+    monkeypatch.setattr(
+        sampler, "submit", lambda ids, *a, **k: prompts.append(list(ids)) or submit(ids, *a, **k)
+    )
+    generator = SampledSteps(sampler, Quoting(), layout(), seed=5)
+    problem = Problem("p", "<9><8><11>", "")
+    given = Branch(("<9><8><2>\n",), ("revise",))
+    generator.grow([(problem, Grow((given,), n=1, steps=1))])
+    assert prompts == [[9, 10, 11, 9, 10, 2]]
+
+
 @pytest.mark.parametrize(("context", "prompt", "generated"), [(0, 17, 0), (20, 0, 5), (3, 4, 6)])
 def test_flops_in_three_numbers_are_those_of_the_model(context, prompt, generated):
     found = N_FLOPS.cost(context, prompt, generated)

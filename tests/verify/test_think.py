@@ -189,3 +189,14 @@ def test_the_process_filter_keeps_what_the_formula_says_and_only_right_labels(st
 
 def test_a_box_in_a_box_is_one_word():
     assert step_verdicts(r"Step 1: \boxed{\boxed{correct}} \boxed{incorrect}", 2) == [True, False]
+
+
+@pytest.mark.parametrize(
+    "again", ["let me recheck Step 1: it", "we double-check step 1. It", "re-examine step 1, which"]
+)
+def test_a_step_that_is_looked_at_again(again):
+    text = f"Step 1: \\boxed{{correct}}\nStep 2: \\boxed{{correct}}\nWait, {again} is \\boxed{{incorrect}}"
+    assert step_verdicts(text, 2) == [False, True]
+    assert step_verdicts(
+        "Step 1: \\boxed{correct}\nStep 2: we check step 1 by it. \\boxed{incorrect}", 2
+    ) == [True, False]

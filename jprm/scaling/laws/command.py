@@ -104,12 +104,12 @@ def _print(source: str, found: Decided) -> None:
         if not one.fit:
             say(f"approach {one.key}: not fitted, {one.reason}")
         if one.warning:
-            print(f"approach {one.key}: these runs do not settle it: {one.warning}")
+            say(f"approach {one.key}: these runs do not settle it: {one.warning}")
     if found.fitted:
         print()
         console.print(_table(COLUMNS, found.rows()))
         if note := found.extrapolated():
-            print(note)
+            say(note)
         print(f"approach 3, {found.held_out}\n")
     for one in found.fitted:
         print(f"approach {one.key} ({one.basis}), measured: {one.coverage}")
@@ -134,4 +134,4 @@ def _write(options: LawsOptions, out: Path, found: Decided) -> None:
     more = f" and {len(options.paths) - 1} more" if options.paths[1:] else ""
     title = f"Scaling laws of {options.paths[0].name}{more}"
     write_report(laws_report(title, found, options.command), out / "report.html")
-    print(f"results: {out / RESULTS}   report: {out / 'report.html'}")
+    say(f"results: {out / RESULTS}   report: {out / 'report.html'}")
