@@ -5,8 +5,12 @@ Without arguments it is the embedded sweep: everything is trained from scratch, 
 
 import sys
 
-from jprm.cli import ask_for_huge_pages, sweep_main
+from jprm.signals import leave, take_signals
 
 if __name__ == "__main__":
+    take_signals()  # before the rest is loaded, which takes a while
+
+    from jprm.cli import ask_for_huge_pages, sweep_main
+
     ask_for_huge_pages()
-    sys.exit(sweep_main(sys.argv[1:]))
+    leave(sweep_main(sys.argv[1:]))

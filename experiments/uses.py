@@ -5,8 +5,12 @@ Verifiers and their baselines are compared on the embedded world: at choosing, s
 
 import sys
 
-from jprm.cli import ask_for_huge_pages, uses_main
+from jprm.signals import leave, take_signals
 
 if __name__ == "__main__":
+    take_signals()  # before the rest is loaded, which takes a while
+
+    from jprm.cli import ask_for_huge_pages, uses_main
+
     ask_for_huge_pages()
-    sys.exit(uses_main(sys.argv[1:]))
+    leave(uses_main(sys.argv[1:]))

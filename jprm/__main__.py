@@ -1,7 +1,10 @@
 """`python -m jprm`."""
 
-import sys
+from jprm.signals import leave, take_signals
 
-from jprm.cli import main
+if __name__ == "__main__":
+    take_signals()  # before the rest is loaded, which takes a while
 
-sys.exit(main())
+    from jprm.cli import main
+
+    leave(main())

@@ -1,7 +1,7 @@
-"""Preemption: SIGTERM stops every command, which saves what it has and ends with exit code 75.
+"""Preemption of a sweep: SIGTERM, or the end of its launcher, stops it at its next safe point, with exit code 75.
 
-A command whose stores survive being killed at any point is stopped where it is. A sweep, whose stages may be expensive
-to interrupt, goes on to its next safe point, which is wherever it tells its progress.
+Its stages may be expensive to interrupt; a safe point is wherever it tells its progress. Other commands, whose stores
+survive being killed at any point, are stopped where they are (`jprm.signals`).
 """
 
 from __future__ import annotations
@@ -18,27 +18,6 @@ from jprm.progress import Progress
 
 PARENT = "JPRM_PARENT"  # process id of a launcher without which this process must not go on
 LOOK_S = 1.0
-
-
-@contextlib.contextmanager
-def raise_on_sigterm() -> Iterator[None]:
-    """Within, the first SIGTERM raises Preempted in the main thread, as Ctrl-C raises KeyboardInterrupt.
-
-    Later ones are ignored: what is being saved is not torn. Outside of the main thread nothing changes.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def stop(_number: int, _frame: FrameType | None) -> None:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        raise Preempted("SIGTERM")
-
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 @contextlib.contextmanager

@@ -16,8 +16,10 @@ import itertools
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
-import tokenizers as hf
+if TYPE_CHECKING:  # a mistake in a path is told before anything heavy is loaded
+    import tokenizers as hf
 
 MARK = "\ufdd0"  # a noncharacter of Unicode: no text that is meant for others holds it
 BREAK = "\u200b"  # a blank without width, for readers that know no marks
@@ -60,7 +62,7 @@ def controls_of(backend: hf.Tokenizer, ends: Iterable[int] = ()) -> dict[str, in
         for i, token in added.items()
         if token.content and (token.special or TAG.search(token.content))
     }
-    if isinstance(backend.model, hf.models.WordLevel):  # its tags are words like all others
+    if type(backend.model).__name__ == "WordLevel":  # its tags are words like all others
         controls |= {text: i for text, i in backend.get_vocab().items() if TAG.search(text)}
     return controls | {text: i for i in ends if (text := backend.id_to_token(i))}
 
@@ -188,7 +190,7 @@ class Quoter:
                 model["merges"] = [list(pair) for pair in pairs if "".join(pair) not in hidden]
         if model.get("unk_token") in hidden:
             model["unk_token"] = hidden[model["unk_token"]]
-        return hf.Tokenizer.from_str(json.dumps(described))
+        return type(self._backend).from_str(json.dumps(described))
 
 
 def _any_of(texts: Iterable[str]) -> str:

@@ -22,15 +22,16 @@ class Terminal(Console):
 
     def render_str(self, text: str, **options: Any) -> Text:
         """As rich does, for a text that is safe to show; `emoji` would rewrite `:x:`."""
-        return super().render_str(printable(text), **options | {"markup": False, "emoji": False})
+        plain: dict[str, Any] = {**options, "markup": False, "emoji": False}
+        return super().render_str(printable(text), **plain)
 
 
 def terminal(stream: TextIO | None = None, soft_wrap: bool = False, **options: Any) -> Terminal:
     """The console of a stream, by default standard output; `soft_wrap` leaves long lines to the terminal."""
-    stream = stream or sys.stdout
-    width = None if stream.isatty() else WIDTH
+    out: Any = stream or sys.stdout
+    width = None if out.isatty() else WIDTH
     settings = {"width": width, "highlight": False, "soft_wrap": soft_wrap} | options
-    return Terminal(file=stream, **settings)
+    return Terminal(file=out, **settings)
 
 
 def say(text: str, stream: TextIO | None = None) -> None:

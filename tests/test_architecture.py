@@ -15,7 +15,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 LEVELS = (
-    {"errors", "digests", "paths", "strict_json", "ties", "quoting"},
+    {"errors", "digests", "paths", "strict_json", "ties", "quoting", "signals"},
     {
         *("terminal", "records", "config", "runs", "leases", "progress", "preemption"),
         *("seeds", "execute", "http"),
@@ -55,6 +55,7 @@ WITHOUT_JAX = (
     "jprm.progress",
     "jprm.leases",
     "jprm.preemption",
+    "jprm.signals",
     "jprm.launch",
     "jprm.seeds",
     "jprm.execute",

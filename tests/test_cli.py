@@ -6,12 +6,15 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
 from jprm.cli import app, guarded
 from jprm.errors import UserError
 from tests.judge import checkpoint
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.mark.parametrize(
@@ -69,9 +72,12 @@ def test_a_signal_ends_a_command_in_a_line_and_nothing_is_lost(tmp_path, number,
         "--out",
         str(tmp_path / "out"),
     ]
+    # Tests that run in the background ignore Ctrl-C, and so would what they start.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen(
         command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     )
+    signal.signal(signal.SIGINT, before)
     votes = tmp_path / "out" / "votes.jsonl"
     while not votes.exists() or not votes.stat().st_size:
         assert process.poll() is None
@@ -118,3 +124,49 @@ def test_messages_of_others_cannot_steer_the_terminal(capsys):
 
     assert guarded(refused) == 2
     assert capsys.readouterr().err == "error: the server said: \\x1b[2J\n"
+
+
+def shell(command, **options):
+    return subprocess.run(["bash", "-c", command], capture_output=True, text=True, **options)
+
+
+@pytest.mark.parametrize(
+    ("words", "redirected", "code"),
+    [
+        ("list", ">&-", 0),
+        ("list", ">&- 2>&- <&-", 0),
+        ("grade --pairs nosuch", "2>/dev/full", 2),
+        ("grade --pairs nosuch", ">&- 2>&-", 2),
+        ("lsit", "2>/dev/full", 2),
+        ("grade --pairs pairs.jsonl", "| head -c 0; exit ${PIPESTATUS[0]}", 141),
+    ],
+)
+def test_streams_that_nobody_reads_change_no_code(tmp_path, words, redirected, code):
+    (tmp_path / "pairs.jsonl").write_text('{"gold": "1", "answer": "1"}\n')
+    done = shell(
+        f"{sys.executable} -m jprm {words} {redirected}",
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )
+    assert done.returncode == code and "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "line"),
+    [(signal.SIGTERM, 75, "stopped"), (signal.SIGINT, 130, "interrupted")],
+)
+def test_a_signal_while_modules_are_loaded_is_a_line(tmp_path, number, code, line):
+    """Where an exception could be lost in somebody else's module."""
+    (tmp_path / "late.py").write_text(
+        f"import os\ntry:\n    os.kill(os.getpid(), {int(number)})\nexcept BaseException:\n    pass\n"
+    )
+    program = "from jprm.signals import take_signals\ntake_signals()\nimport late\nprint('lost')"
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": f"{ROOT}:{tmp_path}"},
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    assert (done.returncode, done.stdout) == (code, "")
+    assert done.stderr.startswith(line) and done.stderr.count("\n") == 1

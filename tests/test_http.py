@@ -84,6 +84,8 @@ def test_a_redirect_is_not_followed():
         b"opense-same\\/",
         b"opense-same%2f",
         b"%6Fpense-same\\u002F",
+        b"open%73e%2Dsame/",
+        b"opense&#45;same&#x2F;",
         b'{"error": "opense-same/"}',
     ],
 )
@@ -181,6 +183,22 @@ def test_a_wait_beyond_the_limit_is_not_begun():
 @pytest.mark.parametrize("value", ["nan", "inf", "1e400", "-3", "soon", "Wed, 99 Oct", ""])
 def test_a_wait_that_makes_no_sense_is_none(value):
     assert words.wait_s(value) == 0.0
+
+
+def test_a_wait_without_end_can_be_shown():
+    assert words.wait_s("1e308") == words.LONGEST_WAIT_S
+
+
+def test_names_of_encodings_have_no_case():
+    head = b"HTTP/1.1 200 OK\r\nContent-Encoding: Identity\r\nContent-Length: 2\r\n\r\n{}"
+    with Raw(head) as server:
+        assert ask(server) == b"{}"
+
+
+def test_what_was_not_modified_is_no_redirect():
+    with Raw(b"HTTP/1.1 304 Not Modified\r\n\r\n") as server, pytest.raises(Refused) as refused:
+        ask(server)
+    assert "redirect" not in str(refused.value)
 
 
 def test_a_wait_may_be_a_date():

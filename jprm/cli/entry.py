@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import io
 import os
@@ -13,13 +14,12 @@ import typer
 
 from jprm.cli.app import app
 from jprm.errors import MISTAKE, PREEMPTED, Preempted, UserError, printable
-from jprm.preemption import raise_on_sigterm
+from jprm.signals import INTERRUPTED, INTERRUPTED_LINE, STOPPED_LINE, signals_taken
 
 # What typer raises for mistyped words; its releases carry a click of their own.
 CLICK_ERROR = cast(
     type[Exception], next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
 )
-INTERRUPTED = 130  # 128 + SIGINT, as shells count
 READER_GONE = 141  # 128 + SIGPIPE
 # What a machine lacks or forbids. Of any other OSError the program is the cause, and its traceback is needed.
 OF_THE_MACHINE = {
@@ -64,13 +64,9 @@ def guarded(work: Callable[[], int | None]) -> int:
     SIGTERM ends any command with exit code 75. Whatever a command prints is handed over before its code is known, so
     that a full disk behind standard output is told, too.
     """
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(
-            stream, io.TextIOWrapper
-        ):  # a character that the terminal's encoding lacks is no error
-            stream.reconfigure(errors="backslashreplace")
+    _open_streams()
     try:
-        with raise_on_sigterm():
+        with signals_taken():
             code = work() or 0  # typer hands the code of an early exit back
         if code == INTERRUPTED:  # and that of Ctrl-C, without a word
             raise KeyboardInterrupt
@@ -79,14 +75,15 @@ def guarded(work: Callable[[], int | None]) -> int:
     except UserError as error:
         return _told(f"error: {error}", MISTAKE)
     except Preempted as reason:
-        return _told(f"stopped ({reason}); the same command goes on from here", PREEMPTED)
+        return _told(STOPPED_LINE.format(reason), PREEMPTED)
     except (KeyboardInterrupt, typer.Abort):
-        return _told("interrupted; the same command goes on from here", INTERRUPTED)
+        return _told(INTERRUPTED_LINE, INTERRUPTED)
     except typer.Exit as end:
         return end.exit_code
     except CLICK_ERROR as error:
         mistake: Any = error
-        mistake.show()
+        with contextlib.suppress(OSError):  # standard error is full: the code tells
+            mistake.show()
         return mistake.exit_code
     except (BrokenPipeError, SystemExit):  # the second is click's, which has met the first
         _drop_output()
@@ -102,11 +99,31 @@ def guarded(work: Callable[[], int | None]) -> int:
         )
 
 
+def _open_streams() -> None:
+    """Makes the standard streams such that printing is never an error of the program.
+
+    One that is closed (`>&-`) is /dev/null: else the next file that is opened would have its number. A character that
+    a terminal's encoding lacks is shown as its escape.
+    """
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:
+            null = os.open(
+                os.devnull, os.O_RDWR
+            )  # it gets the lowest number, which is the closed one's
+            setattr(sys, name, open(null, "r" if name == "stdin" else "w"))  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def _told(line: str, code: int) -> int:
-    print(printable(line), file=sys.stderr)
+    try:
+        print(printable(line), file=sys.stderr, flush=True)
+    except OSError:  # nobody can be told, but by the code
+        _drop_output(2)
     return code
 
 
-def _drop_output() -> None:
+def _drop_output(number: int = 1) -> None:
     """Nobody takes what is left of the output, and Python would complain once more when it ends."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), number)

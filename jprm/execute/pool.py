@@ -124,7 +124,9 @@ class Pool(Place):
             self._room.notify_all()
         self._dispatcher.stopping = True
         self._dispatcher.wake()
-        self._dispatcher.join()
+        # In a callback of a future, which the dispatcher's thread runs, it cannot wait for itself.
+        if threading.current_thread() is not self._dispatcher:
+            self._dispatcher.join()
 
     def _submit(self, track: Track, code: str) -> Future[Outcome]:
         job = Job(track, code, Future())

@@ -133,4 +133,6 @@ def _put(target: TextIO, row: dict[str, Any], out: Path | None) -> None:
     try:
         target.write(json.dumps(row) + "\n")
     except OSError as error:
-        raise UserError(f"{out or 'standard output'}: cannot write ({error.strerror})") from None
+        if out is None:
+            raise  # the command line knows what is behind standard output
+        raise UserError(f"{out}: cannot write ({error.strerror})") from None

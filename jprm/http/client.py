@@ -241,7 +241,7 @@ class Client:
                     name.decode("latin-1").lower(): value.decode("latin-1")
                     for name, value in response.headers
                 }
-            if headers.get("content-encoding", "identity") != "identity":
+            if headers.get("content-encoding", "identity").strip().lower() != "identity":
                 raise httpcore2.RemoteProtocolError("an encoding that was not asked for")
             return response.status, headers, answer
         finally:
@@ -249,7 +249,7 @@ class Client:
             EXCHANGE.reset(token)
 
     def _said(self, status: int, headers: Mapping[str, str], answer: bytes) -> str:
-        if not 300 <= status < 400:
+        if not 300 <= status < 400 or status == 304:
             return self.safe(words.message(answer))
         where = self.safe(headers.get("location", "").rpartition("@")[2])
         return f"it redirects to {where or 'nowhere'}; give that URL if it is meant"

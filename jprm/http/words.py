@@ -11,12 +11,12 @@ import time
 from collections.abc import Iterable
 from email.utils import parsedate_to_datetime
 from typing import Any
-from urllib.parse import quote
 
 from jprm.errors import printable
 
 SHOWN = 300  # characters of what a server says
 READ_BYTES = 1 << 16
+LONGEST_WAIT_S = 1e6  # more than anybody waits, and short enough to be shown
 
 
 def safe(text: str, secrets: Iterable[str]) -> str:
@@ -33,13 +33,17 @@ def redacted(text: str, secrets: Iterable[str]) -> str:
 
 @functools.cache
 def _spellings(secret: str) -> re.Pattern[str]:
-    """A text as it is, in JSON, and in a URL."""
+    """A text as it is, in JSON, in a URL and in HTML, where any character may be escaped."""
     return re.compile(
         "".join(
-            rf"(?:\\?{re.escape(c)}|(?i:\\u{ord(c):04x}|{re.escape(quote(c, safe=''))}))"
+            rf"(?:\\?{re.escape(c)}|(?i:\\u{ord(c):04x}|{_in_url(c)}|&\#0*{ord(c)};|&\#x0*{ord(c):x};))"
             for c in secret
         )
     )
+
+
+def _in_url(character: str) -> str:
+    return "".join(f"%{byte:02x}" for byte in character.encode("utf-8", "surrogateescape"))
 
 
 def message(answer: bytes) -> str:
@@ -61,4 +65,4 @@ def wait_s(retry_after: str) -> float:
             seconds = parsedate_to_datetime(retry_after).timestamp() - time.time()
         except (ValueError, TypeError, OverflowError):
             return 0.0
-    return max(seconds, 0.0) if math.isfinite(seconds) else 0.0
+    return min(max(seconds, 0.0), LONGEST_WAIT_S) if math.isfinite(seconds) else 0.0

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from jprm.errors import INCOMPLETE
+from jprm.errors import INCOMPLETE, Unwritable
 from jprm.leases import Lease, LeaseLost, Leases, holder, holders, sweep_up
 from jprm.pipeline.cells import Cell
 from jprm.pipeline.config import SweepConfig
@@ -137,8 +137,8 @@ class Worker:
                 lease.publish()
         except LeaseLost:
             lab.progress.note(_TAKEN.format(stage.path.name))
-        except StageFailed as error:
-            self._give_up(stage, lease, error.failure)
+        except (StageFailed, Unwritable) as error:
+            self._give_up(stage, lease, error)
         except BaseException:
             lease.release()
             raise
@@ -155,15 +155,20 @@ class Worker:
         finally:
             lab.progress.safe_points.remove(stop_if_lost)
 
-    def _give_up(self, stage: Stage, lease: Lease, failure: Failure) -> None:
+    def _give_up(self, stage: Stage, lease: Lease, error: StageFailed | Unwritable) -> None:
+        """Leaves a stage that failed to others. Raises Unwritable again, unless the folder was another's."""
         try:
             lease.check()
         except LeaseLost:  # then whatever went wrong did so because the folder was gone
             self.lab.failures.pop(stage.key, None)
             self.lab.progress.note(_TAKEN.format(stage.path.name))
         else:
-            self.lab.progress.note(f"{failure.status}: {stage.path.name}: {failure.reason}")
+            if isinstance(error, StageFailed):
+                told = error.failure
+                self.lab.progress.note(f"{told.status}: {stage.path.name}: {told.reason}")
             lease.release()
+            if isinstance(error, Unwritable):
+                raise error
 
     def _failures(self) -> dict[str, tuple[Failure, str]]:
         """The stages that are left with a failure, by key, with the text of its record."""

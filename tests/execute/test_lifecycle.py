@@ -175,6 +175,24 @@ def test_a_channel_that_somebody_else_holds_stops_nobody(then):
         assert time.process_time() - before < 0.15  # of one processor: nothing spins
 
 
+def test_a_pool_may_be_closed_by_who_hears_of_an_outcome():
+    pool, told = plain_pool(workers=1), []
+
+    def close(_):
+        pool.close()
+        told.append("closed")
+
+    future = pool.session().submit("print(1)")
+    future.add_done_callback(close)
+    assert future.result().text == "1"
+    pool.close()
+    assert told == ["closed"] and not pool._dispatcher.is_alive()
+
+
+# Another test may have loaded JAX, whose threads these children do not need.
+FORKED = r"ignore:os.fork\(\) was called:RuntimeWarning"
+
+
 def in_a_fork(work):
     """What `work` returns, a text, in a process that is forked from this one."""
     reader, writer = os.pipe()
@@ -191,7 +209,7 @@ def in_a_fork(work):
     return text
 
 
-@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded")
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded", FORKED)
 def test_use_after_a_fork_is_an_error():
     """Its thread stayed behind, so nobody would ever answer."""
     with plain_pool() as pool:

@@ -162,6 +162,7 @@ def test_a_server_that_gets_no_channel_says_so(engine_and_server):
     assert CONTROL.unpack(engine.recv(99)) == (FAILED, 5, errno.EMFILE)
 
 
+@pytest.mark.filterwarnings(r"ignore:os.fork\(\) was called:RuntimeWarning")
 def test_a_server_ends_a_process_that_it_cannot_watch(engine_and_server, monkeypatch):
     def refuse(process_id):
         found.append(process_id)

@@ -198,4 +198,6 @@ def test_foreign_rows_are_named_by_their_line(tmp_path, row, said):
         list(stream_rewards(path, 1, "prob_raw"))
     if "field" in said:  # the others are seen when they are taken over
         with pytest.raises(UserError, match=rf"rationales\.jsonl:2: {said}"):
-            Known.of(tmp_path, 1, 0.0)
+            stage = Stage("votes", {}, tmp_path)
+            stage.path = tmp_path
+            Known.of(stage, 1)

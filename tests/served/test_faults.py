@@ -322,7 +322,7 @@ def test_a_server_that_draws_less_than_asked_is_asked_for_the_rest(codec):
 def test_a_server_that_takes_no_ids_is_sent_texts(stub, codec):
     stub.takes_ids = False
     with sampler(stub, codec) as one:
-        assert str(one.dialect).startswith("takes texts; answers with token ids")
+        assert str(one.dialect).startswith("takes texts (a blank without width")
         stub.bodies.clear()
         assert ask(one, codec).tokens == codec.encode("Yes, it is. No")[:4]
     [body] = stub.bodies
