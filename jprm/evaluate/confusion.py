@@ -75,10 +75,17 @@ def measure(counts: ArrayLike) -> dict[str, np.ndarray]:
 
 
 def measure_intervals(counts: ArrayLike, resamples: Resamples) -> dict[str, Interval]:
-    """Every measure of counts [n, 4] with its interval over problems."""
+    """Every measure of counts [n, 4] with its interval over problems.
+
+    A precision has none where there are no steps of the other kind, which alone could lower it.
+    """
     counts = np.asarray(counts, dtype=np.float64)
     (sums,) = _resampled([counts], resamples)
     samples, at = measure(sums), measure(counts.sum(axis=0))
+    samples["precision"] = samples["precision"] if counts[:, [FP, TN]].any() else ()
+    samples["negative_precision"] = (
+        samples["negative_precision"] if counts[:, [TP, FN]].any() else ()
+    )
     return {name: interval(float(at[name]), samples[name]) for name in at}
 
 

@@ -20,7 +20,6 @@ from numpy.typing import ArrayLike
 from jprm.errors import UserError
 from jprm.evaluate.uncertainty import LEVEL, Interval
 
-
 ROUNDED = 1e-24  # of outcomes about 1
 
 
