@@ -82,11 +82,9 @@ def measure_intervals(counts: ArrayLike, resamples: Resamples) -> dict[str, Inte
     counts = np.asarray(counts, dtype=np.float64)
     (sums,) = _resampled([counts], resamples)
     samples, at = measure(sums), measure(counts.sum(axis=0))
-    samples["precision"] = samples["precision"] if counts[:, [FP, TN]].any() else ()
-    samples["negative_precision"] = (
-        samples["negative_precision"] if counts[:, [TP, FN]].any() else ()
-    )
-    return {name: interval(float(at[name]), samples[name]) for name in at}
+    lowers = {"precision": [FP, TN], "negative_precision": [TP, FN]}
+    lone = {name for name, columns in lowers.items() if not counts[:, columns].any()}
+    return {name: interval(float(at[name]), [] if name in lone else samples[name]) for name in at}
 
 
 def prm_scores(
