@@ -16,7 +16,9 @@ _MARKS = r"[*_]*"
 _END = r"(?=\.?\s*(?:\n|\Z)|\.\s)"  # of the sentence or the line
 _STATED = re.compile(
     rf"####[ ]*(?![*_ ]*(?:{_LABEL})[*_: ]*$)(?P<marked>[^\n]+)"
-    rf"|(?:(?:{_OURS})?(?:{_LABEL}){_MARKS}(?:[ ]is:?|[:\uff1a]){_MARKS}(?:[ ]+(?!\n)|[ \t\r]*\n\s*|(?<=\uff1a))){{1,2}}"
+    # a label, perhaps of a sentence that has one of its own ("Final answer: the answer is 5")
+    rf"|(?:(?:{_OURS})?(?:{_LABEL}){_MARKS}(?:[ ]is:?|[:\uff1a]){_MARKS}"
+    r"(?:[ ]+(?!\n)|[ \t\r]*\n\s*|(?<=\uff1a))){1,2}"
     rf"{_BULLET}(?P<said>\S[^\n]*?)(?<=\S){_END}"
     r"|<answer>(?P<tagged>[^<]+)</answer>"
     # a heading of its own, and the first line below it
