@@ -75,11 +75,16 @@ def measure(counts: ArrayLike) -> dict[str, np.ndarray]:
 
 
 def measure_intervals(counts: ArrayLike, resamples: Resamples) -> dict[str, Interval]:
-    """Every measure of counts [n, 4] with its interval over problems."""
+    """Every measure of counts [n, 4] with its interval over problems.
+
+    A precision has none where there are no steps of the other kind, which alone could lower it.
+    """
     counts = np.asarray(counts, dtype=np.float64)
     (sums,) = _resampled([counts], resamples)
     samples, at = measure(sums), measure(counts.sum(axis=0))
-    return {name: interval(float(at[name]), samples[name]) for name in at}
+    lowers = {"precision": [FP, TN], "negative_precision": [TP, FN]}
+    lone = {name for name, columns in lowers.items() if not counts[:, columns].any()}
+    return {name: interval(float(at[name]), [] if name in lone else samples[name]) for name in at}
 
 
 def prm_scores(

@@ -62,10 +62,10 @@ def accuracy_interval(
     missing [n]: P(no verdict) of each. nan where there is no verdict at all.
     """
     value, judged = np.asarray(values, dtype=np.float64), 1.0 - np.asarray(missing)
+    if np.isnan(value).all() or not judged.any() and how == "excluded":
+        return Interval(math.nan, math.nan, math.nan)
     if how == "wrong" or bool(np.all(judged == 1.0)):
         return mean_interval(value, resamples)
-    if not judged.any():
-        return Interval(math.nan, math.nan, math.nan)
     score = value.mean()
     right = (value - score) * judged.mean() + score * judged
     return share_interval(np.clip(right, 0.0, judged), judged, resamples)

@@ -20,6 +20,8 @@ from numpy.typing import ArrayLike
 from jprm.errors import UserError
 from jprm.evaluate.uncertainty import LEVEL, Interval
 
+ROUNDED = 1e-24  # of outcomes about 1
+
 
 @dataclass(frozen=True, slots=True)
 class SeedSpread:
@@ -68,9 +70,9 @@ def _crossed(y_SP: np.ndarray, level: float) -> SeedSpread:
     mean = float(y_SP.mean())
     seed, problem = y_SP.mean(axis=1) - mean, y_SP.mean(axis=0) - mean
     rest = y_SP - mean - seed[:, None] - problem
-    ms_seed = p * float((seed**2).sum()) / (s - 1)
-    ms_problem = s * float((problem**2).sum()) / (p - 1)
-    ms_rest = float((rest**2).sum()) / ((s - 1) * (p - 1))
+    ms_seed = _square(p * (seed**2).sum() / (s - 1))
+    ms_problem = _square(s * (problem**2).sum() / (p - 1))
+    ms_rest = _square((rest**2).sum() / ((s - 1) * (p - 1)))
     parts = np.array([ms_seed, ms_problem, -ms_rest]) / (s * p)
     freedom = np.array([s - 1, p - 1, (s - 1) * (p - 1)])
     # The difference of mean squares may fall below either part of it, which is a lower bound.
@@ -91,8 +93,8 @@ def _nested(columns: Sequence[np.ndarray], level: float) -> SeedSpread:
     s, sizes = len(columns), np.array([len(column) for column in columns])
     means = np.array([column.mean() for column in columns])
     mean, size = float(means.mean()), s / float((1 / sizes).sum())  # harmonic: seeds weigh the same
-    within = sum(float(((c - c.mean()) ** 2).sum()) for c in columns) / int((sizes - 1).sum())
-    ms_seed = size * float(((means - mean) ** 2).sum()) / (s - 1)
+    within = _square(sum(((c - c.mean()) ** 2).sum() for c in columns) / (sizes - 1).sum())
+    ms_seed = _square(size * ((means - mean) ** 2).sum() / (s - 1))
     variance = ms_seed / (s * size)
     return SeedSpread(
         mean=_around(mean, variance, s - 1, level),
@@ -101,6 +103,11 @@ def _nested(columns: Sequence[np.ndarray], level: float) -> SeedSpread:
         share=max(0.0, ms_seed - within) / ms_seed if ms_seed else 0.0,
         crossed=False,
     )
+
+
+def _square(mean_square: float) -> float:
+    """A mean square; 0 for what is left of equal outcomes when their rounded mean is taken off."""
+    return 0.0 if mean_square < ROUNDED else float(mean_square)
 
 
 def _around(mean: float, variance: float, df: float, level: float) -> Interval:
@@ -118,8 +125,8 @@ def _seed_sd(
     """sqrt((ms_seed - ms_rest) / size), with the F distribution of the ratio of mean squares."""
     from scipy.stats import f
 
-    if ms_seed == ms_rest == 0:
-        return Interval(0.0, math.nan, math.nan)
+    if ms_seed == 0 or math.isnan(ms_seed):
+        return Interval(ms_seed, math.nan, math.nan)
     low, high = f.ppf([(1 + level) / 2, (1 - level) / 2], df_seed, df_rest)
     square = [ms_seed - ms_rest, ms_seed / low - ms_rest, ms_seed / high - ms_rest]
     value, bottom, top = (math.sqrt(max(0.0, float(x)) / size) for x in square)

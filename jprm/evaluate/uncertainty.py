@@ -251,7 +251,7 @@ def over_seeds(values: Sequence[float], level: float = LEVEL) -> Interval:
 
     array = np.asarray(values, dtype=np.float64)
     mean, n = float(array.mean()), array.size
-    if len(set(array.tolist())) < 2:
+    if n < 2 or np.ptp(array) <= _ROUNDING * np.abs(array).max():
         return Interval(mean, math.nan, math.nan)
     half = float(t.ppf((1.0 + level) / 2.0, n - 1)) * float(array.std(ddof=1)) / math.sqrt(n)
     return Interval(mean, mean - half, mean + half)

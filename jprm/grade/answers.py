@@ -16,11 +16,13 @@ _MARKS = r"[*_]*"
 _END = r"(?=\.?\s*(?:\n|\Z)|\.\s)"  # of the sentence or the line
 _STATED = re.compile(
     rf"####[ ]*(?![*_ ]*(?:{_LABEL})[*_: ]*$)(?P<marked>[^\n]+)"
-    rf"|(?:(?:{_OURS})?(?:{_LABEL}){_MARKS}(?:[ ]is:?|[:\uff1a]){_MARKS}(?:[ ]+|\s*\n\s*|(?<=\uff1a))){{1,2}}"
+    # a label, perhaps of a sentence that has one of its own ("Final answer: the answer is 5")
+    rf"|(?:(?:{_OURS})?(?:{_LABEL}){_MARKS}(?:[ ]is:?|[:\uff1a]){_MARKS}"
+    r"(?:[ ]+(?!\n)|[ \t\r]*\n\s*|(?<=\uff1a))){1,2}"
     rf"{_BULLET}(?P<said>\S[^\n]*?)(?<=\S){_END}"
-    r"|<answer>\s*(?P<tagged>[^<\n]+?)\s*</answer>"
+    r"|<answer>(?P<tagged>[^<]+)</answer>"
     # a heading of its own, and the first line below it
-    rf"|^[#*_ ]*(?:{_LABEL})[#*_: ]*\n(?:[=-]{{3,}}\s*\n)?\s*{_BULLET}(?P<below>\S[^\n]*?)(?<=\S){_END}",
+    rf"|^[#*_ ]*(?:{_LABEL})[#*_: ]*\n(?:[=-]{{3,}}[ \r]*\n)?\s*{_BULLET}(?P<below>\S[^\n]*?)(?<=\S){_END}",
     re.MULTILINE,
 )
 _HEADING = re.compile(rf"[*_ ]*(?:{_LABEL})[*_: ]*")

@@ -31,6 +31,7 @@ _FUNCTIONS = r"arcsin|arccos|arctan|sinh|cosh|tanh|sin|cos|tan|cot|sec|csc|ln|lo
 _ROW_BREAK = re.compile(
     r"\\\\\*?(?:\s*\[[^\[\]]*[a-z]{2}\])?|\\(?:cr|tabularnewline|newline)(?![a-zA-Z])"
 )
+_CUT_BLANK = re.compile(r"(?<!\\)((?:\\\\)*)\\$")  # of a "\\ " at the end
 _TEXT_COMMA = re.compile(r"(?<=\d)\\(?:text|mbox|mathrm)\{,\}(?=\d)")
 _MARKED_THOUSANDS = re.compile(
     r"(?<![\d.])[1-9]\d{0,2}(?:(?:,\\!|\{,\}|\\,|[\u2009\u202f])\d{3})+(?!\d)"
@@ -50,7 +51,8 @@ _REWRITES = [
         (r"\\[hv]?phantom(?![a-zA-Z])\s*(?:\{[^{}]*\}|\S)", " "),
         (r"\\(?:rm|bf|it|sf|tt)\s*\{|(?<!\\)\{\\(?:rm|bf|it|sf|tt) ", r"\\mathrm{"),
         (r"\\(?:displaystyle|textstyle|limits|nolimits|rm|bf|it)(?![a-zA-Z])", ""),
-        (r"\\begin\{(?:[pbB]|small)?matrix\*?\}|\\begin\{array\}\s*\{[lcr| ]*\}", r"\\begin{matrix}"),
+        (r"\\begin\{(?:[pbB]|small)?matrix\*?\}(?:\[[lcr]\])?", r"\\begin{matrix}"),
+        (r"\\begin\{array\}\s*\{(?:[^{}]|\{[^{}]*\})*\}", r"\\begin{matrix}"),
         (r"\\end\{(?:(?:[pbB]|small)?matrix\*?|array)\}", r"\\end{matrix}"),
         (r"\\(?:hline(?![a-zA-Z])|cline\{[\d-]*\})", ""),
         (r"&(?=\s*=)|(?<==)&", ""),
@@ -58,6 +60,7 @@ _REWRITES = [
         (r"\\[,;: ]|~|\\(?:q?quad|thinspace|hfill)(?![a-zA-Z])", " "),
         (r"(?<=\d)\{,\}(?=\d)", "."),  # no list: a decimal comma, once thousands are gone
         (r"\{,\}", ","),
+        (r"\\mathbb\s+([A-Z])(?![a-zA-Z])", r"\\mathbb{\1}"),
         (r"\\[lr]?vert(?![a-zA-Z])", "|"),
         (r"(?<=[)\]]) ?U ?(?=[(\[])", r"\\cup "),
         (rf"(?<!\\)\{{({_FLAT_TEX}*)\\over(?![a-zA-Z])({_FLAT_TEX}*)\}}", r"{\\frac{\1}{\2}}"),
@@ -126,7 +129,7 @@ def normalise(text: str) -> str:
 
 
 def _once(text: str) -> str:
-    text = _unwrap(re.sub(r"\s+", " ", text).strip())
+    text = _unwrap(_CUT_BLANK.sub(r"\1", re.sub(r"\s+", " ", text).strip()))
     if len(_DOLLAR.findall(text)) % 2 == 0:  # else one of them is a currency
         text = _DOLLAR.sub(" ", text)
     text = _TEXT_COMMA.sub("{,}", text)

@@ -58,6 +58,14 @@ def correctness(rows: Sequence[Row], choosing: Choosing | None = None) -> np.nda
     return counted(right, _silent(rows, by), by.missing)
 
 
+def accuracy_of(
+    rows: Sequence[Row], choosing: Choosing | None = None, resamples: Resamples | None = None
+) -> Interval:
+    """The accuracy of the choices with its interval over problems."""
+    by, draws = choosing or Choosing(), resamples or _resamples(rows)
+    return accuracy_interval(correctness(rows, by), _silent(rows, by), by.missing, draws)
+
+
 def missing_share(rows: Sequence[Row], choosing: Choosing | None = None) -> float:
     """Share of the problems that were searched, but none of whose candidates has a score."""
     return float(_silent(rows, choosing or Choosing()).mean())
@@ -77,10 +85,7 @@ def budget_of(row: Row) -> Budget:
 
 def summary(rows: Sequence[Row], choosing: Choosing | None = None) -> dict[str, Any]:
     """Accuracy with its interval, mean cost per problem, and the lost problems by reason."""
-    by = choosing or Choosing()
-    at: Interval = accuracy_interval(
-        correctness(rows, by), _silent(rows, by), by.missing, _resamples(rows)
-    )
+    at = accuracy_of(rows, choosing)
     total = sum((budget_of(row) for row in rows), Budget())
     n = len(rows)
     return {

@@ -60,10 +60,21 @@ def verdicts_of(judge: Judge, items: Sequence[Item]) -> list[int | None]:
 
 def correctness(judge: Judge, items: Sequence[Item]) -> np.ndarray:
     """What finding the first error, or that there is none, counts [n]; see `jprm.evaluate.missing`."""
+    return counted(*_shares(judge, items), judge.missing, labels_of(items))
+
+
+def f1_of(judge: Judge, items: Sequence[Item], resamples: Resamples) -> Interval:
+    """First-error F1 of a judge with its interval."""
+    right, missing = _shares(judge, items)
+    judged = 1.0 - missing if judge.missing == "excluded" and missing.any() else None
+    return f1_interval(labels_of(items), right, resamples, judged=judged)
+
+
+def _shares(judge: Judge, items: Sequence[Item]) -> tuple[np.ndarray, np.ndarray]:
+    """Whether each verdict is right, and whether there is none [n]."""
     found, labels = verdicts_of(judge, items), labels_of(items)
     right = np.array([float(f == label) for f, label in zip(found, labels, strict=True)])
-    missing = np.array([float(f is None) for f in found])
-    return counted(right, missing, judge.missing, labels)
+    return right, np.array([float(f is None) for f in found])
 
 
 def missing_row(judge: Judge, items: Sequence[Item]) -> dict[str, Any]:
@@ -148,7 +159,7 @@ def _f1(judge: Judge, main: Judge, items: Sequence[Item]) -> dict[str, Any]:
     labels, resamples = labels_of(items), by_problem(items)
     right = correctness(judge, items)
     gain = f1_difference(labels, correctness(main, items), right, resamples)
-    at = f1_interval(labels, right, resamples)
+    at = f1_of(judge, items, resamples)
     row = interval_row("f1", at) | interval_row("f1_gain", gain) | {"n_items": len(items)}
     return row | missing_row(judge, items)
 

@@ -18,10 +18,9 @@ from jprm.evaluate import (
     accuracy_interval,
     best_of_n,
     mean_difference,
-    mean_interval,
 )
 from jprm.search import Choosing, aggregate, candidates_of, correctness
-from jprm.search.table import budget_of, missing_share
+from jprm.search.table import accuracy_of, budget_of, missing_share
 from jprm.uses.config import UsesConfig
 from jprm.uses.grid import interval_row
 from jprm.uses.judges import Judge
@@ -107,8 +106,8 @@ class Reference:
         best = best_of_n(problems, range(1, n + 1), problem_ids=ids, missing=missing)
         return cls(best, ids, each)
 
-    def against(self, rows: Sequence[dict[str, Any]], mine: np.ndarray) -> dict[str, Any]:
-        """`mine` [rows] against best-of-N of as many candidates as these rows could have paid for.
+    def against(self, rows: Sequence[dict[str, Any]], choosing: Choosing) -> dict[str, Any]:
+        """What is chosen of these rows against best-of-N of as many candidates as these rows could have paid for.
 
         Paired by problem, at the FLOPs that the engine spent and, under names with `cached_`, at
         those that it would have with all prefixes cached. The number of candidates is rounded up, and
@@ -116,13 +115,14 @@ class Reference:
         anything).
         """
         place = {problem: i for i, problem in enumerate(self.problems)}
-        inside = [i for i, row in enumerate(rows) if row["problem_id"] in place]
-        at = [place[rows[i]["problem_id"]] for i in inside]
-        resamples = Resamples.of([rows[i]["problem_id"] for i in inside])
-        budgets = [budget_of(rows[i]) for i in inside]
-        found = {"n_problems": len(inside)}
-        found |= {"lost": sum(bool(rows[i]["error"]) for i in inside)}
-        found |= interval_row("accuracy", mean_interval(mine[inside], resamples))
+        rows = [row for row in rows if row["problem_id"] in place]
+        mine = correctness(rows, choosing)
+        at = [place[row["problem_id"]] for row in rows]
+        resamples = Resamples.of([row["problem_id"] for row in rows])
+        budgets = [budget_of(row) for row in rows]
+        found: dict[str, Any] = {"n_problems": len(rows)}
+        found |= {"lost": sum(bool(row["error"]) for row in rows)}
+        found |= interval_row("accuracy", accuracy_of(rows, choosing, resamples))
         for name, spent in (
             ("", [budget.flops for budget in budgets]),
             ("cached_", [budget.cached_flops for budget in budgets]),
@@ -136,7 +136,7 @@ class Reference:
                 f"{name}best_of_n",
                 accuracy_interval(other, self.best.missing[n][at], self.best.missing_as, resamples),
             )
-            found |= interval_row(f"{name}gain", mean_difference(other, mine[inside], resamples))
+            found |= interval_row(f"{name}gain", mean_difference(other, mine, resamples))
         return found
 
 
@@ -150,7 +150,7 @@ def guided_rows(
     return [
         {"figure": "search", "strategy": task.strategy, "scorer": scorer}
         | {"settings": task.settings}
-        | references[scorer].against(rows, correctness(rows, choosing))
+        | references[scorer].against(rows, choosing)
         | {"missing_share": missing_share(rows, choosing), "missing_as": choosing.missing}
         for scorer, task, rows in found
     ]

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from jprm.evaluate import Missing, auc_difference, auc_interval, f1_difference, f1_interval
+from jprm.evaluate import Missing, auc_difference, auc_interval, f1_difference
 from jprm.pipeline.benchmark import Item
 from jprm.pipeline.lab import Lab
 from jprm.pipeline.votes import Votes
@@ -15,6 +15,7 @@ from jprm.search import Cascade, StepRewards
 from jprm.uses.grid import (
     by_problem,
     correctness,
+    f1_of,
     interval_row,
     labels_of,
     missing_row,
@@ -38,7 +39,7 @@ def bidirectional_rows(
         right = correctness(judge, items)
         gain = f1_difference(labels, correctness(control, items), right, resamples)
         row = {"figure": "bidirectional", "verifier": judge.name, "n_items": len(items)}
-        row |= interval_row("f1", f1_interval(labels, right, resamples))
+        row |= interval_row("f1", f1_of(judge, items, resamples))
         row |= interval_row("f1_gain", gain) | missing_row(judge, items)
         row |= interval_row("step_auc", step_auc(judge, candidates))
         for kind in kinds:
@@ -120,7 +121,7 @@ def fast_slow_rows(
         gain = f1_difference(labels, right["always slow"], right[name], resamples)
         rows.append(
             {"figure": "fast_slow", "method": name, "votes": n_votes, "n_items": len(items)}
-            | interval_row("f1", f1_interval(labels, right[name], resamples))
+            | interval_row("f1", f1_of(judges[name], items, resamples))
             | interval_row("f1_gain", gain)
             | missing_row(judges[name], items)
             | {"tokens": float(np.mean([cost.tokens for cost in costs]))}

@@ -10,8 +10,8 @@ import numpy as np
 
 from jprm.evaluate import Missing, Resamples, mean_difference, mean_interval, ratio_interval
 from jprm.pipeline.verifier import Verifier
-from jprm.search import Choosing, candidates_of, correctness
-from jprm.search.table import budget_of, missing_share
+from jprm.search import Choosing, candidates_of
+from jprm.search.table import accuracy_of, budget_of, missing_share
 from jprm.uses.config import UsesConfig
 from jprm.uses.grid import interval_row
 from jprm.uses.guided import Reference
@@ -73,7 +73,7 @@ def refinement_rows(
                 resamples,
             )
             choosing = Choosing(pool=turn, missing=missing)
-            chosen = mean_interval(correctness(found, choosing), resamples)
+            chosen = accuracy_of(found, choosing, resamples)
             rows.append(
                 {"figure": "refinement", "method": name, "turn": turn, "n_problems": len(ids)}
                 | interval_row("accuracy", mean_interval(whole[name][turn], resamples))
@@ -98,7 +98,7 @@ def matched_rows(
     """The solution chosen after the last turn, against best-of-N at the cost of all turns."""
     return [
         {"figure": "refinement_matched", "method": name}
-        | reference.against(found, correctness(found, Choosing(missing=missing)))
+        | reference.against(found, Choosing(missing=missing))
         for name, found in by_method.items()
     ]
 

@@ -1,6 +1,7 @@
 """Conversations as ids and masks: those of transformers where it can say, else the documented rule."""
 
 import datetime
+import json
 import random
 import re
 
@@ -157,6 +158,18 @@ def test_a_template_that_writes_the_date(tmp_path, generation):
     other = ChatCodec.load(directory, datetime.date(2024, 3, 1))
     assert render_chat(messages, other)[0].tolist() != codec.encode(text)
     assert ChatCodec.load(directory).date == datetime.date.today()
+
+
+def test_one_of_several_templates_that_writes_the_date(tmp_path):
+    directory = make(tmp_path / "it")
+    (directory / "chat_template.jinja").unlink(missing_ok=True)
+    config = json.loads((directory / "tokenizer_config.json").read_text())
+    named = {"default": DATED + template("qwen", False), "tool_use": "no"}
+    config["chat_template"] = [{"name": n, "template": t} for n, t in named.items()]
+    (directory / "tokenizer_config.json").write_text(json.dumps(config))
+    codec = ChatCodec.load(directory, datetime.date(2024, 2, 29))
+    assert codec.writes_date
+    assert codec.chat_text([USER, said("Yes")]).startswith("Today is 29 Feb 2024, 00:00. Thursday")
 
 
 @pytest.mark.parametrize("generation", [False, True])

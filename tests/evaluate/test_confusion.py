@@ -20,6 +20,7 @@ from jprm.evaluate import (
     prm_scores,
     trivial_baselines,
 )
+from jprm.evaluate.confusion import TN, TP
 from jprm.formats import read_benchmark
 from jprm.formats.rows import read_rows
 
@@ -174,3 +175,15 @@ def test_trivial_predictors_on_processbench(data_root, subset):
     assert closed["random"].f1 == pytest.approx(2 * m / (1 + math.sqrt(m)) ** 2)
     flagged = measure(binary_confusion(labels, [0] * len(labels)).sum(axis=0))
     assert flagged["negative_f1"] == pytest.approx(2 * n_error / (len(labels) + n_error))
+
+
+def test_a_precision_without_steps_of_the_other_kind_has_no_interval():
+    counts = np.zeros((5, 4))
+    counts[:, TP] = 1.0
+    found = measure_intervals(counts, Resamples.of(range(5)))
+    assert found["precision"].value == 1.0 and np.isnan(found["precision"].low)
+    assert found["recall"].low < 0.7
+    flawed = np.zeros((5, 4))
+    flawed[:, TN] = 1.0
+    found = measure_intervals(flawed, Resamples.of(range(5)))["negative_precision"]
+    assert found.value == 1.0 and np.isnan(found.low)

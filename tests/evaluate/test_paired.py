@@ -93,3 +93,9 @@ def test_what_cannot_be_compared_is_refused():
         permutation_test([1, 0], [1, 1], ["p"])
     with pytest.raises(UserError, match="items without"):
         permutation_test([1, 0], [1, 1], "ab", labels=[-1, -1])
+
+
+def test_where_an_outcome_is_unknown_nothing_is_significant():
+    one, two = [1.0, 0.0, 1.0, 0.0], [float("nan"), 1.0, float("nan"), 1.0]
+    found = compare(one, two, range(4), labels=[-1, 0, -1, 0])
+    assert np.isnan([found.difference.value, found.difference.low, found.permutation_p]).all()

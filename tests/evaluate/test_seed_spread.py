@@ -66,3 +66,16 @@ def test_too_little_is_refused():
         seed_spread([[1.0, 0.0]] * 2, [[0, 0]] * 2)
     with pytest.raises(UserError, match="problem ids"):
         seed_spread([[1.0], [0.0]], [[0, 1], [0]])
+
+
+@pytest.mark.parametrize("problems", [7, 49])
+def test_seeds_that_do_not_differ_tell_nothing_of_others(problems):
+    """Nor does what rounding leaves of them: a tenth is no binary fraction."""
+    drawn = np.random.default_rng(0).random(problems)
+    for outcomes in (np.full(problems, 0.1), np.full(problems, 1 / 3), drawn):
+        shared = [list(range(problems))] * 3
+        apart = [[f"{p} of {s}" for p in range(problems)] for s in range(3)]
+        for ids in (shared, apart):
+            found = seed_spread([outcomes] * 3, ids)
+            assert found.seed_sd.value == found.share == 0.0 and np.isnan(found.seed_sd.low)
+            assert np.isnan(found.mean.low) or found.mean.high - found.mean.low > 0.1

@@ -131,8 +131,10 @@ def test_depth_is_that_of_counting(text):
         ("\\boxed{" * 5000, None),
         ("\\boxed{" * 2500 + "1}" + "\\boxed{" * 2500, "1"),
         ("Answer: 7" + " " * 40_000 + "x", "7" + " " * 40_000 + "x"),
+        ("Answer:" + "\n" * 40_000, None),
+        ("<answer>" + " " * 40_000, None),
     ],
-    ids=["closed", "open", "half", "blanks"],
+    ids=["closed", "open", "half", "blanks", "lines", "tag"],
 )
 def test_the_time_grows_with_the_length_whatever_is_nested(text, answer):
     """Where it grew with the square, each of these took seconds to minutes."""

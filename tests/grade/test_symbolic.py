@@ -153,6 +153,13 @@ def test_split_loses_nothing(parts):
         (r"\{1000,2000,3000\}", r"\{1,000,2,000,3,000\}"),
         ("(1000,2000)", "(1,000,2,000)"),
         ("1000", r"1\text{,}000"),
+        ("5", "5\\ "),
+        (r"\mathbb{R}", r"\mathbb R"),
+        (r"\begin{pmatrix}a\\b\end{pmatrix}", r"\begin{pmatrix*}[r]a\\b\end{pmatrix*}"),
+        (
+            r"\begin{pmatrix}1&2\\3&4\end{pmatrix}",
+            r"\begin{array}{@{}c*{1}{r}@{}}1&2\\3&4\end{array}",
+        ),
     ],
 )
 def test_spellings_of_the_same(gold, answer):

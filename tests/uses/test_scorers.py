@@ -14,7 +14,7 @@ from jprm.search import correctness as search_correctness
 from jprm.search.table import missing_share
 from jprm.uses.controls import Blind, Shuffled
 from jprm.uses.gates import METRICS, Turns, choose, family, gate_rows
-from jprm.uses.grid import correctness, last_step, missing_row, step_auc
+from jprm.uses.grid import by_problem, correctness, f1_of, last_step, missing_row, step_auc
 from jprm.uses.judges import Judge, averaged
 from jprm.uses.one_search import settings_of
 from jprm.uses.refined import calls_of, pool_accuracy, refinement_rows
@@ -111,6 +111,14 @@ def test_a_judge_without_a_verdict_is_wrong_or_left_out():
     assert math.isnan(values[0]) and values[1:].mean() == 1.0, (
         "of the wrong ones, one has a verdict"
     )
+    whole = items_of((-1, True), (1, False), (1, False))
+    at = f1_of(
+        dataclasses.replace(judge_of(*[(0.9, 0.2, 0.9)] * 3), missing="excluded"),
+        whole,
+        by_problem(whole),
+    )
+    assert at.value == 0.0, "all are judged"
+    assert math.isnan(f1_of(out, items, by_problem(items)).value), "no right one has a verdict"
     assert last_step(judge, items)["lucky_accepted"] == 1.0 and last_step(out, items)["lucky"] == 0
     assert last_step(judge, items)["min_at_last"] is None, "of none is every step judged"
     # right steps: three silent and .9; first wrong ones: one silent and .2
@@ -129,6 +137,8 @@ def test_a_search_of_which_nothing_is_judged_is_wrong_or_left_out():
     assert search_correctness(rows, out).mean() == 1 / 2, "a lost problem is wrong all the same"
     assert search_correctness(rows, Choosing(choice="majority")).tolist() == [1, 1, 0]
     assert summary(rows, out)["missing_share"] == 1 / 3
+    at = summary([searched("b", (None,)), searched("c", (None,))], out)
+    assert math.isnan(at["accuracy"]) and at["missing_share"] == 1.0
 
 
 def test_the_mean_of_judges_costs_both():
