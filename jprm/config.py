@@ -23,12 +23,13 @@ import pydantic
 from jprm.errors import UserError
 
 COMMAND_LINE = "the command line"
+LARGEST_FILE_BYTES = 16 << 20
 
 
 class Config(pydantic.BaseModel):
     """Base of every section: immutable, and unknown keys are errors."""
 
-    model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 C = TypeVar("C", bound=pydantic.BaseModel)
@@ -123,7 +124,11 @@ def _layers(path: Path, above: tuple[Path, ...] = ()) -> list[tuple[str, dict[st
     if path.resolve() in above:
         raise UserError(f"{path}: extends itself; remove the circle of `extends`")
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+        with open(path, "rb") as file:
+            text = file.read(LARGEST_FILE_BYTES + 1)
+        if len(text) > LARGEST_FILE_BYTES:
+            raise UserError(f"{path}: larger than a configuration ever is; name another file")
+        table = tomllib.loads(text.decode("utf-8-sig").replace("\r\n", "\n"))
     except OSError as error:
         raise UserError(f"{path}: cannot read the configuration ({error.strerror})") from None
     except (ValueError, RecursionError) as error:  # an integer of 5000 digits is a bare ValueError

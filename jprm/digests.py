@@ -70,6 +70,8 @@ def inventory(folder: Path, without: Collection[str] = ()) -> dict[str, str]:
 
 def damage(folder: Path, wanted: Mapping[str, str]) -> str:
     """What is wrong with the files of an `inventory`, as "weights: changed since it was written"; "" for nothing."""
+    if not isinstance(wanted, Mapping):
+        return "digests of its files: damaged"
     if missing := [name for name in wanted if not (folder / name).is_file()]:
         return f"{missing[0]}: missing"
     try:

@@ -252,7 +252,7 @@ def _owner_bytes(folder: Path) -> bytes | None:
 def _parsed(content: bytes | None) -> dict[str, Any]:
     try:
         owner = json.loads(content or b"")
-    except ValueError:  # read in the middle of a write
+    except (ValueError, RecursionError):  # read in the middle of a write, or not ours
         return {}
     return owner if isinstance(owner, dict) else {}
 

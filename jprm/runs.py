@@ -43,6 +43,7 @@ PACKAGES = (
 
 # In the folder of a stage, but no part of its result.
 UNRECORDED = ("checkpoints", "inputs.json", "seconds.json", "failure.json", "owner.json", "DONE")
+OPTIONAL: dict[str, type] = {"files": dict, "provenance": dict}  # fields of DONE
 
 
 class HeldDirectory:
@@ -58,7 +59,7 @@ class HeldDirectory:
         self._place, self._other = place, other
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            self._lock = open(self.path / "lock", "a+")  # noqa: SIM115 - held until close()
+            self._lock = open(self.path / "lock", "a+", errors="replace")  # noqa: SIM115 - until close()
         except OSError as error:
             raise self.unwritable(error) from None
         try:
@@ -87,7 +88,7 @@ class HeldDirectory:
     def _holder(self) -> str:
         """Who holds the lock, as far as is known: of several who share it only the last wrote its number."""
         self._lock.seek(0)
-        number = self._lock.read().strip()
+        number = self._lock.read(20).strip()
         alive = number.isdecimal() and Path(f"/proc/{number}").exists()
         return f"process {number}" if alive else "another process, perhaps of another machine"
 
@@ -246,9 +247,12 @@ class Stage:
             return None
         except OSError as error:
             raise UserError(f"{path}: cannot read ({error.strerror})") from None
-        except ValueError:
+        except (ValueError, RecursionError):
             table = None
-        good = isinstance(table, dict) and all(isinstance(table.get(f), fields[f]) for f in fields)
+        good = isinstance(table, dict) and all(
+            isinstance(table.get(f, kind()), kind) for f, kind in OPTIONAL.items()
+        )
+        good = good and all(isinstance(table.get(f), fields[f]) for f in fields)
         check = table.pop("check", None) if table and good else None
         if not good or (check is not None and check != fingerprint(table)):
             raise UserError(f"{path}: damaged; delete the folder {self.path} and run again")

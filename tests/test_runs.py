@@ -273,3 +273,29 @@ def test_provenance_is_json_and_tells_the_versions():
     assert json.loads(json.dumps(told)) == told
     assert told["packages"]["numpy"] == np.__version__
     assert told["python"] == ".".join(map(str, sys.version_info[:3])) and told["cpus"] >= 1
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"[" * 100_000,
+        b'{"seconds": ' + b"9" * 5000 + b"}",
+        b'{"summary": {}, "seconds": 1.0, "files": ["a"]}',
+        b'{"summary": {}, "seconds": 1.0, "provenance": []}',
+    ],
+    ids=["deep", "digits", "files", "provenance"],
+)
+def test_a_result_that_is_none_is_damaged(tmp_path, content):
+    stage = Stage("a", {}, tmp_path)
+    stage.path.mkdir(parents=True)
+    stage.file("DONE").write_bytes(content)
+    with pytest.raises(UserError, match="DONE: damaged; delete the folder"):
+        Stage("a", {}, tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe", b"9" * 5000, b"-1", b""])
+def test_a_foreign_lock_file_is_held_by_somebody_unknown(tmp_path, content):
+    with RunDirectory(tmp_path):
+        (tmp_path / "lock").write_bytes(content)
+        with pytest.raises(UserError, match="in use by another process"):
+            RunDirectory(tmp_path)

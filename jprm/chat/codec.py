@@ -42,6 +42,7 @@ PROBES = (
     "\u4f60\u597d5\u20ac \\frac{1}{2}",
 )
 EOS_FILES = ("generation_config.json", "config.json")  # the first that names any counts
+MOST_TOKENS = 1 << 24  # of a vocabulary; the largest published ones have 2^18
 
 DATE_CODES = (
     "%d",
@@ -88,13 +89,16 @@ class ChatCodec:
                 f"{source}: {type(tokenizer).__name__} does not say where in a text its tokens lie; "
                 "save the checkpoint's tokenizer with transformers so that it has a tokenizer.json"
             )
+        last = max(tokenizer.backend_tokenizer.get_vocab().values(), default=-1)
+        if not 0 <= last < MOST_TOKENS:  # the copy would count up to it
+            raise UserError(f"{source}: the vocabulary's last token is {last}; copy it again")
         # A copy: transformers sets truncation and padding of the original at every call.
         self.backend = hf.Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
         self.backend.no_truncation()
         self.backend.no_padding()
         # It could add tokens, which is not wanted here, and cut blanks off the offsets.
         self.backend.post_processor = processors.ByteLevel(trim_offsets=False)
-        self.vocab_size: int = max(self.backend.get_vocab().values()) + 1
+        self.vocab_size: int = last + 1
         own = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
         self.eos_ids: tuple[int, ...] = tuple(dict.fromkeys([*own, *eos_ids]))
         if not self.eos_ids:

@@ -13,6 +13,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, TextIO, get_args
 
+from jprm import strict_json
 from jprm.errors import INCOMPLETE, UserError
 from jprm.execute import Pool
 from jprm.grade.exact import Grade, Percent
@@ -76,14 +77,7 @@ def grade_pairs(
 
 
 def _pair(line: bytes) -> tuple[dict[str, Any], str, str | None]:
-    try:
-        row = json.loads(line.decode("utf-8"), parse_constant=_no_constant)
-    except UnicodeDecodeError as error:
-        raise ValueError(f"not UTF-8 (byte {error.start + 1} of the line)") from None
-    except json.JSONDecodeError as error:
-        raise ValueError(f"not JSON ({error.msg}, column {error.colno})") from None
-    except RecursionError:
-        raise ValueError("not JSON (nested too deep)") from None
+    row = strict_json.parse(line)
     if not isinstance(row, dict):
         raise ValueError("not an object")
     for key in ("gold", "answer"):
@@ -94,10 +88,6 @@ def _pair(line: bytes) -> tuple[dict[str, Any], str, str | None]:
             raise ValueError(f"{key!r} must be a text" + " or null" * (key == "answer"))
     answer = row["answer"]
     return row, str(row["gold"]), None if answer is None else str(answer)
-
-
-def _no_constant(name: str) -> float:
-    raise ValueError(f"not JSON ({name} is no JSON number)")
 
 
 def _opened(path: Path) -> Any:

@@ -31,7 +31,7 @@ def stored_rates(lab: Lab) -> Rates | None:
     try:
         told = json.loads(_path(lab).read_text(encoding="utf-8"))
         return Rates(float(told["train"]), float(told["decode"]))
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
         return None
 
 

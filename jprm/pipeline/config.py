@@ -122,9 +122,11 @@ class GridSection(Config):
     """The cells: sizes x training examples x seeds, and one-change variants of the main cell."""
 
     # Both from the least to the most: the last of each is the main cell.
-    sizes: tuple[str, ...] = ("tiny-0.1m", "tiny-0.3m")
-    train_examples: tuple[int, ...] = (250, 1000)  # labelled solutions, before the filter
-    seeds: tuple[int, ...] = (0,)
+    sizes: tuple[str, ...] = Field(default=("tiny-0.1m", "tiny-0.3m"), min_length=1)
+    train_examples: tuple[int, ...] = Field(
+        default=(250, 1000), min_length=1
+    )  # labelled solutions, before the filter
+    seeds: tuple[int, ...] = Field(default=(0,), min_length=1)
     labels: LabelRule = "rpe"
     ablations: tuple[
         Literal[
@@ -167,7 +169,7 @@ class LaunchSection(Config):
 class SweepConfig(Config):
     """Everything that `python experiments/sweep.py` can be told."""
 
-    name: str = Field(default="embedded", pattern=r"^[A-Za-z0-9._-]+$")
+    name: str = Field(default="embedded", pattern=r"^\.*[A-Za-z0-9_-][A-Za-z0-9._-]*$")
     directory: Path = Path("runs")
     world: WorldSection = WorldSection()
     data: DataSection = DataSection()

@@ -177,7 +177,9 @@ class Worker:
         stages = [view.stage(task) for view, task in self.jobs]
         for stage in (stage for stage in stages if not stage.done):
             for folder in (leased.get(stage.path.name), stage.path):
-                with contextlib.suppress(OSError, ValueError, KeyError):
+                with contextlib.suppress(
+                    OSError, ValueError, LookupError, TypeError, RecursionError
+                ):
                     text = (folder / "failure.json").read_text() if folder else ""
                     told = json.loads(text)
                     failures[stage.key] = _failure(told), text

@@ -26,6 +26,7 @@ import jax
 from jax.experimental import multihost_utils
 from orbax.checkpoint import v1 as ocp
 
+from jprm import strict_json
 from jprm.digests import damage, inventory
 from jprm.errors import Unwritable, UserError
 from jprm.runs import provenance, write_atomic
@@ -193,7 +194,7 @@ def _damage(folder: Path) -> str:
     It has none where its run was killed in the moment after it became complete.
     """
     try:
-        found = json.loads((folder / DIGESTS).read_bytes())
+        found = strict_json.parse((folder / DIGESTS).read_bytes())
     except FileNotFoundError:
         return ""
     except (OSError, ValueError) as error:

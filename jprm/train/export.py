@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import jax.numpy as jnp
 from safetensors.numpy import save_file
 
+from jprm import strict_json
 from jprm.data.conversations import TURN_CLOSE
 from jprm.digests import damage
 from jprm.errors import UserError
@@ -31,7 +31,7 @@ def export_run(run: Path, out: Path, dtype: str | None = None) -> str:
     """
     try:
         config = RunConfig.model_validate_json((run / "config.json").read_text(encoding="utf-8"))
-        result = json.loads((run / RESULT).read_text(encoding="utf-8"))
+        result = strict_json.read_object(run / RESULT, "train again")
     except (OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"{run}: not the directory of a finished training run ({reason})") from None

@@ -15,6 +15,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
+from jprm import strict_json
 from jprm.errors import UserError
 from jprm.models import Model, from_hf
 from jprm.models.locate import Checkpoint
@@ -132,7 +133,7 @@ def load_peft(directory: Path, model: Model) -> tuple[dict, LoraSection]:
     every tensor that would change the product and is not read.
     """
     try:
-        about = json.loads((directory / PEFT_CONFIG).read_text(encoding="utf-8"))
+        about = strict_json.read_object(directory / PEFT_CONFIG, "copy it again")
         tensors = load_file(directory / PEFT_WEIGHTS)
     except (OSError, ValueError, SafetensorError) as error:
         raise UserError(f"{directory}: no adapters there ({error})") from None

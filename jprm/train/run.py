@@ -126,7 +126,7 @@ def first_day(directory: Path) -> datetime.date:
             day = datetime.date.fromisoformat(found)
     except FileNotFoundError:
         pass
-    except (OSError, ValueError, AttributeError, TypeError) as error:
+    except (OSError, ValueError, AttributeError, TypeError, RecursionError) as error:
         raise UserError(f"{path}: cannot be read ({error}); delete it and set data.date") from None
     return datetime.date.fromordinal(of_first_process(day.toordinal()))
 

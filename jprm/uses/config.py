@@ -86,7 +86,7 @@ class UsesEvaluateSection(EvaluateSection):
 class UsesConfig(SweepConfig):
     """Everything that `python experiments/uses.py` can be told."""
 
-    name: str = Field(default="uses", pattern=r"^[A-Za-z0-9._-]+$")
+    name: str = Field(default="uses", pattern=r"^\.*[A-Za-z0-9_-][A-Za-z0-9._-]*$")
     verify: UsesVerifySection = UsesVerifySection()
     evaluate: UsesEvaluateSection = UsesEvaluateSection()
     learning_rate: LearningRateSection = LearningRateSection()

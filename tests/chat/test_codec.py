@@ -229,3 +229,14 @@ def test_a_directory_that_says_so_is_read_to_the_letter(tmp_path, capsys):
     path.write_text("{")
     with pytest.raises(UserError, match="tokenizer_config.json: (not JSON|expected a JSON object)"):
         ChatCodec.load(directory)
+
+
+@pytest.mark.parametrize("last", [1 << 24, (1 << 31) - 1])
+def test_a_vocabulary_without_end_is_refused(tmp_path, last):
+    """What lists it counts up to its last token, for minutes."""
+    path = make(tmp_path / "a")
+    state = json.loads((path / "tokenizer.json").read_text())
+    state["model"]["vocab"]["zzz"] = last
+    (path / "tokenizer.json").write_text(json.dumps(state))
+    with pytest.raises(UserError, match=f"the vocabulary's last token is {last}"):
+        ChatCodec.load(path)

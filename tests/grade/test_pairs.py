@@ -26,8 +26,8 @@ BAD = [
     (b'{"gold": "1", "answer": true}', "'answer' must be a text or null"),
     (b'{"gold": "1", "answer": ["1"]}', "'answer' must be a text or null"),
     (b'{"gold": NaN, "answer": "1"}', "NaN is no JSON number"),
-    (b'{"gold": "\xff", "answer": "1"}', "not UTF-8 (byte 11 of the line)"),
-    (b"[" * 100_000, "not JSON (nested too deep)"),
+    (b'{"gold": "\xff", "answer": "1"}', "not UTF-8 (byte 11)"),
+    (b"[" * 100_000, "not JSON (nested more than 100 deep)"),
 ]
 
 

@@ -273,6 +273,12 @@ def test_results_of_different_versions_share_a_table_only_when_asked(finished, t
     ("arguments", "message"),
     [
         (["trian.steps=5"], 'did you mean "train.steps"?'),
+        (["grid.seeds=[]"], "grid.seeds"),
+        (["grid.sizes=[]"], "grid.sizes"),
+        (["name=.."], "name"),
+        (["train.learning_rate=inf"], "finite number"),
+        (["verify.timeout_s=inf"], "finite number"),
+        (["/dev/zero"], "larger than a configuration"),
         (["train.steps=many"], "train.steps"),
         (["--fast"], "--fast"),
         (["a.toml", "b.toml"], "two configuration files"),
