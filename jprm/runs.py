@@ -43,7 +43,7 @@ PACKAGES = (
 
 # In the folder of a stage, but no part of its result.
 UNRECORDED = ("checkpoints", "inputs.json", "seconds.json", "failure.json", "owner.json", "DONE")
-OPTIONAL: dict[str, type] = {"files": dict, "provenance": dict}  # fields of DONE
+OPTIONAL = ("files", "provenance")  # objects in DONE
 
 
 class HeldDirectory:
@@ -249,10 +249,9 @@ class Stage:
             raise UserError(f"{path}: cannot read ({error.strerror})") from None
         except (ValueError, RecursionError):
             table = None
-        good = isinstance(table, dict) and all(
-            isinstance(table.get(f, kind()), kind) for f, kind in OPTIONAL.items()
-        )
-        good = good and all(isinstance(table.get(f), fields[f]) for f in fields)
+        good = isinstance(table, dict) and all(isinstance(table.get(f), fields[f]) for f in fields)
+        if table and good:
+            good = all(isinstance(table.get(f, {}), dict) for f in OPTIONAL)
         check = table.pop("check", None) if table and good else None
         if not good or (check is not None and check != fingerprint(table)):
             raise UserError(f"{path}: damaged; delete the folder {self.path} and run again")
