@@ -160,13 +160,15 @@ def test_a_signal_while_modules_are_loaded_is_a_line(tmp_path, number, code, lin
     (tmp_path / "late.py").write_text(
         f"import os\ntry:\n    os.kill(os.getpid(), {int(number)})\nexcept BaseException:\n    pass\n"
     )
-    program = "from jprm.signals import take_signals\ntake_signals()\nimport late\nprint('lost')"
+    program = (
+        "import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"  # pytest may run with `&`
+        "from jprm.signals import take_signals\ntake_signals()\nimport late\nprint('lost')"
+    )
     done = subprocess.run(
         [sys.executable, "-c", program],
         capture_output=True,
         text=True,
         env=os.environ | {"PYTHONPATH": f"{ROOT}:{tmp_path}"},
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     assert (done.returncode, done.stdout) == (code, "")
     assert done.stderr.startswith(line) and done.stderr.count("\n") == 1
