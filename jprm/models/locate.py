@@ -25,7 +25,13 @@ POINTER = b"version https://git-lfs.github.com/spec/v1"
 POINTER_BYTES = 1024  # none is longer
 CONVERTED = (
     'python -c "from transformers import AutoModelForCausalLM as M, AutoTokenizer as T; '
-    "[c.from_pretrained('{source}'{more}).save_pretrained('NEW') for c in (M, T)]\""
+    "[c.from_pretrained('{source}').save_pretrained('NEW') for c in (M, T)]\""
+)
+# transformers opens the weights dequantised, and yet refuses to save them as long as it remembers whence they came.
+CONVERTED_GGUF = (
+    'python -c "from transformers import AutoModelForCausalLM as M, AutoTokenizer as T; '
+    "m, t = [c.from_pretrained('{folder}', gguf_file='{name}') for c in (M, T)]; "
+    "m.hf_quantizer = None; del m.config.quantization_config; [x.save_pretrained('NEW') for x in (m, t)]\""
 )
 
 
@@ -126,10 +132,10 @@ def _about_file(path: Path) -> str:
 
 
 def _about_gguf(path: Path) -> str:
-    line = CONVERTED.format(source=path.parent, more=f", gguf_file='{path.name}'")
+    line = CONVERTED_GGUF.format(folder=path.parent, name=path.name)
     return (
-        "GGUF files hold quantised weights for llama.cpp; convert it once, with torch and gguf "
-        f"installed, and name the new directory: {line}"
+        "GGUF files hold quantised weights for llama.cpp; convert it once, with torch, gguf and "
+        f"accelerate installed, and name the new directory: {line}"
     )
 
 

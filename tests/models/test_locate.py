@@ -138,7 +138,7 @@ def change(checkpoint, what):
         ("empty", "is empty"),
         ("pickle", r"a pickle.* python -c .*from_pretrained\('.*/checkpoint'\)\.save_pretrained"),
         ("shards of pickles", "a pickle"),
-        ("gguf", r"GGUF.*gguf_file='Tiny.Q4_1.gguf'\)\.save_pretrained"),
+        ("gguf", r"GGUF.*gguf_file='Tiny.Q4_1.gguf'\).*hf_quantizer = None.*save_pretrained"),
         ("pointer", r"model.safetensors is a git-lfs pointer of 7\d bytes.* lfs pull"),
         ("pointer of the tokenizer", "tokenizer.json is a git-lfs pointer"),
         ("no index", "model-00001-of-00002.safetensors without model.safetensors.index.json"),
