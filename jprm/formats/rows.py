@@ -51,7 +51,7 @@ def read_rows(path: Path | str) -> Iterator[Row]:
     Raises UserError where the file is missing, unreadable, too large or damaged as a whole.
     """
     path = Path(path)
-    if path.suffix == ".parquet":
+    if path.suffix == ".parquet" and not path.is_dir():
         yield from _parquet(path)
         return
     with _opened(path) as file:
