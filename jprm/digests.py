@@ -1,4 +1,4 @@
-"""Digests of files by their content, every byte of it: what tells a result's inputs from others of the same name.
+"""Digests over every byte of files, by which the inputs of a result are told from others of the same name.
 
 A file is read once. It is known again by its place, inode, size and times, those of large files in later processes
 too: their digests lie in `$XDG_CACHE_HOME/jprm/digests` (`~/.cache` where that is not set), a small file each, which
@@ -137,7 +137,7 @@ def _in_threads(digest: Callable[[Path], str], files: list[Path]) -> list[str]:
 
 
 def _tell(files: list[Path]) -> None:
-    """Says on screen what takes seconds; missing files are told of by `sha256`."""
+    """Tells the user when hashing will take seconds. Missing files are left to `sha256` to report."""
     new = 0
     for path in files:
         with contextlib.suppress(OSError):
@@ -150,7 +150,7 @@ def _tell(files: list[Path]) -> None:
 
 
 def _signature(path: Path) -> str:
-    """What changes with the file; the change time (ctime) does even where a copy keeps the other one."""
+    """Hashes what changes whenever the file does. The ctime does so even where a copy keeps the mtime."""
     about = os.stat(path)
     parts = (
         os.path.realpath(path),
@@ -177,9 +177,7 @@ def _kept(signature: str) -> str | None:
 
 def _keep(signature: str, digest: str) -> None:
     unfinished = _cache() / f".{signature}.{os.getpid()}"
-    with contextlib.suppress(
-        OSError
-    ):  # a home that cannot be written to: the file is hashed again the next time
+    with contextlib.suppress(OSError):  # without a writable home it is hashed again next time
         unfinished.parent.mkdir(parents=True, exist_ok=True)
         unfinished.write_text(digest)
         os.replace(unfinished, _cache() / signature)

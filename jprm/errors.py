@@ -3,6 +3,8 @@
 MISTAKE = 2  # of the user: nothing was done, or what was done before is kept
 INCOMPLETE = 3  # done, but rows were rejected or parts have failed, and the output says which
 PREEMPTED = 75  # EX_TEMPFAIL of sysexits.h: asked to stop, saved; the same command goes on
+INTERRUPTED = 130  # 128 + SIGINT, as shells count
+READER_GONE = 141  # 128 + SIGPIPE
 
 
 class UserError(ValueError):

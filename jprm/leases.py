@@ -196,10 +196,10 @@ def _be_born(path: Path) -> None:
 
 
 def _move_in(home: Path, path: Path) -> bool:
-    """What lies unfinished under the stage's own name, into its holder's folder; False where that is none any more.
+    """Moves the unfinished work under the stage's own name into the folder of its holder.
 
-    It goes by way of a folder that only this claim has made: a holder that was given up, however long it slept, has
-    nowhere to move it.
+    Returns False if this worker is no longer the holder, or if the stage turns out to be finished. The work goes by way
+    of a folder that only this claim has made, so a worker that was given up, however long it slept, cannot move it.
     """
     if home.exists():
         room = path / f".{secrets.token_hex(6)}"

@@ -9,7 +9,7 @@ from jprm.errors import UserError
 
 
 def nearest_name(path: Path) -> str:
-    """Of a path that does not exist: "; did you mean ...?", or "" where nothing beside it is like it."""
+    """Suggests a name for a path that does not exist: "; did you mean ...?", or "" if nothing is like it."""
     parent = path.parent
     try:
         names = [entry.name for entry in parent.iterdir()]

@@ -42,7 +42,7 @@ def marks(text: str) -> int:
 
 
 def marked(quoted: str, spellings: Iterable[str]) -> str:
-    """A quoted text in which none of these is found any more; it is read as before."""
+    """Puts marks into a quoted text until a search finds none of these spellings; it still means the same text."""
     for text in spellings:
         if len(text) > 1:
             quoted = quoted.replace(text, text[0] + MARK + text[1:])
@@ -50,12 +50,12 @@ def marked(quoted: str, spellings: Iterable[str]) -> str:
 
 
 def broken(text: str) -> str:
-    """A quoted text for readers that know no marks: a blank without width breaks every spelling."""
+    """Prepares a quoted text for readers that know no marks: a zero-width blank breaks every spelling."""
     return _MARKED.sub(lambda m: m[1] if m[1] == MARK else BREAK + m[1], text)
 
 
 def controls_of(backend: hf.Tokenizer, ends: Iterable[int] = ()) -> dict[str, int]:
-    """Ids of the control tokens of a tokenizer by their texts; those of `ends` are some in any case."""
+    """Maps the text of each control token of a tokenizer to its id; the tokens `ends` always count as such."""
     added = backend.get_added_tokens_decoder()
     controls = {
         token.content: i
@@ -90,13 +90,13 @@ class Quoter:
         self._tokens = re.compile(f"{MARK}.|{_any_of(controls) or '(?!)'}", re.DOTALL)
 
     def _is_own(self, text: str) -> bool:
-        """Whether a model writes this token inside of its turn; those that end or begin one are special."""
+        """Whether a model writes this token inside its own turn; tokens that begin or end a turn are special."""
         token = self._added.get(self.controls[text])
         special = token is not None and token.special
         return text in THOUGHT or bool(OWN.fullmatch(text) and not special)
 
     def quote(self, text: str, own: bool = False) -> str:
-        """The text with its marks; itself where it spells nothing.
+        """Returns the text with marks in it, or unchanged if it spells no control token.
 
         own: it is what a model said, in which the marks of its thinking and of its tools
             (`<think>`, `<tool_call>`) are tokens.
@@ -125,7 +125,7 @@ class Quoter:
         return found > len(pattern.findall(text))
 
     def encode(self, quoted: str) -> tuple[list[int], Offsets]:
-        """(ids, the characters [start, end) of the quoted text that each covers)."""
+        """Returns the token ids, and for each the characters [start, end) of the quoted text that it covers."""
         ids: list[int] = []
         offsets: Offsets = []
         at = 0
@@ -142,7 +142,7 @@ class Quoter:
         return ids, offsets
 
     def decode(self, ids: Sequence[int], decode: Callable[[Sequence[int]], str]) -> str:
-        """The text that `decode` makes of ids, quoted where it only spells control tokens."""
+        """Decodes ids with `decode`, and quotes what merely spells a control token without being one."""
         text, controls = decode(ids), set(self.controls.values())
         if self.quote(text) == text:
             return text
@@ -153,7 +153,7 @@ class Quoter:
         return "".join(part if is_control else self.quote(part) for is_control, part in parts)
 
     def _genuine(self, quoted: str) -> Iterator[tuple[int, int, int]]:
-        """(start, end, id) of the control tokens that are no quotation, with blanks they take in.
+        """Yields (start, end, id) of each control token that is not quoted, with the blanks that it takes in.
 
         As the library finds them: the first of the text, and of those that begin there the longest.
         """
@@ -203,7 +203,7 @@ def _starts(texts: Iterable[str]) -> re.Pattern[str]:
 
 
 def _places(quoted: str, start: int, end: int) -> list[int]:
-    """Where the characters of a stretch stand, without its marks."""
+    """Returns the positions of the characters between `start` and `end`, leaving out the marks."""
     places, at = [], start
     while at < end:
         at += quoted[at] == MARK and at + 1 < end

@@ -15,9 +15,8 @@ from collections.abc import Iterator
 from types import FrameType
 from typing import NoReturn
 
-from jprm.errors import PREEMPTED, Preempted
+from jprm.errors import INTERRUPTED, PREEMPTED, Preempted
 
-INTERRUPTED = 130  # 128 + SIGINT, as shells count
 STOPPED_LINE = "stopped ({}); the same command goes on from here"
 INTERRUPTED_LINE = "interrupted; the same command goes on from here"
 _LOADER = "<frozen importlib."

@@ -28,7 +28,7 @@ _BLANKS = re.compile(r"[ \n\r\t]*")
 
 
 class NotJson(ValueError):
-    """Why a text is no JSON value, in a few words."""
+    """Raised for a text that is no JSON value; the message says why in a few words."""
 
 
 def parse(text: bytes | str) -> Any:

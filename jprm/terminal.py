@@ -1,4 +1,4 @@
-"""What is printed for people: on a terminal as wide as it is, elsewhere at a fixed width.
+"""Prints for people: on a terminal as wide as it is, elsewhere at a fixed width.
 
 Names, labels and messages come from files, servers and models. A terminal would obey the escape sequences in them, and
 rich would take `[/x]` in them for markup. So every string that is printed here is shown as it is spelled.
@@ -21,7 +21,7 @@ class Terminal(Console):
     """A console that prints strings without markup and without control characters, in tables too."""
 
     def render_str(self, text: str, **options: Any) -> Text:
-        """As rich does, for a text that is safe to show; `emoji` would rewrite `:x:`."""
+        """Renders a text as rich does, once it is safe to show. Emoji are off, since they would rewrite `:x:`."""
         plain: dict[str, Any] = {**options, "markup": False, "emoji": False}
         return super().render_str(printable(text), **plain)
 

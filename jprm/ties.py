@@ -1,4 +1,4 @@
-"""When two scores are equal, and which of several are the highest: one rule for votes, choices and searches.
+"""One rule that says when two scores are equal and which are the highest, for votes, choices and searches.
 
 Sums, means and products of the same numbers in another order differ by rounding, and a float `sum`
 rounds otherwise from Python 3.12 on. So what is reduced here does not depend on the order (`mean`),

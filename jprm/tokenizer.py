@@ -52,7 +52,7 @@ class Tokenizer:
         return [ids[piece] for piece in _cut(self._pieces, text)]
 
     def decode_quoted(self, ids: Sequence[int]) -> str:
-        """As `decode`, with what a model has spelled of a control token quoted."""
+        """Decodes as `decode` does, and quotes the places where a model spelled a control token letter by letter."""
         return self._quoter.decode(ids, self.decode)
 
     def quote(self, text: str, own: bool = False) -> str:

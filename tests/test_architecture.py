@@ -20,7 +20,7 @@ LEVELS = (
         *("terminal", "records", "config", "runs", "leases", "progress", "preemption"),
         *("seeds", "execute", "http"),
     },
-    {"mesh", "tokenizer", "snippets", "chat", "grade", "worlds", "doctor", "formats", "launch"},
+    {"mesh", "tokenizer", "chat", "grade", "worlds", "doctor", "formats", "launch"},
     {"models", "data"},
     {"train", "sample", "served"},
     {"verify"},

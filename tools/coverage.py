@@ -1,8 +1,8 @@
 """Measures how often intervals hold the truth, on simulated data of known truth.
 
-    python tools/coverage.py                    every row, 500 data sets each (some 20 minutes on one core)
-    python tools/coverage.py grid               scores near 0 and 1 and of few problems (coverage_grid.py)
-    python tools/coverage.py chinchilla --sets 100
+    python -m tools.coverage                    every row, 500 data sets each (some 20 minutes on one core)
+    python -m tools.coverage grid               scores near 0 and 1 and of few problems, as a table
+    python -m tools.coverage chinchilla --sets 100
 
 A 95 % interval should cover in 93-97 % of the data sets; with 500 of them the measured share itself is
 good to 1 %. Rows outside are marked, and the docstrings and `measured_coverage` quote them.
@@ -46,6 +46,7 @@ from jprm.scaling import (
     project_chinchilla,
     replay_adaptive,
 )
+from tools import coverage_grid, coverage_scores
 
 Hits = Iterator[tuple[str, bool]]
 Trial = Callable[[np.random.Generator, int], Hits]
@@ -305,18 +306,18 @@ ROWS: dict[str, Trial] = {
     f.__name__: f
     for f in (cluster_bootstrap, tests, seeds, chinchilla, projection, joint, prediction, isoflop)
     + (envelope, power_law, vote_curve_fit, vote_law, adaptive, matched)
-}
+} | coverage_scores.ROWS
 
 
 def measure(name: str, sets: int, seed: int = 0) -> dict[str, float]:
     """Share of `sets` simulated data sets in which each interval of a row holds the truth."""
     if name in ("adaptive", "matched") and not TRUTH:
         fill_truth()
-    hits: dict[str, int] = {}
+    hits: dict[str, list[bool]] = {}
     for trial in range(sets):
         for row, hit in ROWS[name](np.random.default_rng((seed, trial)), trial):
-            hits[row] = hits.get(row, 0) + hit
-    return {row: count / sets for row, count in hits.items()}
+            hits.setdefault(row, []).append(bool(hit))
+    return {row: sum(found) / len(found) for row, found in hits.items()}  # a bin may be empty
 
 
 def main() -> None:
@@ -329,8 +330,6 @@ def main() -> None:
     if given.rows != ["grid"] and (unknown := set(given.rows) - set(ROWS)):
         parser.error(f"unknown row {sorted(unknown)[0]}; rows are {', '.join(ROWS)}")
     if given.rows == ["grid"]:
-        import coverage_grid  # beside this file
-
         return coverage_grid.print_table(given.sets, given.seed)
     for name in given.rows or ROWS:
         start = time.perf_counter()

@@ -1,7 +1,6 @@
 """Coverage and width of intervals near 0 and 1 and at small n, as a table in Markdown.
 
-    python tools/coverage.py grid               some three minutes on one core
-    python tools/coverage_grid.py --sets 500
+    python -m tools.coverage grid --sets 2000   some three minutes on one core
 
 A data set is a number of problems of every type (all right, one of two right, ...), so intervals
 are kept by these numbers and every set costs a look-up. Beside the coverage at p stands that around
@@ -11,7 +10,6 @@ DasGupta 2001 average alike). Beside each stand percentiles of problems drawn wi
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -262,16 +260,3 @@ def _statistic(
             return harmonic_mean(*(k @ outcome / k.sum(axis=1) for k in kinds))
 
     return of(second) - of(first) if name.endswith("difference") else of(first)
-
-
-def main() -> None:
-    """Prints the table."""
-    parser = argparse.ArgumentParser(description="Coverage of intervals near 0 and 1.")
-    parser.add_argument("--sets", type=int, default=2000, help="data sets of each case")
-    parser.add_argument("--seed", type=int, default=0, help="other simulated data")
-    given = parser.parse_args()
-    print_table(given.sets, given.seed)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,12 +1,10 @@
 """Coverage of the intervals of scores that are no counts: fractions, areas, PRM-Scores, calibration.
 
-python tools/coverage_scores.py                 500 data sets each (some four minutes on one core)
-python tools/coverage_scores.py bins --sets 100
+Rows of `python -m tools.coverage`, which take some four minutes on one core at 500 data sets each.
 """
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -131,31 +129,3 @@ CALIBRATION: dict[float, dict[str, float]] = {}
 ROWS: dict[str, Callable[[np.random.Generator, int], Hits]] = {
     f.__name__: f for f in (fractions, areas, counts, bins)
 }
-
-
-def coverage(name: str, sets: int, seed: int = 0) -> dict[str, float]:
-    """Share of the simulated data sets in which each interval of a row holds the truth.
-
-    A row that a data set lacks, as a bin without steps, is a share of the sets that have it.
-    """
-    hits: dict[str, list[bool]] = {}
-    for trial in range(sets):
-        for row, hit in ROWS[name](np.random.default_rng((seed, trial)), trial):
-            hits.setdefault(row, []).append(bool(hit))
-    return {row: sum(found) / len(found) for row, found in hits.items()}
-
-
-def main() -> None:
-    """Prints the shares."""
-    parser = argparse.ArgumentParser(description="Coverage of intervals of scores.")
-    parser.add_argument("rows", nargs="*", help=f"any of {', '.join(ROWS)}; all by default")
-    parser.add_argument("--sets", type=int, default=500)
-    parser.add_argument("--seed", type=int, default=0, help="other simulated data")
-    given = parser.parse_args()
-    for name in given.rows or ROWS:
-        for row, share in coverage(name, given.sets, given.seed).items():
-            print(f"| {row} | {share:.1%} |", flush=True)
-
-
-if __name__ == "__main__":
-    main()

@@ -75,7 +75,7 @@ class ChatCodec:
         source: str = "tokenizer",
         date: datetime.date | None = None,
     ):
-        """From a tokenizer of transformers, and more ends of a text than its own.
+        """Wraps a tokenizer of transformers; `eos_ids` are ends of a text besides its own.
 
         source: the directory, for errors. date: what templates that write today's date are told;
         None: the day on which this is made. Raises UserError for a tokenizer that does not say which
@@ -193,7 +193,7 @@ class ChatCodec:
         return ids, [bisect_right(ends, start) for start, _ in offsets]
 
     def decode_quoted(self, ids: Sequence[int]) -> str:
-        """As `decode`, with what a model has spelled of a control token quoted."""
+        """Decodes as `decode` does, and quotes the places where a model spelled a control token letter by letter."""
         return self._quoter.decode(ids, self.decode)
 
     def decode(self, ids: Iterable[int]) -> str:
@@ -250,14 +250,14 @@ class ChatCodec:
 
     @property
     def writes_date(self) -> bool:
-        """Whether there is a chat template, and it asks for the date."""
+        """Whether there is a chat template that writes the date."""
         templates = self.peer.chat_template or ""  # a text, or several by name
         texts = templates.values() if isinstance(templates, Mapping) else [templates]
         return any("strftime_now" in text for text in texts)
 
     @property
     def dated_template(self) -> str:
-        """The template, for which it is the beginning of `date`. Raises UserError as above."""
+        """Returns the template with a clock that stands at the beginning of `date`. Raises UserError as above."""
         if not self.writes_date:
             return self.chat_template
         now = datetime.datetime.combine(self.date, datetime.time())
@@ -339,7 +339,7 @@ class ChatCodec:
 
 @contextlib.contextmanager
 def fixed_chance() -> Iterator[None]:
-    """Whatever is drawn from `random` inside is the same every time, as by a template's filter."""
+    """Makes `random`, which a template's filter may use, draw the same every time inside this context."""
     before = random.getstate()
     random.seed(0)
     try:
@@ -374,7 +374,7 @@ def _is_verbatim(directory: Path) -> bool:
 
 
 def _tell_disagreement(directory: Path, tokenizer: Any) -> None:
-    """Says, in one line, where the class that a directory names reads text otherwise than its tokenizer.json."""
+    """Tells the user, in one line, if the named tokenizer class and tokenizer.json read a text differently."""
     path = directory / "tokenizer.json"
     own = getattr(tokenizer, "backend_tokenizer", None)
     if own is None or not path.is_file():

@@ -1,4 +1,4 @@
-"""Whether what a checkpoint's directory brings along comes to an end: a chat template, a pattern.
+"""Tries whether the programs in a checkpoint's directory come to an end: its chat template, its patterns.
 
 Both are programs of strangers. A template runs in the process (jinja's sandbox keeps it from
 reaching anything, but lets it loop and fill the memory), so it is tried once in a process of its
@@ -64,7 +64,7 @@ def template_ends(
 
 
 def backtracks_on(encode: Callable[[str], object]) -> str:
-    """A text on which a pattern of the tokenizer gives up; "" where there is none among `RUNS`."""
+    """Returns a text of `RUNS` on which a pattern of the tokenizer gives up; "" if there is none."""
     for text in RUNS:
         try:
             encode(text)

@@ -13,14 +13,21 @@ from typing import Any, cast
 import typer
 
 from jprm.cli.app import app
-from jprm.errors import MISTAKE, PREEMPTED, Preempted, UserError, printable
-from jprm.signals import INTERRUPTED, INTERRUPTED_LINE, STOPPED_LINE, signals_taken
+from jprm.errors import (
+    INTERRUPTED,
+    MISTAKE,
+    PREEMPTED,
+    READER_GONE,
+    Preempted,
+    UserError,
+    printable,
+)
+from jprm.signals import INTERRUPTED_LINE, STOPPED_LINE, signals_taken
 
 # What typer raises for mistyped words; its releases carry a click of their own.
 CLICK_ERROR = cast(
     type[Exception], next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
 )
-READER_GONE = 141  # 128 + SIGPIPE
 # What a machine lacks or forbids. Of any other OSError the program is the cause, and its traceback is needed.
 OF_THE_MACHINE = {
     *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE),
@@ -107,9 +114,7 @@ def _open_streams() -> None:
     """
     for name in ("stdin", "stdout", "stderr"):
         if getattr(sys, name) is None:
-            null = os.open(
-                os.devnull, os.O_RDWR
-            )  # it gets the lowest number, which is the closed one's
+            null = os.open(os.devnull, os.O_RDWR)  # the lowest free number: that of the closed one
             setattr(sys, name, open(null, "r" if name == "stdin" else "w"))  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):

@@ -1,4 +1,4 @@
-"""What a verifier's silence counts: a solution whose verdict needs an unjudged step has no verdict.
+"""Scores of solutions for which a verifier gave no verdict: those whose verdict needs an unjudged step.
 
     wrong      it is a wrong verdict: silence must not pay
     excluded   it is left out, and how many were is told (PRMBench's scorer does so, and prints the

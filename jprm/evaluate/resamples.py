@@ -1,4 +1,4 @@
-"""Problems weighed at random, and one more problem that was not seen: what every interval is made of.
+"""Resamples from which every interval is made: problems weighed at random, and one problem more that was not seen.
 
 All solutions, steps and votes of a problem are weighed together: siblings of a hard problem are no
 independent evidence. The weights of the problems are exponential (the Bayesian bootstrap, Rubin

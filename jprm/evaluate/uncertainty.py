@@ -2,7 +2,7 @@
 
 The resamples (resamples.py) weigh problems at random and hold one more of unknown outcome; an
 interval goes from rank to rank of the resampled statistic.
-Measured at a nominal 95 % (tools/coverage_grid.py, 2000 simulated sets, averaged around each p): means
+Measured at a nominal 95 % (`python -m tools.coverage grid`, 2000 simulated sets, averaged around each p): means
 of .5 to .99 over 25 to 200 problems 94.3-98.5 %, with two items a problem 93.9-98.3 %, F1 of 10 to 200
 items of a kind 94.9-97.5 %. The values above 97 % are those where the rarest outcome is hardly
 ever seen. Percentiles of problems drawn with replacement had 22.6 % for a mean of .99 at 25 problems.

@@ -17,13 +17,11 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import Callable
 
-from jprm.execute.fork_server import Confinement, Limits
 from jprm.execute.ledger import Job, Ledger, Track
-from jprm.execute.outcome import (
-    Outcome,
-)
+from jprm.execute.outcome import Outcome
 from jprm.execute.place import PoolFailure
-from jprm.execute.resources import Budget, in_words
+from jprm.execute.processes import Settings
+from jprm.execute.resources import in_words
 from jprm.execute.running import Running
 from jprm.execute.tiers import Tier
 
@@ -34,19 +32,14 @@ class Dispatcher(threading.Thread):
     def __init__(
         self,
         ledger: Ledger,
-        limits: Limits,
-        confinement: Confinement,
-        preload: tuple[str, ...],
-        workers: int,
-        live_sessions: int,
+        settings: Settings,
         warm: tuple[Tier, ...],
-        budget: Budget,
         done: Callable[[Job, Outcome | Exception | None], None],
         give_up: Callable[[Exception], None],
     ):
         super().__init__(name="execute", daemon=True)
         self.ledger = ledger
-        self.workers = workers
+        self.workers = settings.workers
         self.warm = warm
         self.done = done
         self.give_up = give_up
@@ -54,17 +47,7 @@ class Dispatcher(threading.Thread):
         self._inbox: deque[Track] = deque()
         self._turns: OrderedDict[int, Track] = OrderedDict()  # by session
         self._selector = selectors.DefaultSelector()
-        self.running = Running(
-            self._selector,
-            ledger,
-            limits,
-            confinement,
-            preload,
-            workers,
-            live_sessions,
-            budget,
-            self._over,
-        )
+        self.running = Running(self._selector, ledger, settings, self._over)
         self._woken, self._wake = socket.socketpair()
         self._woken.setblocking(False)
         self._wake.setblocking(False)
@@ -92,7 +75,7 @@ class Dispatcher(threading.Thread):
     # The thread.
 
     def run(self) -> None:
-        """Until the pool is closed, or until something fails that nobody has foreseen."""
+        """Works until the pool is closed, or until something fails that was not foreseen."""
         try:
             self._work()
         except OSError as error:
@@ -152,12 +135,12 @@ class Dispatcher(threading.Thread):
             self.running.processes.end(track.identity)
 
     def _over(self, job: Job, outcome: Outcome | Exception) -> None:
-        """A place is free again."""
+        """Takes the outcome of a snippet, whose place is free again."""
         self.done(job, outcome)
         self._admit(job.track)
 
     def _end(self, why: Exception) -> None:
-        """End everything and tell everybody; no step of it is left out because another fails."""
+        """Ends every process and answers every waiting future; a step that fails keeps back no other."""
         with contextlib.ExitStack() as steps:  # the last is done first
             for socket_or_selector in (self._wake, self._woken, self._selector):
                 steps.callback(socket_or_selector.close)

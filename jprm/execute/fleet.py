@@ -43,7 +43,7 @@ class Listener(Protocol):
         ...
 
     def session_failed(self, number: int, error: OSError) -> None:
-        """A session process could not be had, since the machine lacks something."""
+        """A session process could not be started, because the machine lacks something."""
         ...
 
     def session_ended(self, number: int, status: int) -> None:

@@ -216,13 +216,13 @@ class ForkServer:
             yield (*CONTROL.unpack(packet), descriptors[0] if descriptors else -1)
 
     def hang_up(self) -> None:
-        """Have it bury its sessions and end; one that still loads its modules would hear it too late."""
+        """Asks the server to end its sessions and itself. One that is still loading modules would hear it too late."""
         if not self.ready:
             self.kill()
         self.control.close()
 
     def end(self, within_s: float = ENDS_BY_ITSELF_WITHIN_S) -> None:
-        """Hang up, and kill what has not ended by itself a moment later."""
+        """Hangs up, and kills the server if it has not ended by itself a moment later."""
         self.hang_up()
         try:
             self._program.wait(within_s)

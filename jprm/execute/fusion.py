@@ -119,7 +119,7 @@ class FusionPool(RemotePool):
             )
 
     def close(self) -> None:
-        """As `RemotePool`; the service sees the lines of what is under way drop."""
+        """Closes as `RemotePool` does; the service sees the connections of requests under way close."""
         super().close()
         self._call.cancel()
         self._client.close()
@@ -174,7 +174,10 @@ class FusionPool(RemotePool):
         return "died", DIED
 
     def _post(self, body: dict[str, object], total_s: float, tries: int) -> _Run:
-        """How the program ended. Raises UserError; RuntimeError where the pool is closed meanwhile."""
+        """Runs a program on the service and returns how it ended.
+
+        Raises UserError if the service fails, RuntimeError if the pool is closed meanwhile.
+        """
         try:
             answer = self._client.ask(
                 "/run_code",

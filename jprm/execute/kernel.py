@@ -51,7 +51,7 @@ def install_filter(instructions: bytes) -> None:
 
 
 def memory_file() -> IO[bytes]:
-    """A file without a name that needs no disk, which may be full; where there is none, on disk."""
+    """Opens a file without a name in memory, since the disk may be full; on disk where the kernel has no such files."""
     if not hasattr(os, "memfd_create"):
         return tempfile.TemporaryFile()
     return open(os.memfd_create("jprm"), "w+b")

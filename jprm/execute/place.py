@@ -18,7 +18,7 @@ from jprm.execute.outcome import Outcome
 
 
 class PoolFailure(UserError):
-    """A place has failed, for a reason that is none of the code that it ran."""
+    """The place that runs code has failed, and the code that it ran is not the reason."""
 
     def __init__(self, reason: str):
         super().__init__(f"the pool that runs generated code has failed: {reason}")

@@ -24,6 +24,7 @@ from jprm.execute.ledger import Job, Track
 from jprm.execute.outcome import Outcome
 from jprm.execute.place import Place
 from jprm.execute.probe import survey
+from jprm.execute.processes import Settings
 from jprm.execute.resources import Budget, open_files_limit
 from jprm.execute.tiers import Tier
 
@@ -82,13 +83,15 @@ class Pool(Place):
         self._room = threading.Condition(self._ledger.lock)
         self._dispatcher = Dispatcher(
             self._ledger,
-            Limits(timeout_s, grace_s, memory_bytes, output_chars),
-            self.confinement,
-            tuple(preload),
-            workers,
-            live_sessions or most_live_sessions(),
+            Settings(
+                Limits(timeout_s, grace_s, memory_bytes, output_chars),
+                self.confinement,
+                tuple(preload),
+                workers,
+                live_sessions or most_live_sessions(),
+                Budget(memory_budget_bytes),
+            ),
             tuple(tier for tier in Tier if tier <= warm),
-            Budget(memory_budget_bytes),
             self._done,
             self._give_up,
         )

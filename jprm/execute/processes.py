@@ -1,4 +1,4 @@
-"""The session processes that live: one for a session at most, which of them rest, what they hold.
+"""The live session processes: at most one for each session, which of them are idle, and how much memory they hold.
 
 Used by the dispatcher's thread only. A process is a cache of its session, so one at rest may be ended
 whenever its room is wanted: descriptors, its place among the living, or memory.
@@ -11,14 +11,27 @@ import selectors
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
-from jprm.execute.fork_server import ForkServer, Limits
+from jprm.execute.fork_server import Confinement, ForkServer, Limits
 from jprm.execute.ledger import Ledger, Track
 from jprm.execute.process import SessionProcess
 from jprm.execute.resources import Budget, anonymous_bytes
 from jprm.execute.tiers import Tier
 
 LOOKS_S = (0.02, 0.25)  # between two looks at the memory: where it may run out, and where not
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a pool was opened with; `Pool` explains each of them."""
+
+    limits: Limits
+    confinement: Confinement
+    preload: tuple[str, ...]
+    workers: int
+    live_sessions: int
+    budget: Budget
 
 
 class Processes:
@@ -35,11 +48,9 @@ class Processes:
         self,
         selector: selectors.BaseSelector,
         ledger: Ledger,
-        limits: Limits,
-        budget: Budget,
-        workers: int,
-        live_sessions: int,
+        settings: Settings,
     ):
+        limits, budget = settings.limits, settings.budget
         self.at_rest: OrderedDict[int, Track] = OrderedDict()
         self.left_bytes = 0
         self.next_look_s = 0.0
@@ -47,13 +58,12 @@ class Processes:
         self._ledger = ledger
         self._limits = limits
         self._budget = budget
-        self._plenty_bytes = workers * limits.memory_bytes + budget.spare_bytes
-        self._live_sessions = live_sessions
+        self._plenty_bytes = settings.workers * limits.memory_bytes + budget.spare_bytes
+        self._live_sessions = settings.live_sessions
         self._of_session: dict[int, SessionProcess] = {}
         self._of_number: dict[int, SessionProcess] = {}  # numbers are never used again
-        self._dying: dict[
-            int, int
-        ] = {}  # memory of those ended for it and not buried yet, by number
+        # The memory of those that were ended for it and are not buried yet, by number.
+        self._dying: dict[int, int] = {}
         self._numbers = itertools.count(1)
         self._last_tiers: deque[Tier] = deque(maxlen=33)
 
@@ -64,11 +74,11 @@ class Processes:
         return bool(self._of_session)
 
     def all(self) -> list[SessionProcess]:
-        """Every one; for any thread."""
+        """Returns all live processes; any thread may ask."""
         return list(self._of_session.values())
 
     def of(self, session: int) -> SessionProcess | None:
-        """The process of a session."""
+        """Returns the process of a session, None if it has none."""
         return self._of_session.get(session)
 
     def numbered(self, number: int) -> SessionProcess | None:
@@ -80,7 +90,7 @@ class Processes:
         return self._of_session.get(process.identity) is process
 
     def usual_tier(self) -> Tier:
-        """Where most sessions of late have ended: to begin there saves them the move."""
+        """Returns the tier in which most recent sessions ended; a new session that begins there need not move."""
         tiers = sorted(self._last_tiers)
         return tiers[len(tiers) // 2] if tiers else Tier.PLAIN
 
@@ -107,13 +117,13 @@ class Processes:
         return process
 
     def rest(self, process: SessionProcess, track: Track) -> None:
-        """Its session has no snippet at work: what it holds does not change from now on."""
+        """Marks a process as idle: its session has no snippet to run, so its memory does not change."""
         self.at_rest[process.identity] = track
         if self._budget.given_bytes is not None:
             self.measure(process)
 
     def end(self, session: int) -> None:
-        """End a session's process, if there is one."""
+        """Ends the process of a session, if it has one."""
         process = self._of_session.pop(session, None)
         self.at_rest.pop(session, None)
         if process is None:
@@ -125,17 +135,17 @@ class Processes:
         self._last_tiers.append(process.server.tier)
 
     def buried(self, number: int) -> None:
-        """The kernel has taken back what this one held."""
+        """Notes that the kernel has taken back the memory of a process."""
         self._dying.pop(number, None)
 
     def lost(self, server: ForkServer) -> None:
-        """A server has ended, and all that it forked with it."""
+        """Forgets the processes that a fork server took with it when it ended."""
         for process in [one for one in self.all() if one.server is server]:
             self.end(process.identity)
         self._dying.clear()
 
     def make_way(self) -> bool:
-        """End the process that has rested longest; False if none rests."""
+        """Ends the process that has been idle longest; returns False if none is idle."""
         if not self.at_rest:
             return False
         self.end(next(iter(self.at_rest)))
@@ -178,18 +188,18 @@ class Processes:
         return self.left_bytes >= wanted_bytes
 
     def end_for_memory(self, process: SessionProcess) -> None:
-        """What it holds counts as free from now on, though the kernel needs a moment for it."""
+        """Ends a process and counts its memory as free at once, though the kernel needs a moment to take it back."""
         self._dying[process.number] = process.held_bytes
         self.left_bytes += process.held_bytes
         self.end(process.identity)
 
     def by_size(self, sessions: Iterable[int]) -> list[SessionProcess]:
-        """The processes of some sessions, the largest first."""
+        """Returns the processes of some sessions, the largest first."""
         found = [self._of_session[session] for session in sessions]
         return sorted(found, key=self.measure, reverse=True)
 
     def measure(self, process: SessionProcess) -> int:
-        """What a process holds beyond what it was forked with; noted in it, too."""
+        """Measures, and notes in the process, how many bytes it holds beyond what it was forked with."""
         if process.handle is not None:
             size_bytes = anonymous_bytes(process.handle.process_id)
             process.held_bytes = max(0, size_bytes - process.server.inherited_bytes)

@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable
 
 from jprm.execute.fleet import Fleet
-from jprm.execute.fork_server import Confinement, ForkServer, Limits, ServerStartError
+from jprm.execute.fork_server import ForkServer, ServerStartError
 from jprm.execute.handle import Handle
 from jprm.execute.ledger import Job, Ledger
 from jprm.execute.outcome import (
@@ -34,8 +34,8 @@ from jprm.execute.outcome import (
 )
 from jprm.execute.place import PoolFailure
 from jprm.execute.process import Forgery, SessionProcess
-from jprm.execute.processes import LOOKS_S, Processes
-from jprm.execute.resources import Budget, is_shortage
+from jprm.execute.processes import LOOKS_S, Processes, Settings
+from jprm.execute.resources import is_shortage
 from jprm.execute.tiers import tier_of
 
 SERVER_LOSSES_PER_SNIPPET = 3  # then it is the snippet that is to blame
@@ -59,21 +59,17 @@ class Running:
         self,
         selector: selectors.BaseSelector,
         ledger: Ledger,
-        limits: Limits,
-        confinement: Confinement,
-        preload: tuple[str, ...],
-        workers: int,
-        live_sessions: int,
-        budget: Budget,
+        settings: Settings,
         over: Callable[[Job, Outcome | Exception], None],
     ):
-        self.processes = Processes(selector, ledger, limits, budget, workers, live_sessions)
-        self.fleet = Fleet(selector, self, limits, confinement, preload)
+        limits = settings.limits
+        self.processes = Processes(selector, ledger, settings)
+        self.fleet = Fleet(selector, self, limits, settings.confinement, settings.preload)
         self._selector = selector
         self._ledger = ledger
         self._limits = limits
         self._over = over
-        self._spare_bytes = budget.spare_bytes
+        self._spare_bytes = settings.budget.spare_bytes
         self._jobs: dict[int, Job] = {}  # by session
         self._later: dict[int, float] = {}  # sessions that try again, and when
         self._hungry: dict[int, None] = {}  # sessions that wait for memory, in order
@@ -86,12 +82,12 @@ class Running:
         return session in self._jobs
 
     def begin(self, job: Job) -> None:
-        """Give a snippet its place; no other of its session has one."""
+        """Gives a snippet one of the places. No other snippet of its session may have one at that time."""
         self._jobs[job.track.identity] = job
         self._enter(job)
 
     def _enter(self, job: Job) -> None:
-        """Go on with a snippet that has a place as soon as there is memory for it."""
+        """Goes on with a snippet that has a place, now or as soon as there is memory for it."""
         session = job.track.identity
         if self._alone in (None, session) and next(iter(self._hungry), session) == session:
             # At rest it would be ended to make room for itself.
@@ -115,7 +111,7 @@ class Running:
         self._later[job.track.identity] = time.monotonic() + LOOKS_S[0]
 
     def _advance(self, job: Job) -> None:
-        """The next thing to do for a snippet that has a place."""
+        """Does the next step of a snippet: fork a process, rebuild its session, or run the snippet itself."""
         track = job.track
         self._later.pop(track.identity, None)
         track.tier = max(track.tier, tier_of(job.code))
@@ -160,7 +156,7 @@ class Running:
             process.deadline_s = time.monotonic() + FORK_LIMIT_S
 
     def _try_again(self, job: Job, error: OSError | None = None) -> None:
-        """No process could be had: at once if one at rest makes way, else a little later."""
+        """Plans another try after a fork has failed: at once if an idle process can make way, else a little later."""
         now = time.monotonic()
         if error is not None and error.errno in MAKES_WAY and self.processes.make_way():
             self._later[job.track.identity] = now
@@ -171,7 +167,7 @@ class Running:
             self._resolve(job, Outcome("sandbox", NOT_STARTED, now - job.begun_at_s))
 
     def _watch(self, process: SessionProcess) -> None:
-        """Wait for what the process writes, and for room if a long snippet is still to be sent."""
+        """Waits for what the process writes, and for room on its channel while a long snippet is being sent."""
         events = selectors.EVENT_READ | (selectors.EVENT_WRITE if process.outgoing else 0)
         key = self._selector.get_key(process.channel)
         if key.events != events:
@@ -222,7 +218,7 @@ class Running:
         process.pause()
 
     def _not_rebuilt(self, process: SessionProcess, job: Job) -> None:
-        """Its history takes too long, or ends otherwise than before: once is enough."""
+        """Gives a session up whose history takes too long, or ends differently from before, when it is run again."""
         self.processes.end(process.identity)
         job.track.losses = REBUILDINGS + 1
         self._resolve(job, Outcome("died", NOT_REBUILT, time.monotonic() - job.begun_at_s))
@@ -241,7 +237,7 @@ class Running:
         self._over(job, outcome)
 
     def _await_burial(self, process: SessionProcess, kill: bool) -> None:
-        """A channel has closed, or lies: whether its process died alone, the server will tell."""
+        """Waits for the fork server to report how a process died whose channel has closed or sent forged bytes."""
         if kill:
             process.kill()
         process.ending = True
@@ -249,7 +245,7 @@ class Running:
         self._selector.unregister(process.channel)
 
     def _refuse(self, process: SessionProcess, error: OSError) -> None:
-        """The jail could not be put on: nothing may run."""
+        """Refuses to run anything in a process that could not put on its jail."""
         self.processes.end(process.identity)
         job = self._jobs.get(process.identity)
         if job is None:
@@ -260,7 +256,7 @@ class Running:
             self._leave(job, PoolFailure(f"a session could not be confined: {error}"))
 
     def keep_time(self) -> None:
-        """Do what is due: end what is overdue or too large, try again what had to wait."""
+        """Does what is due: ends what is overdue or too large, and tries again what had to wait."""
         now = time.monotonic()
         overdue = [p for p in self.processes.all() if p.deadline_s <= now]
         for process in overdue:
@@ -288,7 +284,7 @@ class Running:
 
     @property
     def deadlines(self) -> list[float]:
-        """Monotonic times at which `keep_time` wants to be called."""
+        """Returns the monotonic times at which `keep_time` wants to be called."""
         deadlines = [*self.fleet.deadlines, *self._later.values()]
         if self.processes:
             deadlines.append(self.processes.next_look_s)
@@ -300,13 +296,13 @@ class Running:
     # What the fork servers tell.
 
     def server_ready(self) -> None:
-        """Sessions may have waited for it."""
+        """Goes on with the sessions that waited for a fork server to be ready."""
         for identity, job in list(self._jobs.items()):
             if identity not in self.processes:
                 self._enter(job)
 
     def session_opened(self, number: int, handle: Handle) -> None:
-        """From here on a process can be signalled."""
+        """Takes the handle of a process that has been forked, by which it can be signalled."""
         process = self.processes.numbered(number)
         if process is None:
             handle.close()  # given up already: it ends at its closed channel
@@ -316,14 +312,14 @@ class Running:
             self._advance(job)
 
     def session_failed(self, number: int, error: OSError) -> None:
-        """The machine lacks something that a process needs."""
+        """Plans another try for a session whose process the machine could not start."""
         if process := self.processes.numbered(number):
             self.processes.end(process.identity)
             if job := self._jobs.get(process.identity):
                 self._try_again(job, error)
 
     def session_ended(self, number: int, status: int) -> None:
-        """If nobody ordered it, the snippet has died; an answer may have preceded that.
+        """Handles the death of a process. Unless we ended it, its snippet died, or had answered just before.
 
         A session can send no signal, so one that is killed was killed from outside, by the kernel as
         a rule, because the memory has run out: no fault of its code.
@@ -350,7 +346,7 @@ class Running:
             self._resolve(job, Outcome("died", DIED, time.monotonic() - process.asked_at_s))
 
     def server_lost(self, server: ForkServer, error: ServerStartError | None) -> None:
-        """All its sessions are gone; they are rebuilt under a new server when they are needed."""
+        """Handles the loss of a fork server: its sessions are rebuilt under a new one when they are needed."""
         self.processes.lost(server)
         self._ledger.count(restarts=1)
         for identity, job in list(self._jobs.items()):
@@ -369,7 +365,7 @@ class Running:
     # Memory.
 
     def _keep_within_memory(self) -> None:
-        """Where ending those at rest is not enough, end the largest at work."""
+        """Ends the largest working process if memory is short although all idle ones have been ended."""
         if not self.processes or not self.processes.look():
             return
         largest = next(iter(self.processes.by_size(self._at_work())), None)
@@ -382,7 +378,7 @@ class Running:
             self._starve(job, largest.held_bytes)
 
     def _starve(self, job: Job, held_bytes: int) -> None:
-        """A snippet has lost its process for want of memory; others may be to blame, once."""
+        """Runs a snippet again that lost its process for want of memory: once, since others may be to blame."""
         job.track.held_bytes = max(held_bytes, job.track.held_bytes)
         if not job.ended:
             job.ended = True
@@ -391,7 +387,7 @@ class Running:
             self._resolve(job, Outcome("memory", NO_MEMORY, time.monotonic() - job.begun_at_s))
 
     def _at_work(self, but: int = 0) -> list[int]:
-        """Sessions whose process runs a snippet."""
+        """Returns the sessions whose process is running a snippet now."""
         resting = self.processes.at_rest
         return [
             one for one in self._jobs if one != but and one in self.processes and one not in resting

@@ -1,4 +1,4 @@
-"""Which of a problem's answers are one answer, so that votes for `0.5` and `1/2` are counted together.
+"""Finds which answers to a problem are the same, so that votes for `0.5` and `1/2` are counted together.
 
 Equality of spellings as the grader sees it is not transitive everywhere ("10,100" may be a number or
 a list), so classes are no connected components. Each has a representative, and an answer belongs to

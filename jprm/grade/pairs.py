@@ -1,4 +1,4 @@
-"""A file of answers beside the right ones, graded line by line: `python -m jprm grade --pairs FILE`."""
+"""Grades a file that holds answers beside the right ones, line by line: `python -m jprm grade --pairs FILE`."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def _opened(path: Path) -> Any:
 
 
 def _numbered(path: Path, lines: Any) -> Iterator[tuple[int, bytes]]:
-    """The lines that are not blank, from 1; a damaged container is an error of the user's."""
+    """Yields the lines that are not blank with their numbers from 1. Raises UserError for a damaged container."""
     number = 0
     try:
         for number, line in enumerate(lines, 1):

@@ -1,4 +1,4 @@
-"""The first half of the grader, which needs no program: what two answers as written settle."""
+"""The first half of the grader, which compares two answers as they are written and needs no program."""
 
 from __future__ import annotations
 

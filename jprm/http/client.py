@@ -112,7 +112,7 @@ class Client:
 
     @property
     def _pool(self) -> httpcore2.ConnectionPool:
-        """Of this thread: one that all share looks through all of its connections at every request."""
+        """The connections of this thread; a pool that all share would search all of them at every request."""
         if not hasattr(self._own, "pool"):
             self._own.pool = httpcore2.ConnectionPool(
                 ssl_context=self._tls,
@@ -154,7 +154,7 @@ class Client:
         return httpcore2.Proxy(bare.geturl(), auth=auth)
 
     def close(self) -> None:
-        """Close the connections that rest."""
+        """Closes the connections that are idle."""
         with self._lock:
             for pool in self._pools:
                 pool.close()
@@ -169,7 +169,9 @@ class Client:
         tries: int = 0,
         total_s: float = 0.0,
     ) -> T:
-        """What `read` makes of the answer to POST (GET without a body) of a path behind the URL.
+        """Sends a POST (a GET if there is no body) and returns what `read` makes of the answer.
+
+        path: is appended to the URL.
 
         read: raises ValueError for an answer that is not what it should be, which is asked for again.
         tries, total_s: where they are not as usual.
@@ -218,7 +220,7 @@ class Client:
     def _exchange(
         self, path: str, data: bytes | None, call: Call, end: float
     ) -> tuple[int, dict[str, str], bytes]:
-        """Status, headers and body of one request."""
+        """Sends one request and returns status, headers and body of its answer."""
         exchange = Exchange(call, min(time.monotonic() + self.timeout_s, end))
         token = EXCHANGE.set(exchange)
         scheme, host, port = self._origin
@@ -260,7 +262,7 @@ class Client:
 
 
 def parse(adapter: TypeAdapter[T], answer: bytes) -> T:
-    """JSON of a given shape. Raises ValueError, in one line, saying where it has another."""
+    """Parses JSON of a given shape. Raises ValueError, in one line, naming the place where it has another."""
     try:
         return adapter.validate_json(answer)
     except ValidationError as error:

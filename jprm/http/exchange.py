@@ -1,4 +1,4 @@
-"""One request and its answer: the sockets that it uses obey its limits, and may be dropped.
+"""The limits of one request and its answer, which every socket that they use obeys.
 
 httpcore bounds each wait for a socket; here all of them end together, so that a server that drips
 bytes, in whatever phase, gains no time by it.
@@ -35,7 +35,7 @@ class Call:
         self._sockets: set[socket.socket] = set()
 
     def cancel(self) -> None:
-        """Give up: whoever waits for an answer wakes up, and the server sees the line drop."""
+        """Gives the requests up. Threads that wait for an answer wake up, and the server sees its connection close."""
         with self._lock:
             self.cancelled.set()
             for line in self._sockets:
@@ -43,20 +43,20 @@ class Call:
                     line.shutdown(socket.SHUT_RDWR)
 
     def hold(self, line: socket.socket) -> None:
-        """Name a connection to drop. Raises Cancelled."""
+        """Remembers a connection that `cancel` has to close. Raises Cancelled if that was called already."""
         with self._lock:
             self._sockets.add(line)
         if self.cancelled.is_set():
             raise Cancelled
 
     def drop(self, line: socket.socket | None) -> None:
-        """The connection is in use no more."""
+        """Forgets a connection that is no longer in use."""
         with self._lock:
             self._sockets.discard(line)  # type: ignore[arg-type] - None is in no set
 
 
 class Exchange:
-    """One request and its answer: until when, how much may come, and who may cancel it."""
+    """The limits of one request and its answer: when it has to end, how long it may be, who may cancel it."""
 
     def __init__(self, call: Call, end: float):
         self.call, self.end = call, end
@@ -64,14 +64,14 @@ class Exchange:
         self.bytes = 0
 
     def left_s(self) -> float:
-        """Raises httpcore2.ReadTimeout where nothing is left."""
+        """Returns the seconds until the exchange has to end. Raises httpcore2.ReadTimeout if there are none."""
         left_s = self.end - time.monotonic()
         if left_s <= 0:
             raise httpcore2.ReadTimeout("timed out: the answer takes too long")
         return left_s
 
     def use(self, stream: httpcore2.NetworkStream) -> None:
-        """Let the connection be dropped when the call is cancelled. Raises Cancelled."""
+        """Has the connection closed if the call is cancelled. Raises Cancelled if it was already."""
         line = stream.get_extra_info("socket")
         if line is not self.line:
             self.call.drop(self.line)
@@ -79,7 +79,7 @@ class Exchange:
             self.call.hold(line)
 
     def count(self, data: bytes) -> bytes:
-        """Raises httpcore2.ReadError for an answer without end."""
+        """Counts what has arrived. Raises httpcore2.ReadError if the answer is longer than any may be."""
         self.bytes += len(data)
         if self.bytes > LARGEST_ANSWER_BYTES:
             raise httpcore2.ReadError(f"the answer exceeds {LARGEST_ANSWER_BYTES >> 20} MiB")
@@ -128,7 +128,7 @@ class Line(httpcore2.NetworkStream):
 
 
 class Backend(httpcore2.SyncBackend):
-    """Connects lines."""
+    """Opens connections that obey the exchange of their thread."""
 
     def connect_tcp(
         self,

@@ -25,7 +25,7 @@ def safe(text: str, secrets: Iterable[str]) -> str:
 
 
 def redacted(text: str, secrets: Iterable[str]) -> str:
-    """The text without keys; to be done before it is cut, which could leave half of one."""
+    """Hides the keys in a text. Do this before cutting the text, since a cut could leave half a key."""
     for secret in secrets:
         text = _spellings(secret).sub("***", text)
     return text
@@ -47,7 +47,7 @@ def _in_url(character: str) -> str:
 
 
 def message(answer: bytes) -> str:
-    """What an error answer says: its JSON `message`, or its text."""
+    """Returns what an error answer says: its JSON `message`, or else its text."""
     text = answer[:READ_BYTES].decode("utf-8", "replace")
     with contextlib.suppress(ValueError, LookupError, TypeError, AttributeError, RecursionError):
         said: Any = json.loads(text)
@@ -57,7 +57,7 @@ def message(answer: bytes) -> str:
 
 
 def wait_s(retry_after: str) -> float:
-    """The wait that a server asks for, as seconds or a date; 0 where it names none."""
+    """Returns the seconds that a server asks to wait, which it may also give as a date; 0 if it asks for none."""
     try:
         seconds = float(retry_after)
     except ValueError:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
-from jprm.errors import INCOMPLETE, MISTAKE, PREEMPTED
+from jprm.errors import INCOMPLETE, INTERRUPTED, MISTAKE, PREEMPTED
 from jprm.preemption import PARENT
 from jprm.runs import write_atomic
 
@@ -25,7 +25,7 @@ MEANINGS = {
     INCOMPLETE: "ended with failures",
     MISTAKE: "a mistake in the command line",
     PREEMPTED: "preempted",
-    130: "interrupted",
+    INTERRUPTED: "interrupted",
     LOST: "lost with its machine",
 }
 

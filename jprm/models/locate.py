@@ -1,4 +1,4 @@
-"""Where a checkpoint's files are, by what a user calls it; and what to do where they are not.
+"""Finds the files of a checkpoint by the name that a user gives, and says what to do if they are not there.
 
 A name is a directory, or one of the Hugging Face hub whose files are in the local cache; an adapter
 (PEFT) stands for its base with the adapter merged. Nothing is downloaded and no weights are read, so

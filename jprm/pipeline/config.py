@@ -17,9 +17,9 @@ from pydantic import Field, model_validator
 from jprm.config import Config
 from jprm.errors import UserError
 from jprm.paths import nearest_name
-from jprm.snippets import CodeSettings
 from jprm.train.config import TrainConfig
 from jprm.verify import votes_drawn
+from jprm.verify.snippets import CodeSettings
 
 LabelRule = Literal["rpe", "hard", "difference", "exact"]
 Style = Literal["full", "code", "analysis", "direct"]

@@ -19,7 +19,7 @@ from jprm.scaling.huber import DELTA, STEEPEST, predict, resolve
 from jprm.scaling.power_sum import Bootstrap, PowerSum, checked_points, fit_power_sum
 
 FLOPS_PER_PARAMETER_TOKEN = 6.0
-PROJECTED_COVERAGE = (  # python tools/coverage.py projection --sets 125, seeds 22 to 25 together
+PROJECTED_COVERAGE = (  # python -m tools.coverage projection --sets 125, seeds 22 to 25 together
     "95 % intervals covered the truth in 93.8-95.4 % of 500 simulated grids of 25 or 48 runs with normal errors and "
     "in 93.6-95.6 % with heavy tails (t, 3 degrees)"
 )

@@ -29,7 +29,7 @@ _VOTES_COVERAGE = (
 _POWER_LAW_COVERAGE = (
     "95 % intervals covered the truth in 94.2-96.0 % of 4,000 simulated sets each of seven designs of 5 to 15 "
     "points, and in 95.0-95.3 % with heavy tails (t, 4 degrees)"
-)  # python tools/coverage.py power_law --sets 4000 --seed 11
+)  # python -m tools.coverage power_law --sets 4000 --seed 11
 
 
 @dataclass(frozen=True)

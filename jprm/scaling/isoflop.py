@@ -22,7 +22,7 @@ from jprm.scaling.chinchilla import FLOPS_PER_PARAMETER_TOKEN
 
 BUDGETS_NEEDED = 3
 SIZES_NEEDED = 4  # a parabola has three parameters, and one point has to check it
-# python tools/coverage.py isoflop envelope; the best size at ten times the largest budget
+# python -m tools.coverage isoflop envelope; the best size at ten times the largest budget
 MEASURED_COVERAGE = (
     "95 % intervals covered the truth in 94.0 % (power) and 92.2 % (best size) of 500 simulated sets of 5 budgets "
     "with 9 centred sizes each; off-centre or wide grids add a bias that no interval knows of"

@@ -26,7 +26,7 @@ from jprm.scaling.huber import DELTA, DESCENTS, minimise, predict, resolve
 
 Bootstrap = Literal["residuals", "points"]
 _LARGEST_LOG = 300.0
-MEASURED_COVERAGE = {  # python tools/coverage.py chinchilla joint
+MEASURED_COVERAGE = {  # python -m tools.coverage chinchilla joint
     "residuals": (
         "95 % intervals covered the truth in 94.4-96.7 % of 485 simulated grids of 25 or 48 runs with normal "
         "errors and in 96.9-98.1 % with heavy tails (t, 3 degrees); in 94.1-98.4 % of 320 joint laws of 80 points"

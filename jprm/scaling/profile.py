@@ -6,7 +6,7 @@ exponent the law is linear, so what is kept of c and of a there has a closed for
 is the hull over the exponents.
 
 That is exact for a straight law with normal errors. How near a curved one comes to it is measured
-by `python tools/coverage.py power_law`.
+by `python -m tools.coverage power_law`.
 """
 
 from __future__ import annotations

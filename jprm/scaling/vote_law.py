@@ -24,7 +24,7 @@ ITEMS_NEEDED = 20
 MEASURED_COVERAGE = (
     "95 % intervals covered the truth in 94.0 % (a), 95.4 % (b), 95.8 % (limit) and 95.4 % (pass@1000) "
     "of 500 simulated sets of 200 items with 16 votes"
-)  # python tools/coverage.py vote_law
+)  # python -m tools.coverage vote_law
 _ITERATIONS = 60
 _EDGE = 1e-12  # a share of 0 or 1 has no logit
 _LOG_RANGE = (-6.0, 9.0)  # of ln a and ln b: beyond, every item is alike or every vote is

@@ -1,4 +1,4 @@
-"""Candidates whose equal answers vote together, however each is spelled."""
+"""Lets candidates with equal answers vote together, however each is spelled."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from jprm.search.selection import Candidate
 
 
 def voting(pools: Sequence[Sequence[Candidate]]) -> tuple[list[list[Candidate]], str]:
-    """The candidates with equal answers made one, and what that did in words.
+    """Gives equal answers of candidates one spelling; returns the candidates, and says in words what changed.
 
     Answers that spelling cannot compare are compared in an execution pool, for seconds each at most.
     """

@@ -51,7 +51,7 @@ class Sampling(Protocol):
 
 
 class _Shape(BaseModel):
-    """What an answer has to look like; what else it holds is ignored."""
+    """The shape that an answer must have; further fields are ignored."""
 
     model_config = ConfigDict(strict=True)
 
@@ -168,7 +168,7 @@ def request_body(
 
 
 def read_completion(answer: bytes, codec: ChatCodec, watch: Sequence[int]) -> Completion:
-    """The continuation in an answer. Raises ValueError, saying where, for what is none."""
+    """Reads the continuation in an answer. Raises ValueError, naming the place, if there is none."""
     found = parse(_ANSWER, answer)
     [choice] = found.choices
     logprobs = choice.logprobs or _LogProbs()
@@ -255,7 +255,7 @@ def _ids_of_texts(
 
 
 def _encoded(choice: _Choice, matched: Stop, codec: ChatCodec) -> list[int]:
-    """The tokens of a text alone, with the stop that was cut off and named."""
+    """Tokenises a text that came without ids, and puts back the stop text that the server cut off and named."""
     text = choice.text
     if choice.finish_reason == "length":
         text = text.rstrip(BROKEN) or text  # the rest of a letter comes with the next request
@@ -265,7 +265,7 @@ def _encoded(choice: _Choice, matched: Stop, codec: ChatCodec) -> list[int]:
 
 
 def _end(finish: str, matched: Stop, tokens: Sequence[int], codec: ChatCodec) -> list[int]:
-    """The token at which a text ended, where it is known and not there."""
+    """Returns the token that ended the text, if the server named it but left it out of the answer."""
     ends = matched if isinstance(matched, int) else None
     if finish == "stop" and matched is None and not (tokens and tokens[-1] in codec.eos_ids):
         ends = codec.eos_id
@@ -273,7 +273,7 @@ def _end(finish: str, matched: Stop, tokens: Sequence[int], codec: ChatCodec) ->
 
 
 def _tops(logprobs: _LogProbs) -> list[Mapping[str, float]]:
-    """For every token the log-probabilities by the names of tokens."""
+    """Returns, for each drawn token, the log-probabilities of the candidates by their names."""
     if logprobs.content:
         return [
             {

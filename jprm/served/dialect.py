@@ -68,7 +68,7 @@ class Dialect:
 
     @property
     def stops_at_texts(self) -> bool:
-        """Whether it can be left to the server to stop, since it shows at what it did."""
+        """Whether the server can be asked to stop at texts, because its answers show at which text it did."""
         return self.stops in ("named", "kept")
 
     @property
@@ -77,7 +77,7 @@ class Dialect:
         return self.told != "text" and (self.chosen or self.logprobs > 1)
 
     def body(self, full: dict[str, Any]) -> dict[str, Any]:
-        """The request without what the server does not take."""
+        """Returns the request without the fields that the server does not take."""
         return {k: v for k, v in full.items() if k not in FIELDS or k in self.fields}
 
     def __str__(self) -> str:
@@ -129,7 +129,7 @@ def probe(draw: Draw, codec: ChatCodec, with_stops: bool, url: str) -> Dialect:
 
 
 def _is_final(error: Refused | Failed) -> bool:
-    """Whether fewer fields would change nothing."""
+    """Whether leaving fields out of the request could not help."""
     return (
         isinstance(error, Refused)
         and error.status not in (400, 422)
@@ -142,7 +142,7 @@ def _is_chosen(first: Completion) -> bool:
 
 
 def _by_trial(draw: Draw, url: str) -> Dialect:
-    """The most that a server takes, each field tried by itself."""
+    """Tries each optional field by itself, and returns the dialect with all that the server takes."""
 
     def refusal(dialect: Dialect) -> Refused | Failed | None:
         try:

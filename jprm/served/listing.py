@@ -32,7 +32,9 @@ _CARDS = TypeAdapter(_Cards)
 
 
 def find_model(client: Client, model: str) -> tuple[str, int | None]:
-    """The model's name on the server, "" for its only one, and its context if the server says it.
+    """Looks a model up on the server; returns its name there and its context in tokens, None if not told.
+
+    An empty name stands for the only model that the server has.
 
     Raises Failed and Refused, and UserError where it is not among those that the server lists.
     """
@@ -53,7 +55,7 @@ def find_model(client: Client, model: str) -> tuple[str, int | None]:
 
 
 def in_words(error: Failed | Refused, url: str) -> UserError:
-    """What is wrong with the server, and what to do."""
+    """Says what is wrong with the server, and what the user can do about it."""
     if isinstance(error, Failed) or error.status < 400:
         hint = ""
     elif is_of_context(error):
@@ -67,5 +69,5 @@ def in_words(error: Failed | Refused, url: str) -> UserError:
 
 
 def is_of_context(error: Refused) -> bool:
-    """Whether the server finds a conversation too long."""
+    """Whether the server refused a conversation because it exceeds the model's context."""
     return any(words in error.said.lower() for words in OF_CONTEXT)

@@ -66,7 +66,7 @@ class Request:
 
 @dataclass(eq=False)
 class Turn:
-    """All between two events of a conversation.
+    """One turn of a conversation: everything that is drawn between two events.
 
     ids: the tokens before it. tokens, watched, finish: what came of it; or an error, of which
     nothing more can come; or the `fault` with which this conversation alone is lost.
@@ -101,7 +101,7 @@ class Drawer:
         stop_texts: Sequence[str],
         triggers: Iterable[int],
     ):
-        """Asks the server for its models, and what it can do.
+        """Asks the server which models it has and what it can do.
 
         Raises UserError where it does not serve this model, or cannot be used.
         """
@@ -168,7 +168,7 @@ class Drawer:
         return any(stop in text for stop in self._stop_texts)
 
     def _complete(self, turn: Turn) -> Completion:
-        """One request. Raises Failed, Refused, Cancelled."""
+        """Sends one request for more tokens of a turn. Raises Failed, Refused, Cancelled."""
         asked, dialect = turn.request, self.dialect
         ids = turn.ids + turn.tokens
         max_tokens = turn.max_tokens - len(turn.tokens)
@@ -240,7 +240,7 @@ class Drawer:
         )
 
     def _fault(self, error: Failed | Refused, call: Call) -> str:
-        """Why a conversation is lost. Raises UserError where it is not the conversation's fault."""
+        """Says why a conversation is lost. Raises UserError if the server refuses other conversations as well."""
         if isinstance(error, Refused) and (error.status not in OF_REQUESTS or is_of_context(error)):
             raise in_words(error, self.url) from None
         try:

@@ -75,7 +75,7 @@ def join(processes: Processes | None) -> None:
 
 
 def of_first_process(number: int) -> int:
-    """The number that process 0 gives, on all processes."""
+    """Returns, on every process, the number that process 0 passes in."""
     if jax.process_count() == 1:
         return number
     return int(multihost_utils.broadcast_one_to_all(np.int32(number)))

@@ -105,7 +105,7 @@ def mesh_of(section: MeshSection, batch_rows: int, microbatches: int) -> jax.sha
 
 
 def start_of(config: RunConfig, date: datetime.date | None = None) -> Start:
-    """Reads the file and the checkpoint, or makes the model; under the mesh of the run.
+    """Reads the data and the checkpoint, or makes the model, under the mesh of the run.
 
     date: the day on which the run first started, for chat templates that write it; None: today.
     Raises UserError for what cannot be read, and for a model that does not divide over the mesh.

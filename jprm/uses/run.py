@@ -64,12 +64,12 @@ def run_uses(config: UsesConfig, command: str) -> int:
 
 
 def finite(row: Row) -> Row:
-    """The row with None for what is no number, such as the ends of an interval that cannot be had: JSON has no nan."""
+    """Puts None in place of nan, such as the ends of an interval that cannot be had, since JSON has no nan."""
     return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}
 
 
 def attempt(lab: Lab, task: Task) -> Failure | None:
-    """Computes a task; why it cannot be, where that is so."""
+    """Computes a task; returns the reason if that fails."""
     try:
         lab.ensure(task)
     except StageFailed as error:
@@ -78,7 +78,7 @@ def attempt(lab: Lab, task: Task) -> Failure | None:
 
 
 def tell_failures(failures: Sequence[Failure], n_stages: int) -> int:
-    """Prints each reason once; the exit code. Raises UserError where all are the user's mistakes."""
+    """Prints each reason once and returns the exit code. Raises UserError if all are mistakes of the user."""
     reasons = dict.fromkeys((failure.status, failure.reason) for failure in failures)
     if all(failure.user_error for failure in failures):
         raise UserError("; ".join(reason for _, reason in reasons))

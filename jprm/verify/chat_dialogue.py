@@ -20,10 +20,10 @@ from typing import Literal, get_args
 from jprm import records
 from jprm.errors import UserError
 from jprm.quoting import unquote
-from jprm.snippets import TILDES, code_in, opened_block
 from jprm.verify.genprm import GenPRM
 from jprm.verify.ports import TextCodec
 from jprm.verify.protocol import Action, Done, Execute, Generate
+from jprm.verify.snippets import TILDES, code_in, opened_block
 from jprm.verify.stops import first_stop, may_stop
 from jprm.verify.template import Budget, Execution, Style, missing_end
 from jprm.verify.texts import texts_of

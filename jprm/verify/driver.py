@@ -354,7 +354,7 @@ class Driver:
         self.retire(lane)
 
     def _lose(self, table: Table, fault: str) -> None:
-        """The sampler cannot complete a conversation of this table, which ends them all."""
+        """Ends all conversations of a solution, because the sampler cannot complete one of them."""
         for lane in [lane for lane in self.lanes.values() if lane.table is table]:
             self.release(lane)
         table.open_lanes = 0

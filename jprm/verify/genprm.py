@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 import pydantic
 
 from jprm.config import Config
-from jprm.snippets import TILDES, CodeSettings
+from jprm.verify.snippets import TILDES, CodeSettings
 from jprm.verify.template import Budget
 
 

@@ -75,7 +75,7 @@ class Table:
         self._put(Rationale(self.solution.id, *nothing))
 
     def lose(self, fault: str) -> None:
-        """Nothing more will come. What lacks is told to nobody, so that a later run asks for it."""
+        """Ends a solution that cannot be completed. Its missing votes are not reported, so a later run asks again."""
         heard, self.heard = self.heard, lambda rationale: None
         for step in range(self.limit):
             for vote in self.lacking(step):

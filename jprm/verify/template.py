@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from jprm.snippets import CodeSettings, code_in
+from jprm.verify.snippets import CodeSettings, code_in
 from jprm.verify.verdict import first_box
 from jprm.worlds import base
 

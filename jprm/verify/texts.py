@@ -1,4 +1,4 @@
-"""How texts of others get into a conversation: quoted, so that none of them forges a turn or a tag."""
+"""Texts of others enter a conversation quoted, so that none of them can forge a turn or a tag."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ class Texts:
     knows_marks: bool
 
     def quote_output(self, output: str, tags: Sequence[str]) -> str:
-        """What code printed; it closes and opens no section of a rationale either."""
+        """Quotes what code printed, so that it cannot open or close a section of the rationale either."""
         quoted = self.quote(output)
         return marked(quoted, tags) if self.knows_marks else quoted
 
 
 def texts_of(codec: TextCodec, reference: bool = False) -> Texts:
-    """The codec's own quoting (see `jprm.quoting`).
+    """Returns how conversations use a codec: with its own quoting (see `jprm.quoting`).
 
     With `reference`, and for a codec without control tokens, which has none, texts stay as they are:
     what spells a control token becomes it.

@@ -207,7 +207,7 @@ def step_verdicts(text: str, steps: int) -> list[bool | None]:
 
 
 def _named(text: str) -> int:
-    """The step that a stretch of text is about; 0 where it names none."""
+    """Returns the number of the step that a stretch of text is about; 0 if it names none."""
     lines, headings, sentences = [], [], []
     for found in _STEP.finditer(text):
         if found["begins"] is None:

@@ -32,7 +32,7 @@ _NUMBER = re.compile(r"[-+]?\s*[\d.,/]*\d[\d.,/]*")
 
 @dataclass(frozen=True)
 class Reading:
-    """What a section says.
+    """The verdict that was read in a section, or the reason why there is none.
 
     correct: None where it says nothing; then `unread` is the kind of what stands there. at: where
         its word begins in the text that was read.
@@ -78,13 +78,13 @@ def boxed(text: str) -> Iterator[tuple[int, str]]:
 
 
 def bare(text: str) -> str:
-    """A text without the blanks, stops, quotes and marks around it."""
+    """Strips blanks, punctuation, quotes and marks of Markdown or LaTeX from both ends of a text."""
     first, last = _inside(text, 0, len(text), closings(text))
     return text[first:last]
 
 
 def _inside(text: str, first: int, last: int, ends: Mapping[int, int]) -> tuple[int, int]:
-    """Where the content of a box begins and ends without the marks around it."""
+    """Returns where the content of a box begins and ends once the marks around it are taken off."""
     while True:
         before = first, last
         while first < last and (text[first].isspace() or text[first] in _EDGES):

@@ -1,5 +1,6 @@
 """The channel of a session against a guest that writes what it likes."""
 
+import contextlib
 import os
 import socket
 
@@ -40,16 +41,22 @@ class NoHandle:
         pass
 
 
-@pytest.fixture
-def pair():
+@contextlib.contextmanager
+def ready_pair():
+    """A guest and the engine's process, which has heard that it lives; hypothesis takes no fixture for each example."""
     guest = Guest()
     process = SessionProcess(1, 1, guest, OUTPUT_CHARS)
     process.handle = NoHandle()
-    guest.end.send(ALIVE)
-    assert process.hear() is None and process.ready
-    yield guest, process
-    guest.end.close()
-    process.channel.close()
+    with guest.end, process.channel:
+        guest.end.send(ALIVE)
+        assert process.hear() is None and process.ready
+        yield guest, process
+
+
+@pytest.fixture
+def pair():
+    with ready_pair() as both:
+        yield both
 
 
 def answer(guest, text=b"42", letter=b"o", nonce=None, size=None):
@@ -71,12 +78,7 @@ def test_an_answer_is_read_whole_or_in_pieces(pair, letter):
 
 @given(junk=st.binary(min_size=1, max_size=200))
 def test_no_bytes_but_the_nonce_make_an_answer(junk):
-    guest = Guest()
-    process = SessionProcess(1, 1, guest, OUTPUT_CHARS)
-    process.handle = NoHandle()
-    with guest.end, process.channel:
-        guest.end.send(ALIVE)
-        process.hear()
+    with ready_pair() as (guest, process):
         process.ask("1", 5.0)
         guest.end.send(junk)
         try:
@@ -127,12 +129,7 @@ def test_the_bound_of_the_output_is_the_engine_s(pair, letter, text):
 
 @given(st.text(max_size=OUTPUT_CHARS), st.sampled_from(["", TRUNCATED]))
 def test_what_an_obedient_guest_sends_is_not_cut(text, mark):
-    guest = Guest()
-    process = SessionProcess(1, 1, guest, OUTPUT_CHARS)
-    process.handle = NoHandle()
-    with guest.end, process.channel:
-        guest.end.send(ALIVE)
-        process.hear()
+    with ready_pair() as (guest, process):
         process.ask("1", 5.0)
         guest.receive()
         sent = (text + mark).encode("utf-8", "replace")

@@ -23,4 +23,5 @@ assert not [name for name in sys.modules if name.startswith("jprm.models.hf") or
 jprm.models.from_hf
 assert "jprm.models.hf_weights" in sys.modules and "jprm.models.hf_export" not in sys.modules
 """
-    subprocess.run([sys.executable, "-c", program], check=True, timeout=120)
+    done = subprocess.run([sys.executable, "-c", program], timeout=120)
+    assert done.returncode == 0

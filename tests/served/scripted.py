@@ -11,7 +11,7 @@ REPLIES = {  # what stands before, and what the model goes on with
 
 
 def reply(text, counting):
-    """What is left to say behind a text."""
+    """Returns what the scripted model has still to write after a text."""
     for before, says in REPLIES.items():
         at = text.rfind(before)
         if at >= 0 and says.startswith(said := text[at + len(before) :]):

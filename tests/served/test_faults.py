@@ -238,11 +238,10 @@ def test_close_ends_the_threads(stub, codec):
     while len(stub.bodies) < 3:
         one.poll()
     one.close()
-    for _ in range(100):
-        if threading.active_count() <= before:  # the stub's own follow
-            return
-        time.sleep(0.02)
-    raise AssertionError("a thread is left")
+    deadline = time.monotonic() + 5
+    while threading.active_count() > before and time.monotonic() < deadline:
+        time.sleep(0.02)  # the stub's own follow
+    assert threading.active_count() <= before, "a thread is left"
 
 
 def test_concurrency_is_a_limit(codec):

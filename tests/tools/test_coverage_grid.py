@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from tools import coverage_grid, coverage_scores
+from tools import coverage, coverage_grid, coverage_scores
 
 CASES = coverage_grid.cases()
 
@@ -39,7 +39,7 @@ KNOWN = {"mean of 30, Beta(.9, .1)": 0.9}
 @pytest.mark.parametrize("name", coverage_scores.ROWS)
 def test_intervals_of_scores_cover(name):
     error = math.sqrt(0.95 * 0.05 / 200)
-    for row, share in coverage_scores.coverage(name, sets=200, seed=3).items():
+    for row, share in coverage.measure(name, sets=200, seed=3).items():
         assert share > KNOWN.get(row, 0.93) - 3 * error, row
 
 
@@ -65,5 +65,5 @@ def test_an_interval_that_is_too_short_would_be_seen():
 
 @pytest.mark.parametrize("name", ["fractions", "counts"])
 def test_a_row_of_scores_is_a_share(name):
-    shares = coverage_scores.coverage(name, sets=1)
+    shares = coverage.measure(name, sets=1)
     assert set(shares.values()) <= {0.0, 1.0} and np.mean(list(shares.values())) > 0.5

@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 
 from jprm.execute import Pool, Tier
 from jprm.execute.runner import OPTIONS
-from jprm.snippets import CodeSettings, code_in, opened_block
 from jprm.verify import ChatDialogue, Execute, Generate
+from jprm.verify.snippets import CodeSettings, code_in, opened_block
 from tests.verify.published import V0, codec, published
 
 ALL = CodeSettings(fences=True, main=True, keep_printed=True, output_chars=400)

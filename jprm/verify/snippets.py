@@ -34,7 +34,7 @@ class CodeSettings(Config):
 
     @property
     def options(self) -> str:
-        """What the place that runs the code has to be told (see `jprm.execute.place.Place`)."""
+        """The last line that tells the place which runs the code what is asked of it (see `jprm.execute.runner`)."""
         from jprm.execute.runner import OPTIONS  # a configuration is read without the pool
 
         words = ["main"] * self.main + ["printed"] * self.keep_printed
@@ -53,7 +53,7 @@ def opened_block(text: str, code_open: str, settings: CodeSettings) -> tuple[str
 
 
 def code_in(block: str, settings: CodeSettings) -> str:
-    """The code of a block, without the indentation of its first line in all lines that have it.
+    """Returns the code of a block, and takes the indentation of its first line off every line that has it.
 
     Lines of a text in quotes may have less.
     """
