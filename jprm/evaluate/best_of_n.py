@@ -21,6 +21,7 @@ from jprm.evaluate.resamples import Resamples
 from jprm.evaluate.uncertainty import (
     Difference,
     Interval,
+    finite,
     mean_difference,
 )
 from jprm.evaluate.weighted_vote import weighted_shares
@@ -74,7 +75,13 @@ class BestOfN:
         """One row per method and k: `method, k, accuracy, low, high, n_problems, missing_share`."""
         n = len(self.resamples.group)
         return [
-            {"method": method, "k": k, "accuracy": at.value, "low": at.low, "high": at.high}
+            {
+                "method": method,
+                "k": k,
+                "accuracy": finite(at.value),
+                "low": finite(at.low),
+                "high": finite(at.high),
+            }
             | {"n_problems": n, "missing_share": self.missing_share(method, k)}
             for method in METHODS
             for k in self.ks

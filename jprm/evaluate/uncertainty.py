@@ -58,6 +58,11 @@ class Difference(Interval):
         return self.low > 0.0
 
 
+def finite(value: float) -> float | None:
+    """The value as JSON can hold it: None in place of nan, such as the ends of an interval that cannot be had."""
+    return float(value) if math.isfinite(value) else None
+
+
 def interval(value: float, samples: ArrayLike, level: float = LEVEL) -> Interval:
     """Interval of resampled values [R]: the last rank below (R + 1) (1 - level) / 2, and its mirror.
 

@@ -41,7 +41,7 @@ from typing import Any
 
 from rich.console import Console
 
-from jprm.evaluate import Interval, trivial_baselines
+from jprm.evaluate import Interval, finite, trivial_baselines
 from jprm.judge.judged import Account, Judged
 from jprm.judge.measures import OVERALL, Score
 from jprm.runs import write_atomic
@@ -109,7 +109,7 @@ def write_json(path: Path, result: Result) -> None:
         "lost": [{**_row(s), "reason": s.lost} for s in result.lost],
         "missing": result.missing,
         **account,
-        "none_share": None if math.isnan(none_share) else none_share,
+        "none_share": finite(none_share),
         "seconds": result.seconds,
         "missing_share": _overall(result).missing_share,
         "overall": _score(_overall(result))["measures"],
@@ -136,7 +136,7 @@ def _score(score: Score) -> dict[str, Any]:
 
 
 def _interval(found: Interval) -> dict[str, float | None]:
-    return {k: None if math.isnan(v) else v for k, v in asdict(found).items()}
+    return {name: finite(value) for name, value in asdict(found).items()}
 
 
 def _prediction(solution: Judged) -> dict[str, Any]:

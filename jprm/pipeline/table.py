@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from jprm.evaluate import BestOfN, Candidate, Interval, best_of_n
+from jprm.evaluate import BestOfN, Candidate, Interval, best_of_n, finite
 from jprm.grade import united
 from jprm.pipeline.benchmark import Item, load_items
 from jprm.pipeline.cells import Cell, code_mode
@@ -112,11 +112,11 @@ def _rows(lab: Lab, cell: Cell, points: list[dict[str, Any]]) -> list[dict[str, 
                 "code": code_mode(verifier.style, votes.execution),
                 "labels": verifier.labels,
                 "filtered": verifier.filtered,
-                "f1": _finite(point["f1"]),
-                "f1_low": _finite(point["f1_low"]),
-                "f1_high": _finite(point["f1_high"]),
-                "error_acc": _finite(point["error_acc"]),
-                "correct_acc": _finite(point["correct_acc"]),
+                "f1": finite(point["f1"]),
+                "f1_low": finite(point["f1_low"]),
+                "f1_high": finite(point["f1_high"]),
+                "error_acc": finite(point["error_acc"]),
+                "correct_acc": finite(point["correct_acc"]),
                 "n_items": point["n_items"],
                 "none_share": sampled["none"] / max(1, sampled["rationales"]),
                 "missing_share": point["missing_share"],
@@ -170,8 +170,3 @@ def f1_of(row: dict[str, Any]) -> str:
         return "n/a"
     ends = [math.nan if row[f"f1_{end}"] is None else row[f"f1_{end}"] for end in ("low", "high")]
     return str(Interval(row["f1"], *ends))
-
-
-def _finite(value: float) -> float | None:
-    """For JSON, which has no nan: the F1 of a benchmark with one class is none."""
-    return value if math.isfinite(value) else None

@@ -27,7 +27,15 @@ import numpy as np
 
 from jprm.errors import UserError
 from jprm.evaluate import Candidate as Graded
-from jprm.evaluate import Interval, Missing, Resamples, accuracy_interval, check_missing, counted
+from jprm.evaluate import (
+    Interval,
+    Missing,
+    Resamples,
+    accuracy_interval,
+    check_missing,
+    counted,
+    finite,
+)
 from jprm.formats import StepScores
 from jprm.search.registry import Registry
 from jprm.ties import mean as exact_mean
@@ -237,7 +245,7 @@ def grid(
             values = counted(right, silent, missing)
             at: Interval = accuracy_interval(values, silent, missing, resamples)
             ends = {"accuracy": at.value, "low": at.low, "high": at.high}
-            rows[-1] |= {k: v if math.isfinite(v) else None for k, v in ends.items()}
+            rows[-1] |= {name: finite(value) for name, value in ends.items()}
             rows[-1]["missing_share"] = float(silent.mean())
     return rows
 

@@ -20,6 +20,7 @@ from jprm.evaluate import (
     counted,
     f1_difference,
     f1_interval,
+    finite,
     ranked,
 )
 from jprm.pipeline.benchmark import Item
@@ -150,7 +151,7 @@ def interval_row(name: str, at: Interval | None) -> dict[str, Any]:
     """`name, name_low, name_high`; None for what is not defined."""
     values = (math.nan,) * 3 if at is None else (at.value, at.low, at.high)
     keys = (name, f"{name}_low", f"{name}_high")
-    return {k: float(v) if math.isfinite(v) else None for k, v in zip(keys, values, strict=True)}
+    return {key: finite(value) for key, value in zip(keys, values, strict=True)}
 
 
 def _f1(judge: Judge, main: Judge, items: Sequence[Item]) -> dict[str, Any]:

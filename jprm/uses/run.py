@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -51,7 +50,7 @@ def run_uses(config: UsesConfig, command: str) -> int:
             if failures:
                 return tell_failures(failures, len(tasks))
             lab.count_reused([(lab, task) for task in tasks])
-            rows = [finite(row) for row in (*judged_rows(lab, uses), *searched_rows(lab, uses))]
+            rows = [*judged_rows(lab, uses), *searched_rows(lab, uses)]
             text = "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows)
             write_atomic(path / "results.jsonl", text)
             write_uses_report(config, rows, path, command)
@@ -61,11 +60,6 @@ def run_uses(config: UsesConfig, command: str) -> int:
             say(f"results: {path / 'results.jsonl'}   report: {path / 'report.html'}")
             print(f"computed {run.computed}, reused {run.reused}")
             return 0
-
-
-def finite(row: Row) -> Row:
-    """Puts None in place of nan, such as the ends of an interval that cannot be had, since JSON has no nan."""
-    return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}
 
 
 def attempt(lab: Lab, task: Task) -> Failure | None:
