@@ -12,9 +12,11 @@ import numpy as np
 from jprm.evaluate import (
     BestOfN,
     Candidate,
+    Interval,
     Resamples,
     accuracy_interval,
     best_of_n,
+    finite,
     mean_difference,
 )
 from jprm.grade import united
@@ -89,6 +91,13 @@ class Pool:
         return Candidate(answer, bool(item.correct_answer), score(solution_id))
 
 
+def gained(at: Interval, gain: Interval, over: str) -> dict[str, Any]:
+    """Returns `accuracy, low, high, gain_over_<over>, gain_low, gain_high`; None for what is not defined."""
+    names = ("accuracy", "low", "high", f"gain_over_{over}", "gain_low", "gain_high")
+    values = (at.value, at.low, at.high, gain.value, gain.low, gain.high)
+    return {name: finite(value) for name, value in zip(names, values, strict=True)}
+
+
 def best_of_n_rows(
     pool: Pool, judges: list[Judge]
 ) -> tuple[list[dict[str, Any]], dict[str, BestOfN]]:
@@ -111,9 +120,9 @@ def best_of_n_rows(
                 best.accuracy["majority", n], best.accuracy[method, n], best.resamples
             )
             rows.append(
-                {"figure": "best_of_n", "verifier": name, "n": n, "accuracy": at.value}
-                | {"low": at.low, "high": at.high, "gain_over_majority": gain.value}
-                | {"gain_low": gain.low, "gain_high": gain.high, "n_problems": len(pool.drawn)}
+                {"figure": "best_of_n", "verifier": name, "n": n}
+                | gained(at, gain, "majority")
+                | {"n_problems": len(pool.drawn)}
                 | {"missing_share": best.missing_share(method, n), "missing_as": best.missing_as}
                 | {"flops": n * (pool.writing_flops + judging), "judge_flops": n * judging}
             )
@@ -160,8 +169,7 @@ def equal_compute_rows(
             rows.append(
                 {"figure": "equal_compute", "verifier": name, "budget_flops": n * unit}
                 | {"n": affordable, "spent": affordable * each / (n * unit), "n_main": n}
-                | {"accuracy": at.value, "low": at.low, "high": at.high}
-                | {"gain_over_main": gain.value, "gain_low": gain.low, "gain_high": gain.high}
+                | gained(at, gain, "main")
                 | {"n_problems": len(pool.drawn)}
                 | {"missing_share": best.missing_share(method, affordable)}
             )
@@ -184,8 +192,8 @@ def tier_rows(pool: Pool, judges: list[Judge], chosen: dict[str, BestOfN]) -> li
             gain = mean_difference(reference[inside], accuracy[inside], resamples)
             rows.append(
                 {"figure": "best_of_n_over_length", "verifier": judge.name, "tier": tier or "all"}
-                | {"n": n, "accuracy": at.value, "low": at.low, "high": at.high}
-                | {"gain_over_main": gain.value, "gain_low": gain.low, "gain_high": gain.high}
+                | {"n": n}
+                | gained(at, gain, "main")
                 | {"n_problems": int(inside.sum())}
             )
     return rows
