@@ -36,6 +36,7 @@ SIDEWAYS = {  # rooms of one level know each other only here; any may raise an e
     "preemption": {"progress"},
     "execute": {"http"},
     "progress": {"terminal"},
+    "grade": {"formats"},
     "worlds": {"tokenizer", "grade", "formats"},
     "cli": {"pipeline", "judge", "catalogue", "uses"},
     "uses": {"pipeline"},

@@ -5,20 +5,19 @@ from __future__ import annotations
 import gzip
 import json
 import sys
-import zlib
 from collections import Counter, deque
-from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, TextIO, get_args
 
-from jprm import strict_json
 from jprm.errors import INCOMPLETE, UserError
 from jprm.execute import Pool
+from jprm.formats import Row, read_rows
 from jprm.grade.exact import Grade, Percent
 from jprm.grade.grader import Graded, Grader
 from jprm.grade.preload import PRELOAD
+from jprm.paths import present
 from jprm.terminal import say
 
 AHEAD = 512  # lines that are read before the first of them must be graded
@@ -34,10 +33,12 @@ def grade_pairs(
     """Writes every line back, in order, with `verdict`: a `Grade`; the exit code, 3 for bad lines.
 
     A line is an object with `gold` (a text or a number) and `answer` (the same, or null: no answer,
-    which is "unparsed"); its other keys are kept. Names that end in .gz are packed files. Without
+    which is "unparsed"); its other keys are kept. The file is as `jprm.formats.read_rows` reads it; an
+    `out` that ends in .gz is packed. Without
     `out` the lines go to standard output; counts and bad lines, which are left out, to standard
     error. Raises UserError for a file that cannot be read or written, and for an `out` that exists.
     """
+    present(path, "--pairs")
     if out is not None and out.exists():
         raise UserError(f"{out} exists; delete it or name another file")
     if percent not in get_args(Percent):
@@ -46,7 +47,6 @@ def grade_pairs(
     bad, waiting = 0, deque[tuple[dict[str, Any], Future[Graded]]]()
     counts: Counter[Grade] = Counter()
     with ExitStack() as stack:
-        lines = stack.enter_context(_opened(path))
         target = sys.stdout if partial is None else stack.enter_context(_created(partial, out))
         pool = stack.enter_context(Pool(workers, timeout_s, preload=PRELOAD))
         grader = Grader(pool, percent, sessions=workers)
@@ -58,14 +58,14 @@ def grade_pairs(
                 counts[row["verdict"]] += 1
                 _put(target, row, out)
 
-        for number, line in _numbered(path, lines):
+        for row in read_rows(path):
             try:
-                row, gold, answer = _pair(line)
+                gold, answer = _pair(row)
             except ValueError as fault:
                 bad += 1
-                say(f"left out: {path}:{number}: {fault}", sys.stderr)
+                say(f"left out: {row.place}: {fault}", sys.stderr)
                 continue
-            waiting.append((row, grader.submit(gold, answer)))
+            waiting.append((row.value, grader.submit(gold, answer)))
             write(AHEAD)
         write(0)
     if out is not None and partial is not None:
@@ -76,39 +76,19 @@ def grade_pairs(
     return INCOMPLETE if bad else 0
 
 
-def _pair(line: bytes) -> tuple[dict[str, Any], str, str | None]:
-    row = strict_json.parse(line)
-    if not isinstance(row, dict):
-        raise ValueError("not an object")
+def _pair(row: Row) -> tuple[str, str | None]:
+    """The two answers of a row. Raises ValueError for a row that has none."""
+    if row.fault or not isinstance(row.value, dict):
+        raise ValueError(row.fault or "not an object")
     for key in ("gold", "answer"):
-        if key not in row:
+        if key not in row.value:
             raise ValueError(f"has no {key!r}")
-        number = isinstance(row[key], int | float) and not isinstance(row[key], bool)
-        if not (isinstance(row[key], str) or number or (key == "answer" and row[key] is None)):
+        found = row.value[key]
+        number = isinstance(found, int | float) and not isinstance(found, bool)
+        if not (isinstance(found, str) or number or (key == "answer" and found is None)):
             raise ValueError(f"{key!r} must be a text" + " or null" * (key == "answer"))
-    answer = row["answer"]
-    return row, str(row["gold"]), None if answer is None else str(answer)
-
-
-def _opened(path: Path) -> Any:
-    try:
-        return gzip.open(path) if path.suffix == ".gz" else path.open("rb")
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file") from None
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
-
-
-def _numbered(path: Path, lines: Any) -> Iterator[tuple[int, bytes]]:
-    """Yields the lines that are not blank with their numbers from 1. Raises UserError for a damaged container."""
-    number = 0
-    try:
-        for number, line in enumerate(lines, 1):
-            bare = line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
-            if bare.strip():
-                yield number, bare
-    except (OSError, EOFError, zlib.error) as error:
-        raise UserError(f"{path}: damaged after line {number} ({error}); fetch it again") from None
+    answer = row.value["answer"]
+    return str(row.value["gold"]), None if answer is None else str(answer)
 
 
 def _created(partial: Path, out: Path | None) -> TextIO:
