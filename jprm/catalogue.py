@@ -21,17 +21,13 @@ def catalogue() -> dict[str, dict[str, str]]:
     return {
         "scorers (evaluate --scorer, search --scorer)": scorers,
         "strategies (search --strategy)": {n: _first_line(strategy[n].__doc__) for n in strategy},
-        "aggregations (search --aggregation)": {
-            n: _first_line(aggregation[n].__doc__) for n in aggregation
-        },
+        "aggregations (search --aggregation)": {n: _first_line(aggregation[n].__doc__) for n in aggregation},
         "choices (search --choice)": {n: _first_line(choice[n].__doc__) for n in choice},
         "benchmarks (evaluate --format)": dict.fromkeys(BENCHMARKS, ""),
         "step formats (data convert --from, --to)": dict.fromkeys(FORMATS, ""),
         "worlds (world.kind)": {name: "" for name in WORLDS},
         "model sizes (grid.sizes)": {name: _sizes(name) for name in PRESETS},
-        "checkpoint families (evaluate --model)": {
-            name: family.architecture for name, family in FAMILIES.items()
-        },
+        "checkpoint families (evaluate --model)": {name: family.architecture for name, family in FAMILIES.items()},
         "rationale styles": dict.fromkeys(EMBEDDED.openings, ""),
     }
 

@@ -50,9 +50,7 @@ def overridden(config: C, where: str, overrides: Sequence[str]) -> C:
     return _checked(type(config), [(where, layer)], overrides)
 
 
-def _checked(
-    cls: type[C], layers: Sequence[tuple[str, dict[str, Any]]], overrides: Sequence[str]
-) -> C:
+def _checked(cls: type[C], layers: Sequence[tuple[str, dict[str, Any]]], overrides: Sequence[str]) -> C:
     """Layers, later ones over earlier ones, as a configuration."""
     known = known_keys(cls)
     table: dict[str, Any] = {}
@@ -203,9 +201,7 @@ def _reason(error: pydantic.ValidationError, origin: dict[str, str]) -> str:
     reason = first["msg"].removeprefix("Value error, ").replace("\n", " ")
     if not key:
         return f"configuration: {reason}"
-    about = [
-        w for k, w in origin.items() if f"{key}.".startswith(f"{k}.") or k.startswith(f"{key}.")
-    ]
+    about = [w for k, w in origin.items() if f"{key}.".startswith(f"{k}.") or k.startswith(f"{key}.")]
     where = f" (from {', '.join(dict.fromkeys(about))})" if about else ""
     of_section = first["type"] == "missing" or isinstance(first["input"], dict | pydantic.BaseModel)
     value = "" if of_section else f" = {first['input']!r}"

@@ -39,9 +39,7 @@ def sha256(path: Path) -> str:
         found = _hashed(path)
         about = os.stat(path)
         if _signature(path) != signature:
-            raise UserError(
-                f"{path}: changed while it was read; wait until it is written, and run again"
-            )
+            raise UserError(f"{path}: changed while it was read; wait until it is written, and run again")
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from None
     # one more write within the same step of the clock would leave the same signature
@@ -152,13 +150,7 @@ def _tell(files: list[Path]) -> None:
 def _signature(path: Path) -> str:
     """Hashes what changes whenever the file does. The ctime does so even where a copy keeps the mtime."""
     about = os.stat(path)
-    parts = (
-        os.path.realpath(path),
-        about.st_ino,
-        about.st_size,
-        about.st_mtime_ns,
-        about.st_ctime_ns,
-    )
+    parts = (os.path.realpath(path), about.st_ino, about.st_size, about.st_mtime_ns, about.st_ctime_ns)
     return hashlib.sha256(repr(parts).encode("utf-8", "surrogateescape")).hexdigest()
 
 

@@ -46,9 +46,7 @@ def make_mesh(config: MeshConfig) -> jax.sharding.Mesh:
         )
     names = ("data", "fsdp", "tensor")
     shape = (config.data, config.fsdp, config.tensor)
-    return jax.make_mesh(
-        shape, names, axis_types=(AxisType.Explicit,) * 3, devices=available[: config.devices]
-    )
+    return jax.make_mesh(shape, names, axis_types=(AxisType.Explicit,) * 3, devices=available[: config.devices])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,9 +76,7 @@ class Rules:
         entries = tuple(None if name is None else getattr(self, name) for name in names)
         used = [axis for entry in entries for axis in _axes(entry)]
         if len(set(used)) != len(used):
-            raise ValueError(
-                f"axes {names} collide: two of them are laid along one mesh axis: {entries}"
-            )
+            raise ValueError(f"axes {names} collide: two of them are laid along one mesh axis: {entries}")
         return PartitionSpec(*entries)
 
     def check(self, sizes: dict[str, int], where: str) -> None:

@@ -58,9 +58,7 @@ def controls_of(backend: hf.Tokenizer, ends: Iterable[int] = ()) -> dict[str, in
     """Maps the text of each control token of a tokenizer to its id; the tokens `ends` always count as such."""
     added = backend.get_added_tokens_decoder()
     controls = {
-        token.content: i
-        for i, token in added.items()
-        if token.content and (token.special or TAG.search(token.content))
+        token.content: i for i, token in added.items() if token.content and (token.special or TAG.search(token.content))
     }
     if type(backend.model).__name__ == "WordLevel":  # its tags are words like all others
         controls |= {text: i for text, i in backend.get_vocab().items() if TAG.search(text)}
@@ -146,10 +144,7 @@ class Quoter:
         text, controls = decode(ids), set(self.controls.values())
         if self.quote(text) == text:
             return text
-        parts = (
-            (is_control, decode(list(part)))
-            for is_control, part in itertools.groupby(ids, controls.__contains__)
-        )
+        parts = ((is_control, decode(list(part))) for is_control, part in itertools.groupby(ids, controls.__contains__))
         return "".join(part if is_control else self.quote(part) for is_control, part in parts)
 
     def _genuine(self, quoted: str) -> Iterator[tuple[int, int, int]]:

@@ -231,10 +231,7 @@ def row_of(line: bytes, where: str, fields: Mapping[str, Any]) -> dict[str, Any]
     except NotJson as error:
         raise UserError(f"{where}: {error}; delete the line or the file") from None
     if not isinstance(row, dict):
-        raise UserError(
-            f"{where}: expected a JSON object, found {type(row).__name__}; "
-            "delete the line or the file"
-        )
+        raise UserError(f"{where}: expected a JSON object, found {type(row).__name__}; delete the line or the file")
     for key, kind in fields.items():
         value = row.get(key)
         if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):

@@ -28,17 +28,7 @@ from jprm.config import fingerprint, plain
 from jprm.digests import damage, inventory
 from jprm.errors import Unwritable, UserError
 
-PACKAGES = (
-    "jprm",
-    "jax",
-    "jaxlib",
-    "flax",
-    "optax",
-    "orbax-checkpoint",
-    "grain",
-    "numpy",
-    "tokenizers",
-)
+PACKAGES = ("jprm", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy", "tokenizers")
 
 
 # In the folder of a stage, but no part of its result.
@@ -72,15 +62,11 @@ class HeldDirectory:
         try:
             fcntl.flock(self._lock, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise UserError(
-                f"{self.path}: in use by {self._holder()}; wait for it, or {self._other}"
-            ) from None
+            raise UserError(f"{self.path}: in use by {self._holder()}; wait for it, or {self._other}") from None
         except OSError as error:  # some network file systems have no locks
             if shared:
                 return  # leases need none; nobody else can hold the directory alone either
-            raise UserError(
-                f"{self.path}: cannot lock the run directory ({error.strerror}); {self._place}"
-            ) from None
+            raise UserError(f"{self.path}: cannot lock the run directory ({error.strerror}); {self._place}") from None
         self._lock.truncate(0)
         self._lock.write(str(os.getpid()))
         self._lock.flush()
@@ -94,9 +80,7 @@ class HeldDirectory:
 
     def unwritable(self, error: OSError) -> UserError:
         """What to say where the directory cannot be written to."""
-        return UserError(
-            f"{self.path}: cannot write the run directory ({error.strerror}); {self._place}"
-        )
+        return UserError(f"{self.path}: cannot write the run directory ({error.strerror}); {self._place}")
 
     def close(self) -> None:
         """Releases the directory; the number of a process that is gone would mislead."""

@@ -118,9 +118,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _integer(digits: str) -> int:
     if len(digits) > MAX_DIGITS:
-        raise NotJson(
-            f"not JSON (an integer of {len(digits)} digits is no number that a float holds)"
-        )
+        raise NotJson(f"not JSON (an integer of {len(digits)} digits is no number that a float holds)")
     return int(digits)
 
 

@@ -200,12 +200,7 @@ def bpe_tokenizer(texts: Iterable[str], vocab_size: int, special: Sequence[str])
         show_progress=False,
     )
     backend.train_from_iterator(texts, trainer)
-    backend.add_tokens(
-        [
-            hf.AddedToken(p, single_word=p.isalpha(), special=False, normalized=False)
-            for p in special
-        ]
-    )
+    backend.add_tokens([hf.AddedToken(p, single_word=p.isalpha(), special=False, normalized=False) for p in special])
     return Tokenizer(backend)
 
 
@@ -229,6 +224,4 @@ def _cut(pieces: re.Pattern[str], text: str) -> list[str]:
     at = 0
     while (match := pieces.match(text, at)) is not None:
         at = match.end()
-    raise UserError(
-        f"the vocabulary has no token for {text[at : at + 20]!r} (character {at} of {len(text)})"
-    )
+    raise UserError(f"the vocabulary has no token for {text[at : at + 20]!r} (character {at} of {len(text)})")

@@ -16,10 +16,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 LEVELS = (
     {"errors", "digests", "paths", "strict_json", "ties", "quoting", "signals"},
-    {
-        *("terminal", "records", "config", "runs", "leases", "progress", "preemption"),
-        *("seeds", "execute", "http"),
-    },
+    {*("terminal", "records", "config", "runs", "leases", "progress", "preemption"), *("seeds", "execute", "http")},
     {"mesh", "tokenizer", "chat", "grade", "worlds", "doctor", "formats", "launch"},
     {"models", "data"},
     {"train", "sample", "served"},
@@ -184,9 +181,7 @@ for name in {WITHOUT_JAX}:
     heavy = [m for m in ("jax", "jaxlib", "flax", "transformers", "torch") if m in sys.modules]
     assert not heavy, f"importing {{name}} loads {{heavy[0]}}"
 """
-    done = subprocess.run(
-        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=120
-    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr.splitlines()[-1]
 
 

@@ -62,21 +62,10 @@ def test_a_signal_ends_a_command_in_a_line_and_nothing_is_lost(tmp_path, number,
     (tmp_path / "slow.py").write_text(SLOW)
     data = checkpoint.write(tmp_path / "rows.jsonl", checkpoint.rows(60))
     words = ["evaluate", "--data", data, "--scorer", "slow", "--plugin", tmp_path / "slow.py"]
-    command = [
-        sys.executable,
-        "-m",
-        "jprm",
-        *map(str, words),
-        "--n",
-        "1",
-        "--out",
-        str(tmp_path / "out"),
-    ]
+    command = [sys.executable, "-m", "jprm", *map(str, words), "--n", "1", "--out", str(tmp_path / "out")]
     # Tests that run in the background ignore Ctrl-C, and so would what they start.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    process = subprocess.Popen(
-        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-    )
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     signal.signal(signal.SIGINT, before)
     votes = tmp_path / "out" / "votes.jsonl"
     while not votes.exists() or not votes.stat().st_size:
@@ -144,16 +133,13 @@ def shell(command, **options):
 def test_streams_that_nobody_reads_change_no_code(tmp_path, words, redirected, code):
     (tmp_path / "pairs.jsonl").write_text('{"gold": "1", "answer": "1"}\n')
     done = shell(
-        f"{sys.executable} -m jprm {words} {redirected}",
-        cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        f"{sys.executable} -m jprm {words} {redirected}", cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}
     )
     assert done.returncode == code and "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize(
-    ("number", "code", "line"),
-    [(signal.SIGTERM, 75, "stopped"), (signal.SIGINT, 130, "interrupted")],
+    ("number", "code", "line"), [(signal.SIGTERM, 75, "stopped"), (signal.SIGINT, 130, "interrupted")]
 )
 def test_a_signal_while_modules_are_loaded_is_a_line(tmp_path, number, code, line):
     """Where an exception could be lost in somebody else's module."""

@@ -121,10 +121,7 @@ def test_an_unknown_key_names_the_nearest(override, nearest):
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        (
-            "train.steps=0",
-            "train.steps = 0 (from the command line): Input should be greater than or equal to 1",
-        ),
+        ("train.steps=0", "train.steps = 0 (from the command line): Input should be greater than or equal to 1"),
         ("train.steps=many", "train.steps = 'many' (from the command line): Input should be a val"),
         ("train.steps=", "train.steps = '' (from the command line): Input should be a valid int"),
         ("train.steps=1\nname=2", "train.steps = '1\\nname=2' (from the command line): Input sho"),
@@ -228,8 +225,6 @@ code = sweep_main(sys.argv[1:])
 assert "jax" not in sys.modules
 sys.exit(code)
 """
-    done = subprocess.run(
-        [sys.executable, "-c", program, mistake], cwd=root, capture_output=True, text=True
-    )
+    done = subprocess.run([sys.executable, "-c", program, mistake], cwd=root, capture_output=True, text=True)
     assert done.returncode == 2 and done.stdout == ""
     assert done.stderr.count("\n") == 1 and "train.steps" in done.stderr

@@ -117,12 +117,7 @@ def test_a_user_and_password_of_a_url_are_sent_and_not_shown():
         token = base64.b64encode(b"ann:p@")
         assert b"Authorization: Basic " + token in server.heads[0]
     assert "p@" not in str(refused.value) and "p%40" not in str(refused.value)
-    for wrong_url in (
-        "ftp://ann:pass@x",
-        "http://ann:pass@x:no",
-        "http://ann:pass@x/?q=pass",
-        "http://ann:pass@[x",
-    ):
+    for wrong_url in ("ftp://ann:pass@x", "http://ann:pass@x:no", "http://ann:pass@x/?q=pass", "http://ann:pass@[x"):
         with pytest.raises(UserError) as error:
             Client(wrong_url, "ours")
         assert "pass" not in str(error.value)

@@ -306,10 +306,7 @@ def test_a_crowd_of_which_some_are_killed_finishes_each_stage_once(tmp_path):
     stages = tmp_path / "stages"
     for i in range(4):
         left_unfinished(stages / f"s{i}")
-    crowd = [
-        subprocess.Popen([sys.executable, "-c", CROWD, str(stages), str(i)], env=environment())
-        for i in range(5)
-    ]
+    crowd = [subprocess.Popen([sys.executable, "-c", CROWD, str(stages), str(i)], env=environment()) for i in range(5)]
     while not any(stages.glob("*/DONE")):
         time.sleep(0.002)
     for process in crowd[:2]:
@@ -333,9 +330,7 @@ def test_a_crowd_of_which_some_are_killed_finishes_each_stage_once(tmp_path):
     assert all(is_whole(stages / f"s{i}") for i in range(4))
 
 
-@given(
-    st.lists(st.tuples(st.integers(0, 2), st.sampled_from("claim finish leave die sleep".split())))
-)
+@given(st.lists(st.tuples(st.integers(0, 2), st.sampled_from("claim finish leave die sleep".split()))))
 def test_whatever_happens_in_whatever_order_one_finishes_it(actions):
     import tempfile
 

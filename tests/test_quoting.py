@@ -29,16 +29,7 @@ SPELLED = sorted(
 )
 # Whole tags, halves of them, blanks, the mark itself, and letters that another normal form writes.
 CHUNKS = st.sampled_from(
-    [
-        *SPELLED,
-        *(t[:4] for t in SPELLED),
-        *(t[4:] for t in SPELLED),
-        MARK,
-        "é",
-        "e\u0301",
-        "\n",
-        "  ",
-    ]
+    [*SPELLED, *(t[:4] for t in SPELLED), *(t[4:] for t in SPELLED), MARK, "é", "e\u0301", "\n", "  "]
 )
 TEXTS = st.lists(CHUNKS | st.text(max_size=6), max_size=8).map("".join)
 
@@ -74,9 +65,7 @@ def test_a_text_without_quotations_has_the_ids_it_always_had(codecs, name, text)
 def test_a_quotation_between_our_tags(codecs, name, before, other, after):
     codec = codecs[name]
     before, after = codec.quote(before), codec.quote(after)
-    tag = {"qwen": "<|im_end|>", "llama": "<|eot_id|>", "r1": "<｜User｜>", "bpe": "<analyze>"}[
-        name
-    ]
+    tag = {"qwen": "<|im_end|>", "llama": "<|eot_id|>", "r1": "<｜User｜>", "bpe": "<analyze>"}[name]
     ids = codec.encode_quoted(before + tag + codec.quote(other) + tag + after)
     [control] = codec.encode(tag)
     controls = set(quoter_of(codec).controls.values())
@@ -126,9 +115,7 @@ def test_tokens_that_take_blanks_in(added):
     backend.pre_tokenizer = hf.pre_tokenizers.ByteLevel(add_prefix_space=False)
     backend.train_from_iterator(
         ["a b <end> c"],
-        hf.trainers.BpeTrainer(
-            initial_alphabet=hf.pre_tokenizers.ByteLevel.alphabet(), show_progress=False
-        ),
+        hf.trainers.BpeTrainer(initial_alphabet=hf.pre_tokenizers.ByteLevel.alphabet(), show_progress=False),
     )
     backend.add_special_tokens([hf.AddedToken("<end>", special=True, **added)])
     quoter = Quoter(backend, controls_of(backend))

@@ -11,16 +11,7 @@ from jprm.errors import printable
 from jprm.progress import Progress
 from jprm.terminal import say, terminal
 
-HOSTILE = [
-    "\x1b[2Jgone",
-    "\x1b]0;title\x07",
-    "[/x]",
-    "[bold]no[/bold]",
-    ":warning:",
-    "\ud800",
-    "a\rb",
-    "\x9b31m",
-]
+HOSTILE = ["\x1b[2Jgone", "\x1b]0;title\x07", "[/x]", "[bold]no[/bold]", ":warning:", "\ud800", "a\rb", "\x9b31m"]
 
 
 @given(st.text(st.characters()))

@@ -79,10 +79,7 @@ def test_no_bpe_token_crosses_a_newline(bpe, text):
     assert all("\n" not in bpe.decode([i])[:-1] for i in bpe.encode(text))
 
 
-@given(
-    st.lists(st.text("aé 1.,$", max_size=8).map(lambda t: t + "\n"), max_size=4),
-    st.sampled_from(SPECIAL[:4]),
-)
+@given(st.lists(st.text("aé 1.,$", max_size=8).map(lambda t: t + "\n"), max_size=4), st.sampled_from(SPECIAL[:4]))
 def test_concatenation_at_newlines_and_tags(bpe, lines, tag):
     pieces = [p for line in lines for p in (line, tag)]
     assert bpe.encode("".join(pieces)) == [i for piece in pieces for i in bpe.encode(piece)]
@@ -96,10 +93,7 @@ def test_spans_of_bpe_are_the_piece_of_each_first_character(bpe, pieces):
     for piece in set(where):
         assert pieces[piece]
     # Cut only at the tokens' own borders, each piece's tokens decode to that piece.
-    if all(
-        bpe.encode(p) == [i for i, w in zip(ids, where, strict=True) if w == n]
-        for n, p in enumerate(pieces)
-    ):
+    if all(bpe.encode(p) == [i for i, w in zip(ids, where, strict=True) if w == n] for n, p in enumerate(pieces)):
         for n, text in enumerate(pieces):
             assert bpe.decode([i for i, w in zip(ids, where, strict=True) if w == n]) == text
 
@@ -116,11 +110,7 @@ def test_saved_and_loaded(kind, request, tmp_path):
     again = Tokenizer.load(tmp_path)
     text = "ab.\n<x>12" if kind == "words" else TEXTS[0] + "<x>"
     assert again.encode(text) == tokenizer.encode(text)
-    assert (again.vocab_size, again.pad_id, again.eos_id) == (
-        tokenizer.vocab_size,
-        tokenizer.pad_id,
-        tokenizer.eos_id,
-    )
+    assert (again.vocab_size, again.pad_id, again.eos_id) == (tokenizer.vocab_size, tokenizer.pad_id, tokenizer.eos_id)
     assert again.encode_batch([text, text]) == [tokenizer.encode(text)] * 2
 
 

@@ -84,9 +84,7 @@ def run_alone(code: str) -> str:
 
 def run_fresh(code: str) -> str:
     """Run a snippet in a new interpreter."""
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=TIMEOUT_S
-    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=TIMEOUT_S)
     if done.returncode == 0:
         return done.stdout.strip()
     return f"Code execute Error: {done.stderr.strip().splitlines()[-1]}"
@@ -97,10 +95,7 @@ class Ways:
 
     def __init__(self, workers: int):
         self.pool = Pool(workers=workers, timeout_s=TIMEOUT_S, output_chars=OUTPUT_CHARS)
-        self.open: dict[str, Open] = {
-            "pool": self._open_session,
-            "fresh": lambda: (run_fresh, _nothing),
-        }
+        self.open: dict[str, Open] = {"pool": self._open_session, "fresh": lambda: (run_fresh, _nothing)}
         spawn = multiprocessing.get_context("spawn")
         try:
             self._pebble = importlib.import_module("pebble").ProcessPool(workers, context=spawn)
@@ -114,10 +109,7 @@ class Ways:
                 _nothing,
             )
         self._spawned = spawn.Pool(workers)
-        self.open["spawn"] = lambda: (
-            lambda code: self._spawned.apply(run_alone, (code,)),
-            _nothing,
-        )
+        self.open["spawn"] = lambda: (lambda code: self._spawned.apply(run_alone, (code,)), _nothing)
 
     def _open_session(self) -> tuple[Run, Callable[[], None]]:
         session = self.pool.session()
@@ -254,8 +246,7 @@ def arrivals(pool: Pool, codes: list[str], sizes: Sizes) -> Arrivals:
         time.sleep(0.001)
     inside_ms = [1000 * float(f.result().text.rsplit("@", 1)[1]) for _, _, f in answers]
     overheads_ms = [
-        1000 * (answered - arrived) - inside
-        for (arrived, answered, _), inside in zip(answers, inside_ms, strict=True)
+        1000 * (answered - arrived) - inside for (arrived, answered, _), inside in zip(answers, inside_ms, strict=True)
     ]
     for session in sessions:
         session.close()
@@ -280,10 +271,7 @@ def measure(sizes: Sizes) -> dict:
     codes = corpus()
     with Ways(sizes.workers) as ways:
         expected = {code: run_fresh(code) for code in codes}
-        slices = {
-            name: Slices(open_session, expected, PER_SESSION)
-            for name, open_session in ways.open.items()
-        }
+        slices = {name: Slices(open_session, expected, PER_SESSION) for name, open_session in ways.open.items()}
         slices["pool, 1 per session"] = Slices(ways.open["pool"], expected, 1)
         for name, open_session in ways.open.items():
             if name != "fresh":  # so that each worker has imported what it needs
@@ -353,9 +341,7 @@ def _nothing() -> None:
 
 def main() -> None:
     """Measure, print the table, write JSON if asked to."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="a minute instead of five")
     parser.add_argument("--json", type=Path, help="write the result to this file")
     parser.add_argument("--workers", type=int, default=Sizes.workers, help="at the same time")

@@ -87,13 +87,9 @@ def _random_weights(model):
     import jax.numpy as jnp
 
     leaves, tree = jax.tree.flatten(model.spec())
-    draw = jax.jit(
-        lambda key, shape: 0.02 * jax.random.normal(key, shape, jnp.bfloat16), static_argnums=1
-    )
+    draw = jax.jit(lambda key, shape: 0.02 * jax.random.normal(key, shape, jnp.bfloat16), static_argnums=1)
     keys = jax.random.split(jax.random.key(0), len(leaves))
-    return jax.tree.unflatten(
-        tree, [draw(key, leaf.shape) for key, leaf in zip(keys, leaves, strict=True)]
-    )
+    return jax.tree.unflatten(tree, [draw(key, leaf.shape) for key, leaf in zip(keys, leaves, strict=True)])
 
 
 def ceilings(sizes: Sizes) -> dict:
@@ -107,10 +103,7 @@ def ceilings(sizes: Sizes) -> dict:
     copy = jax.jit(lambda x: x + 1)
     matmul_s = best_s(lambda: product(a).block_until_ready())
     copy_s = best_s(lambda: copy(x).block_until_ready())
-    return {
-        "matmul_tflops": 2 * sizes.matmul**3 / matmul_s / 1e12,
-        "copy_gb_per_s": 2 * x.nbytes / copy_s / 1e9,
-    }
+    return {"matmul_tflops": 2 * sizes.matmul**3 / matmul_s / 1e12, "copy_gb_per_s": 2 * x.nbytes / copy_s / 1e9}
 
 
 def _engine(model, params, sizes: Sizes, shared: bool):
@@ -181,10 +174,7 @@ def jprm(preset_name: str, sizes: Sizes, tiny: bool, left: Callable[[], bool]) -
             handles += engine.submit(prompt, ids, max_tokens=1, watch=(1, 2))
         _events(engine, sizes.lanes)
         tokens = sizes.groups * sizes.prompt_tokens
-        yield name | {
-            "workload": "prefill",
-            "tokens_per_s": tokens / (time.perf_counter() - began),
-        }
+        yield name | {"workload": "prefill", "tokens_per_s": tokens / (time.perf_counter() - began)}
         began = time.perf_counter()
         for handle in handles:
             engine.extend(handle, [], max_tokens=sizes.new_tokens)
@@ -207,9 +197,7 @@ def jprm(preset_name: str, sizes: Sizes, tiny: bool, left: Callable[[], bool]) -
                 engine.release(handle)
 
 
-def transformers(
-    preset_name: str, sizes: Sizes, tiny: bool, left: Callable[[], bool]
-) -> Iterator[dict]:
+def transformers(preset_name: str, sizes: Sizes, tiny: bool, left: Callable[[], bool]) -> Iterator[dict]:
     """Rows of `transformers`: static cache and compiled decoding; continuous batching."""
     import torch  # pyright: ignore[reportMissingImports]
     from torch_peer import torch_model  # pyright: ignore[reportMissingImports]
@@ -219,9 +207,7 @@ def transformers(
     device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.set_grad_enabled(False)
     with torch.device(device):
-        model = torch_model(
-            c, "bfloat16", bos_token_id=None, eos_token_id=None, pad_token_id=0
-        ).eval()
+        model = torch_model(c, "bfloat16", bos_token_id=None, eos_token_id=None, pad_token_id=0).eval()
     prompts = _prompts(sizes, c.vocab_size)
     draw = dict(do_sample=True, temperature=0.6, top_k=20, top_p=0.95, pad_token_id=0)
     name = {"model": preset_name, "workload": "decode with its prefill"}
@@ -296,9 +282,7 @@ def run_part(args, sizes: Sizes) -> None:
 
 def main() -> None:
     """Run the parts one after the other, print what they found, write JSON if asked to."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", type=Path, help="write everything to this file")
     parser.add_argument("--models", nargs="+", default=["qwen2.5-1.5b", "qwen2.5-7b"])
     parser.add_argument("--tiny", action="store_true", help="sizes for a CPU, to test this file")
@@ -335,10 +319,7 @@ def main() -> None:
                 found |= measured
     found["seconds"] = round(time.time() - began)
     for row in found["rows"]:
-        print(
-            f"{row['model']:14} {row['engine']:46} {row['workload']:24} "
-            f"{row['tokens_per_s']:10,.0f} tokens/s"
-        )
+        print(f"{row['model']:14} {row['engine']:46} {row['workload']:24} {row['tokens_per_s']:10,.0f} tokens/s")
     print({key: value for key, value in found.items() if key != "rows"})
     if args.json:
         args.json.write_text(json.dumps(found, indent=1) + "\n")

@@ -98,8 +98,7 @@ def jprm(case: Case, tiny: bool) -> dict[str, Any]:
         **settings,
     )
     optimizer = optax.chain(
-        optax.clip_by_global_norm(1.0),
-        optax.adamw(1e-5, b2=0.95, weight_decay=0.01, mu_dtype=case.moment),
+        optax.clip_by_global_norm(1.0), optax.adamw(1e-5, b2=0.95, weight_decay=0.01, mu_dtype=case.moment)
     )
 
     leaves, tree = jax.tree.flatten(model.spec())
@@ -107,10 +106,7 @@ def jprm(case: Case, tiny: bool) -> dict[str, Any]:
     @jax.jit
     def fresh() -> TrainState:
         keys = jax.random.split(jax.random.key(0), len(leaves))
-        drawn = [
-            0.02 * jax.random.normal(key, leaf.shape, jnp.float32)
-            for key, leaf in zip(keys, leaves, strict=True)
-        ]
+        drawn = [0.02 * jax.random.normal(key, leaf.shape, jnp.float32) for key, leaf in zip(keys, leaves, strict=True)]
         params = jax.tree.unflatten(tree, drawn)
         losses = jnp.zeros(config.steps)
         return TrainState(jnp.int32(0), params, optimizer.init(params), losses)

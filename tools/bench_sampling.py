@@ -65,9 +65,7 @@ def run_part(args) -> None:
         import sampling_engine
 
         found["ceilings"] = sampling_engine.ceilings()
-        found["flops_per_token"] = {
-            f"decode_p{p}": sampling_engine.matmul_flops_per_token(p) for p in (256, 1024)
-        }
+        found["flops_per_token"] = {f"decode_p{p}": sampling_engine.matmul_flops_per_token(p) for p in (256, 1024)}
         rows = sampling_engine.engine(args.quick, args.model, args.lanes)
     else:
         import sampling_peers
@@ -95,9 +93,7 @@ def start_part(part: str, core: int, args, folder: Path) -> dict:
 def rate(rows: list[dict], engine: str, workload: str) -> float | None:
     """Tokens per CPU second of an engine; of its fastest way, if it has several."""
     rates = [
-        row["tokens_per_cpu_s"]
-        for row in rows
-        if row["engine"].startswith(engine) and row["workload"] == workload
+        row["tokens_per_cpu_s"] for row in rows if row["engine"].startswith(engine) and row["workload"] == workload
     ]
     return max(rates, default=None)
 
@@ -117,9 +113,7 @@ def ratios(rows: list[dict]) -> dict[str, float]:
 
 def table(found: dict) -> str:
     """Rows, ratios with their floors, and the share of what the core can do."""
-    lines = [
-        f"{'engine':26} {'workload':18} {'tokens/CPU-s':>13} {'tokens/s':>9} {'CPU-s/vote':>11}"
-    ]
+    lines = [f"{'engine':26} {'workload':18} {'tokens/CPU-s':>13} {'tokens/s':>9} {'CPU-s/vote':>11}"]
     lines += [
         f"{row['engine']:26} {row['workload']:18} {row['tokens_per_cpu_s']:13,.0f} "
         f"{row['tokens_per_s']:9,.0f} {row['cpu_s_per_vote']:11.4f}"
@@ -134,17 +128,13 @@ def table(found: dict) -> str:
         ours = rate(found["rows"], "jprm", workload)
         if peak and ours:
             share = ours * flops / (peak * 1e9)
-            lines.append(
-                f"{workload}: {share:.0%} of the core's {peak:.0f} GFLOP/s in f32 products"
-            )
+            lines.append(f"{workload}: {share:.0%} of the core's {peak:.0f} GFLOP/s in f32 products")
     return "\n".join(lines + found["missing"])
 
 
 def main() -> None:
     """Measure every part, print the table, write JSON if asked to."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="under 4 minutes on two cores")
     parser.add_argument("--json", type=Path, help="write rows and ratios to this file")
     parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, help="libraries to run")

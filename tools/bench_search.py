@@ -48,14 +48,7 @@ from jprm.search.table import budget_of
 from jprm.seeds import seed_of
 from jprm.uses.judges import model_cost
 from jprm.uses.one_search import run_config, settings_of, trained_verifier
-from jprm.uses.searched import (
-    Redraw,
-    WholeSteps,
-    policy_steps,
-    search_problems,
-    verifier_scorer,
-    whole_steps,
-)
+from jprm.uses.searched import Redraw, WholeSteps, policy_steps, search_problems, verifier_scorer, whole_steps
 from jprm.verify import verify
 
 COUNTS = ("prompt_tokens", "reread_tokens", "generated_tokens")
@@ -77,8 +70,7 @@ class Apart:
         ]
         replies = iter(self.generator.grow(alone))
         return [
-            self._joined(asked, [next(replies) for _ in range(len(asked.branches) * asked.n)])
-            for _, asked in requests
+            self._joined(asked, [next(replies) for _ in range(len(asked.branches) * asked.n)]) for _, asked in requests
         ]
 
     @staticmethod
@@ -146,10 +138,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
         "settings": settings,
         "votes": args.votes,
         "problems": args.problems,
-        "rows": [
-            {"arm": name, "cpu_s": statistics.median(times[name]), **_counted(rows[name])}
-            for name in arms
-        ],
+        "rows": [{"arm": name, "cpu_s": statistics.median(times[name]), **_counted(rows[name])} for name in arms],
     }
 
 

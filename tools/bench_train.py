@@ -140,10 +140,7 @@ def torch(size: Size, weights: Path) -> dict[str, Callable[[], Any]]:
     named = dict(model.named_parameters())
     matrices = [p for p in named.values() if p.ndim > 1]
     vectors = [p for p in named.values() if p.ndim < 2]
-    groups = [
-        dict(params=matrices, weight_decay=WEIGHT_DECAY),
-        dict(params=vectors, weight_decay=0.0),
-    ]
+    groups = [dict(params=matrices, weight_decay=WEIGHT_DECAY), dict(params=vectors, weight_decay=0.0)]
     optimizer = torch.optim.AdamW(groups, lr=LEARNING_RATE, betas=(B1, B2), eps=EPS, fused=True)
     ids = torch.from_numpy(token_ids(size)).long()
 
@@ -229,9 +226,7 @@ def measure(size_name: str, threads: int) -> dict:
         missing = {name: lib.missing for name, lib in libraries.items() if lib.missing}
         running = {name: lib for name, lib in libraries.items() if not lib.missing}
         losses: dict[str, list[float]] = {name: [] for name in running}
-        cpu_s: dict[str, dict[str, list[float]]] = {
-            name: {"step": [], "matmul": []} for name in running
-        }
+        cpu_s: dict[str, dict[str, list[float]]] = {name: {"step": [], "matmul": []} for name in running}
         for turn in range(COMPARED_STEPS + 1 + size.timed):
             for name, library in running.items():
                 step, product = library.ask("step"), library.ask("matmul")
@@ -254,14 +249,8 @@ def measure(size_name: str, threads: int) -> dict:
 
 def summary(size: Size, losses: dict, cpu_s: dict, flops: dict) -> dict:
     """The three numbers, and what they are made of. The torch keys are null without torch."""
-    medians = {
-        name: {what: statistics.median(times) for what, times in of.items()}
-        for name, of in cpu_s.items()
-    }
-    rate = {
-        name: {what: flops[what] / s / 1e9 for what, s in of.items()}
-        for name, of in medians.items()
-    }
+    medians = {name: {what: statistics.median(times) for what, times in of.items()} for name, of in cpu_s.items()}
+    rate = {name: {what: flops[what] / s / 1e9 for what, s in of.items()} for name, of in medians.items()}
     ours, theirs = medians["jprm"], medians.get("torch")
     compared = slice(0, COMPARED_STEPS + 1)
     gap = None
@@ -272,9 +261,7 @@ def summary(size: Size, losses: dict, cpu_s: dict, flops: dict) -> dict:
         "of_own_matmul": rate["jprm"]["step"] / rate["jprm"]["matmul"],
         "loss_gap": gap,
         "cpu_s_per_step": {name: of["step"] for name, of in medians.items()},
-        "tokens_per_cpu_s": {
-            name: size.rows * size.tokens / of["step"] for name, of in medians.items()
-        },
+        "tokens_per_cpu_s": {name: size.rows * size.tokens / of["step"] for name, of in medians.items()},
         "gflops": rate,
         "losses": {name: values[compared] for name, values in losses.items()},
     }
@@ -303,9 +290,7 @@ SIZES = {"full": FULL, "quick": QUICK, "tiny": TINY}
 
 def main() -> None:
     """Measure, print, write JSON if asked to."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", type=Path, help="write everything to this file")
     parser.add_argument("--quick", action="store_true", help="fewer steps")
     parser.add_argument("--tiny", action="store_true", help="sizes that only test this file")

@@ -123,16 +123,12 @@ def projection(rng: np.random.Generator, trial: int) -> Hits:
         yield from chinchilla_hits(fit, f"least squares {grid} {noise}")
 
 
-def grids(
-    rng: np.random.Generator,
-) -> Iterator[tuple[str, str, np.ndarray, np.ndarray, np.ndarray]]:
+def grids(rng: np.random.Generator) -> Iterator[tuple[str, str, np.ndarray, np.ndarray, np.ndarray]]:
     """Grid, noise, parameters, tokens and losses."""
     for sizes, counts, noise in ((5, 5, "normal"), (6, 8, "normal"), (6, 8, "t3")):
         size, data = np.geomspace(5e7, 5e9, sizes), np.geomspace(1e9, 1e11, counts)
         n, d = (x.ravel() for x in np.meshgrid(size, data))
-        error = (
-            rng.normal(0, 0.01, n.size) if noise == "normal" else 0.006 * rng.standard_t(3, n.size)
-        )
+        error = rng.normal(0, 0.01, n.size) if noise == "normal" else 0.006 * rng.standard_t(3, n.size)
         yield f"{sizes}x{counts}", noise, n, d, (E + A * n**-ALPHA + B * d**-BETA) * np.exp(error)
 
 
@@ -160,10 +156,7 @@ def joint(rng: np.random.Generator, trial: int) -> Hits:
     for axis, truth in (("params", 0.35), ("examples", 0.4), ("votes", 0.6)):
         yield f"joint law: exponent of {axis}", holds(fit.exponent(axis), truth)
     log_p = (np.log(0.35 * 20 / (0.6 * 0.2)) + 0.6 * np.log(1e8)) / 0.95
-    yield (
-        "joint law: best size at size x votes = 1e8",
-        holds(fit.split("params", "votes", 1e8)[0], np.exp(log_p)),
-    )
+    yield ("joint law: best size at size x votes = 1e8", holds(fit.split("params", "votes", 1e8)[0], np.exp(log_p)))
 
 
 def prediction(rng: np.random.Generator, trial: int) -> Hits:
@@ -195,8 +188,7 @@ def envelope(rng: np.random.Generator, trial: int) -> Hits:
     sizes, spent = np.geomspace(5e7, 2e10, 16), np.geomspace(1e17, 1e22, 60)
     off = np.exp(rng.normal(0, 0.005, 16))
     curves = [
-        (n, spent, (E + A * n**-ALPHA + B * (spent / 6 / n) ** -BETA) * o)
-        for n, o in zip(sizes, off, strict=True)
+        (n, spent, (E + A * n**-ALPHA + B * (spent / 6 / n) ** -BETA) * o) for n, o in zip(sizes, off, strict=True)
     ]
     fit = fit_envelope(curves, np.geomspace(1e18, 1e21, 30), resamples=400, seed=trial)
     yield "envelope: a", holds(fit.a, BEST_POWER)

@@ -15,15 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from jprm.evaluate import (
-    Interval,
-    Resamples,
-    f1_difference,
-    f1_interval,
-    harmonic_mean,
-    mean_difference,
-    mean_interval,
-)
+from jprm.evaluate import Interval, Resamples, f1_difference, f1_interval, harmonic_mean, mean_difference, mean_interval
 
 Item = tuple[int, float, float]  # first error, outcome of the first system, of the second
 Shares = dict[tuple[Item, ...], float]  # how likely each type of problem is
@@ -49,10 +41,7 @@ class Case:
     def truth(self, shift: float) -> float:
         """The statistic of infinitely many problems of each group."""
         items = [
-            (share, item)
-            for group in self.groups
-            for problem, share in group.shares(shift).items()
-            for item in problem
+            (share, item) for group in self.groups for problem, share in group.shares(shift).items() for item in problem
         ]
         weight = np.array([share for share, _ in items])
         label, first, second = np.array([item for _, item in items]).T
@@ -93,9 +82,7 @@ def pairs(p: float, correlation: float) -> Callable[[float], Shares]:
     return shares
 
 
-def discordant(
-    p: float, only_first: float, only_second: float, label: int = 0
-) -> Callable[[float], Shares]:
+def discordant(p: float, only_first: float, only_second: float, label: int = 0) -> Callable[[float], Shares]:
     """One item a problem, of which the first system has p right; two shares on which they differ."""
 
     def shares(shift: float) -> Shares:
@@ -121,11 +108,7 @@ def cases() -> list[Case]:
         for r in (0.0, 0.5, 1.0)
     ]
     found += [
-        Case(
-            f"F1 of {a} / {b}, {n} + {m} items",
-            "F1",
-            (Group(n, singles(a)), Group(m, singles(b, -1))),
-        )
+        Case(f"F1 of {a} / {b}, {n} + {m} items", "F1", (Group(n, singles(a)), Group(m, singles(b, -1))))
         for n, m, a, b in (
             (25, 25, 0.9, 0.95),
             (25, 25, 0.95, 0.99),
@@ -190,18 +173,14 @@ def print_table(sets: int, seed: int = 0) -> None:
     for case in cases():
         r = row(case, sets, seed)
         ours = f"{r.at:.1%} | {r.around:.1%} | {r.width:.3f}"
-        print(
-            f"| {r.name} | {ours} | {r.percentile_at:.1%} | {r.percentile_width:.3f} |", flush=True
-        )
+        print(f"| {r.name} | {ours} | {r.percentile_at:.1%} | {r.percentile_width:.3f} |", flush=True)
 
 
 def _moved(p: float, shift: float) -> float:
     return p / (p + (1 - p) * np.exp(-shift)) if p else 0.0
 
 
-def _drawn(
-    case: Case, shift: float, rng: np.random.Generator
-) -> tuple[tuple[int, ...], list[tuple[Item, ...]]]:
+def _drawn(case: Case, shift: float, rng: np.random.Generator) -> tuple[tuple[int, ...], list[tuple[Item, ...]]]:
     counts: list[int] = []
     types: list[tuple[Item, ...]] = []
     for group in case.groups:
@@ -215,9 +194,7 @@ def _holds(found: Interval, truth: float) -> bool:
     return found.low - 1e-9 <= truth <= found.high + 1e-9
 
 
-def _table(
-    counts: Sequence[int], types: Sequence[tuple[Item, ...]]
-) -> tuple[np.ndarray, list[int]]:
+def _table(counts: Sequence[int], types: Sequence[tuple[Item, ...]]) -> tuple[np.ndarray, list[int]]:
     """Items [n, 3] and the problem of each."""
     problems = [t for n, t in zip(counts, types, strict=True) for _ in range(n)]
     items = [item for problem in problems for item in problem]
@@ -236,9 +213,7 @@ def _ours(statistic: str, counts: Sequence[int], types: Sequence[tuple[Item, ...
     return f1_difference(label, first, second, draws)
 
 
-def _percentiles(
-    statistic: str, counts: Sequence[int], types: Sequence[tuple[Item, ...]]
-) -> Interval:
+def _percentiles(statistic: str, counts: Sequence[int], types: Sequence[tuple[Item, ...]]) -> Interval:
     (label, first, second), ids = (found := _table(counts, types))[0].T, found[1]
     n = max(ids) + 1
     drawn = np.random.default_rng(0).multinomial(n, np.full(n, 1 / n), 2000)
@@ -247,9 +222,7 @@ def _percentiles(
     return Interval(float("nan"), float(low), float(high))
 
 
-def _statistic(
-    name: str, label: np.ndarray, first: np.ndarray, second: np.ndarray, weight: np.ndarray
-) -> np.ndarray:
+def _statistic(name: str, label: np.ndarray, first: np.ndarray, second: np.ndarray, weight: np.ndarray) -> np.ndarray:
     """The statistic [R] of items [n] for weights [R, n]."""
 
     def of(outcome: np.ndarray) -> np.ndarray:

@@ -62,10 +62,7 @@ def areas(rng: np.random.Generator, trial: int) -> Hits:
         truth = float(norm.cdf(shift / np.sqrt(2)))
         yield f"AUC {truth:.3f}, {n} problems", holds(auc_interval(labels, first, draws), truth)
         shared = shift * labels + 0.8 * one + 0.6 * hard
-        yield (
-            f"AUC {truth:.3f}, {n} problems of their own level",
-            holds(auc_interval(labels, shared, draws), truth),
-        )
+        yield (f"AUC {truth:.3f}, {n} problems of their own level", holds(auc_interval(labels, shared, draws), truth))
         second, third = shift * labels + both + 0.3 * one, shift * labels + both + 0.3 * two
         gap = auc_difference(labels, second, third, draws)
         yield f"AUC difference at {truth:.3f}, {n} problems", holds(gap, 0.0)
@@ -126,6 +123,4 @@ def calibration_truth(off: float, n: int = 100_000) -> dict[str, float]:
 CALIBRATION: dict[float, dict[str, float]] = {}
 
 
-ROWS: dict[str, Callable[[np.random.Generator, int], Hits]] = {
-    f.__name__: f for f in (fractions, areas, counts, bins)
-}
+ROWS: dict[str, Callable[[np.random.Generator, int], Hits]] = {f.__name__: f for f in (fractions, areas, counts, bins)}

@@ -24,9 +24,7 @@ def main() -> None:
             model = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32)
             logits[case] = model(torch.from_numpy(token_ids())).logits[0].numpy()
     np.savez_compressed(GOLDEN, allow_pickle=False, **logits)
-    print(
-        f"{GOLDEN}: {GOLDEN.stat().st_size} bytes, largest logit {max(map(np.max, logits.values())):.2f}"
-    )
+    print(f"{GOLDEN}: {GOLDEN.stat().st_size} bytes, largest logit {max(map(np.max, logits.values())):.2f}")
 
 
 if __name__ == "__main__":

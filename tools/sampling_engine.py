@@ -168,9 +168,7 @@ def verification(engine: Engine, lanes: int, seconds: float) -> int:
     running_tools: list[tuple[float, int]] = []
     while time.perf_counter() < end:
         while len(turns) < 2 * lanes:
-            handles = engine.submit(
-                _prompt(rng, 76), _sample_ids(rng, 8), max_tokens=analysis(), watch=(1, 2)
-            )
+            handles = engine.submit(_prompt(rng, 76), _sample_ids(rng, 8), max_tokens=analysis(), watch=(1, 2))
             turns |= dict.fromkeys(handles, 0)
         for event in engine.poll():
             turn = turns[event.handle] = turns[event.handle] + 1
@@ -217,9 +215,7 @@ def engine(quick: bool, preset_name: str, lanes: int) -> Iterator[Row]:
             here = votes_engine(model, params, prompt_tokens, votes)
             decode(here, prompt_tokens, votes)
             name = f"decode_p{prompt_tokens}" + ("" if votes == VOTES else f"_n{votes}")
-            yield timed(
-                "jprm", name, votes, lambda e=here, p=prompt_tokens, n=votes: decode(e, p, n)
-            )
+            yield timed("jprm", name, votes, lambda e=here, p=prompt_tokens, n=votes: decode(e, p, n))
     groups = tool_groups(32)
     here = tool_engine(model, params)
     tools(here, groups[:8])
@@ -229,9 +225,7 @@ def engine(quick: bool, preset_name: str, lanes: int) -> Iterator[Row]:
             for votes in CURVE:
                 here = votes_engine(model, params, prompt_tokens, votes)
                 name = f"curve_p{prompt_tokens}_n{votes}"
-                yield timed(
-                    "jprm", name, votes, lambda e=here, p=prompt_tokens, n=votes: decode(e, p, n)
-                )
+                yield timed("jprm", name, votes, lambda e=here, p=prompt_tokens, n=votes: decode(e, p, n))
     model, params = _model(preset(preset_name, SWEEP_VOCAB))
     seconds = 4.0 if quick else 15.0
     for name, run, context_tokens, temperature in (

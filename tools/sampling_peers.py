@@ -123,12 +123,7 @@ def transformers(quick: bool) -> Iterator[Row]:
         name = f"decode_p{prompt_tokens}"
         yield timed("hf generate", name, VOTES, lambda p=prompt_tokens: peer.decode(p, VOTES))
     votes = 2 if quick else 8
-    yield timed(
-        "hf one at a time",
-        "decode_p256",
-        votes,
-        lambda: sum(peer.decode(256, 1) for _ in range(votes)),
-    )
+    yield timed("hf one at a time", "decode_p256", votes, lambda: sum(peer.decode(256, 1) for _ in range(votes)))
     pairs = [(g.prompt, vote) for g in tool_groups(16) for vote in g.votes]
     pairs = pairs[: LOCKSTEP_BATCH if quick else 2 * LOCKSTEP_BATCH]
     yield timed("hf lock step", "tools", len(pairs), lambda: peer.lock_step(pairs, LOCKSTEP_BATCH))
@@ -169,9 +164,7 @@ def ctranslate2(quick: bool) -> Iterator[Row]:
     )
     ways = {
         "equal prompts": lambda: generator.generate_batch([prompt] * VOTES, **options),
-        "static prompt": lambda: generator.generate_batch(
-            [prompt[-1:]] * VOTES, static_prompt=prompt[:-1], **options
-        ),
+        "static prompt": lambda: generator.generate_batch([prompt[-1:]] * VOTES, static_prompt=prompt[:-1], **options),
     }
     for name, run in ways.items():
 

@@ -85,9 +85,7 @@ class Row:
         }
 
 
-def timed(
-    engine: str, workload: str, votes: int, run: Callable[[], int], most_runs: int = MOST_RUNS
-) -> Row:
+def timed(engine: str, workload: str, votes: int, run: Callable[[], int], most_runs: int = MOST_RUNS) -> Row:
     """The run with the median CPU time of this whole process; `run` returns how many tokens it made.
 
     Short runs are repeated: one second on a shared machine is no measurement.

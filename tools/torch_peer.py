@@ -16,6 +16,4 @@ def torch_model(config: ModelConfig, dtype: str, **fields: Any) -> Any:
 
     fields = config_fields(config, dtype, fields)
     made: Any = AutoConfig.for_model(fields.pop("model_type"), **fields)
-    return AutoModelForCausalLM.from_config(
-        made, dtype=getattr(torch, dtype), attn_implementation="sdpa"
-    )
+    return AutoModelForCausalLM.from_config(made, dtype=getattr(torch, dtype), attn_implementation="sdpa")

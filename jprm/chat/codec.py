@@ -29,10 +29,7 @@ from jprm.terminal import say
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json")
 TEMPLATE_FILES = ("chat_template.jinja", "chat_template.json", "tokenizer_config.json")
-VERBATIM = (
-    "PreTrainedTokenizerFast",
-    "TokenizersBackend",
-)  # its name before and since transformers 5
+VERBATIM = ("PreTrainedTokenizerFast", "TokenizersBackend")  # its name before and since transformers 5
 # What rules of splitting differ in: digits, blanks, line ends, contractions, accents, other scripts, signs.
 PROBES = (
     "Step 12: 345 + 6 = 351.",
@@ -44,16 +41,7 @@ PROBES = (
 EOS_FILES = ("generation_config.json", "config.json")  # the first that names any counts
 MOST_TOKENS = 1 << 24  # of a vocabulary; the largest published ones have 2^18
 
-DATE_CODES = (
-    "%d",
-    "%m",
-    "%b",
-    "%B",
-    "%y",
-    "%Y",
-    "%a",
-    "%A",
-)  # of formats that templates put together
+DATE_CODES = ("%d", "%m", "%b", "%B", "%y", "%Y", "%a", "%A")  # of formats that templates put together
 
 Messages = Sequence[Mapping[str, Any]]
 
@@ -69,11 +57,7 @@ class ChatCodec:
     """
 
     def __init__(
-        self,
-        tokenizer: Any,
-        eos_ids: Sequence[int] = (),
-        source: str = "tokenizer",
-        date: datetime.date | None = None,
+        self, tokenizer: Any, eos_ids: Sequence[int] = (), source: str = "tokenizer", date: datetime.date | None = None
     ):
         """Wraps a tokenizer of transformers; `eos_ids` are ends of a text besides its own.
 
@@ -144,14 +128,10 @@ class ChatCodec:
         # tokenizer.json, whatever class the directory names.
         kind: Any = PreTrainedTokenizerFast if _is_verbatim(directory) else AutoTokenizer
         try:
-            tokenizer = kind.from_pretrained(
-                str(directory), local_files_only=True, trust_remote_code=False
-            )
+            tokenizer = kind.from_pretrained(str(directory), local_files_only=True, trust_remote_code=False)
             if kind is AutoTokenizer:
                 _tell_disagreement(directory, tokenizer)
-        except (
-            Exception
-        ) as error:  # damaged files raise whatever they break, Rust's bare Exception too
+        except Exception as error:  # damaged files raise whatever they break, Rust's bare Exception too
             raise UserError(
                 f"{directory / found[0]}: cannot be loaded as a tokenizer ({_one_line(error)}); copy "
                 "tokenizer.json and tokenizer_config.json of the checkpoint again"
@@ -268,9 +248,7 @@ class ChatCodec:
         macro = "{%- macro strftime_now(format) -%}{{- format" + filters + " -}}{%- endmacro %}\n"
         return macro + self.chat_template
 
-    def chat_text(
-        self, messages: Messages, generation_prompt: bool = False, **options: object
-    ) -> str:
+    def chat_text(self, messages: Messages, generation_prompt: bool = False, **options: object) -> str:
         """The conversation as the checkpoint's template writes it; `encode` makes its ids.
 
         It is a function of messages and options: the clock shows the beginning of `date`, and what
@@ -357,9 +335,7 @@ def _eos_ids(directory: Path) -> list[int]:
         named = read_object(path, "copy it again").get("eos_token_id")
         ids = named if isinstance(named, list) else [] if named is None else [named]
         if any(type(i) is not int or i < 0 for i in ids):
-            raise UserError(
-                f"{path}: eos_token_id = {named!r} must be a token id, or a list of them"
-            )
+            raise UserError(f"{path}: eos_token_id = {named!r} must be a token id, or a list of them")
         if ids:
             return ids
     return []

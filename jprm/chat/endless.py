@@ -43,9 +43,7 @@ except Exception:
 RUNS = tuple(character * 64 + "!" for character in ("a", "A", "0", " ", "\n", "-", "é", "a ", "aA"))
 
 
-def template_ends(
-    template: str, messages: Sequence[Mapping[str, Any]], options: Mapping[str, Any]
-) -> bool:
+def template_ends(template: str, messages: Sequence[Mapping[str, Any]], options: Mapping[str, Any]) -> bool:
     """Whether a template writes these messages within 5 seconds of processor time and 1 GiB."""
     asked = [CPU_S, MEMORY_BYTES, template, [dict(m) for m in messages], dict(options)]
     try:

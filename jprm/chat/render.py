@@ -45,8 +45,7 @@ def quote_messages(messages: Messages, codec: ChatCodec) -> list[dict[str, Any]]
         return [quoted(inner, own) for inner in value] if isinstance(value, list) else value
 
     return [
-        {**quoted(message, message.get("role") == "assistant"), "role": message.get("role")}
-        for message in messages
+        {**quoted(message, message.get("role") == "assistant"), "role": message.get("role")} for message in messages
     ]
 
 
@@ -78,9 +77,7 @@ def render_chat(
     return np.asarray(ids, np.int32), learnt
 
 
-def _generated(
-    messages: Messages, codec: ChatCodec, options: dict[str, Any]
-) -> tuple[str, list[Span]]:
+def _generated(messages: Messages, codec: ChatCodec, options: dict[str, Any]) -> tuple[str, list[Span]]:
     """The text, and the characters of its `{% generation %}` blocks."""
     from transformers.utils.chat_template_utils import render_jinja_template
 
@@ -97,9 +94,7 @@ def _generated(
     return text, spans
 
 
-def _derived(
-    messages: Messages, codec: ChatCodec, options: dict[str, Any]
-) -> tuple[str, list[Span]]:
+def _derived(messages: Messages, codec: ChatCodec, options: dict[str, Any]) -> tuple[str, list[Span]]:
     """The text, and the characters of the assistant's contents and of what ends their turns."""
     turns = [n for n, message in enumerate(messages) if message.get("role") == "assistant"]
     contents = [_content(messages, n, codec) for n in turns]

@@ -13,21 +13,11 @@ from typing import Any, cast
 import typer
 
 from jprm.cli.app import app
-from jprm.errors import (
-    INTERRUPTED,
-    MISTAKE,
-    PREEMPTED,
-    READER_GONE,
-    Preempted,
-    UserError,
-    printable,
-)
+from jprm.errors import INTERRUPTED, MISTAKE, PREEMPTED, READER_GONE, Preempted, UserError, printable
 from jprm.signals import INTERRUPTED_LINE, STOPPED_LINE, signals_taken
 
 # What typer raises for mistyped words; its releases carry a click of their own.
-CLICK_ERROR = cast(
-    type[Exception], next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
-)
+CLICK_ERROR = cast(type[Exception], next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException"))
 # What a machine lacks or forbids. Of any other OSError the program is the cause, and its traceback is needed.
 OF_THE_MACHINE = {
     *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE),
@@ -100,10 +90,7 @@ def guarded(work: Callable[[], int | None]) -> int:
             raise
         where = "standard output" if error.filename is None else error.filename
         _drop_output()
-        return _told(
-            f"error: {where}: {error.strerror}; mend this, and the same command goes on from here",
-            MISTAKE,
-        )
+        return _told(f"error: {where}: {error.strerror}; mend this, and the same command goes on from here", MISTAKE)
 
 
 def _open_streams() -> None:

@@ -17,15 +17,12 @@ def choose(
     scores: Annotated[Path, typer.Option(help="Step scores of several candidates per problem.")],
     tie: Annotated[str, typer.Option(help="Who wins of equals: first, score or shared.")] = "first",
     transform: Annotated[
-        str,
-        typer.Option(help="Of every step score: none, sigmoid (logits), exp (log-probabilities)."),
+        str, typer.Option(help="Of every step score: none, sigmoid (logits), exp (log-probabilities).")
     ] = "none",
     missing: Annotated[
         str, typer.Option(help="A problem without a judged candidate is: wrong, or excluded.")
     ] = "wrong",
-    json_file: Annotated[
-        Path | None, typer.Option("--json", help="The rows as JSON lines.")
-    ] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="The rows as JSON lines.")] = None,
     answers: Annotated[
         str, typer.Option(help="Votes are for equivalent answers, or for exact spellings.")
     ] = "equivalent",
@@ -36,24 +33,16 @@ def choose(
     """
     from jprm.search import print_grid
 
-    code = print_grid(
-        scores, tie, answers=answers, transform=transform, missing=missing, json_file=json_file
-    )
+    code = print_grid(scores, tie, answers=answers, transform=transform, missing=missing, json_file=json_file)
     raise typer.Exit(code)
 
 
 @app.command()
 def grade(
     pairs: Annotated[Path, typer.Option(help="JSON lines of gold and answer, also as .gz.")],
-    out: Annotated[
-        Path | None, typer.Option(help="The file to write; standard output without it.")
-    ] = None,
-    percent: Annotated[
-        str, typer.Option(help="strict: 50% is 0.5; either: it may be 50 as well.")
-    ] = "strict",
-    timeout_s: Annotated[
-        float, typer.Option("--timeout", min=0.1, help="Seconds of one comparison.")
-    ] = 5.0,
+    out: Annotated[Path | None, typer.Option(help="The file to write; standard output without it.")] = None,
+    percent: Annotated[str, typer.Option(help="strict: 50% is 0.5; either: it may be 50 as well.")] = "strict",
+    timeout_s: Annotated[float, typer.Option("--timeout", min=0.1, help="Seconds of one comparison.")] = 5.0,
     workers: Annotated[int, typer.Option(min=1, help="Comparisons at a time.")] = 2,
 ) -> None:
     """Compare answers with the right ones: every line comes back with its verdict.
@@ -67,37 +56,22 @@ def grade(
 
 @app.command()
 def laws(
-    files: Annotated[
-        list[Path],
-        typer.Argument(metavar="FILE...", help="CSV, JSON lines, or directories of runs."),
-    ],
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="CSV, JSON lines, or directories of runs.")],
     params: Annotated[str | None, typer.Option(help="Column of the parameters.")] = None,
     tokens: Annotated[str | None, typer.Option(help="Column of the training tokens.")] = None,
     flops: Annotated[str | None, typer.Option(help="Column of the training FLOPs.")] = None,
     loss: Annotated[str | None, typer.Option(help="Column of the loss.")] = None,
-    run: Annotated[
-        str | None, typer.Option(help="Column that names the run, where rows are training curves.")
-    ] = None,
+    run: Annotated[str | None, typer.Option(help="Column that names the run, where rows are training curves.")] = None,
     tokens_from_flops: Annotated[
         bool, typer.Option("--tokens-from-flops", help="Tokens are FLOPs / (6 parameters).")
     ] = False,
-    where: Annotated[
-        list[str] | None, typer.Option(metavar="KEY=VALUE", help="Only rows that have it.")
-    ] = None,
-    drop_highest: Annotated[
-        int, typer.Option(min=0, help="Leave out that many runs of the highest loss.")
-    ] = 0,
-    budget: Annotated[
-        list[float] | None, typer.Option(help="Training FLOPs to decide on, such as 1e21.")
-    ] = None,
-    bootstrap: Annotated[
-        str, typer.Option(help="Of approach 3: over points or residuals.")
-    ] = "points",
+    where: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="Only rows that have it.")] = None,
+    drop_highest: Annotated[int, typer.Option(min=0, help="Leave out that many runs of the highest loss.")] = 0,
+    budget: Annotated[list[float] | None, typer.Option(help="Training FLOPs to decide on, such as 1e21.")] = None,
+    bootstrap: Annotated[str, typer.Option(help="Of approach 3: over points or residuals.")] = "points",
     resamples: Annotated[int, typer.Option(min=20, help="Of every bootstrap.")] = 500,
     seed: Annotated[int, typer.Option(help="Of the bootstraps.")] = 0,
-    out: Annotated[
-        Path | None, typer.Option(help="Where results.jsonl and report.html are written.")
-    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Where results.jsonl and report.html are written.")] = None,
 ) -> None:
     """Fit scaling laws to a table of runs, by every approach of Chinchilla, and decide on sizes.
 
@@ -138,9 +112,7 @@ def convert_data(
 
 
 @app.command("list")
-def list_names(
-    plugin: Annotated[Path | None, typer.Option(help="A Python file with a @scorer.")] = None,
-) -> None:
+def list_names(plugin: Annotated[Path | None, typer.Option(help="A Python file with a @scorer.")] = None) -> None:
     """Name everything that can be chosen: scorers, formats, worlds, models."""
     from jprm.catalogue import print_catalogue
 
@@ -150,9 +122,7 @@ def list_names(
 @app.command()
 def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
-    wait_s: Annotated[
-        float, typer.Option("--wait", min=0.1, help="Seconds that JAX has to name its devices.")
-    ] = 4.0,
+    wait_s: Annotated[float, typer.Option("--wait", min=0.1, help="Seconds that JAX has to name its devices.")] = 4.0,
 ) -> None:
     """Say whether the main command can run here: versions, devices, memory, disk, the jail."""
     from jprm.doctor import run_doctor

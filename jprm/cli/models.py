@@ -17,18 +17,14 @@ from jprm.terminal import say
 @app.command()
 def train(
     config: Annotated[Path, typer.Option(help="A file such as those of configs/train/.")],
-    overrides: Annotated[
-        list[str] | None, typer.Argument(metavar="KEY=VALUE", help="As train.steps=200.")
-    ] = None,
+    overrides: Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE", help="As train.steps=200.")] = None,
     processes: Annotated[
         int | None, typer.Option(min=1, envvar="JPRM_PROCESSES", help="How many run this command.")
     ] = None,
     process_id: Annotated[
         int | None, typer.Option(envvar="JPRM_PROCESS_ID", help="Which of them this is, from 0.")
     ] = None,
-    coordinator: Annotated[
-        str | None, typer.Option(envvar="JPRM_COORDINATOR", help="host:port of process 0.")
-    ] = None,
+    coordinator: Annotated[str | None, typer.Option(envvar="JPRM_COORDINATOR", help="host:port of process 0.")] = None,
     heartbeat_s: Annotated[
         int, typer.Option("--heartbeat", min=1, help="Seconds until a silent process is dead.")
     ] = 100,
@@ -52,52 +48,34 @@ def train(
 
 @app.command()
 def evaluate(
-    data: Annotated[
-        Path, typer.Option(help="Rows of a benchmark: JSON, JSON lines, .gz, parquet.")
-    ],
+    data: Annotated[Path, typer.Option(help="Rows of a benchmark: JSON, JSON lines, .gz, parquet.")],
     overrides: Annotated[
-        list[str] | None,
-        typer.Argument(help="key=value of the protocol, as budget.max_tokens=512."),
+        list[str] | None, typer.Argument(help="key=value of the protocol, as budget.max_tokens=512.")
     ] = None,
     model: Annotated[Path | None, typer.Option(help="A Hugging Face directory.")] = None,
-    layout: Annotated[
-        str, typer.Option("--format", help="auto, processbench, prmbench, socratic or mrmath.")
-    ] = "auto",
+    layout: Annotated[str, typer.Option("--format", help="auto, processbench, prmbench, socratic or mrmath.")] = "auto",
     n: Annotated[int, typer.Option("--n", help="Votes; more can be added later.")] = 8,
-    mode: Annotated[
-        str, typer.Option(help="Votes have their own history (chain), or one (fork).")
-    ] = ("chain"),
+    mode: Annotated[str, typer.Option(help="Votes have their own history (chain), or one (fork).")] = ("chain"),
     limit: Annotated[int | None, typer.Option(help="Only the first rows.")] = None,
     out: Annotated[Path | None, typer.Option(help="Where the votes are kept.")] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="The table as JSON.")] = None,
-    regrade: Annotated[
-        bool, typer.Option("--regrade", help="From stored votes, no model.")
-    ] = False,
+    regrade: Annotated[bool, typer.Option("--regrade", help="From stored votes, no model.")] = False,
     scorer: Annotated[str, typer.Option(help="See: python -m jprm list.")] = "genprm",
     plugin: Annotated[Path | None, typer.Option(help="A Python file with a @scorer.")] = None,
-    full: Annotated[
-        bool, typer.Option("--full", help="Judge the steps behind an error too.")
-    ] = False,
+    full: Annotated[bool, typer.Option("--full", help="Judge the steps behind an error too.")] = False,
     seed: Annotated[int, typer.Option(help="Of the votes.")] = 0,
-    readout: Annotated[
-        str | None, typer.Option(help="vote, prob_raw or prob_tempered; default: the scorer's.")
-    ] = None,
+    readout: Annotated[str | None, typer.Option(help="vote, prob_raw or prob_tempered; default: the scorer's.")] = None,
     temperature: Annotated[float | None, typer.Option(help="sampling.temperature=...")] = None,
-    protocol: Annotated[
-        Path | None, typer.Option(help="A protocol file; default: the published GenPRM's.")
-    ] = None,
+    protocol: Annotated[Path | None, typer.Option(help="A protocol file; default: the published GenPRM's.")] = None,
     dtype: Annotated[str | None, typer.Option(help="Of weights and caches.")] = None,
     lanes: Annotated[int | None, typer.Option(help="Conversations side by side.")] = None,
     context: Annotated[int | None, typer.Option(help="Tokens of the longest conversation.")] = None,
     prefix_rows: Annotated[int | None, typer.Option(help="Rows of shared prompts.")] = None,
     tensor: Annotated[int | None, typer.Option(help="Devices that share the weights.")] = None,
     overflow: Annotated[
-        str,
-        typer.Option(help="Beyond the context: give_up, drop_code, drop_analysis, verdict_only."),
+        str, typer.Option(help="Beyond the context: give_up, drop_code, drop_analysis, verdict_only.")
     ] = "give_up",
-    missing: Annotated[
-        str, typer.Option(help="A solution without a verdict is: wrong, or excluded.")
-    ] = "wrong",
+    missing: Annotated[str, typer.Option(help="A solution without a verdict is: wrong, or excluded.")] = "wrong",
     place: Annotated[str, typer.Option(help="Where code runs: local, ray, or a URL.")] = "local",
     uncovered: Annotated[
         list[str] | None, typer.Option(help="Needs of the jail that may be uncovered (see doctor).")
@@ -151,13 +129,10 @@ def evaluate(
 @app.command()
 def export(
     out: Annotated[Path, typer.Option(help="The new directory.")],
-    run: Annotated[
-        Path, typer.Option(help="Directory of a finished sweep or training run.")
-    ] = Path("runs/embedded"),
+    run: Annotated[Path, typer.Option(help="Directory of a finished sweep or training run.")] = Path("runs/embedded"),
     to: Annotated[str, typer.Option(help="The format: hf, which transformers opens.")] = "hf",
     dtype: Annotated[
-        str | None,
-        typer.Option(help="float32, bfloat16 or float16; default: as the run's checkpoint had it."),
+        str | None, typer.Option(help="float32, bfloat16 or float16; default: as the run's checkpoint had it.")
     ] = None,
 ) -> None:
     """Write a trained model, or a sweep's main verifier with a card, as a Hugging Face checkpoint."""

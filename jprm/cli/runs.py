@@ -18,9 +18,7 @@ from jprm.terminal import say
 def score(
     problem: Annotated[str, typer.Option(help="The problem's text.")],
     steps: Annotated[Path, typer.Option(help="A file with one step per line.")],
-    run: Annotated[Path, typer.Option(help="Run directory of a finished sweep.")] = Path(
-        "runs/embedded"
-    ),
+    run: Annotated[Path, typer.Option(help="Run directory of a finished sweep.")] = Path("runs/embedded"),
     votes: Annotated[int, typer.Option(min=1, help="Rationales per step.")] = 8,
 ) -> None:
     """Judge each step of a solution: P(Yes), the votes, the code that ran and its output."""
@@ -47,9 +45,7 @@ def search(
     missing: Annotated[
         str, typer.Option(help="A problem without a judged candidate is: wrong, or excluded.")
     ] = "wrong",
-    plugin: Annotated[
-        Path | None, typer.Option(help="A Python file with a @strategy, @scorer, ...")
-    ] = None,
+    plugin: Annotated[Path | None, typer.Option(help="A Python file with a @strategy, @scorer, ...")] = None,
     out: Annotated[Path | None, typer.Option(help="Where the rows are kept.")] = None,
 ) -> None:
     """Search solutions with a sweep's policy and verifier; the same command resumes.
@@ -81,8 +77,7 @@ def search(
 def report(
     run: Annotated[Path, typer.Argument(help="Run directory of a finished sweep.")],
     overrides: Annotated[
-        list[str] | None,
-        typer.Argument(help="key=value of keys that are read last: evaluate.votes_shown=[1,8]."),
+        list[str] | None, typer.Argument(help="key=value of keys that are read last: evaluate.votes_shown=[1,8].")
     ] = None,
     regrade: Annotated[
         bool, typer.Option("--regrade", help="Reduce the stored votes anew, as this does always.")
@@ -102,8 +97,7 @@ def compare(
     first: Annotated[Path, typer.Argument(help="Run directory A.")],
     second: Annotated[Path, typer.Argument(help="Run directory B.")],
     cells: Annotated[
-        tuple[str, str],
-        typer.Option(help="Parts of the names of one cell in each; without it all cells of both."),
+        tuple[str, str], typer.Option(help="Parts of the names of one cell in each; without it all cells of both.")
     ] = ("", ""),
 ) -> None:
     """Compare two sweeps cell by cell, paired by problem, with intervals."""

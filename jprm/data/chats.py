@@ -46,9 +46,7 @@ def chat_document(
         at = starts[first]
         for piece, trained in without_output(text[at : ends[last - 1]], markers):
             if not trained:
-                weights[first:last][
-                    (starts[first:last] < at + len(piece)) & (ends[first:last] > at)
-                ] = 0
+                weights[first:last][(starts[first:last] < at + len(piece)) & (ends[first:last] > at)] = 0
             at += len(piece)
     return Document(ids, weights)
 

@@ -86,9 +86,7 @@ def read_unquoted(path: Path, markers: Markers) -> list[tuple[int, Callable[[Quo
     return read_rows(path, pieces)
 
 
-def by_line(
-    path: Path, numbered: Iterable[tuple[int, S]], make: Callable[[S], T]
-) -> list[tuple[int, T]]:
+def by_line(path: Path, numbered: Iterable[tuple[int, S]], make: Callable[[S], T]) -> list[tuple[int, T]]:
     """`make` of every numbered item. Raises one UserError for all lines that it refuses."""
     made, bad = [], []
     for number, item in numbered:
@@ -109,9 +107,7 @@ def corpus_of(path: Path, documents: Sequence[tuple[int, Document]]) -> Corpus:
     untrained = tuple(line for line, d in documents if not d.weights[1:].any())
     if not kept:
         why = f"none of {len(untrained)} rows has a token to train on" if untrained else "no rows"
-        raise UserError(
-            f"{path}: {why}; trained is what an assistant says, and pieces [text, true]"
-        )
+        raise UserError(f"{path}: {why}; trained is what an assistant says, and pieces [text, true]")
     lines, trained = zip(*kept, strict=True)
     return Corpus(Path(path), trained, lines, untrained)
 
@@ -132,9 +128,7 @@ def pieces_of(row: dict[str, Any]) -> Pieces | None:
             case [str(text), str(other), p] if _is_probability(p):
                 pieces.append((text, Soft(other, float(p))))
             case _:
-                raise UserError(
-                    f"data: pieces[{i}] must be [text, true or false] or [text, other, probability]"
-                )
+                raise UserError(f"data: pieces[{i}] must be [text, true or false] or [text, other, probability]")
     return pieces
 
 

@@ -93,9 +93,7 @@ def render(pieces: Iterable[tuple[str, bool | Soft]], tokenizer: SpanCodec) -> D
         if isinstance(label, Soft):
             here = np.flatnonzero(run_of_id == run)
             if len(here) != 1:
-                raise UserError(
-                    f"data: the soft label of {text!r}: {len(here)} tokens, must be one"
-                )
+                raise UserError(f"data: the soft label of {text!r}: {len(here)} tokens, must be one")
             targets[here], others[here] = label.target, tokenizer.token_id(label.other)
     return Document(ids, weights, targets, others)
 
@@ -132,9 +130,7 @@ def _runs(pieces: Iterable[tuple[str, bool | Soft]]) -> list[tuple[str, bool | S
     return runs
 
 
-def _check_boundaries(
-    texts: Sequence[str], ids: np.ndarray, run_of_id: np.ndarray, tokenizer: SpanCodec
-) -> None:
+def _check_boundaries(texts: Sequence[str], ids: np.ndarray, run_of_id: np.ndarray, tokenizer: SpanCodec) -> None:
     """The tokens that begin in a run must spell it: one that ran over its end would spell more."""
     for run, text in enumerate(texts):
         spelt = tokenizer.decode(ids[run_of_id == run].tolist())

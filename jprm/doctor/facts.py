@@ -97,9 +97,7 @@ def gather(wait_s: float) -> Facts:
         facts.devices_error = f"JAX did not name its devices within {wait_s:g} s"
         return facts
     if asked.returncode:
-        facts.devices_error = (
-            complaint.strip().splitlines()[-1] if complaint.strip() else "no reason"
-        )
+        facts.devices_error = complaint.strip().splitlines()[-1] if complaint.strip() else "no reason"
     else:
         said = json.loads(answer.splitlines()[-1])
         facts.devices = [tuple(device) for device in said["devices"]]

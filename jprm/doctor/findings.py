@@ -59,9 +59,7 @@ def print_findings(findings: Iterable[Finding]) -> None:
 
 
 def _packages(facts: Facts) -> Finding:
-    found = ", ".join(
-        f"{name} {version}" for name, (version, _) in facts.packages.items() if version
-    )
+    found = ", ".join(f"{name} {version}" for name, (version, _) in facts.packages.items() if version)
     wrong = [
         f"{name}{wanted} ({version or 'missing'})"
         for name, (version, wanted) in facts.packages.items()
@@ -92,8 +90,7 @@ def _devices(facts: Facts) -> Finding:
     for device in facts.devices:
         kinds[device] = kinds.get(device, 0) + 1
     text = ", ".join(
-        f"{count} x {kind if kind == name else f'{name} {kind}'}"
-        + (f" of {_gib(memory)}" if memory else "")
+        f"{count} x {kind if kind == name else f'{name} {kind}'}" + (f" of {_gib(memory)}" if memory else "")
         for (name, kind, memory), count in kinds.items()
     )
     if facts.accelerators and all(name == "cpu" for name, _, _ in facts.devices):
@@ -153,9 +150,7 @@ def _jail(survey: Survey) -> list[Finding]:
         if layers:
             findings.append(Finding("kept from", f"{need}, by {', '.join(layers)}"))
         else:
-            remedy = (
-                "One more layer of the jail must work (see above), or another place run the code."
-            )
+            remedy = "One more layer of the jail must work (see above), or another place run the code."
             findings.append(Finding("kept from", f"{need}: by nothing", "bad", remedy))
     return findings
 

@@ -20,29 +20,11 @@ from jprm.evaluate.confusion import (
     measure_intervals,
     prm_scores,
 )
-from jprm.evaluate.estimators import (
-    EXACT_LIMIT,
-    best_of_k,
-    maj_at_k,
-    multisets,
-    pass_at_k,
-    subsets,
-)
-from jprm.evaluate.f1 import (
-    FirstErrorScore,
-    first_error_f1,
-    harmonic_mean,
-    score,
-    trivial_baselines,
-)
+from jprm.evaluate.estimators import EXACT_LIMIT, best_of_k, maj_at_k, multisets, pass_at_k, subsets
+from jprm.evaluate.f1 import FirstErrorScore, first_error_f1, harmonic_mean, score, trivial_baselines
 from jprm.evaluate.missing import Missing, accuracy_interval, check_missing, counted, ranked
 from jprm.evaluate.paired import McNemar, Paired, compare, mcnemar, permutation_test
-from jprm.evaluate.power import (
-    clustered_standard_error,
-    mcnemar_power,
-    minimum_detectable_effect,
-    problems_needed,
-)
+from jprm.evaluate.power import clustered_standard_error, mcnemar_power, minimum_detectable_effect, problems_needed
 from jprm.evaluate.ranking import auc, auc_difference, auc_interval, merge_pieces, verdicts
 from jprm.evaluate.resamples import Resamples
 from jprm.evaluate.seed_spread import SeedSpread, seed_spread

@@ -18,12 +18,7 @@ from jprm.errors import UserError
 from jprm.evaluate.estimators import best_of_k, maj_at_k, pass_at_k
 from jprm.evaluate.missing import Missing, accuracy_interval, check_missing, counted
 from jprm.evaluate.resamples import Resamples
-from jprm.evaluate.uncertainty import (
-    Difference,
-    Interval,
-    finite,
-    mean_difference,
-)
+from jprm.evaluate.uncertainty import Difference, Interval, finite, mean_difference
 from jprm.evaluate.weighted_vote import weighted_shares
 
 METHODS = ("pass", "best", "weighted", "majority")
@@ -75,13 +70,7 @@ class BestOfN:
         """One row per method and k: `method, k, accuracy, low, high, n_problems, missing_share`."""
         n = len(self.resamples.group)
         return [
-            {
-                "method": method,
-                "k": k,
-                "accuracy": finite(at.value),
-                "low": finite(at.low),
-                "high": finite(at.high),
-            }
+            {"method": method, "k": k, "accuracy": finite(at.value), "low": finite(at.low), "high": finite(at.high)}
             | {"n_problems": n, "missing_share": self.missing_share(method, k)}
             for method in METHODS
             for k in self.ks
@@ -109,14 +98,9 @@ def best_of_n(
         raise UserError("best-of-N needs at least one problem")
     accuracy: dict[tuple[str, int], np.ndarray] = {}
     for k in ks:
-        accuracy["pass", k] = np.array(
-            [pass_at_k(len(c), sum(x.correct for x in c), k) for c in problems]
-        )
+        accuracy["pass", k] = np.array([pass_at_k(len(c), sum(x.correct for x in c), k) for c in problems])
         accuracy["best", k] = np.array(
-            [
-                best_of_k([x.score for x in c], [x.correct for x in c], k, logs=_in_logs(c))
-                for c in problems
-            ]
+            [best_of_k([x.score for x in c], [x.correct for x in c], k, logs=_in_logs(c)) for c in problems]
         )
         accuracy["majority", k] = np.array([_majority(c, k) for c in problems])
     weighted = [_weighted(c, ks) for c in problems]

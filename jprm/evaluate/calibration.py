@@ -77,10 +77,7 @@ def calibration(
     outcomes_BRC = np.stack(resamples.outcomes(*tables))
     count, mean = inside.sum(axis=0), reward @ inside / inside.sum(axis=0)
     share, shares_BR = right @ inside / count, outcomes_BRC[..., 0] / outcomes_BRC.sum(axis=-1)
-    rows = [
-        Bin(int(count[b]), float(mean[b]), interval(float(share[b]), shares_BR[b]))
-        for b in range(len(filled))
-    ]
+    rows = [Bin(int(count[b]), float(mean[b]), interval(float(share[b]), shares_BR[b])) for b in range(len(filled))]
     # an unseen step has the mean reward of its bin; a bin of one problem has none
     unseen = [resamples.unseen(resamples.per_problem(t), b) for b, t in enumerate(tables)]
     hits_RB, misses_RB = np.nan_to_num(np.stack(unseen)).transpose(2, 1, 0)
@@ -120,7 +117,5 @@ def _error(gaps: np.ndarray, gaps_RB: np.ndarray, level: float = LEVEL) -> Inter
         return low
 
     return Interval(
-        value,
-        low=last(lambda error: shown(error).high < value),
-        high=last(lambda error: shown(error).low <= value),
+        value, low=last(lambda error: shown(error).high < value), high=last(lambda error: shown(error).low <= value)
     )

@@ -88,10 +88,7 @@ def measure_intervals(counts: ArrayLike, resamples: Resamples) -> dict[str, Inte
 
 
 def prm_scores(
-    counts: np.ndarray,
-    classes: Sequence[str],
-    categories: Sequence[str],
-    resamples: Resamples,
+    counts: np.ndarray, classes: Sequence[str], categories: Sequence[str], resamples: Resamples
 ) -> dict[str, Interval]:
     """PRM-Score of "overall", of each category, and of each class, from counts [n, 4].
 
@@ -100,9 +97,7 @@ def prm_scores(
     members: dict[str, list[str]] = {}
     for category, name in dict.fromkeys(zip(categories, classes, strict=True)):
         members.setdefault(category, []).append(name)
-    tables = {
-        name: counts * (np.array(classes) == name)[:, None] for name in dict.fromkeys(classes)
-    }
+    tables = {name: counts * (np.array(classes) == name)[:, None] for name in dict.fromkeys(classes)}
     tables = {"overall": counts} | tables
 
     def scores(totals: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
@@ -119,9 +114,7 @@ def _resampled(tables: Sequence[np.ndarray], resamples: Resamples) -> list[np.nd
     """Resampled counts [R, 4] of tables of counts [n, 4]: an unseen problem of right steps, one of flawed."""
     kinds = [table[:, columns] for table in tables for columns in ([TP, FN], [TN, FP])]
     sums = iter(resamples.outcomes(*kinds))
-    return [
-        np.concatenate([r, f], axis=1)[:, [0, 3, 2, 1]] for r, f in zip(sums, sums, strict=True)
-    ]
+    return [np.concatenate([r, f], axis=1)[:, [0, 3, 2, 1]] for r, f in zip(sums, sums, strict=True)]
 
 
 def first_flaw_recall(labels: Sequence[Labels], judgements: Sequence[Labels]) -> np.ndarray:

@@ -62,15 +62,11 @@ def maj_at_k(votes: Sequence[Hashable | None], truth: Hashable, k: int) -> float
         if total < _LARGEST_FLOAT:
             wins += chosen * sum(by_size[k - j] / (ties + 1) for ties, by_size in ways.items())
         else:
-            wins += sum(
-                chosen * by_size[k - j] / ((ties + 1) * total) for ties, by_size in ways.items()
-            )
+            wins += sum(chosen * by_size[k - j] / ((ties + 1) * total) for ties, by_size in ways.items())
     return wins / total if total < _LARGEST_FLOAT else wins
 
 
-def best_of_k(
-    scores: Sequence[float | None], correct: Sequence[float], k: int, *, logs: bool = False
-) -> float:
+def best_of_k(scores: Sequence[float | None], correct: Sequence[float], k: int, *, logs: bool = False) -> float:
     """Expected correctness of the highest-scored of k candidates; 0 where none of the k has a score.
 
     `scores` [n], None for a candidate without a judgement; `correct` [n] in [0, 1]; `logs` says that
@@ -85,11 +81,7 @@ def best_of_k(
     rank = np.array([-math.inf if s is None else s for s in scores], dtype=np.float64)
     if np.isnan(rank).any():
         raise UserError("a score is nan; give None for a candidate without a judgement")
-    outcome, place, total = (
-        np.asarray(correct, dtype=np.float64),
-        np.array(places(rank.tolist(), logs)),
-        0.0,
-    )
+    outcome, place, total = (np.asarray(correct, dtype=np.float64), np.array(places(rank.tolist(), logs)), 0.0)
     for level in np.unique(place[rank > -math.inf])[::-1]:  # from the lowest score up
         up_to, below = int((place >= level).sum()), int((place > level).sum())
         share = (math.comb(up_to, k) - math.comb(below, k)) / math.comb(n, k)
@@ -98,9 +90,7 @@ def best_of_k(
 
 
 @functools.lru_cache(maxsize=64)
-def subsets(
-    n: int, k: int, *, exact_limit: int = LISTED, draws: int = DRAWS
-) -> tuple[np.ndarray, bool]:
+def subsets(n: int, k: int, *, exact_limit: int = LISTED, draws: int = DRAWS) -> tuple[np.ndarray, bool]:
     """Membership matrix [S, n] of 0 and 1 over k-subsets of n, and whether it holds all of them.
 
     Above `exact_limit` subsets it holds `draws` uniformly random ones, always the same, so two

@@ -73,9 +73,7 @@ def harmonic_mean(a: ArrayLike, b: ArrayLike) -> np.ndarray:
     return np.where(total == 0.0, 0.0, 2.0 * low * (high / np.where(total == 0.0, 1.0, total)))
 
 
-def trivial_baselines(
-    labels: Sequence[int], step_counts: Sequence[int]
-) -> dict[str, FirstErrorScore]:
+def trivial_baselines(labels: Sequence[int], step_counts: Sequence[int]) -> dict[str, FirstErrorScore]:
     """Scores of predictors that read nothing, in closed form.
 
     `step_counts` [n] are the numbers of steps of the solutions. `random` says -1 with the

@@ -29,9 +29,7 @@ def check_missing(value: str) -> None:
         raise UserError(f"missing = {value!r}: must be 'wrong' or 'excluded'")
 
 
-def counted(
-    right: ArrayLike, missing: ArrayLike, how: Missing, labels: ArrayLike | None = None
-) -> np.ndarray:
+def counted(right: ArrayLike, missing: ArrayLike, how: Missing, labels: ArrayLike | None = None) -> np.ndarray:
     """Values [n, ...] whose mean is the score, from P(right) and P(no verdict) of each item.
 
     wrong: P(right). excluded: of each class (an error or none, by `labels` [n]; one class without
@@ -54,9 +52,7 @@ def counted(
     return values
 
 
-def accuracy_interval(
-    values: ArrayLike, missing: ArrayLike, how: Missing, resamples: Resamples
-) -> Interval:
+def accuracy_interval(values: ArrayLike, missing: ArrayLike, how: Missing, resamples: Resamples) -> Interval:
     """Mean of values [n] of `counted`, one class, with its interval: that of a share of the verdicts.
 
     missing [n]: P(no verdict) of each. nan where there is no verdict at all.
@@ -71,9 +67,7 @@ def accuracy_interval(
     return share_interval(np.clip(right, 0.0, judged), judged, resamples)
 
 
-def ranked(
-    labels: ArrayLike, scores: ArrayLike, how: Missing
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def ranked(labels: ArrayLike, scores: ArrayLike, how: Missing) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Labels, scores and indices of what an area ranks, from labels [n] and scores [n], nan unjudged.
 
     wrong: an unjudged right one stands below every score and a flawed one above, so that each of

@@ -50,10 +50,7 @@ class Paired:
     def __str__(self) -> str:
         d = self.difference
         exact = "" if self.mcnemar_p is None else f", McNemar p = {self.mcnemar_p:.3g}"
-        return (
-            f"{d:+.3f}, permutation p = "
-            f"{self.permutation_p:.3g}{exact}; detectable: {self.detectable:.3f}"
-        )
+        return f"{d:+.3f}, permutation p = {self.permutation_p:.3g}{exact}; detectable: {self.detectable:.3f}"
 
 
 def compare(

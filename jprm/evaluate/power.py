@@ -35,9 +35,7 @@ def clustered_standard_error(values: ArrayLike, problem_ids: Sequence[Hashable])
     return float(np.sqrt((sums**2).sum() * len(sums) / (len(sums) - 1)) / len(value))
 
 
-def minimum_detectable_effect(
-    standard_error: float, *, power: float = POWER, level: float = LEVEL
-) -> float:
+def minimum_detectable_effect(standard_error: float, *, power: float = POWER, level: float = LEVEL) -> float:
     """The true difference that a two-sided test at `level` finds with probability `power`.
 
     (z of level + z of power) standard errors, the normal approximation; 2.80 of them by default.
@@ -67,9 +65,7 @@ def problems_needed(
         raise UserError(f"effect is {effect}; it must be above 0")
     error = clustered_standard_error(differences, problem_ids)
     if error == 0:
-        raise UserError(
-            "the pilot's differences are all alike, which tells nothing of their spread"
-        )
+        raise UserError("the pilot's differences are all alike, which tells nothing of their spread")
     detectable = minimum_detectable_effect(error, power=power, level=level)
     if math.isnan(detectable):
         raise UserError("a pilot needs at least 2 problems")

@@ -14,13 +14,7 @@ from numpy.typing import ArrayLike
 
 from jprm.errors import UserError
 from jprm.evaluate.resamples import Resamples
-from jprm.evaluate.uncertainty import (
-    Difference,
-    Interval,
-    both_outcomes,
-    difference,
-    interval,
-)
+from jprm.evaluate.uncertainty import Difference, Interval, both_outcomes, difference, interval
 
 
 def verdicts(scores: Sequence[float], threshold: float = 0.5) -> list[bool]:
@@ -58,9 +52,7 @@ def auc_interval(labels: ArrayLike, scores: ArrayLike, resamples: Resamples) -> 
     return interval(auc(labels, scores), samples[0])
 
 
-def auc_difference(
-    labels: ArrayLike, first: ArrayLike, second: ArrayLike, resamples: Resamples
-) -> Difference:
+def auc_difference(labels: ArrayLike, first: ArrayLike, second: ArrayLike, resamples: Resamples) -> Difference:
     """How much larger the area of the second scores is than that of the first, on the same items."""
     (right, one), (_, two) = _ranked(labels, first), _ranked(labels, second)
     table = both_outcomes(_shares(right, one), _shares(right, two))
@@ -108,10 +100,7 @@ def _samples(
         items = resamples.per_problem(table * kind[:, None])
         unseen += resamples.unseen(items, stream) * of_kind[1 - stream][:, None]
     places = [[0]] if len(scores) == 1 else [[0, 1], [0, 2]]
-    won = [
-        _wins(right, s, weights) + unseen[:, p].sum(axis=1)
-        for s, p in zip(scores, places, strict=True)
-    ]
+    won = [_wins(right, s, weights) + unseen[:, p].sum(axis=1) for s, p in zip(scores, places, strict=True)]
     # the sums are rounded in another order
     return [np.minimum(w / (pairs + unseen.sum(axis=1)), 1.0) for w in won]
 

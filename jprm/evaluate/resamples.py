@@ -36,9 +36,7 @@ class Resamples:
     seed: int = 0
 
     @classmethod
-    def of(
-        cls, problem_ids: Sequence[Hashable], *, seed: int = 0, resamples: int = RESAMPLES
-    ) -> Resamples:
+    def of(cls, problem_ids: Sequence[Hashable], *, seed: int = 0, resamples: int = RESAMPLES) -> Resamples:
         """Weigh the problems `resamples` times; the same seed gives the same weights.
 
         Problems are numbered by first appearance, so their names do not change the weights.
@@ -79,9 +77,7 @@ class Resamples:
         size = _size(per_problem) if problems > 1 else np.nan if problems else 0.0
         return _tosses(self.seed, len(self.weights), stream, per_problem.shape[1]) * size
 
-    def f1(
-        self, labels: ArrayLike, correctness: ArrayLike, judged: ArrayLike | None = None
-    ) -> np.ndarray:
+    def f1(self, labels: ArrayLike, correctness: ArrayLike, judged: ArrayLike | None = None) -> np.ndarray:
         """First-error F1 [R, K] from labels [n] and expected correctness [n] or [n, K] in [0, 1].
 
         There is an unseen problem of each kind, wholly right or wholly wrong in all K columns. nan
@@ -98,10 +94,7 @@ class Resamples:
         accuracies = []
         for stream, (table, seen) in enumerate(zip(tables, sums, strict=True)):
             hits, total = table[:, :columns], table[:, columns:]
-            unseen = [
-                self.unseen(np.stack(p, axis=1), stream)
-                for p in zip(hits.T, (total - hits).T, strict=True)
-            ]
+            unseen = [self.unseen(np.stack(p, axis=1), stream) for p in zip(hits.T, (total - hits).T, strict=True)]
             hit, miss = np.stack(unseen, axis=-1).transpose(1, 0, 2)
             with np.errstate(invalid="ignore"):
                 share = (seen[:, :columns] + hit) / (seen[:, columns:] + hit + miss)

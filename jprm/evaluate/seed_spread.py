@@ -40,10 +40,7 @@ class SeedSpread:
 
 
 def seed_spread(
-    outcomes: Sequence[ArrayLike],
-    problem_ids: Sequence[Sequence[Hashable]],
-    *,
-    level: float = LEVEL,
+    outcomes: Sequence[ArrayLike], problem_ids: Sequence[Sequence[Hashable]], *, level: float = LEVEL
 ) -> SeedSpread:
     """Variance components of `outcomes` [S] of [n_s] items, with the problems of the items.
 
@@ -119,9 +116,7 @@ def _around(mean: float, variance: float, df: float, level: float) -> Interval:
     return Interval(mean, mean - half, mean + half)
 
 
-def _seed_sd(
-    ms_seed: float, ms_rest: float, df_seed: int, df_rest: int, size: float, level: float
-) -> Interval:
+def _seed_sd(ms_seed: float, ms_rest: float, df_seed: int, df_rest: int, size: float, level: float) -> Interval:
     """sqrt((ms_seed - ms_rest) / size), with the F distribution of the ratio of mean squares."""
     from scipy.stats import f
 

@@ -93,9 +93,7 @@ def difference(value: float, samples: ArrayLike, level: float = LEVEL) -> Differ
     return Difference(around.value, around.low, around.high, p if kept.size else math.nan)
 
 
-def cluster_bootstrap(
-    statistic: Callable[[np.ndarray], float], resamples: Resamples, level: float = LEVEL
-) -> Interval:
+def cluster_bootstrap(statistic: Callable[[np.ndarray], float], resamples: Resamples, level: float = LEVEL) -> Interval:
     """Interval of any statistic: `statistic` maps how much each item counts [n] to a number.
 
     For medians, slopes and whatever else is no function of sums; called once per resample. Items
@@ -107,9 +105,7 @@ def cluster_bootstrap(
     return interval(value, drawn, level)
 
 
-def share_interval(
-    part: ArrayLike, whole: ArrayLike, resamples: Resamples, level: float = LEVEL
-) -> Interval:
+def share_interval(part: ArrayLike, whole: ArrayLike, resamples: Resamples, level: float = LEVEL) -> Interval:
     """Sum of `part` [n] over the sum of `whole` [n], with 0 <= part <= whole item by item.
 
     For accuracies of one kind of item, bins, and shares of a budget. nan where `whole` is all 0.
@@ -125,9 +121,7 @@ def share_interval(
         return interval(float(value), sums[:, 0] / sums.sum(axis=1), level)
 
 
-def ratio_interval(
-    part: ArrayLike, whole: ArrayLike, resamples: Resamples, level: float = LEVEL
-) -> Interval:
+def ratio_interval(part: ArrayLike, whole: ArrayLike, resamples: Resamples, level: float = LEVEL) -> Interval:
     """Sum of `part` [n] over the sum of `whole` [n], where a part may be more than its whole, or lost.
 
     For what is kept of a gain or saved of a cost. The unseen problem may keep all of its whole, add
@@ -179,9 +173,7 @@ def f1_interval(
     return interval(float(harmonic_mean(*both)), samples, level)
 
 
-def mean_difference(
-    first: ArrayLike, second: ArrayLike, resamples: Resamples, level: float = LEVEL
-) -> Difference:
+def mean_difference(first: ArrayLike, second: ArrayLike, resamples: Resamples, level: float = LEVEL) -> Difference:
     """Mean of `second` minus mean of `first`, values [n] of the same items, beyond [0, 1] as well."""
     one, two = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
     value = float(np.mean(two - one))
@@ -191,11 +183,7 @@ def mean_difference(
 
 
 def f1_difference(
-    labels: ArrayLike,
-    first: ArrayLike,
-    second: ArrayLike,
-    resamples: Resamples,
-    level: float = LEVEL,
+    labels: ArrayLike, first: ArrayLike, second: ArrayLike, resamples: Resamples, level: float = LEVEL
 ) -> Difference:
     """F1 of `second` minus F1 of `first`, expected correctness [n] on the same items."""
     value = score(labels, second).f1 - score(labels, first).f1
@@ -262,9 +250,7 @@ def over_seeds(values: Sequence[float], level: float = LEVEL) -> Interval:
     return Interval(mean, mean - half, mean + half)
 
 
-def _f1(
-    kinds: Sequence[np.ndarray], right: Sequence[int], low: float = 0.0, high: float = 1.0
-) -> np.ndarray:
+def _f1(kinds: Sequence[np.ndarray], right: Sequence[int], low: float = 0.0, high: float = 1.0) -> np.ndarray:
     """F1 [R] of outcomes [R, C] with an error and without, of which the columns `right` are right,
     on a scale from `low` to `high`.
     """

@@ -72,9 +72,7 @@ def weighted_shares(
     return [float(share) for share in shares], all(exact for _, exact in drawn)
 
 
-def _vote(
-    chosen: np.ndarray, cast: np.ndarray, log_weights: np.ndarray, is_right: np.ndarray
-) -> np.ndarray:
+def _vote(chosen: np.ndarray, cast: np.ndarray, log_weights: np.ndarray, is_right: np.ndarray) -> np.ndarray:
     """Share of right answers among the winners [S] of each choice [S, groups]; 0 without votes."""
     present = chosen @ cast > 0
     # In parts of the choice's largest weight: products of many probabilities are too small to add.

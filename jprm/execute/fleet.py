@@ -15,13 +15,7 @@ from collections.abc import Iterable
 from concurrent.futures import Future
 from typing import Protocol
 
-from jprm.execute.fork_server import (
-    ENDS_BY_ITSELF_WITHIN_S,
-    Confinement,
-    ForkServer,
-    Limits,
-    ServerStartError,
-)
+from jprm.execute.fork_server import ENDS_BY_ITSELF_WITHIN_S, Confinement, ForkServer, Limits, ServerStartError
 from jprm.execute.handle import Handle
 from jprm.execute.resources import in_words
 from jprm.execute.tiers import Tier

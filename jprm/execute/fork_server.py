@@ -114,9 +114,7 @@ class ForkServer:
     gives_handles: whether it attaches pidfds to its reports.
     """
 
-    def __init__(
-        self, tier: Tier, limits: Limits, confinement: Confinement, preload: tuple[str, ...]
-    ):
+    def __init__(self, tier: Tier, limits: Limits, confinement: Confinement, preload: tuple[str, ...]):
         self.tier = tier
         self._memory_bytes = limits.memory_bytes
         self._address_space_bytes = 0  # known once it is ready

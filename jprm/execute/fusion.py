@@ -88,9 +88,7 @@ class FusionPool(RemotePool):
     ):
         root = url.rstrip("/").removesuffix("/run_code")
         # A request has one limit with all of its tries: code that takes too long is not run again.
-        self._client = Client(
-            root, "SandboxFusion's", first_wait_s=FIRST_WAIT_S, timeout_s=float("inf")
-        )
+        self._client = Client(root, "SandboxFusion's", first_wait_s=FIRST_WAIT_S, timeout_s=float("inf"))
         self._call = Call()
         super().__init__(workers, memoize, memo_capacity)
         self.url = f"{self._client.url}/run_code"
@@ -113,8 +111,7 @@ class FusionPool(RemotePool):
         here = f"{sys.version_info.major}.{sys.version_info.minor}"
         if self.python != here:
             warnings.warn(
-                f"{self.url} runs Python {self.python}, and this is {here}: "
-                "the texts of errors may differ",
+                f"{self.url} runs Python {self.python}, and this is {here}: the texts of errors may differ",
                 stacklevel=2,
             )
 
@@ -180,12 +177,7 @@ class FusionPool(RemotePool):
         """
         try:
             answer = self._client.ask(
-                "/run_code",
-                body,
-                lambda data: parse(_ANSWER, data),
-                self._call,
-                tries=tries,
-                total_s=total_s,
+                "/run_code", body, lambda data: parse(_ANSWER, data), self._call, tries=tries, total_s=total_s
             )
         except (Failed, Refused) as error:
             self._fail(str(error))
@@ -195,8 +187,7 @@ class FusionPool(RemotePool):
 
     def _fail(self, reason: str) -> NoReturn:
         raise UserError(
-            f"{self.url}: {reason}; check that a SandboxFusion service runs there, "
-            "or choose another place to run code"
+            f"{self.url}: {reason}; check that a SandboxFusion service runs there, or choose another place to run code"
         ) from None
 
 

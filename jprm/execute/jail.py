@@ -92,8 +92,6 @@ def _limit(address_space_bytes: int) -> None:
         resource.RLIMIT_MSGQUEUE: 0,
     }.items():
         _, hard = resource.getrlimit(limit)
-        if (
-            hard != resource.RLIM_INFINITY
-        ):  # a host may be stricter, and to raise a limit is refused
+        if hard != resource.RLIM_INFINITY:  # a host may be stricter, and to raise a limit is refused
             value = min(value, hard)
         resource.setrlimit(limit, (value, value))

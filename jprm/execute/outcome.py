@@ -14,14 +14,10 @@ OutcomeKind = Literal["ok", "error", "timeout", "died", "memory", "sandbox"]
 FINISHED: tuple[OutcomeKind, ...] = ("ok", "error")  # the kinds that become part of a history
 TIMED_OUT = "Code execute time out: Code execution timed out"
 DIED = "Code execute Error: ProcessDied: the process ended without a result"
-NOT_REBUILT = (
-    "Code execute Error: ProcessDied: the earlier code of this session could not be re-run"
-)
+NOT_REBUILT = "Code execute Error: ProcessDied: the earlier code of this session could not be re-run"
 # Failures of the machine, for which the reference has no sentence.
 NO_MEMORY = "Code execute Error: SandboxError: the machine had no memory left for this code"
-NOT_STARTED = (
-    "Code execute Error: SandboxError: the machine could not start a process for this code"
-)
+NOT_STARTED = "Code execute Error: SandboxError: the machine could not start a process for this code"
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,9 +60,7 @@ def visible_paths() -> list[Path]:
     named = [Path(sys.prefix)] if Path(sys.prefix) not in inside else []
     wanted = [*system, *inside, *named, PACKAGE]
     return [
-        path
-        for index, path in enumerate(wanted)
-        if not any(path.is_relative_to(other) for other in wanted[:index])
+        path for index, path in enumerate(wanted) if not any(path.is_relative_to(other) for other in wanted[:index])
     ]
 
 

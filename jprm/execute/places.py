@@ -26,6 +26,4 @@ def open_place(spec: str, **settings: Any) -> Place:
         from jprm.execute.fusion import FusionPool
 
         return FusionPool(spec, **settings)
-    raise UserError(
-        f"{spec!r} is no place to run code; choose local, ray, or a URL such as http://host:8080"
-    )
+    raise UserError(f"{spec!r} is no place to run code; choose local, ray, or a URL such as http://host:8080")

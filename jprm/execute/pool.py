@@ -74,9 +74,7 @@ class Pool(Place):
         uncovered: Sequence[str] = (),
     ):
         super().__init__(memoize, memo_capacity)
-        self.confinement = survey().confine(
-            None if layers is None else tuple(layers), tuple(uncovered)
-        )
+        self.confinement = survey().confine(None if layers is None else tuple(layers), tuple(uncovered))
         self._queue_limit = queue_limit
         self._unanswered: set[Job] = set()
         self._failure: Exception | None = None

@@ -70,9 +70,7 @@ class Survey:
     needs: dict[str, tuple[str, ...]]
     bwrap_variant: str = "own network"
 
-    def confine(
-        self, wanted: tuple[str, ...] | None = None, uncovered: tuple[str, ...] = ()
-    ) -> Confinement:
+    def confine(self, wanted: tuple[str, ...] | None = None, uncovered: tuple[str, ...] = ()) -> Confinement:
         """The layers to use: all that work, or those wanted.
 
         Raises UserError if a wanted layer does not work here, or if a need that is not in
@@ -126,12 +124,9 @@ def survey() -> Survey:
     try:
         return _survey()
     except OSError as error:
-        advice = (
-            "" if is_shortage(error) else f"; does this start: {' '.join(python('-c', 'pass'))}"
-        )
+        advice = "" if is_shortage(error) else f"; does this start: {' '.join(python('-c', 'pass'))}"
         raise UserError(
-            "what keeps generated code from doing harm could not be tried: "
-            f"{in_words(error)}{advice}"
+            f"what keeps generated code from doing harm could not be tried: {in_words(error)}{advice}"
         ) from error
 
 

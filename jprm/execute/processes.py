@@ -44,12 +44,7 @@ class Processes:
     next_look_s: monotonic time of the next look.
     """
 
-    def __init__(
-        self,
-        selector: selectors.BaseSelector,
-        ledger: Ledger,
-        settings: Settings,
-    ):
+    def __init__(self, selector: selectors.BaseSelector, ledger: Ledger, settings: Settings):
         limits, budget = settings.limits, settings.budget
         self.at_rest: OrderedDict[int, Track] = OrderedDict()
         self.left_bytes = 0
@@ -94,9 +89,7 @@ class Processes:
         tiers = sorted(self._last_tiers)
         return tiers[len(tiers) // 2] if tiers else Tier.PLAIN
 
-    def open(
-        self, session: int, server: ForkServer, hear: Callable[[SessionProcess, int], None]
-    ) -> SessionProcess:
+    def open(self, session: int, server: ForkServer, hear: Callable[[SessionProcess, int], None]) -> SessionProcess:
         """Have a process forked; `hear` is called with the events of its channel.
 
         Raises ConnectionError if the server is gone, another OSError if the machine lacks something.
@@ -106,9 +99,7 @@ class Processes:
         number = next(self._numbers)
         process = SessionProcess(number, session, server, self._limits.output_chars)
         try:
-            self._selector.register(
-                process.channel, selectors.EVENT_READ, lambda events: hear(process, events)
-            )
+            self._selector.register(process.channel, selectors.EVENT_READ, lambda events: hear(process, events))
         except OSError:
             process.forget()
             raise

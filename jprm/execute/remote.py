@@ -44,8 +44,7 @@ class RemotePool(Place):
         self._ready: queue.SimpleQueue[Track | None] = queue.SimpleQueue()
         # Daemons: a request under way must not keep an interrupted program from ending.
         self._threads = [
-            threading.Thread(target=self._work, name=f"execute-{index}", daemon=True)
-            for index in range(threads)
+            threading.Thread(target=self._work, name=f"execute-{index}", daemon=True) for index in range(threads)
         ]
         for thread in self._threads:
             thread.start()

@@ -118,9 +118,7 @@ def _asked(code: str) -> tuple[str, dict[str, str]]:
     return before, {name: value for name, _, value in words}
 
 
-def run_snippet(
-    code: str, namespace: dict[str, object], clock: Clock, output_chars: int
-) -> tuple[str, str]:
+def run_snippet(code: str, namespace: dict[str, object], clock: Clock, output_chars: int) -> tuple[str, str]:
     """Run one snippet; returns its kind ("ok", "error" or "timeout") and the text for the model.
 
     The text is valid Unicode without lone surrogates, at most `output_chars` characters long and,

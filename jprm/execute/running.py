@@ -22,16 +22,7 @@ from jprm.execute.fleet import Fleet
 from jprm.execute.fork_server import ForkServer, ServerStartError
 from jprm.execute.handle import Handle
 from jprm.execute.ledger import Job, Ledger
-from jprm.execute.outcome import (
-    DIED,
-    FINISHED,
-    NO_MEMORY,
-    NOT_REBUILT,
-    NOT_STARTED,
-    TIMED_OUT,
-    Outcome,
-    OutcomeKind,
-)
+from jprm.execute.outcome import DIED, FINISHED, NO_MEMORY, NOT_REBUILT, NOT_STARTED, TIMED_OUT, Outcome, OutcomeKind
 from jprm.execute.place import PoolFailure
 from jprm.execute.process import Forgery, SessionProcess
 from jprm.execute.processes import LOOKS_S, Processes, Settings
@@ -93,9 +84,7 @@ class Running:
             # At rest it would be ended to make room for itself.
             self.processes.at_rest.pop(session, None)
             self.processes.look()
-            fits = self.processes.make_room(
-                0 if session in self.processes else job.track.held_bytes
-            )
+            fits = self.processes.make_room(0 if session in self.processes else job.track.held_bytes)
             # Where nobody else is at work it may begin in any case: nobody could make more room.
             if (fits and not job.ended) or not self._at_work(but=session):
                 self._alone = session if job.ended else None
@@ -389,6 +378,4 @@ class Running:
     def _at_work(self, but: int = 0) -> list[int]:
         """Returns the sessions whose process is running a snippet now."""
         resting = self.processes.at_rest
-        return [
-            one for one in self._jobs if one != but and one in self.processes and one not in resting
-        ]
+        return [one for one in self._jobs if one != but and one in self.processes and one not in resting]

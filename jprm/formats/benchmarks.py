@@ -30,9 +30,7 @@ from jprm.formats.rows import Row, read_rows
 
 CATEGORY = {  # of PRMBench's classes; the spelling is the files'
     **dict.fromkeys(("redundency", "circular"), "simplicity"),
-    **dict.fromkeys(
-        ("counterfactual", "step_contradiction", "domain_inconsistency", "confidence"), "soundness"
-    ),
+    **dict.fromkeys(("counterfactual", "step_contradiction", "domain_inconsistency", "confidence"), "soundness"),
     **dict.fromkeys(("missing_condition", "deception", "multi_solutions"), "sensitivity"),
 }
 KEYS = {  # that tell a benchmark's rows from those of others
@@ -93,9 +91,7 @@ def parse_processbench(row: dict[str, Any], place: str, notes: list[str]) -> lis
     name, problem, steps = text_of(row, "id"), text_of(row, "problem"), steps_of(row, "steps")
     label = row.get("label")
     if not whole(label) or not -1 <= label < len(steps):
-        raise Fault(
-            f"'label' must be -1 or the index of one of the {len(steps)} steps, it is {label!r}"
-        )
+        raise Fault(f"'label' must be -1 or the index of one of the {len(steps)} steps, it is {label!r}")
     return [
         JudgedSolution(
             benchmark="processbench",
@@ -125,13 +121,7 @@ def _parse_socratic(row: dict[str, Any], place: str, notes: list[str]) -> list[J
 
 
 def _flawed(
-    benchmark: str,
-    row: dict[str, Any],
-    name: str,
-    flaw: str,
-    category: str,
-    place: str,
-    notes: list[str],
+    benchmark: str, row: dict[str, Any], name: str, flaw: str, category: str, place: str, notes: list[str]
 ) -> JudgedSolution:
     # a few published solutions hold a blank step; without it the labels would move
     steps, wrong = steps_of(row, "modified_process", blank=True), row.get("error_steps")

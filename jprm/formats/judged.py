@@ -50,9 +50,7 @@ class JudgedSolution:
     def records(self) -> tuple[Problem, Solution]:
         """The house's records: every text stripped and ended by a newline; no answer is known."""
         text = self.problem.strip() + "\n"
-        problem = Problem(
-            id=stable_id(self.benchmark, text), text=text, answer="", tier=self.subset, split="test"
-        )
+        problem = Problem(id=stable_id(self.benchmark, text), text=text, answer="", tier=self.subset, split="test")
         return problem, Solution(
             id=stable_id(self.benchmark, self.id, text),
             problem_id=problem.id,

@@ -18,16 +18,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from jprm.errors import UserError
-from jprm.strict_json import (
-    BYTE_ORDER_MARKS,
-    UTF8_MARK,
-    NotJson,
-    blank_end,
-    decode,
-    is_unicode,
-    parse,
-    parse_from,
-)
+from jprm.strict_json import BYTE_ORDER_MARKS, UTF8_MARK, NotJson, blank_end, decode, is_unicode, parse, parse_from
 
 MAX_LINE_BYTES = 1 << 28
 MAX_WHOLE_BYTES = 1 << 32  # of a list or a table, unpacked: it is held in memory
@@ -100,9 +91,7 @@ def _opened(path: Path) -> Iterator[IO[bytes]]:
 def _lines(path: Path, file: IO[bytes]) -> Iterator[bytes]:
     for line in iter(lambda: file.readline(MAX_LINE_BYTES + 1), b""):
         if len(line) > MAX_LINE_BYTES:
-            raise UserError(
-                f"{path}: a line of more than {MAX_LINE_BYTES >> 20} MiB; split the file"
-            )
+            raise UserError(f"{path}: a line of more than {MAX_LINE_BYTES >> 20} MiB; split the file")
         yield line
 
 

@@ -17,15 +17,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from jprm.formats.benchmarks import parse_processbench
-from jprm.formats.judged import (
-    Fault,
-    JudgedSolution,
-    Parse,
-    steps_of,
-    text_of,
-    until_first_error,
-    whole,
-)
+from jprm.formats.judged import Fault, JudgedSolution, Parse, steps_of, text_of, until_first_error, whole
 
 TAG = "ки"  # Math-Shepherd's end of a step
 BORDER = re.compile(r"\sStep 1:")
@@ -54,9 +46,7 @@ class StepFormat:
         except Fault as fault:
             raise Fault(f"cannot be written as {self.name}: {fault}") from None
         except ValueError:
-            raise Fault(
-                f"cannot be written as {self.name}: it would be several solutions"
-            ) from None
+            raise Fault(f"cannot be written as {self.name}: it would be several solutions") from None
         if _content(again) != _content(fitted):
             raise Fault(f"cannot be written as {self.name}: the text holds the layout's own marks")
         return row, _content(fitted) != _content(solution)
@@ -70,9 +60,7 @@ class StepFormat:
         known = next((i for i, label in enumerate(solution.labels) if label is None), count)
         if not known:
             raise Fault("the first step has no label")
-        return dataclasses.replace(
-            solution, steps=solution.steps[:known], labels=solution.labels[:known], pieces=()
-        )
+        return dataclasses.replace(solution, steps=solution.steps[:known], labels=solution.labels[:known], pieces=())
 
 
 def _content(solution: JudgedSolution) -> tuple[Any, ...]:
@@ -85,9 +73,7 @@ def _solution(
     """A checked solution; layouts without ids are named by their line."""
     row = {"problem": problem, "steps": list(steps)}
     line = place.rsplit(":", 1)[-1]
-    return JudgedSolution(
-        name, line, text_of(row, "problem"), steps_of(row, "steps"), tuple(labels)
-    )
+    return JudgedSolution(name, line, text_of(row, "problem"), steps_of(row, "steps"), tuple(labels))
 
 
 def _processbench_row(solution: JudgedSolution) -> dict[str, Any]:
@@ -113,11 +99,7 @@ def _parse_trl(row: dict[str, Any], place: str, notes: list[str]) -> list[Judged
 
 
 def _trl_row(solution: JudgedSolution) -> dict[str, Any]:
-    return {
-        "prompt": solution.problem,
-        "completions": list(solution.steps),
-        "labels": list(solution.labels),
-    }
+    return {"prompt": solution.problem, "completions": list(solution.steps), "labels": list(solution.labels)}
 
 
 def _parse_shepherd(row: dict[str, Any], place: str, notes: list[str]) -> list[JudgedSolution]:
@@ -143,9 +125,7 @@ def _parse_shepherd(row: dict[str, Any], place: str, notes: list[str]) -> list[J
 def _shepherd_row(solution: JudgedSolution) -> dict[str, Any]:
     def text(marks: Sequence[str]) -> str:
         steps = _numbered(solution.steps)
-        return f"{solution.problem} " + "\n".join(
-            f"{step} {mark}" for step, mark in zip(steps, marks, strict=True)
-        )
+        return f"{solution.problem} " + "\n".join(f"{step} {mark}" for step, mark in zip(steps, marks, strict=True))
 
     signs = [SIGN[bool(label)] for label in solution.labels]
     return {"input": text([TAG] * len(signs)), "label": text(signs), "task": solution.subset}
@@ -260,10 +240,7 @@ def _prm800k_row(solution: JudgedSolution) -> dict[str, Any]:
         for text, label in zip(solution.steps, solution.labels, strict=True)
     ]
     finish = "found_error" if False in solution.labels else "solution"
-    return {
-        "question": {"problem": solution.problem},
-        "label": {"steps": steps, "finish_reason": finish},
-    }
+    return {"question": {"problem": solution.problem}, "label": {"steps": steps, "finish_reason": finish}}
 
 
 FORMATS = {

@@ -34,9 +34,7 @@ _PROSE = re.compile(
     r"plausible|unique|given|as above|the same)\b",
     re.IGNORECASE,
 )
-_NUMERIC = re.compile(
-    r"[\s*$(\[{|]*(?:[-+.]?\d|[-+]?\\|[A-Za-z](?:\s*=|[\s.*)]*\Z)|[-+]?[A-Za-z]?[\d(])"
-)
+_NUMERIC = re.compile(r"[\s*$(\[{|]*(?:[-+.]?\d|[-+]?\\|[A-Za-z](?:\s*=|[\s.*)]*\Z)|[-+]?[A-Za-z]?[\d(])")
 
 
 _BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
@@ -61,11 +59,7 @@ def final_answer(text: str) -> str | None:
         if end is not None:
             stated.append((match.start(), (match.start(bare) if bare else match.end(), end)))
     first = min(stated, default=(len(text),))[0]
-    stated += [
-        (at, span)
-        for at, span in _statements(text)
-        if at < first or _NUMERIC.match(text[slice(*span)])
-    ]
+    stated += [(at, span) for at, span in _statements(text) if at < first or _NUMERIC.match(text[slice(*span)])]
     if not stated:
         return None
     start, end = max(stated)[1]

@@ -89,13 +89,9 @@ def representatives(
         for (at, head, other), same in zip(asked, verdicts, strict=True):
             if same:
                 found[at][other] = head
-        left = [
-            [answer for answer in waiting if answer not in found[at]]
-            for at, waiting in enumerate(left)
-        ]
+        left = [[answer for answer in waiting if answer not in found[at]] for at, waiting in enumerate(left)]
     return [
-        [None if answer is None else found[at][answer] for answer in answers]
-        for at, answers in enumerate(problems)
+        [None if answer is None else found[at][answer] for answer in answers] for at, answers in enumerate(problems)
     ]
 
 

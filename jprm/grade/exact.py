@@ -163,9 +163,7 @@ _BASES = {"two": 2, "three": 3, "eight": 8}
 _CHOICE = re.compile(r"(?:\\text)?[{(]*([A-Z])[)}.]*")
 _TEXT = re.compile(r"\\text\{([^{}\\]*)\}")
 _WORDS = re.compile(r"[^\W\d_]{2,}(?:[ '\-][^\W\d_]+)*")
-MATH_WORDS = frozenset(
-    "sin cos tan cot sec csc ln log exp sqrt pi inf infinity alpha beta theta".split()
-)
+MATH_WORDS = frozenset("sin cos tan cot sec csc ln log exp sqrt pi inf infinity alpha beta theta".split())
 
 
 def words(text: str) -> tuple[str, bool] | None:

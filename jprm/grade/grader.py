@@ -70,14 +70,7 @@ class Grader:
     counts: how many pairs got each grade. symbolic: how many of them needed mathematics.
     """
 
-    def __init__(
-        self,
-        pool: Pool,
-        percent: Percent = "strict",
-        *,
-        sessions: int = 2,
-        second_opinion: bool = False,
-    ):
+    def __init__(self, pool: Pool, percent: Percent = "strict", *, sessions: int = 2, second_opinion: bool = False):
         if percent not in get_args(Percent):
             raise UserError(f"percent is {percent!r}; it can be 'strict' or 'either'")
         self.pool = pool

@@ -23,12 +23,9 @@ MAX_FACTORIAL = 5000
 MAX_LOG10_TERMS = 3.0  # of the bounds of a sum or a product
 MAX_LENGTH = 2000
 
-_FUNCTIONS = frozenset(
-    "sin cos tan cot sec csc arcsin arccos arctan sinh cosh tanh ln log exp".split()
-)
+_FUNCTIONS = frozenset("sin cos tan cot sec csc arcsin arccos arctan sinh cosh tanh ln log exp".split())
 _GREEK = frozenset(
-    "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi rho sigma tau phi "
-    "chi psi omega".split()
+    "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi rho sigma tau phi chi psi omega".split()
 )
 _CONSTANTS = frozenset(("pi", "infty"))
 _OPERATORS = frozenset(("cdot", "times", "div"))
@@ -44,9 +41,7 @@ _AMBIGUOUS = (
     (re.compile(r"\d-\d+-\d|\d/\d+/\d"), "a date"),
     (re.compile(r"\d ?\\frac\{\d+\}\{\d+\}"), "a mixed number or a product"),
 )
-_NOTHING = NormalizationConfig(
-    basic_latex=False, units=False, malformed_operators=False, nits=False, boxed="none"
-)
+_NOTHING = NormalizationConfig(basic_latex=False, units=False, malformed_operators=False, nits=False, boxed="none")
 _CONFIG = [LatexExtractionConfig(boxed_match_priority=-1, normalization_config=_NOTHING)]
 
 
@@ -194,9 +189,7 @@ def _renamed(letters: set[str]) -> dict[str, str]:
 
 
 def _parse(tokens: list[str]) -> Any:
-    text = "".join(
-        token + " " if token[0] == "\\" and token[-1].isalpha() else token for token in tokens
-    )
+    text = "".join(token + " " if token[0] == "\\" and token[-1].isalpha() else token for token in tokens)
     joined = "".join(tokens)
     if (r"\sum" in joined or r"\prod" in joined) and re.search(r"_\{[^{}=]*[a-z][^{}=]*\}", joined):
         raise Refused("a subscript in a sum")
@@ -226,9 +219,7 @@ def _small(text: str) -> None:
 
 def _clean(expression: Any, text: str) -> Any:
     """Exact decimals, real variables, and `i` for the imaginary unit unless it counts terms."""
-    new: dict[sympy.Basic, sympy.Basic] = {
-        one: sympy.Rational(str(one)) for one in expression.atoms(sympy.Float)
-    }
+    new: dict[sympy.Basic, sympy.Basic] = {one: sympy.Rational(str(one)) for one in expression.atoms(sympy.Float)}
     for symbol in expression.atoms(sympy.Symbol):
         if symbol.name == "i" and not re.search(r"_\{i=", text):
             new[symbol] = sympy.I

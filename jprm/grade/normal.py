@@ -28,14 +28,10 @@ _SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻", "0123456789-")
 _RAISED = re.compile("[⁰¹²³⁴⁵⁶⁷⁸⁹⁻]+")
 _FUNCTIONS = r"arcsin|arccos|arctan|sinh|cosh|tanh|sin|cos|tan|cot|sec|csc|ln|log|exp|sqrt"
 
-_ROW_BREAK = re.compile(
-    r"\\\\\*?(?:\s*\[[^\[\]]*[a-z]{2}\])?|\\(?:cr|tabularnewline|newline)(?![a-zA-Z])"
-)
+_ROW_BREAK = re.compile(r"\\\\\*?(?:\s*\[[^\[\]]*[a-z]{2}\])?|\\(?:cr|tabularnewline|newline)(?![a-zA-Z])")
 _CUT_BLANK = re.compile(r"(?<!\\)((?:\\\\)*)\\$")  # of a "\\ " at the end
 _TEXT_COMMA = re.compile(r"(?<=\d)\\(?:text|mbox|mathrm)\{,\}(?=\d)")
-_MARKED_THOUSANDS = re.compile(
-    r"(?<![\d.])[1-9]\d{0,2}(?:(?:,\\!|\{,\}|\\,|[\u2009\u202f])\d{3})+(?!\d)"
-)
+_MARKED_THOUSANDS = re.compile(r"(?<![\d.])[1-9]\d{0,2}(?:(?:,\\!|\{,\}|\\,|[\u2009\u202f])\d{3})+(?!\d)")
 _UNSPACED_THOUSANDS = re.compile(r"(?<![\d.,/])[1-9]\d{0,2}(?:,\d{3})+(?!\d)")
 _FURTHER_THOUSANDS = re.compile(r"(?<=\d,)[1-9]\d{0,2}(?:,\d{3})+(?!\d)")  # of a list
 _GROUP = re.compile(r"(?<!\\)\{[^{}()\[\]]*\}")
@@ -172,9 +168,7 @@ def _commas(text: str) -> str:
         parts[at] = _UNSPACED_THOUSANDS.sub(
             lambda match, sure=sure: joined(match) if sure or ",0" in match[0] else match[0], part
         )
-    plain = _FURTHER_THOUSANDS.sub(
-        lambda match: joined(match) if ",0" in match[0] else match[0], "".join(parts)
-    )
+    plain = _FURTHER_THOUSANDS.sub(lambda match: joined(match) if ",0" in match[0] else match[0], "".join(parts))
     return _GROUP.sub(lambda group: _UNSPACED_THOUSANDS.sub(joined, group[0]), plain)
 
 

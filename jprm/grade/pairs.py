@@ -24,11 +24,7 @@ AHEAD = 512  # lines that are read before the first of them must be graded
 
 
 def grade_pairs(
-    path: Path,
-    out: Path | None = None,
-    percent: Percent = "strict",
-    timeout_s: float = 5.0,
-    workers: int = 2,
+    path: Path, out: Path | None = None, percent: Percent = "strict", timeout_s: float = 5.0, workers: int = 2
 ) -> int:
     """Writes every line back, in order, with `verdict`: a `Grade`; the exit code, 3 for bad lines.
 

@@ -15,9 +15,7 @@ _RADIANS = re.compile(r"\\(?:pi|arc|(?:sin|cos|tan)\^\{-1\})")
 _LETTER_UNIT = re.compile(r"[\d./]+ ?[a-zA-Z]")  # 3 h: a unit, or a variable
 
 
-def by_spelling(
-    gold: str, answer: str, percent: Percent = "strict"
-) -> tuple[Verdict | None, str, str]:
+def by_spelling(gold: str, answer: str, percent: Percent = "strict") -> tuple[Verdict | None, str, str]:
     """The verdict if the spelling settles it, and the normalised values that are left to compare."""
     large = max(len(gold), len(answer)) > MAX_LENGTH
     if large or max(depth(gold), depth(answer)) > MAX_DEPTH:

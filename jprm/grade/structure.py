@@ -139,8 +139,7 @@ def _several(parts: list[str], signs: list[str]) -> Node:
     if len(items) == 1:
         return items[0]
     inequality = any(
-        isinstance(item, Relation) or isinstance(getattr(item, "value", None), Row | Many)
-        for item in items
+        isinstance(item, Relation) or isinstance(getattr(item, "value", None), Row | Many) for item in items
     )
     if inequality and set(signs) == {r"\or"}:
         names = {item.name for item in items if isinstance(item, Named)}
@@ -154,10 +153,7 @@ def _values(parts: list[str]) -> tuple[Node, ...]:
     r"""The values of a list or a set; `\pm 2` in it is two of them."""
     nodes = [read(part) for part in parts]
     return tuple(
-        chain.from_iterable(
-            node.items if isinstance(node, Many) and node.kind == "list" else (node,)
-            for node in nodes
-        )
+        chain.from_iterable(node.items if isinstance(node, Many) and node.kind == "list" else (node,) for node in nodes)
     )
 
 

@@ -282,14 +282,10 @@ def _agree(left: Any, right: Any, symbols: list[Any]) -> bool | str:
             if a is None or b is None or a.is_real != b.is_real:
                 continue  # outside of the domain of the one or the other
             if not _close(a, b, AGREED_DIGITS - 5):
-                branches = any(
-                    not power.exp.is_integer
-                    for one in (left, right)
-                    for power in one.atoms(sympy.Pow)
-                ) or (left + right).has(sympy.log)
-                return (
-                    "equal where variables are positive" if signed and told and branches else False
-                )
+                branches = any(not power.exp.is_integer for one in (left, right) for power in one.atoms(sympy.Pow)) or (
+                    left + right
+                ).has(sympy.log)
+                return "equal where variables are positive" if signed and told and branches else False
             told += 1
     return True if told >= 2 else "defined at no sample point"
 

@@ -10,12 +10,8 @@ _POWER = r"(?P<power>\^\{[23]\})?"
 _MARKED = re.compile(_ANY_VALUE + r" ?\\text\{(?P<unit>[^{}\d]+)\}" + _POWER, re.DOTALL)
 _PLAIN = re.compile(_PLAIN_VALUE + r" ?(?P<unit>[A-Za-z][A-Za-z./]*(?:[ -][A-Za-z./]+)*)" + _POWER)
 _DEGREES = re.compile(_ANY_VALUE + r"\^\{\\circ\}(?:\\text\{)? ?(?P<unit>[CFK]?)\}?", re.DOTALL)
-_CURRENCY = re.compile(
-    r"(?P<sign>-?)(?:\\\$|\$|\\text\{(?P<name>euro|pound)\})(?P<value>[\d.,/]+%?)"
-)
-_SHORT = frozenset(
-    "sq cu cm mm km dm ft in mi yd kg mg lb lbs oz mph kph hr hrs min mins sec ml am pm".split()
-)
+_CURRENCY = re.compile(r"(?P<sign>-?)(?:\\\$|\$|\\text\{(?P<name>euro|pound)\})(?P<value>[\d.,/]+%?)")
+_SHORT = frozenset("sq cu cm mm km dm ft in mi yd kg mg lb lbs oz mph kph hr hrs min mins sec ml am pm".split())
 _ALIASES = {
     "centimeter": "cm", "centimetre": "cm", "millimeter": "mm", "millimetre": "mm",
     "kilometer": "km", "kilometre": "km", "meter": "m", "metre": "m", "feet": "ft", "foot": "ft",

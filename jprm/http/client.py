@@ -115,10 +115,7 @@ class Client:
         """The connections of this thread; a pool that all share would search all of them at every request."""
         if not hasattr(self._own, "pool"):
             self._own.pool = httpcore2.ConnectionPool(
-                ssl_context=self._tls,
-                proxy=self._proxied,
-                keepalive_expiry=KEEP_ALIVE_S,
-                network_backend=Backend(),
+                ssl_context=self._tls, proxy=self._proxied, keepalive_expiry=KEEP_ALIVE_S, network_backend=Backend()
             )
             with self._lock:
                 self._pools.append(self._own.pool)
@@ -217,9 +214,7 @@ class Client:
         tries_text = "1 try" if tried == 1 else f"{tried} tries"
         raise Failed(f"{reason}{asks}; given up after {tries_text} in {spent_s:.0f} s", answered)
 
-    def _exchange(
-        self, path: str, data: bytes | None, call: Call, end: float
-    ) -> tuple[int, dict[str, str], bytes]:
+    def _exchange(self, path: str, data: bytes | None, call: Call, end: float) -> tuple[int, dict[str, str], bytes]:
         """Sends one request and returns status, headers and body of its answer."""
         exchange = Exchange(call, min(time.monotonic() + self.timeout_s, end))
         token = EXCHANGE.set(exchange)
@@ -239,10 +234,7 @@ class Client:
             )
             with contextlib.closing(self._pool.handle_request(request)) as response:
                 answer = b"".join(response.iter_stream())
-                headers = {
-                    name.decode("latin-1").lower(): value.decode("latin-1")
-                    for name, value in response.headers
-                }
+                headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in response.headers}
             if headers.get("content-encoding", "identity").strip().lower() != "identity":
                 raise httpcore2.RemoteProtocolError("an encoding that was not asked for")
             return response.status, headers, answer

@@ -113,10 +113,7 @@ class Line(httpcore2.NetworkStream):
         self._stream.close()
 
     def start_tls(
-        self,
-        ssl_context: ssl.SSLContext,
-        server_hostname: str | None = None,
-        timeout: float | None = None,
+        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
     ) -> httpcore2.NetworkStream:
         """As httpcore has it, until the exchange ends; OpenSSL counts a whole handshake."""
         left_s = min(CONNECT_S, EXCHANGE.get().left_s())

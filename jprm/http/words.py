@@ -36,8 +36,7 @@ def _spellings(secret: str) -> re.Pattern[str]:
     """A text as it is, in JSON, in a URL and in HTML, where any character may be escaped."""
     return re.compile(
         "".join(
-            rf"(?:\\?{re.escape(c)}|(?i:\\u{ord(c):04x}|{_in_url(c)}|&\#0*{ord(c)};|&\#x0*{ord(c):x};))"
-            for c in secret
+            rf"(?:\\?{re.escape(c)}|(?i:\\u{ord(c):04x}|{_in_url(c)}|&\#0*{ord(c)};|&\#x0*{ord(c):x};))" for c in secret
         )
     )
 

@@ -60,9 +60,7 @@ class Task:
 
     def context(self, longest: int | None) -> int:
         """Tokens of the longest conversation: the user's, or what the texts need."""
-        return self.options.sizes.context or context_tokens(
-            self.items, self.codec, self.protocol, self.style, longest
-        )
+        return self.options.sizes.context or context_tokens(self.items, self.codec, self.protocol, self.style, longest)
 
 
 def open_own(task: Task) -> Backend:
@@ -107,11 +105,7 @@ def open_own(task: Task) -> Backend:
         triggers=[i for i in task.triggers if i < config.vocab_size],
     )
     return Backend(
-        engine,
-        sizes.context_tokens,
-        2 * sizes.lanes,
-        lambda: engine.stats.generated,
-        lambda: str(engine.progress),
+        engine, sizes.context_tokens, 2 * sizes.lanes, lambda: engine.stats.generated, lambda: str(engine.progress)
     )
 
 

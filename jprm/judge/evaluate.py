@@ -94,8 +94,7 @@ class _Evaluation:
         asked, only = self.options.readout, engine.get("readout")
         if only and asked not in (None, only):
             raise UserError(
-                f"--readout {asked}: the votes in {self.directory.path} have no probabilities; "
-                f"use --readout {only}"
+                f"--readout {asked}: the votes in {self.directory.path} have no probabilities; use --readout {only}"
             )
         return only or asked or self.scorer.readout
 
@@ -116,13 +115,7 @@ class _Evaluation:
             return
         progress = Progress(len(missing))
         with Machine(
-            self.options,
-            self.protocol,
-            self.readout,
-            self.items.items,
-            self.engine,
-            self._claim,
-            progress,
+            self.options, self.protocol, self.readout, self.items.items, self.engine, self._claim, progress
         ) as machine:
             if not self.scorer.samples:
                 self._claim({})

@@ -18,19 +18,7 @@ from jprm.strict_json import read_object
 
 FILE = "identity.json"
 # Of a checkpoint's directory; other files do not reach a model or its tokenizer.
-SUFFIXES = (
-    ".safetensors",
-    ".bin",
-    ".pt",
-    ".pth",
-    ".npz",
-    ".json",
-    ".jinja",
-    ".model",
-    ".tiktoken",
-    ".txt",
-    ".py",
-)
+SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".npz", ".json", ".jinja", ".model", ".tiktoken", ".txt", ".py")
 
 
 def model_digest(directory: Path) -> str:
@@ -75,9 +63,7 @@ def check(directory: Path, found: Mapping[str, Any], wanted: Mapping[str, Any]) 
     keys = [k for k in {**found, **wanted} if found.get(k) != wanted.get(k)]
     if not keys:
         return
-    shown = [
-        f"{key} ({_short(found.get(key))} there, {_short(wanted.get(key))} now)" for key in keys
-    ]
+    shown = [f"{key} ({_short(found.get(key))} there, {_short(wanted.get(key))} now)" for key in keys]
     raise UserError(
         f"{directory}: holds the votes of another run; it differs in {', '.join(shown)}; "
         "give another --out, or run it as it was"

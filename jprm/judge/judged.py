@@ -33,13 +33,7 @@ class Judged:
     lost: str = ""
 
 
-def judged(
-    item: Item,
-    stored: Sequence[Rationale],
-    n: int,
-    readout: ReadOut,
-    stop_early: bool,
-) -> Judged | None:
+def judged(item: Item, stored: Sequence[Rationale], n: int, readout: ReadOut, stop_early: bool) -> Judged | None:
     """What counts of the stored rationales of a solution; None where some are missing."""
     rows = {(r.step, r.vote): r for r in stored}
     rewards: list[list[float | None]] = []

@@ -28,9 +28,7 @@ PROTOCOL = Path("configs", "verify", "genprm.toml")  # beside the package, or in
 def read_protocol(options: Options) -> GenPRM:
     """The published protocol, or the user's, with overrides. Raises UserError."""
     package = Path(__file__).resolve().parents[1]
-    files = (
-        [options.protocol] if options.protocol else [package.parent / PROTOCOL, package / PROTOCOL]
-    )
+    files = [options.protocol] if options.protocol else [package.parent / PROTOCOL, package / PROTOCOL]
     return load(GenPRM, next((f for f in files if f.is_file()), files[0]), options.overrides)
 
 
@@ -112,14 +110,8 @@ class Machine:
         chat, tags = self._protocol.chat, self._protocol.tags
         turns, words = (chat.user, chat.assistant, chat.end_of_turn), (tags.yes, tags.no)
         for texts, why in (
-            (
-                turns,
-                "is no single token of this vocabulary: another family's chat? (chat.* overrides)",
-            ),
-            (
-                words,
-                "is no single token of this vocabulary: verdicts are read without probabilities",
-            ),
+            (turns, "is no single token of this vocabulary: another family's chat? (chat.* overrides)"),
+            (words, "is no single token of this vocabulary: verdicts are read without probabilities"),
         ):
             for text in texts:
                 if len(codec.encode(text)) != 1:

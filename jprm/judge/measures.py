@@ -90,9 +90,7 @@ class Arrays:
     means: tuple[np.ndarray, ...]
 
 
-def arrays(
-    solutions: Sequence[Judged], ks: Sequence[int], steps: bool, how: Missing = "wrong"
-) -> Arrays:
+def arrays(solutions: Sequence[Judged], ks: Sequence[int], steps: bool, how: Missing = "wrong") -> Arrays:
     """The expected judgements of all solutions. A lost solution has no verdict."""
     labels = np.array([s.item.truth.first_error for s in solutions])
     right, clean, flagged, missing = np.zeros((4, len(solutions), len(ks)))
@@ -120,9 +118,7 @@ def _means(rewards: np.ndarray) -> np.ndarray:
     return np.array([mean(step) if len(step) else np.nan for step in judged])
 
 
-def _step_counts(
-    rewards: np.ndarray, labels: Sequence[bool | None], k: int, how: Missing
-) -> np.ndarray:
+def _step_counts(rewards: np.ndarray, labels: Sequence[bool | None], k: int, how: Missing) -> np.ndarray:
     """Expected (TP, FP, TN, FN, unjudged) of the steps of one solution, the last wrong or left out."""
     members, _ = subsets(rewards.shape[1], k)
     judged = ~np.isnan(rewards)
@@ -145,9 +141,7 @@ def _step_counts(
     )
 
 
-def scores(
-    solutions: Sequence[Judged], n: int, full: bool, missing: Missing = "wrong"
-) -> list[Score]:
+def scores(solutions: Sequence[Judged], n: int, full: bool, missing: Missing = "wrong") -> list[Score]:
     """All groups at all k from 1 to n: overall, then subsets, then categories, in the file's order.
 
     full: every step is judged, so steps can be scored. missing: what no verdict counts.
@@ -159,11 +153,7 @@ def scores(
     groups = {OVERALL: np.arange(len(solutions))}
     if len(names) > 1 or names != [""]:
         groups |= {name: np.flatnonzero(np.array(subset) == name) for name in names}
-    rows = [
-        _score(solutions, found, rows_of, name, k, n)
-        for name, rows_of in groups.items()
-        for k in ks
-    ]
+    rows = [_score(solutions, found, rows_of, name, k, n) for name, rows_of in groups.items() for k in ks]
     if len(names) > 1:
         _add_average(rows, found, [groups[name] for name in names], solutions)
     categories = [s.item.truth.category for s in solutions]
@@ -176,9 +166,7 @@ def _problems(solutions: Sequence[Judged], rows: np.ndarray) -> list[str]:
     return [solutions[i].item.problem.id for i in rows]
 
 
-def _score(
-    solutions: Sequence[Judged], found: Arrays, rows: np.ndarray, name: str, k: int, n: int
-) -> Score:
+def _score(solutions: Sequence[Judged], found: Arrays, rows: np.ndarray, name: str, k: int, n: int) -> Score:
     problems = _problems(solutions, rows)
     resamples = Resamples.of(problems)
     labels = found.labels[rows]
@@ -199,9 +187,7 @@ def _score(
     return Score(name, k, len(rows), int(erroneous.sum()), len(set(problems)), *shares, measures)
 
 
-def _missing_shares(
-    solutions: Sequence[Judged], found: Arrays, rows: np.ndarray, k: int
-) -> tuple[float, float | None]:
+def _missing_shares(solutions: Sequence[Judged], found: Arrays, rows: np.ndarray, k: int) -> tuple[float, float | None]:
     """Share of solutions without a verdict, and of steps of known truth without a judgement."""
     share = float(found.missing[rows, k - 1].mean())
     if found.steps is None:
@@ -257,17 +243,12 @@ def _areas(solutions: Sequence[Judged], found: Arrays, rows: np.ndarray) -> dict
     return areas
 
 
-def _add_average(
-    rows: list[Score], found: Arrays, groups: Sequence[np.ndarray], solutions: Sequence[Judged]
-) -> None:
+def _add_average(rows: list[Score], found: Arrays, groups: Sequence[np.ndarray], solutions: Sequence[Judged]) -> None:
     """Puts the unweighted mean of the subsets' F1 into the overall rows.
 
     Problems are resampled within each subset, with draws of its own.
     """
-    parts = [
-        (group, Resamples.of(_problems(solutions, group), seed=seed))
-        for seed, group in enumerate(groups)
-    ]
+    parts = [(group, Resamples.of(_problems(solutions, group), seed=seed)) for seed, group in enumerate(groups)]
     for row in rows:
         if row.group != OVERALL:
             continue
@@ -283,11 +264,7 @@ def _add_average(
 
 
 def _categories(
-    solutions: Sequence[Judged],
-    found: Arrays,
-    classes: Sequence[str],
-    categories: Sequence[str],
-    n: int,
+    solutions: Sequence[Judged], found: Arrays, classes: Sequence[str], categories: Sequence[str], n: int
 ) -> list[Score]:
     """PRM-Score of each category of PRMBench: the mean of its classes."""
     assert found.steps is not None

@@ -143,10 +143,7 @@ def _prediction(solution: Judged) -> dict[str, Any]:
     truth = {**_row(solution), "first_error": solution.item.truth.first_error}
     if solution.rewards is None:
         return truth | {"predicted": None, "rewards": None}
-    means = [
-        mean_reward([None if math.isnan(r) else float(r) for r in step])
-        for step in solution.rewards
-    ]
+    means = [mean_reward([None if math.isnan(r) else float(r) for r in step]) for step in solution.rewards]
     return truth | {"predicted": first_error(means), "rewards": means}
 
 
@@ -171,9 +168,7 @@ def print_result(result: Result, console: Console | None = None) -> None:
     if n < about["n_asked"]:
         console.print(f"{n} vote instead of {about['n_asked']}: {ONE_VOTE}")
     console.print(_missing(result))
-    console.print(
-        f"rationales without a verdict: {100 * account.none_share:.1f} %{_counts(account.none)}"
-    )
+    console.print(f"rationales without a verdict: {100 * account.none_share:.1f} %{_counts(account.none)}")
     if account.unread:
         console.print(f"in the place of a verdict{_counts(account.unread)}")
     if account.quoted:

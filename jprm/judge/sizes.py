@@ -23,9 +23,7 @@ STEP_TOKENS = 512  # of a rationale on average, with room: published tables have
 ROUND_TOKENS = 256
 MOST_BANK_LANES = {"cpu": 8}  # a decode step on a CPU is bound by the reading of keys and values
 ACCELERATOR_BANK_LANES = 256
-ATTEND_SPAN = {
-    "cpu": 512
-}  # most contexts are mostly empty; on accelerators the loop was not measured
+ATTEND_SPAN = {"cpu": 512}  # most contexts are mostly empty; on accelerators the loop was not measured
 MEMORY_SHARE = {"cpu": 0.4}  # of a CPU's, which others use too
 ACCELERATOR_MEMORY_SHARE = 0.85
 
@@ -48,9 +46,7 @@ class Sizes:
                 raise UserError(f"--{name} {value}: must be at least {least}")
 
 
-def context_tokens(
-    items: Sequence[Item], codec: TextCodec, protocol: GenPRM, style: str, longest: int | None
-) -> int:
+def context_tokens(items: Sequence[Item], codec: TextCodec, protocol: GenPRM, style: str, longest: int | None) -> int:
     """Tokens that hold the longest conversation, by the mean length of a published rationale.
 
     What outgrows them all the same ends there, and is counted (see `jprm.verify.verify`).
@@ -59,9 +55,7 @@ def context_tokens(
     tags, budget = protocol.tags, protocol.budget
     around = len(codec.encode("".join(tags.model_dump().values()) + protocol.chat.assistant))
     a_step = min(STEP_TOKENS, budget.max_tokens) + around
-    most = max(
-        _tokens(item, codec, protocol, style) + len(item.solution.steps) * a_step for item in items
-    )
+    most = max(_tokens(item, codec, protocol, style) + len(item.solution.steps) * a_step for item in items)
     need = most + budget.max_tokens + budget.verdict_tokens
     rounded = -(-need // ROUND_TOKENS) * ROUND_TOKENS
     return rounded if longest is None else min(rounded, longest)

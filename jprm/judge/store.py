@@ -12,14 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from jprm.errors import UserError
-from jprm.records import (
-    Rationale,
-    append_jsonl,
-    from_json,
-    read_jsonl,
-    stream_records,
-    to_json,
-)
+from jprm.records import Rationale, append_jsonl, from_json, read_jsonl, stream_records, to_json
 
 VOTES, LOST, SITTINGS = "votes.jsonl", "lost.jsonl", "sittings.jsonl"
 FLUSH_S = 1.0

@@ -45,9 +45,7 @@ def truncate(mc: ArrayLike) -> np.ndarray:
     """
     values = np.asarray(mc, dtype=np.float64)
     if values.ndim != 1 or values.size == 0:
-        raise UserError(
-            f"mc has shape {values.shape}; expected MC(s_1) and one value per step, [T + 1]"
-        )
+        raise UserError(f"mc has shape {values.shape}; expected MC(s_1) and one value per step, [T + 1]")
     outside = np.flatnonzero(~((values >= 0.0) & (values <= 1.0)))
     if outside.size:
         t = int(outside[0])

@@ -91,9 +91,7 @@ def synthesize(
         pieces.append((quote(solution.steps[t]), False))
         rationale = _play(annotation, kind, output, t != first_error, style, tokenizer, template)
         if rationale is None:
-            return Conversation(
-                solution.id, style, first_error, tuple(pieces), tuple(checks), too_long=True
-            )
+            return Conversation(solution.id, style, first_error, tuple(pieces), tuple(checks), too_long=True)
         pieces += rationale
     return Conversation(solution.id, style, first_error, tuple(pieces), tuple(checks))
 

@@ -161,10 +161,7 @@ def choose_solutions(
     ended = {s.steps: s.correct for s in samples if s.finished}
     shuffled = [list(ended)[i] for i in rng.permutation(len(ended))]
     chosen: list[Solution] = []
-    for correct, wanted in (
-        (True, settings.correct_per_problem),
-        (False, settings.wrong_per_problem),
-    ):
+    for correct, wanted in ((True, settings.correct_per_problem), (False, settings.wrong_per_problem)):
         candidates = (_policy_solution(problem, s, world) for s in shuffled if ended[s] == correct)
         usable = (s for s in candidates if s is not None and _fits(s, tokenizer, settings))
         chosen += itertools.islice(usable, wanted)
@@ -190,14 +187,10 @@ def _fits(solution: Solution, tokenizer: TextCodec, settings: RolloutSettings) -
     return tokenizer.accepts(text) and len(tokenizer.encode(text)) < settings.max_tokens
 
 
-def _value(
-    problem: Problem, world: World, tokenizer: TextCodec, settings: RolloutSettings, seed: int
-) -> Task:
+def _value(problem: Problem, world: World, tokenizer: TextCodec, settings: RolloutSettings, seed: int) -> Task:
     generated = read = 0
 
-    def ask(
-        requests: list[Request],
-    ) -> Generator[list[Request], list[list[Sample]], list[list[Sample]]]:
+    def ask(requests: list[Request]) -> Generator[list[Request], list[list[Sample]], list[list[Sample]]]:
         nonlocal generated, read
         results = yield requests
         generated += sum(s.tokens for samples in results for s in samples)
@@ -218,24 +211,15 @@ def _value(
     # By the steps so far, so that a state which several solutions share is measured once.
     value: dict[tuple[str, ...], float] = {(): correct / len(samples)}
     for t in range(1, max((len(s.steps) for s in solutions), default=0)):
-        alive = (
-            s.steps for s in solutions if len(s.steps) > t and value.get(s.steps[: t - 1], 0.0)
-        )
+        alive = (s.steps for s in solutions if len(s.steps) > t and value.get(s.steps[: t - 1], 0.0))
         states = sorted({steps[:t] for steps in alive})
         results = yield from ask([Request(problem, state, 0, k) for state in states])
         value |= {state: _share(r) for state, r in zip(states, results, strict=True)}
-    valued = tuple(
-        ValuedSolution(s, _values(s.steps, value, world.is_correct(problem, s.steps)))
-        for s in solutions
-    )
-    return ProblemValues(
-        problem.id, len(samples), correct, k, valued, generated, read, reason=reason
-    )
+    valued = tuple(ValuedSolution(s, _values(s.steps, value, world.is_correct(problem, s.steps))) for s in solutions)
+    return ProblemValues(problem.id, len(samples), correct, k, valued, generated, read, reason=reason)
 
 
-def _values(
-    steps: tuple[str, ...], value: dict[tuple[str, ...], float], is_correct: bool
-) -> tuple[float, ...]:
+def _values(steps: tuple[str, ...], value: dict[tuple[str, ...], float], is_correct: bool) -> tuple[float, ...]:
     """Values [T + 1] along a solution; states that were not reached alive are zero."""
     mc = [value.get(steps[:t], 0.0) for t in range(len(steps))] + [float(is_correct)]
     first_zero = mc.index(0.0) if 0.0 in mc else len(mc)
@@ -247,11 +231,7 @@ def _share(samples: Sequence[Sample]) -> float:
 
 
 def _chunks(
-    problems: Sequence[Problem],
-    task: Callable[[Problem], Task],
-    runner: Runner,
-    size: int,
-    done: Container[str],
+    problems: Sequence[Problem], task: Callable[[Problem], Task], runner: Runner, size: int, done: Container[str]
 ) -> Iterator[list]:
     for start in range(0, len(problems), size):
         chunk = problems[start : start + size]

@@ -52,9 +52,7 @@ def state_id(problem: Problem, steps: Sequence[str]) -> str:
 class Runner:
     """Runs tasks side by side over one sampler: whoever has its rollouts goes on at once."""
 
-    def __init__(
-        self, world: World, sampler: Sampler, tokenizer: TextCodec, max_tokens: int, seed: int
-    ):
+    def __init__(self, world: World, sampler: Sampler, tokenizer: TextCodec, max_tokens: int, seed: int):
         self.world, self.sampler, self.tokenizer = world, sampler, tokenizer
         self.texts = texts_of(tokenizer)
         self.max_tokens, self.seed = max_tokens, seed
@@ -102,10 +100,7 @@ class Runner:
             steps = self.texts.encode(self.texts.quote("".join(request.steps)))
             handles = self.sampler.submit(
                 [*self.texts.encode(self.texts.quote(request.problem.text)), *steps],
-                [
-                    seed_of(self.seed, "rollout", name, i)
-                    for i in range(request.first, request.last)
-                ],
+                [seed_of(self.seed, "rollout", name, i) for i in range(request.first, request.last)],
                 max_tokens=max(1, self.max_tokens - len(steps)),
                 stops=(self.tokenizer.eos_id,),
             )

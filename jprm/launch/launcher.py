@@ -53,9 +53,7 @@ def open_launcher(name: str, settings: Mapping[str, Any], folder: Any) -> Launch
     raise UserError(f"{name!r} is no launcher: local, slurm or ray")
 
 
-def run_all(
-    launcher: Launcher, trials: Sequence[Trial], look: Callable[[], None] = lambda: None
-) -> dict[str, int]:
+def run_all(launcher: Launcher, trials: Sequence[Trial], look: Callable[[], None] = lambda: None) -> dict[str, int]:
     """The exit code of each trial by its name, once all have ended.
 
     A preempted trial is started again, always; one that was killed or lost, a few times. `look` is called between

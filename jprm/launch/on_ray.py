@@ -22,9 +22,7 @@ class RayLauncher:
         try:
             ray: Any = importlib.import_module("ray")
         except ImportError:
-            raise UserError(
-                "--launcher ray needs ray; install it: pip install -e '.[ray]'"
-            ) from None
+            raise UserError("--launcher ray needs ray; install it: pip install -e '.[ray]'") from None
         wanted = {"num_cpus": 1} | dict(settings)
         address = wanted.pop("address", None)
         self._ray = ray

@@ -21,9 +21,7 @@ class SlurmLauncher:
         try:
             import submitit
         except ImportError:
-            raise UserError(
-                "--launcher slurm needs submitit; install it: pip install -e '.[slurm]'"
-            ) from None
+            raise UserError("--launcher slurm needs submitit; install it: pip install -e '.[slurm]'") from None
         parameters = dict(settings)
         cluster = parameters.pop("cluster", "slurm")
         try:

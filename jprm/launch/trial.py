@@ -59,11 +59,7 @@ def run_trial(trial: Trial) -> int:
         )
         with _handing_on(process.terminate):
             code = process.wait()
-    ended = {
-        "code": code,
-        "reason": reason_of(code),
-        "seconds": round(time.monotonic() - started, 3),
-    }
+    ended = {"code": code, "reason": reason_of(code), "seconds": round(time.monotonic() - started, 3)}
     write_atomic(trial.folder / "exit.json", json.dumps(ended))
     return code
 

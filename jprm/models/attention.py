@@ -76,9 +76,7 @@ def segment_attention(segments_BT: jax.Array, rules: Rules = TRAIN_RULES, impl: 
         # Rows and heads know nothing of each other: each device has its own.
         q_spec = rules.spec("batch", None, "heads", None)
         k_spec = rules.spec("batch", None, "kv_heads", None)
-        if (
-            rules.kv_heads != rules.heads
-        ):  # a device would take its first heads for the first of all
+        if rules.kv_heads != rules.heads:  # a device would take its first heads for the first of all
             heads = q_BTNH.shape[2]
             k_BTKH = _for_each_query_head(k_BTKH, heads, rules)
             v_BTKH = _for_each_query_head(v_BTKH, heads, rules)

@@ -61,17 +61,11 @@ class ModelConfig:
     def __post_init__(self):
         """Raise UserError for shapes that cannot be built."""
         if self.n_heads % self.n_kv_heads:
-            raise UserError(
-                f"model: n_heads = {self.n_heads} is no multiple of n_kv_heads = {self.n_kv_heads}"
-            )
+            raise UserError(f"model: n_heads = {self.n_heads} is no multiple of n_kv_heads = {self.n_kv_heads}")
         if self.head_dim % 2:
-            raise UserError(
-                f"model: head_dim = {self.head_dim} is odd; rotary positions turn pairs"
-            )
+            raise UserError(f"model: head_dim = {self.head_dim} is odd; rotary positions turn pairs")
         if self.induction_init and not self.qkv_bias:
-            raise UserError(
-                "model: induction_init works through the query and key biases: set qkv_bias = true"
-            )
+            raise UserError("model: induction_init works through the query and key biases: set qkv_bias = true")
 
     @property
     def group(self) -> int:
@@ -95,13 +89,7 @@ def _tiny(n_layers: int, embed: int, n_heads: int = 4) -> dict:
 
 def _qwen(n_layers, embed, n_heads, n_kv_heads, head_dim, mlp, tied) -> dict:
     return dict(
-        n_layers=n_layers,
-        embed=embed,
-        n_heads=n_heads,
-        n_kv_heads=n_kv_heads,
-        head_dim=head_dim,
-        mlp=mlp,
-        tied=tied,
+        n_layers=n_layers, embed=embed, n_heads=n_heads, n_kv_heads=n_kv_heads, head_dim=head_dim, mlp=mlp, tied=tied
     )
 
 
@@ -128,7 +116,5 @@ def preset(name: str, vocab_size: int) -> ModelConfig:
     """The configuration called `name`. Raises UserError naming the nearest preset."""
     if name not in PRESETS:
         near = difflib.get_close_matches(name, PRESETS, n=1) or sorted(PRESETS)[:1]
-        raise UserError(
-            f"model: no preset {name!r}; nearest is {near[0]!r} (all: {', '.join(PRESETS)})"
-        )
+        raise UserError(f"model: no preset {name!r}; nearest is {near[0]!r} (all: {', '.join(PRESETS)})")
     return ModelConfig(vocab_size=vocab_size, **PRESETS[name])

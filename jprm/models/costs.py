@@ -26,9 +26,7 @@ def forward_flops(config: ModelConfig, tokens: float, pairs: float, logits: floa
     """FLOPs forward: `tokens` through the layers, `pairs` (query, key) scored, `logits` rows."""
     c = config
     per_token = 2 * c.n_layers * _layer_weights(c)
-    per_pair = (
-        2 * 2 * c.n_layers * c.n_heads * c.head_dim
-    )  # the score, and the weighted sum of values
+    per_pair = 2 * 2 * c.n_layers * c.n_heads * c.head_dim  # the score, and the weighted sum of values
     return tokens * per_token + pairs * per_pair + logits * 2 * c.embed * c.vocab_size
 
 

@@ -126,8 +126,7 @@ def family_of(config: ModelConfig) -> str:
         if (family.qkv_bias, family.qk_norm) == (config.qkv_bias, config.qk_norm):
             return name
     raise UserError(
-        f"model: no Hugging Face family has qkv_bias = {config.qkv_bias} with "
-        f"qk_norm = {config.qk_norm}; {SUPPORTED}"
+        f"model: no Hugging Face family has qkv_bias = {config.qkv_bias} with qk_norm = {config.qk_norm}; {SUPPORTED}"
     )
 
 
@@ -184,9 +183,7 @@ class Fields:
 def read_fields(directory: Path) -> Fields:
     """The checked fields of `directory`/config.json. Raises UserError where there are none."""
     path = Path(directory) / FILE
-    return Fields(
-        str(path), read_object(path, "is this the directory of a Hugging Face checkpoint?")
-    )
+    return Fields(str(path), read_object(path, "is this the directory of a Hugging Face checkpoint?"))
 
 
 def _family(fields: Fields) -> Family:
@@ -199,9 +196,7 @@ def _family(fields: Fields) -> Family:
     # A reward head or a sequence classifier shares the model_type but not the last layer.
     architectures = fields.names("architectures")
     if architectures and family.architecture not in architectures:
-        raise UserError(
-            f"{fields.where}: architectures = {architectures} is not supported; {SUPPORTED}"
-        )
+        raise UserError(f"{fields.where}: architectures = {architectures} is not supported; {SUPPORTED}")
     return family
 
 
@@ -239,9 +234,7 @@ def _rope(fields: Fields) -> tuple[float, RopeScaling | None]:
     if kind == "default":
         return theta, None
     if kind != "llama3":
-        raise UserError(
-            f"{rope.where}: rope_type = {kind!r} is not supported; supported are 'default' and 'llama3'"
-        )
+        raise UserError(f"{rope.where}: rope_type = {kind!r} is not supported; supported are 'default' and 'llama3'")
     if rope.get("partial_rotary_factor", 1) != 1:
         raise rope.wrong("partial_rotary_factor", "1: the whole head is rotated")
     return theta, RopeScaling(

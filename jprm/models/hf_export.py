@@ -106,9 +106,7 @@ def _without_embed_scale(model: Model, params: Params) -> tuple[Model, Params]:
     return bind(config, model.rules), params | {"embed": embed * c.embed_scale, "head": head}
 
 
-def _write_weights(
-    directory: Path, slots: dict[str, Slot], params: Params, dtype: np.dtype, shard_bytes: int
-) -> None:
+def _write_weights(directory: Path, slots: dict[str, Slot], params: Params, dtype: np.dtype, shard_bytes: int) -> None:
     sizes = {name: int(np.prod(slot.file_shape)) * dtype.itemsize for name, slot in slots.items()}
     shards: list[list[str]] = [[]]
     filled = 0
@@ -134,9 +132,7 @@ def _as_type(name: str, tensor: np.ndarray, dtype: np.dtype) -> np.ndarray:
     with np.errstate(over="ignore"):  # told below
         cast = tensor.astype(dtype, copy=False)
     if np.isfinite(tensor).all() and not np.isfinite(cast).all():
-        raise UserError(
-            f"{name}: has numbers that {dtype.name} cannot hold; export it as float32 or bfloat16"
-        )
+        raise UserError(f"{name}: has numbers that {dtype.name} cannot hold; export it as float32 or bfloat16")
     return cast
 
 

@@ -35,9 +35,7 @@ def weight_files(directory: Path) -> dict[str, Path]:
         with opened(single) as file:
             return dict.fromkeys(file.keys(), single)
     if not index.is_file():
-        raise UserError(
-            f"{directory}: neither {WEIGHTS} nor {INDEX} there; other formats are not read"
-        )
+        raise UserError(f"{directory}: neither {WEIGHTS} nor {INDEX} there; other formats are not read")
     listed = read_object(index, "fetch it again").get("weight_map")
     if not isinstance(listed, dict) or not all(isinstance(shard, str) for shard in listed.values()):
         raise UserError(f"{index}: the field 'weight_map' must map tensor names to file names")

@@ -79,10 +79,7 @@ class Slot:
 
     def from_file(self, tensor: Any, index: tuple[slice, ...]) -> np.ndarray:
         """The part `index` (of `shape`) of a tensor that can be sliced; only that part is read."""
-        wanted = {
-            axis: part.indices(self.sizes[axis])
-            for axis, part in zip(self.axes, index, strict=True)
-        }
+        wanted = {axis: part.indices(self.sizes[axis]) for axis, part in zip(self.axes, index, strict=True)}
         cut, within = [], []
         for group in self.file_axes.split():
             first, *rest = group
@@ -108,11 +105,7 @@ def tensor_slots(model: Model) -> dict[str, Slot]:
     sizes = {"V": c.vocab_size, "D": c.embed, "N": c.n_heads, "K": c.n_kv_heads}
     sizes |= {"H": c.head_dim, "F": c.mlp}
     tree = model.spec()
-    slots = {
-        name: Slot((leaf,), None, sizes, axes, file_axes)
-        for leaf, axes, name, file_axes in ENDS
-        if leaf in tree
-    }
+    slots = {name: Slot((leaf,), None, sizes, axes, file_axes) for leaf, axes, name, file_axes in ENDS if leaf in tree}
     for i in range(c.n_layers):
         for leaf, axes, name, file_axes in LAYER:
             if leaf in tree["layers"]:
@@ -168,9 +161,7 @@ def _on_devices(tensor: Any, slot: Slot, dtype: np.dtype, stacked: NamedSharding
     if stacked is None:
         return jax.device_put(read(None))
     spec = stacked.spec if slot.layer is None else stacked.spec[1:]
-    return jax.make_array_from_callback(
-        slot.shape, NamedSharding(stacked.mesh, PartitionSpec(*spec)), read
-    )
+    return jax.make_array_from_callback(slot.shape, NamedSharding(stacked.mesh, PartitionSpec(*spec)), read)
 
 
 def _at(tree: dict, path: tuple[str, ...]) -> Any:
@@ -198,9 +189,7 @@ def _check_headers(files: dict[str, Path], slots: dict[str, Slot]) -> dict[str, 
                         f"{path}: tensor {name} has shape {shape}, config.json says {slots[name].file_shape}"
                     )
                 if code not in DTYPES:
-                    raise UserError(
-                        f"{path}: tensor {name} has type {code}; supported are {', '.join(DTYPES)}"
-                    )
+                    raise UserError(f"{path}: tensor {name} has type {code}; supported are {', '.join(DTYPES)}")
                 types[name] = DTYPES[code]
     return types
 

@@ -60,9 +60,7 @@ def _found(name: Path | str, option: str, weights: bool, above: tuple[Path, ...]
     _refuse_pointers(directory, where)
     if (directory / ADAPTER).is_file() and not (directory / FILE).is_file():
         if not (directory / ADAPTER_WEIGHTS).is_file():
-            raise UserError(
-                f"{where}: an adapter without {ADAPTER_WEIGHTS}; copy that file as well"
-            )
+            raise UserError(f"{where}: an adapter without {ADAPTER_WEIGHTS}; copy that file as well")
         base = read_object(directory / ADAPTER, "copy it again").get("base_model_name_or_path")
         if not isinstance(base, str) or not base:
             raise UserError(
@@ -71,10 +69,7 @@ def _found(name: Path | str, option: str, weights: bool, above: tuple[Path, ...]
             )
         beside = directory / base
         found = _found(
-            beside if beside.is_dir() else base,
-            f"{where}: an adapter; its base",
-            weights,
-            (*above, directory),
+            beside if beside.is_dir() else base, f"{where}: an adapter; its base", weights, (*above, directory)
         )
         return Checkpoint(found.directory, (*found.adapters, directory))
     _refuse_others(directory, where, weights)
@@ -125,9 +120,7 @@ def _about_file(path: Path) -> str:
     if path.suffix == ".gguf":
         return _about_gguf(path)
     if path.suffix in (".safetensors", ".bin", ".pt", ".pth", ".json"):
-        return (
-            f"a file; name the directory that holds it with {FILE} and the tokenizer: {path.parent}"
-        )
+        return f"a file; name the directory that holds it with {FILE} and the tokenizer: {path.parent}"
     return "a file; name the directory of a Hugging Face checkpoint"
 
 

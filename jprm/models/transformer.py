@@ -103,14 +103,8 @@ class Block(nnx.Module):
         rules, eps = call.rules, self.config.norm_eps
         q_BTNH, k_BTKH, v_BTKH = self._heads(rms_norm(x_MD, self.attn_norm[...], eps), call)
         o_BTNH = call.attend(layer, q_BTNH, k_BTKH, v_BTKH)
-        o_MX = lax.reshape(
-            o_BTNH,
-            (x_MD.shape[0], math.prod(self.o.shape[:2])),
-            out_sharding=rules("batch", "heads"),
-        )
-        o_XD = lax.reshape(
-            self.o[...], (o_MX.shape[1], x_MD.shape[1]), out_sharding=rules("heads", "embed")
-        )
+        o_MX = lax.reshape(o_BTNH, (x_MD.shape[0], math.prod(self.o.shape[:2])), out_sharding=rules("batch", "heads"))
+        o_XD = lax.reshape(self.o[...], (o_MX.shape[1], x_MD.shape[1]), out_sharding=rules("heads", "embed"))
         out_MD = _dot(o_MX, o_XD, rules("batch", None))
         x_MD = x_MD + call.adapted("o", o_MX, out_MD, ("heads", None))
         h_MD = rms_norm(x_MD, self.mlp_norm[...], eps)
@@ -129,9 +123,7 @@ class Block(nnx.Module):
         def project(name, weight, bias, norm, axis):
             d, heads, head_dim = weight.shape
             spec = call.rules("batch", axis, None)
-            w_DX = lax.reshape(
-                weight[...], (d, heads * head_dim), out_sharding=call.rules("embed", axis)
-            )
+            w_DX = lax.reshape(weight[...], (d, heads * head_dim), out_sharding=call.rules("embed", axis))
             y_MX = _dot(h_MD, w_DX, call.rules("batch", axis))
             y_MX = call.adapted(name, h_MD, y_MX, (None, axis))
             y_MNH = lax.reshape(y_MX, (h_MD.shape[0], heads, head_dim), out_sharding=spec)
@@ -143,9 +135,7 @@ class Block(nnx.Module):
             shape = (call.rows, call.tokens, *y_MNH.shape[1:])
             return lax.reshape(y_MNH, shape, out_sharding=call.rules("batch", None, axis, None))
 
-        q_bias, k_bias, v_bias = (
-            (self.q_bias, self.k_bias, self.v_bias) if c.qkv_bias else (None,) * 3
-        )
+        q_bias, k_bias, v_bias = (self.q_bias, self.k_bias, self.v_bias) if c.qkv_bias else (None,) * 3
         q_norm, k_norm = (self.q_norm, self.k_norm) if c.qk_norm else (None,) * 2
         q_MNH = project("q", self.q, q_bias, q_norm, "heads")
         k_MKH = project("k", self.k, k_bias, k_norm, "kv_heads")
@@ -225,9 +215,7 @@ class Model:
     def spec(self) -> Params:
         """The tree of parameters as ShapeDtypeStructs, sharded over the mesh in force (if any)."""
         return jax.tree.map(
-            lambda p: jax.ShapeDtypeStruct(
-                p.shape, jnp.float32, sharding=sharding(self.rules(*p.axes))
-            ),
+            lambda p: jax.ShapeDtypeStruct(p.shape, jnp.float32, sharding=sharding(self.rules(*p.axes))),
             self._parameters,
         )
 
@@ -329,11 +317,7 @@ def split_layers(params: Params) -> Params:
 def bind(config: ModelConfig, rules: Rules = TRAIN_RULES) -> Model:
     """The model of this architecture. Raises UserError if a width does not divide over the mesh."""
     sizes = dict(
-        embed=config.embed,
-        heads=config.n_heads,
-        kv_heads=config.n_kv_heads,
-        mlp=config.mlp,
-        vocab=config.vocab_size,
+        embed=config.embed, heads=config.n_heads, kv_heads=config.n_kv_heads, mlp=config.mlp, vocab=config.vocab_size
     )
     rules.check(sizes, "model")
     with nnx.use_eager_sharding(False):  # axes are logical names: `Model.spec` makes the shardings

@@ -97,9 +97,7 @@ def _flat(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """TOML reads an unquoted `cell.size` as a table in a table."""
     flat: dict[str, Any] = {}
     for name, value in table.items():
-        flat |= (
-            _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
-        )
+        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
     return flat
 
 

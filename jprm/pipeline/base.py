@@ -47,12 +47,8 @@ class Base:
 
         config = lab.config.base
         seed = seed_of(self.seed, "base", self.role, self.size)
-        segments = lab.world.base_documents(
-            config.documents, seed_of(self.seed, "base documents", self.role)
-        )
-        documents = [
-            render([(s.text, s.trained) for s in document], lab.tokenizer) for document in segments
-        ]
+        segments = lab.world.base_documents(config.documents, seed_of(self.seed, "base documents", self.role))
+        documents = [render([(s.text, s.trained) for s in document], lab.tokenizer) for document in segments]
         model = lab.model(self.size)
         result = fit(
             model,

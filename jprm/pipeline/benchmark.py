@@ -61,12 +61,7 @@ class Benchmark:
         if self.name == "processbench":
             return {"name": self.name, "data": content_digest(_processbench_file(lab))}
         evaluate, labels = lab.config.evaluate, lab.config.labels
-        inputs = {
-            "name": self.name,
-            "seed": self.seed,
-            "world": lab.world_identity,
-            "split": evaluate.split,
-        }
+        inputs = {"name": self.name, "seed": self.seed, "world": lab.world_identity, "split": evaluate.split}
         if self.name == "candidates":
             inputs |= {"problems": evaluate.candidates_problems, "candidates": evaluate.candidates}
         else:
@@ -109,9 +104,7 @@ class Benchmark:
         return 2 + self.flops(lab) / lab.rates.decode
 
     def _problems(self, lab: Lab, n: int) -> list[Problem]:
-        return lab.world.problems(
-            lab.config.evaluate.split, n, seed_of(self.seed, "benchmark", self.name)
-        )
+        return lab.world.problems(lab.config.evaluate.split, n, seed_of(self.seed, "benchmark", self.name))
 
     def _policy(self, lab: Lab) -> tuple[list[Item], dict[str, Any]]:
         wanted = lab.config.evaluate.problems // 2
@@ -129,12 +122,7 @@ class Benchmark:
                 f"benchmark {self.name}: of {len(problems)} policy solutions {len(right)} are right and {len(wrong)} "
                 "wrong; both kinds are needed: train the policy longer or shorter (base.steps)"
             )
-        notes = {
-            "sampled": len(problems),
-            "wrong": len(wrong),
-            "right": len(right),
-            "malformed": malformed,
-        }
+        notes = {"sampled": len(problems), "wrong": len(wrong), "right": len(right), "malformed": malformed}
         return wrong[:kept] + right[:kept], notes
 
     def _candidates(self, lab: Lab) -> tuple[list[Item], dict[str, Any]]:
@@ -144,9 +132,7 @@ class Benchmark:
         items, drawn = [], []
         for problem, samples in zip(problems, sampled, strict=True):
             items += _usable(lab, problem, samples)
-            drawn.append(
-                {"problem_id": problem.id, "solutions": [solution_id(problem, s) for s in samples]}
-            )
+            drawn.append({"problem_id": problem.id, "solutions": [solution_id(problem, s) for s in samples]})
         return items, {"problems": len(problems), "drawn": drawn}
 
     def _planted(self, lab: Lab) -> tuple[list[Item], dict[str, Any]]:

@@ -65,9 +65,7 @@ def _train_rate(lab: Lab, size: str) -> float:
     from jprm.models.costs import train_flops
     from jprm.train import fit
 
-    config = lab.config.train.model_copy(
-        update={"steps": MAX_STEPS, "checkpoint_every": MAX_STEPS + 1}
-    )
+    config = lab.config.train.model_copy(update={"steps": MAX_STEPS, "checkpoint_every": MAX_STEPS + 1})
     documents = [
         render([(s.text, s.trained) for s in segments], lab.tokenizer)
         for segments in lab.world.base_documents(DOCUMENTS, 0)
@@ -94,17 +92,13 @@ def _train_rate(lab: Lab, size: str) -> float:
 def _decode_rate(lab: Lab, size: str) -> float:
     """FLOPs per second of sampling with all lanes taken; the first round, which compiles, does not count."""
     config, model = lab.config, lab.model(size)
-    engine = lab.engine(
-        size, model.init(0), max(config.verify.temperature, 1.0), config.verify.context_tokens
-    )
+    engine = lab.engine(size, model.init(0), max(config.verify.temperature, 1.0), config.verify.context_tokens)
     prompt = np.arange(1, 1 + min(PROMPT_TOKENS, config.verify.context_tokens // 4)).tolist()
     new = config.verify.context_tokens - len(prompt) - 1
     drawn, started, first = 0, time.monotonic(), True
     ids = iter(range(10**9))
     while first or time.monotonic() - started < SECONDS_EACH:
-        handles = engine.submit(
-            prompt, [next(ids) for _ in range(config.model.lanes)], max_tokens=new
-        )
+        handles = engine.submit(prompt, [next(ids) for _ in range(config.model.lanes)], max_tokens=new)
         open_handles, tokens = set(handles), 0
         while open_handles:
             for event in engine.poll():

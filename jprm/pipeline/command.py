@@ -96,8 +96,7 @@ def parse(arguments: list[str]) -> Options:
             options.files.append(word)
     if len(options.files) > 1:
         raise UserError(
-            f"two configuration files, {options.files[0]} and {options.files[1]}; "
-            "give one, and key=value overrides"
+            f"two configuration files, {options.files[0]} and {options.files[1]}; give one, and key=value overrides"
         )
     chosen = [f for f in ("--plan", "--worker") if f in options.flags]
     chosen += ["--launcher"] if options.launcher else []

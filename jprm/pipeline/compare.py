@@ -44,8 +44,7 @@ def compare(first: Path, second: Path, names: tuple[str, str] | None = None) -> 
     cells = [{cell.name: cell for cell in finished_cells(lab)} for lab in labs]
     if names:
         chosen = [
-            _the_one(run, list(there), name)
-            for run, there, name in zip((first, second), cells, names, strict=True)
+            _the_one(run, list(there), name) for run, there, name in zip((first, second), cells, names, strict=True)
         ]
         pairs = [(cells[0][chosen[0]], cells[1][chosen[1]])]
         left_out = []
@@ -91,9 +90,7 @@ def print_comparison(found: Comparison, first: Path, second: Path) -> None:
     print(
         "Paired by problem, one row at a time: 95 % intervals by bootstrap over problems, p by permutation of the two"
     )
-    print(
-        "within problems; McNemar's exact p where every solution is right or wrong and has a problem of its own;"
-    )
+    print("within problems; McNemar's exact p where every solution is right or wrong and has a problem of its own;")
     print("detectable: the difference that these problems would show in 4 of 5 times.")
     by_reason: dict[str, list[str]] = {}
     for name, reason in found.left_out:

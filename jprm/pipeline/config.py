@@ -90,9 +90,7 @@ class VerifySection(Config):
     mode: VoteMode = "chain"
     readout: ReadOut = "prob_raw"
     max_tokens: int = Field(default=64, ge=1)  # of one step's rationale
-    context_tokens: int = Field(
-        default=304, ge=16
-    )  # of a whole conversation; longer ones end without a verdict
+    context_tokens: int = Field(default=304, ge=16)  # of a whole conversation; longer ones end without a verdict
     max_rounds: int = Field(default=2, ge=1)  # pieces of code per step
     workers: int = Field(default=2, ge=1)  # programs that run code
     timeout_s: float = Field(default=5.0, gt=0)  # of one piece of code
@@ -123,16 +121,11 @@ class GridSection(Config):
 
     # Both from the least to the most: the last of each is the main cell.
     sizes: tuple[str, ...] = Field(default=("tiny-0.1m", "tiny-0.3m"), min_length=1)
-    train_examples: tuple[int, ...] = Field(
-        default=(250, 1000), min_length=1
-    )  # labelled solutions, before the filter
+    train_examples: tuple[int, ...] = Field(default=(250, 1000), min_length=1)  # labelled solutions, before the filter
     seeds: tuple[int, ...] = Field(default=(0,), min_length=1)
     labels: LabelRule = "rpe"
     ablations: tuple[
-        Literal[
-            "invented", "code", "analysis", "direct", "hard", "difference", "unfiltered", "fork"
-        ],
-        ...,
+        Literal["invented", "code", "analysis", "direct", "hard", "difference", "unfiltered", "fork"], ...
     ] = ("invented", "code", "analysis", "direct", "hard", "unfiltered")
 
 

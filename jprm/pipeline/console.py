@@ -12,17 +12,7 @@ from jprm.terminal import terminal
 def print_table(measured: list[Measured], findings: Findings) -> None:
     """One block of rows per cell, and the findings below."""
     table = Table(box=None, header_style="bold", pad_edge=False)
-    for name in (
-        "model",
-        "train",
-        "style",
-        "code",
-        "labels",
-        "variant",
-        "seed",
-        "votes",
-        "F1 [95 %]",
-    ):
+    for name in ("model", "train", "style", "code", "labels", "variant", "seed", "votes", "F1 [95 %]"):
         table.add_column(name, no_wrap=True)
     for name in ("no verdict", "tokens", "s"):
         table.add_column(name, justify="right", no_wrap=True)

@@ -30,9 +30,7 @@ def export_verifier(run: Path, out: Path, dtype: str | None = None) -> str:
         verifier = cell.votes.verifier
         stage = lab.stage(verifier)
         if not stage.done:
-            raise UserError(
-                f"{run}: its verifier is not trained yet; run: python experiments/sweep.py"
-            )
+            raise UserError(f"{run}: its verifier is not trained yet; run: python experiments/sweep.py")
         tokenizer = lab.tokenizer
         to_hf(
             out,

@@ -26,10 +26,7 @@ def sweep_figures(lab: Lab, measured: list[Measured], findings: Findings) -> dic
     figures = {
         "f1_against_votes": Figure(
             line_figure(
-                [
-                    series_of(label(m), m.curve.ks, [m.curve.f1(k) for k in m.curve.ks])
-                    for m in grid[:MOST_LINES]
-                ],
+                [series_of(label(m), m.curve.ks, [m.curve.f1(k) for k in m.curve.ks]) for m in grid[:MOST_LINES]],
                 x_label="votes per step",
                 y_label="first-error F1",
             ),
@@ -49,9 +46,7 @@ def sweep_figures(lab: Lab, measured: list[Measured], findings: Findings) -> dic
     figures |= _losses(grid, findings) | _calibration(lab, grid)
     if findings.comparisons:
         several = len({c.benchmark for c in findings.comparisons}) > 1
-        names = [
-            f"{c.question} ({c.benchmark})" if several else c.question for c in findings.comparisons
-        ]
+        names = [f"{c.question} ({c.benchmark})" if several else c.question for c in findings.comparisons]
         bars = [("difference", [c.difference for c in findings.comparisons])]
         figures["comparisons"] = Figure(
             bar_figure(names, bars, x_label="difference in F1 (95 %, paired)"),
@@ -60,8 +55,7 @@ def sweep_figures(lab: Lab, measured: list[Measured], findings: Findings) -> dic
     best = findings.best_of_n
     if best:
         series = [
-            series_of(name, best.ks, [best.interval(method, k) for k in best.ks])
-            for name, method in METHODS.items()
+            series_of(name, best.ks, [best.interval(method, k) for k in best.ks]) for name, method in METHODS.items()
         ]
         figures["best_of_n"] = Figure(
             line_figure(series, x_label="solutions per problem", y_label="accuracy"),
@@ -77,17 +71,11 @@ def _equal_compute(spent: Spent) -> Figure:
     paid = [at for at in spent.frontier if at.verifier is not None]
     series = [
         series_of(
-            "self-consistency",
-            [at.budget for at in spent.frontier],
-            [at.self_consistency for at in spent.frontier],
+            "self-consistency", [at.budget for at in spent.frontier], [at.self_consistency for at in spent.frontier]
         ),
-        series_of(
-            "verifier", [at.budget for at in paid], [at.verifier for at in paid if at.verifier]
-        ),
+        series_of("verifier", [at.budget for at in paid], [at.verifier for at in paid if at.verifier]),
     ]
-    svg = line_figure(
-        series[: 1 + bool(paid)], x_label="compute, in solutions", y_label="accuracy", log_x=None
-    )
+    svg = line_figure(series[: 1 + bool(paid)], x_label="compute, in solutions", y_label="accuracy", log_x=None)
     return Figure(
         svg,
         "The same compute spent on solutions alone, their majority deciding, or on fewer solutions with votes on each. "
@@ -112,21 +100,14 @@ def _against(m: Measured, cost: Callable[[dict], float]) -> Series:
 def _frontier(grid: list[Measured]) -> Figure:
     """F1 against the FLOPs of fine-tuning and judging together, and the best to be had for them."""
     series = [_against(m, lambda row: row["train_flops"] + row["flops"]) for m in grid[:MOST_LINES]]
-    points = sorted(
-        (x, y) for s in series for x, y in zip(s.x, s.y, strict=True) if math.isfinite(y)
-    )
+    points = sorted((x, y) for s in series for x, y in zip(s.x, s.y, strict=True) if math.isfinite(y))
     x, best = [], []
     for cost, f1 in points:
         if not best or f1 > best[-1]:
             x, best = [*x, cost], [*best, f1]
     frontier = [Series("best", x, best, is_fit=True)] if len(x) > 1 else []
     return Figure(
-        line_figure(
-            series + frontier,
-            x_label="FLOPs of fine-tuning and judging",
-            y_label="first-error F1",
-            log_x=10,
-        ),
+        line_figure(series + frontier, x_label="FLOPs of fine-tuning and judging", y_label="first-error F1", log_x=10),
         "Each line is a verifier under more and more votes. Dotted: the best F1 for its compute, "
         "chosen on these solutions and so a little too good.",
     )
@@ -166,8 +147,7 @@ def _losses(grid: list[Measured], findings: Findings) -> dict[str, Figure]:
             bands=False,
         )
         figures[f"loss_against_{place}"] = Figure(
-            svg,
-            f"Held-out loss against {x_label}; of several seeds the geometric mean with 95 % bars.",
+            svg, f"Held-out loss against {x_label}; of several seeds the geometric mean with 95 % bars."
         )
     return figures
 
@@ -188,12 +168,7 @@ def _calibration(lab: Lab, grid: list[Measured]) -> dict[str, Figure]:
         items = [i for i in load_items(lab.stage(votes.benchmark)) if i.solution.id in rationales]
         items = [item for item in items if item.solution.first_error is not None]
         found = calibration(
-            [
-                list(
-                    map(mean_reward, rewards_of(rationales[i.solution.id], votes.n_votes, readout))
-                )
-                for i in items
-            ],
+            [list(map(mean_reward, rewards_of(rationales[i.solution.id], votes.n_votes, readout))) for i in items],
             [i.solution.first_error for i in items],  # type: ignore[misc]
             [i.problem.id for i in items],
         )
@@ -206,11 +181,7 @@ def _calibration(lab: Lab, grid: list[Measured]) -> dict[str, Figure]:
         return {}
     series.append(Series("ideal", [0.0, 1.0], [0.0, 1.0], is_fit=True))
     svg = line_figure(
-        series,
-        x_label="mean P(Yes) of the votes",
-        y_label="share of right steps",
-        log_x=None,
-        bands=False,
+        series, x_label="mean P(Yes) of the votes", y_label="share of right steps", log_x=None, bands=False
     )
     text = f"What a reward means: steps up to the first error in bins of P(Yes). {'; '.join(said)}."
     return {"calibration": Figure(svg, text)}

@@ -13,12 +13,7 @@ from jprm.pipeline.table import Measured
 from jprm.scaling import Fit, fit_power_law
 
 # Ways to choose among solutions: their names for readers, and in `jprm.evaluate.best_of_n`.
-METHODS = {
-    "pass@k": "pass",
-    "verifier": "best",
-    "weighted vote": "weighted",
-    "majority": "majority",
-}
+METHODS = {"pass@k": "pass", "verifier": "best", "weighted vote": "weighted", "majority": "majority"}
 
 
 class CoverageNotes:
@@ -71,9 +66,7 @@ class Findings:
             for name, fit in self.vote_fits
             if name in self.main_names
         ]
-        lines += [
-            f"{name}, {fit}{notes.mark(fit.measured_coverage)}" for name, fit in self.axis_fits()
-        ]
+        lines += [f"{name}, {fit}{notes.mark(fit.measured_coverage)}" for name, fit in self.axis_fits()]
         for law in self.laws:
             lines += law.lines(notes.mark(law.coverage))
         lines += notes.lines()
@@ -92,14 +85,10 @@ class Findings:
         return [(name, fit) for name, fit in fits if fit]
 
 
-def find(
-    lab: Lab, measured: list[Measured], best: BestOfN | None, spent: Spent | None = None
-) -> Findings:
+def find(lab: Lab, measured: list[Measured], best: BestOfN | None, spent: Spent | None = None) -> Findings:
     """Compares, fits, sums up."""
     grid = [m for m in measured if not m.cell.variant]
-    main = {
-        m.cell.votes.benchmark: m for m in reversed(grid)
-    }  # the main cell of a seed is its first
+    main = {m.cell.votes.benchmark: m for m in reversed(grid)}  # the main cell of a seed is its first
     mains = list(reversed(main.values()))
     return Findings(
         tuple(comparisons_of(lab, measured, mains)),
@@ -131,9 +120,7 @@ def best_of_n_lines(best: BestOfN) -> list[str]:
         lines.append(f"best of {k}: {shown}")
     k = best.ks[-1]
     gain = best.gain("best", "majority", k)
-    verdict = (
-        "beats" if gain.low > 0 else "loses against" if gain.high < 0 else "is not told apart from"
-    )
+    verdict = "beats" if gain.low > 0 else "loses against" if gain.high < 0 else "is not told apart from"
     lines.append(f"best of {k}: the verifier {verdict} the majority vote: {gain:+.3f}")
     return lines
 
@@ -160,7 +147,5 @@ def _baselines(mains: list[Measured]) -> dict[str, dict[str, float]]:
             [len(s.steps) for s in solutions],
         )
         benchmark = m.cell.votes.benchmark
-        scores[f"{benchmark.name} (seed {benchmark.seed})"] = {
-            name: score.f1 for name, score in trivial.items()
-        }
+        scores[f"{benchmark.name} (seed {benchmark.seed})"] = {name: score.f1 for name, score in trivial.items()}
     return scores

@@ -105,9 +105,7 @@ class _Shared:
 class Lab:
     """The shared parts of one sweep, seen under one configuration. A context manager: it ends the code pools."""
 
-    def __init__(
-        self, config: SweepConfig, run: RunDirectory | None, progress: Progress | None = None
-    ):
+    def __init__(self, config: SweepConfig, run: RunDirectory | None, progress: Progress | None = None):
         """`run` None is for planning: nothing is written."""
         self.config = config
         self.run = run
@@ -194,9 +192,7 @@ class Lab:
         """The rationale format, with this sweep's budget: the same in training and in use."""
         verify = self.config.verify
         return replace(
-            EMBEDDED,
-            budget=Budget(verify.max_tokens, verify.max_rounds, verdict_tokens=1),
-            code=verify.code,
+            EMBEDDED, budget=Budget(verify.max_tokens, verify.max_rounds, verdict_tokens=1), code=verify.code
         )
 
     @property
@@ -209,9 +205,7 @@ class Lab:
     def pool(self) -> Place:
         """Where model-written code runs, started at the first use."""
         verify = self.config.verify
-        key = fingerprint(
-            verify.model_dump(include={"place", "workers", "timeout_s", "uncovered", "code"})
-        )
+        key = fingerprint(verify.model_dump(include={"place", "workers", "timeout_s", "uncovered", "code"}))
         if key not in self._shared.pools:
             local = {"warm": Tier.PLAIN, "uncovered": verify.uncovered}
             pool = open_place(

@@ -8,15 +8,7 @@ from typing import Any, ClassVar
 from jprm.label import RolloutSettings, value_problems
 from jprm.pipeline.lab import Lab, Task
 from jprm.pipeline.policy import policy_base, policy_engine
-from jprm.records import (
-    Problem,
-    Solution,
-    append_jsonl,
-    from_json,
-    read_jsonl,
-    stream_records,
-    to_json,
-)
+from jprm.records import Problem, Solution, append_jsonl, from_json, read_jsonl, stream_records, to_json
 from jprm.runs import Stage
 from jprm.seeds import rng_of, seed_of
 
@@ -47,16 +39,12 @@ class Labels:
 
     def inputs(self, lab: Lab) -> dict[str, Any]:
         """What decides solutions and values; thresholds are applied later."""
-        labels = lab.config.labels.model_dump(
-            mode="json", exclude={"epsilon", "difference_epsilon", "annotator_noise"}
-        )
+        labels = lab.config.labels.model_dump(mode="json", exclude={"epsilon", "difference_epsilon", "annotator_noise"})
         return {"labels": labels, "world": lab.world_identity, "seed": self.seed}
 
     def compute(self, lab: Lab, stage: Stage) -> dict[str, Any]:
         """Writes one row per problem, chunk by chunk."""
-        problems = lab.world.problems(
-            "train", lab.config.labels.problems, seed_of(self.seed, "labels")
-        )
+        problems = lab.world.problems("train", lab.config.labels.problems, seed_of(self.seed, "labels"))
         rows = self._rolled_out if self._by_rollouts(lab) else self._planted
         return rows(lab, stage, problems)
 
@@ -65,9 +53,7 @@ class Labels:
         labels = lab.config.labels
         if not self._by_rollouts(lab):
             return 0.0
-        states = 1 + 1.6 * (
-            labels.right_solutions + labels.wrong_solutions + labels.planted_solutions
-        )
+        states = 1 + 1.6 * (labels.right_solutions + labels.wrong_solutions + labels.planted_solutions)
         tokens = labels.problems * states * ROLLOUTS_PER_STATE * TOKENS_PER_ROLLOUT
         tokens /= labels.rollout_divisor
         return lab.decode_flops(lab.config.model.policy, labels.context_tokens, tokens)
@@ -102,9 +88,7 @@ class Labels:
         by_id = {problem.id: problem for problem in problems}
         n_done = len(done)
         for values in chunks:
-            append_jsonl(
-                path, [to_json(v) | {"problem": to_json(by_id[v.problem_id])} for v in values]
-            )
+            append_jsonl(path, [to_json(v) | {"problem": to_json(by_id[v.problem_id])} for v in values])
             n_done += len(values)
             lab.progress.show(f"labels: {n_done} of {len(problems)} problems rolled out")
         rows = read_jsonl(path)
@@ -112,11 +96,7 @@ class Labels:
             "problems": len(rows),
             "solutions": sum(len(row["solutions"]) for row in rows),
             "pass_at_1": sum(row["correct"] for row in rows) / sum(row["n"] for row in rows),
-            "unused": {
-                reason: n
-                for reason in {r["reason"] for r in rows} - {""}
-                if (n := _count(rows, reason))
-            },
+            "unused": {reason: n for reason in {r["reason"] for r in rows} - {""} if (n := _count(rows, reason))},
             "generated_tokens": sum(row["generated_tokens"] for row in rows),
         }
 
@@ -128,18 +108,14 @@ class Labels:
             solutions += [lab.world.planted(problem, rng) for _ in range(labels.planted_solutions)]
             valued = [{"solution": to_json(s), "mc": None} for s in solutions if s is not None]
             rows.append({"problem": to_json(problem), "solutions": valued})
-        stage.file("values.jsonl").unlink(
-            missing_ok=True
-        )  # made in one go, also after an earlier sitting died
+        stage.file("values.jsonl").unlink(missing_ok=True)  # made in one go, also after an earlier sitting died
         append_jsonl(stage.file("values.jsonl"), rows)
         return {"problems": len(rows), "solutions": sum(len(row["solutions"]) for row in rows)}
 
 
 def load_examples(stage: Stage) -> list[Example]:
     """All labelled solutions of a finished stage, in the order of their problems' ids."""
-    rows = stream_records(
-        stage.file("values.jsonl"), _examples, {"problem": dict, "solutions": list}
-    )
+    rows = stream_records(stage.file("values.jsonl"), _examples, {"problem": dict, "solutions": list})
     return [e for _, examples in sorted(rows, key=lambda row: row[0]) for e in examples]
 
 

@@ -46,9 +46,7 @@ def launch(config: SweepConfig, name: str, parallel: int, sweep: list[str], comm
                 if view.stage(task).look():
                     watched.remove((view, task))
                     view.mark_finished(task)
-            lab.progress.cells_done = sum(
-                lab.at(cell.config).stage(cell.votes).done for cell in cells
-            )
+            lab.progress.cells_done = sum(lab.at(cell.config).stage(cell.votes).done for cell in cells)
             lab.progress.show(_at_work(path / "stages") or "waiting for the workers to begin")
 
         lab.progress.note(f"{parallel} workers ({name}); their logs: {path / 'workers'}")

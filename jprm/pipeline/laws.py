@@ -17,21 +17,10 @@ import numpy as np
 from jprm.errors import UserError
 from jprm.evaluate import Interval
 from jprm.pipeline.table import Measured
-from jprm.scaling import (
-    PowerSum,
-    VoteLaw,
-    best_at_budget,
-    fit_power_sum,
-    fit_vote_law,
-    hold_out,
-    short,
-    shown,
-)
+from jprm.scaling import PowerSum, VoteLaw, best_at_budget, fit_power_sum, fit_vote_law, hold_out, short, shown
 from jprm.scaling.huber import STEEPEST
 
-BUDGETS = (
-    3  # at which the best choice is told, above the cheapest that was measured up to the dearest
-)
+BUDGETS = 3  # at which the best choice is told, above the cheapest that was measured up to the dearest
 HELD_OUT_SHARE = 0.1
 DATA_AXES = {"examples": "train_examples", "steps": "train.steps"}
 VARIED = ("train.steps", "verify.n_votes")  # axes of a law; sizes, examples and seeds name cells
@@ -148,20 +137,14 @@ def _voted(law: VoteLaw, n_votes: int, measured: float) -> list[tuple[str, str]]
     return [
         ("a of the rate of right votes, Beta(a, b)", shown(law.a)),
         ("b", shown(law.b)),
-        (
-            f"accuracy of {n_votes} votes",
-            f"{shown(law.majority_at(n_votes))}, measured {measured:.3f}",
-        ),
+        (f"accuracy of {n_votes} votes", f"{shown(law.majority_at(n_votes))}, measured {measured:.3f}"),
         ("accuracy of unlimited votes", shown(law.limit)),
         ("largest misfit of a share of solutions", f"{misfit:.3f}"),
     ]
 
 
 def _fitted(
-    name: str,
-    axes: dict[str, np.ndarray],
-    y: np.ndarray,
-    decide: Callable[[PowerSum], list[tuple[str, str]]],
+    name: str, axes: dict[str, np.ndarray], y: np.ndarray, decide: Callable[[PowerSum], list[tuple[str, str]]]
 ) -> Law:
     """The fit with exponents, residuals and decisions; with the reason where the grid cannot carry it."""
     try:
@@ -194,11 +177,7 @@ def _held_out(axes: dict[str, np.ndarray], y: np.ndarray) -> str:
 
 
 def _decisions(
-    law: PowerSum,
-    axes: dict[str, np.ndarray],
-    cost: np.ndarray,
-    spent_on: str,
-    chosen: Sequence[str] = (),
+    law: PowerSum, axes: dict[str, np.ndarray], cost: np.ndarray, spent_on: str, chosen: Sequence[str] = ()
 ) -> list[tuple[str, str]]:
     """The best measured setting at budgets between the cheapest and the dearest, with its share of the resamples.
 
@@ -206,9 +185,7 @@ def _decisions(
     """
     chosen = tuple(chosen or axes)
     held = [name for name in axes if name not in chosen]
-    kept = (
-        np.all([axes[name] == axes[name].max() for name in held], axis=0) if held else slice(None)
-    )
+    kept = np.all([axes[name] == axes[name].max() for name in held], axis=0) if held else slice(None)
     settings = np.stack([values[kept] for values in axes.values()], axis=1)
     candidates, of = np.unique(settings, axis=0, return_inverse=True)
     count = np.bincount(of.ravel())
@@ -218,9 +195,7 @@ def _decisions(
         columns = dict(zip(axes, candidates.T, strict=True))
         best = best_at_budget(law, columns, price, budget * (1 + 1e-9))
         named = ", ".join(
-            f"{short(value)} {axis}"
-            for axis, value in zip(axes, candidates[best.index], strict=True)
-            if axis in chosen
+            f"{short(value)} {axis}" for axis, value in zip(axes, candidates[best.index], strict=True) if axis in chosen
         )
         share = f"{float(best.share[best.index]):.0%} of the resamples"
         found.append((f"best for {short(budget)}FLOPs of {spent_on}", f"{named} ({share})"))

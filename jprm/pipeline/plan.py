@@ -48,9 +48,7 @@ def print_plan(config: SweepConfig, calibrate_first: bool = False) -> None:
             if measured
             else "on two CPU cores (--calibrate measures this machine)"
         )
-        print(
-            f"{len(cells)} cells, {ready} of them ready; best of N: {'yes' if candidates else 'no'}"
-        )
+        print(f"{len(cells)} cells, {ready} of them ready; best of N: {'yes' if candidates else 'no'}")
         print(
             f"{len(jobs)} stages, {done} done; about {seconds / 60:.0f} min left {where}: "
             f"{flops:.2g} FLOPs, {seconds / 3600:.2f} hours"

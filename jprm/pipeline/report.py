@@ -22,16 +22,7 @@ from jprm.pipeline.report_tables import (
 from jprm.pipeline.stored import RATIONALES, stream_rationales
 from jprm.pipeline.table import MISSING_AS, Measured, one_vote_note, rewards_of
 from jprm.runs import provenance, write_atomic
-from jprm.scaling import (
-    Facts,
-    Headline,
-    Report,
-    Samples,
-    Section,
-    Table,
-    sample_of,
-    write_report,
-)
+from jprm.scaling import Facts, Headline, Report, Samples, Section, Table, sample_of, write_report
 from jprm.verify import first_error, mean_reward
 
 SHOWN_SAMPLES = 8
@@ -41,9 +32,7 @@ EMBEDDED_NOTE = (
 )
 
 
-def write_sweep_report(
-    lab: Lab, measured: list[Measured], findings: Findings, path: Path, command: str
-) -> None:
+def write_sweep_report(lab: Lab, measured: list[Measured], findings: Findings, path: Path, command: str) -> None:
     """Writes `report.html` and the figures beside it."""
     figures = sweep_figures(lab, measured, findings)
     (path / "figures").mkdir(exist_ok=True)
@@ -68,18 +57,12 @@ def write_sweep_report(
         sections.insert(1, Section("Best of N", [best_of_n_table(findings.best_of_n)]))
     report = Report(
         title=f"jprm sweep: {lab.config.name}",
-        lead=EMBEDDED_NOTE
-        if lab.config.world.kind == "embedded"
-        else "Models trained from scratch on GSM8K text.",
+        lead=EMBEDDED_NOTE if lab.config.world.kind == "embedded" else "Models trained from scratch on GSM8K text.",
         sections=sections,
         headline=[
             Headline(f"{main.curve.f1(k).value:.3f}", f"F1 at {k} votes", str(main.curve.f1(k))),
             Headline(f"{main.curve.f1(1).value:.3f}", "F1 at one vote", str(main.curve.f1(1))),
-            Headline(
-                f"{gain.value:+.3f}",
-                f"gain of {k} votes over one",
-                format(gain, "+.3f"),
-            ),
+            Headline(f"{gain.value:+.3f}", f"gain of {k} votes over one", format(gain, "+.3f")),
             Headline(str(len(main.curve.labels)), "solutions judged", "half of them wrong"),
             Headline(
                 f"{main.curve.missing_share(k):.1%}",
@@ -109,10 +92,7 @@ def _cells(measured: list[Measured]) -> Table:
     ]
     rows = [
         [
-            *(
-                row[key]
-                for key in ("model", "model_params", "train_examples", "style", "code", "labels")
-            ),
+            *(row[key] for key in ("model", "model_params", "train_examples", "style", "code", "labels")),
             row["variant"] or row["benchmark"],
             row["seed"],
             row["n_votes"],
@@ -138,12 +118,7 @@ def _cells(measured: list[Measured]) -> Table:
 
 def _labels(measured: list[Measured]) -> Facts:
     seeds = {m.cell.votes.verifier.seed: m.lab for m in reversed(measured)}
-    return Facts(
-        {
-            f"labels, seed {seed}": seeds[seed].stage(Labels(seed)).summary
-            for seed in reversed(seeds)
-        }
-    )
+    return Facts({f"labels, seed {seed}": seeds[seed].stage(Labels(seed)).summary for seed in reversed(seeds)})
 
 
 def _samples(main: Measured) -> list:
@@ -160,8 +135,6 @@ def _samples(main: Measured) -> list:
     samples = []
     for item in shown:
         judged = rationales[item.solution.id]
-        prediction = first_error(
-            [mean_reward(step) for step in rewards_of(judged, votes.n_votes, readout)]
-        )
+        prediction = first_error([mean_reward(step) for step in rewards_of(judged, votes.n_votes, readout)])
         samples.append(sample_of(item.problem, item.solution, judged, prediction, readout=readout))
     return samples

@@ -46,10 +46,7 @@ def vote_fits_table(findings: Findings) -> Table:
         ["cell", "c", "b", "a", "residual", "what weakens it"],
         rows,
         caption="F1(N) = c + a N^-b over N votes; c is the F1 of unlimited votes",
-        note=". ".join(
-            ["95 % intervals over resampled problems", *(f"Measured: {c}" for c in coverage)]
-        )
-        + ".",
+        note=". ".join(["95 % intervals over resampled problems", *(f"Measured: {c}" for c in coverage)]) + ".",
     )
 
 
@@ -84,9 +81,7 @@ def stopped_table(stopped: Iterable[Stopped]) -> Table:
         row = s.result.row()
         spent = [row["votes_per_item_fixed"], row["votes_per_item"]]
         silent = f"{row['missing_share']:.1%}"
-        rows.append(
-            [s.benchmark, s.seed, s.result.risk, *spent, s.result.saved, s.result.change, silent]
-        )
+        rows.append([s.benchmark, s.seed, s.result.risk, *spent, s.result.saved, s.result.change, silent])
     columns = ["solutions", "seed", "risk", "votes a solution", "stopped early", "share saved"]
     return Table(
         [*columns, "change of F1", "no verdict"],
@@ -120,8 +115,7 @@ def spent_table(spent: Spent) -> Table:
 def best_of_n_table(best: BestOfN) -> Table:
     """Accuracy of the chosen solution by method."""
     rows = [
-        [k, *(best.interval(method, k) for method in METHODS.values())]
-        + [f"{best.missing_share('best', k):.1%}"]
+        [k, *(best.interval(method, k) for method in METHODS.values())] + [f"{best.missing_share('best', k):.1%}"]
         for k in best.ks
     ]
     return Table(
@@ -163,12 +157,7 @@ def dropped_table(measured: list[Measured]) -> Table:
             count(f"labelled solutions: {reason}", votes.verifier.label, n, labelled)
         labels = lab.stage(Labels(votes.verifier.seed)).summary
         for reason, n in labels.get("unused", {}).items():
-            count(
-                f"problems: {reason}",
-                f"labels of seed {votes.verifier.seed}",
-                n,
-                labels["problems"],
-            )
+            count(f"problems: {reason}", f"labels of seed {votes.verifier.seed}", n, labels["problems"])
     rows, starts = [], []
     for what, places in found.items():
         starts.append(len(rows))
@@ -211,9 +200,4 @@ def _count_benchmark(count, benchmark: Benchmark, summary: dict) -> None:
         read = summary["items"] + summary["rejected"]
         count("rows rejected in reading", where, summary["rejected"], read)
     if "malformed" in summary:
-        count(
-            "samples without the form of a solution",
-            where,
-            summary["malformed"],
-            summary["sampled"],
-        )
+        count("samples without the form of a solution", where, summary["malformed"], summary["sampled"])

@@ -27,18 +27,11 @@ def print_score(run: Path, problem_text: str, steps_file: Path, n_votes: int) ->
     with Lab(config, None) as lab:
         verifier = cell.votes.verifier
         if not lab.stage(verifier).done:
-            raise UserError(
-                f"{run}: its verifier is not trained yet; run: python experiments/sweep.py"
-            )
+            raise UserError(f"{run}: its verifier is not trained yet; run: python experiments/sweep.py")
         problem = make_problem(config.world.kind, problem_text.strip() + "\n", "", "", "")
-        for name, text in (
-            ("--problem", problem.text),
-            *((f"{steps_file}:{i}", s) for i, s in enumerate(steps, 1)),
-        ):
+        for name, text in (("--problem", problem.text), *((f"{steps_file}:{i}", s) for i, s in enumerate(steps, 1))):
             if not lab.tokenizer.accepts(text):
-                raise UserError(
-                    f"{name}: the {config.world.kind} world has no words for {text.strip()!r}"
-                )
+                raise UserError(f"{name}: the {config.world.kind} world has no words for {text.strip()!r}")
         solution = Solution(seed_name(problem_text, steps), problem.id, steps, "given")
         engine = verifier_engine(lab, verifier)
         settings = verify_settings(lab, verifier.style, "executed", config.verify.mode)

@@ -17,14 +17,7 @@ from jprm.pipeline.policy import policy_base
 from jprm.pipeline.stored import RATIONALES, stream_rewards
 from jprm.pipeline.table import Measured
 from jprm.pipeline.votes import Votes
-from jprm.scaling import (
-    AdaptiveVoting,
-    ComputeMatched,
-    Matched,
-    VerifiedSolution,
-    compute_matched,
-    replay_adaptive,
-)
+from jprm.scaling import AdaptiveVoting, ComputeMatched, Matched, VerifiedSolution, compute_matched, replay_adaptive
 from jprm.ties import below
 from jprm.verify import first_error
 
@@ -86,9 +79,7 @@ def stopped_early(main: Measured) -> list[Stopped]:
     others the verdict that it thinks the likelier, which is also what ended the judging of a solution.
     """
     votes, lab = main.cell.votes, main.lab
-    items = [
-        i for i in load_items(lab.stage(votes.benchmark)) if i.solution.first_error is not None
-    ]
+    items = [i for i in load_items(lab.stage(votes.benchmark)) if i.solution.first_error is not None]
     tables = _rewards(lab, votes)
     return [
         Stopped(
@@ -123,9 +114,7 @@ def candidates_at_equal_compute(lab: Lab, candidates: Cell | None) -> Spent | No
         return None
     found = {
         name: VerifiedSolution(
-            lab.world.answer(items[name].solution.steps),
-            bool(items[name].correct_answer),
-            whole(table),
+            lab.world.answer(items[name].solution.steps), bool(items[name].correct_answer), whole(table)
         )
         for name, table in tables.items()
     }
@@ -153,9 +142,7 @@ def candidates_at_equal_compute(lab: Lab, candidates: Cell | None) -> Spent | No
 def whole(table: np.ndarray) -> tuple[float | None, ...]:
     """What each vote says of a solution, from votes [steps, V]: 1 where it accepts every step, 0 where it rejects one
     before the first that it did not judge, else None."""
-    verdicts = (
-        first_error([None if np.isnan(vote) else vote for vote in column]) for column in table.T
-    )
+    verdicts = (first_error([None if np.isnan(vote) else vote for vote in column]) for column in table.T)
     return tuple(None if verdict is None else float(verdict < 0) for verdict in verdicts)
 
 

@@ -93,9 +93,7 @@ class Known:
         return [from_json(Rationale, rationale) for rationale in row["rationales"]]
 
 
-def cut(
-    rationales: list[Rationale], n_votes: int, n_steps: int, readout: ReadOut | None
-) -> int | None:
+def cut(rationales: list[Rationale], n_votes: int, n_steps: int, readout: ReadOut | None) -> int | None:
     """Up to which step (exclusive) `n_votes` votes at once would have been reported, from some that are there.
 
     `n_steps` are those of the solution; `readout` None says that nothing is left out. The rationales may be of fewer or

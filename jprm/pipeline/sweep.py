@@ -35,9 +35,7 @@ def run_sweep(config: SweepConfig, command: str, mix_versions: bool = False) -> 
         check_versions(jobs, mix_versions)
         lab.progress = progress_of(jobs, len(cells))
         with stop_on_sigterm(lab.progress):
-            lab.progress.show(
-                f"{len(cells)} cells, {len(jobs)} stages, run directory {path}", force=True
-            )
+            lab.progress.show(f"{len(cells)} cells, {len(jobs)} stages, run directory {path}", force=True)
             measured = [_compute(lab, cell) for cell in cells]
             if candidates:
                 _ensure(lab, candidates)
@@ -58,11 +56,7 @@ def progress_of(jobs: list[Job], n_cells: int) -> Progress:
 
 
 def conclude(
-    lab: Lab,
-    cells: list[Cell],
-    candidates: Cell | None,
-    command: str,
-    known: Sequence[Measured | None] = (),
+    lab: Lab, cells: list[Cell], candidates: Cell | None, command: str, known: Sequence[Measured | None] = ()
 ) -> int:
     """Table, findings, report and `results.jsonl` from what is finished.
 

@@ -63,18 +63,14 @@ def measure_best_of_n(lab: Lab, votes: Votes) -> BestOfN:
     rationales = load_rationales(lab.stage(votes))
     problems, ids = [], []
     for drawn in lab.stage(votes.benchmark).summary["drawn"]:
-        problems.append(
-            [_candidate(lab, votes, items.get(s), rationales) for s in drawn["solutions"]]
-        )
+        problems.append([_candidate(lab, votes, items.get(s), rationales) for s in drawn["solutions"]])
         ids.append(drawn["problem_id"])
     ks = [k for k in (1, 2, 4, 8, 16, 32) if k <= lab.config.evaluate.candidates]
     missing = lab.config.evaluate.missing
     return best_of_n(united(problems), ks, problem_ids=ids, seed=0, missing=missing)
 
 
-def _candidate(
-    lab: Lab, votes: Votes, item: Item | None, rationales: dict[str, list[Rationale]]
-) -> Candidate:
+def _candidate(lab: Lab, votes: Votes, item: Item | None, rationales: dict[str, list[Rationale]]) -> Candidate:
     if item is None:  # a sample without the form of a solution has no answer and is not judged
         return Candidate(None, False, None)
     table = rewards_of(rationales[item.solution.id], votes.n_votes, lab.config.verify.readout)

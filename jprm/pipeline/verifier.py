@@ -60,9 +60,7 @@ class Verifier:
     def inputs(self, lab: Lab) -> dict[str, Any]:
         """The labelling rule with its threshold, the annotator's noise, the recipe."""
         labels = lab.config.labels
-        threshold = {"rpe": labels.epsilon, "difference": labels.difference_epsilon}.get(
-            self.labels
-        )
+        threshold = {"rpe": labels.epsilon, "difference": labels.difference_epsilon}.get(self.labels)
         return {
             "size": self.size,
             "examples": self.examples,
@@ -90,9 +88,7 @@ class Verifier:
         documents = {c.solution_id: render(c.pieces, lab.tokenizer) for c in kept}
         balanced = balance(kept, lambda c: c.first_error >= 0)
         if not balanced:
-            raise UserError(
-                f"{self.label}: nothing left to learn from ({dict(counts.dropped)}); raise labels.problems"
-            )
+            raise UserError(f"{self.label}: nothing left to learn from ({dict(counts.dropped)}); raise labels.problems")
         config, seed = self.recipe(lab), seed_of(self.seed, "verifier", self.size)
         params, _ = load_params(lab.stage(Base(self.size, self.seed)).file("weights"))
         result = fit(
@@ -108,21 +104,15 @@ class Verifier:
         )
         save_params(stage.file("weights"), result.params, {"size": self.size})
         lab.tokenizer.save(stage.file("tokenizer"))
-        held_out = [
-            render(c.pieces, lab.tokenizer) for c in held_out_conversations(lab, self.style)
-        ]
+        held_out = [render(c.pieces, lab.tokenizer) for c in held_out_conversations(lab, self.style)]
         agree = [c.first_error == truth[c.solution_id] for c in kept]
         return training_summary(lab, self.size, result) | {
             "labelled": len(examples),
             "filter": counts.to_json(),
-            "labels_right_before": _share(
-                [c.first_error == truth[c.solution_id] for c in conversations]
-            ),
+            "labels_right_before": _share([c.first_error == truth[c.solution_id] for c in conversations]),
             "labels_right_after": _share(agree),
             "documents": len(balanced),
-            "held_out_loss": held_out_loss(
-                lab.model(self.size), result.params, held_out, config.row_tokens
-            ),
+            "held_out_loss": held_out_loss(lab.model(self.size), result.params, held_out, config.row_tokens),
         }
 
     def recipe(self, lab: Lab) -> TrainConfig:
@@ -147,17 +137,13 @@ class Verifier:
     def first_error(self, lab: Lab, example: Example) -> int:
         """The label of a solution: the 0-based first step labelled wrong, -1 for none."""
         if self.labels == "exact":
-            assert example.solution.first_error is not None, (
-                "only worlds with known truth have exact labels"
-            )
+            assert example.solution.first_error is not None, "only worlds with known truth have exact labels"
             return example.solution.first_error
         assert example.mc is not None, "labels.source = planted has exact labels only"
         if self.labels == "rpe":
             return first_error_of(relative_progress(example.mc, lab.config.labels.epsilon))
         if self.labels == "difference":
-            return first_error_of(
-                difference_labels(example.mc, lab.config.labels.difference_epsilon)
-            )
+            return first_error_of(difference_labels(example.mc, lab.config.labels.difference_epsilon))
         return first_error_of(hard_labels(example.mc))
 
     def conversations(self, lab: Lab, examples: Sequence[Example]) -> list[Conversation]:

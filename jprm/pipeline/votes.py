@@ -21,9 +21,7 @@ from jprm.strict_json import read_object
 from jprm.verify import Settings, verify
 
 SAVE_EVERY_SOLUTIONS = 32
-STEPS_PER_SOLUTION = (
-    2.5  # expected, and the tokens of one vote on one; only the plan and the ETA use them
-)
+STEPS_PER_SOLUTION = 2.5  # expected, and the tokens of one vote on one; only the plan and the ETA use them
 TOKENS_PER_VOTE = 30
 
 
@@ -48,9 +46,7 @@ class Votes:
         verify = lab.config.verify
         # it decides which votes call a step wrong, and so where a solution ends; left out where it is the default,
         # which keys had before it could be chosen for a cell
-        readout = (
-            {"readout": verify.readout} if self.stop_early and verify.readout != "prob_raw" else {}
-        )
+        readout = {"readout": verify.readout} if self.stop_early and verify.readout != "prob_raw" else {}
         return (
             readout
             | lab.code_inputs
@@ -153,12 +149,7 @@ def judge(lab: Lab, stage: Stage, votes: Votes, items: list[Item]) -> dict[str, 
     done = len(stored)
     try:
         for rationales, how in complete(lab, votes, todo, sources, reused):
-            rows.append(
-                {
-                    "solution_id": rationales[0].solution_id,
-                    "rationales": [to_json(r) for r in rationales],
-                }
-            )
+            rows.append({"solution_id": rationales[0].solution_id, "rationales": [to_json(r) for r in rationales]})
             done += 1
             if len(rows) >= SAVE_EVERY_SOLUTIONS:
                 append_jsonl(path, rows)
@@ -167,11 +158,7 @@ def judge(lab: Lab, stage: Stage, votes: Votes, items: list[Item]) -> dict[str, 
     finally:
         if stage.path.exists():  # not after another worker took the stage over
             append_jsonl(path, rows)
-    seconds = sum(
-        s.seconds * min(1, votes.n_votes / s.n_votes) * reused[s.path] / len(s)
-        for s in sources
-        if len(s)
-    )
+    seconds = sum(s.seconds * min(1, votes.n_votes / s.n_votes) * reused[s.path] / len(s) for s in sources if len(s))
     return _counts(path) | {
         "code_ran": lab.pool.description,
         "pool": lab.pool.stats.since(before),
@@ -181,8 +168,7 @@ def judge(lab: Lab, stage: Stage, votes: Votes, items: list[Item]) -> dict[str, 
 
 def _counts(path: Path) -> dict[str, int]:
     counts: dict[str, int] = dict.fromkeys(
-        ("solutions", "rationales", "generated_tokens", "forced_tokens")
-        + ("executions", "failed_executions", "none"),
+        ("solutions", "rationales", "generated_tokens", "forced_tokens") + ("executions", "failed_executions", "none"),
         0,
     )
     for rationales in stream_rationales(path):
@@ -198,11 +184,7 @@ def _counts(path: Path) -> dict[str, int]:
 
 
 def complete(
-    lab: Lab,
-    votes: Votes,
-    items: list[Item],
-    sources: list[Known],
-    reused: collections.Counter[Path] | None = None,
+    lab: Lab, votes: Votes, items: list[Item], sources: list[Known], reused: collections.Counter[Path] | None = None
 ) -> Iterator[tuple[list[Rationale], str]]:
     """Rationales of one solution after another, as if all votes were drawn at once, and how that is going.
 
@@ -213,9 +195,7 @@ def complete(
     fresh: list[Item] = []
     short: dict[int, list[tuple[Item, list[Rationale], int]]] = {}
     for item in items:
-        source = max(
-            (s for s in sources if item.solution.id in s), key=lambda s: s.n_votes, default=None
-        )
+        source = max((s for s in sources if item.solution.id in s), key=lambda s: s.n_votes, default=None)
         if source is None:
             fresh.append(item)
             continue
@@ -246,10 +226,7 @@ def _extend(
 ) -> Iterator[tuple[list[Rationale], str]]:
     """Draws the votes from `n_known` on; solutions for which that is not enough are added to `fresh`."""
     known = {item.solution.id: (item, rationales) for item, rationales, _ in group}
-    begun = [
-        replace(item, solution=replace(item.solution, steps=item.solution.steps[:end]))
-        for item, _, end in group
-    ]
+    begun = [replace(item, solution=replace(item.solution, steps=item.solution.steps[:end])) for item, _, end in group]
     for new, how in _sample(lab, votes, begun, range(n_known, votes.n_votes), False):
         item, rationales = known[new[0].solution_id]
         both = sorted([*rationales, *new], key=lambda r: (r.step, r.vote))
@@ -305,9 +282,7 @@ def sampling_of(inputs: dict[str, Any]) -> dict[str, Any]:
 def verifier_engine(lab: Lab, verifier: Verifier):
     """An engine that writes this verifier's rationales."""
     config = lab.config.verify
-    return lab.engine(
-        verifier.size, verifier.params(lab), config.temperature, config.context_tokens
-    )
+    return lab.engine(verifier.size, verifier.params(lab), config.temperature, config.context_tokens)
 
 
 def verify_settings(lab: Lab, style: str, execution: str, mode: str) -> Settings:

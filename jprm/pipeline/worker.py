@@ -20,12 +20,7 @@ from jprm.pipeline.cells import Cell
 from jprm.pipeline.config import SweepConfig
 from jprm.pipeline.jobs import Job, check_versions, jobs_of
 from jprm.pipeline.lab import Failure, Lab, StageFailed
-from jprm.pipeline.sweep import (
-    conclude,
-    failure_below,
-    progress_of,
-    write_config,
-)
+from jprm.pipeline.sweep import conclude, failure_below, progress_of, write_config
 from jprm.pipeline.votes import Votes, VotesPart
 from jprm.preemption import stop_on_sigterm
 from jprm.runs import RunDirectory, Stage
@@ -129,9 +124,7 @@ class Worker:
         lab.progress.safe_points.append(stop_if_lost)
         try:
             with stage.inside(lease.path):
-                if (
-                    not stage.look()
-                ):  # else its last worker died between the end and the publication
+                if not stage.look():  # else its last worker died between the end and the publication
                     lab.progress.show(stage.name, force=True)
                     view.compute(task)
                 lease.publish()
@@ -149,9 +142,7 @@ class Worker:
                 view.mark_finished(task)
             if isinstance(task, Votes):
                 for part in task.parts(view):
-                    shutil.rmtree(
-                        view.stage(part).path, ignore_errors=True
-                    )  # merged into the whole
+                    shutil.rmtree(view.stage(part).path, ignore_errors=True)  # merged into the whole
         finally:
             lab.progress.safe_points.remove(stop_if_lost)
 
@@ -177,9 +168,7 @@ class Worker:
         stages = [view.stage(task) for view, task in self.jobs]
         for stage in (stage for stage in stages if not stage.done):
             for folder in (leased.get(stage.path.name), stage.path):
-                with contextlib.suppress(
-                    OSError, ValueError, LookupError, TypeError, RecursionError
-                ):
+                with contextlib.suppress(OSError, ValueError, LookupError, TypeError, RecursionError):
                     text = (folder / "failure.json").read_text() if folder else ""
                     told = json.loads(text)
                     failures[stage.key] = _failure(told), text

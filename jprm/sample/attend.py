@@ -45,9 +45,7 @@ def finish(part: Part, like_BTNH: jax.Array) -> jax.Array:
     return o_BKGTH.transpose(0, 3, 1, 2, 4).reshape(B, T, N, H)
 
 
-def attend_part(
-    q_BKXH: jax.Array, k_BKSH: jax.Array, v_BKSH: jax.Array, visible_BTS: jax.Array
-) -> Part:
+def attend_part(q_BKXH: jax.Array, k_BKSH: jax.Array, v_BKSH: jax.Array, visible_BTS: jax.Array) -> Part:
     """Attention of scaled queries over the visible slots."""
     B, K, X, _ = q_BKXH.shape
     T, S = visible_BTS.shape[1:]
@@ -55,22 +53,12 @@ def attend_part(
     scores = jnp.where(visible_BTS[:, None, None], scores.reshape(B, K, X // T, T, S), HIDDEN)
     highest = scores.max(-1, keepdims=True)
     weights = jnp.exp(scores - highest).reshape(B, K, X, S)
-    o_BKXH = jnp.einsum(
-        "bkxs,bksh->bkxh",
-        weights.astype(v_BKSH.dtype),
-        v_BKSH,
-        preferred_element_type=jnp.float32,
-    )
+    o_BKXH = jnp.einsum("bkxs,bksh->bkxh", weights.astype(v_BKSH.dtype), v_BKSH, preferred_element_type=jnp.float32)
     return Part(o_BKXH, highest.reshape(B, K, X, 1), weights.sum(-1, keepdims=True))
 
 
 def attend_filled(
-    q_BKXH: jax.Array,
-    k_BKSH: jax.Array,
-    v_BKSH: jax.Array,
-    visible_BTS: jax.Array,
-    filled: jax.Array,
-    span: int,
+    q_BKXH: jax.Array, k_BKSH: jax.Array, v_BKSH: jax.Array, visible_BTS: jax.Array, filled: jax.Array, span: int
 ) -> Part:
     """As `attend_part`, where no query that counts sees a slot from `filled` on.
 
@@ -85,23 +73,14 @@ def attend_filled(
         start = jnp.minimum(i * span, S - span)  # the last span overlaps the one before
         k, v = (lax.dynamic_slice_in_dim(x, start, span, 2) for x in (k_BKSH, v_BKSH))
         fresh_S = start + jnp.arange(span) >= i * span
-        return attend_part(
-            q_BKXH, k, v, lax.dynamic_slice_in_dim(visible_BTS, start, span, 2) & fresh_S
-        )
+        return attend_part(q_BKXH, k, v, lax.dynamic_slice_in_dim(visible_BTS, start, span, 2) & fresh_S)
 
     spans = (filled + span - 1) // span
     return lax.fori_loop(1, spans, lambda i, part: merge(part, over(i)), over(0))
 
 
 def prefix_part(
-    q_BKGH: jax.Array,
-    k_RKPH: jax.Array,
-    v_RKPH: jax.Array,
-    base_B,
-    row_B,
-    column_B,
-    lanes_RM,
-    span: int = 0,
+    q_BKGH: jax.Array, k_RKPH: jax.Array, v_RKPH: jax.Array, base_B, row_B, column_B, lanes_RM, span: int = 0
 ) -> Part:
     """Attention of each lane's scaled query over the first `base` slots of its row."""
     R, M = lanes_RM.shape
@@ -121,8 +100,4 @@ def merge(a: Part, b: Part) -> Part:
     """The part over the slots of both."""
     highest = jnp.maximum(a.highest_BKX1, b.highest_BKX1)
     scale_a, scale_b = jnp.exp(a.highest_BKX1 - highest), jnp.exp(b.highest_BKX1 - highest)
-    return Part(
-        a.out_BKXH * scale_a + b.out_BKXH * scale_b,
-        highest,
-        a.total_BKX1 * scale_a + b.total_BKX1 * scale_b,
-    )
+    return Part(a.out_BKXH * scale_a + b.out_BKXH * scale_b, highest, a.total_BKX1 * scale_a + b.total_BKX1 * scale_b)

@@ -251,9 +251,7 @@ class Bank:
         self.ahead_B += steps_B
         return Work(promotions, blocks, clones, self.stretch_B.copy(), lanes)
 
-    def absorb(
-        self, work: Work, tokens_BC, ran_B, stopped_B, watched_BCW
-    ) -> tuple[int, list[tuple[int, bool]]]:
+    def absorb(self, work: Work, tokens_BC, ran_B, stopped_B, watched_BCW) -> tuple[int, list[tuple[int, bool]]]:
         """Write a chunk's outcome on the tapes; returns how many tokens were drawn, and the lanes
         that stand still with whether that is at a stop or a trigger.
 

@@ -22,15 +22,11 @@ class SamplingParams:
     def __post_init__(self):
         """Raise UserError for values outside their ranges."""
         if not 0 <= self.temperature < float("inf"):
-            raise UserError(
-                f"sampling: temperature = {self.temperature} must be finite and at least 0"
-            )
+            raise UserError(f"sampling: temperature = {self.temperature} must be finite and at least 0")
         if self.top_k < 0:
             raise UserError(f"sampling: top_k = {self.top_k} must be at least 0 (0 cuts nothing)")
         if not 0 < self.top_p <= 1:
-            raise UserError(
-                f"sampling: top_p = {self.top_p} must be above 0 and at most 1 (1 cuts nothing)"
-            )
+            raise UserError(f"sampling: top_p = {self.top_p} must be above 0 and at most 1 (1 cuts nothing)")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,19 +79,14 @@ class EngineConfig:
 
     def __post_init__(self):
         """Raise UserError for sizes below their least, or that do not divide over the banks."""
-        least = dict(
-            max_watch=0, max_stops=0, attend_span=0, prefix_rows=0, prefix_tokens=0, own_tokens=0
-        )
+        least = dict(max_watch=0, max_stops=0, attend_span=0, prefix_rows=0, prefix_tokens=0, own_tokens=0)
         for field in dataclasses.fields(self):
             size, lowest = getattr(self, field.name), least.get(field.name, 1)
             if size < lowest:
                 raise UserError(f"sample: {field.name} = {size} must be at least {lowest}")
         for name in ("lanes", "prefix_rows"):
             if getattr(self, name) % self.banks:
-                raise UserError(
-                    f"sample: {name} = {getattr(self, name)} must be a multiple of "
-                    f"banks = {self.banks}"
-                )
+                raise UserError(f"sample: {name} = {getattr(self, name)} must be a multiple of banks = {self.banks}")
 
     @property
     def bank_lanes(self) -> int:

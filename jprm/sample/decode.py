@@ -61,9 +61,7 @@ def new_cache(model: Model, lines: int, slots: int, dtype, sharding) -> Cache:
 
 
 @functools.partial(jax.jit, static_argnames=("model", "span"), donate_argnames="cache")
-def prefill(
-    model: Model, params, cache: Cache, ids_MT, line_M, start_M, count, span: int = 0
-) -> Cache:
+def prefill(model: Model, params, cache: Cache, ids_MT, line_M, start_M, count, span: int = 0) -> Cache:
     """Feed the first `count` blocks of T tokens, each to a lane or row, from a position on.
 
     One block after the other: its matrix products are large enough alone, a long text is simply
@@ -81,9 +79,7 @@ def prefill(
 
         def store(kind, layer, new_1TKH):
             old = cache[kind][layer]
-            new = old.at[line_M[m], :, position_1T[0]].set(
-                new_1TKH[0].astype(old.dtype), mode="drop"
-            )
+            new = old.at[line_M[m], :, position_1T[0]].set(new_1TKH[0].astype(old.dtype), mode="drop")
             cache[kind][layer] = new
             return lax.dynamic_slice_in_dim(new, line_M[m], 1)
 
@@ -173,9 +169,7 @@ def chunk(
                 old = own[kind][layer]
                 own[kind][layer] = old.at[line_B, :, slot_B].set(new[:, 0].astype(old.dtype))
             q_BKGH = by_head(q_B1NH, k_B1KH.shape[2])
-            part = attend_filled(
-                q_BKGH, own["k"][layer], own["v"][layer], visible_B1S, filled, span
-            )
+            part = attend_filled(q_BKGH, own["k"][layer], own["v"][layer], visible_B1S, filled, span)
             if prefix is not None:
                 place = lanes.base_B, lanes.row_B, lanes.column_B, lanes.lanes_RM
                 shared = prefix_part(q_BKGH, prefix["k"][layer], prefix["v"][layer], *place, span)
@@ -198,7 +192,5 @@ def chunk(
     start = (own, first_B, stopped_before_B, jnp.zeros(B, jnp.int32))
     xs = (jnp.arange(C), lanes.window_BT[:, 1:].T, uniform_CB)
     (own, token_B, stopped_B, ran_B), (tokens_CB, watched_CBW) = lax.scan(step, start, xs)
-    outputs = LaneOutputs(
-        tokens_CB.T, ran_B, stopped_B & ~stopped_before_B, watched_CBW.transpose(1, 0, 2)
-    )
+    outputs = LaneOutputs(tokens_CB.T, ran_B, stopped_B & ~stopped_before_B, watched_CBW.transpose(1, 0, 2))
     return own, Carry(token_B, stopped_B), outputs

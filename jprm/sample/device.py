@@ -101,9 +101,7 @@ class DeviceBank:
         for first in range(0, len(work.blocks), _BLOCKS_PER_CALL):
             blocks = work.blocks[first : first + _BLOCKS_PER_CALL]
             arrays = _block_arrays(blocks, self._config.block_tokens)
-            cache = decode.prefill(
-                self._model, params, cache, *arrays, len(blocks), self._config.attend_span
-            )
+            cache = decode.prefill(self._model, params, cache, *arrays, len(blocks), self._config.attend_span)
         if work.clones:
             pairs = _padded(work.clones, self._config.bank_lanes)
             cache = decode.clone(cache, *pairs, len(work.clones))

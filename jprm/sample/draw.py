@@ -34,9 +34,7 @@ def sample_keys(seed_2: jax.Array, sample_id_B2: jax.Array) -> jax.Array:
 
 def uniforms(keys_B: jax.Array, positions_B: jax.Array) -> jax.Array:
     """One number in [0, 1) for the token at each absolute position."""
-    return jax.vmap(lambda key, position: jax.random.uniform(jax.random.fold_in(key, position)))(
-        keys_B, positions_B
-    )
+    return jax.vmap(lambda key, position: jax.random.uniform(jax.random.fold_in(key, position)))(keys_B, positions_B)
 
 
 def log_probabilities(logits_BV: jax.Array, ids_BW: jax.Array) -> jax.Array:

@@ -64,20 +64,11 @@ class Engine:
         self.plan.check(device_bytes(groups[0][0]), str(groups[0][0]))
         places = [Place(model, params, group) for group in groups[: config.banks]]
         self._schedule = Schedule(config, vocab)
-        starters = [
-            futures.ThreadPoolExecutor(1, "sample")
-            for _ in range(min(config.banks, os.cpu_count() or 1))
-        ]
+        starters = [futures.ThreadPoolExecutor(1, "sample") for _ in range(min(config.banks, os.cpu_count() or 1))]
         seed_2 = halves(np.array([seed], np.uint64))[0]
         self._banks = [
             DeviceBank(
-                model,
-                places[i % len(places)],
-                config,
-                sampling,
-                triggers_V,
-                seed_2,
-                starters[i % len(starters)],
+                model, places[i % len(places)], config, sampling, triggers_V, seed_2, starters[i % len(starters)]
             )
             for i in range(config.banks)
         ]
@@ -132,9 +123,7 @@ class Engine:
         outside the vocabulary, a prompt that leaves no room for max_tokens, and a parent that has
         not stopped or does not begin the prompt.
         """
-        return self._schedule.submit(
-            prompt, sample_ids, max_tokens, stops, watch, stop_when, parent
-        )
+        return self._schedule.submit(prompt, sample_ids, max_tokens, stops, watch, stop_when, parent)
 
     def extend(self, handle: int, tokens: Iterable[int], *, max_tokens: int) -> None:
         """Force tokens on a stopped handle, then let it draw up to max_tokens more.

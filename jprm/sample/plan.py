@@ -52,9 +52,7 @@ class MemoryPlan:
         )
 
 
-def memory_plan(
-    model: ModelConfig, config: EngineConfig, itemsize: int, devices: int
-) -> MemoryPlan:
+def memory_plan(model: ModelConfig, config: EngineConfig, itemsize: int, devices: int) -> MemoryPlan:
     """The plan for weights and caches of `itemsize` bytes an entry, over so many local devices."""
     ways = config.tensor
     groups = max(1, devices // ways)

@@ -63,9 +63,7 @@ def checked_request(
     if not all(0 <= i < 2**63 for i in sample_ids):
         raise UserError("submit: sample ids must be integers from 0 to 2**63 - 1")
     if len(max_tokens) != len(sample_ids):
-        raise UserError(
-            f"submit: {len(max_tokens)} values of max_tokens for {len(sample_ids)} sample ids"
-        )
+        raise UserError(f"submit: {len(max_tokens)} values of max_tokens for {len(sample_ids)} sample ids")
     if min(max_tokens) < 1:
         raise UserError(f"submit: max_tokens = {min(max_tokens)} must be at least 1")
     most = max(max_tokens)
@@ -80,19 +78,12 @@ def checked_request(
             f"prefix_tokens = {config.most_prompt_tokens}"
         )
     if most > config.most_own_tokens:
-        raise UserError(
-            f"submit: max_tokens = {most} do not fit into own_tokens = {config.most_own_tokens}"
-        )
+        raise UserError(f"submit: max_tokens = {most} do not fit into own_tokens = {config.most_own_tokens}")
     stops = token_ids(stops, vocab_size, "submit: stop id")
     watch = token_ids(watch, vocab_size, "submit: watch id")
-    for name, given, allowed in (
-        ("stops", stops, config.max_stops),
-        ("watch", watch, config.max_watch),
-    ):
+    for name, given, allowed in (("stops", stops, config.max_stops), ("watch", watch, config.max_watch)):
         if len(given) > allowed:
-            raise UserError(
-                f"submit: {len(given)} ids in {name}; the engine's max_{name} = {allowed}"
-            )
+            raise UserError(f"submit: {len(given)} ids in {name}; the engine's max_{name} = {allowed}")
     return Request(ids, tuple(stops.tolist()), tuple(watch.tolist()), stop_when)
 
 

@@ -97,9 +97,7 @@ class Schedule:
         """Queue one sample for each id."""
         if isinstance(max_tokens, int):
             max_tokens = [max_tokens] * len(sample_ids)
-        request = checked_request(
-            prompt, sample_ids, max_tokens, stops, watch, stop_when, self.config, self.vocab_size
-        )
+        request = checked_request(prompt, sample_ids, max_tokens, stops, watch, stop_when, self.config, self.vocab_size)
         bank, row = None, None
         if parent is not None:
             held = self._stopped(parent, "submit: parent")
@@ -118,9 +116,7 @@ class Schedule:
         assert bank is not None
         known = int(bank.known_B[lane])
         if not np.array_equal(request.prompt[:known], bank.tape_BS[lane, :known]):
-            raise UserError(
-                f"submit: the prompt does not begin with the {known} tokens of its parent"
-            )
+            raise UserError(f"submit: the prompt does not begin with the {known} tokens of its parent")
         if not self.config.prefix_rows:
             return None, None
         if parent.request in self._continued:

@@ -11,30 +11,13 @@ plain data only and never imports JAX.
 from jprm.evaluate import best_of_k, maj_at_k, pass_at_k, weighted_vote_at_k
 from jprm.scaling.adaptive import AdaptiveVoting, replay_adaptive, stopping_rule
 from jprm.scaling.chinchilla import Chinchilla, fit_chinchilla, project_chinchilla
-from jprm.scaling.compute_matched import (
-    ComputeMatched,
-    Matched,
-    VerifiedSolution,
-    best_of_verified,
-    compute_matched,
-)
+from jprm.scaling.compute_matched import ComputeMatched, Matched, VerifiedSolution, best_of_verified, compute_matched
 from jprm.scaling.decide import Decision, HeldOut, best_at_budget, hold_out
 from jprm.scaling.fits import Fit, fit_power_law, fit_votes
 from jprm.scaling.isoflop import BestSizes, fit_envelope, fit_isoflop
 from jprm.scaling.plots import Series, bar_figure, line_figure, series_of, short, shown
 from jprm.scaling.power_sum import PowerSum, fit_power_sum, points_needed
-from jprm.scaling.report import (
-    Facts,
-    Figure,
-    Headline,
-    Report,
-    Samples,
-    Section,
-    Table,
-    Text,
-    render,
-    write_report,
-)
+from jprm.scaling.report import Facts, Figure, Headline, Report, Samples, Section, Table, Text, render, write_report
 from jprm.scaling.samples import Sample, SampleStep, sample_of
 from jprm.scaling.vote_curve import VoteCurve, vote_curve
 from jprm.scaling.vote_law import VoteLaw, fit_vote_law

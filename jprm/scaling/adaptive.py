@@ -108,9 +108,7 @@ def replay_adaptive(
     check_missing(missing)
     counts = [_counts(item, i) for i, item in enumerate(rewards)]
     if not (len(counts) == len(labels) == len(problem_ids)) or not counts:
-        raise UserError(
-            f"{len(counts)} reward tables, {len(labels)} labels, {len(problem_ids)} problem ids"
-        )
+        raise UserError(f"{len(counts)} reward tables, {len(labels)} labels, {len(problem_ids)} problem ids")
     stored = {int(table[0].sum()) for table in counts}
     if len(stored) > 1:
         raise UserError(f"items differ in their number of votes: {sorted(stored)}")
@@ -215,7 +213,6 @@ def _counts(item: Rewards, index: int) -> np.ndarray:
     counts = np.stack([(table == 1).sum(1), (table == 0).sum(1), np.isnan(table).sum(1)], axis=1)
     if (counts.sum(axis=1) != table.shape[1]).any():
         raise UserError(
-            f"item {index}: adaptive voting counts votes of 1, 0 and None; read out 'vote' instead "
-            "of probabilities"
+            f"item {index}: adaptive voting counts votes of 1, 0 and None; read out 'vote' instead of probabilities"
         )
     return counts

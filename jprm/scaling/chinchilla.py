@@ -102,20 +102,11 @@ def fit_chinchilla(
     is over runs, as published; see `fit_power_sum` for the other and for the coverage of both.
     """
     axes = {"params": params, "tokens": tokens}
-    return _named(
-        fit_power_sum(
-            axes, losses, delta=delta, resamples=resamples, bootstrap=bootstrap, seed=seed
-        )
-    )
+    return _named(fit_power_sum(axes, losses, delta=delta, resamples=resamples, bootstrap=bootstrap, seed=seed))
 
 
 def project_chinchilla(
-    params: ArrayLike,
-    tokens: ArrayLike,
-    losses: ArrayLike,
-    *,
-    resamples: int = 500,
-    seed: int = 0,
+    params: ArrayLike, tokens: ArrayLike, losses: ArrayLike, *, resamples: int = 500, seed: int = 0
 ) -> Chinchilla:
     """Least squares by variable projection, the cross-check of `fit_chinchilla`.
 
@@ -140,11 +131,7 @@ def project_chinchilla(
     samples = resolve(theta, t, drawn, np.exp(2 * fitted), delta=_SQUARES)
     samples = theta + (samples - theta) * student.ppf(0.975, n - len(theta)) / norm.ppf(0.975)
     samples[:, 3:] = np.clip(samples[:, 3:], 0.0, STEEPEST)
-    return _named(
-        PowerSum(
-            ("params", "tokens"), theta, samples, centre, x, y, squares, None, PROJECTED_COVERAGE
-        )
-    )
+    return _named(PowerSum(("params", "tokens"), theta, samples, centre, x, y, squares, None, PROJECTED_COVERAGE))
 
 
 def _project(t: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, float]:

@@ -83,11 +83,7 @@ class ComputeMatched:
         Over all problems, so a description of the table. nan with fewer than three budgets at which
         a verifier can be paid for.
         """
-        chosen = [
-            (budget, best)
-            for budget in budgets
-            if (best := self._best(budget, True, slice(None))) is not None
-        ]
+        chosen = [(budget, best) for budget in budgets if (best := self._best(budget, True, slice(None))) is not None]
         if len({budget for budget, _ in chosen}) < 3:
             return math.nan, math.nan
         x = np.log([budget for budget, _ in chosen])
@@ -116,9 +112,7 @@ class ComputeMatched:
             chosen=tuple(p for p in points[True] if p),
         )
 
-    def _best(
-        self, budget: float, verified: bool, rows: np.ndarray | slice
-    ) -> tuple[int, int] | None:
+    def _best(self, budget: float, verified: bool, rows: np.ndarray | slice) -> tuple[int, int] | None:
         """The most accurate affordable point on some problems; of equal ones the cheapest."""
         points = [
             point
@@ -173,9 +167,7 @@ def compute_matched(
     """
     check_missing(missing)
     if not problems or not ratio > 0:
-        raise UserError(
-            f"{len(problems)} problems at a cost ratio of {ratio}; both must be above 0"
-        )
+        raise UserError(f"{len(problems)} problems at a cost ratio of {ratio}; both must be above 0")
     for i, problem in enumerate(problems):
         fewest = min((len(s.votes) for s in problem), default=0)
         if len(problem) < max(solutions) or fewest < max(verifications, default=0):
@@ -199,9 +191,7 @@ def compute_matched(
     return ComputeMatched(ratio, accuracy, Resamples.of(list(ids), seed=seed), silent, missing)
 
 
-def best_of_verified(
-    problem: Sequence[VerifiedSolution], sizes: Sequence[int], v: int
-) -> list[float]:
+def best_of_verified(problem: Sequence[VerifiedSolution], sizes: Sequence[int], v: int) -> list[float]:
     """P(correct) of the best of S random solutions, each scored by the mean of v random votes [S];
     nothing is chosen where none of them is judged.
 

@@ -48,9 +48,7 @@ class HeldOut:
         )
 
 
-def best_at_budget(
-    law: PowerSum, candidates: Mapping[str, ArrayLike], cost: ArrayLike, budget: float
-) -> Decision:
+def best_at_budget(law: PowerSum, candidates: Mapping[str, ArrayLike], cost: ArrayLike, budget: float) -> Decision:
     """The best of `candidates` (axis -> values [n]) whose `cost` [n] is within `budget`.
 
     For choices with costs of any form, such as size, data and votes under training and inference
@@ -60,9 +58,7 @@ def best_at_budget(
     price = np.asarray(cost, dtype=np.float64)
     affordable = np.flatnonzero(price <= budget)
     if not affordable.size:
-        raise UserError(
-            f"no candidate costs at most {budget:.3g}; the cheapest costs {price.min():.3g}"
-        )
+        raise UserError(f"no candidate costs at most {budget:.3g}; the cheapest costs {price.min():.3g}")
     x = [np.asarray(candidates[axis], dtype=np.float64)[affordable] for axis in law.axes]
     predicted = law(*x)
     share = np.zeros(len(price))
@@ -76,13 +72,7 @@ def best_at_budget(
 
 
 def hold_out(
-    axes: Mapping[str, ArrayLike],
-    y: ArrayLike,
-    compute: ArrayLike,
-    *,
-    points: int = 1,
-    seed: int = 0,
-    **settings: Any,
+    axes: Mapping[str, ArrayLike], y: ArrayLike, compute: ArrayLike, *, points: int = 1, seed: int = 0, **settings: Any
 ) -> HeldOut:
     """Fit without the `points` points of the largest `compute` [n] (ties go with them), then look.
 
@@ -97,8 +87,7 @@ def hold_out(
     left, needed = int((~is_held).sum()), points_needed(len(axes))
     if left < needed:
         raise UserError(
-            f"{int(is_held.sum())} points of the largest compute held out leave {left}; "
-            f"{needed} are needed to fit"
+            f"{int(is_held.sum())} points of the largest compute held out leave {left}; {needed} are needed to fit"
         )
     x = {name: np.asarray(values, dtype=np.float64) for name, values in axes.items()}
     kept = {name: values[~is_held] for name, values in x.items()}

@@ -88,9 +88,7 @@ def fit_votes(n_votes: ArrayLike, f1: ArrayLike, samples: ArrayLike | None = Non
     scale = np.exp(np.log(x).mean())  # x^-b stays near 1 over the whole grid
     c, a, b, rms = _solve(x / scale, np.concatenate(curves))
     a = a * scale**b
-    parameters = {
-        name: interval(float(p[0]), p[1:]) for name, p in zip("cab", (c, a, b), strict=True)
-    }
+    parameters = {name: interval(float(p[0]), p[1:]) for name, p in zip("cab", (c, a, b), strict=True)}
     at_edge = float(np.isin(b, _EXPONENTS[[0, -1]]).mean())
     at_end = float(np.isin(c, (0.0, 1.0)).mean())
     warnings = _too_few_to_check(x)
@@ -122,9 +120,7 @@ def fit_power_law(x: ArrayLike, y: ArrayLike) -> Fit:
     found = profile(x, y)
     warnings = _too_few_to_check(x)
     if any(b <= LEAST or b >= MOST for b in (found.b.low, found.b.value, found.b.high)):
-        warnings.append(
-            f"the exponent is not told from the ends of its range, {LEAST:g} and {MOST:g}"
-        )
+        warnings.append(f"the exponent is not told from the ends of its range, {LEAST:g} and {MOST:g}")
     if 0.0 in (found.c.value, found.c.low):
         warnings.append("the asymptote is not told from 0")
     return Fit(

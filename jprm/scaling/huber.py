@@ -47,9 +47,7 @@ def huber(residual: np.ndarray, delta: float) -> np.ndarray:
     return np.where(size <= delta, 0.5 * residual**2, delta * (size - 0.5 * delta))
 
 
-def objective(
-    theta: np.ndarray, t: np.ndarray, log_y: np.ndarray, delta: float = DELTA
-) -> tuple[float, np.ndarray]:
+def objective(theta: np.ndarray, t: np.ndarray, log_y: np.ndarray, delta: float = DELTA) -> tuple[float, np.ndarray]:
     """Summed Huber loss and its gradient [p] at one theta."""
     predicted, gradient = predict(theta, t)
     residual = predicted - log_y
@@ -71,9 +69,7 @@ def starts(m: int, log_y: np.ndarray) -> np.ndarray:
     )
 
 
-def minimise(
-    t: np.ndarray, log_y: np.ndarray, delta: float = DELTA
-) -> tuple[np.ndarray, float, int]:
+def minimise(t: np.ndarray, log_y: np.ndarray, delta: float = DELTA) -> tuple[np.ndarray, float, int]:
     """The best theta [p], its loss, and how many of the descents ended within 1 % of that loss.
 
     All starts are evaluated and the best `DESCENTS` descended from; the winner is polished.
@@ -94,11 +90,7 @@ def minimise(
 
 
 def resolve(
-    start: np.ndarray,
-    t: np.ndarray,
-    log_y: np.ndarray,
-    weights: np.ndarray | None = None,
-    delta: float = DELTA,
+    start: np.ndarray, t: np.ndarray, log_y: np.ndarray, weights: np.ndarray | None = None, delta: float = DELTA
 ) -> np.ndarray:
     """Minimisers [R, p] of R problems from one start [p]; log_y [R, n], or [n] with weights [R, n].
 
@@ -117,12 +109,7 @@ def resolve(
 
 
 def _reweighted(
-    start: np.ndarray,
-    t: np.ndarray,
-    log_y: np.ndarray,
-    weight: np.ndarray,
-    delta: float,
-    iterations: int,
+    start: np.ndarray, t: np.ndarray, log_y: np.ndarray, weight: np.ndarray, delta: float, iterations: int
 ) -> np.ndarray:
     out, live, m = start.copy(), np.arange(len(start)), len(t)
     theta, damping, quiet = start, np.full(len(start), 1e-4), np.zeros(len(start), dtype=int)

@@ -45,9 +45,7 @@ class Parabola:
 
     def __call__(self, params: ArrayLike) -> np.ndarray:
         """The loss at these sizes."""
-        return np.polynomial.polynomial.polyval(
-            np.log(np.asarray(params) / self.centre), self.weights
-        )
+        return np.polynomial.polynomial.polyval(np.log(np.asarray(params) / self.centre), self.weights)
 
 
 @dataclass(frozen=True)
@@ -130,11 +128,7 @@ def fit_isoflop(
 
 
 def fit_envelope(
-    curves: Sequence[tuple[float, ArrayLike, ArrayLike]],
-    flops: ArrayLike,
-    *,
-    resamples: int = 1000,
-    seed: int = 0,
+    curves: Sequence[tuple[float, ArrayLike, ArrayLike]], flops: ArrayLike, *, resamples: int = 1000, seed: int = 0
 ) -> BestSizes:
     """Approach 1: at each of the budgets `flops` the size whose training curve is lowest there.
 
@@ -153,9 +147,7 @@ def fit_envelope(
         table[row] = np.interp(log_c, x, log_y, left=np.nan, right=np.nan)
     reached = (~np.isnan(table)).sum(axis=0)
     dropped = [
-        f"C = {np.exp(c):.3g}: {n} curves reach it, 3 are needed"
-        for c, n in zip(log_c, reached, strict=True)
-        if n < 3
+        f"C = {np.exp(c):.3g}: {n} curves reach it, 3 are needed" for c, n in zip(log_c, reached, strict=True) if n < 3
     ]
     log_c, table = log_c[reached >= 3], table[:, reached >= 3]
     rng = np.random.default_rng(seed)
@@ -166,12 +158,7 @@ def fit_envelope(
     # a resample without any curve at a budget has no minimum there
     empty = np.array([np.isinf(filled[rows]).all(axis=0) for rows in chosen])
     lowest = np.where(empty, np.nan, lowest)
-    return _line(
-        list(zip(log_c, lowest.T, strict=True)),
-        dropped,
-        "envelope",
-        ENVELOPE_COVERAGE,
-    )
+    return _line(list(zip(log_c, lowest.T, strict=True)), dropped, "envelope", ENVELOPE_COVERAGE)
 
 
 def _line(kept: list, dropped: list[str], what: str, measured_coverage: str) -> BestSizes:
@@ -179,9 +166,7 @@ def _line(kept: list, dropped: list[str], what: str, measured_coverage: str) -> 
     if len(kept) < BUDGETS_NEEDED:
         more = f"; and {len(dropped) - 3} more" if len(dropped) > 3 else ""
         reasons = "; ".join(dropped[:3]) + more or "no other budget was given"
-        raise UserError(
-            f"{what}: {BUDGETS_NEEDED} budgets are needed, {len(kept)} can be used ({reasons})"
-        )
+        raise UserError(f"{what}: {BUDGETS_NEEDED} budgets are needed, {len(kept)} can be used ({reasons})")
     log_c = np.array([c for c, _ in kept])
     log_n = np.array([n for _, n in kept])  # [b, 1 + R]
     x = log_c - log_c.mean()

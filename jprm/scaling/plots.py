@@ -98,9 +98,7 @@ def line_figure(
     return out[0]
 
 
-def bar_figure(
-    groups: Sequence[str], bars: Sequence[tuple[str, Sequence[Interval]]], *, x_label: str
-) -> str:
+def bar_figure(groups: Sequence[str], bars: Sequence[tuple[str, Sequence[Interval]]], *, x_label: str) -> str:
     """Horizontal bars with whiskers: one row per group, one bar per (name, intervals [groups]).
 
     For ablations: groups are the recipes, bars the numbers of votes.
@@ -114,12 +112,8 @@ def bar_figure(
         for j, (name, points) in enumerate(bars):
             at = np.arange(len(groups)) + (j - (len(bars) - 1) / 2) * thick
             value = np.array([p.value for p in points])
-            ends = np.nan_to_num(
-                [[p.value - p.low for p in points], [p.high - p.value for p in points]]
-            )
-            axes.barh(
-                at, value, thick * 0.86, color=BAR_COLORS[-len(bars) :][j], label=_plain(name)
-            )
+            ends = np.nan_to_num([[p.value - p.low for p in points], [p.high - p.value for p in points]])
+            axes.barh(at, value, thick * 0.86, color=BAR_COLORS[-len(bars) :][j], label=_plain(name))
             axes.errorbar(value, at, xerr=ends, fmt="none", ecolor=INK, elinewidth=1.1, capsize=2.2)
         axes.set_yticks(range(len(groups)), labels)
         axes.tick_params(axis="y", length=0, labelcolor=INK, labelsize=9.5)
@@ -222,9 +216,7 @@ def shown(x: Interval) -> str:
 
 
 @contextmanager
-def _axes(
-    salt: str, size_inches: tuple[float, float] = SIZE_INCHES
-) -> Iterator[tuple[Axes, list[str]]]:
+def _axes(salt: str, size_inches: tuple[float, float] = SIZE_INCHES) -> Iterator[tuple[Axes, list[str]]]:
     """One styled pair of axes; on leaving, its SVG is in the list."""
     import matplotlib
     from matplotlib.backends.backend_svg import FigureCanvasSVG
@@ -232,9 +224,7 @@ def _axes(
 
     style: dict[Any, Any] = {
         "svg.fonttype": "none",  # text stays text: searchable, and in the page's own font
-        "svg.hashsalt": printable(
-            salt
-        ),  # ids depend on the content only, and differ between figures
+        "svg.hashsalt": printable(salt),  # ids depend on the content only, and differ between figures
         "font.family": "sans-serif",
         "font.size": 10,
         "axes.edgecolor": MUTED,

@@ -177,9 +177,7 @@ def points_needed(n_axes: int) -> int:
     return 2 * (1 + 2 * n_axes)
 
 
-def _smooth_draws(
-    residual: np.ndarray, n_parameters: int, rows: int, rng: np.random.Generator
-) -> np.ndarray:
+def _smooth_draws(residual: np.ndarray, n_parameters: int, rows: int, rng: np.random.Generator) -> np.ndarray:
     """Errors [rows, n] drawn from the residuals with a normal kernel around each.
 
     With a small delta the fit passes through as many points as it has parameters. Those residuals

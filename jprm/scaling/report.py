@@ -104,9 +104,7 @@ def write_report(report: Report, path: Path) -> None:
     """Write the page to `path`, replacing an earlier one in a single step."""
     from jprm.runs import write_atomic
 
-    page = render(
-        report
-    )  # a lone half of a surrogate pair is no character, and is shown as its escape
+    page = render(report)  # a lone half of a surrogate pair is no character, and is shown as its escape
     write_atomic(path, page.encode("utf-8", "backslashreplace"))
 
 
@@ -123,8 +121,7 @@ def render(report: Report) -> str:
         for h in report.headline
     )
     sections = "".join(
-        f'<section id="{name}"><h2>{html.escape(section.title)}</h2>{_blocks(section.blocks)}'
-        "</section>"
+        f'<section id="{name}"><h2>{html.escape(section.title)}</h2>{_blocks(section.blocks)}</section>'
         for name, section in zip(names, report.sections, strict=True)
     )
     style = files("jprm.scaling").joinpath("report.css").read_text()
@@ -165,9 +162,7 @@ def _block(block: Block) -> str:
 
 def _figure(figure: Figure) -> str:
     """The SVG in the colours of the page: its palette becomes style variables."""
-    svg = re.sub(
-        r'<svg[^>]*? viewBox="([^"]+)"[^>]*>', r'<svg viewBox="\1" role="img">', figure.svg
-    )
+    svg = re.sub(r'<svg[^>]*? viewBox="([^"]+)"[^>]*>', r'<svg viewBox="\1" role="img">', figure.svg)
     svg = svg.replace(INK, "var(--ink)").replace(MUTED, "var(--muted)").replace(GRID, "var(--line)")
     for i, color in enumerate(PALETTE):
         svg = svg.replace(color, f"var(--c{i})")
@@ -175,9 +170,7 @@ def _figure(figure: Figure) -> str:
 
 
 def _table(table: Table) -> str:
-    numeric = [
-        all(not isinstance(row[j], str) for row in table.rows) for j in range(len(table.columns))
-    ]
+    numeric = [all(not isinstance(row[j], str) for row in table.rows) for j in range(len(table.columns))]
     scale = [_scale([row[j] for row in table.rows]) for j in range(len(table.columns))]
     head = "".join(
         f"<th{' class=num' if num else ''}>{_inline(name)}</th>"

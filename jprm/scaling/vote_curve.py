@@ -92,10 +92,7 @@ class VoteCurve:
         """First-error F1 at k votes with its interval over problems."""
         at, judged = self._column(k), self._judged
         return f1_interval(
-            self.labels,
-            self.right[:, at],
-            self.resamples,
-            judged=None if judged is None else judged[:, at],
+            self.labels, self.right[:, at], self.resamples, judged=None if judged is None else judged[:, at]
         )
 
     def gain(self, k: int, over: int = 1) -> Difference:
@@ -155,9 +152,7 @@ def vote_curve(
             n_votes = table.shape[1]
             ks = tuple(range(1, n_votes + 1)) if ks is None else tuple(ks)
             if not all(1 <= k <= n_votes for k in ks):
-                raise UserError(
-                    f"ks are {list(ks)}; with {n_votes} stored votes they lie in 1..{n_votes}"
-                )
+                raise UserError(f"ks are {list(ks)}; with {n_votes} stored votes they lie in 1..{n_votes}")
         if table.shape[1] != n_votes:
             raise UserError(f"item {i} has {table.shape[1]} votes, item 0 has {n_votes}")
         if i < len(labels):
@@ -166,9 +161,7 @@ def vote_curve(
         n_items, total = n_items + 1, total + table.size
         silent += int(np.isnan(table).sum())
     if not n_items == len(labels) == len(problem_ids):
-        raise UserError(
-            f"{n_items} reward tables, {len(labels)} labels, {len(problem_ids)} problem ids"
-        )
+        raise UserError(f"{n_items} reward tables, {len(labels)} labels, {len(problem_ids)} problem ids")
     if not points:
         raise UserError("no items to draw a curve from")
     right, silent_share = np.stack([shares for shares, _ in points], axis=1)
@@ -196,9 +189,7 @@ def verdict_shares(
     """
     n_votes = table.shape[1]
     judged = ~np.isnan(table)
-    votes, counts = np.unique(
-        np.concatenate([np.where(judged, table, 0.0), judged]), axis=1, return_counts=True
-    )
+    votes, counts = np.unique(np.concatenate([np.where(judged, table, 0.0), judged]), axis=1, return_counts=True)
     if math.prod(int(c) + 1 for c in counts) <= EXACT_LIMIT:
         chosen, ways, size = multisets(tuple(counts.tolist()))
         verdicts = _verdicts(chosen, votes, threshold)
@@ -236,9 +227,7 @@ def reward_table(item: Rewards, index: int) -> np.ndarray:
         if isinstance(item, np.ndarray):
             table = item.astype(np.float64)
         else:
-            table = np.array(
-                [[np.nan if r is None else r for r in step] for step in item], dtype=np.float64
-            )
+            table = np.array([[np.nan if r is None else r for r in step] for step in item], dtype=np.float64)
     except (ValueError, TypeError) as error:
         raise UserError(f"item {index}: rewards must be [steps, votes] numbers: {error}") from None
     if table.ndim != 2 or table.size == 0:

@@ -160,10 +160,7 @@ def _maximise(weight: np.ndarray, c: np.ndarray, n: np.ndarray) -> np.ndarray:
         gradient = np.stack([a * slope_a, b * slope_b], axis=1)
         # minus the Hessian in (ln a, ln b), made positive by the damping
         hessian = -np.array(
-            [
-                [a * a * bend_a + a * slope_a, a * b * cross],
-                [a * b * cross, b * b * bend_b + b * slope_b],
-            ]
+            [[a * a * bend_a + a * slope_a, a * b * cross], [a * b * cross, b * b * bend_b + b * slope_b]]
         ).transpose(2, 0, 1)
         size = np.abs(hessian).max(axis=(1, 2)) + 1e-12
         lowest = np.linalg.eigvalsh(hessian)[:, 0]

@@ -70,9 +70,7 @@ class Scorer(ABC):
         self.setup = setup
 
     @abstractmethod
-    def judge(
-        self, items: Sequence[Item], votes: Sequence[int], known: Known, heard: Heard
-    ) -> Iterator[Ended]:
+    def judge(self, items: Sequence[Item], votes: Sequence[int], known: Known, heard: Heard) -> Iterator[Ended]:
         """Judge every step with the votes asked for, telling `heard` every rationale at once.
 
         known: rationales by solution id that need not be made again. Votes that are asked for in
@@ -97,9 +95,7 @@ class StepScorer(Scorer):
         seed: another one for every vote; a scorer without chance ignores it.
         """
 
-    def judge(
-        self, items: Sequence[Item], votes: Sequence[int], known: Known, heard: Heard
-    ) -> Iterator[Ended]:
+    def judge(self, items: Sequence[Item], votes: Sequence[int], known: Known, heard: Heard) -> Iterator[Ended]:
         """As `Scorer`, one after another."""
         for problem, solution in items:
             there = {(r.step, r.vote) for r in known.get(solution.id, ())}

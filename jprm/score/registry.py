@@ -33,13 +33,8 @@ def scorer(name: str) -> Callable[[Made], Made]:
         if not (inspect.isclass(cls) and issubclass(cls, Scorer)):
             raise UserError(f"scorer {name!r}: {made!r} is neither a Scorer nor a function")
         other = _SCORERS.get(name)
-        if other is not None and (other.__module__, other.__qualname__) != (
-            cls.__module__,
-            cls.__qualname__,
-        ):
-            raise UserError(
-                f"scorer {name!r} of {cls.__module__} is taken by {other.__module__}; rename one"
-            )
+        if other is not None and (other.__module__, other.__qualname__) != (cls.__module__, cls.__qualname__):
+            raise UserError(f"scorer {name!r} of {cls.__module__} is taken by {other.__module__}; rename one")
         _SCORERS[name] = cls
         return made  # pyright: ignore[reportReturnType] - inspect narrows what it cannot name
 
@@ -78,9 +73,7 @@ def load_plugin(path: Path) -> None:
     before = dict(_SCORERS)
     run_file(path)
     if before == _SCORERS:
-        raise UserError(
-            f'{path}: registers no scorer; decorate a class or function with @scorer("name")'
-        )
+        raise UserError(f'{path}: registers no scorer; decorate a class or function with @scorer("name")')
 
 
 def run_file(path: Path) -> None:

@@ -21,16 +21,7 @@ from jprm.search.files import print_grid
 from jprm.search.gate import Gate, behind, fit_gate, open_turns
 from jprm.search.lookahead import Lookahead
 from jprm.search.mcts import Mcts
-from jprm.search.plan import (
-    Found,
-    Judged,
-    Strategy,
-    grow,
-    judge,
-    make_strategy,
-    revise,
-    strategy,
-)
+from jprm.search.plan import Found, Judged, Strategy, grow, judge, make_strategy, revise, strategy
 from jprm.search.ports import (
     ROOT,
     Branch,
@@ -48,15 +39,7 @@ from jprm.search.ports import (
 from jprm.search.registry import Registry
 from jprm.search.reversed import Mean, Reversed
 from jprm.search.sampled import Layout, SampledSteps, boundary_ids
-from jprm.search.selection import (
-    Candidate,
-    accuracy,
-    aggregate,
-    aggregation,
-    choice,
-    grid,
-    winners,
-)
+from jprm.search.selection import Candidate, accuracy, aggregate, aggregation, choice, grid, winners
 from jprm.search.table import Choosing, candidates_of, correctness, gain, summary
 from jprm.search.tree import estimates, tree_labels
 from jprm.search.voted import VotedBranches, VotedScorer

@@ -31,9 +31,7 @@ class Cascade:
         if not (0.0 <= self.low <= 1.0 and 0.0 <= self.high <= 1.0):
             raise UserError(f"cascade: the band [{self.low}, {self.high}] must lie in [0, 1]")
 
-    def score(
-        self, items: Sequence[tuple[Problem, tuple[str, ...]]]
-    ) -> list[StepRewards | Exception]:
+    def score(self, items: Sequence[tuple[Problem, tuple[str, ...]]]) -> list[StepRewards | Exception]:
         """As `StepScorer`; the costs of both."""
         replies = list(self.fast.score(items))
         asked: dict[int, tuple[Problem, tuple[str, ...]]] = {}

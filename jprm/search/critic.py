@@ -17,26 +17,13 @@ from typing import Literal
 from jprm.errors import UserError
 from jprm.records import Problem
 from jprm.search.gate import Gate
-from jprm.search.plan import (
-    Answer,
-    Found,
-    Judged,
-    Talk,
-    at_least,
-    grow,
-    judge,
-    revise,
-    strategy,
-)
+from jprm.search.plan import Answer, Found, Judged, Talk, at_least, grow, judge, revise, strategy
 from jprm.search.ports import ROOT, Branch, Grow, Grown, Revised, Revision, StepGenerator
 from jprm.search.selection import aggregation
 from jprm.ties import below, places
 
 # what the reference's policies are told, to the letter
-PREFACE = (
-    "There might be some problem in this paragraph of your reasoning, please rethink and refine "
-    "your answer:"
-)
+PREFACE = "There might be some problem in this paragraph of your reasoning, please rethink and refine your answer:"
 
 
 @strategy("critic")
@@ -92,14 +79,10 @@ class Critic:
         """The first step that is called wrong, -1 for none. An open one before it is no reason to wait:
         the critic says what it doubts, it gives no verdict.
         """
-        said = (
-            t for t, r in enumerate(judged.rewards) if r is not None and below(r, self.threshold)
-        )
+        said = (t for t, r in enumerate(judged.rewards) if r is not None and below(r, self.threshold))
         return next(said, -1)
 
-    def _next(
-        self, pool: Sequence[int], new: Mapping[int, int], known: Sequence[Judged]
-    ) -> tuple[int, ...]:
+    def _next(self, pool: Sequence[int], new: Mapping[int, int], known: Sequence[Judged]) -> tuple[int, ...]:
         if self.pool == "replace":
             return tuple(new.get(i, i) for i in pool)
         both = [*pool, *new.values()]
@@ -130,10 +113,7 @@ class Redraw:
 
     def revise(self, items: Sequence[tuple[Problem, Revision]]) -> list[Revised | Exception]:
         """As `Refiner`."""
-        requests = [
-            (problem, Grow((Branch(r.steps[: r.step], r.path),), steps=None))
-            for problem, r in items
-        ]
+        requests = [(problem, Grow((Branch(r.steps[: r.step], r.path),), steps=None)) for problem, r in items]
         return [_revised(grown) for grown in self.generator.grow(requests)]
 
 

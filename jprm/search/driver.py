@@ -24,15 +24,7 @@ from jprm.errors import UserError
 from jprm.records import Problem, append_jsonl, read_jsonl
 from jprm.search.budget import Budget
 from jprm.search.plan import Found, Judge, Judged, Request, Revise, Strategy, Talk
-from jprm.search.ports import (
-    Grading,
-    Grow,
-    Refiner,
-    StepGenerator,
-    StepRewards,
-    StepScorer,
-    forget,
-)
+from jprm.search.ports import Grading, Grow, Refiner, StepGenerator, StepRewards, StepScorer, forget
 
 ROW = {  # what the readers of a search's rows need
     "run": str,
@@ -216,15 +208,11 @@ class _Ports:
                 search.advance([Judged(b, r.rewards, r.analyses) for b, r in known])
 
     @staticmethod
-    def _note(
-        search: _Search, texts: list[tuple[str, ...]], replies: Sequence[StepRewards]
-    ) -> None:
+    def _note(search: _Search, texts: list[tuple[str, ...]], replies: Sequence[StepRewards]) -> None:
         for steps, reply in zip(texts, replies, strict=True):
             search.budget += Budget(verifier=reply.cost)
             if len(reply.rewards) != len(steps):
-                raise UserError(
-                    f"the scorer gave {len(reply.rewards)} rewards for {len(steps)} steps"
-                )
+                raise UserError(f"the scorer gave {len(reply.rewards)} rewards for {len(steps)} steps")
             if not all(r is None or math.isfinite(r) for r in reply.rewards):
                 raise UserError(f"the scorer gave {reply.rewards}; a reward is a number or None")
             search.judged[steps] = reply
@@ -243,8 +231,7 @@ class _Ports:
 
 
 def _each(
-    items: Sequence[tuple[_Search, Item]],
-    call: Callable[[Sequence[Item]], Sequence[Reply | Exception]] | None,
+    items: Sequence[tuple[_Search, Item]], call: Callable[[Sequence[Item]], Sequence[Reply | Exception]] | None
 ) -> list[tuple[_Search, list[Reply]]]:
     """The replies to each search's items, in one batch; search by search if the batch raises.
 
@@ -262,9 +249,7 @@ def _each(
         if len(mine) == 1:
             answered = [(search, [error]) for search in mine]
         else:
-            answered = [
-                pair for s, own in mine.items() for pair in _each([(s, i) for i in own], call)
-            ]
+            answered = [pair for s, own in mine.items() for pair in _each([(s, i) for i in own], call)]
     good = []
     for search, own in answered:
         if failed := [reply for reply in own if isinstance(reply, Exception)]:

@@ -37,11 +37,7 @@ def exponential(score: float) -> float:
     return math.exp(score)
 
 
-TRANSFORMS: dict[str, Callable[[float], float]] = {
-    "none": lambda score: score,
-    "sigmoid": sigmoid,
-    "exp": exponential,
-}
+TRANSFORMS: dict[str, Callable[[float], float]] = {"none": lambda score: score, "sigmoid": sigmoid, "exp": exponential}
 
 
 def print_grid(
@@ -89,9 +85,7 @@ def _changed(candidate: Candidate, change: Callable[[float], float]) -> Candidat
     return dataclasses.replace(candidate, rewards=rewards)
 
 
-def _print(
-    pools: Sequence[Pool], rows: list[dict[str, Any]], about: str, faults: Sequence[str]
-) -> None:
+def _print(pools: Sequence[Pool], rows: list[dict[str, Any]], about: str, faults: Sequence[str]) -> None:
     console = terminal(width=120)
     cells = {(row["aggregation"], row["choice"]): row for row in rows}
     table = Table("aggregation", *choice.names(), "none judged", box=None)
@@ -107,9 +101,7 @@ def _print(
     refused: dict[str, list[str]] = {}
     for row in rows:
         if row["refused"]:
-            refused.setdefault(row["refused"], []).append(
-                f"{row['choice']} by {row['aggregation']}"
-            )
+            refused.setdefault(row["refused"], []).append(f"{row['choice']} by {row['aggregation']}")
     for reason, names in refused.items():
         console.print(f"-: {', '.join(names)}: {reason}")
     if all(candidate.answer is None for pool in pools for candidate in pool):

@@ -61,11 +61,7 @@ class Gate:
         Equal answers are one answer, as far as their spelling tells.
         """
         rewards = [j.rewards for j in judged]
-        votes = [
-            (a, r)
-            for a, r in zip(representatives([answers])[0], rewards, strict=True)
-            if a is not None
-        ]
+        votes = [(a, r) for a, r in zip(representatives([answers])[0], rewards, strict=True) if a is not None]
         if not votes:
             return True
         return self.quality(votes) < self.below and any(
@@ -106,9 +102,7 @@ def summed(rewards: Sequence[float | None], outcome: str, process: str) -> float
     return (aggregate(rewards, outcome) or 0.0) + (aggregate(rewards, process) or 0.0)
 
 
-def fit_gate(
-    rows: Sequence[Mapping[str, Any]], outcome: str = "last", process: str = "prod"
-) -> Gate:
+def fit_gate(rows: Sequence[Mapping[str, Any]], outcome: str = "last", process: str = "prod") -> Gate:
     """The gate for a data set, from the rows of a search over it (best-of-N, say).
 
     Of a search in turns the solutions before the first one count. Raises UserError where all

@@ -21,16 +21,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from jprm.records import Problem
-from jprm.search.plan import (
-    Answer,
-    Found,
-    Judged,
-    Talk,
-    at_least,
-    grow,
-    judge,
-    strategy,
-)
+from jprm.search.plan import Answer, Found, Judged, Talk, at_least, grow, judge, strategy
 from jprm.search.ports import ROOT, Branch
 from jprm.search.selection import aggregate, aggregation
 from jprm.ties import places

@@ -100,9 +100,7 @@ def make_strategy(name: str, **settings: Any) -> Strategy:
     types, any_class = get_type_hints(cls), ConfigDict(arbitrary_types_allowed=True)
     for key, value in settings.items():
         try:
-            whole = not isinstance(
-                value, Mapping
-            )  # a table is one of the fields of a setting's class
+            whole = not isinstance(value, Mapping)  # a table is one of the fields of a setting's class
             TypeAdapter(types[key], config=any_class).validate_python(value, strict=whole)
         except ValidationError as error:
             reason = error.errors()[0]["msg"]

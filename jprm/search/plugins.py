@@ -22,17 +22,10 @@ def load_plugins(path: Path) -> frozenset[tuple[str, str]]:
     run_file(path)
     added = _names() - before
     if not added:
-        raise UserError(
-            f"{path}: registers nothing; decorate with @scorer, @strategy, @aggregation or @choice"
-        )
+        raise UserError(f"{path}: registers nothing; decorate with @scorer, @strategy, @aggregation or @choice")
     return frozenset(added)
 
 
 def _names() -> set[tuple[str, str]]:
-    kinds = {
-        "scorer": known_scorers(),
-        "strategy": strategy,
-        "aggregation": aggregation,
-        "choice": choice,
-    }
+    kinds = {"scorer": known_scorers(), "strategy": strategy, "aggregation": aggregation, "choice": choice}
     return {(kind, name) for kind, names in kinds.items() for name in names}

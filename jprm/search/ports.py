@@ -59,9 +59,7 @@ class Grow:
     def __post_init__(self):
         """Raises UserError for several continuations that could not differ."""
         if self.greedy and self.n > 1:
-            raise UserError(
-                f"search: greedy continuations are all the same; n = {self.n} must be 1"
-            )
+            raise UserError(f"search: greedy continuations are all the same; n = {self.n} must be 1")
 
     def paths(self, branch: Branch) -> list[Path]:
         """The paths of a branch's continuations."""
@@ -133,9 +131,7 @@ class StepScorer(Protocol):
     items alone; its costs may also depend on what the same search has asked before.
     """
 
-    def score(
-        self, items: Sequence[tuple[Problem, tuple[str, ...]]]
-    ) -> Sequence[StepRewards | Exception]:
+    def score(self, items: Sequence[tuple[Problem, tuple[str, ...]]]) -> Sequence[StepRewards | Exception]:
         """One reward per step of each item."""
         ...
 

@@ -41,9 +41,7 @@ class Registry(Generic[T]):
         if name not in self._entries:
             near = difflib.get_close_matches(str(name), self._entries, 1, 0)
             hint = f"did you mean {near[0]!r}? " if near else ""
-            raise UserError(
-                f"unknown {self.kind} {name!r}: {hint}known: {', '.join(self._entries)}"
-            )
+            raise UserError(f"unknown {self.kind} {name!r}: {hint}known: {', '.join(self._entries)}")
         return self._entries[name]
 
     def __contains__(self, name: object) -> bool:

@@ -27,9 +27,7 @@ class Reversed:
     def __init__(self, scorer: StepScorer):
         self.scorer = scorer
 
-    def score(
-        self, items: Sequence[tuple[Problem, tuple[str, ...]]]
-    ) -> list[StepRewards | Exception]:
+    def score(self, items: Sequence[tuple[Problem, tuple[str, ...]]]) -> list[StepRewards | Exception]:
         """As `StepScorer`, rewards and analyses back in the order of the steps."""
         replies = self.scorer.score([(problem, steps[::-1]) for problem, steps in items])
         return [
@@ -56,9 +54,7 @@ class Mean:
             raise UserError("the mean of no scorers is undefined; give at least one")
         self.scorers = list(scorers)
 
-    def score(
-        self, items: Sequence[tuple[Problem, tuple[str, ...]]]
-    ) -> list[StepRewards | Exception]:
+    def score(self, items: Sequence[tuple[Problem, tuple[str, ...]]]) -> list[StepRewards | Exception]:
         """As `StepScorer`; an item that one scorer fails on is answered by its exception."""
         passes = [scorer.score(items) for scorer in self.scorers]
         return [mean_rewards(replies) for replies in zip(*passes, strict=True)]

@@ -119,9 +119,7 @@ class SampledSteps:
 
     # One request: submit its draws.
 
-    def _submit(
-        self, problem: Problem, request: Grow, under_way: dict[tuple[int, int], _Draw]
-    ) -> _Job:
+    def _submit(self, problem: Problem, request: Grow, under_way: dict[tuple[int, int], _Draw]) -> _Job:
         sampler = self.greedy if request.greedy else self.sampler
         if sampler is None:
             raise UserError("search: greedy continuations need a sampler of temperature 0")
@@ -148,9 +146,7 @@ class SampledSteps:
                 )
                 if parent is None:
                     again = branch != ROOT
-                    job.read += (
-                        self.cost.reread(len(prompt)) if again else self.cost.cost(0, len(prompt))
-                    )
+                    job.read += self.cost.reread(len(prompt)) if again else self.cost.cost(0, len(prompt))
                 else:
                     continued.add(siblings)
                 mine |= {(id(sampler), h): d for h, d in zip(handles, group, strict=True)}
@@ -163,9 +159,7 @@ class SampledSteps:
         under_way |= mine
         return job
 
-    def _draws(
-        self, sampler: Sampler, problem: Problem, branch: Branch, request: Grow, memory: _Memory
-    ) -> list[_Draw]:
+    def _draws(self, sampler: Sampler, problem: Problem, branch: Branch, request: Grow, memory: _Memory) -> list[_Draw]:
         """The draws from one branch; ended where there is nothing to draw."""
         given = memory.ids.get(branch.path)
         if given is None:
@@ -207,9 +201,7 @@ class SampledSteps:
                     if (key, event.handle) in under_way:
                         self._hear(event, (key, event.handle), under_way)
 
-    def _hear(
-        self, event: Event, key: tuple[int, int], under_way: dict[tuple[int, int], _Draw]
-    ) -> None:
+    def _hear(self, event: Event, key: tuple[int, int], under_way: dict[tuple[int, int], _Draw]) -> None:
         draw = under_way[key]
         draw.ids += event.tokens
         if event.finish is None:

@@ -27,15 +27,7 @@ import numpy as np
 
 from jprm.errors import UserError
 from jprm.evaluate import Candidate as Graded
-from jprm.evaluate import (
-    Interval,
-    Missing,
-    Resamples,
-    accuracy_interval,
-    check_missing,
-    counted,
-    finite,
-)
+from jprm.evaluate import Interval, Missing, Resamples, accuracy_interval, check_missing, counted, finite
 from jprm.formats import StepScores
 from jprm.search.registry import Registry
 from jprm.ties import mean as exact_mean
@@ -182,9 +174,7 @@ def oracle(candidates: Sequence[Candidate], scores: Sequence[float], tie: Tie) -
     return right[:1] or [0]
 
 
-def winners(
-    candidates: Sequence[Candidate], how: str = "min", pick: str = "argmax", tie: Tie = "first"
-) -> list[int]:
+def winners(candidates: Sequence[Candidate], how: str = "min", pick: str = "argmax", tie: Tie = "first") -> list[int]:
     """Indices of the chosen candidates: one, or under "shared" all that are tied.
 
     [] where nothing can be chosen: no candidates, a vote in which nobody has an answer, or a choice
@@ -197,10 +187,7 @@ def winners(
 
 
 def accuracy(
-    problems: Sequence[Sequence[Candidate]],
-    how: str = "min",
-    pick: str = "argmax",
-    tie: Tie = "first",
+    problems: Sequence[Sequence[Candidate]], how: str = "min", pick: str = "argmax", tie: Tie = "first"
 ) -> np.ndarray:
     """Share of right candidates among the winners of each problem [P]; 0 without a winner."""
     chosen = ((cs, winners(cs, how, pick, tie)) for cs in problems)
@@ -215,10 +202,7 @@ def unjudged(problems: Sequence[Sequence[Candidate]], how: str, pick: str) -> np
 
 
 def grid(
-    problems: Sequence[Sequence[Candidate]],
-    tie: Tie = "first",
-    seed: int = 0,
-    missing: Missing = "wrong",
+    problems: Sequence[Sequence[Candidate]], tie: Tie = "first", seed: int = 0, missing: Missing = "wrong"
 ) -> list[dict[str, Any]]:
     """One row per aggregation and choice: `aggregation, choice, accuracy, low, high, n_problems,
     missing_share, missing_as, refused`.
@@ -261,10 +245,7 @@ def _refusal(problems: Sequence[Sequence[Candidate]], how: str) -> str:
 
 
 def _vote(
-    candidates: Sequence[Candidate],
-    scores: Sequence[float],
-    tie: Tie,
-    weight: Callable[[float, int], float],
+    candidates: Sequence[Candidate], scores: Sequence[float], tie: Tie, weight: Callable[[float, int], float]
 ) -> list[int]:
     groups: dict[Hashable, list[int]] = {}
     for i, candidate in enumerate(candidates):

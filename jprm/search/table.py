@@ -14,15 +14,7 @@ from typing import Any
 import numpy as np
 
 from jprm.errors import UserError
-from jprm.evaluate import (
-    Difference,
-    Interval,
-    Missing,
-    Resamples,
-    accuracy_interval,
-    counted,
-    mean_difference,
-)
+from jprm.evaluate import Difference, Interval, Missing, Resamples, accuracy_interval, counted, mean_difference
 from jprm.grade import united
 from jprm.search.budget import Budget, Cost
 from jprm.search.selection import Candidate, Tie, accuracy, unjudged
@@ -58,9 +50,7 @@ def correctness(rows: Sequence[Row], choosing: Choosing | None = None) -> np.nda
     return counted(right, _silent(rows, by), by.missing)
 
 
-def accuracy_of(
-    rows: Sequence[Row], choosing: Choosing | None = None, resamples: Resamples | None = None
-) -> Interval:
+def accuracy_of(rows: Sequence[Row], choosing: Choosing | None = None, resamples: Resamples | None = None) -> Interval:
     """The accuracy of the choices with its interval over problems."""
     by, draws = choosing or Choosing(), resamples or _resamples(rows)
     return accuracy_interval(correctness(rows, by), _silent(rows, by), by.missing, draws)
@@ -102,10 +92,7 @@ def summary(rows: Sequence[Row], choosing: Choosing | None = None) -> dict[str, 
 
 
 def gain(
-    rows: Sequence[Row],
-    over: Sequence[Row],
-    choosing: Choosing | None = None,
-    over_choosing: Choosing | None = None,
+    rows: Sequence[Row], over: Sequence[Row], choosing: Choosing | None = None, over_choosing: Choosing | None = None
 ) -> Difference:
     """Accuracy of `rows` minus that of `over`, paired by problem.
 

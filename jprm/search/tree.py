@@ -41,9 +41,7 @@ def tree_labels(row: Mapping[str, Any], problem: Problem, world: World) -> Probl
     """
     tree = row["notes"].get("tree")
     if not tree or not tree[0]["rollouts"]:
-        raise UserError(
-            f"problem {row['problem_id']}: no rollouts in its tree; search with mcts, rollouts >= 1"
-        )
+        raise UserError(f"problem {row['problem_id']}: no rollouts in its tree; search with mcts, rollouts >= 1")
 
     def right(steps: Sequence[str]) -> bool:
         return world.is_correct(problem, steps)

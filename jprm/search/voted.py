@@ -38,14 +38,7 @@ class VotedScorer:
     verdict that was reached. cost: the model's FLOPs; the votes share one reading of the problem.
     """
 
-    def __init__(
-        self,
-        judge: Judge,
-        votes: int,
-        readout: ReadOut,
-        codec: TextCodec,
-        cost: ModelCost | None = None,
-    ):
+    def __init__(self, judge: Judge, votes: int, readout: ReadOut, codec: TextCodec, cost: ModelCost | None = None):
         self.judge, self.votes, self.codec = judge, range(votes), codec
         self.readout: ReadOut = readout
         self.cost = cost or ModelCost()
@@ -63,9 +56,7 @@ class VotedScorer:
         pairs = zip(names, items, strict=True)
         return [self._reply(problem, steps, heard[name]) for name, (problem, steps) in pairs]
 
-    def _reply(
-        self, problem: Problem, steps: Sequence[str], heard: Sequence[Rationale]
-    ) -> StepRewards:
+    def _reply(self, problem: Problem, steps: Sequence[str], heard: Sequence[Rationale]) -> StepRewards:
         said = [_read([r for r in heard if r.step == t], self.readout) for t in range(len(steps))]
         return StepRewards(
             tuple(reward for reward, _ in said),
@@ -120,13 +111,7 @@ class VotedBranches:
     in common once; what a search costs never depends on the others.
     """
 
-    def __init__(
-        self,
-        branches: BranchJudge,
-        readout: ReadOut,
-        codec: TextCodec,
-        cost: ModelCost | None = None,
-    ):
+    def __init__(self, branches: BranchJudge, readout: ReadOut, codec: TextCodec, cost: ModelCost | None = None):
         self.branches, self.codec = branches, codec
         self.readout: ReadOut = readout
         self.cost = cost or ModelCost()
@@ -135,9 +120,7 @@ class VotedBranches:
 
     def score(self, items: Sequence[Branch]) -> list[StepRewards]:
         """As `StepScorer`, all in one go."""
-        new = [
-            (problem, steps) for problem, steps in items if (problem.id, steps) not in self._known
-        ]
+        new = [(problem, steps) for problem, steps in items if (problem.id, steps) not in self._known]
         for (problem, steps), heard in zip(new, self.branches.judge(new), strict=True):
             for end in range(1, len(steps) + 1):
                 if (problem.id, steps[:end]) not in self._known:
@@ -165,9 +148,7 @@ class VotedBranches:
         here = [r for r in heard if r.step == last]
         return _Node(*_read(here, self.readout), self._spent(problem, steps, heard, here))
 
-    def _spent(
-        self, problem: Problem, steps: Steps, heard: Sequence[Rationale], here: Sequence[Rationale]
-    ) -> Cost:
+    def _spent(self, problem: Problem, steps: Steps, heard: Sequence[Rationale], here: Sequence[Rationale]) -> Cost:
         """Of the votes on the last step, each behind the history of its own or of vote 0."""
         lengths = [len(self.codec.encode(step)) for step in steps]
         behind = dict.fromkeys((r.vote for r in here), len(self.codec.encode(problem.text)))

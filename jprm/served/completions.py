@@ -76,9 +76,7 @@ class _Position(_Shape):
 class _LogProbs(_Shape):
     tokens: Annotated[list[str], Field(fail_fast=True)] | None = None
     top_logprobs: Annotated[list[dict[str, LogProb] | None], Field(fail_fast=True)] | None = None
-    content: Annotated[list[_Position], Field(fail_fast=True)] | None = (
-        None  # as in chats; llama.cpp
-    )
+    content: Annotated[list[_Position], Field(fail_fast=True)] | None = None  # as in chats; llama.cpp
 
 
 class _Choice(_Shape):
@@ -183,9 +181,7 @@ def read_completion(answer: bytes, codec: ChatCodec, watch: Sequence[int]) -> Co
         tokens += _end(choice.finish_reason, matched, tokens, codec)
     for token in (min(tokens, default=0), max(tokens, default=0)):
         if not 0 <= token < codec.vocab_size:
-            raise ValueError(
-                f"token {token} is not among the {codec.vocab_size} of the checkpoint's tokenizer"
-            )
+            raise ValueError(f"token {token} is not among the {codec.vocab_size} of the checkpoint's tokenizer")
     tops = _tops(logprobs)
     usage = found.usage or _Usage()
     details = usage.prompt_tokens_details or _Details()
@@ -222,9 +218,7 @@ def _is_broken(piece: str) -> bool:
     return BROKEN in piece
 
 
-def _ids_of_texts(
-    texts: Sequence[str], text: str, unfinished: bool, codec: ChatCodec
-) -> list[int] | None:
+def _ids_of_texts(texts: Sequence[str], text: str, unfinished: bool, codec: ChatCodec) -> list[int] | None:
     """The ids of tokens of which the texts are told; None where they cannot be told for sure.
 
     A token that holds some bytes of a letter shows them as U+FFFD, which may be a token of its own.
@@ -277,9 +271,7 @@ def _tops(logprobs: _LogProbs) -> list[Mapping[str, float]]:
     if logprobs.content:
         return [
             {
-                candidate.token if candidate.id is None else f"{NAMED}{candidate.id}": (
-                    candidate.logprob
-                )
+                candidate.token if candidate.id is None else f"{NAMED}{candidate.id}": (candidate.logprob)
                 for candidate in position.top_logprobs
             }
             for position in logprobs.content
@@ -288,10 +280,7 @@ def _tops(logprobs: _LogProbs) -> list[Mapping[str, float]]:
 
 
 def _watched(
-    tokens: Sequence[int],
-    tops: Sequence[Mapping[str, float]],
-    watch: Sequence[int],
-    codec: ChatCodec,
+    tokens: Sequence[int], tops: Sequence[Mapping[str, float]], watch: Sequence[int], codec: ChatCodec
 ) -> np.ndarray:
     """[len(tokens), len(watch)]; nan where a token is not among those that the server names."""
     watched = np.full((len(tokens), len(watch)), np.nan, np.float32)

@@ -85,10 +85,8 @@ class Dialect:
             "takes token ids"
             if self.takes_ids
             else "takes texts (a blank without width breaks what others spell of its control tokens)",
-            f"answers with {TOLD[self.told]}"
-            + ("" if self.told != "text" else " (tokenised again here)"),
-            STOPS[self.stops]
-            + ("" if self.stops_at_texts else f" (cut here, {PIECE_TOKENS} tokens at a time)"),
+            f"answers with {TOLD[self.told]}" + ("" if self.told != "text" else " (tokenised again here)"),
+            STOPS[self.stops] + ("" if self.stops_at_texts else f" (cut here, {PIECE_TOKENS} tokens at a time)"),
             "log-probabilities of named tokens"
             if self.chosen
             else f"{f'up to {self.logprobs}' if self.logprobs else 'no'} log-probabilities a token",
@@ -166,8 +164,7 @@ def _by_trial(draw: Draw, url: str) -> Dialect:
     taken = {
         name
         for name in FIELDS
-        if name not in ("logprobs", "logprob_token_ids")
-        and refusal(replace(least, fields=frozenset([name]))) is None
+        if name not in ("logprobs", "logprob_token_ids") and refusal(replace(least, fields=frozenset([name]))) is None
     }
     logprobs = 0
     for number in LOGPROBS:

@@ -161,9 +161,7 @@ class ServedSampler:
         if parent is not None:
             held = self._stopped(parent, "submit: parent").ids
             if ids[: len(held)] != held:
-                raise UserError(
-                    f"submit: the prompt does not begin with the {len(held)} tokens of its parent"
-                )
+                raise UserError(f"submit: the prompt does not begin with the {len(held)} tokens of its parent")
         stop_ids, watched, handles = frozenset(stops), tuple(watch), []
         for sample_id in sample_ids:
             handle = next(self._handles)
@@ -212,9 +210,7 @@ class ServedSampler:
             if turn.error is not None:
                 self._fail(turn.error)
             conversation.ids += turn.tokens
-            self._tell(
-                turn.handle, turn.request, turn.tokens, turn.finish, turn.watched, turn.fault
-            )
+            self._tell(turn.handle, turn.request, turn.tokens, turn.finish, turn.watched, turn.fault)
         events, self._events = self._events, []
         return events
 
@@ -263,13 +259,7 @@ class ServedSampler:
             return None
 
     def _tell(
-        self,
-        handle: int,
-        request: Request,
-        tokens: list[int],
-        finish: str,
-        watched: list[np.ndarray],
-        fault: str = "",
+        self, handle: int, request: Request, tokens: list[int], finish: str, watched: list[np.ndarray], fault: str = ""
     ) -> None:
         rows = np.full((len(tokens), len(request.watch)), np.nan, np.float32)
         if request.watch and tokens and watched[0].size:

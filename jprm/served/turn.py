@@ -223,9 +223,7 @@ class Drawer:
             **patience,
         )
 
-    def _draw_probe(
-        self, dialect: Dialect, max_tokens: int, stop_texts: Sequence[str]
-    ) -> Completion:
+    def _draw_probe(self, dialect: Dialect, max_tokens: int, stop_texts: Sequence[str]) -> Completion:
         size = self._codec.vocab_size
         return self._ask(
             dialect,

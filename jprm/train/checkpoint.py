@@ -38,9 +38,7 @@ DAMAGED = "damaged-"  # and its step: the name of a checkpoint that was set asid
 
 # Each of Orbax's threads logs the whole chain of an error that also reaches the caller: a full disk
 # would be six hundred lines.
-logging.getLogger("absl").addFilter(
-    lambda record: not (record.exc_info and "orbax" in record.pathname)
-)
+logging.getLogger("absl").addFilter(lambda record: not (record.exc_info and "orbax" in record.pathname))
 
 
 class Checkpoints:
@@ -61,9 +59,7 @@ class Checkpoints:
         newest: Any = ocp.training.preservation_policies.LatestN(keep)
         with self._errors_named():
             self._checkpointer = ocp.training.Checkpointer(
-                str(self.directory),
-                preservation_policy=newest,
-                cleanup_tmp_directories=True,
+                str(self.directory), preservation_policy=newest, cleanup_tmp_directories=True
             )
         self._threads = concurrent.futures.ThreadPoolExecutor(1, "checkpoint digests")
         self._sealing: concurrent.futures.Future | None = None
@@ -79,9 +75,7 @@ class Checkpoints:
         metadata = {"identity": self._identity, "notes": notes, "versions": versions}
         with self._errors_named():
             self._wait()
-            response = self._checkpointer.save_async(
-                step, tree, force=True, custom_metadata=metadata
-            )
+            response = self._checkpointer.save_async(step, tree, force=True, custom_metadata=metadata)
             if jax.default_backend() == "cpu":
                 self._checkpointer.wait()
             if jax.process_index() == 0:
@@ -98,9 +92,7 @@ class Checkpoints:
         newest = self._checkpointer.latest
         if newest is None:
             return None
-        abstract = jax.tree.map(
-            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), wanted
-        )
+        abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), wanted)
         try:
             metadata: Any = self._checkpointer.metadata(newest).custom_metadata
             self._check(metadata["identity"])
@@ -179,13 +171,9 @@ def _set_aside_damaged(directory: Path) -> None:
             shutil.rmtree(aside, ignore_errors=True)
             folder.rename(aside)
         except OSError as error:
-            raise UserError(
-                f"{folder}: damaged, and cannot be renamed ({error.strerror})"
-            ) from None
+            raise UserError(f"{folder}: damaged, and cannot be renamed ({error.strerror})") from None
     if any(directory.glob(f"{DAMAGED}*")):
-        raise UserError(
-            f"{directory}: every checkpoint is damaged; delete that folder to begin with the first step"
-        )
+        raise UserError(f"{directory}: every checkpoint is damaged; delete that folder to begin with the first step")
 
 
 def _damage(folder: Path) -> str:

@@ -23,15 +23,7 @@ class LoraSection(Config):
 
     rank: int = Field(default=0, ge=0)
     alpha: float = Field(default=16.0, gt=0)
-    targets: tuple[Literal["q", "k", "v", "o", "gate", "up", "down"], ...] = (
-        "q",
-        "k",
-        "v",
-        "o",
-        "gate",
-        "up",
-        "down",
-    )
+    targets: tuple[Literal["q", "k", "v", "o", "gate", "up", "down"], ...] = ("q", "k", "v", "o", "gate", "up", "down")
 
     @model_validator(mode="after")
     def _consistent(self):
@@ -64,12 +56,8 @@ class TrainConfig(Config):
     decay_fraction: float = Field(default=0.2, gt=0, le=1)  # wsd only
     weight_decay: float = Field(default=0.01, ge=0)
     adam_b2: float = Field(default=0.95, gt=0, lt=1)
-    clip_norm: float = Field(
-        default=1.0, gt=0
-    )  # adamw only: Muon's step does not depend on the gradient's size
-    compute_dtype: Literal["float32", "bfloat16"] = (
-        "float32"  # of the passes; the weights kept are f32
-    )
+    clip_norm: float = Field(default=1.0, gt=0)  # adamw only: Muon's step does not depend on the gradient's size
+    compute_dtype: Literal["float32", "bfloat16"] = "float32"  # of the passes; the weights kept are f32
     # What the backward pass recomputes: nothing, all but the matrix products, or whole layers (least
     # memory, a third more time).
     remat: Literal["none", "dots", "layers"] = "none"
@@ -88,9 +76,7 @@ class TrainConfig(Config):
     @model_validator(mode="after")
     def _consistent(self):
         if self.batch_rows % self.microbatches:
-            raise ValueError(
-                f"batch_rows = {self.batch_rows} does not split in {self.microbatches} microbatches"
-            )
+            raise ValueError(f"batch_rows = {self.batch_rows} does not split in {self.microbatches} microbatches")
         if self.lora.rank and self.optimizer == "muon":
             raise ValueError("adapters are no matrices for Muon: set optimizer = 'adamw' with lora")
         return self

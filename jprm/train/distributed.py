@@ -33,9 +33,7 @@ class Processes:
     def __post_init__(self):
         """Raise UserError for numbers that do not fit together."""
         if self.count > 1 and (self.index is None or self.coordinator is None):
-            raise UserError(
-                f"--processes {self.count}: give --process-id and --coordinator host:port as well"
-            )
+            raise UserError(f"--processes {self.count}: give --process-id and --coordinator host:port as well")
         if not 0 <= (self.index or 0) < self.count:
             raise UserError(
                 f"--process-id {self.index}: must be one of 0 to {self.count - 1} (--processes {self.count})"

@@ -36,9 +36,7 @@ def export_run(run: Path, out: Path, dtype: str | None = None) -> str:
         reason = str(error).splitlines()[0]
         raise UserError(f"{run}: not the directory of a finished training run ({reason})") from None
     if wrong := damage(run, result.get("files", {})):
-        raise UserError(
-            f"{run}/{wrong}; the command that trained it writes it again from its last checkpoint"
-        )
+        raise UserError(f"{run}/{wrong}; the command that trained it writes it again from its last checkpoint")
     params, _ = load_params(run)
     source = run / "tokenizer"
     if config.model.preset is None:

@@ -8,9 +8,7 @@ import numpy as np
 from jprm.data import Rows
 
 
-def place(
-    rows: Rows, members: np.ndarray, layout: jax.sharding.NamedSharding | None
-) -> dict[str, jax.Array]:
+def place(rows: Rows, members: np.ndarray, layout: jax.sharding.NamedSharding | None) -> dict[str, jax.Array]:
     """The rows of these numbers as one global batch, each array (rows, capacity).
 
     `layout` None is one device. Otherwise only the rows of this process's devices are built.

@@ -24,9 +24,7 @@ def step_logits(params: dict, h_BTD: jax.Array, rules: Rules = TRAIN_RULES) -> j
     """f32, BT: the log-odds that the step which ends at a token is right."""
     head = params[KEY]
     spec = rules("batch", None)
-    logits = jnp.einsum(
-        "btd,d->bt", h_BTD, head["weight"], preferred_element_type=jnp.float32, out_sharding=spec
-    )
+    logits = jnp.einsum("btd,d->bt", h_BTD, head["weight"], preferred_element_type=jnp.float32, out_sharding=spec)
     return logits + head["bias"].astype(jnp.float32)
 
 

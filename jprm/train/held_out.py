@@ -21,9 +21,7 @@ def held_out_loss(
     packed = rows(documents, plan([len(d) for d in documents], row_tokens, seed=0))
     total = weight = 0.0
     for start in range(0, len(packed["ids"]), batch_rows):
-        batch = {
-            name: padded(x[start : start + batch_rows], batch_rows) for name, x in packed.items()
-        }
+        batch = {name: padded(x[start : start + batch_rows], batch_rows) for name, x in packed.items()}
         loss, n = _loss(model, params, batch)
         total, weight = total + float(loss), weight + float(n)
     return total / weight

@@ -38,9 +38,7 @@ class Job:
     checkpoint_every: int
 
 
-def make_job(
-    model: Model, params: Callable[[], dict], rows: Rows, config: TrainConfig, seed: int
-) -> Job:
+def make_job(model: Model, params: Callable[[], dict], rows: Rows, config: TrainConfig, seed: int) -> Job:
     """The job of a model that starts from `params()` under the mesh in force."""
     hashable: Any = config  # frozen, so pydantic gives it a hash; its annotations do not say so
     head = {HEAD: init_head(model.config)} if config.objective == "step_head" else {}

@@ -166,9 +166,7 @@ def _spec(x: jax.Array) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding)
 
 
-def run_identity(
-    model: Model, documents: Sequence[Document], config: TrainConfig, seed: int
-) -> dict[str, Any]:
+def run_identity(model: Model, documents: Sequence[Document], config: TrainConfig, seed: int) -> dict[str, Any]:
     """What decides the numbers of a run but its first weights: flat keys, for a refusal to name."""
     identity = {f"model.{key}": value for key, value in dataclasses.asdict(model.config).items()}
     settings = config.model_dump(exclude={"checkpoint_every"})

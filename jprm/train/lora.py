@@ -28,30 +28,9 @@ PEFT_CONFIG, PEFT_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 PEFT_NAMES = {name: f"self_attn.{name}_proj" for name in ("q", "k", "v", "o")}
 # Fields of adapter_config.json that are read, or change nothing of a trained adapter's product. All others must be
 # empty: patterns of ranks and alphas, whole modules, chosen layers, DoRA, biases, and what later versions add.
-PEFT_READ = (
-    "r",
-    "lora_alpha",
-    "target_modules",
-    "use_rslora",
-    "lora_dropout",
-    "init_lora_weights",
-    "inference_mode",
-)
-PEFT_READ += (
-    "task_type",
-    "base_model_name_or_path",
-    "revision",
-    "auto_mapping",
-    "peft_version",
-    "runtime_config",
-)
-PEFT_READ += (
-    "megatron_core",
-    "eva_config",
-    "qalora_group_size",
-    "lora_ga_config",
-    "exclude_modules",
-)
+PEFT_READ = ("r", "lora_alpha", "target_modules", "use_rslora", "lora_dropout", "init_lora_weights", "inference_mode")
+PEFT_READ += ("task_type", "base_model_name_or_path", "revision", "auto_mapping", "peft_version", "runtime_config")
+PEFT_READ += ("megatron_core", "eva_config", "qalora_group_size", "lora_ga_config", "exclude_modules")
 PEFT_CHANGES_BASE = ("pissa", "olora", "corda", "loftq", "lora_ga")
 PEFT_NAMES |= {name: f"mlp.{name}_proj" for name in ("gate", "up", "down")}
 
@@ -62,19 +41,13 @@ def init_adapters(model: Model, config: LoraSection, seed: int) -> dict:
     for name in config.targets:
         layers, inputs, outputs = _sides(model.spec()["layers"][name].shape, name)
         a = rng_of(seed, "lora", name).standard_normal((layers, inputs, config.rank), np.float32)
-        adapters[name] = {
-            "a": a * np.float32(inputs**-0.5),
-            "b": np.zeros((layers, config.rank, outputs), np.float32),
-        }
+        adapters[name] = {"a": a * np.float32(inputs**-0.5), "b": np.zeros((layers, config.rank, outputs), np.float32)}
     return adapters
 
 
 def attach(params: dict, adapters: dict, config: LoraSection) -> dict:
     """`params` with the adapters beside the weights, for `Model.hidden`."""
-    scaled = {
-        name: {"a": adapter["a"], "b": adapter["b"] * _scale(config)}
-        for name, adapter in adapters.items()
-    }
+    scaled = {name: {"a": adapter["a"], "b": adapter["b"] * _scale(config)} for name, adapter in adapters.items()}
     return params | {"layers": params["layers"] | {KEY: scaled}}
 
 
@@ -98,12 +71,8 @@ def save_peft(directory: Path, adapters: dict, config: LoraSection, base: str = 
         for layer in range(len(adapter["a"])):
             key = f"base_model.model.model.layers.{layer}.{PEFT_NAMES[name]}"
             # torch's layers hold (outputs, inputs)
-            tensors[f"{key}.lora_A.weight"] = np.ascontiguousarray(
-                np.asarray(adapter["a"][layer]).T
-            )
-            tensors[f"{key}.lora_B.weight"] = np.ascontiguousarray(
-                np.asarray(adapter["b"][layer]).T
-            )
+            tensors[f"{key}.lora_A.weight"] = np.ascontiguousarray(np.asarray(adapter["a"][layer]).T)
+            tensors[f"{key}.lora_B.weight"] = np.ascontiguousarray(np.asarray(adapter["b"][layer]).T)
     about: dict[str, Any] = {
         "peft_type": "LORA",
         "task_type": "CAUSAL_LM",
@@ -153,9 +122,7 @@ def load_peft(directory: Path, model: Model) -> tuple[dict, LoraSection]:
             wrong = [key for key in keys if tensors[key].shape != wanted]
             if wrong:
                 shape = tensors[wrong[0]].shape
-                raise UserError(
-                    f"{directory}: {wrong[0]} has shape {shape}, the model wants {wanted}"
-                )
+                raise UserError(f"{directory}: {wrong[0]} has shape {shape}, the model wants {wanted}")
             found = [tensors.pop(key).T for key in keys]
             adapters[name][side] = np.stack(found).astype(np.float32)
     if tensors:
@@ -186,15 +153,11 @@ def _peft_section(path: Path, about: Any) -> LoraSection:
             )
     start = about.get("init_lora_weights", True)
     if isinstance(start, str) and start.startswith(PEFT_CHANGES_BASE):
-        raise UserError(
-            f"{path}: init_lora_weights = {start!r} is not supported; it changes the base's weights"
-        )
+        raise UserError(f"{path}: init_lora_weights = {start!r} is not supported; it changes the base's weights")
     modules = {place.split(".")[1]: name for name, place in PEFT_NAMES.items()}
     targets = about.get("target_modules")
     if not isinstance(targets, list) or not targets or not set(targets) <= modules.keys():
-        raise UserError(
-            f"{path}: target_modules = {targets!r} must be a list of {', '.join(sorted(modules))}"
-        )
+        raise UserError(f"{path}: target_modules = {targets!r} must be a list of {', '.join(sorted(modules))}")
     try:
         rank, alpha = about["r"], float(about["lora_alpha"])
         if type(rank) is not int or rank < 1:
@@ -219,11 +182,7 @@ def _sides(shape: tuple[int, ...], name: str) -> tuple[int, int, int]:
     """(layers, inputs, outputs) of a stacked projection."""
     axes: Any = MUON_AXES[name]
     inputs, outputs = axes.reduction_axis, axes.output_axis
-    return (
-        shape[0],
-        math.prod(shape[axis] for axis in inputs),
-        math.prod(shape[axis] for axis in outputs),
-    )
+    return (shape[0], math.prod(shape[axis] for axis in inputs), math.prod(shape[axis] for axis in outputs))
 
 
 def _scale(config: LoraSection) -> float:

@@ -92,9 +92,7 @@ def capacity_bytes() -> int:
     return machine // jax.local_device_count()
 
 
-def plan_memory(
-    model: Model, config: TrainConfig, optimizer: optax.GradientTransformation
-) -> MemoryPlan:
+def plan_memory(model: Model, config: TrainConfig, optimizer: optax.GradientTransformation) -> MemoryPlan:
     """What a step of this configuration takes on each device of the mesh in force."""
     tensor, ways = _mesh_ways()
     rows = max(1, config.batch_rows // config.microbatches // ways)  # of a microbatch
@@ -119,9 +117,7 @@ def plan_memory(
     )
 
 
-def _states(
-    model: Model, config: TrainConfig, optimizer: optax.GradientTransformation
-) -> dict[str, int]:
+def _states(model: Model, config: TrainConfig, optimizer: optax.GradientTransformation) -> dict[str, int]:
     """Weights, moments and gradients where the weights are trained, which are all of them."""
     spec = model.spec()
     weights = sum(_shard_bytes(leaf) for leaf in jax.tree.leaves(spec))
@@ -156,9 +152,7 @@ def _in_passes(f32_bytes: int, config: TrainConfig) -> int:
     return f32_bytes // F32 * np.dtype(config.compute_dtype).itemsize
 
 
-def _activation_bytes(
-    model: Model, config: TrainConfig, rows: int, tensor: int, logits: int
-) -> int:
+def _activation_bytes(model: Model, config: TrainConfig, rows: int, tensor: int, logits: int) -> int:
     """What the forward pass keeps for the backward one, and the layer that is worked on.
 
     That layer takes the place of the logits, which are gone by then, and what it needs beyond them.

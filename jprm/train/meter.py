@@ -154,9 +154,7 @@ class TensorBoard:
         try:
             from tensorboardX import SummaryWriter  # pyright: ignore[reportMissingImports]
         except ModuleNotFoundError:
-            raise UserError(
-                "log: TensorBoard needs tensorboardX: pip install 'jprm[tensorboard]'"
-            ) from None
+            raise UserError("log: TensorBoard needs tensorboardX: pip install 'jprm[tensorboard]'") from None
         self._writer = SummaryWriter(str(directory))
 
     def write(self, line: dict[str, Any]) -> None:

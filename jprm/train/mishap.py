@@ -26,9 +26,7 @@ from jprm.train.step import TrainState
 NAMED = 8  # rows that the error lists
 
 
-def keep_evidence(
-    job: Job, checkpoints: Checkpoints, wanted: dict, step: int, values: dict[str, float]
-) -> Diverged:
+def keep_evidence(job: Job, checkpoints: Checkpoints, wanted: dict, step: int, values: dict[str, float]) -> Diverged:
     """Writes `not-finite-<step>/` into the folder of the checkpoints; the error that names it.
 
     In it: a checkpoint of the state before `step`, `batch.npz`, and `step.json` with the metrics, the

@@ -67,10 +67,7 @@ def make_optimizer(config: TrainConfig) -> optax.GradientTransformation:
     return optax.chain(
         optax.clip_by_global_norm(config.clip_norm),
         optax.adamw(
-            schedule(config, config.learning_rate),
-            b2=config.adam_b2,
-            weight_decay=config.weight_decay,
-            mask=_decayed,
+            schedule(config, config.learning_rate), b2=config.adam_b2, weight_decay=config.weight_decay, mask=_decayed
         ),
     )
 

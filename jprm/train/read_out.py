@@ -55,8 +55,5 @@ def _probabilities(model: Model, params: dict, batch: dict) -> jax.Array:
     if HEAD in params:
         return jax.nn.sigmoid(step_logits(params, h_BTD, model.rules))
     logits_BTV = model.logits(params, h_BTD)[:, :-1]
-    picked = (
-        jnp.take_along_axis(logits_BTV, batch[name][:, 1:, None], -1)[..., 0]
-        for name in ("ids", "others")
-    )
+    picked = (jnp.take_along_axis(logits_BTV, batch[name][:, 1:, None], -1)[..., 0] for name in ("ids", "others"))
     return jnp.pad(jax.nn.sigmoid(next(picked) - next(picked)), ((0, 0), (1, 0)))

@@ -42,15 +42,7 @@ from jprm.train.weights import RESULT, save_params, whole
 
 SHOWN_LINES = 20
 # In the run directory, but no part of the trained model.
-NOT_WEIGHTS = (
-    "lock",
-    "config.json",
-    "data.json",
-    "log.jsonl",
-    "checkpoints",
-    "tensorboard",
-    RESULT,
-)
+NOT_WEIGHTS = ("lock", "config.json", "data.json", "log.jsonl", "checkpoints", "tensorboard", RESULT)
 DATA_FILE = "data.json"
 
 
@@ -84,9 +76,7 @@ def _train(config: RunConfig, directory: Path, stop: Callable[[int], bool]) -> i
     report = data_report(start, rows)
     for line in _summary(config, start, report):
         log.note(line)
-    log.note(
-        f"attention by {meter.kernel}; planned memory of a device: {gb(memory.total)} ({memory})"
-    )
+    log.note(f"attention by {meter.kernel}; planned memory of a device: {gb(memory.total)} ({memory})")
     identity = run_identity(start.model, documents, config.train, config.seed)
     identity["initial_parameters"] = start.weights
     if start.date:
@@ -105,9 +95,7 @@ def _train(config: RunConfig, directory: Path, stop: Callable[[int], bool]) -> i
     ):
         state, progress = run(job, checkpoints, log.on_step, stop, on_resume)
     if int(state.step) < job.steps:
-        log.note(
-            f"stopped after step {int(state.step)} and saved; the same command goes on from here"
-        )
+        log.note(f"stopped after step {int(state.step)} and saved; the same command goes on from here")
         return PREEMPTED
     _finish(config, directory, start, job, state, progress)
     loss = np.asarray(state.losses)[-1]
@@ -177,14 +165,7 @@ def _summary(config: RunConfig, start: Start, report: dict[str, Any]) -> Iterato
         yield f"the chat template writes a date: {report['date']}, whenever this run goes on"
 
 
-def _finish(
-    config: RunConfig,
-    directory: Path,
-    start: Start,
-    job: Job,
-    state: TrainState,
-    progress: Progress,
-) -> None:
+def _finish(config: RunConfig, directory: Path, start: Start, job: Job, state: TrainState, progress: Progress) -> None:
     params, adapters = whole(job.finished(state.params)), whole(state.params.get(LORA, {}))
     if not first_process():
         return
@@ -192,9 +173,7 @@ def _finish(
     recipe = config.model_dump(mode="json", include={"model", "train", "seed"})
     save_params(directory, params, {"config": recipe, "tokens": progress.tokens})
     if adapters:
-        save_peft(
-            directory / "adapter", adapters, config.train.lora, str(config.model.checkpoint or "")
-        )
+        save_peft(directory / "adapter", adapters, config.train.lora, str(config.model.checkpoint or ""))
     summary = {
         "params": sum(x.size for x in jax.tree.leaves(params)),
         "loss": float(np.asarray(state.losses)[-1]),

@@ -155,14 +155,10 @@ def _weights_digest(checkpoint: Checkpoint) -> str:
     return "+".join([base, *map(files_digest, adapters)])
 
 
-def _from_checkpoint(
-    checkpoint: Checkpoint, data: DataSection, steps: bool, date: datetime.date | None
-) -> Start:
+def _from_checkpoint(checkpoint: Checkpoint, data: DataSection, steps: bool, date: datetime.date | None) -> Start:
     directory = checkpoint.directory
     if data.tokenizer is not None:
-        raise UserError(
-            f"data.tokenizer = {data.tokenizer}: {directory} brings its own; leave it out"
-        )
+        raise UserError(f"data.tokenizer = {data.tokenizer}: {directory} brings its own; leave it out")
     config = read_config(directory)
     codec = ChatCodec.load(directory, date)
     if codec.vocab_size > config.vocab_size:
@@ -179,9 +175,7 @@ def _from_checkpoint(
         if pieces is not None:
             return render(pieces, codec), False
         messages, markers = messages_of(row, data.output_markers), data.output_markers
-        spelled = any(
-            marks(codec.quote(message.text, message.role == TRAINED_ROLE)) for message in messages
-        )
+        spelled = any(marks(codec.quote(message.text, message.role == TRAINED_ROLE)) for message in messages)
         return chat_document(messages, codec, markers, data.control_tokens), spelled
 
     rows = read_rows(data.path, document)

@@ -35,9 +35,7 @@ class TrainState:
     losses: jax.Array
 
 
-def init_state(
-    model: Model, params: dict, optimizer: optax.GradientTransformation, steps: int
-) -> TrainState:
+def init_state(model: Model, params: dict, optimizer: optax.GradientTransformation, steps: int) -> TrainState:
     """The state before the first step, laid out over the mesh (the moments as the weights).
 
     params: what is trained: the model's weights, adapters (under "lora"), a step head. The weights
@@ -60,13 +58,8 @@ def init_state(
 def shardings(model: Model, params: dict) -> dict:
     """A tree like `params`: the model's weights by its rules, all else whole on every device."""
     everywhere = sharding(model.rules())
-    known = {
-        name: jax.tree.map(lambda spec: spec.sharding, part) for name, part in model.spec().items()
-    }
-    return {
-        name: known.get(name, jax.tree.map(lambda _: everywhere, part))
-        for name, part in params.items()
-    }
+    known = {name: jax.tree.map(lambda spec: spec.sharding, part) for name, part in model.spec().items()}
+    return {name: known.get(name, jax.tree.map(lambda _: everywhere, part)) for name, part in params.items()}
 
 
 Objective = Callable[[Model, dict, dict, Passes], tuple[jax.Array, jax.Array]]

@@ -21,9 +21,7 @@ def save_params(directory: Path, params: dict, metadata: dict) -> Path:
     """Writes `params` (nested dict of arrays) and `metadata` (JSON) there; returns the file."""
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
-    flat = {
-        name: np.ascontiguousarray(leaf) for name, leaf in flatten_dict(params, sep=".").items()
-    }
+    flat = {name: np.ascontiguousarray(leaf) for name, leaf in flatten_dict(params, sep=".").items()}
     path, unfinished = directory / FILE, directory / f"{FILE}.tmp"
     save_file(flat, unfinished, metadata={"jprm": json.dumps(metadata)})
     with open(unfinished, "rb") as file:
@@ -53,7 +51,5 @@ def load_params(directory: Path) -> tuple[dict, dict]:
             flat = {name: file.get_tensor(name) for name in file.keys()}
             metadata = json.loads((file.metadata() or {}).get("jprm", "{}"))
     except (SafetensorError, ValueError) as error:  # the second of its metadata
-        raise UserError(
-            f"{path}: damaged weights ({error}); delete the file and make it again"
-        ) from error
+        raise UserError(f"{path}: damaged weights ({error}); delete the file and make it again") from error
     return unflatten_dict(flat, sep="."), metadata

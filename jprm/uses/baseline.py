@@ -72,13 +72,10 @@ class Baseline:
         kept = balance(self._kept(lab), lambda e: self._flawed(lab, e))
         if not kept:
             raise UserError(f"{self.label}: nothing left to learn from; raise labels.problems")
-        documents = [
-            self.document(lab, e.problem, e.solution.steps, self._targets(lab, e)) for e in kept
-        ]
+        documents = [self.document(lab, e.problem, e.solution.steps, self._targets(lab, e)) for e in kept]
         if self.both_ways:
             documents += [
-                self.document(lab, e.problem, e.solution.steps[::-1], self._targets(lab, e)[::-1])
-                for e in kept
+                self.document(lab, e.problem, e.solution.steps[::-1], self._targets(lab, e)[::-1]) for e in kept
             ]
         objective = "tokens" if self.target == "verdict" else "step_head"
         config = lab.config.train.model_copy(update={"objective": objective})
@@ -114,9 +111,7 @@ class Baseline:
 
         return load_params(lab.stage(self).file("weights"))[0]
 
-    def document(
-        self, lab: Lab, problem: Problem, steps: Sequence[str], targets: Sequence[float | None]
-    ):
+    def document(self, lab: Lab, problem: Problem, steps: Sequence[str], targets: Sequence[float | None]):
         """The text that is judged, with its labels: one per step, or one for all of them."""
         from jprm.data import Soft, render, render_steps
 

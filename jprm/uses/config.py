@@ -101,9 +101,7 @@ class UsesConfig(SweepConfig):
     def _usable(self) -> UsesConfig:
         for name, votes in (("search", self.search.votes), ("refine", self.refine.votes)):
             if votes > self.evaluate.candidate_votes:
-                raise ValueError(
-                    f"{name}.votes is above evaluate.candidate_votes: no best-of-N to set beside it"
-                )
+                raise ValueError(f"{name}.votes is above evaluate.candidate_votes: no best-of-N to set beside it")
         if len(self.grid.seeds) != 1:
             raise ValueError("grid.seeds: one seed at a time; give each a name of its own")
         return self

@@ -18,9 +18,7 @@ class Blind:
     def __init__(self, scorer: StepScorer, stock: Sequence[float | None], seed: int):
         self.scorer, self.stock, self.seed = scorer, stock, seed
 
-    def score(
-        self, items: Sequence[tuple[Problem, tuple[str, ...]]]
-    ) -> list[StepRewards | Exception]:
+    def score(self, items: Sequence[tuple[Problem, tuple[str, ...]]]) -> list[StepRewards | Exception]:
         """As `StepScorer`."""
         replies = self.scorer.score(items)
         return [
@@ -44,9 +42,7 @@ class Shuffled:
     def __init__(self, scorer: StepScorer, seed: int):
         self.scorer, self.seed = scorer, seed
 
-    def score(
-        self, items: Sequence[tuple[Problem, tuple[str, ...]]]
-    ) -> list[StepRewards | Exception]:
+    def score(self, items: Sequence[tuple[Problem, tuple[str, ...]]]) -> list[StepRewards | Exception]:
         """As `StepScorer`."""
         replies = self.scorer.score(items)
         return [self._shuffled(*item, reply) for item, reply in zip(items, replies, strict=True)]

@@ -102,7 +102,4 @@ class Turns:
         at = np.arange(len(self.rows))
         last = np.array([open_turns(row, gate) for row in self.rows])
         value = self.metrics[metric]
-        return (
-            (value[at, last] - value[:, 0], value[:, -1] - value[:, 0]),
-            (self.calls[at, last], self.calls[:, -1]),
-        )
+        return ((value[at, last] - value[:, 0], value[:, -1] - value[:, 0]), (self.calls[at, last], self.calls[:, -1]))

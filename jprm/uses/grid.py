@@ -13,16 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from jprm.evaluate import (
-    Interval,
-    Resamples,
-    auc_interval,
-    counted,
-    f1_difference,
-    f1_interval,
-    finite,
-    ranked,
-)
+from jprm.evaluate import Interval, Resamples, auc_interval, counted, f1_difference, f1_interval, finite, ranked
 from jprm.pipeline.benchmark import Item
 from jprm.pipeline.lab import Lab
 from jprm.search import aggregate
@@ -87,9 +78,7 @@ def missing_row(judge: Judge, items: Sequence[Item]) -> dict[str, Any]:
 
 def labels_of(items: Sequence[Item]) -> list[int]:
     """The first error of each, where all are known."""
-    return [
-        -1 if item.solution.first_error is None else item.solution.first_error for item in items
-    ]
+    return [-1 if item.solution.first_error is None else item.solution.first_error for item in items]
 
 
 def by_problem(items: Sequence[Item]) -> Resamples:
@@ -110,9 +99,7 @@ def last_step(judge: Judge, items: Sequence[Item]) -> dict[str, Any]:
     lucky = [
         verdict is None or verdict < 0
         for verdict, item in zip(verdicts_of(judge, items), items, strict=True)
-        if item.correct_answer
-        and item.solution.first_error != -1
-        and (verdict is not None or judge.missing == "wrong")
+        if item.correct_answer and item.solution.first_error != -1 and (verdict is not None or judge.missing == "wrong")
     ]
     return {
         "min_at_last": float(np.mean(at_last)) if judge.by_steps and at_last else None,
@@ -121,9 +108,7 @@ def last_step(judge: Judge, items: Sequence[Item]) -> dict[str, Any]:
     }
 
 
-def step_auc(
-    judge: Judge, items: Sequence[Item], wanted: Callable[[Item], bool] = lambda item: True
-) -> Interval:
+def step_auc(judge: Judge, items: Sequence[Item], wanted: Callable[[Item], bool] = lambda item: True) -> Interval:
     """P(a right step scores above a first wrong one); `wanted` chooses whose wrong steps count."""
     labels, scores, ids = [], [], []
     for item, first in zip(items, labels_of(items), strict=True):
@@ -137,9 +122,7 @@ def step_auc(
     return _area(judge, labels, scores, ids)
 
 
-def _area(
-    judge: Judge, labels: Sequence[bool], scores: Sequence[float], ids: Sequence[str]
-) -> Interval:
+def _area(judge: Judge, labels: Sequence[bool], scores: Sequence[float], ids: Sequence[str]) -> Interval:
     """P(a right one scores above a wrong one), scores nan where there is none."""
     label, score, kept = ranked(labels, scores, judge.missing)
     if not kept.size:

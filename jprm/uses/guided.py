@@ -10,15 +10,7 @@ from typing import Any
 import numpy as np
 
 from jprm.digests import sha256
-from jprm.evaluate import (
-    BestOfN,
-    Candidate,
-    Missing,
-    Resamples,
-    accuracy_interval,
-    best_of_n,
-    mean_difference,
-)
+from jprm.evaluate import BestOfN, Candidate, Missing, Resamples, accuracy_interval, best_of_n, mean_difference
 from jprm.search import Choosing, aggregate, candidates_of, correctness
 from jprm.search.table import accuracy_of, budget_of, missing_share
 from jprm.uses.config import UsesConfig
@@ -53,11 +45,7 @@ def references(config: UsesConfig, asked: Mapping[str, dict[str, Any]]) -> dict[
 
 
 def _searched(
-    config: UsesConfig,
-    strategy: str,
-    settings: dict[str, Any],
-    scorer: str,
-    asked: Mapping[str, dict[str, Any]],
+    config: UsesConfig, strategy: str, settings: dict[str, Any], scorer: str, asked: Mapping[str, dict[str, Any]]
 ) -> Searched:
     search = config.search
     named = {strategy, scorer, *(value for value in settings.values() if isinstance(value, str))}
@@ -88,17 +76,11 @@ class Reference:
         return cls(pool.choosing(judge), [problem for problem, _ in pool.drawn], each)
 
     @classmethod
-    def searched(
-        cls, rows: Sequence[dict[str, Any]], n: int, missing: Missing = "wrong"
-    ) -> Reference:
+    def searched(cls, rows: Sequence[dict[str, Any]], n: int, missing: Missing = "wrong") -> Reference:
         """From the rows of a best-of-N; a problem that was lost has no judged candidate."""
         lost = [Candidate(None, False, None)] * n
         problems = [
-            [
-                Candidate(c.answer, c.correct, aggregate(c.rewards, "min"))
-                for c in candidates_of(row)
-            ]
-            or lost
+            [Candidate(c.answer, c.correct, aggregate(c.rewards, "min")) for c in candidates_of(row)] or lost
             for row in rows
         ]
         ids = [row["problem_id"] for row in rows]
@@ -133,8 +115,7 @@ class Reference:
             found |= {f"{name}flops": flops, f"{name}n": n}
             found |= {f"{name}spent": n * self.each / flops if flops else None}
             found |= interval_row(
-                f"{name}best_of_n",
-                accuracy_interval(other, self.best.missing[n][at], self.best.missing_as, resamples),
+                f"{name}best_of_n", accuracy_interval(other, self.best.missing[n][at], self.best.missing_as, resamples)
             )
             found |= interval_row(f"{name}gain", mean_difference(other, mine, resamples))
         return found

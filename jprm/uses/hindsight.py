@@ -85,9 +85,7 @@ class HindsightSet:
     def _withheld(self, lab: Lab) -> list[Item]:
         world, rng = lab.world, rng_of(self.seed, "hindsight", self.split, "withheld")
         if not isinstance(world, EmbeddedWorld):
-            raise UserError(
-                f"{self.name}: only the embedded world can withhold a fact; set hindsight.problems = 0"
-            )
+            raise UserError(f"{self.name}: only the embedded world can withhold a fact; set hindsight.problems = 0")
         found: dict[str, tuple[Item, ...]] = {}
         for number, kind in enumerate(LATER, 1):
             for problem in self._drawn(lab, kind):
@@ -134,19 +132,12 @@ def judged_steps(items: Sequence[Item]) -> dict[str, int]:
 def kinds(items: Sequence[Item]) -> dict[str, str]:
     """How the fault of its wrong solutions shows, by the id of the problem: one of `KINDS`."""
     wrong = (item for item in items if item.solution.error_kind)
-    return {
-        i.problem.id: i.solution.error_kind if i.solution.error_kind in LATER else "at once"
-        for i in wrong
-    }
+    return {i.problem.id: i.solution.error_kind if i.solution.error_kind in LATER else "at once" for i in wrong}
 
 
 def _cut(item: Item, end: int) -> Item:
     solution = item.solution
     shorter = make_solution(
-        item.problem,
-        solution.steps[:end],
-        solution.source,
-        solution.first_error,
-        solution.error_kind,
+        item.problem, solution.steps[:end], solution.source, solution.first_error, solution.error_kind
     )
     return Item(item.problem, shorter)

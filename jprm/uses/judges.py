@@ -62,11 +62,7 @@ class StoredScorer(VotedScorer):
     def __init__(self, lab: Lab, votes: Sequence[Votes], n_votes: int):
         """Raises KeyError later, for a solution that these stages do not hold."""
         super().__init__(
-            self._recall,
-            n_votes,
-            lab.config.verify.readout,
-            lab.tokenizer,
-            model_cost(lab, votes[0].verifier.size),
+            self._recall, n_votes, lab.config.verify.readout, lab.tokenizer, model_cost(lab, votes[0].verifier.size)
         )
         self._stored: dict[tuple[str, tuple[str, ...]], list[Rationale]] = {}
         for task in votes:
@@ -77,9 +73,7 @@ class StoredScorer(VotedScorer):
                     key = item.problem.id, steps[:end]
                     self._stored.setdefault(key, rationales[item.solution.id])
 
-    def _recall(
-        self, items: Sequence[tuple[Problem, Solution]], votes: Sequence[int]
-    ) -> Iterator[Rationale]:
+    def _recall(self, items: Sequence[tuple[Problem, Solution]], votes: Sequence[int]) -> Iterator[Rationale]:
         for problem, solution in items:
             for rationale in self._stored[problem.id, solution.steps]:
                 if rationale.vote in votes and rationale.step < len(solution.steps):

@@ -25,13 +25,7 @@ from jprm.search.plugins import load_plugins
 from jprm.terminal import say
 from jprm.uses.config import UsesConfig
 from jprm.uses.registered import registered_scorer
-from jprm.uses.searched import (
-    Searched,
-    sampling_inputs,
-    search,
-    search_problems,
-    whole_steps,
-)
+from jprm.uses.searched import Searched, sampling_inputs, search, search_problems, whole_steps
 from jprm.verify import ONE_VOTE
 
 

@@ -12,15 +12,7 @@ from jprm.pipeline.benchmark import Item
 from jprm.pipeline.lab import Lab
 from jprm.pipeline.votes import Votes
 from jprm.search import Cascade, StepRewards
-from jprm.uses.grid import (
-    by_problem,
-    correctness,
-    f1_of,
-    interval_row,
-    labels_of,
-    missing_row,
-    step_auc,
-)
+from jprm.uses.grid import by_problem, correctness, f1_of, interval_row, labels_of, missing_row, step_auc
 from jprm.uses.hindsight import KINDS, judged_steps, kinds
 from jprm.uses.judges import Judge, StoredScorer
 
@@ -43,17 +35,13 @@ def bidirectional_rows(
         row |= interval_row("f1_gain", gain) | missing_row(judge, items)
         row |= interval_row("step_auc", step_auc(judge, candidates))
         for kind in kinds:
-            of_kind = step_auc(
-                judge, candidates, lambda i, kind=kind: i.solution.error_kind == kind
-            )
+            of_kind = step_auc(judge, candidates, lambda i, kind=kind: i.solution.error_kind == kind)
             row |= interval_row(f"step_auc {kind}", of_kind)
         rows.append(row)
     return rows
 
 
-def hindsight_rows(
-    judges: Sequence[Judge], wholes: Sequence[Item], cut: Sequence[Item]
-) -> list[dict[str, Any]]:
+def hindsight_rows(judges: Sequence[Judge], wholes: Sequence[Item], cut: Sequence[Item]) -> list[dict[str, Any]]:
     """Step AUC at the judged step of each problem: by what was read, and by how the fault shows.
 
     Gains are over the last judge, the control, and over the first, one forward pass. On "prefix",
@@ -73,17 +61,13 @@ def hindsight_rows(
                     {"figure": "hindsight", "read": read, "shows": kind, "verifier": judge.name}
                     | interval_row("step_auc", auc_interval(right, scores, resamples))
                     | interval_row("gain", auc_difference(right, control, scores, resamples))
-                    | interval_row(
-                        "over_forward", auc_difference(right, forward, scores, resamples)
-                    )
+                    | interval_row("over_forward", auc_difference(right, forward, scores, resamples))
                     | {"n_problems": resamples.weights.shape[1], "n_items": len(members)}
                 )
     return rows
 
 
-def _at_step(
-    judge: Judge, items: Sequence[Item], right: Sequence[bool], at: Mapping[str, int]
-) -> list[float]:
+def _at_step(judge: Judge, items: Sequence[Item], right: Sequence[bool], at: Mapping[str, int]) -> list[float]:
     """The reward of the judged step of each; without one the wrong end, or 1/2 where that is excluded
     (a difference of areas is paired, so nothing can be left out).
     """
@@ -93,12 +77,7 @@ def _at_step(
 
 
 def fast_slow_rows(
-    lab: Lab,
-    fast: Votes,
-    slow: Votes,
-    n_votes: int,
-    bands: Sequence[tuple[float, float]],
-    items: Sequence[Item],
+    lab: Lab, fast: Votes, slow: Votes, n_votes: int, bands: Sequence[tuple[float, float]], items: Sequence[Item]
 ) -> list[dict[str, Any]]:
     """F1 against tokens of a cascade over stored votes: never slow, each band, always slow.
 
@@ -132,11 +111,7 @@ def fast_slow_rows(
 
 
 def _judge(
-    name: str,
-    votes: Votes,
-    items: Sequence[Item],
-    said: Sequence[StepRewards | Exception],
-    missing: Missing,
+    name: str, votes: Votes, items: Sequence[Item], said: Sequence[StepRewards | Exception], missing: Missing
 ) -> Judge:
     pairs = zip(items, said, strict=True)
     rewards = {i.solution.id: r for i, r in pairs if isinstance(r, StepRewards)}

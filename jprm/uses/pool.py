@@ -9,16 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from jprm.evaluate import (
-    BestOfN,
-    Candidate,
-    Interval,
-    Resamples,
-    accuracy_interval,
-    best_of_n,
-    finite,
-    mean_difference,
-)
+from jprm.evaluate import BestOfN, Candidate, Interval, Resamples, accuracy_interval, best_of_n, finite, mean_difference
 from jprm.grade import united
 from jprm.pipeline.benchmark import Benchmark, Item, load_items
 from jprm.pipeline.lab import Lab
@@ -72,9 +63,7 @@ class Pool:
 
     def choosing(self, judge: Judge) -> BestOfN:
         """Accuracy at every N up to `most`, by the scores of a judge."""
-        return self.choosing_by(
-            lambda solution: aggregate(judge.rewards[solution].rewards, judge.aggregation)
-        )
+        return self.choosing_by(lambda solution: aggregate(judge.rewards[solution].rewards, judge.aggregation))
 
     def choosing_by(self, score: Callable[[str], float | None]) -> BestOfN:
         """The same by a score of solution ids; equal texts of a problem have one id."""
@@ -98,9 +87,7 @@ def gained(at: Interval, gain: Interval, over: str) -> dict[str, Any]:
     return {name: finite(value) for name, value in zip(names, values, strict=True)}
 
 
-def best_of_n_rows(
-    pool: Pool, judges: list[Judge]
-) -> tuple[list[dict[str, Any]], dict[str, BestOfN]]:
+def best_of_n_rows(pool: Pool, judges: list[Judge]) -> tuple[list[dict[str, Any]], dict[str, BestOfN]]:
     """Accuracy against N of each judge, and the gain over the majority, between oracle and chance.
 
     Chance is a score drawn for each text. It lies below a candidate drawn at random (N = 1): right
@@ -116,9 +103,7 @@ def best_of_n_rows(
     for name, best, method, judging in methods:
         for n in best.ks:
             at = best.interval(method, n)
-            gain = mean_difference(
-                best.accuracy["majority", n], best.accuracy[method, n], best.resamples
-            )
+            gain = mean_difference(best.accuracy["majority", n], best.accuracy[method, n], best.resamples)
             rows.append(
                 {"figure": "best_of_n", "verifier": name, "n": n}
                 | gained(at, gain, "majority")
@@ -129,9 +114,7 @@ def best_of_n_rows(
     return rows, chosen
 
 
-def choice_rows(
-    pool: Pool, judges: list[Judge], chosen: dict[str, BestOfN]
-) -> list[dict[str, Any]]:
+def choice_rows(pool: Pool, judges: list[Judge], chosen: dict[str, BestOfN]) -> list[dict[str, Any]]:
     """With all candidates: the highest score against the answer with the largest sum of scores."""
     rows, n = [], pool.most
     for judge in judges:
@@ -145,9 +128,7 @@ def choice_rows(
     return rows
 
 
-def equal_compute_rows(
-    pool: Pool, judges: list[Judge], chosen: dict[str, BestOfN]
-) -> list[dict[str, Any]]:
+def equal_compute_rows(pool: Pool, judges: list[Judge], chosen: dict[str, BestOfN]) -> list[dict[str, Any]]:
     """At the cost of the first judge's best-of-N: what the same FLOPs of solving and judging buy others.
 
     Each takes as many candidates as the budget pays for, up to all that were drawn; `spent` says how

@@ -47,9 +47,7 @@ def _settings(config: UsesConfig) -> str:
     return json.dumps({"n": config.refine.solutions, "turns": config.refine.turns})
 
 
-def refinement_rows(
-    by_method: Mapping[str, Rows], missing: Missing = "wrong"
-) -> list[dict[str, Any]]:
+def refinement_rows(by_method: Mapping[str, Rows], missing: Missing = "wrong") -> list[dict[str, Any]]:
     """Accuracy after each turn of the critic and its controls (`METHODS`), paired with turn 0.
 
     accuracy: mean over a problem's solutions; chosen: of the one whose worst step is best. kept: the
@@ -57,9 +55,7 @@ def refinement_rows(
     """
     rows = []
     turns = max(len(row["pools"]) for row in by_method["critic"])  # a lost problem has none
-    whole = {
-        name: [pool_accuracy(rs, turn) for turn in range(turns)] for name, rs in by_method.items()
-    }
+    whole = {name: [pool_accuracy(rs, turn) for turn in range(turns)] for name, rs in by_method.items()}
     ids = [row["problem_id"] for row in by_method["critic"]]
     resamples = Resamples.of(ids)
     for name, found in by_method.items():
@@ -68,9 +64,7 @@ def refinement_rows(
             gain = mean_difference(whole[name][0], whole[name][turn], resamples)
             control = mean_difference(whole["shuffled"][turn], whole[name][turn], resamples)
             kept = ratio_interval(
-                whole[name][turn] - whole[name][0],
-                whole["critic"][turn] - whole["critic"][0],
-                resamples,
+                whole[name][turn] - whole[name][0], whole["critic"][turn] - whole["critic"][0], resamples
             )
             choosing = Choosing(pool=turn, missing=missing)
             chosen = accuracy_of(found, choosing, resamples)
@@ -97,8 +91,7 @@ def matched_rows(
 ) -> list[dict[str, Any]]:
     """The solution chosen after the last turn, against best-of-N at the cost of all turns."""
     return [
-        {"figure": "refinement_matched", "method": name}
-        | reference.against(found, Choosing(missing=missing))
+        {"figure": "refinement_matched", "method": name} | reference.against(found, Choosing(missing=missing))
         for name, found in by_method.items()
     ]
 

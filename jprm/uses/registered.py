@@ -54,21 +54,12 @@ def registered_scorer(lab: Lab, verifier: Verifier, name: str, votes: int) -> St
 class RegisteredScorer(VotedScorer):
     """A scorer of `jprm.score` on whole solutions; one that it loses is answered by the reason."""
 
-    def __init__(
-        self,
-        scorer: Scorer,
-        votes: int,
-        readout: ReadOut,
-        codec: TextCodec,
-        cost: ModelCost | None,
-    ):
+    def __init__(self, scorer: Scorer, votes: int, readout: ReadOut, codec: TextCodec, cost: ModelCost | None):
         super().__init__(self._ask, votes, readout, codec, cost)
         self._scorer = scorer
         self._lost: dict[str, str] = {}
 
-    def score(
-        self, items: Sequence[tuple[Problem, tuple[str, ...]]]
-    ) -> list[StepRewards | Exception]:  # type: ignore[override]
+    def score(self, items: Sequence[tuple[Problem, tuple[str, ...]]]) -> list[StepRewards | Exception]:  # type: ignore[override]
         """As `StepScorer`."""
         self._lost.clear()
         replies = super().score(items)
@@ -78,9 +69,7 @@ class RegisteredScorer(VotedScorer):
             for name, reply in zip(names, replies, strict=True)
         ]
 
-    def _ask(
-        self, items: Sequence[tuple[Problem, Solution]], votes: Sequence[int]
-    ) -> Iterator[Rationale]:
+    def _ask(self, items: Sequence[tuple[Problem, Solution]], votes: Sequence[int]) -> Iterator[Rationale]:
         heard: list[Rationale] = []
         for ended in self._scorer.judge(items, votes, {}, heard.append):
             if ended.lost:
@@ -92,8 +81,6 @@ def _generator(lab: Lab, verifier: Verifier, style: str, execution: Execution) -
     """The sweep's verifier of this style."""
     verifier = of_style(lab.config, verifier, style)
     if not lab.stage(verifier).done:
-        raise UserError(
-            f"the sweep has trained no verifier {verifier.label}; choose another scorer"
-        )
+        raise UserError(f"the sweep has trained no verifier {verifier.label}; choose another scorer")
     settings = verify_settings(lab, style, execution, lab.config.verify.mode)
     return Generator(verifier_engine(lab, verifier), lab.pool, lab.tokenizer, settings)

@@ -10,18 +10,7 @@ from rich.table import Table as Shown
 
 from jprm.evaluate import Interval
 from jprm.runs import provenance, write_atomic
-from jprm.scaling import (
-    Facts,
-    Figure,
-    Headline,
-    Report,
-    Section,
-    Series,
-    Table,
-    line_figure,
-    series_of,
-    write_report,
-)
+from jprm.scaling import Facts, Figure, Headline, Report, Section, Series, Table, line_figure, series_of, write_report
 from jprm.terminal import terminal
 from jprm.uses.config import UsesConfig
 
@@ -39,21 +28,9 @@ TABLES = (
         "choices",
         "verifier n missing_share best* best_over_majority* weighted* weighted_over_majority*",
     ),
-    (
-        "Best of N at equal compute",
-        "equal_compute",
-        "verifier n_main n spent accuracy* missing_share gain_over_main*",
-    ),
-    (
-        "Best of N over solution length",
-        "best_of_n_over_length",
-        "verifier tier n accuracy* gain_over_main* n_problems",
-    ),
-    (
-        "Refinement",
-        "refinement",
-        "method turn accuracy* gain* over_shuffled* chosen* missing_share kept* calls lost",
-    ),
+    ("Best of N at equal compute", "equal_compute", "verifier n_main n spent accuracy* missing_share gain_over_main*"),
+    ("Best of N over solution length", "best_of_n_over_length", "verifier tier n accuracy* gain_over_main* n_problems"),
+    ("Refinement", "refinement", "method turn accuracy* gain* over_shuffled* chosen* missing_share kept* calls lost"),
     (
         "Refinement against best-of-N",
         "refinement_matched",
@@ -92,9 +69,7 @@ def print_rows(rows: Sequence[Row]) -> None:
     for title, figure, columns in TABLES:
         found = _cells(rows, figure, columns)
         if found:
-            table = Shown(
-                *columns.replace("*", "").split(), title=title, box=None, title_justify="left"
-            )
+            table = Shown(*columns.replace("*", "").split(), title=title, box=None, title_justify="left")
             for cells in found:
                 table.add_row(*(_text(cell) for cell in cells))
             terminal().print(table)
@@ -179,10 +154,7 @@ def uses_figures(rows: Sequence[Row]) -> dict[str, Figure]:
 
 
 def _lines(
-    rows: Sequence[Row],
-    what: tuple[str, str, str, str],
-    x_axis: tuple[str, int | None],
-    caption: str,
+    rows: Sequence[Row], what: tuple[str, str, str, str], x_axis: tuple[str, int | None], caption: str
 ) -> Figure | None:
     figure, name, x, y = what
     lines: dict[str, list[tuple[float, Interval]]] = {}

@@ -78,9 +78,7 @@ def tell_failures(failures: Sequence[Failure], n_stages: int) -> int:
         raise UserError("; ".join(reason for _, reason in reasons))
     for status, reason in reasons:
         say(f"{status}: {reason}")
-    print(
-        f"no table: {len(failures)} of {n_stages} stages failed; the same command tries them again"
-    )
+    print(f"no table: {len(failures)} of {n_stages} stages failed; the same command tries them again")
     return INCOMPLETE
 
 
@@ -125,9 +123,7 @@ def judged_rows(lab: Lab, uses: Uses) -> list[Row]:
 def directions(lab: Lab, passes: Sequence[Sequence[Scores]]) -> list[Judge]:
     """The judges of the passes, but for the last one; BiPRM; and its control, two forward passes."""
     names = "forward", "both ways, forward", "both ways, backward", "forward again"
-    forward, there, back, again = (
-        scored(lab, name, scores) for name, scores in zip(names, passes, strict=True)
-    )
+    forward, there, back, again = (scored(lab, name, scores) for name, scores in zip(names, passes, strict=True))
     bi = averaged("BiPRM", [there, back])
     return [forward, there, back, bi, averaged("two forward passes", [forward, again])]
 
@@ -135,10 +131,7 @@ def directions(lab: Lab, passes: Sequence[Sequence[Scores]]) -> list[Judge]:
 def searched_rows(lab: Lab, uses: Uses) -> list[Row]:
     """Refinement, what a gate keeps of it, and guided search."""
     config, main = uses.config, uses.main
-    refined = {
-        name: load_rows(lab.stage(critic(config, main, control)))
-        for name, control in METHODS.items()
-    }
+    refined = {name: load_rows(lab.stage(critic(config, main, control))) for name, control in METHODS.items()}
     pool, draws = Pool.of(lab, uses.sets[1]), config.verify.draws
     candidates = Reference.stored(pool, uses.stored(lab, "genprm", draws(config.refine.votes)))
     missing = config.evaluate.missing
@@ -149,9 +142,7 @@ def searched_rows(lab: Lab, uses: Uses) -> list[Row]:
     asked = uses.scorers()
     others = references(config, asked)
     known = {
-        name: Reference.searched(
-            load_rows(lab.stage(others[name])), config.evaluate.candidates, missing
-        )
+        name: Reference.searched(load_rows(lab.stage(others[name])), config.evaluate.candidates, missing)
         if name in others
         else Reference.stored(pool, uses.stored(lab, name, draws(config.search.votes)))
         for name in asked

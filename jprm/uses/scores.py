@@ -45,10 +45,7 @@ class Scores:
         """In one go."""
         items = load_items(lab.stage(self.benchmark))
         scorer = HeadScorer(lab, self.baseline)
-        asked = [
-            (i.problem, i.solution.steps[::-1] if self.backward else i.solution.steps)
-            for i in items
-        ]
+        asked = [(i.problem, i.solution.steps[::-1] if self.backward else i.solution.steps) for i in items]
         replies = scorer.score(asked)
         path = stage.file("scores.jsonl")
         path.unlink(missing_ok=True)  # an earlier sitting may have died here
@@ -92,14 +89,10 @@ class HeadScorer:
 
         lab, size = self.lab, self.baseline.like.size
         documents = [
-            self.baseline.document(lab, problem, steps, [0.0] * len(steps))
-            for problem, steps in items
-            if steps
+            self.baseline.document(lab, problem, steps, [0.0] * len(steps)) for problem, steps in items if steps
         ]
         found = iter(
-            label_probabilities(lab.model(size), self._params, documents, self.row_tokens)
-            if documents
-            else []
+            label_probabilities(lab.model(size), self._params, documents, self.row_tokens) if documents else []
         )
         lengths = iter([len(document) for document in documents])
         config, replies = lab.model_config(size), []
@@ -111,9 +104,7 @@ class HeadScorer:
             rewards: tuple[float | None, ...] = (None,) * len(steps)
             if p is not None:
                 rewards = (*rewards[len(p) :], *map(float, p))
-            flops = forward_flops(
-                config, n, n * (n + 1) / 2, 0 if self.baseline.target != "verdict" else 1
-            )
+            flops = forward_flops(config, n, n * (n + 1) / 2, 0 if self.baseline.target != "verdict" else 1)
             replies.append(StepRewards(rewards, Cost(n, 0, flops)))
         return replies
 

@@ -131,9 +131,7 @@ class Searched:
 
     def _scorer(self, lab: Lab) -> StepScorer:
         if self.scorer:
-            return whole_steps(
-                lab, self.verifier, registered_scorer(lab, self.verifier, self.scorer, self.votes)
-            )
+            return whole_steps(lab, self.verifier, registered_scorer(lab, self.verifier, self.scorer, self.votes))
         if self.head is not None:
             return whole_steps(lab, self.verifier, HeadScorer(lab, self.head))
         return verifier_scorer(lab, self.verifier, self.votes)
@@ -249,17 +247,13 @@ class WholeSteps:
     def __init__(self, scorer: StepScorer, accepts: Callable[[str], bool]):
         self.scorer, self.accepts = scorer, accepts
 
-    def score(
-        self, items: Sequence[tuple[Problem, tuple[str, ...]]]
-    ) -> list[StepRewards | Exception]:
+    def score(self, items: Sequence[tuple[Problem, tuple[str, ...]]]) -> list[StepRewards | Exception]:
         """As `StepScorer`."""
         whole = [all(s.endswith("\n") and self.accepts(s) for s in steps) for _, steps in items]
         asked = [item for item, judged in zip(items, whole, strict=True) if judged]
         replies = iter(self.scorer.score(asked) if asked else [])
         return [
-            next(replies)
-            if judged
-            else StepRewards((None,) * len(steps), analyses=("",) * len(steps))
+            next(replies) if judged else StepRewards((None,) * len(steps), analyses=("",) * len(steps))
             for (_, steps), judged in zip(items, whole, strict=True)
         ]
 

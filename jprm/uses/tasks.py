@@ -24,11 +24,7 @@ from jprm.uses.searched import Searched
 
 # How the generative verifiers are called; the first is what all others are compared with.
 STYLES = {"full": "GenPRM", "analysis": "GenPRM without code", "direct": "direct generative PRM"}
-HEADS = {
-    "steps": "discriminative PRM",
-    "outcome": "discriminative ORM",
-    "verdict": "generative ORM",
-}
+HEADS = {"steps": "discriminative PRM", "outcome": "discriminative ORM", "verdict": "generative ORM"}
 STYLE_OF = {"genprm": "full", "direct": "direct"}  # of the scorers that a verifier of the grid is
 
 
@@ -47,9 +43,7 @@ class Uses:
     @property
     def sets(self) -> tuple[Benchmark, Benchmark]:
         """The balanced solutions for F1, and the candidates."""
-        return Benchmark(self.config.evaluate.benchmarks[0], self.main.seed), Benchmark(
-            "candidates", self.main.seed
-        )
+        return Benchmark(self.config.evaluate.benchmarks[0], self.main.seed), Benchmark("candidates", self.main.seed)
 
     def votes(self, style: str) -> tuple[Votes, Votes]:
         """Of the verifier of a style, on both sets."""
@@ -58,8 +52,7 @@ class Uses:
         asked = self.config.verify.n_votes, self.config.evaluate.candidate_votes
         counts = map(self.config.verify.draws, asked)
         first, second = (
-            Votes(verifier, of, execution, self.config.verify.mode, n)
-            for of, n in zip(self.sets, counts, strict=True)
+            Votes(verifier, of, execution, self.config.verify.mode, n) for of, n in zip(self.sets, counts, strict=True)
         )
         return first, second
 

@@ -109,10 +109,7 @@ class Branches:
             if node is None:
                 name = stable_id("branch", problem.id, *beginning)
                 solution = Solution(name, problem.id, beginning, "search")
-                node = Node(
-                    *(problem, solution, self._votes, self._mode, (), lambda rationale: None),
-                    before=before,
-                )
+                node = Node(*(problem, solution, self._votes, self._mode, (), lambda rationale: None), before=before)
                 nodes[beginning] = node
                 new.append(node)
                 (waiting if before is None or before.full else before.following).append(node)

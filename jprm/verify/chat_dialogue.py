@@ -147,11 +147,7 @@ class ChatDialogue:
             closing = tags.analyze_close.rstrip("\n")
             self._analysis = self._before_turn + self._turn.partition(closing)[0]
             self._verify(tags.verify_open if self.style == "full" else tags.verdict_open)
-        elif (
-            self._phase == "verdict"
-            or verdict.correct is not None
-            or self._turn.endswith(tags.output_close)
-        ):
+        elif self._phase == "verdict" or verdict.correct is not None or self._turn.endswith(tags.output_close):
             self._finish(verdict)
         elif stopped:
             self._run_code()

@@ -89,8 +89,7 @@ def verify(
     driver = Driver(votes, sampler, executor, tokenizer, settings, seed, stop_early)
     known, heard = known or {}, heard or (lambda rationale: None)
     tables = (
-        Table(problem, solution, votes, settings.mode, known.get(solution.id, ()), heard)
-        for problem, solution in items
+        Table(problem, solution, votes, settings.mode, known.get(solution.id, ()), heard) for problem, solution in items
     )
     return (table.rows() for table in driver.run(deque(tables)))
 
@@ -158,9 +157,7 @@ class Driver:
 
     def _new_dialogue(self, step: int) -> Machine:
         settings = self.settings
-        return self.format.dialogue(
-            self.tokenizer, step, settings.style, settings.execute, settings.budget
-        )
+        return self.format.dialogue(self.tokenizer, step, settings.style, settings.execute, settings.budget)
 
     # Conversations: begin, go on, end.
 
@@ -316,10 +313,7 @@ class Driver:
         """Record the step's verdict; then the next step, in this conversation or in new ones."""
         table = lane.table
         verdict = self._verdict(lane, done)
-        table.put(
-            *(lane.step, lane.vote, lane.dialogue, verdict, done.reason, lane.history),
-            unread=done.unread,
-        )
+        table.put(*(lane.step, lane.vote, lane.dialogue, verdict, done.reason, lane.history), unread=done.unread)
         if self.stop_early and table.stop_after(lane.step, self.settings.readout):
             for other in [other for other in self.lanes.values() if other.table is table]:
                 if other.step >= table.limit:

@@ -55,14 +55,7 @@ class Format(Protocol):
     retokenize: bool
     reference: bool
 
-    def dialogue(
-        self,
-        codec: TextCodec,
-        step: int,
-        style: str,
-        execute: Execution,
-        budget: Budget | None,
-    ) -> Machine:
+    def dialogue(self, codec: TextCodec, step: int, style: str, execute: Execution, budget: Budget | None) -> Machine:
         """The machine for the rationale of a step."""
         ...
 
@@ -104,14 +97,7 @@ class PlainFormat:
     def __init__(self, template: Template):
         self.template = template
 
-    def dialogue(
-        self,
-        codec: TextCodec,
-        step: int,
-        style: str,
-        execute: Execution,
-        budget: Budget | None,
-    ) -> Machine:
+    def dialogue(self, codec: TextCodec, step: int, style: str, execute: Execution, budget: Budget | None) -> Machine:
         """As `Format`."""
         return Dialogue(self.template, codec, style, execute, budget)
 
@@ -157,14 +143,7 @@ class ChatFormat:
         self.opening = published.opening
         self.following = published.following
 
-    def dialogue(
-        self,
-        codec: TextCodec,
-        step: int,
-        style: str,
-        execute: Execution,
-        budget: Budget | None,
-    ) -> Machine:
+    def dialogue(self, codec: TextCodec, step: int, style: str, execute: Execution, budget: Budget | None) -> Machine:
         """As `Format`."""
         return ChatDialogue(self.published, codec, step, style, execute, budget)
 

@@ -21,9 +21,7 @@ def _places(*names: str) -> pydantic.AfterValidator:
 
     def check(text: str) -> str:
         try:
-            found = [
-                field for _, field, _, _ in string.Formatter().parse(text) if field is not None
-            ]
+            found = [field for _, field, _, _ in string.Formatter().parse(text) if field is not None]
         except ValueError as error:
             raise ValueError(f"not a text with {{places}} ({error})") from None
         if sorted(found) != sorted(names):

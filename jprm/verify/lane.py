@@ -41,9 +41,7 @@ class Tokens:
         self._retokenize, self._settings = format.retokenize, settings
         self._encode_anew = texts_of(codec, format.reference).encode
         # The same few texts are forced over and over: every vote is given the same steps.
-        self._encode = functools.lru_cache(maxsize=4096)(
-            lambda text: tuple(self._encode_anew(text))
-        )
+        self._encode = functools.lru_cache(maxsize=4096)(lambda text: tuple(self._encode_anew(text)))
 
     def of(self, whole: str, held: Lane | None) -> list[int]:
         """The tokens of a text; those that a conversation holds are kept where the format says so.

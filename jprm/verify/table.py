@@ -41,14 +41,7 @@ class Table:
         self._rationales = {(r.step, r.vote): r for r in self.known}
 
     def put(
-        self,
-        step: int,
-        vote: int,
-        dialogue: Machine,
-        verdict: Verdict,
-        reason: str,
-        history: History,
-        unread: str = "",
+        self, step: int, vote: int, dialogue: Machine, verdict: Verdict, reason: str, history: History, unread: str = ""
     ) -> None:
         """Record what a vote wrote about a step, behind the history that it was shown."""
         self._put(

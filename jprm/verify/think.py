@@ -42,11 +42,7 @@ class ThinkPRM:
     question: str = "\nIs the solution correct? "
     yes: str = "Yes"
     no: str = "No"
-    triggers: tuple[str, ...] = (
-        "\nLet me double check",
-        "\nLet's verify again",
-        "\nDid I miss something?",
-    )
+    triggers: tuple[str, ...] = ("\nLet me double check", "\nLet's verify again", "\nDid I miss something?")
     budget: Budget = Budget(max_tokens=8192, max_rounds=1, verdict_tokens=1)
 
 
@@ -135,8 +131,7 @@ class ThinkFormat:
         """As `Format`. Raises UserError for styles and code, which a chain does not have."""
         if style != "analysis" or execute != "none":
             raise UserError(
-                f"ThinkPRM has no style {style!r} with execute {execute!r}; set style = 'analysis' "
-                "and execute = 'none'"
+                f"ThinkPRM has no style {style!r} with execute {execute!r}; set style = 'analysis' and execute = 'none'"
             )
         return ThinkDialogue(self.template, codec, budget)
 
@@ -218,9 +213,7 @@ def _named(text: str) -> int:
     return lines[-1] if lines else headings[-1] if headings else sentences[0] if sentences else 0
 
 
-def process_filter(
-    text: str, first_error: int, steps: int, tokens: int, max_tokens: int = 4096
-) -> str:
+def process_filter(text: str, first_error: int, steps: int, tokens: int, max_tokens: int = 4096) -> str:
     """Why a self-made chain is not to be learnt from; "" where it is.
 
     It has to judge every step up to the first error (all, for -1) as the gold labels do; what it

@@ -20,9 +20,7 @@ _BARE = re.compile(r"\\(?:boxed|fbox)\b|\\(?:boxed|fbox)\s*\Z")
 # What may stand around the word: blanks, stops, marks of Markdown and of LaTeX, quotes.
 _EDGES = ".,;:!*_`$'~\"\u2018\u2019\u201c\u201d"
 _SPACING = ("\\ ", "\\,", "\\;", "\\:", "\\!")
-_FONT = re.compile(
-    r"\\(?:(?:text|math)[a-z]*|emph|underline|bf|rm|bm|boldsymbol|operatorname|[mhf]box|boxed)\s*(?=\{)"
-)
+_FONT = re.compile(r"\\(?:(?:text|math)[a-z]*|emph|underline|bf|rm|bm|boldsymbol|operatorname|[mhf]box|boxed)\s*(?=\{)")
 _STYLE = re.compile(
     r"\\(?:bf|it|rm|sf|tt|em|[a-z]+(?:series|shape)|(?:display|text)style|[lL]arge|LARGE|huge|Huge|q?quad)"
     r"(?![a-zA-Z])\s*(?!\s*\{)"
@@ -105,9 +103,7 @@ def _inside(text: str, first: int, last: int, ends: Mapping[int, int]) -> tuple[
 
 def _kind(content: str, yes: str, no: str) -> str:
     words = {
-        word.casefold()
-        for word in (yes, no)
-        if re.search(rf"(?<!\w){re.escape(word)}(?!\w)", content, re.IGNORECASE)
+        word.casefold() for word in (yes, no) if re.search(rf"(?<!\w){re.escape(word)}(?!\w)", content, re.IGNORECASE)
     }
     if len(words) == 2:
         return "box holds both words"

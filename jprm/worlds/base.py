@@ -123,11 +123,7 @@ def make_problem(world: str, text: str, answer: str, tier: str, split: str) -> P
 
 
 def make_solution(
-    problem: Problem,
-    steps: Sequence[str],
-    source: str,
-    first_error: int | None,
-    error_kind: str = "",
+    problem: Problem, steps: Sequence[str], source: str, first_error: int | None, error_kind: str = ""
 ) -> Solution:
     """A solution whose id is a function of the problem and the steps."""
     return Solution(

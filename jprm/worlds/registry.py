@@ -35,9 +35,7 @@ def load_world(name: str, **settings: Any) -> World:
 
         _known(settings, ("root", "vocab_size", "mix"), "gsm8k")
         if not settings.get("root"):
-            raise UserError(
-                "gsm8k needs root: the folder that holds train.jsonl and test.jsonl (or .jsonl.gz)"
-            )
+            raise UserError("gsm8k needs root: the folder that holds train.jsonl and test.jsonl (or .jsonl.gz)")
         mix = _fill(gsm8k.Mix, settings.get("mix"), "mix")
         return gsm8k.Gsm8kWorld(settings["root"], settings.get("vocab_size", 2048), mix)
     raise UserError(f"no world is called {name!r}: choose one of {', '.join(WORLDS)}")

@@ -21,30 +21,8 @@ from tests.chat.checkpoints import FAMILIES, make
 
 TEXT = st.lists(
     st.sampled_from(
-        [
-            "<|im_end|>",
-            "<|im_start|>",
-            "<|endoftext|>",
-            "<|im",
-            "_end|>",
-            " ",
-            "\n",
-            "  ",
-            "The step",
-        ]
-        + [
-            "Yes",
-            "No",
-            "é",
-            "e\u0301",
-            "你好",
-            "€",
-            "\U0001f600",
-            "\t",
-            "12",
-            "<|eot_id|>",
-            "</think>",
-        ]
+        ["<|im_end|>", "<|im_start|>", "<|endoftext|>", "<|im", "_end|>", " ", "\n", "  ", "The step"]
+        + ["Yes", "No", "é", "e\u0301", "你好", "€", "\U0001f600", "\t", "12", "<|eot_id|>", "</think>"]
     )
     | st.text(max_size=4),
     max_size=8,
@@ -116,9 +94,7 @@ def test_a_generation_config_may_name_more_ends(codecs, tmp_path):
     with pytest.raises(UserError, match=r"generation_config.json: eos_token_id = 'end' must be"):
         ChatCodec.load(path)
     (path / "generation_config.json").write_text("[1]")
-    with pytest.raises(
-        UserError, match="generation_config.json: (not JSON|expected a JSON object)"
-    ):
+    with pytest.raises(UserError, match="generation_config.json: (not JSON|expected a JSON object)"):
         ChatCodec.load(path)
 
 
@@ -180,9 +156,7 @@ def test_the_closed_vocabulary_of_a_world(tmp_path):
 
 def test_rendering_training_data(qwen):
     """Texts of the tokenizer's normal form and special tokens are no straddling."""
-    document = render(
-        [("Problem: cafe\u0301\n", False), ("Yes<|im_end|>", True), ("\n", False)], qwen
-    )
+    document = render([("Problem: cafe\u0301\n", False), ("Yes<|im_end|>", True), ("\n", False)], qwen)
     learnt = document.ids[document.weights > 0].tolist()
     assert learnt == [*qwen.encode("Yes"), qwen.eos_id]
     with pytest.raises(UserError, match="a token covers trained and untrained text"):
@@ -221,9 +195,7 @@ def test_a_directory_that_says_so_is_read_to_the_letter(tmp_path, capsys):
     path.write_text(path.read_text().replace("PreTrainedTokenizerFast", "Qwen2Tokenizer"))
     other = ChatCodec.load(directory).encode(text)
     told = capsys.readouterr().err
-    assert (
-        "tokenizer.json disagree" in told and "the class is used" in told and told.count("\n") == 1
-    )
+    assert "tokenizer.json disagree" in told and "the class is used" in told and told.count("\n") == 1
     assert other == AutoTokenizer.from_pretrained(str(directory)).encode(text)
     assert other != backend.encode(text).ids  # or this test could not fail
     path.write_text("{")

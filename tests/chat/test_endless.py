@@ -30,43 +30,30 @@ def with_template(directory, tmp_path, template):
     return ChatCodec.load(tmp_path)
 
 
-@pytest.mark.parametrize(
-    "template", [LOOPS, DOUBLES, "{{ 10 ** (10 ** 9) }}", "{{ 'a' * 10 ** 12 }}"]
-)
+@pytest.mark.parametrize("template", [LOOPS, DOUBLES, "{{ 10 ** (10 ** 9) }}", "{{ 'a' * 10 ** 12 }}"])
 def test_an_endless_template_is_refused(directory, tmp_path, template, monkeypatch):
     monkeypatch.setattr("jprm.chat.endless.CPU_S", 1)
     codec = with_template(directory, tmp_path, template)
-    with pytest.raises(
-        UserError, match="chat_template.jinja: the chat template does not come to an end"
-    ):
+    with pytest.raises(UserError, match="chat_template.jinja: the chat template does not come to an end"):
         codec.chat_text([USER])
 
 
 def test_a_template_that_fails_or_refuses_ends(directory, tmp_path):
     assert template_ends("{{ raise_exception('no') }}", [USER], {})
     assert template_ends("{% broken", [USER], {})
-    assert template_ends(
-        "{% generation %}{{ messages[0].content | tojson }}{% endgeneration %}", [USER], {}
-    )
+    assert template_ends("{% generation %}{{ messages[0].content | tojson }}{% endgeneration %}", [USER], {})
     codec = with_template(directory, tmp_path, "{{ raise_exception('only users') }}")
     with pytest.raises(UserError, match="fails on these messages .only users"):
         codec.chat_text([USER])
 
 
-@pytest.mark.parametrize(
-    "pattern", [r"(a+)+$", r"^(([a-z])+.)+[A-Z]([a-z])+$", r"(\s|\s\s)+$", r"(?:\d|\d\d)+$"]
-)
+@pytest.mark.parametrize("pattern", [r"(a+)+$", r"^(([a-z])+.)+[A-Z]([a-z])+$", r"(\s|\s\s)+$", r"(?:\d|\d\d)+$"])
 def test_a_pattern_that_backtracks_without_end_is_refused(directory, tmp_path, pattern):
     for path in directory.iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
     file = tmp_path / "tokenizer.json"
     about = json.loads(file.read_text())
-    split = {
-        "type": "Split",
-        "pattern": {"Regex": pattern},
-        "behavior": "Isolated",
-        "invert": False,
-    }
+    split = {"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": False}
     about["pre_tokenizer"] = {"type": "Sequence", "pretokenizers": [split, about["pre_tokenizer"]]}
     file.write_text(json.dumps(about))
     with pytest.raises(UserError, match="a pattern of tokenizer.json backtracks without end"):

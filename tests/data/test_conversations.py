@@ -113,9 +113,7 @@ def test_soft_labels_lie_on_their_token():
 def test_steps_are_judged_at_their_last_token():
     pieces = steps_of({"pieces": [["problem\n", None], ["step 1\n", 0.25], ["step 2\n", 1]]})
     document = render_steps(pieces, TOKENIZER)
-    ends = [
-        len(TOKENIZER.encode(text)) for text in ("problem\nstep 1\n", "problem\nstep 1\nstep 2\n")
-    ]
+    ends = [len(TOKENIZER.encode(text)) for text in ("problem\nstep 1\n", "problem\nstep 1\nstep 2\n")]
     assert document.weights.nonzero()[0].tolist() == [end - 1 for end in ends]
     assert document.targets is not None
     assert document.targets[[end - 1 for end in ends]].tolist() == [0.25, 1.0]

@@ -12,9 +12,7 @@ CLOSED = word_tokenizer(WORDS)
 OPEN = bpe_tokenizer(["the cat sat\non the mat\n"] * 9, 300, ["<tag>"])
 
 
-@given(
-    st.lists(st.tuples(st.lists(st.sampled_from(WORDS)).map("".join), st.booleans()), min_size=1)
-)
+@given(st.lists(st.tuples(st.lists(st.sampled_from(WORDS)).map("".join), st.booleans()), min_size=1))
 def test_weights_follow_the_characters_and_ids_are_one_tokenisation(pieces):
     text = "".join(piece for piece, _ in pieces)
     if not text:

@@ -38,10 +38,7 @@ def test_rows_are_nearly_full():
 @given(LENGTHS.filter(bool), st.integers(0, 9))
 def test_rows_hold_the_documents_unchanged(lengths, seed):
     rng = np.random.default_rng(seed)
-    documents = [
-        Document(rng.integers(0, 99, n, dtype=np.int32), rng.random(n, dtype=np.float32))
-        for n in lengths
-    ]
+    documents = [Document(rng.integers(0, 99, n, dtype=np.int32), rng.random(n, dtype=np.float32)) for n in lengths]
     packing = plan(lengths, 40, seed)
     packed = rows(documents, packing)
     for row, members in enumerate(packing.rows):
@@ -73,9 +70,7 @@ def test_soft_labels_are_packed_where_their_documents_are():
     packed = rows(documents, plan([3, 5, 4], 8, seed=0))
     expected = {3: (0.25, 7), 5: (1, 0), 4: (0.5, 0)}  # of a document without: all of it
     seen = set()
-    for targets, others, segments in zip(
-        packed["targets"], packed["others"], packed["segments"], strict=True
-    ):
+    for targets, others, segments in zip(packed["targets"], packed["others"], packed["segments"], strict=True):
         for segment in range(1, segments.max() + 1):
             here = segments == segment
             seen.add(int(here.sum()))
@@ -89,9 +84,7 @@ def test_soft_labels_are_packed_where_their_documents_are():
 @given(LENGTHS.filter(bool), st.integers(0, 9))
 def test_counts_of_rows_are_those_of_the_rows_built(lengths, seed):
     rng = np.random.default_rng(seed)
-    documents = [
-        Document(np.zeros(n, np.int32), rng.integers(0, 2, n).astype(np.float32)) for n in lengths
-    ]
+    documents = [Document(np.zeros(n, np.int32), rng.integers(0, 2, n).astype(np.float32)) for n in lengths]
     packed = Rows(documents, plan(lengths, 40, seed), range(100, 100 + len(lengths)))
     for i in range(len(packed)):
         row = packed[i]

@@ -93,14 +93,9 @@ def test_a_machine_that_is_fit():
         (
             "packages",
             {"packages": {"jax": ("0.11.0", "<0.11"), "flax": (None, ">=0.12.8")}},
-            "bad: jax 0.11.0; wanted: jax<0.11 (0.11.0), flax>=0.12.8 (missing)"
-            " -> In jprm's folder: pip install -e .",
+            "bad: jax 0.11.0; wanted: jax<0.11 (0.11.0), flax>=0.12.8 (missing) -> In jprm's folder: pip install -e .",
         ),
-        (
-            "code memory",
-            {"code_memory": 3 * GIB},
-            "ok: 3.0 GiB for all sessions of generated code",
-        ),
+        ("code memory", {"code_memory": 3 * GIB}, "ok: 3.0 GiB for all sessions of generated code"),
         (
             "code memory",
             {"code_memory": GIB // 4},
@@ -113,11 +108,7 @@ def test_a_machine_that_is_fit():
             "note: 0.0 GiB for all sessions of generated code"
             " -> End other programs, or raise the limit of this container's memory.",
         ),
-        (
-            "devices",
-            {"devices": [("gpu", "NVIDIA H200", 140 * GIB)] * 8},
-            "ok: 8 x gpu NVIDIA H200 of 140.0 GiB",
-        ),
+        ("devices", {"devices": [("gpu", "NVIDIA H200", 140 * GIB)] * 8}, "ok: 8 x gpu NVIDIA H200 of 140.0 GiB"),
         (
             "devices",
             {"accelerators": ("cuda",), "environment": {"JAX_PLATFORMS": "cpu"}},
@@ -150,8 +141,7 @@ def test_a_machine_that_is_fit():
         (
             "disk",
             {"writable": False},
-            "bad: /home/me cannot be written to"
-            " -> Work in another directory, or give one: directory=PATH.",
+            "bad: /home/me cannot be written to -> Work in another directory, or give one: directory=PATH.",
         ),
     ],
 )
@@ -164,13 +154,11 @@ def test_a_fact_that_matters_is_judged(topic, changes, line):
 def test_a_need_that_no_layer_covers_is_bad():
     survey = replace(SURVEY, needs={"reads": (), "memory": ("limits",)})
     assert lines(survey)["kept from"] == [
-        "bad: reads: by nothing -> One more layer of the jail must work (see above), "
-        "or another place run the code.",
+        "bad: reads: by nothing -> One more layer of the jail must work (see above), or another place run the code.",
         "ok: memory, by limits",
     ]
     assert lines(None)["jail"] == [
-        "bad: cannot be tried: fork failed -> "
-        "Code that models write is not run here; choose another place for it."
+        "bad: cannot be tried: fork failed -> Code that models write is not run here; choose another place for it."
     ]
 
 
@@ -258,10 +246,7 @@ def test_the_exit_code_and_both_outputs(monkeypatch, capsys):
 
 def test_the_command_itself():
     done = subprocess.run(
-        [sys.executable, "-m", "jprm", "doctor", "--json", "--wait", "60"],
-        capture_output=True,
-        text=True,
-        timeout=120,
+        [sys.executable, "-m", "jprm", "doctor", "--json", "--wait", "60"], capture_output=True, text=True, timeout=120
     )
     table = json.loads(done.stdout)
     assert done.returncode == (0 if table["fit"] else 1) and table["jail"]["layers"]

@@ -48,9 +48,7 @@ def test_no_choice_beats_the_ceiling_and_one_candidate_leaves_none(pool, data):
     found = best_of_n([pool], sorted({1, k}))
     for method in METHODS:
         assert found.accuracy[method, k][0] <= found.accuracy["pass", k][0] + 1e-12
-        judged = [
-            c.correct and (c.score is not None or method in ("pass", "majority")) for c in pool
-        ]
+        judged = [c.correct and (c.score is not None or method in ("pass", "majority")) for c in pool]
         assert found.accuracy[method, 1][0] == pytest.approx(np.mean(judged))
 
 
@@ -70,9 +68,7 @@ def test_listing_counting_and_drawing_agree(monkeypatch):
     assert not drawn.exact_weighted
     monkeypatch.undo()
     exact = best_of_n([pool * 3], [15])
-    assert drawn.accuracy["weighted", 15][0] == pytest.approx(
-        exact.accuracy["weighted", 15][0], abs=0.05
-    )
+    assert drawn.accuracy["weighted", 15][0] == pytest.approx(exact.accuracy["weighted", 15][0], abs=0.05)
 
 
 def _pool(*triples):
@@ -105,14 +101,7 @@ def test_gain_is_paired_over_problems():
     rows = found.rows()
     assert len(rows) == 8
     low = rows[3].pop("low")
-    assert rows[3] == {
-        "method": "best",
-        "k": 2,
-        "accuracy": 1.0,
-        "high": 1.0,
-        "n_problems": 40,
-        "missing_share": 0.0,
-    }
+    assert rows[3] == {"method": "best", "k": 2, "accuracy": 1.0, "high": 1.0, "n_problems": 40, "missing_share": 0.0}
     assert low == pytest.approx(0.05 ** (1 / 40), abs=0.01), "40 of 40 right leave room"
 
 

@@ -33,18 +33,11 @@ def _plurality(votes, truth):
 @settings(max_examples=60, deadline=None)
 def test_majority_equals_enumeration(votes, data):
     k = data.draw(st.integers(1, len(votes)))
-    expected = _mean_over_subsets(
-        len(votes), k, lambda chosen: _plurality([votes[i] for i in chosen], "a")
-    )
+    expected = _mean_over_subsets(len(votes), k, lambda chosen: _plurality([votes[i] for i in chosen], "a"))
     assert maj_at_k(votes, "a", k) == pytest.approx(expected)
 
 
-@given(
-    st.lists(
-        st.tuples(st.sampled_from([0.1, 0.5, 0.9, None]), st.booleans()), min_size=1, max_size=8
-    ),
-    st.data(),
-)
+@given(st.lists(st.tuples(st.sampled_from([0.1, 0.5, 0.9, None]), st.booleans()), min_size=1, max_size=8), st.data())
 @settings(max_examples=60, deadline=None)
 def test_best_of_k_equals_enumeration(candidates, data):
     k = data.draw(st.integers(1, len(candidates)))
@@ -146,12 +139,7 @@ def test_the_plug_in_majority_is_biased_where_the_subsets_are_not():
     assert binom.sf(2, 5, c / 9).mean() < truth - 0.01
 
 
-@given(
-    st.lists(st.integers(1, 6), min_size=1, max_size=5),
-    st.integers(0, 3),
-    st.integers(1, 6),
-    st.data(),
-)
+@given(st.lists(st.integers(1, 6), min_size=1, max_size=5), st.integers(0, 3), st.integers(1, 6), st.data())
 def test_grouping_small_answers_changes_no_count(others, silent, true_votes, data):
     """The polynomial over the answers against the sum over every multiset of votes."""
     votes: list = ["t"] * true_votes + [None] * silent

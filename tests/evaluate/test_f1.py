@@ -41,8 +41,7 @@ def test_numpy_input():
 
 
 @pytest.mark.parametrize(
-    ("labels", "predictions"),
-    [([], []), ([0, 1], [0]), ([-2], [0]), ([0], [-2]), ([0.5], [0]), ([0], [0.5])],
+    ("labels", "predictions"), [([], []), ([0, 1], [0]), ([-2], [0]), ([0], [-2]), ([0.5], [0]), ([0], [0.5])]
 )
 def test_bad_input_is_refused(labels, predictions):
     with pytest.raises(UserError):

@@ -9,16 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jprm.errors import UserError
-from jprm.evaluate import (
-    Resamples,
-    auc,
-    auc_difference,
-    auc_interval,
-    confusion,
-    measure,
-    merge_pieces,
-    verdicts,
-)
+from jprm.evaluate import Resamples, auc, auc_difference, auc_interval, confusion, measure, merge_pieces, verdicts
 from jprm.formats import read_benchmark
 from jprm.formats.judged import until_first_error
 from jprm.formats.rows import read_rows

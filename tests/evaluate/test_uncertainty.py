@@ -125,10 +125,7 @@ def test_coverage_of_means_by_enumeration(n):
 
 
 @settings(max_examples=40, deadline=None)
-@given(
-    st.lists(st.tuples(st.integers(0, 7), st.booleans(), unit, unit), min_size=2, max_size=25),
-    st.integers(0, 24),
-)
+@given(st.lists(st.tuples(st.integers(0, 7), st.booleans(), unit, unit), min_size=2, max_size=25), st.integers(0, 24))
 def test_ends_stay_in_their_range_hold_the_value_and_rise_with_it(rows, at):
     ids, labels = [r[0] for r in rows], [-1 if r[1] else 0 for r in rows]
     first, second = np.array([r[2] for r in rows]), np.array([r[3] for r in rows])

@@ -46,10 +46,7 @@ def test_drawn_subsets_are_unbiased():
     """40 different scores: the share over drawn subsets against that over 20 000 fresh ones."""
     rng = np.random.default_rng(0)
     answers, scores = rng.choice(list("abc"), 40).tolist(), rng.random(40).tolist()
-    fresh = [
-        _winner_share([(answers[i], scores[i]) for i in rng.permutation(40)[:11]], "a")
-        for _ in range(20_000)
-    ]
+    fresh = [_winner_share([(answers[i], scores[i]) for i in rng.permutation(40)[:11]], "a") for _ in range(20_000)]
     found = weighted_vote_at_k(answers, scores, "a", 11)
     assert found == pytest.approx(np.mean(fresh), abs=4 * 0.5 / np.sqrt(2000))
     assert 0.1 < found < 0.9

@@ -116,9 +116,7 @@ class Arena:
 
     def _state(self):
         return {
-            "files": {
-                folder: sorted(os.listdir(folder)) for folder in (self.scratch, *SHARED_FOLDERS)
-            },
+            "files": {folder: sorted(os.listdir(folder)) for folder in (self.scratch, *SHARED_FOLDERS)},
             "descriptors": len(os.listdir("/proc/self/fd")),
             "rss_kib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
         }

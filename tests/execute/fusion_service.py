@@ -57,9 +57,7 @@ def run_python(code: str, timeout_s: float) -> dict:
         path.write_text(code, encoding="ascii")
         result = {"status": "Finished", "return_code": None}
         try:
-            done = subprocess.run(
-                [sys.executable, str(path)], cwd=folder, capture_output=True, timeout=timeout_s
-            )
+            done = subprocess.run([sys.executable, str(path)], cwd=folder, capture_output=True, timeout=timeout_s)
             result["return_code"] = done.returncode
             stdout, stderr = done.stdout, done.stderr
         except subprocess.TimeoutExpired as error:

@@ -43,10 +43,8 @@ ATTACKS = {
     "delete a file": "import os\nos.remove('{CANARY_FILE}')",
     "change rights": "import os\nos.chmod('{CANARY_FILE}', 0o600)",
     "connect": "import socket\nsocket.create_connection(('127.0.0.1', {PORT}), 1)",
-    "send a datagram": "import socket\n"
-    "socket.socket(type=socket.SOCK_DGRAM).sendto(b'x', ('127.0.0.1', {PORT}))",
-    "connect to a name": "import socket\n"
-    "s = socket.socket(socket.AF_UNIX)\ns.connect(chr(0) + '{ABSTRACT}')",
+    "send a datagram": "import socket\nsocket.socket(type=socket.SOCK_DGRAM).sendto(b'x', ('127.0.0.1', {PORT}))",
+    "connect to a name": "import socket\ns = socket.socket(socket.AF_UNIX)\ns.connect(chr(0) + '{ABSTRACT}')",
     "listen": "import socket\nsocket.create_server(('127.0.0.1', 0))",
     "socket in C": LIBC + "assert libc.socket(2, 1, 0) >= 0",
     "fork": "import os\npid = os.fork()\nif pid == 0: os._exit(0)\nos.waitpid(pid, 0)",
@@ -159,9 +157,7 @@ def test_a_system_without_layers_is_refused():
 
 def test_the_survey_believes_only_what_it_saw():
     found = survey()
-    assert found.needs["network"] == tuple(
-        layer for layer in ("seccomp", "bwrap") if found.layers[layer].works
-    )
+    assert found.needs["network"] == tuple(layer for layer in ("seccomp", "bwrap") if found.layers[layer].works)
     assert "limits" in found.needs["memory"] and "limits" not in found.needs["reads"]
     assert "bwrap" not in found.needs["signals"]  # neighbours share its process namespace
     assert "landlock" not in found.needs["network"]  # it knows no datagrams
@@ -177,12 +173,7 @@ def test_collected_cases(layers, user, tmp_path):
     if user == "other":
         if os.geteuid() != 0:
             pytest.skip("only the superuser can become another")
-        command = [
-            "setpriv",
-            f"--reuid={OTHER_USER}",
-            f"--regid={OTHER_USER}",
-            "--clear-groups",
-        ] + command
+        command = ["setpriv", f"--reuid={OTHER_USER}", f"--regid={OTHER_USER}", "--clear-groups"] + command
         reach = "import subprocess, sys\nsubprocess.run([sys.executable, '-c', ''], check=True)"
         if subprocess.run([*command[:5], "-c", reach], capture_output=True).returncode:
             pytest.skip("another user cannot reach this interpreter")

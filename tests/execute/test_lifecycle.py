@@ -88,9 +88,7 @@ def test_callbacks_may_submit():
     with plain_pool(workers=1, queue_limit=1) as pool:
         session, later = pool.session(), Future()
         first = session.submit("a = 5")
-        first.add_done_callback(
-            lambda _: session.submit("print(a)").add_done_callback(later.set_result)
-        )
+        first.add_done_callback(lambda _: session.submit("print(a)").add_done_callback(later.set_result))
         assert later.result(timeout=10).result().text == "5"
 
 

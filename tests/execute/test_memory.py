@@ -11,14 +11,7 @@ import pytest
 
 from jprm.execute import survey
 from jprm.execute.outcome import NO_MEMORY
-from jprm.execute.resources import (
-    SERVER_OFFER,
-    SESSION_OFFER,
-    Budget,
-    available_memory,
-    control_groups,
-    memory_limit,
-)
+from jprm.execute.resources import SERVER_OFFER, SESSION_OFFER, Budget, available_memory, control_groups, memory_limit
 from tests.execute.pools import FOREVER_IN_C, is_running, plain_pool
 
 MIB = 1 << 20
@@ -53,8 +46,7 @@ VERSION_1 = {
     "proc/self/cgroup": "4:memory:/docker/1\n0::/\n",
     "sys/fs/cgroup/memory/memory.limit_in_bytes": f"{2048 * MIB}\n",
     "sys/fs/cgroup/memory/memory.usage_in_bytes": f"{1024 * MIB}\n",
-    "sys/fs/cgroup/memory/memory.stat": "cache 9\n"
-    f"total_inactive_file {200 * MIB}\ntotal_active_file {56 * MIB}\n",
+    "sys/fs/cgroup/memory/memory.stat": f"cache 9\ntotal_inactive_file {200 * MIB}\ntotal_active_file {56 * MIB}\n",
 }
 
 
@@ -140,10 +132,7 @@ def test_what_rests_makes_room_the_largest_first():
         assert pool.session().run(hold(150)).text == "150"
         assert pool.stats.evicted == 1 and pool.stats.memory == 0
         replayed = pool.stats.replayed
-        assert [sessions[mib].run("print(len(a))").text for mib in (1, 40)] == [
-            str(MIB),
-            str(40 * MIB),
-        ]
+        assert [sessions[mib].run("print(len(a))").text for mib in (1, 40)] == [str(MIB), str(40 * MIB)]
         assert pool.stats.replayed == replayed  # they were still there
         assert sessions[120].run("print(len(a) >> 20)").text == "120"
         assert pool.stats.replayed > replayed
@@ -176,9 +165,7 @@ def test_one_that_is_killed_again_and_again_is_given_up():
         assert pool.session().run("print(1)").text == "1"
 
 
-@pytest.mark.parametrize(
-    "layers", [("limits", "seccomp"), ("limits", "seccomp", "bwrap"), None], ids=str
-)
+@pytest.mark.parametrize("layers", [("limits", "seccomp"), ("limits", "seccomp", "bwrap"), None], ids=str)
 def test_sessions_die_before_servers_and_servers_before_the_engine(layers):
     for layer in layers or ():
         if not survey().layers[layer].works:
@@ -211,10 +198,7 @@ with Pool(workers=5, timeout_s=60, warm=Tier.PLAIN) as pool:
 @pytest.fixture
 def group():
     """A control group of 384 MiB, if one can be made here."""
-    for parent, name in (
-        ("/sys/fs/cgroup/memory", "memory.limit_in_bytes"),
-        ("/sys/fs/cgroup", "memory.max"),
-    ):
+    for parent, name in (("/sys/fs/cgroup/memory", "memory.limit_in_bytes"), ("/sys/fs/cgroup", "memory.max")):
         folder = Path(parent, f"jprm-test-{os.getpid()}")
         try:
             folder.mkdir()
@@ -239,10 +223,7 @@ def test_an_engine_in_a_small_container_outlives_its_sessions(group):
     """Five sessions of 80 MB and an engine of 60 do not fit in 384; nobody is killed for that."""
     shell = f'echo $$ > {group}/cgroup.procs && exec "$@"'
     done = subprocess.run(
-        ["/bin/sh", "-c", shell, "sh", sys.executable, "-c", ENGINE],
-        capture_output=True,
-        text=True,
-        timeout=120,
+        ["/bin/sh", "-c", shell, "sh", sys.executable, "-c", ENGINE], capture_output=True, text=True, timeout=120
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == ["80 80 80 80 80", "80 80 80 80 80", "60 0"]

@@ -104,19 +104,14 @@ def test_limits_and_deaths_are_outcomes_and_the_session_goes_on(place):
 def test_memory_is_bounded():
     with serving() as service, FusionPool(service.url, memory_bytes=200 << 20) as pool:
         assert outcomes(pool, "a = bytearray(100 << 20)\nprint(len(a) >> 20)") == [("ok", "100")]
-        assert outcomes(pool, "a = bytearray(300 << 20)") == [
-            ("error", "Code execute Error: MemoryError: ")
-        ]
+        assert outcomes(pool, "a = bytearray(300 << 20)") == [("error", "Code execute Error: MemoryError: ")]
 
 
 def test_sessions_keep_apart_and_snippets_keep_their_order(place):
     sessions = [place.session() for _ in range(3)]
     for index, session in enumerate(sessions):
         session.submit(f"mine = [{index}]")
-    futures = [
-        [session.submit(f"mine.append({step})\nprint(mine)") for step in range(2)]
-        for session in sessions
-    ]
+    futures = [[session.submit(f"mine.append({step})\nprint(mine)") for step in range(2)] for session in sessions]
     assert [[future.result().text for future in row] for row in futures] == [
         [f"[{index}, 0]", f"[{index}, 0, 1]"] for index in range(3)
     ]
@@ -209,9 +204,7 @@ REPLY = {"status": "Success", "message": "", "run_result": {"status": "Finished"
         (json.dumps(REPLY).encode(), "not SandboxFusion's"),
         (b'{"status": "SandboxError", "message": "no room", "run_result": null}', "no room"),
         (
-            json.dumps(
-                REPLY | {"run_result": REPLY["run_result"] | {"stderr": "no python"}}
-            ).encode(),
+            json.dumps(REPLY | {"run_result": REPLY["run_result"] | {"stderr": "no python"}}).encode(),
             "did not run the program .Finished. no python",
         ),
     ],

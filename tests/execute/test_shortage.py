@@ -16,18 +16,7 @@ from concurrent.futures import Future
 import pytest
 
 from jprm.errors import UserError
-from jprm.execute import (
-    Pool,
-    PoolFailure,
-    ServerStartError,
-    Tier,
-    fleet,
-    fork_server,
-    on_ray,
-    probe,
-    running,
-    server,
-)
+from jprm.execute import Pool, PoolFailure, ServerStartError, Tier, fleet, fork_server, on_ray, probe, running, server
 from jprm.execute.jail import Jail
 from jprm.execute.outcome import NOT_STARTED
 from jprm.execute.resources import SHORTAGES, in_words, is_shortage
@@ -177,17 +166,12 @@ def test_a_server_ends_a_process_that_it_cannot_watch(engine_and_server, monkeyp
     assert not its_server.sessions and not is_running(found[0])
 
 
-FAULTS = {
-    "of the machine": OSError(errno.EIO, "Input/output error"),
-    "of this program": KeyError("an invariant"),
-}
+FAULTS = {"of the machine": OSError(errno.EIO, "Input/output error"), "of this program": KeyError("an invariant")}
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 @pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
-@pytest.mark.parametrize(
-    "where", ["begin", "keep_time", "_hear", "session_opened", "session_ended", "_answer"]
-)
+@pytest.mark.parametrize("where", ["begin", "keep_time", "_hear", "session_opened", "session_ended", "_answer"])
 def test_a_dead_pool_answers_everybody(monkeypatch, where, fault):
     def fail(*_):
         raise fault
@@ -319,9 +303,7 @@ except UserError as error:
     ("limit", "said"), [(20, "only 20 files may be open"), (63, "only 63"), (64, str(40 * 39 // 2))]
 )
 def test_few_descriptors_are_said_or_enough(limit, said):
-    done = subprocess.run(
-        [sys.executable, "-c", OPENING, str(limit)], capture_output=True, text=True, timeout=60
-    )
+    done = subprocess.run([sys.executable, "-c", OPENING, str(limit)], capture_output=True, text=True, timeout=60)
     assert done.stdout.startswith(said) and "uncovered" not in done.stdout, done
     assert done.stdout.count("\n") == 1 and not done.stderr
 

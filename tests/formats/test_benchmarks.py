@@ -12,13 +12,7 @@ from jprm.formats.benchmarks import parse_processbench
 from jprm.records import stable_id
 
 ROWS = [
-    {
-        "id": "gsm8k-0",
-        "generator": "m",
-        "problem": "Why?",
-        "steps": ["One.", "Two.\nMore. "],
-        "label": 1,
-    },
+    {"id": "gsm8k-0", "generator": "m", "problem": "Why?", "steps": ["One.", "Two.\nMore. "], "label": 1},
     {"id": "gsm8k-1", "generator": "m", "problem": " Why? ", "steps": ["One."], "label": -1},
 ]
 LINES = "\n".join(json.dumps(row) for row in ROWS)
@@ -38,12 +32,7 @@ INVALID = {
     "model_output_solution_correctness": "wrong",
     "model_output_solution_first_error_step": 2,
 }
-REDUNDANT = {
-    "id": 4,
-    "question": "Why?",
-    "model_output_step_format": [["a"], ["b"]],
-    "rating": [1, 0],
-}
+REDUNDANT = {"id": 4, "question": "Why?", "model_output_step_format": [["a"], ["b"]], "rating": [1, 0]}
 
 
 def read(tmp_path, rows, benchmark=None):
@@ -146,10 +135,7 @@ def test_mr_math_has_two_parts(tmp_path):
     (item,) = read(tmp_path, [INVALID])[1].items
     assert item.steps == ("1. a", "2. b\nc", "3. d") and item.pieces == (1, 2, 1)
     assert item.labels == (True, False, None) and item.subset == "invalid"
-    right = {
-        "model_output_solution_correctness": "correct",
-        "model_output_solution_first_error_step": "N/A",
-    }
+    right = {"model_output_solution_correctness": "correct", "model_output_solution_first_error_step": "N/A"}
     assert read(tmp_path, [INVALID | right])[1].items[0].first_error == -1
     (item,) = read(tmp_path, [REDUNDANT])[1].items
     assert item.labels == (True, False) and item.subset == "redundant"

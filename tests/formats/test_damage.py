@@ -62,17 +62,9 @@ ROWS = {
             {"role": "assistant", "content": "+"},
         ]
     },
-    "scores": {
-        "problem_id": "p",
-        "candidate_index": 0,
-        "step_scores": [0.5, 1],
-        "is_correct": True,
-        "answer": "7",
-    },
+    "scores": {"problem_id": "p", "candidate_index": 0, "step_scores": [0.5, 1], "is_correct": True, "answer": "7"},
     "gsm8k": {"question": "How many?", "answer": "2+3 = <<2+3=5>>5 pens\n#### 5"},
-    "messages": {
-        "messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
-    },
+    "messages": {"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]},
     "pieces": {"pieces": [["a", False], ["b", True], ["Yes", "No", 0.5]]},
     "steps": {"pieces": [["a", None], ["b", 0.5]]},
     "laws": {"N": 1e6, "D": 1e9, "loss": 2.5},
@@ -126,32 +118,11 @@ def changed(row, place, value):
 
 
 scalar = st.sampled_from(
-    [
-        None,
-        True,
-        False,
-        0,
-        1,
-        -1,
-        5,
-        10**18,
-        10**200,
-        0.5,
-        -7.25,
-        1e300,
-        "",
-        " ",
-        "\n",
-        "a",
-        "ки",
-        "\x00",
-    ]
+    [None, True, False, 0, 1, -1, 5, 10**18, 10**200, 0.5, -7.25, 1e300, "", " ", "\n", "a", "ки", "\x00"]
 )
 anything = st.recursive(
     scalar,
-    lambda inner: (
-        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from("abc"), inner, max_size=2)
-    ),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from("abc"), inner, max_size=2),
     max_leaves=5,
 )
 
@@ -280,14 +251,10 @@ def test_a_damaged_gsm8k_file_is_named(tmp_path):
 def test_ambiguous_files_say_so(tmp_path):
     path = tmp_path / "a.jsonl"
     path.write_text(json.dumps({"steps": ["a"]}))
-    with pytest.raises(
-        UserError, match="no row has the fields.*processbench has id, problem, steps, label"
-    ):
+    with pytest.raises(UserError, match="no row has the fields.*processbench has id, problem, steps, label"):
         read_benchmark(path)
     path.write_text("".join(json.dumps(ROWS[n]) + "\n" for n in ("prmbench", "processbench")))
-    with pytest.raises(
-        UserError, match=r"several benchmarks, prmbench \(.*:1\), processbench \(.*:2\)"
-    ):
+    with pytest.raises(UserError, match=r"several benchmarks, prmbench \(.*:1\), processbench \(.*:2\)"):
         read_benchmark(path)
     assert len(read_benchmark(path, "prmbench").items) == 1
 
@@ -313,11 +280,7 @@ def test_an_object_in_a_file(tmp_path):
     path = tmp_path / "a.json"
     with pytest.raises(UserError, match="no such file; copy it"):
         read_object(path, "copy it")
-    for data, said in (
-        (b"[1]", "expected a JSON object, found list"),
-        (b"{", "not JSON"),
-        (b"\xff", "UTF-8"),
-    ):
+    for data, said in ((b"[1]", "expected a JSON object, found list"), (b"{", "not JSON"), (b"\xff", "UTF-8")):
         path.write_bytes(data)
         with pytest.raises(UserError, match=said):
             read_object(path, "copy it")

@@ -15,17 +15,12 @@ REAL = {
     "processbench": ("processbench/math.jsonl.gz",),
     "prmbench": ("prmbench/prmbench.jsonl.gz",),
     "socratic-prmbench": ("socratic_prmbench/socratic_prmbench.jsonl.gz",),
-    "mr-math": (
-        "mr_math/mr-math_invalid_errors.jsonl.gz",
-        "mr_math/mr-math_redundant_errors.jsonl.gz",
-    ),
+    "mr-math": ("mr_math/mr-math_invalid_errors.jsonl.gz", "mr_math/mr-math_redundant_errors.jsonl.gz"),
     "prm800k": ("format_samples/prm800k.jsonl.gz",),
     "math-shepherd": ("format_samples/math-shepherd.jsonl.gz",),
 }
 
-piece = st.sampled_from(
-    ["Step 1:", "ки", "\n", " ", "-", "a", "+", "7", "é", "\t", "\x00", "\u2028"]
-)
+piece = st.sampled_from(["Step 1:", "ки", "\n", " ", "-", "a", "+", "7", "é", "\t", "\x00", "\u2028"])
 text = st.lists(piece, min_size=1, max_size=5).map("".join).filter(str.strip)
 ids = st.sampled_from(["1", "a-1", "a", "a-a-1", "x-1-1", "-1"])
 steps = st.lists(text, min_size=1, max_size=3)
@@ -97,12 +92,7 @@ def test_what_is_written_is_read_back_the_same(source, tmp_path_factory):
 
 
 def test_one_solution_flawed_in_two_ways_keeps_two_ids(tmp_path):
-    row = {
-        "idx": "p1-0",
-        "modified_question": "How many?",
-        "modified_process": ["1+1=2.", "So 3"],
-        "error_steps": [2],
-    }
+    row = {"idx": "p1-0", "modified_question": "How many?", "modified_process": ["1+1=2.", "So 3"], "error_steps": [2]}
     path = tmp_path / "a.jsonl"
     rows = [row | {"classification": flaw} for flaw in ("circular", "deception")]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))

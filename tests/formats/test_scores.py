@@ -8,12 +8,7 @@ from jprm.formats import read_step_scores
 
 
 def row(problem, index, scores, correct, **more):
-    return {
-        "problem_id": problem,
-        "candidate_index": index,
-        "step_scores": scores,
-        "is_correct": correct,
-    } | more
+    return {"problem_id": problem, "candidate_index": index, "step_scores": scores, "is_correct": correct} | more
 
 
 @pytest.mark.parametrize(

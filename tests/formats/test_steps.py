@@ -37,11 +37,7 @@ def completion(text, rating):
 
 
 def stage(*completions, chosen=0, human=None):
-    return {
-        "completions": list(completions) or None,
-        "chosen_completion": chosen,
-        "human_completion": human,
-    }
+    return {"completions": list(completions) or None, "chosen_completion": chosen, "human_completion": human}
 
 
 def prm800k(*stages):
@@ -49,13 +45,7 @@ def prm800k(*stages):
 
 
 PRM800K = prm800k(stage(completion("1+1=2.", 1)), stage(completion("So 3", -1)))
-NATIVE = {
-    "math-shepherd": SHEPHERD,
-    "rlhflow": RLHFLOW,
-    "trl": TRL,
-    "processbench": PROCESSBENCH,
-    "prm800k": PRM800K,
-}
+NATIVE = {"math-shepherd": SHEPHERD, "rlhflow": RLHFLOW, "trl": TRL, "processbench": PROCESSBENCH, "prm800k": PRM800K}
 
 
 def parse(name, row):
@@ -69,23 +59,19 @@ def test_a_native_row_of_every_layout_is_the_same_solution(name):
     assert solution.labels == (True, False)
     row, cut = FORMATS[name].dump(solution)
     assert not cut
-    assert {
-        key: row[key] for key in NATIVE[name] if key in row and key not in ("task", "label")
-    } == {key: value for key, value in NATIVE[name].items() if key not in ("task", "label")}
+    assert {key: row[key] for key in NATIVE[name] if key in row and key not in ("task", "label")} == {
+        key: value for key, value in NATIVE[name].items() if key not in ("task", "label")
+    }
 
 
 # marks of the layouts among the letters, so that writers meet what they must refuse
 texts = st.lists(
-    st.sampled_from(
-        ["a", " ", "\n", "ки", "+", "-", "Step 1:", "Step 2: ", "é", "\\", '"', "\ud800"]
-    ),
+    st.sampled_from(["a", " ", "\n", "ки", "+", "-", "Step 1:", "Step 2: ", "é", "\\", '"', "\ud800"]),
     min_size=1,
     max_size=6,
 ).map("".join)
 solutions = st.builds(
-    lambda problem, pairs: JudgedSolution(
-        "b", "a-1", problem, tuple(t for t, _ in pairs), tuple(x for _, x in pairs)
-    ),
+    lambda problem, pairs: JudgedSolution("b", "a-1", problem, tuple(t for t, _ in pairs), tuple(x for _, x in pairs)),
     texts,
     st.lists(st.tuples(texts, st.sampled_from([True, False, None])), min_size=1, max_size=4),
 )
@@ -215,9 +201,7 @@ def test_the_command_counts_and_says_that_rows_were_rejected(tmp_path):
 def test_mistakes_are_named_and_nothing_is_overwritten(tmp_path):
     path = tmp_path / "a.jsonl"
     path.write_text(json.dumps(TRL))
-    with pytest.raises(
-        UserError, match="unknown format 'x' to read; known: processbench, prmbench"
-    ):
+    with pytest.raises(UserError, match="unknown format 'x' to read; known: processbench, prmbench"):
         convert(path, "x", "trl", tmp_path / "b")
     with pytest.raises(UserError, match="unknown format 'prmbench' to write"):
         convert(path, "trl", "prmbench", tmp_path / "b")

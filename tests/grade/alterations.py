@@ -30,11 +30,7 @@ def _(text: str) -> Iterator[str]:
     match = re.fullmatch(r"(\(|\[|\\\{)(.*?)(\)|\]|\\\})", bare)
     opening, inside, end = match.groups() if match else ("", bare, "")
     parts = elements(inside)
-    if (
-        len(parts) > 1
-        and not re.search(r"=|text|infty|cup", text)
-        and len(set(parts)) == len(parts)
-    ):
+    if len(parts) > 1 and not re.search(r"=|text|infty|cup", text) and len(set(parts)) == len(parts):
         for at in range(len(parts)):
             left = ", ".join(parts[:at] + parts[at + 1 :])
             yield f"{opening}{left}{end}"
@@ -49,10 +45,7 @@ def _(text: str) -> Iterator[str]:
     if match := re.fullmatch(r"([(\[])(.*?)([)\]])", bare):
         parts = elements(match[2])
         for at in range(len(parts) - 1):
-            if (
-                re.sub(r"\W", "", parts[at]) != re.sub(r"\W", "", parts[at + 1])
-                and "cup" not in text
-            ):
+            if re.sub(r"\W", "", parts[at]) != re.sub(r"\W", "", parts[at + 1]) and "cup" not in text:
                 new = [*parts[:at], parts[at + 1], parts[at], *parts[at + 2 :]]
                 yield f"{match[1]}{', '.join(new)}{match[3]}"
 
@@ -61,13 +54,11 @@ def _(text: str) -> Iterator[str]:
 def _(text: str) -> Iterator[str]:
     for old, new in (("(", "["), ("[", "("), (")", "]"), ("]", ")")):
         bare = re.sub(r"\\(?:left|right)", "", text)
-        if INTERVAL.search(bare) and re.fullmatch(
-            r"[-\d.,()\[\]\s]*", re.sub(r"\\\w+|[{}]", "", bare)
-        ):
+        if INTERVAL.search(bare) and re.fullmatch(r"[-\d.,()\[\]\s]*", re.sub(r"\\\w+|[{}]", "", bare)):
             for match in re.finditer(re.escape(old), bare):
-                if bare[max(0, match.start() - 7) : match.start()].find(
-                    "infty"
-                ) < 0 and not re.match(r".\s*-\s*\\infty", bare[match.start() :]):
+                if bare[max(0, match.start() - 7) : match.start()].find("infty") < 0 and not re.match(
+                    r".\s*-\s*\\infty", bare[match.start() :]
+                ):
                     yield bare[: match.start()] + new + bare[match.end() :]
     if match := re.fullmatch(r"\((.*,.*)\)", text):
         yield rf"\{{{match[1]}\}}"
@@ -90,9 +81,7 @@ def _(text: str) -> Iterator[str]:
 
 @other("a letter")
 def _(text: str) -> Iterator[str]:
-    for match in re.finditer(
-        r"(?<![a-zA-Z\\])[a-z](?![a-zA-Z])", TEXT.sub(lambda m: "0" * len(m[0]), text)
-    ):
+    for match in re.finditer(r"(?<![a-zA-Z\\])[a-z](?![a-zA-Z])", TEXT.sub(lambda m: "0" * len(m[0]), text)):
         if (
             not re.match(r"[a-z]\s*(?:=|\\in)", text)
             and match[0] not in "ei"

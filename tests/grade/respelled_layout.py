@@ -35,17 +35,13 @@ def _(text: str) -> Iterator[str]:
 @same("commas")
 def _(text: str) -> Iterator[str]:
     if not re.search(r"\d,(?:\\!|)\d{3}(?!\d)", text) and "{,}" not in text:
-        yield from swap(
-            text, (r"(?<!\\),\s*", ", "), (r"(?<!\\),\s*(?!\d{3})", ","), (r"(?<!\\),\s*", " , ")
-        )
+        yield from swap(text, (r"(?<!\\),\s*", ", "), (r"(?<!\\),\s*(?!\d{3})", ","), (r"(?<!\\),\s*", " , "))
 
 
 @same("left and right")
 def _(text: str) -> Iterator[str]:
     if r"\left" in text:
-        yield from swap(
-            text, (r"\\(left|right)(?![a-z])\s*", ""), (r"\\(left|right)(?=[(\[)\]])", r"\\\1 ")
-        )
+        yield from swap(text, (r"\\(left|right)(?![a-z])\s*", ""), (r"\\(left|right)(?=[(\[)\]])", r"\\\1 "))
         yield from swap(text, (r"\\left(?![a-z])", r"\\bigl"), (r"\\right(?![a-z])", r"\\bigr"))
     elif len(re.findall(r"[(\[]", text)) == len(re.findall(r"[)\]]", text)) and "sqrt[" not in text:
         if not TEXT.search(text):
@@ -55,13 +51,9 @@ def _(text: str) -> Iterator[str]:
 
 @same("sizes of fractions")
 def _(text: str) -> Iterator[str]:
-    yield from (
-        re.sub(r"\\[dt]?frac(?![a-z])", rf"\\{one}", text) for one in ("frac", "dfrac", "tfrac")
-    )
+    yield from (re.sub(r"\\[dt]?frac(?![a-z])", rf"\\{one}", text) for one in ("frac", "dfrac", "tfrac"))
     single = r"\\([dt]?)frac\{(\d)\}\{(\d)\}"
-    yield from swap(
-        text, (single, r"\\\1frac\2\3"), (single, r"\\\1frac \2 \3"), (single, r"\\\1frac\2{\3}")
-    )
+    yield from swap(text, (single, r"\\\1frac\2\3"), (single, r"\\\1frac \2 \3"), (single, r"\\\1frac\2{\3}"))
     yield from swap(text, (r"\\([dt]?)frac\{([^{}]*)\}\{([^{}]*)\}", r"\\\1frac { \2 } { \3 }"))
 
 
@@ -71,27 +63,17 @@ def _(text: str) -> Iterator[str]:
         sign, top, bottom = match.groups()
         yield from (f"{sign}{top}/{bottom}", f"{sign} {top} / {bottom}", f"{sign}({top}/{bottom})")
         if sign:
-            yield from (
-                rf"\frac{{-{top}}}{{{bottom}}}",
-                rf"\frac{{{top}}}{{-{bottom}}}",
-                f"(-{top})/{bottom}",
-            )
-    yield from swap(
-        text, (r"(?<![\d}])\\[dt]?frac\{(\d+)\}\{(\d+)\}(?![\w\\({^])(?! *[\\\w({])", r"\1/\2")
-    )
+            yield from (rf"\frac{{-{top}}}{{{bottom}}}", rf"\frac{{{top}}}{{-{bottom}}}", f"(-{top})/{bottom}")
+    yield from swap(text, (r"(?<![\d}])\\[dt]?frac\{(\d+)\}\{(\d+)\}(?![\w\\({^])(?! *[\\\w({])", r"\1/\2"))
 
 
 @same("braces")
 def _(text: str) -> Iterator[str]:
     if not TEXT.search(text):
         yield from swap(text, (r"([\^_])(\d)(?!\d)", r"\1{\2}"), (r"([\^_])\{(\w)\}", r"\1\2"))
-        yield from swap(
-            text, (r"([\^_])\{([^{}]*)\}", r"\1{{\2}}"), (r"([\^_])\{([^{}]*)\}", r"\1{ \2 }")
-        )
+        yield from swap(text, (r"([\^_])\{([^{}]*)\}", r"\1{{\2}}"), (r"([\^_])\{([^{}]*)\}", r"\1{ \2 }"))
         if r"\frac" not in text and "sqrt" not in text and "," not in text:
-            yield from swap(
-                text, (r"(?<![\w.^{:])([a-z])\^", r"{\1}^"), (r"^(-?)(\d+)$", r"\1{\2}")
-            )
+            yield from swap(text, (r"(?<![\w.^{:])([a-z])\^", r"{\1}^"), (r"^(-?)(\d+)$", r"\1{\2}"))
 
 
 @same("products")
@@ -106,9 +88,7 @@ def _(text: str) -> Iterator[str]:
     )
     if not TEXT.search(text):
         for sign in (r"\\cdot ", r"\\times ", "*", " "):
-            yield from swap(
-                text, (r"(?<![\d^_{.}])(\d+)\s*(?=\\(?:sqrt|pi)(?![a-z]))", rf"\1{sign}")
-            )
+            yield from swap(text, (r"(?<![\d^_{.}])(\d+)\s*(?=\\(?:sqrt|pi)(?![a-z]))", rf"\1{sign}"))
 
 
 @same("roots")
@@ -119,9 +99,7 @@ def _(text: str) -> Iterator[str]:
     yield from swap(text, (root, r"\\sqrt[2]{\1}"), (root, r"\\sqrt{ \1 }"))
     yield from swap(text, (r"\\sqrt\s*(\d)(?!\d)", r"\\sqrt{\1}"))
     if not re.search(r"\w\s*\\sqrt|_", text):
-        yield from swap(
-            text, (r"\\sqrt\s*\{(\d+)\}", r"{\1}^{1/2}"), (r"\\sqrt\s*\{(\d+)\}", r"sqrt(\1)")
-        )
+        yield from swap(text, (r"\\sqrt\s*\{(\d+)\}", r"{\1}^{1/2}"), (r"\\sqrt\s*\{(\d+)\}", r"sqrt(\1)"))
 
 
 @same("infinity")
@@ -156,17 +134,7 @@ def _(text: str) -> Iterator[str]:
         columns = "c" * (body.split(r"\\")[0].count("&") + 1)
         build = r"\begin{{pmatrix}}{}\end{{pmatrix}}".format
         rows = [row.strip() for row in body.split(r"\\")]
-        for one in (
-            r"\\",
-            r"\\ ",
-            "\\\\\n",
-            r" \\ ",
-            r"\\[4pt]",
-            r"\\[0.3em] ",
-            r" \cr ",
-            r"\\\,",
-            "\\\\\t",
-        ):
+        for one in (r"\\", r"\\ ", "\\\\\n", r" \\ ", r"\\[4pt]", r"\\[0.3em] ", r" \cr ", r"\\\,", "\\\\\t"):
             yield build(one.join(rows))
         if not re.search(r"\\[a-z]+ ", body):
             yield build(re.sub(r"\s+", "", body))

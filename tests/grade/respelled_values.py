@@ -5,43 +5,16 @@ from collections.abc import Iterator
 from fractions import Fraction
 from math import lcm
 
-from tests.grade.rules import (
-    BASED,
-    CHOICE,
-    FRACTION,
-    INTERVAL,
-    MIXED,
-    NUMBER,
-    UNIT,
-    WORD,
-    elements,
-    same,
-    swap,
-)
+from tests.grade.rules import BASED, CHOICE, FRACTION, INTERVAL, MIXED, NUMBER, UNIT, WORD, elements, same, swap
 
 
 @same("numbers")
 def _(text: str) -> Iterator[str]:
-    if (match := NUMBER.fullmatch(text)) and not (
-        len(text) > 1 and text[0] == "0" and "." not in text
-    ):
+    if (match := NUMBER.fullmatch(text)) and not (len(text) > 1 and text[0] == "0" and "." not in text):
         sign, whole, rest = match.groups("")
         value = text if rest else f"{text}.0"
-        yield from (
-            value,
-            value + "0",
-            rf"\text{{{text}}}",
-            rf"\mathbf{{{text}}}",
-            f"({text})",
-            f"x={text}",
-        )
-        yield from (
-            f"x = {text}",
-            f"n={text}",
-            f"k = {text}.",
-            rf"\mathrm{{{text}}}",
-            rf"+{text}"[bool(sign) :],
-        )
+        yield from (value, value + "0", rf"\text{{{text}}}", rf"\mathbf{{{text}}}", f"({text})", f"x={text}")
+        yield from (f"x = {text}", f"n={text}", f"k = {text}.", rf"\mathrm{{{text}}}", rf"+{text}"[bool(sign) :])
         if whole == "0" and rest:
             yield sign + rest
         if sign:
@@ -65,8 +38,7 @@ def _(text: str) -> Iterator[str]:
 def _(text: str) -> Iterator[str]:
     if match := re.fullmatch(r"(\d+(?:\.\d+)?)\s*\\%", text):
         yield from (
-            match[1] + end
-            for end in ("%", " %", r"\ \%", r"\,\%", " percent", r"\text{ percent}", r"\text{\%}")
+            match[1] + end for end in ("%", " %", r"\ \%", r"\,\%", " percent", r"\text{ percent}", r"\text{\%}")
         )
         yield rf"\frac{{{match[1]}}}{{100}}"
 
@@ -75,17 +47,10 @@ def _(text: str) -> Iterator[str]:
 def _(text: str) -> Iterator[str]:
     sign = r"\^\s*(?:\\circ(?![a-z])|\{\s*\\circ\s*\})"
     yield from swap(
-        text,
-        (sign, r"^{\\circ}"),
-        (sign, "°"),
-        (sign, r"\\degree"),
-        (sign, r" ^ \\circ"),
-        (sign, r"{}^\\circ"),
+        text, (sign, r"^{\\circ}"), (sign, "°"), (sign, r"\\degree"), (sign, r" ^ \\circ"), (sign, r"{}^\\circ")
     )
     if re.fullmatch(r"[\d.]+" + sign, text):
-        yield from swap(
-            text, (sign, r"\\text{ degrees}"), (sign, " degrees"), (sign, r"\\,^\\circ"), (sign, "")
-        )
+        yield from swap(text, (sign, r"\\text{ degrees}"), (sign, " degrees"), (sign, r"\\,^\\circ"), (sign, ""))
 
 
 @same("units")
@@ -179,9 +144,7 @@ def _(text: str) -> Iterator[str]:
 @same("order")
 def _(text: str) -> Iterator[str]:
     pieces = re.split(r"\s*\\cup\s*", text)
-    if len(pieces) > 1 and all(
-        INTERVAL.fullmatch(re.sub(r"\\(?:left|right)", "", piece)) for piece in pieces
-    ):
+    if len(pieces) > 1 and all(INTERVAL.fullmatch(re.sub(r"\\(?:left|right)", "", piece)) for piece in pieces):
         for sign in (r" \cup ", r"\cup", "∪", " ∪ ", r"\bigcup ", r"\,\cup\,"):
             yield sign.join(piece for piece in reversed(pieces))
     marked = re.fullmatch(r"\\(?:left)?\\?\{(.*?)(?:\\right)?\\\}", text)
@@ -198,19 +161,10 @@ def _(text: str) -> Iterator[str]:
                     rf"x\in\{{{joined}\}}",
                 )
             else:
-                yield from (
-                    joined,
-                    rf"\{{{joined}\}}",
-                    f"{', '.join(order[:-1])} and {order[-1]}",
-                    rf"x = {joined}",
-                )
+                yield from (joined, rf"\{{{joined}\}}", f"{', '.join(order[:-1])} and {order[-1]}", rf"x = {joined}")
                 yield rf"{', '.join(order[:-1])} \text{{ and }} {order[-1]}"
                 yield rf"{', '.join(order[:-1])}, \text{{ or }} {order[-1]}"
-                yield from (
-                    "; ".join(order),
-                    r"$" + "$, $".join(order) + "$",
-                    r"$" + "$ and $".join(order) + "$",
-                )
+                yield from ("; ".join(order), r"$" + "$, $".join(order) + "$", r"$" + "$ and $".join(order) + "$")
                 if not re.search(r"\d,\d{3}(?!\d)", one := ",".join(order)):
                     yield one
 
@@ -225,15 +179,9 @@ def _(text: str) -> Iterator[str]:
             text.replace(r"\pm", "±"),
             rf"\{{{both[0].lstrip('+')}, {both[1]}\}}",
         )
-    elif match := re.fullmatch(
-        r"(.*\w)\s*\+\s*(\d*\\sqrt\{?\d+\}?),\s*(.*\w)\s*-\s*(\d*\\sqrt\{?\d+\}?)", text
-    ):
+    elif match := re.fullmatch(r"(.*\w)\s*\+\s*(\d*\\sqrt\{?\d+\}?),\s*(.*\w)\s*-\s*(\d*\\sqrt\{?\d+\}?)", text):
         if match[1] == match[3] and match[2] == match[4]:
-            yield from (
-                rf"{match[1]} \pm {match[2]}",
-                rf"{match[1]}\pm{match[2]}",
-                f"{match[1]}±{match[2]}",
-            )
+            yield from (rf"{match[1]} \pm {match[2]}", rf"{match[1]}\pm{match[2]}", f"{match[1]}±{match[2]}")
 
 
 @same("mixed numbers")

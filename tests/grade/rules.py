@@ -49,9 +49,7 @@ def plain(text: str) -> bool:
     """Whether a text is one formula: no sentence, no dollar signs inside of it."""
     bare = TEXT.sub(" ", text)
     bare = re.sub(r"\\(?!phantom)[a-zA-Z]+", "", bare)
-    return bool(text) and not re.search(
-        r"(?<!\\)\$|[a-z]{3,} [a-z]|[.!:]\s+\S|\\\[|f\(x|phantom", bare
-    )
+    return bool(text) and not re.search(r"(?<!\\)\$|[a-z]{3,} [a-z]|[.!:]\s+\S|\\\[|f\(x|phantom", bare)
 
 
 def elements(text: str) -> list[str]:

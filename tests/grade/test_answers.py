@@ -75,9 +75,7 @@ def test_final_answer(text, answer):
 
 
 nested = st.recursive(
-    st.text("ab1+ ", max_size=4),
-    lambda inner: st.builds(lambda a, b: f"{a}{{{b}}}", inner, inner),
-    max_leaves=8,
+    st.text("ab1+ ", max_size=4), lambda inner: st.builds(lambda a, b: f"{a}{{{b}}}", inner, inner), max_leaves=8
 )
 
 

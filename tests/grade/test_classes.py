@@ -80,9 +80,7 @@ class Sample:
 
 def test_candidates_keep_all_but_their_answers():
     pool = [Sample("1/2", True), Sample("0.5", True), Sample(None, False), Sample(4, False)]
-    assert united([pool]) == [
-        [Sample("0.5", True), Sample("0.5", True), Sample(None, False), Sample(4, False)]
-    ]
+    assert united([pool]) == [[Sample("0.5", True), Sample("0.5", True), Sample(None, False), Sample(4, False)]]
 
 
 def test_the_pool_compares_what_spelling_cannot_and_each_pair_once(monkeypatch):

@@ -78,11 +78,7 @@ def test_embedded_answers(pool):
 
 def test_every_rule_applies_to_an_embedded_answer():
     for table in (rules.SAME, rules.OTHER):
-        idle = [
-            name
-            for name, rule in table.items()
-            if not any(t != a for a in EMBEDDED for t in rule(a))
-        ]
+        idle = [name for name, rule in table.items() if not any(t != a for a in EMBEDDED for t in rule(a))]
         assert idle == []
 
 
@@ -127,12 +123,8 @@ def test_commas(pool, gold, answer, verdict):
     assert Grader(pool).grade(answer, gold).grade == verdict
 
 
-@pytest.mark.parametrize(
-    "row_break", ["\\\\", "\\\\ ", "\\\\\n", "\\\\[4pt]", "\\cr ", "\\\\\\, ", "\\\\*"]
-)
-@pytest.mark.parametrize(
-    "cells", [["1", "2"], ["-1", "\\frac{1}{2}"], ["x", "\\{1\\}"], ["100", "200"]]
-)
+@pytest.mark.parametrize("row_break", ["\\\\", "\\\\ ", "\\\\\n", "\\\\[4pt]", "\\cr ", "\\\\\\, ", "\\\\*"])
+@pytest.mark.parametrize("cells", [["1", "2"], ["-1", "\\frac{1}{2}"], ["x", "\\{1\\}"], ["100", "200"]])
 def test_row_breaks(pool, row_break, cells):
     matrix = r"\begin{{pmatrix}}{}\end{{pmatrix}}".format
     gold = matrix(r" \\ ".join(cells))
@@ -144,14 +136,7 @@ def test_row_breaks(pool, row_break, cells):
 
 @pytest.mark.parametrize(
     ("a", "b"),
-    [
-        ("40, 200", "40200"),
-        ("1,2", "12"),
-        ("3 4", "34"),
-        ("0,100", "100"),
-        ("1,00", "100"),
-        ("1, 000", "1000"),
-    ],
+    [("40, 200", "40200"), ("1,2", "12"), ("3 4", "34"), ("0,100", "100"), ("1,00", "100"), ("1, 000", "1000")],
 )
 def test_the_exact_comparison_takes_no_list_for_a_number(a, b):
     assert not same_answer(a, b)

@@ -27,9 +27,7 @@ def arithmetic(draw, depth=3):
     """LaTeX of a rational expression, and its value by Fraction."""
     if depth == 0 or draw(st.booleans()):
         value = draw(st.integers(0, 12))
-        text = draw(
-            st.sampled_from([str(value), f"{{{value}}}", f"{value}.0", f"{{{value}}}^{{1}}"])
-        )
+        text = draw(st.sampled_from([str(value), f"{{{value}}}", f"{value}.0", f"{{{value}}}^{{1}}"]))
         return text, Fraction(value)
     operation = draw(st.sampled_from(list(WRITTEN)))
     (left, a), (right, b) = (draw(arithmetic(depth=depth - 1)) for _ in range(2))
@@ -51,29 +49,17 @@ def test_arithmetic_agrees_with_fractions(expression, error):
 
 
 @settings(max_examples=60, deadline=None)
-@given(
-    st.lists(st.integers(-5, 5), min_size=2, max_size=4),
-    st.lists(st.integers(-5, 5), min_size=2, max_size=4),
-)
+@given(st.lists(st.integers(-5, 5), min_size=2, max_size=4), st.lists(st.integers(-5, 5), min_size=2, max_size=4))
 def test_collections_agree_with_python(left, right):
-    written = {
-        r"\{{{}\}}": frozenset,
-        "({})": tuple,
-        "[{}]": tuple,
-    }
+    written = {r"\{{{}\}}": frozenset, "({})": tuple, "[{}]": tuple}
     for form, kind in written.items():
         a, b = (form.format(",".join(map(str, values))) for values in (left, right))
         if normalise(a) != normalise(b):
-            assert compare(normalise(a), normalise(b)) == (
-                EQUAL if kind(left) == kind(right) else DIFFERENT
-            )
+            assert compare(normalise(a), normalise(b)) == (EQUAL if kind(left) == kind(right) else DIFFERENT)
 
 
 @settings(max_examples=60, deadline=None)
-@given(
-    st.lists(st.integers(-4, 4), min_size=1, max_size=4),
-    st.lists(st.integers(-4, 4), min_size=1, max_size=4),
-)
+@given(st.lists(st.integers(-4, 4), min_size=1, max_size=4), st.lists(st.integers(-4, 4), min_size=1, max_size=4))
 def test_polynomials_agree_with_their_coefficients(left, right):
     texts = []
     for coefficients in (left, right):
@@ -85,8 +71,7 @@ def test_polynomials_agree_with_their_coefficients(left, right):
 
 
 @pytest.mark.parametrize(
-    "text",
-    ["3 4", "x'", "5!!", "1/2x", r"\frac{1", "3x+", "2024-01-05", "1e3x", r"\sin", "hello", "a=b"],
+    "text", ["3 4", "x'", "5!!", "1/2x", r"\frac{1", "3x+", "2024-01-05", "1e3x", r"\sin", "hello", "a=b"]
 )
 def test_what_would_be_read_wrongly_is_refused(text):
     with pytest.raises(Refused):
@@ -94,8 +79,7 @@ def test_what_would_be_read_wrongly_is_refused(text):
 
 
 @pytest.mark.parametrize(
-    "text",
-    ["2^{10^{6}}", "x^{100000}", "5001!", r"\binom{1000}{2}", r"\sum_{k=1}^{10000}k", "9" * 1001],
+    "text", ["2^{10^{6}}", "x^{100000}", "5001!", r"\binom{1000}{2}", r"\sum_{k=1}^{10000}k", "9" * 1001]
 )
 def test_what_is_too_large_is_refused(text):
     with pytest.raises(TooLarge):
@@ -139,10 +123,7 @@ def test_split_loses_nothing(parts):
     ("gold", "answer"),
     [
         (r"\begin{pmatrix}1&2\\3&4\end{pmatrix}", r"\begin{array}{c|c}1&2\\ \hline 3&4\end{array}"),
-        (
-            r"\begin{pmatrix}1\\2\end{pmatrix}",
-            r"\begin{pmatrix}\hline 1\\\hline 2\\\hline\end{pmatrix}",
-        ),
+        (r"\begin{pmatrix}1\\2\end{pmatrix}", r"\begin{pmatrix}\hline 1\\\hline 2\\\hline\end{pmatrix}"),
         (r"\begin{pmatrix}\frac12\\3\end{pmatrix}", r"\begin{pmatrix}{1\over 2}\\3\end{pmatrix}"),
         (r"\frac{\sqrt{3}}{2}", r"{\sqrt{3} \over 2}"),
         (r"x^{1/2}", r"x^{1 \over 2}"),
@@ -156,10 +137,7 @@ def test_split_loses_nothing(parts):
         ("5", "5\\ "),
         (r"\mathbb{R}", r"\mathbb R"),
         (r"\begin{pmatrix}a\\b\end{pmatrix}", r"\begin{pmatrix*}[r]a\\b\end{pmatrix*}"),
-        (
-            r"\begin{pmatrix}1&2\\3&4\end{pmatrix}",
-            r"\begin{array}{@{}c*{1}{r}@{}}1&2\\3&4\end{array}",
-        ),
+        (r"\begin{pmatrix}1&2\\3&4\end{pmatrix}", r"\begin{array}{@{}c*{1}{r}@{}}1&2\\3&4\end{array}"),
     ],
 )
 def test_spellings_of_the_same(gold, answer):

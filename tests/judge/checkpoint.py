@@ -48,10 +48,7 @@ def row(index, label, steps=3, subset="gsm8k"):
 
 def rows(count, steps=3):
     """Rows of two subsets with all labels."""
-    return [
-        row(i, i % (steps + 1) - 1, steps, "gsm8k" if i < (count + 1) // 2 else "math")
-        for i in range(count)
-    ]
+    return [row(i, i % (steps + 1) - 1, steps, "gsm8k" if i < (count + 1) // 2 else "math") for i in range(count)]
 
 
 def write(path: Path, rows) -> Path:

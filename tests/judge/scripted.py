@@ -48,12 +48,7 @@ class Scripted(GenPRMScorer):
             return f"print(1)\n</verify>\n<output>\n**Judgement**: $\\boxed{word}$\n</output>\n"
 
         sampler = Watched(tokenizer, script)
-        settings = Settings(
-            sampler.context_tokens,
-            self.setup.mode,
-            readout=self.setup.readout,
-            template=published(),
-        )
+        settings = Settings(sampler.context_tokens, self.setup.mode, readout=self.setup.readout, template=published())
         generator = Generator(sampler, FakeExecutor(), tokenizer, settings)
         self.setup = type(self.setup)(
             **{name: getattr(self.setup, name) for name in self.setup.__dataclass_fields__}

@@ -10,14 +10,7 @@ from jprm.judge.report import Result, print_result
 from jprm.records import Rationale, Verdict
 
 SILENT = Score(
-    group=OVERALL,
-    k=5,
-    n_items=1,
-    n_error=0,
-    n_problems=1,
-    missing_share=1.0,
-    step_missing_share=None,
-    measures={},
+    group=OVERALL, k=5, n_items=1, n_error=0, n_problems=1, missing_share=1.0, step_missing_share=None, measures={}
 )
 NONE, RIGHT = Verdict(None, None, None), Verdict(True, 0.9, 0.9)
 
@@ -49,7 +42,5 @@ def test_what_stands_in_the_place_of_a_verdict_is_counted_by_kind():
     account = Account.of([Judged(None, None, rows[:1])])
     assert account.quoted == 2
     account = Account.of([Judged(None, None, (rationale(0, RIGHT),))])
-    print_result(
-        Result(about, [], [SILENT], account, (), (), 0, 1.0), Console(file=quiet, width=200)
-    )
+    print_result(Result(about, [], [SILENT], account, (), (), 0, 1.0), Console(file=quiet, width=200))
     assert "control tokens" not in quiet.getvalue() and "in the place" not in quiet.getvalue()

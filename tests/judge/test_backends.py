@@ -91,9 +91,7 @@ def evaluate(monkeypatch, *words):
 
 
 @pytest.mark.parametrize("dialect", ["transformers", "openai"])
-def test_what_a_server_cannot_do_is_said_and_stands_in_the_table(
-    monkeypatch, capsys, tmp_path, scripted, dialect
-):
+def test_what_a_server_cannot_do_is_said_and_stands_in_the_table(monkeypatch, capsys, tmp_path, scripted, dialect):
     """Code runs; without probabilities the vote is read, and is what the results name."""
     asked, codec = scripted
     out = ("--out", tmp_path / "out", "--json", tmp_path / "table.json")
@@ -118,9 +116,7 @@ def test_what_a_server_cannot_do_is_said_and_stands_in_the_table(
         assert json.loads((tmp_path / "table.json").read_text())["readout"] == "vote"
 
 
-def test_a_row_that_the_server_cannot_answer_is_lost_and_drawn_later(
-    monkeypatch, capsys, tmp_path, scripted
-):
+def test_a_row_that_the_server_cannot_answer_is_lost_and_drawn_later(monkeypatch, capsys, tmp_path, scripted):
     """Its reason is safe to read; the others are in the table; a healthy server gives it, too."""
     asked, codec = scripted
     monkeypatch.setenv("OPENAI_API_KEY", "sesame-open")
@@ -149,9 +145,7 @@ def test_a_row_that_the_server_cannot_answer_is_lost_and_drawn_later(
         assert json.loads((tmp_path / "table.json").read_text())["rationales"] == 3
 
 
-def test_a_server_that_dies_ends_the_run_in_one_line_and_another_goes_on(
-    monkeypatch, capsys, tmp_path, scripted
-):
+def test_a_server_that_dies_ends_the_run_in_one_line_and_another_goes_on(monkeypatch, capsys, tmp_path, scripted):
     asked, codec = scripted
     monkeypatch.setattr("jprm.http.client.LARGEST_WAIT_S", 0.01)
     out, draw, answered = ("--out", tmp_path / "out"), script(codec), []

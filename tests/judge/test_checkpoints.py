@@ -89,10 +89,7 @@ def test_regrading_loads_no_jax(model, data, tmp_path):
     )
     asked = ["evaluate", "--data", data, "--out", tmp_path / "a", "--n", 1, "--limit", 1]
     done = subprocess.run(
-        [sys.executable, "-c", program, *map(str, asked), "--regrade"],
-        capture_output=True,
-        text=True,
-        timeout=120,
+        [sys.executable, "-c", program, *map(str, asked), "--regrade"], capture_output=True, text=True, timeout=120
     )
     assert done.stdout.splitlines()[-1] == "0 []", done.stderr
 
@@ -164,10 +161,7 @@ def without(key):
         (lambda d: damage(d, "config.json", lambda b: b[:20]), "config.json: not JSON"),
         (lambda d: (d / "config.json").unlink(), "no config.json there"),
         (lambda d: (d / "tokenizer.json").unlink(), "no tokenizer there"),
-        (
-            lambda d: damage(d, "tokenizer.json", lambda b: b[:90]),
-            "cannot be loaded as a tokenizer",
-        ),
+        (lambda d: damage(d, "tokenizer.json", lambda b: b[:90]), "cannot be loaded as a tokenizer"),
         (
             lambda d: damage(d, "config.json", lambda b: b.replace(b'"qwen2"', b'"gpt2"')),
             "model_type = 'gpt2' is not supported",

@@ -105,9 +105,7 @@ def test_stopping_early_changes_no_number(data, tmp_path, mode):
         assert score == other
         for name in measures.keys() - {"solution_auc"}:  # ranks by all rewards that there are
             assert measures[name] == more[name], name
-    assert [p["predicted"] for p in early["predictions"]] == [
-        p["predicted"] for p in full["predictions"]
-    ]
+    assert [p["predicted"] for p in early["predictions"]] == [p["predicted"] for p in full["predictions"]]
 
 
 @scorer("silent-where-right")
@@ -179,9 +177,7 @@ def test_greedy_sampling_has_one_vote():
         return _votes(asked, scorer, identity)
 
     assert votes(GenPRMScorer, 0) == votes(DirectScorer, 0.0) == votes(GenPRMScorer, 1.0, 1) == 1
-    assert votes(GenPRMScorer, 0.6) == votes(Chance, 0) == 4, (
-        "of a scorer without a model it says nothing"
-    )
+    assert votes(GenPRMScorer, 0.6) == votes(Chance, 0) == 4, "of a scorer without a model it says nothing"
     assert votes(HeadScorer, 1.0) == 1, "a forward pass is the same every time"
 
 
@@ -290,9 +286,7 @@ def exit_code(monkeypatch, *arguments):
         (["--plugin", "nowhere.py"], "nowhere.py: not a Python file"),
     ],
 )
-def test_a_mistake_is_one_line_and_exit_code_2(
-    monkeypatch, capsys, data, tmp_path, arguments, said
-):
+def test_a_mistake_is_one_line_and_exit_code_2(monkeypatch, capsys, data, tmp_path, arguments, said):
     defaults = ["--data", data] if "--data" not in arguments else []
     out = ["--out", tmp_path / "out"]
     assert exit_code(monkeypatch, "evaluate", *defaults, *out, *arguments) == 2

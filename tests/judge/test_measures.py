@@ -20,9 +20,7 @@ REWARD = st.sampled_from([0.0, 1.0, None, 0.25, 0.5])
 
 
 def item(name, labels, subset="s", category="", problem=None):
-    truth = JudgedSolution(
-        "b", name, problem or name, ("x",) * len(labels), tuple(labels), subset, category
-    )
+    truth = JudgedSolution("b", name, problem or name, ("x",) * len(labels), tuple(labels), subset, category)
     record = Problem(problem or name, "p\n", "")
     return Item(truth, record, Solution(name, record.id, ("x\n",) * len(labels), "b"))
 
@@ -71,10 +69,7 @@ def by_hand(found, n, k, missing):
             for label, mean in zip(truth.labels, means, strict=True):
                 if mean is not None or missing == "wrong":
                     steps[column(label, None if mean is None else mean >= 0.5)] += share
-    error, correct = (
-        right.get(kind, 0.0) / total[kind] if total.get(kind) else math.nan
-        for kind in (True, False)
-    )
+    error, correct = (right.get(kind, 0.0) / total[kind] if total.get(kind) else math.nan for kind in (True, False))
     both = error + correct
     f1 = 0.0 if both == 0 else 2 * error * correct / both
     return error, correct, f1, whole, steps
@@ -152,9 +147,7 @@ def test_intervals_are_over_problems():
 
     def width(copies, own_problem):
         found = [
-            as_judged(
-                item(f"{i}-{c}", [label], problem=f"{i}-{c}" if own_problem else str(i)), [[reward]]
-            )
+            as_judged(item(f"{i}-{c}", [label], problem=f"{i}-{c}" if own_problem else str(i)), [[reward]])
             for i, label, reward in base
             for c in range(copies)
         ]
@@ -189,11 +182,7 @@ def test_what_counts_ends_at_a_unanimous_no():
 
 def test_the_account_counts_what_counts():
     one = item("a", [True, True])
-    rows = [
-        rationale(0, 0, True, ["ok", "error"]),
-        rationale(1, 0, None, ["timeout"]),
-        rationale(0, 1, True, ["ok"]),
-    ]
+    rows = [rationale(0, 0, True, ["ok", "error"]), rationale(1, 0, None, ["timeout"]), rationale(0, 1, True, ["ok"])]
     counted = judged(one, rows, 1, "vote", stop_early=False)
     assert counted is not None
     account = Account.of([counted])

@@ -9,28 +9,12 @@ from hypothesis import strategies as st
 from scipy.stats import binom
 
 from jprm.errors import UserError
-from jprm.label import (
-    difference_labels,
-    first_error_of,
-    hard_labels,
-    relative_progress,
-    rollouts_needed,
-    truncate,
-)
+from jprm.label import difference_labels, first_error_of, hard_labels, relative_progress, rollouts_needed, truncate
 
 
 @pytest.mark.parametrize(
     ("pass_at_1", "rollouts"),
-    [
-        (0.0, 128),
-        (0.0999, 128),
-        (0.1, 64),
-        (0.5, 64),
-        (0.8999, 64),
-        (0.9, 32),
-        (1.0, 32),
-        (np.float32(0.5), 64),
-    ],
+    [(0.0, 128), (0.0999, 128), (0.1, 64), (0.5, 64), (0.8999, 64), (0.9, 32), (1.0, 32), (np.float32(0.5), 64)],
 )
 def test_rollouts_by_success_rate(pass_at_1, rollouts):
     assert rollouts_needed(pass_at_1) == rollouts
@@ -73,9 +57,7 @@ def test_difference_labels_by_hand():
     assert difference_labels([0.9, 0.6, 0.5], -0.1) == [0, 1]
 
 
-@pytest.mark.parametrize(
-    "mc", [[], [0.5, 1.2], [0.5, -0.1], [0.5, float("nan")], [[0.5, 0.5], [0.5, 0.5]], 0.5]
-)
+@pytest.mark.parametrize("mc", [[], [0.5, 1.2], [0.5, -0.1], [0.5, float("nan")], [[0.5, 0.5], [0.5, 0.5]], 0.5])
 def test_impossible_values_are_refused(mc):
     for rule in (relative_progress, hard_labels, difference_labels):
         with pytest.raises(UserError, match="mc"):
@@ -138,9 +120,7 @@ def _rate_of_ones(rule, p, q, rollouts):
 def test_false_negatives_of_right_steps(p, q, scheduled, at_32, at_8, hard):
     k = rollouts_needed(p)
     for rollouts, expected in ((k, scheduled), (32, at_32), (8, at_8)):
-        assert 1 - _rate_of_ones(relative_progress, p, q, rollouts) == pytest.approx(
-            expected, abs=5.1e-4
-        )
+        assert 1 - _rate_of_ones(relative_progress, p, q, rollouts) == pytest.approx(expected, abs=5.1e-4)
     # p = 1 before the step: the hard rule by itself, without truncation at MC(s_1) = 0.
     assert 1 - _rate_of_ones(hard_labels, 1.0, q, k) == pytest.approx(hard, abs=5.1e-4)
 

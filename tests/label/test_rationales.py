@@ -63,9 +63,7 @@ class Replay:
     def busy(self):
         return self.waiting
 
-    def submit(
-        self, prompt, sample_ids, *, max_tokens, stops, watch=(), stop_when=None, parent=None
-    ):
+    def submit(self, prompt, sample_ids, *, max_tokens, stops, watch=(), stop_when=None, parent=None):
         self.stops = stops
         self.extend(0, prompt, max_tokens=max_tokens)
         return [0]
@@ -116,14 +114,10 @@ def test_a_verifier_that_learned_the_text_writes_it_again(style):
         ids, piece = TOKENIZER.encode_spans([text for text, _ in conversation.pieces])
         sampler = Replay(ids)
         settings = driver.Settings(
-            context_tokens=2000,
-            style=style,
-            execute="executed" if style in ("full", "code") else "none",
+            context_tokens=2000, style=style, execute="executed" if style in ("full", "code") else "none"
         )
         cut = Solution(solution.id, problem.id, judged, "policy")
-        [rationales] = driver.verify(
-            [(problem, cut)], [0], sampler, Inline(), TOKENIZER, settings, seed=0
-        )
+        [rationales] = driver.verify([(problem, cut)], [0], sampler, Inline(), TOKENIZER, settings, seed=0)
         steps = zip(judged, (r.text for r in rationales), strict=True)
         assert problem.text + "".join(itertools.chain(*steps)) == conversation.text
         # The loss falls on exactly what the sampler was left to write.
@@ -155,9 +149,7 @@ def test_it_ends_with_the_first_step_labelled_wrong():
         conversation = _synthesize(problem, solution, first_error=label)
         last = len(solution.steps) - 1 if label < 0 else label
         assert len(conversation.checks) == last + 1
-        assert conversation.text.endswith(
-            "<output>\\boxed{" + ("Yes" if label < 0 else "No") + "}</output>\n"
-        )
+        assert conversation.text.endswith("<output>\\boxed{" + ("Yes" if label < 0 else "No") + "}</output>\n")
         assert solution.steps[last] in conversation.text
         assert conversation.text.count("\\boxed{No}") == (label >= 0)
 
@@ -172,9 +164,7 @@ def test_verdicts_are_the_labels_even_where_the_code_disagrees():
 def test_output_is_what_the_code_printed_and_never_trained():
     problem, solution = ITEMS[0]
     outputs = iter(["7", "True", "", "False", "x"])
-    conversation = synthesize(
-        problem, solution, -1, WORLD, "code", lambda code: ("ok", next(outputs)), TOKENIZER
-    )
+    conversation = synthesize(problem, solution, -1, WORLD, "code", lambda code: ("ok", next(outputs)), TOKENIZER)
     shown = [(t, w) for t, w in conversation.pieces if t.startswith("[Code output: ")]
     assert shown[0] == ("[Code output: 7]\n", False) and shown[1][0] == "[Code output: True]\n"
     assert [c.verdict for c in conversation.checks][:2] == [None, True]
@@ -185,9 +175,7 @@ def test_checks_run_in_every_style_and_noise_hits_the_same_steps():
         checks = {
             style: [
                 check.annotation.code
-                for check in _synthesize(
-                    problem, solution, style, noise=0.5, rng=rng_of(0, solution.id)
-                ).checks
+                for check in _synthesize(problem, solution, style, noise=0.5, rng=rng_of(0, solution.id)).checks
             ]
             for style in STYLES
         }

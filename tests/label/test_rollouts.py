@@ -42,9 +42,7 @@ class LineWorld:
 
     def planted(self, problem, rng):
         at = int(rng.integers(STEPS))
-        return make_solution(
-            problem, ["g\n"] * at + ["b\n"] * (STEPS - at), "planted", at, "operand"
-        )
+        return make_solution(problem, ["g\n"] * at + ["b\n"] * (STEPS - at), "planted", at, "operand")
 
 
 class Letters:
@@ -168,9 +166,7 @@ def test_the_first_samples_are_extended_and_counted():
     start = [ids for text, ids in sampler.seen if text == "problem 0\n"]
     assert [len(ids) for ids in start] == [16, 48] and record.n == record.rollouts == 64
     assert len(set(start[0] + start[1])) == 64
-    [few] = sample_solutions(
-        PROBLEMS[:1], 64, LineWorld(), ChainSampler(), Letters(), seed=7, max_tokens=20
-    )
+    [few] = sample_solutions(PROBLEMS[:1], 64, LineWorld(), ChainSampler(), Letters(), seed=7, max_tokens=20)
     assert sum(s.correct for s in few[0].samples) == record.correct
 
 
@@ -237,12 +233,7 @@ def test_an_interrupted_run_ends_the_same_and_repeats_no_finished_chunk():
     once = _values(sampler=whole)
     sampler = ChainSampler(fail_after=whole.polls * 2 // 3)
     chunks = value_problems(
-        PROBLEMS,
-        LineWorld(),
-        sampler,
-        Letters(),
-        RolloutSettings(max_tokens=20, chunk_problems=5),
-        seed=7,
+        PROBLEMS, LineWorld(), sampler, Letters(), RolloutSettings(max_tokens=20, chunk_problems=5), seed=7
     )
     with pytest.raises(KeyboardInterrupt):
         for chunk in chunks:
@@ -273,14 +264,7 @@ def test_tokens_are_counted():
 
 def _samples(n, sampler=None, max_tokens=20):
     chunks = sample_solutions(
-        PROBLEMS,
-        n,
-        LineWorld(),
-        sampler or ChainSampler(),
-        Letters(),
-        seed=3,
-        max_tokens=max_tokens,
-        chunk_problems=5,
+        PROBLEMS, n, LineWorld(), sampler or ChainSampler(), Letters(), seed=3, max_tokens=max_tokens, chunk_problems=5
     )
     return [record for chunk in chunks for record in chunk]
 
@@ -289,9 +273,7 @@ def test_more_samples_begin_with_the_fewer():
     few, many = _samples(4), _samples(9, ChainSampler(order=5))
     assert [r.samples for r in few] == [r.samples[:4] for r in many]
     assert from_json(ProblemSamples, to_json(many[0])) == many[0]
-    assert np.mean([r.pass_at_1 for r in _samples(64)]) == pytest.approx(
-        _closed_form(STEPS)[0], abs=0.07
-    )
+    assert np.mean([r.pass_at_1 for r in _samples(64)]) == pytest.approx(_closed_form(STEPS)[0], abs=0.07)
 
 
 def test_a_sample_cut_short_is_marked():
@@ -312,21 +294,15 @@ def test_choice_takes_usable_samples_of_both_kinds_once():
     [record] = _samples(64)[:1]
     settings = RolloutSettings(correct_per_problem=2, wrong_per_problem=3, planted_per_problem=0)
     world = LineWorld()
-    chosen = choose_solutions(
-        PROBLEMS[0], record.samples, world, Letters(), settings, rng_of(0, "x")
-    )
+    chosen = choose_solutions(PROBLEMS[0], record.samples, world, Letters(), settings, rng_of(0, "x"))
     right = [world.is_correct(None, s.steps) for s in chosen]
     assert right == [True, True, False, False, False]
     assert len({s.steps for s in chosen}) == 5 and {s.source for s in chosen} == {"policy"}
     assert all((s.first_error, s.error_kind) == world.truth(None, s.steps) for s in chosen)
-    again = choose_solutions(
-        PROBLEMS[0], record.samples, world, Letters(), settings, rng_of(0, "x")
-    )
+    again = choose_solutions(PROBLEMS[0], record.samples, world, Letters(), settings, rng_of(0, "x"))
     assert again == chosen
     long = RolloutSettings(min_steps=STEPS + 1, planted_per_problem=0)
-    assert (
-        choose_solutions(PROBLEMS[0], record.samples, world, Letters(), long, rng_of(0, "x")) == []
-    )
+    assert choose_solutions(PROBLEMS[0], record.samples, world, Letters(), long, rng_of(0, "x")) == []
 
 
 def test_malformed_or_unwritable_samples_are_not_chosen():
@@ -339,14 +315,10 @@ def test_malformed_or_unwritable_samples_are_not_chosen():
             return "b" not in text
 
     [record] = _samples(64)[:1]
-    many = RolloutSettings(
-        correct_per_problem=50, wrong_per_problem=50, planted_per_problem=5, max_tokens=20
-    )
+    many = RolloutSettings(correct_per_problem=50, wrong_per_problem=50, planted_per_problem=5, max_tokens=20)
 
     def chosen(world, codec, settings=many):
-        found = choose_solutions(
-            PROBLEMS[0], record.samples, world, codec, settings, rng_of(0, "x")
-        )
+        found = choose_solutions(PROBLEMS[0], record.samples, world, codec, settings, rng_of(0, "x"))
         return {s.steps for s in found if s.source == "policy"}
 
     everything = chosen(LineWorld(), Letters())

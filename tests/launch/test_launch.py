@@ -88,10 +88,7 @@ def test_a_local_trial_that_is_stopped_or_killed_goes_on(tmp_path, number):
 
 def test_a_trial_that_fails_says_why_and_one_that_always_dies_is_given_up(tmp_path):
     commands = {"fails": "import sys; sys.exit(3)", "dies": "import os; os.kill(os.getpid(), 9)"}
-    trials = [
-        Trial(name, (sys.executable, "-c", code), tmp_path / name, tmp_path)
-        for name, code in commands.items()
-    ]
+    trials = [Trial(name, (sys.executable, "-c", code), tmp_path / name, tmp_path) for name, code in commands.items()]
     assert run_all(open_launcher("local", {}, tmp_path), trials) == {"fails": 3, "dies": -9}
     assert left(trials[0])["reason"] == "ended with failures"
     assert reason_of(7) == "crashed with code 7"
@@ -154,9 +151,7 @@ def test_ray_a_node_is_killed_and_all_trials_end(tmp_path):
 @pytest.mark.parametrize(("name", "package"), [("slurm", "submitit"), ("ray", "ray")])
 def test_a_missing_package_is_named_with_its_fix(name, package, monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(
-        UserError, match=rf"needs {package}; install it: pip install -e '\.\[{name}\]'"
-    ):
+    with pytest.raises(UserError, match=rf"needs {package}; install it: pip install -e '\.\[{name}\]'"):
         open_launcher(name, {}, tmp_path)
 
 

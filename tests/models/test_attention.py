@@ -9,9 +9,7 @@ import pytest
 from jprm.mesh import TRAIN_RULES, MeshConfig, make_mesh, sharding
 from jprm.models import ModelConfig, attention, bind, segment_attention
 
-CONFIG = ModelConfig(
-    vocab_size=24, n_layers=2, embed=16, n_heads=4, n_kv_heads=2, head_dim=4, mlp=16
-)
+CONFIG = ModelConfig(vocab_size=24, n_layers=2, embed=16, n_heads=4, n_kv_heads=2, head_dim=4, mlp=16)
 
 
 def test_a_packed_row_gives_every_document_the_numbers_it_has_alone():
@@ -23,9 +21,7 @@ def test_a_packed_row_gives_every_document_the_numbers_it_has_alone():
         hidden = model.hidden(params, ids, positions, segment_attention(segments))
         return jax.nn.log_softmax(model.logits(params, hidden))
 
-    alone = np.random.default_rng(0).integers(
-        0, 24, (3, 20)
-    )  # the second lies in both query blocks
+    alone = np.random.default_rng(0).integers(0, 24, (3, 20))  # the second lies in both query blocks
     positions = np.tile(np.arange(20), (3, 1))
     packed = [np.append(x, np.zeros(4, int))[None] for x in (alone, positions, positions * 0)]
     packed[2] = np.repeat([1, 2, 3, 0], [20, 20, 20, 4])[None]

@@ -26,9 +26,7 @@ from jprm.models.costs import document_train_flops, forward_flops
 from jprm.models.hf_config import read_config
 from tests.models import tiny_hf
 
-SMALL = ModelConfig(
-    vocab_size=11, n_layers=2, embed=8, n_heads=4, n_kv_heads=2, head_dim=6, mlp=10, qk_norm=True
-)
+SMALL = ModelConfig(vocab_size=11, n_layers=2, embed=8, n_heads=4, n_kv_heads=2, head_dim=6, mlp=10, qk_norm=True)
 
 
 @pytest.mark.parametrize("name", PRESETS)

@@ -41,9 +41,7 @@ def test_fields_of_the_families(tmp_path):
     qwen3 = dataclasses.replace(qwen2, qkv_bias=False, qk_norm=True, head_dim=12)
     assert read(tmp_path, CASES["qwen3"]) == qwen3
     scaling = RopeScaling(8, 1, 4, 16)
-    llama = dataclasses.replace(
-        untied, qkv_bias=False, norm_eps=1e-5, rope_theta=50, rope_scaling=scaling
-    )
+    llama = dataclasses.replace(untied, qkv_bias=False, norm_eps=1e-5, rope_theta=50, rope_scaling=scaling)
     assert read(tmp_path, CASES["llama3"]) == llama
 
 
@@ -51,9 +49,7 @@ def test_fields_of_the_families(tmp_path):
 def test_published_sizes(tmp_path, name):
     family, v, d, layers, n, k, h, f, tied, theta, parameters = PUBLISHED[name]
     fields = CASES["llama-tied"] | {
-        "architectures": [
-            {"qwen2": "Qwen2", "qwen3": "Qwen3", "llama": "Llama"}[family] + "ForCausalLM"
-        ],
+        "architectures": [{"qwen2": "Qwen2", "qwen3": "Qwen3", "llama": "Llama"}[family] + "ForCausalLM"],
         "model_type": family,
         "vocab_size": v,
         "hidden_size": d,
@@ -154,9 +150,7 @@ def test_qwen3_wants_its_head_dim(tmp_path):
         read(tmp_path, CASES["qwen3"] | {"head_dim": None})
 
 
-@pytest.mark.parametrize(
-    ("text", "message"), [("{", "not JSON"), ("[]", "expected a JSON object, found list")]
-)
+@pytest.mark.parametrize(("text", "message"), [("{", "not JSON"), ("[]", "expected a JSON object, found list")])
 def test_a_damaged_config_is_named(tmp_path, text, message):
     with pytest.raises(UserError, match=rf"config\.json: .*{message}"):
         read(tmp_path, text)

@@ -20,9 +20,7 @@ from tests.models.tiny_hf import CASES, VOCAB, make, tensors, token_ids, write
 
 
 def all_tensors(directory) -> dict[str, np.ndarray]:
-    return {
-        name: x for path in directory.glob("*.safetensors") for name, x in load_file(path).items()
-    }
+    return {name: x for path in directory.glob("*.safetensors") for name, x in load_file(path).items()}
 
 
 @pytest.mark.parametrize(
@@ -130,9 +128,7 @@ def test_transformers_agrees_live(tmp_path, case):
         for directory in (source, tmp_path / "out"):
             theirs = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32)
             np.testing.assert_allclose(theirs(ids).logits[0].numpy(), ours, rtol=0, atol=1e-4)
-        text = theirs.generate(
-            ids[:, :9], max_new_tokens=30, do_sample=False, eos_token_id=VOCAB, pad_token_id=0
-        )
+        text = theirs.generate(ids[:, :9], max_new_tokens=30, do_sample=False, eos_token_id=VOCAB, pad_token_id=0)
     sizes = dataclasses.replace(SIZES, lanes=1, banks=1)
     engine = one_device(model, params, sizes, GREEDY, seed=0)
     drawn = run(engine, [(token_ids()[0, :9].tolist(), [1], dict(max_tokens=30))])

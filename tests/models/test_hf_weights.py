@@ -115,10 +115,7 @@ def test_names_shapes_and_types_that_do_not_fit(tmp_path):
     refused(changed("type", **{key: np.ones((32, 32), np.int8)}), f"{Q} has type I8; supported")
     weights = tensors(CASES["qwen2-tied"])
     del weights[Q]
-    refused(
-        write(tmp_path / "less", CASES["qwen2-tied"], weights),
-        f"safetensors: tensor {Q} is missing",
-    )
+    refused(write(tmp_path / "less", CASES["qwen2-tied"], weights), f"safetensors: tensor {Q} is missing")
 
 
 def test_a_missing_layer_is_named(tmp_path):
@@ -192,10 +189,7 @@ def test_the_host_never_holds_the_model_twice(tmp_path):
     large = write(tmp_path / "large", config, tensors(config), shards=8)
     largest = max(path.stat().st_size for path in large.glob("*.safetensors"))
     done = subprocess.run(
-        [sys.executable, "-c", MEMORY, str(small), str(large)],
-        capture_output=True,
-        text=True,
-        check=True,
+        [sys.executable, "-c", MEMORY, str(small), str(large)], capture_output=True, text=True, check=True
     )
     grown, target = map(int, done.stdout.split())
     assert target > 1.3 * largest + COMPILED_BYTES  # or holding the model twice would pass

@@ -61,9 +61,5 @@ def test_without_it_no_head_looks_back():
 
 def test_a_model_without_room_for_the_heads_is_left_alone():
     shapes = dict(vocab_size=9, n_layers=1, embed=8, n_heads=2, n_kv_heads=2, head_dim=4, mlp=8)
-    plain, prepared = (
-        bind(ModelConfig(**shapes, induction_init=flag)).init(0) for flag in (False, True)
-    )
-    assert all(
-        np.array_equal(a, b) for a, b in zip(*map(jax.tree.leaves, (plain, prepared)), strict=True)
-    )
+    plain, prepared = (bind(ModelConfig(**shapes, induction_init=flag)).init(0) for flag in (False, True))
+    assert all(np.array_equal(a, b) for a, b in zip(*map(jax.tree.leaves, (plain, prepared)), strict=True))

@@ -60,10 +60,7 @@ def test_a_directory_is_itself(checkpoint):
 
 
 def test_a_name_of_the_hub_is_looked_up_in_the_local_cache(checkpoint, cache):
-    refused(
-        "Qwen/Qwen2.5-Math-1.5B",
-        r"not in the local .* cache .*: hf download Qwen/Qwen2.5-Math-1.5B",
-    )
+    refused("Qwen/Qwen2.5-Math-1.5B", r"not in the local .* cache .*: hf download Qwen/Qwen2.5-Math-1.5B")
     refused("https://huggingface.co/Qwen/Qwen3-0.6B", "hf download Qwen/Qwen3-0.6B")
     found = cached(cache, "Qwen/Tiny-0.1B", checkpoint)
     (found.parent / "older").mkdir()
@@ -112,13 +109,9 @@ def change(checkpoint, what):
         case "nested":
             config.write_text("[" * 100_000)
         case "layers":
-            config.write_text(
-                json.dumps(json.loads(config.read_text()) | {"num_hidden_layers": 10**9})
-            )
+            config.write_text(json.dumps(json.loads(config.read_text()) | {"num_hidden_layers": 10**9}))
         case "layers of 5000 digits":
-            text = config.read_text().replace(
-                '"num_hidden_layers": 3', f'"num_hidden_layers": {"9" * 5000}'
-            )
+            text = config.read_text().replace('"num_hidden_layers": 3', f'"num_hidden_layers": {"9" * 5000}')
             config.write_text(text)
         case "width":
             config.write_text(json.dumps(json.loads(config.read_text()) | {"hidden_size": 10**18}))
@@ -157,9 +150,7 @@ def test_what_is_no_checkpoint_is_named_with_a_way_out(checkpoint, what, said):
 
 
 def test_files_in_the_place_of_a_directory(checkpoint):
-    refused(
-        checkpoint / "config.json", "a file; name the directory that holds it.*: .*/checkpoint$"
-    )
+    refused(checkpoint / "config.json", "a file; name the directory that holds it.*: .*/checkpoint$")
     refused(checkpoint / "model.safetensors", "a file; name the directory that holds it")
     (checkpoint / "x.gguf").touch()
     refused(checkpoint / "x.gguf", r"GGUF.*gguf_file='x.gguf'")
@@ -176,9 +167,7 @@ def adapter(directory, checkpoint, base, seed=0):
     """A PEFT directory whose adapters are not zero."""
     model, _ = from_checkpoint(Checkpoint(checkpoint))
     config = LoraSection(rank=2, alpha=4.0, targets=("q", "down"))
-    adapters = jax.tree.map(
-        lambda x: np.full_like(x, 0.01 * (1 + seed)), init_adapters(model, config, seed)
-    )
+    adapters = jax.tree.map(lambda x: np.full_like(x, 0.01 * (1 + seed)), init_adapters(model, config, seed))
     save_peft(directory, adapters, config, base)
     return directory, adapters, config
 
@@ -192,9 +181,7 @@ def test_an_adapter_stands_for_its_base_with_itself_merged(checkpoint, tmp_path,
     jax.tree.map(np.testing.assert_array_equal, merged, merge(plain, adapters, config))
     assert not np.array_equal(merged["layers"]["q"], plain["layers"]["q"])
 
-    second, more, _ = adapter(
-        tmp_path / "second", checkpoint, "../first", seed=1
-    )  # one upon another
+    second, more, _ = adapter(tmp_path / "second", checkpoint, "../first", seed=1)  # one upon another
     found = find_checkpoint(second, "--model")
     assert (found.directory.resolve(), len(found.adapters)) == (checkpoint, 2)
     _, twice = from_checkpoint(found)
@@ -203,18 +190,13 @@ def test_an_adapter_stands_for_its_base_with_itself_merged(checkpoint, tmp_path,
 
 def test_an_adapter_whose_base_is_not_here_names_it(checkpoint, tmp_path, cache):
     directory, _, _ = adapter(tmp_path / "a", checkpoint, "Qwen/Tiny-0.1B")
-    refused(
-        directory,
-        r"an adapter; its base Qwen/Tiny-0.1B: no such directory, .*hf download Qwen/Tiny-0.1B",
-    )
+    refused(directory, r"an adapter; its base Qwen/Tiny-0.1B: no such directory, .*hf download Qwen/Tiny-0.1B")
     found = cached(cache, "Qwen/Tiny-0.1B", checkpoint)
     assert find_checkpoint(directory, "--model") == Checkpoint(found, (directory,))
     about = directory / "adapter_config.json"
     about.write_text(json.dumps(json.loads(about.read_text()) | {"base_model_name_or_path": None}))
     refused(directory, "base_model_name_or_path = None must name the checkpoint")
-    about.write_text(
-        json.dumps(json.loads(about.read_text()) | {"base_model_name_or_path": str(directory)})
-    )
+    about.write_text(json.dumps(json.loads(about.read_text()) | {"base_model_name_or_path": str(directory)}))
     refused(directory, "names itself as its base")
     (directory / "adapter_model.safetensors").unlink()
     refused(directory, "an adapter without adapter_model.safetensors")
@@ -235,9 +217,7 @@ MISTAKES = [
 
 
 def test_mistakes_in_paths_are_answered_before_anything_heavy_is_loaded(checkpoint, tmp_path):
-    (tmp_path / "rows.jsonl").write_text(
-        '{"id": "a-0", "problem": "p", "steps": ["s"], "label": -1}\n'
-    )
+    (tmp_path / "rows.jsonl").write_text('{"id": "a-0", "problem": "p", "steps": ["s"], "label": -1}\n')
     change(checkpoint, "pickle")
     toml = tmp_path / "run.toml"
     toml.write_text(f'model.checkpoint = "{checkpoint}"\ndata.path = "{tmp_path / "rows.jsonl"}"\n')
@@ -292,8 +272,6 @@ def test_a_changed_config_is_read_or_refused(case, tmp_path_factory):
 
 def test_the_limits_of_a_config_allow_what_there_is(checkpoint):
     path = checkpoint / "config.json"
-    path.write_text(
-        json.dumps(json.loads(path.read_text()) | {"num_hidden_layers": 126})
-    )  # of 405B
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"num_hidden_layers": 126}))  # of 405B
     assert read_config(checkpoint).n_layers == 126
     assert load_file(checkpoint / "model.safetensors")

@@ -9,16 +9,7 @@ from jprm.errors import UserError
 from jprm.mesh import DECODE_RULES, TRAIN_RULES, MeshConfig, make_mesh
 from jprm.models import ModelConfig, bind, preset, segment_attention
 
-CONFIG = ModelConfig(
-    vocab_size=24,
-    n_layers=2,
-    embed=16,
-    n_heads=4,
-    n_kv_heads=2,
-    head_dim=6,
-    mlp=20,
-    rope_theta=50.0,
-)
+CONFIG = ModelConfig(vocab_size=24, n_layers=2, embed=16, n_heads=4, n_kv_heads=2, head_dim=6, mlp=20, rope_theta=50.0)
 VARIANTS = {
     "qwen2": CONFIG,
     "qwen3": dataclasses.replace(CONFIG, qkv_bias=False, qk_norm=True, tied=False),
@@ -86,9 +77,7 @@ def test_logits_equal_those_of_a_plain_reading_of_the_architecture(variant):
     ids = np.random.default_rng(1).integers(0, 24, (2, 7))
     got = jax.jit(lambda p: logits_of(model, p, jnp.asarray(ids)))(params)
     for row, text in enumerate(ids):
-        np.testing.assert_allclose(
-            got[row], reference_logits(model.config, params, text), atol=2e-5
-        )
+        np.testing.assert_allclose(got[row], reference_logits(model.config, params, text), atol=2e-5)
 
 
 def test_no_token_sees_a_later_one():
@@ -126,18 +115,14 @@ def test_scanned_unrolled_and_recomputed_layers_agree():
 def test_initialisation_is_decided_by_the_seed_alone():
     model = bind(preset("tiny-0.1m", 40))
     first, again, other = model.init(2**40 + 1), model.init(2**40 + 1), model.init(1)
-    assert all(
-        np.array_equal(a, b) for a, b in zip(*map(jax.tree.leaves, (first, again)), strict=True)
-    )
+    assert all(np.array_equal(a, b) for a, b in zip(*map(jax.tree.leaves, (first, again)), strict=True))
     assert not np.array_equal(first["embed"], other["embed"])  # the high bits of a seed count
     with jax.set_mesh(make_mesh(MeshConfig(2, 2, 2))):
         sharded = bind(model.config).init(2**40 + 1)
         gate = sharded["layers"]["gate"]
         assert gate.sharding.spec == TRAIN_RULES("layer", "embed", "mlp")
         assert {s.data.shape for s in gate.addressable_shards} == {(3, 32, 64)}
-    assert all(
-        np.array_equal(a, b) for a, b in zip(*map(jax.tree.leaves, (first, sharded)), strict=True)
-    )
+    assert all(np.array_equal(a, b) for a, b in zip(*map(jax.tree.leaves, (first, sharded)), strict=True))
 
 
 def test_spec_describes_what_init_makes():

@@ -61,8 +61,7 @@ CASES = {
         "use_sliding_window": False,
         "tie_word_embeddings": True,
     },
-    "llama3": LLAMA
-    | {"tie_word_embeddings": False, "rope_theta": 50.0, "rope_scaling": LLAMA3_ROPE},
+    "llama3": LLAMA | {"tie_word_embeddings": False, "rope_theta": 50.0, "rope_scaling": LLAMA3_ROPE},
     "llama-tied": LLAMA | {"tie_word_embeddings": True, "num_key_value_heads": 1, "head_dim": None},
 }
 
@@ -78,10 +77,7 @@ def tensors(config: dict) -> dict[str, np.ndarray]:
     d, f, v = config["hidden_size"], config["intermediate_size"], config["vocab_size"]
     n, k = config["num_attention_heads"], config["num_key_value_heads"]
     h = config.get("head_dim") or d // n
-    shapes: dict[str, tuple[int, ...]] = {
-        "model.embed_tokens.weight": (v, d),
-        "model.norm.weight": (d,),
-    }
+    shapes: dict[str, tuple[int, ...]] = {"model.embed_tokens.weight": (v, d), "model.norm.weight": (d,)}
     if not config["tie_word_embeddings"]:
         shapes["lm_head.weight"] = (v, d)
     for i in range(config["num_hidden_layers"]):

@@ -24,17 +24,13 @@ def configured(tmp_path, text):
 
 
 def axes_of(**values):
-    axes = ", ".join(
-        f'{{key = "{key.replace("__", ".")}", values = {list(v)}}}' for key, v in values.items()
-    )
+    axes = ", ".join(f'{{key = "{key.replace("__", ".")}", values = {list(v)}}}' for key, v in values.items())
     return load(SweepConfig, None, [*PLAIN, f"axes=[{axes}]"])
 
 
 KEYS = {
     "train__steps": st.lists(st.integers(1, 50), min_size=1, max_size=3, unique=True),
-    "verify__temperature": st.lists(
-        st.sampled_from([0.5, 1.0, 1.5]), min_size=1, max_size=3, unique=True
-    ),
+    "verify__temperature": st.lists(st.sampled_from([0.5, 1.0, 1.5]), min_size=1, max_size=3, unique=True),
     "cell__seed": st.lists(st.integers(0, 9), min_size=1, max_size=3, unique=True),
 }
 
@@ -73,38 +69,23 @@ def test_zips_and_filters(tmp_path):
         "train.steps" = [200, 400]
         """,
     )
-    shown = [
-        (c.votes.verifier.size, c.config.train.steps, c.votes.mode) for c in grid_cells(config)
-    ]
-    assert shown == [
-        ("tiny-0.3m", 200, "chain"),
-        ("tiny-0.3m", 200, "fork"),
-        ("tiny-0.5m", 400, "chain"),
-    ]
+    shown = [(c.votes.verifier.size, c.config.train.steps, c.votes.mode) for c in grid_cells(config)]
+    assert shown == [("tiny-0.3m", 200, "chain"), ("tiny-0.3m", 200, "fork"), ("tiny-0.5m", 400, "chain")]
 
 
 def test_the_grid_is_a_shorthand_for_axes_over_cells():
     grid = load(SweepConfig, None, [*PLAIN, "grid.ablations=[]", "grid.seeds=[0, 3]"])
-    axes = axes_of(
-        cell__seed=[0, 3],
-        cell__size=["tiny-0.3m", "tiny-0.1m"],
-        cell__train_examples=[1000, 250],
-    )
+    axes = axes_of(cell__seed=[0, 3], cell__size=["tiny-0.3m", "tiny-0.1m"], cell__train_examples=[1000, 250])
     assert [c.votes for c in sweep_cells(grid)] == [c.votes for c in sweep_cells(axes)]
     assert [c.name for c in sweep_cells(grid)] == [c.name for c in sweep_cells(axes)]
     with Lab(grid, None) as first, Lab(axes, None) as second:
-        keys = [
-            {view.stage(task).key for view, task in jobs_of(lab, lab.config)[2]}
-            for lab in (first, second)
-        ]
+        keys = [{view.stage(task).key for view, task in jobs_of(lab, lab.config)[2]} for lab in (first, second)]
     assert keys[0] == keys[1]
 
 
 def test_ablations_and_lists_that_are_asked_for_stand_at_every_point():
     config = load(
-        SweepConfig,
-        None,
-        [*PLAIN, "grid.ablations=['fork']", 'axes=[{key = "train.steps", values = [5, 6]}]'],
+        SweepConfig, None, [*PLAIN, "grid.ablations=['fork']", 'axes=[{key = "train.steps", values = [5, 6]}]']
     )
     shown = [(c.config.train.steps, c.variant, c.votes.mode) for c in sweep_cells(config)]
     assert shown == [(5, "", "chain"), (6, "", "chain"), (5, "fork", "fork"), (6, "fork", "fork")]
@@ -152,11 +133,7 @@ def test_a_configuration_comes_back_from_its_json(tmp_path):
         ('[{key = "train.steps", values = ["many"]}]', "", "train.steps = 'many' (from axes)"),
         ('[{key = "name", values = ["a"]}]', "", "the same for a whole run directory"),
         ('[{key = "train.steps", values = []}]', "", "axes"),
-        (
-            '[{key = "train.steps", values = [1]}, {key = "train.steps", values = [1]}]',
-            "",
-            "two of them",
-        ),
+        ('[{key = "train.steps", values = [1]}, {key = "train.steps", values = [1]}]', "", "two of them"),
         (
             '[{key = "train.steps", values = [1, 2], zip = "a"}, {key = "cell.seed", values = [1], zip = "a"}]',
             "",

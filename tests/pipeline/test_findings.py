@@ -56,17 +56,9 @@ def pretend(config, accuracy):
                     summary = trained(task)
                 if task.kind == "votes":
                     rng = rng_of(task.verifier.seed, stage.key)
-                    rows = [
-                        judged(item(i, task.benchmark.seed), accuracy(task), rng)
-                        for i in range(ITEMS)
-                    ]
+                    rows = [judged(item(i, task.benchmark.seed), accuracy(task), rng) for i in range(ITEMS)]
                     append_jsonl(stage.file("rationales.jsonl"), rows)
-                    summary = {
-                        "rationales": 1000,
-                        "generated_tokens": 9000,
-                        "forced_tokens": 1000,
-                        "none": 7,
-                    }
+                    summary = {"rationales": 1000, "generated_tokens": 9000, "forced_tokens": 1000, "none": 7}
                 stage.finish(summary, 1)
     lab = Lab(config, None)
     return lab, [measure(lab.at(cell.config), cell) for cell in sweep_cells(config)]
@@ -119,15 +111,9 @@ def test_a_planted_gain_is_found_and_none_is_not(planted):
     lab, measured = planted
     found = {c.question: c for c in find(lab, measured, None).comparisons}
     size = found["tiny-0.3m instead of tiny-0.1m (seed 0)"]
-    large, small = (
-        measured[0],
-        next(m for m in measured if m.cell.votes.verifier.size == "tiny-0.1m"),
-    )
+    large, small = (measured[0], next(m for m in measured if m.cell.votes.verifier.size == "tiny-0.1m"))
     assert small.cell.votes.verifier.examples == 1000
-    slow = (
-        score(large.curve.labels, large.curve.at(VOTES)).f1
-        - score(small.curve.labels, small.curve.at(VOTES)).f1
-    )
+    slow = score(large.curve.labels, large.curve.at(VOTES)).f1 - score(small.curve.labels, small.curve.at(VOTES)).f1
     assert size.difference.value == pytest.approx(slow, abs=1e-12)
     assert size.verdict == size.finding == "helps" and size.difference.low > 0.1
     assert size.paired.permutation_p < 0.001 and "permutation p < 0.001: helps" in str(size)
@@ -138,9 +124,7 @@ def test_a_planted_gain_is_found_and_none_is_not(planted):
     # 2.80 standard errors; the interval is about 3.92 of them wide
     width = none.difference.high - none.difference.low
     assert none.paired.detectable == pytest.approx(2.80 / 3.92 * width, rel=0.1)
-    assert str(none).endswith(
-        none.finding
-    ) and f"permutation p {p_value(none.paired.permutation_p)}" in str(none)
+    assert str(none).endswith(none.finding) and f"permutation p {p_value(none.paired.permutation_p)}" in str(none)
 
 
 def test_the_main_cell_stands_first_and_the_difference_is_main_minus_variant(planted):
@@ -148,19 +132,14 @@ def test_the_main_cell_stands_first_and_the_difference_is_main_minus_variant(pla
     swapped = [m for m in measured if m.cell.variant][0]
     [c] = [c for c in find(lab, measured, None).comparisons if "filter" in c.question]
     ids = measured[0].curve.resamples.group.tolist()
-    direct = compare(
-        swapped.curve.at(VOTES), measured[0].curve.at(VOTES), ids, labels=swapped.curve.labels
-    )
+    direct = compare(swapped.curve.at(VOTES), measured[0].curve.at(VOTES), ids, labels=swapped.curve.labels)
     assert c.paired == direct
 
 
 def test_seeds_are_set_apart_from_problems(tmp_path):
     config = config_of(tmp_path, seeds=[0, 1, 2], train_examples=[1000])
     chance = {0: 0.95, 1: 0.5, 2: 0.7}
-    lab, measured = pretend(
-        config,
-        lambda v: chance[v.verifier.seed] if v.verifier.size == "tiny-0.3m" else 0.5,
-    )
+    lab, measured = pretend(config, lambda v: chance[v.verifier.seed] if v.verifier.size == "tiny-0.3m" else 0.5)
     comparisons = find(lab, measured, None).comparisons
     alone = [c.difference.value for c in comparisons if re.search(r"tiny-0.1m \(seed", c.question)]
     [whole_] = [c for c in comparisons if "(3 seeds)" in c.question]
@@ -219,10 +198,7 @@ def test_laws_of_few_points_are_refused_with_the_reason(planted):
         "held-out loss against parameters and examples: not fitted, law in parameters, examples: 10 points are needed "
         "(5 parameters, twice), there are 4; add cells to the grid or fix an axis"
     )
-    assert (
-        "law in parameters, examples, votes: 14 points are needed (7 parameters, twice), there are 12"
-        in refused[1]
-    )
+    assert "law in parameters, examples, votes: 14 points are needed (7 parameters, twice), there are 12" in refused[1]
     assert all(line in findings.lines() for line in refused)
     cells = [cell for row in laws_table(findings).rows for cell in row]
     assert f"not fitted: {findings.laws[0].refusal}" in cells and findings.laws[0].note == ""
@@ -231,12 +207,8 @@ def test_laws_of_few_points_are_refused_with_the_reason(planted):
 @pytest.fixture(scope="module")
 def wide(tmp_path_factory):
     sizes, examples = ["tiny-0.1m", "tiny-0.3m", "tiny-0.5m"], [60, 250, 1000]
-    config = config_of(
-        tmp_path_factory.mktemp("wide"), sizes=sizes, train_examples=examples, seeds=[0, 1]
-    )
-    return pretend(
-        config, lambda v: 0.3 + 0.1 * sizes.index(v.verifier.size) + v.verifier.examples / 2500
-    )
+    config = config_of(tmp_path_factory.mktemp("wide"), sizes=sizes, train_examples=examples, seeds=[0, 1])
+    return pretend(config, lambda v: 0.3 + 0.1 * sizes.index(v.verifier.size) + v.verifier.examples / 2500)
 
 
 def test_the_law_of_the_loss_that_was_put_in_comes_out(wide):
@@ -256,10 +228,7 @@ def test_the_law_of_the_loss_that_was_put_in_comes_out(wide):
 def test_the_law_of_the_error_says_what_weakens_it_and_chooses_like_brute_force(wide):
     measured = wide[1]
     law = error_law(measured, "policy")
-    assert (
-        law.law.axes == ("parameters", "examples", "votes")
-        and "share training and votes" in law.note
-    )
+    assert law.law.axes == ("parameters", "examples", "votes") and "share training and votes" in law.note
     name, value = [q for q in law.quantities if q[0].endswith("of judging")][-1]
     costs = {}
     for m in measured:
@@ -268,9 +237,7 @@ def test_the_law_of_the_error_says_what_weakens_it_and_chooses_like_brute_force(
                 costs.setdefault((row["model_params"], row["n_votes"]), []).append(row["flops"])
     dearest = max(np.mean(c) for c in costs.values())
     best = min(
-        (float(law.law(n, 700, v)[0]), n, v)
-        for (n, v), c in costs.items()
-        if np.mean(c) <= dearest * (1 + 1e-9)
+        (float(law.law(n, 700, v)[0]), n, v) for (n, v), c in costs.items() if np.mean(c) <= dearest * (1 + 1e-9)
     )
     assert value.startswith(f"{best[1] / 1000:.3g} k parameters, {best[2]} votes"), name
     assert re.search(r"\(\d+% of the resamples\)", value)
@@ -278,17 +245,9 @@ def test_the_law_of_the_error_says_what_weakens_it_and_chooses_like_brute_force(
 
 def test_every_interval_of_a_law_says_its_coverage(wide):
     lines = find(wide[0], wide[1], None).lines()
-    notes = dict(
-        re.fullmatch(r"(\(\w\)) measured: (.*)", line).groups()
-        for line in lines
-        if ") measured: " in line
-    )
+    notes = dict(re.fullmatch(r"(\(\w\)) measured: (.*)", line).groups() for line in lines if ") measured: " in line)
     assert all("covered the truth" in said for said in notes.values())
-    heads = [
-        line
-        for line in lines
-        if line.startswith(("votes on", "1 - F1 on", "held-out loss", "tiny"))
-    ]
+    heads = [line for line in lines if line.startswith(("votes on", "1 - F1 on", "held-out loss", "tiny"))]
     fitted = [line for line in heads if "instead" not in line and "not fitted" not in line]
     assert len(fitted) > 6 and all(line[-3:] in notes for line in fitted)
 
@@ -331,10 +290,7 @@ def test_the_measured_cells_are_those_that_were_put_in(planted):
     predictions = []
     for line in rows:
         judged_ = json.loads(line)["rationales"]
-        means = [
-            np.mean([r["verdict"]["p_yes_raw"] for r in judged_ if r["step"] == t])
-            for t in range(STEPS)
-        ]
+        means = [np.mean([r["verdict"]["p_yes_raw"] for r in judged_ if r["step"] == t]) for t in range(STEPS)]
         predictions.append(next((t for t, mean in enumerate(means) if mean < 0.5), -1))
     slow = first_error_f1([i.solution.first_error for i in items], predictions).f1
     assert m.curve.score(VOTES).f1 == pytest.approx(slow, abs=1e-12)

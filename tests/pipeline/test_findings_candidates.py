@@ -48,9 +48,7 @@ def test_candidates_at_equal_compute(tmp_path):
             names.append(name)
             votes = rng.integers(0, 2, 2)
             rationales = [
-                Rationale(
-                    name, t, v, "chain", "", (), Verdict(bool(says), *[0.8 * says + 0.1] * 2), 9, 1
-                )
+                Rationale(name, t, v, "chain", "", (), Verdict(bool(says), *[0.8 * says + 0.1] * 2), 9, 1)
                 for (v, says), t in itertools.product(enumerate(votes), range(len(solution.steps)))
             ]
             rows.append({"solution_id": name, "rationales": [to_json(r) for r in rationales]})

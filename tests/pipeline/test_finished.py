@@ -63,10 +63,7 @@ def test_a_report_is_written_again_without_a_model(finished, tmp_path, capsys, m
     code, out, _ = say(monkeypatch, capsys, "report", run)
     assert code == 0 and "report.html: 4 of 4 cells" in out
     after = (run / "report.html").read_text()
-    tables = [
-        page[page.index("<h2>What was found") : page.index("<h2>Record")]
-        for page in (before, after)
-    ]
+    tables = [page[page.index("<h2>What was found") : page.index("<h2>Record")] for page in (before, after)]
     assert tables[0] == tables[1]
     assert say(monkeypatch, capsys, "report", run, "evaluate.votes_shown=[2]")[0] == 0
     assert (run / "report.html").read_text() != after
@@ -94,23 +91,10 @@ def test_two_runs_are_compared_by_cell(finished, tmp_path, capsys, monkeypatch):
     assert all(d.value == 0 and d.low <= 0 <= d.high for d in differences)
     assert [reason for _, reason in found.left_out] == [f"not in {other}"]
 
-    code, out, _ = say(
-        monkeypatch,
-        capsys,
-        "compare",
-        run,
-        run,
-        "--cells",
-        "n=16 full exact s=0 executed",
-        "invented",
-    )
+    code, out, _ = say(monkeypatch, capsys, "compare", run, run, "--cells", "n=16 full exact s=0 executed", "invented")
     assert code == 0 and "B minus A" in out
     rows = {(row["cell"], row["n_votes"]): row["f1"] for row in table(finished[0])}
-    [pair] = [
-        row
-        for row in compare(run, run, ("n=16 full exact s=0 executed", "invented")).rows
-        if row.votes == 2
-    ]
+    [pair] = [row for row in compare(run, run, ("n=16 full exact s=0 executed", "invented")).rows if row.votes == 2]
     of = [rows[m.cell.name, 2] for m in (pair.first, pair.second)]
     assert pair.gain.difference.value == pytest.approx(of[1] - of[0])
     code, _, err = say(monkeypatch, capsys, "compare", run, run, "--cells", "full", "x y")

@@ -16,11 +16,7 @@ from jprm.pipeline.lab import Lab
 from tests.pipeline.tiny_sweep import TINY
 from tests.worlds.test_gsm8k_world import row
 
-GSM8K = [
-    "world.kind=gsm8k",
-    "evaluate.benchmarks=['planted', 'processbench']",
-    "evaluate.split=dev",
-]
+GSM8K = ["world.kind=gsm8k", "evaluate.benchmarks=['planted', 'processbench']", "evaluate.split=dev"]
 FILES = ("gsm8k/train.jsonl", "gsm8k/test.jsonl", "processbench/gsm8k.jsonl")
 
 
@@ -41,9 +37,7 @@ def keys(root: Path, *more: str) -> dict[str, set[str]]:
     with Lab(config, None) as lab:
         for view, task in jobs_of(lab, config)[2]:
             of = task if isinstance(task, Benchmark) else getattr(task, "benchmark", None)
-            found.setdefault(f"{task.kind} {of.name if of else ''}", set()).add(
-                view.stage(task).key
-            )
+            found.setdefault(f"{task.kind} {of.name if of else ''}", set()).add(view.stage(task).key)
     return found
 
 

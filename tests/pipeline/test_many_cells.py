@@ -41,27 +41,20 @@ def pretend_to_have_computed(config):
             stage = view.stage(task)
             with stage.sitting():
                 if task.kind == "benchmark":
-                    append_jsonl(
-                        stage.file("items.jsonl"), [to_json(item(i)) for i in range(ITEMS)]
-                    )
+                    append_jsonl(stage.file("items.jsonl"), [to_json(item(i)) for i in range(ITEMS)])
                 if task.kind == "votes" and drawn is None:
                     drawn = stage.file("rationales.jsonl")
                     append_jsonl(drawn, [row(i, rng) for i in range(ITEMS)])
                 elif task.kind == "votes":
                     shutil.copy(drawn, stage.file("rationales.jsonl"))
-                summaries = {
-                    "verifier": TRAINED | {"held_out_loss": 1 + rng.random()},
-                    "votes": SAMPLED,
-                }
+                summaries = {"verifier": TRAINED | {"held_out_loss": 1 + rng.random()}, "votes": SAMPLED}
                 stage.finish(summaries.get(task.kind, {"items": ITEMS}), 1)
 
 
 def item(i):
     first_error = -1 if i % 2 else i % STEPS
     steps = tuple(f"step {t}\n" for t in range(STEPS))
-    return Item(
-        Problem(f"p{i}", "text\n", "1"), Solution(f"s{i}", f"p{i}", steps, "policy", first_error)
-    )
+    return Item(Problem(f"p{i}", "text\n", "1"), Solution(f"s{i}", f"p{i}", steps, "policy", first_error))
 
 
 def row(i, rng):

@@ -54,9 +54,7 @@ def write(path, stored):
 PROBABILITIES = st.sampled_from([0.2, 0.2, 0.2, 0.45, 0.45, 0.55, 0.9, None])
 TABLES = st.lists(
     st.integers(1, 4).flatmap(
-        lambda steps: st.lists(
-            st.lists(PROBABILITIES, min_size=6, max_size=6), min_size=steps, max_size=steps
-        )
+        lambda steps: st.lists(st.lists(PROBABILITIES, min_size=6, max_size=6), min_size=steps, max_size=steps)
     ),
     min_size=1,
     max_size=5,
@@ -71,9 +69,7 @@ TABLES = st.lists(
     st.sampled_from(READOUTS),
     st.booleans(),
 )
-def test_votes_completed_from_others_equal_those_drawn_at_once(
-    tables, sources, n_votes, readout, stop_early
-):
+def test_votes_completed_from_others_equal_those_drawn_at_once(tables, sources, n_votes, readout, stop_early):
     import tempfile
     from pathlib import Path
 
@@ -116,11 +112,7 @@ def test_votes_completed_from_others_equal_those_drawn_at_once(
         assert not drawn, "nothing is drawn that is there"
     again = {name for (name, _, vote), n in drawn.items() if vote < min(most, n_votes)}
     if same:  # only where the new votes do not agree to stop is anything drawn again
-        cut_short = {
-            n
-            for n in tables
-            if len(at_once({n: tables[n]}, most, readout)[n]) < most * len(tables[n])
-        }
+        cut_short = {n for n in tables if len(at_once({n: tables[n]}, most, readout)[n]) < most * len(tables[n])}
         assert not again - (cut_short if stop_early else set())
 
 
@@ -145,10 +137,7 @@ def test_streamed_rewards_are_those_of_the_records(tables, n_votes, readout):
         {},
         {"solution_id": "s", "rationales": []},
         {"solution_id": "s", "rationales": [{"step": 0}]},
-        {
-            "solution_id": "s",
-            "rationales": [{"step": 0, "vote": 9, "verdict": {"correct": True, "p_yes_raw": 1.0}}],
-        },
+        {"solution_id": "s", "rationales": [{"step": 0, "vote": 9, "verdict": {"correct": True, "p_yes_raw": 1.0}}]},
     ],
 )
 def test_a_row_that_is_no_solutions_is_named(tmp_path, row):

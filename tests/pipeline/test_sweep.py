@@ -22,18 +22,7 @@ def test_a_row_per_cell_and_number_of_votes(finished):
     _, rows = finished
     assert len(rows) == 4 * 2, "two grid cells and two variants, at one and two votes"
     wanted = {
-        *(
-            "cell",
-            "model_params",
-            "train_examples",
-            "n_votes",
-            "mode",
-            "code",
-            "labels",
-            "f1",
-            "f1_low",
-            "f1_high",
-        ),
+        *("cell", "model_params", "train_examples", "n_votes", "mode", "code", "labels", "f1", "f1_low", "f1_high"),
         *("error_acc", "correct_acc", "n_items", "none_share", "tokens", "flops", "seed"),
     }
     assert all(wanted <= set(row) for row in rows)
@@ -79,14 +68,10 @@ def test_killed_in_each_stage_it_ends_in_the_same_table(finished, tmp_path):
     command = [sys.executable, "experiments/sweep.py", f"directory={tmp_path}", *TINY]
     stages = ["base-", "labels-", "benchmark-", "verifier-", "votes-"]
     for kind in stages:
-        process = subprocess.Popen(
-            command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
+        process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         while process.poll() is None:
             unfinished = [
-                stage
-                for stage in (tmp_path / "embedded" / "stages").glob(f"{kind}*")
-                if not (stage / "DONE").exists()
+                stage for stage in (tmp_path / "embedded" / "stages").glob(f"{kind}*") if not (stage / "DONE").exists()
             ]
             if unfinished:
                 os.kill(process.pid, signal.SIGKILL)
@@ -101,9 +86,7 @@ def test_killed_at_ten_random_moments_it_ends_in_the_same_table(finished, tmp_pa
     command = [sys.executable, "experiments/sweep.py", f"directory={tmp_path}", *TINY]
     rng = random.Random(7)
     for _ in range(10):
-        process = subprocess.Popen(
-            command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
+        process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
             process.wait(timeout=2 + 8 * rng.random())
         except subprocess.TimeoutExpired:
@@ -119,13 +102,7 @@ def test_two_workers_of_which_one_is_killed_do_every_stage_once(finished, tmp_pa
     chunks = ["launch.chunk_solutions=5", "launch.expiry_s=5", "launch.poll_s=0.2"]
     command = [sys.executable, "experiments/sweep.py", f"directory={tmp_path}", *TINY, *chunks]
     workers = [
-        subprocess.Popen(
-            [*command, "--worker"],
-            cwd=ROOT,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-        )
+        subprocess.Popen([*command, "--worker"], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
         for _ in range(2)
     ]
     stages = tmp_path / "embedded" / "stages"
@@ -144,9 +121,7 @@ def test_two_workers_of_which_one_is_killed_do_every_stage_once(finished, tmp_pa
 def test_the_local_launcher_ends_in_the_same_table(finished, tmp_path):
     command = [sys.executable, "experiments/sweep.py", f"directory={tmp_path}", *TINY]
     launch = ["--launcher", "local", "--parallel", "2"]
-    done = subprocess.run(
-        [*command, *launch], cwd=ROOT, capture_output=True, text=True, check=True, timeout=500
-    )
+    done = subprocess.run([*command, *launch], cwd=ROOT, capture_output=True, text=True, check=True, timeout=500)
     assert "computed 10, reused 0" in done.stdout
     assert table(tmp_path) == finished[1]
     for worker in ("local-0", "local-1"):
@@ -188,9 +163,7 @@ def rationales(directory: Path) -> dict[int, dict[str, list]]:
     for stage in (directory / "embedded" / "stages").glob("votes-*"):
         inputs = json.loads((stage / "inputs.json").read_text())
         rows = (stage / "rationales.jsonl").read_text().splitlines()
-        found[inputs["n_votes"]] = {
-            row["solution_id"]: row["rationales"] for row in map(json.loads, rows)
-        }
+        found[inputs["n_votes"]] = {row["solution_id"]: row["rationales"] for row in map(json.loads, rows)}
     return found
 
 
@@ -227,16 +200,9 @@ def finished_votes(directory: Path) -> Path:
     raise AssertionError("no such stage")
 
 
-def test_a_cell_that_fails_is_a_row_with_its_reason_and_the_others_go_on(
-    finished, tmp_path, capsys
-):
+def test_a_cell_that_fails_is_a_row_with_its_reason_and_the_others_go_on(finished, tmp_path, capsys):
     directory = copy_of(finished, tmp_path)
-    too_many = [
-        f"directory={directory}",
-        *TINY,
-        "grid.train_examples=[8, 16, 500]",
-        "grid.ablations=[]",
-    ]
+    too_many = [f"directory={directory}", *TINY, "grid.train_examples=[8, 16, 500]", "grid.ablations=[]"]
     assert sweep_main(too_many) == 3
     out = capsys.readouterr().out
     assert "1 of 3 cells failed" in out and "failed: tiny-0.1m n=500 full" in out
@@ -328,10 +294,7 @@ def test_damage_is_named_and_nothing_is_lost(finished, tmp_path, capsys):
     for damage in (b"{broken\n" + whole, whole[:-9], whole.replace(b'"vote": 0', b'"vote": 1', 1)):
         rationales.write_bytes(damage)
         assert sweep_main([f"directory={directory}", *TINY]) == 2
-        assert (
-            f"{rationales}: changed since it was written; delete the folder"
-            in capsys.readouterr().err
-        )
+        assert f"{rationales}: changed since it was written; delete the folder" in capsys.readouterr().err
     rationales.write_bytes(whole)
     assert sweep_main([f"directory={directory}", *TINY]) == 0
     assert table(directory) == finished[1]

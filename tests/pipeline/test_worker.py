@@ -92,10 +92,7 @@ def results(folder):
     """The rows of every stage, by its name."""
     stages = sorted((folder / "run" / "stages").iterdir())
     assert all((stage / "DONE").exists() and "@" not in stage.name for stage in stages)
-    return {
-        json.loads((s / "inputs.json").read_text())["name"]: (s / "rows.jsonl").read_text()
-        for s in stages
-    }
+    return {json.loads((s / "inputs.json").read_text())["name"]: (s / "rows.jsonl").read_text() for s in stages}
 
 
 def summaries(folder):
@@ -160,9 +157,7 @@ def test_sigterm_stops_a_worker_at_a_safe_point_and_frees_its_stage(tmp_path, al
 
 
 def test_a_failure_stops_what_builds_on_it_and_nothing_else(tmp_path, alone):
-    told = [
-        end(process) for process in [start(tmp_path, FAIL="sum2"), start(tmp_path, FAIL="sum2")]
-    ]
+    told = [end(process) for process in [start(tmp_path, FAIL="sum2"), start(tmp_path, FAIL="sum2")]]
     for code, said, _ in told:
         assert code == 0 and said["failures"] == [["sum2", "ZeroDivisionError: told to"]]
     assert sum(said["computed"] for _, said, _ in told) == 8

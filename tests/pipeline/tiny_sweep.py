@@ -28,8 +28,5 @@ TINY = [
 
 def table(directory: Path) -> list[dict]:
     """The rows without what may differ: the time it took."""
-    rows = [
-        json.loads(line)
-        for line in (directory / "embedded" / "results.jsonl").read_text().splitlines()
-    ]
+    rows = [json.loads(line) for line in (directory / "embedded" / "results.jsonl").read_text().splitlines()]
     return [{key: value for key, value in row.items() if key != "seconds"} for row in rows]

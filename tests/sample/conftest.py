@@ -18,7 +18,5 @@ def qwen2():
     # Biases start at zero; give them values, or nothing here would see them.
     noise = lambda x: x + 0.3 * jax.random.normal(jax.random.key(x.size), x.shape)  # noqa: E731
     params = model.init(3)
-    layers = {
-        name: noise(x) if name.endswith("bias") else x for name, x in params["layers"].items()
-    }
+    layers = {name: noise(x) if name.endswith("bias") else x for name, x in params["layers"].items()}
     return model, params | {"layers": layers}

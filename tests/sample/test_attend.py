@@ -10,15 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jprm.sample.attend import attend_filled, attend_part
-from tests.sample.tiny import (
-    GREEDY,
-    SHARED,
-    SIZES,
-    VOCAB,
-    greedy_continuation,
-    one_device,
-    run,
-)
+from tests.sample.tiny import GREEDY, SHARED, SIZES, VOCAB, greedy_continuation, one_device, run
 
 LINES, KV, QUERIES, DIM = 3, 2, 4, 8
 
@@ -34,9 +26,7 @@ in_spans = jax.jit(attend_filled, static_argnums=5)
 
 
 @settings(max_examples=40, deadline=None)
-@given(
-    st.data(), st.sampled_from([(1, 8), (7, 1), (40, 8), (40, 13), (40, 40)])
-)  # each is compiled
+@given(st.data(), st.sampled_from([(1, 8), (7, 1), (40, 8), (40, 13), (40, 40)]))  # each is compiled
 def test_spans_are_all_slots_at_once(data, shape):
     slots, span = shape
     lengths = np.array(data.draw(st.lists(st.integers(1, slots), min_size=LINES, max_size=LINES)))
@@ -53,9 +43,7 @@ def test_a_line_s_bits_do_not_depend_on_how_far_others_made_it_go():
     run = jax.jit(lambda q, k, v, seen, filled: attend_filled(q, k, v, seen, filled, 8))
     seen = jnp.arange(50) < jnp.array([5, 17, 24])[:, None, None]
     near, far = (run(q, k, v, seen, jnp.int32(filled)) for filled in (24, 50))
-    assert all(
-        a.tobytes() == b.tobytes() for a, b in zip(*map(jax.device_get, (near, far)), strict=True)
-    )
+    assert all(a.tobytes() == b.tobytes() for a, b in zip(*map(jax.device_get, (near, far)), strict=True))
 
 
 @pytest.mark.parametrize("sizes", [SIZES, SHARED], ids=["dense", "shared"])

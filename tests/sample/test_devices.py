@@ -12,17 +12,7 @@ from jprm.mesh import MeshConfig, make_mesh
 from jprm.models import ModelConfig, bind, parameter_count
 from jprm.sample import Engine, EngineConfig, MemoryPlan
 from jprm.sample.plan import memory_plan
-from tests.sample.tiny import (
-    BOTH,
-    GREEDY,
-    SHARED,
-    SIZES,
-    WARM,
-    full_log_probabilities,
-    one_device,
-    run,
-    votes,
-)
+from tests.sample.tiny import BOTH, GREEDY, SHARED, SIZES, WARM, full_log_probabilities, one_device, run, votes
 
 
 @pytest.mark.parametrize(
@@ -51,9 +41,7 @@ def test_many_devices_draw_the_tokens_of_one(qwen2, sizes):
 
 def test_more_devices_than_there_are_is_refused(qwen2):
     with pytest.raises(UserError, match="tensor = 2 needs as many devices; there are 1"):
-        Engine(
-            *qwen2, dataclasses.replace(SIZES, tensor=2), GREEDY, seed=0, devices=jax.devices()[:1]
-        )
+        Engine(*qwen2, dataclasses.replace(SIZES, tensor=2), GREEDY, seed=0, devices=jax.devices()[:1])
 
 
 @BOTH
@@ -70,9 +58,7 @@ def test_the_plan_counts_what_is_allocated(qwen2, sizes):
 
 def test_a_7b_model_in_bf16():
     qwen = ModelConfig(152064, 28, 3584, 28, 4, 128, 18944, tied=False)
-    config = EngineConfig(
-        lanes=256, banks=1, context_tokens=2560, prefix_rows=64, prefix_tokens=2048, own_tokens=512
-    )
+    config = EngineConfig(lanes=256, banks=1, context_tokens=2560, prefix_rows=64, prefix_tokens=2048, own_tokens=512)
     plan = memory_plan(qwen, config, 2, 1)
     assert plan.weights_bytes == 2 * parameter_count(qwen)
     assert plan.lane_bytes == 512 * 57_344 and plan.row_bytes == 2048 * 57_344
@@ -89,9 +75,7 @@ def test_a_7b_model_in_bf16():
     ],
 )
 def test_what_does_not_fit_names_the_knob(limit, words):
-    plan = MemoryPlan(
-        weights_bytes=1000, lanes=10, lane_bytes=100, rows=3, row_bytes=50, step_bytes=50
-    )
+    plan = MemoryPlan(weights_bytes=1000, lanes=10, lane_bytes=100, rows=3, row_bytes=50, step_bytes=50)
     with pytest.raises(UserError, match=words):
         plan.check(limit, "gpu:0")
     plan.check(plan.total_bytes, "gpu:0")

@@ -29,16 +29,12 @@ def sorted_probabilities(logits, sampling):
 
 
 def many(logits, sampling, n, seed=0):
-    keys = draw.sample_keys(
-        jnp.array([0, seed], jnp.uint32), jnp.arange(2 * n, dtype=jnp.uint32).reshape(n, 2)
-    )
+    keys = draw.sample_keys(jnp.array([0, seed], jnp.uint32), jnp.arange(2 * n, dtype=jnp.uint32).reshape(n, 2))
     uniform = draw.uniforms(keys, jnp.full(n, 7))
     return np.asarray(draw.draw(jnp.broadcast_to(logits, (n, len(logits))), uniform, sampling))
 
 
-@pytest.mark.parametrize(
-    "sampling", [SamplingParams(), SamplingParams(0.6, 20, 0.95), SamplingParams(1.5, 0, 0.8)]
-)
+@pytest.mark.parametrize("sampling", [SamplingParams(), SamplingParams(0.6, 20, 0.95), SamplingParams(1.5, 0, 0.8)])
 def test_draws_follow_the_distribution(sampling):
     expected = sorted_probabilities(LOGITS, sampling)
     n = 20_000
@@ -62,9 +58,7 @@ def cut_weights(logits, sampling):
 
 
 @pytest.mark.parametrize("seed", range(8))
-@pytest.mark.parametrize(
-    "sampling", [SamplingParams(0.7, 1), SamplingParams(0.6, 20, 0.95), SamplingParams(1, 0, 0.5)]
-)
+@pytest.mark.parametrize("sampling", [SamplingParams(0.7, 1), SamplingParams(0.6, 20, 0.95), SamplingParams(1, 0, 0.5)])
 def test_cuts_without_a_sort_equal_cuts_with_one(sampling, seed):
     rng = np.random.default_rng(seed)
     logits = rng.normal(0, 3, (4, int(rng.integers(25, 200)))).astype(np.float32)
@@ -77,12 +71,8 @@ def test_cuts_without_a_sort_equal_cuts_with_one(sampling, seed):
 
 def test_of_tied_tokens_top_k_keeps_the_first_and_top_p_keeps_all():
     logits = np.array([[2.0, 1.0, 1.0, 0.0]], np.float32)
-    assert (cut_weights(logits, SamplingParams(1, top_k=2)) > 0).tolist() == [
-        [True, True, False, False]
-    ]
-    assert (cut_weights(logits, SamplingParams(1, top_p=0.7)) > 0).tolist() == [
-        [True, True, True, False]
-    ]
+    assert (cut_weights(logits, SamplingParams(1, top_k=2)) > 0).tolist() == [[True, True, False, False]]
+    assert (cut_weights(logits, SamplingParams(1, top_p=0.7)) > 0).tolist() == [[True, True, True, False]]
 
 
 @pytest.mark.parametrize("vocab", [5, 37, 330, 4096, 5000])
@@ -99,25 +89,17 @@ def test_top_k_of_two_levels_is_exact_with_ties(vocab, k):
 def test_extreme_uniforms_give_tokens_of_positive_weight():
     logits = np.full((2, 50), -np.inf, np.float32)
     logits[:, [3, 29]] = 0
-    got = draw.draw(
-        jnp.asarray(logits),
-        jnp.array([0.0, np.nextafter(np.float32(1), np.float32(0))]),
-        SamplingParams(),
-    )
+    got = draw.draw(jnp.asarray(logits), jnp.array([0.0, np.nextafter(np.float32(1), np.float32(0))]), SamplingParams())
     assert got.tolist() == [3, 29]
 
 
 def test_greedy_takes_the_first_of_equals():
-    assert draw.draw(
-        jnp.array([[0.0, 5.0, 5.0]]), jnp.array([0.9]), SamplingParams(0)
-    ).tolist() == [1]
+    assert draw.draw(jnp.array([[0.0, 5.0, 5.0]]), jnp.array([0.9]), SamplingParams(0)).tolist() == [1]
 
 
 def test_the_uniform_depends_on_seed_both_halves_of_the_id_and_position():
     def uniform(seed, high, low, position):
-        keys = draw.sample_keys(
-            jnp.array([0, seed], jnp.uint32), jnp.array([[high, low]], jnp.uint32)
-        )
+        keys = draw.sample_keys(jnp.array([0, seed], jnp.uint32), jnp.array([[high, low]], jnp.uint32))
         return float(draw.uniforms(keys, jnp.array([position]))[0])
 
     cases = [(1, 2, 3, 4), (0, 2, 3, 4), (1, 0, 3, 4), (1, 2, 0, 4), (1, 2, 3, 0)]
@@ -130,9 +112,7 @@ def test_log_probabilities_are_raw():
     np.testing.assert_allclose(got[0], np.asarray(jax.nn.log_softmax(LOGITS))[[5, 300]], atol=1e-5)
 
 
-@pytest.mark.parametrize(
-    "bad", [dict(temperature=-1), dict(top_k=-1), dict(top_p=0), dict(temperature=float("nan"))]
-)
+@pytest.mark.parametrize("bad", [dict(temperature=-1), dict(top_k=-1), dict(top_p=0), dict(temperature=float("nan"))])
 def test_settings_out_of_range_are_named(bad):
     with pytest.raises(UserError, match=next(iter(bad))):
         SamplingParams(**bad)

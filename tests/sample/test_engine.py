@@ -11,17 +11,7 @@ import pytest
 from jprm.errors import UserError
 from jprm.sample import EngineConfig, SamplingParams, decode
 from jprm.sample.bank import Bank
-from tests.sample.tiny import (
-    BOTH,
-    GREEDY,
-    SIZES,
-    VOCAB,
-    WARM,
-    greedy_continuation,
-    one_device,
-    run,
-    votes,
-)
+from tests.sample.tiny import BOTH, GREEDY, SIZES, VOCAB, WARM, greedy_continuation, one_device, run, votes
 
 
 def test_stops_end_a_stretch_only_when_drawn(qwen2):
@@ -52,9 +42,7 @@ def next_events(engine):
 
 def test_seed_and_sample_id_change_the_draws(qwen2):
     def tokens(seed, sample_id):
-        return run(
-            one_device(*qwen2, SIZES, WARM, seed), [([1, 2], [sample_id], dict(max_tokens=16))]
-        )[sample_id][0][0]
+        return run(one_device(*qwen2, SIZES, WARM, seed), [([1, 2], [sample_id], dict(max_tokens=16))])[sample_id][0][0]
 
     drawn = [tokens(1, 5), tokens(2, 5), tokens(1 << 40, 5), tokens(1, 6), tokens(1, 5 << 32)]
     assert len(set(map(tuple, drawn))) == 5
@@ -120,9 +108,7 @@ def test_stats_count_tokens(qwen2):
     engine = one_device(*qwen2, SIZES, GREEDY, seed=0)
     out = run(engine, [([1] * 9, range(4), dict(max_tokens=5))], [([2] * 3, 2)])
     stats = engine.stats
-    assert (
-        stats.generated == 4 * 7 == sum(len(t) for stretches in out.values() for t, _ in stretches)
-    )
+    assert stats.generated == 4 * 7 == sum(len(t) for stretches in out.values() for t, _ in stretches)
     assert stats.forced == 4 * 3
     assert stats.prefilled + stats.cloned >= 4 * 8
     assert stats.lane_steps >= stats.generated and stats.device_s > 0

@@ -66,9 +66,7 @@ def test_forced_tokens_equal_one_long_prompt(qwen2, sizes, n_forced):
 def test_clones_equal_separate_requests(qwen2, sizes):
     prompt, keywords = list(range(20)), dict(max_tokens=20, stops=(3, 4), watch=(3,))
     together = run(one_device(*qwen2, sizes, WARM, seed=1), [(prompt, range(40), keywords)])
-    alone = run(
-        one_device(*qwen2, sizes, WARM, seed=1), [(prompt, [i], keywords) for i in range(40)]
-    )
+    alone = run(one_device(*qwen2, sizes, WARM, seed=1), [(prompt, [i], keywords) for i in range(40)])
     assert len(together) == 40
     for i in range(40):
         assert together[i][0][0] == alone[i][0][0]
@@ -85,9 +83,7 @@ def test_votes_are_identical_to_the_bit_whatever_happens_around_them(qwen2, size
     assert len(plain) == 256
     for trial in range(2):
         shuffled = [
-            (prompt, [i], keywords)
-            for prompt, ids, keywords in requests
-            for i in rng.permutation(ids).tolist()
+            (prompt, [i], keywords) for prompt, ids, keywords in requests for i in rng.permutation(ids).tolist()
         ]
         rng.shuffle(shuffled)
         delay = rng.integers(0, 7, (256, 2))
@@ -95,16 +91,9 @@ def test_votes_are_identical_to_the_bit_whatever_happens_around_them(qwen2, size
         engine = one_device(*qwen2, sizes, sampling, seed=9)
         # Other company in the lanes, admitted first.
         extra = [(p, [2**60 + k], kw) for k, (p, _, kw) in enumerate(votes(rng, 40 * trial))]
-        other = run(
-            engine,
-            extra + shuffled,
-            forced,
-            lambda i, k, delay=delay, row=row: delay[row.get(i, 0), k],
-        )
+        other = run(engine, extra + shuffled, forced, lambda i, k, delay=delay, row=row: delay[row.get(i, 0), k])
         for sample_id, stretches in plain.items():
-            for (tokens, watched), (tokens2, watched2) in zip(
-                stretches, other[sample_id], strict=True
-            ):
+            for (tokens, watched), (tokens2, watched2) in zip(stretches, other[sample_id], strict=True):
                 assert tokens == tokens2
                 assert watched.tobytes() == watched2.tobytes()
 
@@ -133,14 +122,10 @@ def test_tokens_do_not_depend_on_chunks_lanes_or_what_is_under_way(qwen2, sizes,
 def test_shared_tokens_are_the_dense_ones(qwen2):
     requests = votes(np.random.default_rng(5), 128)
     forced = [([5, 6, 7], 6), ([9] * 11, 4)]
-    dense, shared = (
-        run(one_device(*qwen2, sizes, WARM, seed=2), requests, forced) for sizes in (SIZES, SHARED)
-    )
+    dense, shared = (run(one_device(*qwen2, sizes, WARM, seed=2), requests, forced) for sizes in (SIZES, SHARED))
     assert len(dense) == 128
     for sample_id, stretches in dense.items():
-        for (tokens, watched), (tokens2, watched2) in zip(
-            stretches, shared[sample_id], strict=True
-        ):
+        for (tokens, watched), (tokens2, watched2) in zip(stretches, shared[sample_id], strict=True):
             assert tokens == tokens2
             np.testing.assert_allclose(watched, watched2, atol=1e-4)
 

@@ -72,11 +72,7 @@ class PretendedDevice:
                     self.own_BS[lane, position - lanes.base_B[lane]] = token
                     assert self.fed(lanes, lane, position) == tapes[handle_B[lane]][: position + 1]
                     forced = i + 1 < lanes.known_B[lane]
-                    token = (
-                        lanes.window_BT[lane, i + 1]
-                        if forced
-                        else next_token(sample_id, position + 1)
-                    )
+                    token = lanes.window_BT[lane, i + 1] if forced else next_token(sample_id, position + 1)
                     tokens_BC[lane, i] = token
                     ran_B[lane] += 1
                     heard = lanes.listens_B[lane] and token in TRIGGERS

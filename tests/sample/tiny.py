@@ -18,9 +18,7 @@ FAMILIES = {
     "llama": dataclasses.replace(QWEN2, qkv_bias=False, tied=False, n_kv_heads=1, norm_eps=1e-5),
 }
 SIZES = EngineConfig(lanes=16, banks=2, context_tokens=64, chunk_steps=4, block_tokens=8)
-SHARED = dataclasses.replace(
-    SIZES, prefix_rows=6, row_lanes=3, prefix_tokens=30, own_tokens=50, in_flight=2
-)
+SHARED = dataclasses.replace(SIZES, prefix_rows=6, row_lanes=3, prefix_tokens=30, own_tokens=50, in_flight=2)
 BOTH = pytest.mark.parametrize("sizes", [SIZES, SHARED], ids=["dense", "shared"])
 GREEDY, WARM = SamplingParams(0), SamplingParams(0.8, 0, 0.95)
 

@@ -11,9 +11,7 @@ from jprm.errors import UserError
 from jprm.scaling import replay_adaptive, stopping_rule, vote_curve
 
 steps = st.integers(1, 5).flatmap(
-    lambda n: st.lists(
-        st.lists(st.sampled_from([0.0, 1.0, None]), min_size=n, max_size=n), min_size=1, max_size=3
-    )
+    lambda n: st.lists(st.lists(st.sampled_from([0.0, 1.0, None]), min_size=n, max_size=n), min_size=1, max_size=3)
 )
 
 

@@ -16,8 +16,7 @@ def published(data_root):
         pytest.skip(f"{path} is not there")
     rows = list(csv.DictReader(path.read_text().splitlines()))
     params, flops, losses = (
-        np.array([float(row[key]) for row in rows])
-        for key in ("Model Size", "Training FLOP", "loss")
+        np.array([float(row[key]) for row in rows]) for key in ("Model Size", "Training FLOP", "loss")
     )
     kept = np.sort(np.argsort(losses, kind="stable")[:-5])
     assert len(rows) == 245

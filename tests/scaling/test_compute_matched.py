@@ -15,10 +15,7 @@ from jprm.scaling.compute_matched import none_verified
 pools = st.integers(1, 3).flatmap(
     lambda v: st.lists(
         st.builds(
-            VerifiedSolution,
-            st.sampled_from("ab"),
-            st.booleans(),
-            st.tuples(*[st.sampled_from([0.0, 1.0, None])] * v),
+            VerifiedSolution, st.sampled_from("ab"), st.booleans(), st.tuples(*[st.sampled_from([0.0, 1.0, None])] * v)
         ),
         min_size=1,
         max_size=4,

@@ -16,10 +16,7 @@ POINTS = [Interval(0.7, 0.65, 0.75), Interval(0.8, 0.76, 0.84), Interval(0.85, 0
 
 def _lines(name="small", **kwargs):
     return line_figure(
-        [
-            series_of(name, [1, 2, 4], POINTS),
-            Series("law", [1, 2, 4], [0.7, 0.8, 0.84], is_fit=True),
-        ],
+        [series_of(name, [1, 2, 4], POINTS), Series("law", [1, 2, 4], [0.7, 0.8, 0.84], is_fit=True)],
         x_label="votes N",
         y_label="first-error F1",
         **kwargs,
@@ -33,9 +30,7 @@ def _texts(svg):
 
 def test_lines_carry_their_labels_as_text():
     both = line_figure(
-        [series_of("small", [1, 2, 4], POINTS), series_of("large", [1, 2, 4], POINTS)],
-        x_label="votes N",
-        y_label="F1",
+        [series_of("small", [1, 2, 4], POINTS), series_of("large", [1, 2, 4], POINTS)], x_label="votes N", y_label="F1"
     )
     assert {"votes N", "F1", "1", "2", "4", "small", "large"} <= _texts(both)
     assert PALETTE[0] in both and PALETTE[1] in both
@@ -88,16 +83,12 @@ def test_short_numbers(x, text):
     assert short(x) == text
 
 
-@pytest.mark.parametrize(
-    "name", ["$\\frac{$", "a $x$ and $y$", "_hidden", "\x1b[2J", "\ud800", "<b>&"]
-)
+@pytest.mark.parametrize("name", ["$\\frac{$", "a $x$ and $y$", "_hidden", "\x1b[2J", "\ud800", "<b>&"])
 def test_names_are_shown_letter_by_letter(name):
     shown = printable(name)
     both = [series_of(name, [1, 2, 4], POINTS), series_of("other", [1, 2, 4], POINTS)]
     lines = line_figure(both, x_label=name, y_label=name)
     bars = bar_figure([name], [(name, POINTS[:1]), ("other", POINTS[:1])], x_label=name)
     for svg, times in ((lines, 3), (bars, 3)):
-        texts = [
-            e.text for e in ElementTree.fromstring(svg).iter("{http://www.w3.org/2000/svg}text")
-        ]
+        texts = [e.text for e in ElementTree.fromstring(svg).iter("{http://www.w3.org/2000/svg}text")]
         assert [text.lstrip("\u200b") for text in texts].count(shown) == times

@@ -50,9 +50,7 @@ def test_all_resamples_at_once_equal_one_after_another():
         def loss(p, weight=weight):
             predicted, jacobian = predict(p, t)
             gap = predicted - log_y
-            return (weight * huber(gap, 1e-3)).sum(), jacobian @ (
-                weight * np.clip(gap, -1e-3, 1e-3)
-            )
+            return (weight * huber(gap, 1e-3)).sum(), jacobian @ (weight * np.clip(gap, -1e-3, 1e-3))
 
         options = {"ftol": 1e-14, "gtol": 1e-11, "maxiter": 5000, "maxfun": 9000}
         alone = minimize(loss, law.theta, jac=True, method="L-BFGS-B", options=options)

@@ -33,9 +33,7 @@ def _least_squares(x, y, fixed):
         slope, c = np.polyfit(x**-b, y, 1)
         start = np.array([fixed.get(0, c), math.log(max(slope, 1e-6)), b])
         start = np.clip(start, low + 1e-9, high - 1e-9)[free]
-        best = least_squares(
-            residual, start, bounds=(low[free], high[free]), xtol=1e-14, ftol=1e-14
-        )
+        best = least_squares(residual, start, bounds=(low[free], high[free]), xtol=1e-14, ftol=1e-14)
         found.append(2 * best.cost)
     return min(found)
 
@@ -75,20 +73,13 @@ def test_without_noise_the_interval_closes():
         assert (x.low, x.value, x.high) == pytest.approx((truth,) * 3, rel=1e-5)
 
 
-@given(
-    st.integers(0, 1000),
-    st.floats(1e-3, 1e3),
-    st.floats(1e-2, 1e2),
-    st.integers(4, 9),
-)
+@given(st.integers(0, 1000), st.floats(1e-3, 1e3), st.floats(1e-2, 1e2), st.integers(4, 9))
 def test_units_change_the_numbers_and_nothing_else(seed, x_unit, y_unit, n):
     y = _noisy(seed, X[:n])
     one, two = profile(X[:n], y), profile(X[:n] * x_unit, y * y_unit)
     for part in ("value", "low", "high"):
         assert getattr(two.b, part) == pytest.approx(getattr(one.b, part), rel=1e-4)
-        assert getattr(two.c, part) == pytest.approx(
-            getattr(one.c, part) * y_unit, rel=1e-4, abs=1e-6 * y_unit
-        )
+        assert getattr(two.c, part) == pytest.approx(getattr(one.c, part) * y_unit, rel=1e-4, abs=1e-6 * y_unit)
     assert two.a.value == pytest.approx(one.a.value * y_unit * x_unit**one.b.value, rel=1e-2)
     for x in (one.c, one.a, one.b):
         assert x.low <= x.value <= x.high
@@ -105,9 +96,7 @@ def test_a_floor_of_zero_is_an_end():
 def test_a_rising_law():
     y = 2.0 - 30.0 * X**-0.3 + np.random.default_rng(0).normal(0, 0.005, 9)
     found = profile(X, y)
-    assert (
-        found.a.high < 0 and found.c.low < 2.0 < found.c.high and found.a.low < -30 < found.a.high
-    )
+    assert found.a.high < 0 and found.c.low < 2.0 < found.c.high and found.a.low < -30 < found.a.high
 
 
 def test_three_points_leave_nothing_to_estimate_errors_from():

@@ -30,9 +30,7 @@ NAN = math.nan
 
 
 def _report(*blocks, **kwargs):
-    return Report(
-        kwargs.pop("title", "T"), kwargs.pop("lead", ""), [Section("S", blocks)], **kwargs
-    )
+    return Report(kwargs.pop("title", "T"), kwargs.pop("lead", ""), [Section("S", blocks)], **kwargs)
 
 
 def _svg():

@@ -11,9 +11,7 @@ import pytest
 from jprm.scaling import render
 from tests.scaling.test_report import EVIL, _everything
 
-BROWSER = (
-    shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-)
+BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 pytestmark = pytest.mark.skipif(BROWSER is None, reason="no chromium here")
 # Runs last and says into the title what a reader would notice; the report itself has no script.
 PROBE = """<script>

@@ -28,9 +28,7 @@ def _first_error(item, chosen, threshold=0.5):
 
 reward_tables = st.integers(1, 5).flatmap(
     lambda n: st.lists(
-        st.lists(st.sampled_from([0.0, 1.0, 0.25, 0.5, None]), min_size=n, max_size=n),
-        min_size=1,
-        max_size=4,
+        st.lists(st.sampled_from([0.0, 1.0, 0.25, 0.5, None]), min_size=n, max_size=n), min_size=1, max_size=4
     )
 )
 
@@ -126,11 +124,7 @@ def test_no_verdict_is_no_right_verdict():
 @given(
     st.integers(1, 4).flatmap(
         lambda n: st.lists(
-            st.lists(
-                st.lists(st.sampled_from([0.0, 1.0, None]), min_size=n, max_size=n),
-                min_size=1,
-                max_size=2,
-            ),
+            st.lists(st.lists(st.sampled_from([0.0, 1.0, None]), min_size=n, max_size=n), min_size=1, max_size=2),
             min_size=2,
             max_size=4,
         )
@@ -169,8 +163,7 @@ def test_half_of_forty_votes_is_still_exact():
     item = [[1.0] * 22 + [0.0] * 15 + [None] * 3]
     curve = vote_curve([item], [0], ["p"], ks=[20])
     expected = sum(
-        hypergeom(40, 3, 20).pmf(silent) * hypergeom(37, 15, 20 - silent).sf((20 - silent) // 2)
-        for silent in range(4)
+        hypergeom(40, 3, 20).pmf(silent) * hypergeom(37, 15, 20 - silent).sf((20 - silent) // 2) for silent in range(4)
     )
     assert curve.exact == (True,) and curve.at(20)[0] == pytest.approx(expected)
 
@@ -178,9 +171,7 @@ def test_half_of_forty_votes_is_still_exact():
 def test_a_table_may_end_where_every_vote_rejects():
     full, cut = [[1.0, 1.0], [0.0, 0.25], [1.0, 0.0]], [[1.0, 1.0], [0.0, 0.25]]
     for label in (-1, 0, 1, 2):
-        assert np.array_equal(
-            vote_curve([full], [label], ["p"]).correct, vote_curve([cut], [label], ["p"]).correct
-        )
+        assert np.array_equal(vote_curve([full], [label], ["p"]).correct, vote_curve([cut], [label], ["p"]).correct)
 
 
 def test_more_choices_than_the_limit_are_drawn_and_said_so():

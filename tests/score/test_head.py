@@ -21,13 +21,8 @@ def setup(model):
 def test_a_step_s_score_is_the_head_at_its_last_token(tmp_path):
     directory = checkpoint.make(tmp_path / "model")
     rng = np.random.default_rng(0)
-    head = {
-        "weight": rng.normal(size=32).astype(np.float32),
-        "bias": np.array(0.3, np.float32),
-    }
-    save_file(
-        {k: np.ascontiguousarray(v) for k, v in head.items()}, directory / "step_head.safetensors"
-    )
+    head = {"weight": rng.normal(size=32).astype(np.float32), "bias": np.array(0.3, np.float32)}
+    save_file({k: np.ascontiguousarray(v) for k, v in head.items()}, directory / "step_head.safetensors")
     steps = ["Step 1: 8+3=11", "Step 2: so 11"]
     found = list(find_scorer("head")(setup(directory)).scores("Ann has 8.", steps, 0))  # type: ignore[attr-defined]
 

@@ -6,23 +6,12 @@ import pytest
 
 from jprm.errors import UserError
 from jprm.records import Problem, Solution
-from jprm.score import (
-    Generator,
-    Scorer,
-    Setup,
-    StepScorer,
-    find_scorer,
-    known_scorers,
-    scorer,
-)
+from jprm.score import Generator, Scorer, Setup, StepScorer, find_scorer, known_scorers, scorer
 from jprm.verify import Settings
 from tests.verify.fakes import FakeExecutor, ScriptedSampler
 from tests.verify.published import codec, published
 
-ITEMS = [
-    (Problem(f"p{i}", f"Problem {i}\n", ""), Solution(f"s{i}", f"p{i}", ("a\n", "b\n"), "t"))
-    for i in range(3)
-]
+ITEMS = [(Problem(f"p{i}", f"Problem {i}\n", ""), Solution(f"s{i}", f"p{i}", ("a\n", "b\n"), "t")) for i in range(3)]
 
 
 def setup(generator=None, **changes):
@@ -114,15 +103,11 @@ def test_direct_reads_the_probability_at_the_verdict():
         assert (style, execute) == ("direct", "none")
         tokenizer = codec()
         sampler = ScriptedSampler(tokenizer, script, margin=3.0)
-        settings = Settings(
-            sampler.context_tokens, style=style, execute=execute, template=published()
-        )
+        settings = Settings(sampler.context_tokens, style=style, execute=execute, template=published())
         return Generator(sampler, None, tokenizer, settings)
 
     ended, heard = judge(find_scorer("direct")(setup(generator)), votes=(0,))
-    assert (
-        set(ended.values()) == {""} and "critique the paragraphs in solution directly" in shown[0]
-    )
+    assert set(ended.values()) == {""} and "critique the paragraphs in solution directly" in shown[0]
     yes = 1 / (1 + math.exp(-3.0))
     for row in heard:
         expected = yes if row.step == 0 else 1 - yes
@@ -136,9 +121,7 @@ def test_a_text_without_tokens_loses_its_item_only():
         tokenizer._refused = "Problem 1"
         script = lambda *_: "{Yes}$\n</output>\n"  # noqa: E731
         sampler = ScriptedSampler(tokenizer, script)
-        settings = Settings(
-            sampler.context_tokens, style=style, execute=execute, template=published()
-        )
+        settings = Settings(sampler.context_tokens, style=style, execute=execute, template=published())
         return Generator(sampler, FakeExecutor(), tokenizer, settings)
 
     ended, heard = judge(find_scorer("direct")(setup(generator)), votes=(0,))
@@ -152,9 +135,7 @@ def test_who_judges_branches():
 
     def generator(style, execution):
         sampler = ScriptedSampler(tokenizer, lambda sample_id, text: "{Yes}</output>\n")
-        settings = Settings(
-            sampler.context_tokens, style=style, execute=execution, template=published()
-        )
+        settings = Settings(sampler.context_tokens, style=style, execute=execution, template=published())
         return Generator(sampler, FakeExecutor(), tokenizer, settings)
 
     class Mine(find_scorer("genprm")):

@@ -15,13 +15,7 @@ from tests.search.test_selection import HOW
 def test_a_file_gives_the_whole_grid(tmp_path):
     path = tmp_path / "s.jsonl"
     rows = [
-        {
-            "problem_id": p,
-            "candidate_index": i,
-            "step_scores": s,
-            "is_correct": a == "7",
-            "answer": a,
-        }
+        {"problem_id": p, "candidate_index": i, "step_scores": s, "is_correct": a == "7", "answer": a}
         for p, i, s, a in [
             ("p", 0, [0.5, 0.6], "3"),  # highest min
             ("p", 1, [0.2, 1.0], "7"),  # highest last and max
@@ -32,14 +26,7 @@ def test_a_file_gives_the_whole_grid(tmp_path):
     problems, _ = read_step_scores(path)
     pools = [[Candidate.of(s) for s in samples] for samples in problems.values()]
     chosen = {how: winners(pools[0], how) for how in HOW}
-    assert chosen == {
-        "last": [1],
-        "min": [0],
-        "mean": [2],
-        "prod": [2],
-        "geometric": [2],
-        "max": [1],
-    }
+    assert chosen == {"last": [1], "min": [0], "mean": [2], "prod": [2], "geometric": [2], "max": [1]}
     table = {(r["aggregation"], r["choice"]): r["accuracy"] for r in grid(pools)}
     assert table["min", "argmax"] == 0.0 and table["min", "weighted"] == 1.0
 
@@ -98,9 +85,7 @@ def test_a_candidate_without_scores_stays_in_its_problem(tmp_path):
     code, found = _grid(tmp_path, rows)
     assert code == 3
     assert found["min", "oracle"]["accuracy"] == 1.0
-    assert (
-        found["min", "argmax"]["accuracy"] == 0.0 and found["min", "argmax"]["missing_share"] == 0.5
-    )
+    assert found["min", "argmax"]["accuracy"] == 0.0 and found["min", "argmax"]["missing_share"] == 0.5
     _, found = _grid(tmp_path, rows, missing="excluded")
     assert found["min", "argmax"]["accuracy"] == 0.0 and found["min", "oracle"]["accuracy"] == 1.0
     assert found["min", "argmax"]["missing_as"] == "excluded"

@@ -36,9 +36,7 @@ from tests.search.toys import Answers, ToyPolicy, ToyRefiner, is_good, noise, pe
 
 VOTE = Choosing("min", "weighted", "first")
 N = 8
-WRONG = (
-    20  # wrong answers scatter; with three of them, votes cannot be spread enough to open the gate
-)
+WRONG = 20  # wrong answers scatter; with three of them, votes cannot be spread enough to open the gate
 
 
 class Mixed(ToyPolicy):
@@ -69,15 +67,7 @@ class Shuffled:
 
 def searched(folder, name, strategy, items, scorer, policy=None):
     refiner = ToyRefiner()
-    rows = run_search(
-        items,
-        strategy,
-        policy or Mixed(),
-        scorer,
-        Answers(wrong=WRONG),
-        folder / name,
-        refiner=refiner,
-    )
+    rows = run_search(items, strategy, policy or Mixed(), scorer, Answers(wrong=WRONG), folder / name, refiner=refiner)
     assert not any(row["error"] for row in rows)
     return rows, refiner.calls
 
@@ -91,12 +81,8 @@ def refined(tmp_path_factory):
     how = {"n": N, "turns": 1, "pool": "union"}
     runs = {
         "all": searched(folder, "all", make_strategy("critic", **how), items, scorer),
-        "gated": searched(
-            folder, "gated", make_strategy("critic", gate=gate, **how), items, scorer
-        ),
-        "shuffled": searched(
-            folder, "shuffled", make_strategy("critic", **how), items, Shuffled(scorer)
-        ),
+        "gated": searched(folder, "gated", make_strategy("critic", gate=gate, **how), items, scorer),
+        "shuffled": searched(folder, "shuffled", make_strategy("critic", **how), items, Shuffled(scorer)),
     }
     return plain, gate, runs
 
@@ -195,9 +181,7 @@ def test_a_gate_read_off_afterwards_is_the_gate_itself(refined, tmp_path, pool, 
     gate, items = dataclasses.replace(scale, **how), mixed(60)
     settings = {"n": N, "turns": 3, "pool": pool}
     every, _ = searched(tmp_path, "all", make_strategy("critic", **settings), items, soft())
-    gated, _ = searched(
-        tmp_path, "gated", make_strategy("critic", gate=gate, **settings), items, soft()
-    )
+    gated, _ = searched(tmp_path, "gated", make_strategy("critic", gate=gate, **settings), items, soft())
     left = [behind(row, gate) for row in every]
     assert [row["notes"] for row in left] == [row["notes"] for row in gated]
     for turn in range(4):

@@ -13,19 +13,7 @@ import pytest
 
 from jprm.errors import UserError
 from jprm.records import read_jsonl
-from jprm.search import (
-    ROOT,
-    BestOfN,
-    Choosing,
-    Found,
-    gain,
-    grow,
-    judge,
-    make_strategy,
-    run_search,
-    strategy,
-    summary,
-)
+from jprm.search import ROOT, BestOfN, Choosing, Found, gain, grow, judge, make_strategy, run_search, strategy, summary
 from tests.search.killed import SETTINGS, search
 from tests.search.toys import Answers, Scored, ToyPolicy, is_good, noise, perfect, problems
 
@@ -75,9 +63,7 @@ def test_a_scorer_that_raises_on_one_problem_loses_that_problem_only(tmp_path, n
     how = make_strategy(name, **SETTINGS[name])
     items = problems(12)
     good = run_search(items, how, ToyPolicy(), perfect(), Answers(), tmp_path / "good")
-    rows = run_search(
-        items, how, ToyPolicy(), fails_on("p5", "no such tensor"), Answers(), tmp_path / "bad"
-    )
+    rows = run_search(items, how, ToyPolicy(), fails_on("p5", "no such tensor"), Answers(), tmp_path / "bad")
     assert [r["candidates"] for r in rows if r["problem_id"] != "p5"] == [
         r["candidates"] for r in good if r["problem_id"] != "p5"
     ]
@@ -92,10 +78,7 @@ def test_an_answer_may_be_an_exception(tmp_path):
     class Careful(Scored):
         def score(self, items):
             replies = super().score(items)
-            return [
-                UserError("too long") if p.id == "p1" else r
-                for (p, _), r in zip(items, replies, strict=True)
-            ]
+            return [UserError("too long") if p.id == "p1" else r for (p, _), r in zip(items, replies, strict=True)]
 
     scorer = Careful(lambda problem, steps: [1.0] * len(steps))
     rows = run_search(problems(3), BestOfN(2), ToyPolicy(), scorer, Answers(), tmp_path / "x")
@@ -111,9 +94,7 @@ def test_an_answer_may_be_an_exception(tmp_path):
     ],
 )
 def test_rewards_that_are_none_lose_the_problem(tmp_path, rewards, reason):
-    rows = run_search(
-        problems(2), BestOfN(2), ToyPolicy(), Scored(rewards), Answers(), tmp_path / "x"
-    )
+    rows = run_search(problems(2), BestOfN(2), ToyPolicy(), Scored(rewards), Answers(), tmp_path / "x")
     assert all(reason in row["error"] for row in rows)
 
 
@@ -134,14 +115,7 @@ def test_one_decorator_adds_a_strategy_and_its_faults_are_its_own(tmp_path):
 
     try:
         assert "picky" in strategy.names()
-        rows = run_search(
-            problems(5),
-            make_strategy("picky", limit=3),
-            ToyPolicy(),
-            noise(),
-            Answers(),
-            tmp_path / "x",
-        )
+        rows = run_search(problems(5), make_strategy("picky", limit=3), ToyPolicy(), noise(), Answers(), tmp_path / "x")
         assert [len(row["candidates"]) for row in rows] == [3, 0, 0, 0, 3]
         assert rows[1]["error"] == "KeyError: 'p1'"
         assert "'a wish', which is no request" in rows[2]["error"]
@@ -166,9 +140,7 @@ def test_an_interrupt_is_not_a_failed_problem(tmp_path):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run_search(
-            problems(2), BestOfN(2), ToyPolicy(), Scored(interrupted), Answers(), tmp_path / "x"
-        )
+        run_search(problems(2), BestOfN(2), ToyPolicy(), Scored(interrupted), Answers(), tmp_path / "x")
     assert read_jsonl(tmp_path / "x") == []
 
 

@@ -94,9 +94,7 @@ def test_with_the_worlds_truth_every_problem_is_solved(tmp_path, name, share):
     how = {"width": 2, "expand": 4} if name != "mcts" else {"walks": 4, "expand": 4}
     how |= {"greedy": False} if name == "lookahead" else {}
     steps, sampler = generator(share=share)
-    rows = run_search(
-        PROBLEMS, make_strategy(name, **how), steps, Truth(), WORLD, tmp_path / "x", in_flight=4
-    )
+    rows = run_search(PROBLEMS, make_strategy(name, **how), steps, Truth(), WORLD, tmp_path / "x", in_flight=4)
     assert correctness(rows, LAST).mean() == 1.0
     one = run_search(PROBLEMS, BestOfN(1), generator()[0], Truth(), WORLD, tmp_path / "one")
     assert gain(rows, one, LAST).is_positive
@@ -120,9 +118,7 @@ def test_the_tree_gives_labels_that_the_label_room_reads(tmp_path):
             steps, mc = valued.solution.steps, np.array(valued.mc)
             assert len(mc) == len(steps) + 1
             assert mc[-1] == float(WORLD.is_correct(problem, steps))
-            assert not mc[np.argmin(mc > 0) if (mc == 0).any() else len(mc) :].any(), (
-                "dead stays dead"
-            )
+            assert not mc[np.argmin(mc > 0) if (mc == 0).any() else len(mc) :].any(), "dead stays dead"
             if (first := valued.solution.first_error) is not None and first >= 0:
                 before.append(mc[first])
                 after.append(mc[first + 1])

@@ -10,17 +10,7 @@ from jprm.mesh import Rules
 from jprm.models import bind
 from jprm.models.costs import decode_flops, forward_flops, prefill_flops
 from jprm.records import Problem
-from jprm.search import (
-    ROOT,
-    Grow,
-    Grown,
-    Layout,
-    ModelCost,
-    SampledSteps,
-    boundary_ids,
-    make_strategy,
-    run_search,
-)
+from jprm.search import ROOT, Grow, Grown, Layout, ModelCost, SampledSteps, boundary_ids, make_strategy, run_search
 from jprm.search.ports import Branch
 from jprm.seeds import rng_of
 from tests.sample.tiny import GREEDY, QWEN2, SHARED, SIZES, VOCAB, WARM, one_device
@@ -98,13 +88,7 @@ def searched(folder, name, model, sizes, strategy, wrap=lambda g: g, in_flight=3
     engine = one_device(*model, sizes, WARM, seed=1)
     generator = SampledSteps(engine, Codec(), layout(), seed=5, cost=N_FLOPS, **how)
     rows = run_search(
-        problems(3),
-        strategy,
-        wrap(generator),
-        Scored(read),
-        Grades(),
-        folder / name,
-        in_flight=in_flight,
+        problems(3), strategy, wrap(generator), Scored(read), Grades(), folder / name, in_flight=in_flight
     )
     assert not any(row["error"] for row in rows)
     while engine.busy:  # a chunk that was under way
@@ -175,9 +159,7 @@ def test_several_steps_at_once_are_as_long_as_asked(model):
     generator = SampledSteps(engine, Codec(), layout(), seed=5)
     [problem] = problems(1)
     [one] = generator.grow([(problem, Grow((ROOT,), n=8))])
-    assert all(
-        len(b.steps) == 1 and (b.ended or b.steps[0].endswith("\n")) for b in one.branches[0]
-    )
+    assert all(len(b.steps) == 1 and (b.ended or b.steps[0].endswith("\n")) for b in one.branches[0])
     going = [b for b in one.branches[0] if not b.ended]
     [two] = generator.grow([(problem, Grow(tuple(going), steps=2))])
     for before, [after] in zip(going, two.branches, strict=True):
@@ -194,9 +176,7 @@ def test_several_steps_at_once_are_as_long_as_asked(model):
 
 def test_looking_ahead_is_greedy_on_a_sampler_of_its_own(tmp_path, model):
     strategy = make_strategy("lookahead", width=2, expand=2)
-    rows, _ = searched(
-        tmp_path, "x", model, ROWS, strategy, share=True, greedy=greedy_engine(model)
-    )
+    rows, _ = searched(tmp_path, "x", model, ROWS, strategy, share=True, greedy=greedy_engine(model))
     assert all(row["candidates"] for row in rows)
     engine = one_device(*model, DENSE, WARM, seed=1)
     generator = SampledSteps(engine, Codec(), layout(), seed=5)
@@ -220,9 +200,7 @@ def test_a_problem_that_does_not_fit_is_lost_alone(tmp_path, model):
 
 def test_branches_that_hold_all_lanes_are_told(model):
     sizes = dataclasses.replace(DENSE, lanes=4)
-    generator = SampledSteps(
-        one_device(*model, sizes, WARM, seed=1), Codec(), layout(), seed=5, share=True
-    )
+    generator = SampledSteps(one_device(*model, sizes, WARM, seed=1), Codec(), layout(), seed=5, share=True)
     second, *others = problems(20)
     for first in others:
         [grown] = generator.grow([(first, Grow((ROOT,), n=4))])
@@ -258,9 +236,7 @@ class Quoting(Codec):
 def test_steps_that_were_not_drawn_here_spell_no_control_token(model, monkeypatch):
     sampler, prompts = one_device(*model, DENSE, WARM, seed=1), []
     submit = sampler.submit
-    monkeypatch.setattr(
-        sampler, "submit", lambda ids, *a, **k: prompts.append(list(ids)) or submit(ids, *a, **k)
-    )
+    monkeypatch.setattr(sampler, "submit", lambda ids, *a, **k: prompts.append(list(ids)) or submit(ids, *a, **k))
     generator = SampledSteps(sampler, Quoting(), layout(), seed=5)
     problem = Problem("p", "<9><8><11>", "")
     given = Branch(("<9><8><2>\n",), ("revise",))
@@ -271,9 +247,7 @@ def test_steps_that_were_not_drawn_here_spell_no_control_token(model, monkeypatc
 @pytest.mark.parametrize(("context", "prompt", "generated"), [(0, 17, 0), (20, 0, 5), (3, 4, 6)])
 def test_flops_in_three_numbers_are_those_of_the_model(context, prompt, generated):
     found = N_FLOPS.cost(context, prompt, generated)
-    read = prefill_flops(QWEN2, context + prompt) - (
-        prefill_flops(QWEN2, context) if context else 0
-    )
+    read = prefill_flops(QWEN2, context + prompt) - (prefill_flops(QWEN2, context) if context else 0)
     read = read + N_FLOPS.per_logits if context and prompt else read
     expected = (read if prompt else 0) + decode_flops(QWEN2, context + prompt, generated)
     assert found.flops == pytest.approx(expected)

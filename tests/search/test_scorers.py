@@ -58,10 +58,7 @@ def test_the_control_of_two_forward_passes_sees_nothing_of_what_comes_later():
         "control": Mean([noisy(Reader(), 1), noisy(Reader(), 2)]),
         "both": Mean([noisy(Reader(), 1), Reversed(noisy(Reader(), 2))]),
     }
-    area = {
-        name: auc(labels, [reply.rewards[0] for reply in scorer.score(items)])
-        for name, scorer in scorers.items()
-    }
+    area = {name: auc(labels, [reply.rewards[0] for reply in scorer.score(items)]) for name, scorer in scorers.items()}
     assert area["both"] > area["one"] + 0.1
     assert abs(area["control"] - area["one"]) < 0.05
 
@@ -83,9 +80,7 @@ class Failing:
         return [ValueError("broken") if i == 1 else reply for i, reply in enumerate(good)]
 
 
-@pytest.mark.parametrize(
-    "scorer", [Reversed(Failing()), Mean([Reader(), Failing()]), Cascade(Failing(), Reader())]
-)
+@pytest.mark.parametrize("scorer", [Reversed(Failing()), Mean([Reader(), Failing()]), Cascade(Failing(), Reader())])
 def test_a_failed_item_stays_one_failed_item(scorer):
     replies = scorer.score([(PROBLEM, ("a",))] * 3)
     assert [isinstance(reply, ValueError) for reply in replies] == [False, True, False]

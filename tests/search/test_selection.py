@@ -13,15 +13,7 @@ from jprm.errors import UserError
 from jprm.evaluate import best_of_k, best_of_n, weighted_vote_at_k, wilson
 from jprm.formats import read_step_scores
 from jprm.formats.rows import read_rows
-from jprm.search import (
-    Candidate,
-    accuracy,
-    aggregate,
-    aggregation,
-    choice,
-    grid,
-    winners,
-)
+from jprm.search import Candidate, accuracy, aggregate, aggregation, choice, grid, winners
 from jprm.search.selection import unjudged
 from jprm.seeds import rng_of
 
@@ -48,9 +40,7 @@ def test_min_rejects_a_right_solution_of_t_steps_as_often_as_the_formula_says(st
     flip, n = 0.05, 4000
     wrong = rng_of(0, "flips", steps).random((n, steps)) < flip
     rewards = np.where(wrong, 0.0, 1.0)
-    rejected = {
-        how: sum(aggregate(tuple(r), how) < 0.5 for r in rewards) for how in ("min", "last")
-    }
+    rejected = {how: sum(aggregate(tuple(r), how) < 0.5 for r in rewards) for how in ("min", "last")}
     expected = {"min": 1 - (1 - flip) ** steps, "last": flip}
     for how, share in expected.items():
         at = wilson(rejected[how], n, level=0.999)
@@ -90,9 +80,7 @@ def test_nothing_to_choose_from():
     unjudged = [Candidate("b", False, (None,)), Candidate("a", True, (0.0,))]
     assert winners(unjudged) == [1], "no judgement loses to any score"
     nobody = [Candidate("b", False, ()), Candidate("a", True, ())]
-    assert winners(nobody) == winners(nobody, pick="weighted") == [], (
-        "a silent verifier chooses none"
-    )
+    assert winners(nobody) == winners(nobody, pick="weighted") == [], "a silent verifier chooses none"
     assert winners(nobody, pick="majority") == [0] and winners(nobody, pick="oracle") == [1]
     with pytest.raises(UserError, match="scores of at least 0"):
         winners(pool(("a", -1.0)), pick="weighted")
@@ -103,9 +91,7 @@ def test_nothing_to_choose_from():
 
 
 some = st.lists(
-    st.tuples(st.sampled_from(["a", "b", "c", None]), st.sampled_from([0.0, 0.25, 0.5, 1.0])),
-    min_size=1,
-    max_size=7,
+    st.tuples(st.sampled_from(["a", "b", "c", None]), st.sampled_from([0.0, 0.25, 0.5, 1.0])), min_size=1, max_size=7
 )
 
 
@@ -135,17 +121,11 @@ unequal = st.lists(
 @settings(deadline=None)
 def test_estimators_equal_the_choice_on_every_subset(entries, how, length, data):
     """Long products too, which a float cannot hold; orders differ, and so does their rounding."""
-    candidates = [
-        Candidate(a, a == "a", tuple(data.draw(st.permutations(r)) * length)) for a, r in entries
-    ]
+    candidates = [Candidate(a, a == "a", tuple(data.draw(st.permutations(r)) * length)) for a, r in entries]
     found = best_of_n([[c.graded(how) for c in candidates]], range(1, len(entries) + 1))
     for k in found.ks:
         chosen = list(itertools.combinations(candidates, k))
-        for method, pick in (
-            ("best", "argmax"),
-            ("weighted", "weighted"),
-            ("majority", "majority"),
-        ):
+        for method, pick in (("best", "argmax"), ("weighted", "weighted"), ("majority", "majority")):
             expected = accuracy(chosen, how, pick, "shared").mean()
             assert found.accuracy[method, k][0] == pytest.approx(expected), (method, k)
         assert found.missing[k][0] == pytest.approx(unjudged(chosen, how, "argmax").mean())
@@ -186,9 +166,7 @@ def test_one_decorator_adds_an_aggregation():
         assert "second" in aggregation.names()
         assert aggregate((0.2, 0.9, 0.4), "second") == 0.4
         rows = grid([pool(("a", [0.1, 0.5]), ("b", [0.2, 0.3]))])
-        assert {(r["aggregation"], r["choice"]): r["accuracy"] for r in rows}[
-            "second", "argmax"
-        ] == 1
+        assert {(r["aggregation"], r["choice"]): r["accuracy"] for r in rows}["second", "argmax"] == 1
         assert len(rows) == len(aggregation.names()) * len(choice.names())
     finally:
         del aggregation._entries["second"]

@@ -46,10 +46,7 @@ class Tree:
     def grow(self, requests):
         return [
             Grown(
-                tuple(
-                    tuple(self._child(branch, path) for path in request.paths(branch))
-                    for branch in request.branches
-                )
+                tuple(tuple(self._child(branch, path) for path in request.paths(branch)) for branch in request.branches)
             )
             for _, request in requests
         ]
@@ -198,9 +195,7 @@ def test_a_small_leak_of_the_truth_is_seen_by_the_same_test(tmp_path, name):
 
 
 def mcts_rows(tmp_path, n, scorer, policy, **how):
-    return run_search(
-        problems(n, steps=3), Mcts(**how), policy, scorer, Answers(), tmp_path / "mcts.jsonl"
-    )
+    return run_search(problems(n, steps=3), Mcts(**how), policy, scorer, Answers(), tmp_path / "mcts.jsonl")
 
 
 def test_tree_values_are_unbiased_with_an_exact_scorer(tmp_path):
@@ -263,9 +258,7 @@ def test_the_walks_go_where_the_scores_are_high(tmp_path):
 
 def test_without_an_end_a_tree_stops_at_its_greatest_depth(tmp_path):
     how = Mcts(walks=3, expand=2, max_steps=4)
-    [row] = run_search(
-        problems(1, steps=9), how, ToyPolicy(), perfect(), Answers(), tmp_path / "deep.jsonl"
-    )
+    [row] = run_search(problems(1, steps=9), how, ToyPolicy(), perfect(), Answers(), tmp_path / "deep.jsonl")
     assert {len(c["steps"]) for c in row["candidates"]} == {4}
 
 

@@ -6,15 +6,7 @@ import re
 import pytest
 
 from jprm.records import Problem, Rationale, Verdict
-from jprm.search import (
-    Choosing,
-    Cost,
-    ModelCost,
-    VotedScorer,
-    correctness,
-    make_strategy,
-    run_search,
-)
+from jprm.search import Choosing, Cost, ModelCost, VotedScorer, correctness, make_strategy, run_search
 from jprm.verify import Settings, verify
 from tests.search.test_embedded import PROBLEMS, WORLD, generator
 from tests.verify.fakes import FakeExecutor, ScriptedSampler
@@ -49,22 +41,18 @@ def test_the_mean_of_the_votes_that_judged_and_the_analysis_nearest_to_it():
     assert reply.analyses == ("step 0 vote 1", "step 1 vote 1")
     [words] = VotedScorer(judge, 2, "vote", Letters()).score([(PROBLEM, STEPS)])
     assert words.rewards == (1.0, 0.0)
-    [silent] = VotedScorer(votes_of([[None], [None]]), 1, "vote", Letters()).score(
-        [(PROBLEM, STEPS)]
-    )
+    [silent] = VotedScorer(votes_of([[None], [None]]), 1, "vote", Letters()).score([(PROBLEM, STEPS)])
     assert silent.rewards == (None, None) and silent.analyses == ("", "")
 
 
 def test_what_votes_cost():
     """3 letters of problem once; per vote 2 + 5 and 5 + 5 read, 10 written after each."""
-    [reply] = VotedScorer(
-        votes_of([[1.0] * 4] * 2), 4, "vote", Letters(), ModelCost(per_token=2.0)
-    ).score([(PROBLEM, STEPS)])
-    assert reply.cost == Cost(3 + 4 * (2 + 5 + 5 + 5), 4 * 20, 2.0 * (3 + 4 * 37))
-    pairs = ModelCost(per_pair=1.0)
-    [reply] = VotedScorer(votes_of([[1.0]] * 2), 1, "vote", Letters(), pairs).score(
+    [reply] = VotedScorer(votes_of([[1.0] * 4] * 2), 4, "vote", Letters(), ModelCost(per_token=2.0)).score(
         [(PROBLEM, STEPS)]
     )
+    assert reply.cost == Cost(3 + 4 * (2 + 5 + 5 + 5), 4 * 20, 2.0 * (3 + 4 * 37))
+    pairs = ModelCost(per_pair=1.0)
+    [reply] = VotedScorer(votes_of([[1.0]] * 2), 1, "vote", Letters(), pairs).score([(PROBLEM, STEPS)])
     length = 3 + 2 + 5 + 10 + 5 + 5 + 10
     assert reply.cost.flops == length * (length + 1) / 2, "every token reads all before it"
 

@@ -47,10 +47,7 @@ def alone(steps, **how):
     return reply, reply.cost.flops - (before.cost.flops if before else 0.0)
 
 
-@given(
-    mode=st.sampled_from(MODES),
-    calls=st.lists(trees, min_size=1, max_size=4),
-)
+@given(mode=st.sampled_from(MODES), calls=st.lists(trees, min_size=1, max_size=4))
 def test_a_tree_costs_the_sum_over_its_beginnings_in_any_order(mode, calls):
     how = dict(mode=mode)
     tree, _ = scorer(**how)
@@ -61,9 +58,7 @@ def test_a_tree_costs_the_sum_over_its_beginnings_in_any_order(mode, calls):
             spent += reply.cost
             scratch, _ = alone(steps, **how)
             assert (reply.rewards, reply.analyses) == (scratch.rewards, scratch.analyses)
-    beginnings = {
-        steps[:end] for call in calls for steps in call for end in range(1, len(steps) + 1)
-    }
+    beginnings = {steps[:end] for call in calls for steps in call for end in range(1, len(steps) + 1)}
     assert abs(spent.flops - sum(alone(steps, **how)[1] for steps in beginnings)) < 1e-6
 
 
@@ -102,9 +97,7 @@ def test_all_but_what_is_read_again_is_what_a_solution_costs_as_a_whole():
         lambda items, votes: scorer()[0].branches.judge([(PROBLEM, items[0][1].steps)])[0],
         *(2, "prob_raw", FakeTokenizer(), PAIRS),
     )
-    whole.judge = lambda items, votes, judge=whole.judge: [
-        _named(r, items[0][1].id) for r in judge(items, votes)
-    ]
+    whole.judge = lambda items, votes, judge=whole.judge: [_named(r, items[0][1].id) for r in judge(items, votes)]
     for steps in (STEPS[:1], STEPS[:3]):
         [mine] = scorer()[0].score([(PROBLEM, steps)])
         [theirs] = whole.score([(PROBLEM, steps)])
@@ -183,9 +176,7 @@ def test_scorers_around_others_pass_the_end_of_a_problem_on(tmp_path):
     around = Mean([Reversed(first), Cascade(second, third)])
     asked = problems(5, steps=3)
     run_search(
-        *(asked, make_strategy("beam", width=2, expand=2), ToyPolicy(), around, Answers()),
-        tmp_path / "x",
-        in_flight=2,
+        *(asked, make_strategy("beam", width=2, expand=2), ToyPolicy(), around, Answers()), tmp_path / "x", in_flight=2
     )
     for each in (first, second, third):
         assert sorted(each.forgotten) == [p.id for p in asked]

@@ -77,9 +77,7 @@ class ToyPolicy:
     def _grown(self, problem, request):
         groups, written = [], 0
         for branch in request.branches:
-            group = [
-                self._continue(problem, branch, path, request) for path in request.paths(branch)
-            ]
+            group = [self._continue(problem, branch, path, request) for path in request.paths(branch)]
             written += sum(len(child.steps) - len(branch.steps) for child in group)
             groups.append(tuple(group))
         return Grown(tuple(groups), Cost(len(request.branches), written, float(written)))

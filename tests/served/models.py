@@ -16,16 +16,9 @@ from jprm.verify.stops import trigger_ids
 from tests.sample.tiny import QWEN2
 from tests.verify.published import BRIEF, published
 
-PUBLISHED = published(
-    "chat.end_of_turn=<eos>",
-    *BRIEF,
-    "budget.max_tokens=120",
-    "budget.verdict_tokens=6",
-)
+PUBLISHED = published("chat.end_of_turn=<eos>", *BRIEF, "budget.max_tokens=120", "budget.verdict_tokens=6")
 TEXTS = ["Step 1: 8+3=11\n", "Step 2: so 12\n", "The answer is 12, or so.\n"]
-SIZES = EngineConfig(
-    lanes=4, banks=1, context_tokens=768, chunk_steps=8, block_tokens=64, max_stops=4
-)
+SIZES = EngineConfig(lanes=4, banks=1, context_tokens=768, chunk_steps=8, block_tokens=64, max_stops=4)
 GREEDY = SamplingParams(0)
 
 

@@ -28,9 +28,7 @@ def drawer(codec, counting="13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23"):
     def draw(ids, body):
         drawn, stops = [], body.get("stop", [])
         matched = ""
-        for token in [*codec.encode(reply(codec.spell(ids), counting)), codec.eos_id][
-            : body["max_tokens"]
-        ]:
+        for token in [*codec.encode(reply(codec.spell(ids), counting)), codec.eos_id][: body["max_tokens"]]:
             drawn.append(token)
             text = codec.decode(drawn)
             matched = next((s for s in stops if s in text), token == codec.eos_id and token)

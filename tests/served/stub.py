@@ -99,9 +99,7 @@ class Stub:
             while self.codec.spell(drawn) != text and len(self.codec.spell(drawn)) > len(text):
                 drawn, log_probs = drawn[:-1], log_probs[:-1]
         choice = {
-            "text": text
-            if speaks.stops != "removed"
-            else self.codec.decode(self.codec.encode(text)),
+            "text": text if speaks.stops != "removed" else self.codec.decode(self.codec.encode(text)),
             "finish_reason": "length" if matched == "" else "stop",
             "logprobs": self._logprobs(drawn, log_probs, body, speaks),
         }
@@ -124,9 +122,7 @@ class Stub:
         shown = [np.argsort(-row)[:top].tolist() for row in log_probs]
         if self.dialect == "vllm" and "logprob_token_ids" in body:
             shown = [body["logprob_token_ids"]] * len(drawn)
-        tops = [
-            {i: float(row[i]) for i in some} for row, some in zip(log_probs, shown, strict=True)
-        ]
+        tops = [{i: float(row[i]) for i in some} for row, some in zip(log_probs, shown, strict=True)]
         if speaks.tells == "content":
             token = lambda i, value: {"id": i, "token": name(i), "logprob": value}  # noqa: E731
             content = [

@@ -182,10 +182,7 @@ def test_wrong_requests_are_named(sampler, codec):
         ("empty", partial(sampler.submit, [], [1], max_tokens=3)),
         ("no sample ids", partial(sampler.submit, ids, [], max_tokens=3)),
         ("max_tokens = 0 must be", partial(sampler.submit, ids, [1], max_tokens=0)),
-        (
-            "handle 999999 is unknown",
-            partial(sampler.submit, ids, [1], max_tokens=1, parent=999999),
-        ),
+        ("handle 999999 is unknown", partial(sampler.submit, ids, [1], max_tokens=1, parent=999999)),
         ("has not stopped", partial(sampler.submit, ids, [1], max_tokens=1, parent=handle)),
         ("has not stopped", partial(sampler.extend, handle, [], max_tokens=1)),
         ("handle 999999 is unknown", partial(sampler.release, 999999)),
@@ -198,10 +195,7 @@ def test_wrong_requests_are_named(sampler, codec):
     sampler.release(handle)
 
 
-ITEMS = [
-    item("a", "Step 1: 8+3=11\n", "Step 2: so 12\n"),
-    item("b", "Step 1: 8-3=5\n"),
-]
+ITEMS = [item("a", "Step 1: 8+3=11\n", "Step 2: so 12\n"), item("b", "Step 1: 8-3=5\n")]
 
 
 @pytest.mark.parametrize("mode", ["chain", "fork"])
@@ -231,10 +225,7 @@ def test_a_server_that_fails_now_and_then_changes_nothing(parts, stub):
     stub.dialect, found = "vllm", []
     for faults in ((), ("drop", None, (500, b""), None, None, "garbage", (503, b""), "nothing")):
         settings = Settings(SIZES.context_tokens, template=PUBLISHED)
-        with (
-            served(parts, stub, first_wait_s=0.01) as sampler,
-            Pool(workers=1, warm=Tier.PLAIN) as pool,
-        ):
+        with served(parts, stub, first_wait_s=0.01) as sampler, Pool(workers=1, warm=Tier.PLAIN) as pool:
             stub.faults.extend(faults)
             rows = verify(ITEMS, (0, 1), sampler, pool, parts[0], settings, 7)
             found.append({(r.solution_id, r.step, r.vote): r for some in rows for r in some})

@@ -76,9 +76,7 @@ def test_all_dialects_tell_the_same(codec, pool, dialect, monkeypatch):
         assert SAID[dialect] in str(sampler.dialect)
         probes = len(stub.bodies)
         settings = Settings(768, template=PUBLISHED)
-        rows = [
-            r for some in verify(ITEMS, (0, 1), sampler, pool, codec, settings, 7) for r in some
-        ]
+        rows = [r for some in verify(ITEMS, (0, 1), sampler, pool, codec, settings, 7) for r in some]
         asked = stub.bodies[probes:]
     assert probes == 2 or DIALECTS[dialect].fields and probes < 25
     assert len(rows) == 6
@@ -222,9 +220,7 @@ def test_a_list_of_models_that_is_none_is_said_in_one_line(codec, models):
 def test_names_of_models_are_shown_without_escapes(codec):
     with Stub(drawer(codec), codec) as stub:
         stub.models = {"data": [{"id": "\x1b[31mred"}, {"id": "x" * 10**6}]}
-        with pytest.raises(
-            UserError, match="does not serve 'tiny'; it serves .x1b.31mred, x"
-        ) as error:
+        with pytest.raises(UserError, match="does not serve 'tiny'; it serves .x1b.31mred, x") as error:
             served(codec, stub)
     assert len(str(error.value)) < 1000
 
@@ -232,6 +228,4 @@ def test_names_of_models_are_shown_without_escapes(codec):
 def test_the_probe_asks_the_same_of_every_user(codec):
     """No name of a user, no text of a row: only counting."""
     with Stub(drawer(codec), codec) as stub, served(codec, stub, api_key=os.urandom(4).hex()):
-        assert {codec.spell(body["prompt"]) for body in stub.bodies} == {
-            "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, "
-        }
+        assert {codec.spell(body["prompt"]) for body in stub.bodies} == {"1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, "}

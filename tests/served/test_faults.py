@@ -95,9 +95,7 @@ def test_what_may_pass_is_tried_again(stub, codec, fault):
     with sampler(stub, codec) as one:
         stub.faults.extend([fault, fault])
         stub.bodies.clear()
-        assert codec.decode(ask(one, codec).tokens) == codec.decode(
-            codec.encode("Yes, it is. No")[:4]
-        )
+        assert codec.decode(ask(one, codec).tokens) == codec.decode(codec.encode("Yes, it is. No")[:4])
         assert (one.retried, one.stats.requests, len(stub.bodies)) == (2, 1, 3)
         assert stub.bodies[0] == stub.bodies[2], "the seed is that of the position"
 
@@ -126,9 +124,7 @@ def test_what_does_not_pass_ends_with_the_url_and_what_was_kept(stub, codec, fau
         stub.faults.extend([fault] * 5)
         with pytest.raises(UserError, match=f"{stub.url}: .*{words}.* after 4 tries") as error:
             ask(one, codec)
-        assert "Before that it answered 1 requests; 1 conversations are unfinished" in str(
-            error.value
-        )
+        assert "Before that it answered 1 requests; 1 conversations are unfinished" in str(error.value)
 
 
 @pytest.mark.parametrize(
@@ -206,9 +202,7 @@ def test_a_server_that_is_gone_for_good(stub, codec):
     with sampler(stub, codec) as one:
         ask(one, codec)
         stub.close()
-        with pytest.raises(
-            UserError, match=f"{stub.url}: no answer .*refused.*answered 1 requests"
-        ):
+        with pytest.raises(UserError, match=f"{stub.url}: no answer .*refused.*answered 1 requests"):
             ask(one, codec)
 
 

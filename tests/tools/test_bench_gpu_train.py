@@ -38,14 +38,7 @@ def test_a_row_has_its_shares(bench):
 @pytest.mark.slow
 def test_all_of_it_runs_at_tiny_sizes(bench, tmp_path):
     file = tmp_path / "found.json"
-    command = [
-        sys.executable,
-        str(TOOLS / "bench_gpu.py"),
-        "--train",
-        "--tiny",
-        "--json",
-        str(file),
-    ]
+    command = [sys.executable, str(TOOLS / "bench_gpu.py"), "--train", "--tiny", "--json", str(file)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=600, cwd=TOOLS.parent)
     assert done.returncode == 0, done.stderr
     found = json.loads(file.read_text())

@@ -51,9 +51,7 @@ def test_without_torch_there_is_one_line_with_its_fix(tmp_path):
     hidden.mkdir(parents=True)
     (hidden / "__init__.py").write_text("raise ModuleNotFoundError('No module named torch')")
     path = os.pathsep.join([str(hidden.parent), os.environ.get("PYTHONPATH", "")])
-    done = command(
-        "--tiny", "--json", str(tmp_path / "found.json"), env=os.environ | {"PYTHONPATH": path}
-    )
+    done = command("--tiny", "--json", str(tmp_path / "found.json"), env=os.environ | {"PYTHONPATH": path})
     assert done.returncode == 0, done.stderr
     found = json.loads((tmp_path / "found.json").read_text())
     assert found["vs_torch_cpu_time"] is None and found["loss_gap"] is None

@@ -24,8 +24,7 @@ SETS = {
 
 
 @pytest.mark.parametrize(
-    "name",
-    ["cluster_bootstrap", "seeds", "vote_law", "isoflop", "envelope", "power_law", "prediction"],
+    "name", ["cluster_bootstrap", "seeds", "vote_law", "isoflop", "envelope", "power_law", "prediction"]
 )
 def test_a_row_is_a_share_of_data_sets(name):
     shares = coverage.measure(name, sets=2)

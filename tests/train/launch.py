@@ -19,10 +19,7 @@ def write_data(path: Path, rows: int = 60) -> Path:
     with open(path, "w") as file:
         for i in range(rows):
             said = " ".join(f"{i} + {j} = {i + j}." for j in range(1 + i % 4))
-            messages = [
-                {"role": "user", "content": f"What is {i} and so on?"},
-                {"role": "assistant", "content": said},
-            ]
+            messages = [{"role": "user", "content": f"What is {i} and so on?"}, {"role": "assistant", "content": said}]
             file.write(json.dumps({"messages": messages}) + "\n")
     return path
 
@@ -41,9 +38,7 @@ def write_config(folder: Path, **train: object) -> Path:
     return path
 
 
-def start(
-    config: Path, cache: str, *overrides: str, processes: int = 1, devices: int = 1
-) -> list[subprocess.Popen]:
+def start(config: Path, cache: str, *overrides: str, processes: int = 1, devices: int = 1) -> list[subprocess.Popen]:
     """The command in so many processes of so many devices; standard error goes to stderr-<number>."""
     environment = os.environ | {
         "JAX_COMPILATION_CACHE_DIR": cache,
@@ -62,11 +57,7 @@ def start(
         with open(config.with_name(f"stderr-{i}"), "w") as errors:
             started.append(
                 subprocess.Popen(
-                    [*command, *which],
-                    cwd=ROOT,
-                    env=environment,
-                    stdout=subprocess.DEVNULL,
-                    stderr=errors,
+                    [*command, *which], cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=errors
                 )
             )
     return started

@@ -16,11 +16,7 @@ IDENTITY = {"seed": 1}
 def state(step):
     """Numbers that are told apart by their step, to the bit."""
     leaf = jnp.arange(64, dtype=jnp.float32).reshape(8, 8)
-    return {
-        "weights": leaf + step,
-        "half": (leaf * step).astype(jnp.bfloat16),
-        "step": jnp.int32(step),
-    }
+    return {"weights": leaf + step, "half": (leaf * step).astype(jnp.bfloat16), "step": jnp.int32(step)}
 
 
 @pytest.fixture(scope="module")
@@ -61,12 +57,7 @@ def flip(data, seed=0):
     return bytes(flipped)
 
 
-HARM = {
-    "flipped": flip,
-    "truncated": lambda data: data[: len(data) // 2],
-    "emptied": lambda data: b"",
-    "deleted": None,
-}
+HARM = {"flipped": flip, "truncated": lambda data: data[: len(data) // 2], "emptied": lambda data: b"", "deleted": None}
 
 
 @pytest.mark.parametrize("harm", HARM)
@@ -77,14 +68,10 @@ def test_damage_to_any_file_of_the_newest_is_noticed(saved, tmp_path, capfd, har
             (folder / file).unlink()
         else:
             (folder / file).write_bytes(HARM[harm]((folder / file).read_bytes()))
-        sealed = (
-            folder / "2" / "digests.json"
-        ).exists()  # else nothing says that it is damaged, and it is not
+        sealed = (folder / "2" / "digests.json").exists()  # else nothing says that it is damaged, and it is not
         assert restored(folder) == (1 if sealed else 2), file
         told = capfd.readouterr().err.strip().splitlines()
-        assert len(told) == sealed and all(
-            "going on from the checkpoint before it" in line for line in told
-        )
+        assert len(told) == sealed and all("going on from the checkpoint before it" in line for line in told)
 
 
 def test_the_run_goes_on_over_a_damaged_step(copy):
@@ -103,9 +90,7 @@ def test_none_intact_is_one_line_that_says_what_to_do_again_and_again(copy):
         largest = max(files(copy / step), key=lambda file: file.stat().st_size)
         largest.write_bytes(flip(largest.read_bytes()))
     for _ in range(2):
-        with pytest.raises(
-            UserError, match="every checkpoint is damaged; delete that folder"
-        ) as error:
+        with pytest.raises(UserError, match="every checkpoint is damaged; delete that folder") as error:
             restored(copy)
         assert "\n" not in str(error.value)
 

@@ -7,19 +7,12 @@ import pytest
 
 from jprm.models import ModelConfig, bind
 from jprm.train import TrainConfig
-from jprm.train.head import (
-    binary_cross_entropy,
-    init_head,
-    step_logits,
-    step_loss_and_weight,
-)
+from jprm.train.head import binary_cross_entropy, init_head, step_logits, step_loss_and_weight
 from jprm.train.loss import loss_and_weight
 from jprm.train.optimizer import make_optimizer
 from jprm.train.step import init_state, make_step
 
-CONFIG = ModelConfig(
-    vocab_size=16, n_layers=1, embed=16, n_heads=2, n_kv_heads=2, head_dim=8, mlp=16
-)
+CONFIG = ModelConfig(vocab_size=16, n_layers=1, embed=16, n_heads=2, n_kv_heads=2, head_dim=8, mlp=16)
 MODEL = bind(CONFIG)
 
 
@@ -58,8 +51,7 @@ def test_an_untrained_head_says_one_half(batch):
 def test_gradients_of_the_head_are_finite_differences(batch):
     params = MODEL.init(0) | {"step_head": init_head(CONFIG)}
     head = jax.tree.map(
-        lambda x: np.random.default_rng(2).standard_normal(x.shape).astype(np.float32),
-        params["step_head"],
+        lambda x: np.random.default_rng(2).standard_normal(x.shape).astype(np.float32), params["step_head"]
     )
 
     @jax.jit
@@ -67,14 +59,10 @@ def test_gradients_of_the_head_are_finite_differences(batch):
         return step_loss_and_weight(MODEL, params | {"step_head": head}, batch)[0]
 
     grads = jax.grad(loss)(head)
-    direction = jax.tree.map(
-        lambda x: np.random.default_rng(3).standard_normal(x.shape).astype(np.float32), head
-    )
+    direction = jax.tree.map(lambda x: np.random.default_rng(3).standard_normal(x.shape).astype(np.float32), head)
     moved = [jax.tree.map(lambda x, d, s=s: x + s * d, head, direction) for s in (1e-2, -1e-2)]
     difference = (loss(moved[0]) - loss(moved[1])) / 2e-2
-    slope = sum(
-        jnp.vdot(g, d) for g, d in zip(*map(jax.tree.leaves, (grads, direction)), strict=True)
-    )
+    slope = sum(jnp.vdot(g, d) for g, d in zip(*map(jax.tree.leaves, (grads, direction)), strict=True))
     assert difference == pytest.approx(float(slope), rel=1e-2)
 
 

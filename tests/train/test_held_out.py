@@ -15,10 +15,7 @@ PARAMS = MODEL.init(0)
 def documents(n: int) -> list[Document]:
     rng = np.random.default_rng(0)
     return [
-        Document(
-            rng.integers(0, 16, length).astype(np.int32),
-            rng.integers(0, 2, length).astype(np.float32),
-        )
+        Document(rng.integers(0, 16, length).astype(np.int32), rng.integers(0, 2, length).astype(np.float32))
         for length in rng.integers(3, 9, n)
     ]
 
@@ -27,11 +24,7 @@ def documents(n: int) -> list[Document]:
 def test_packing_and_batches_change_nothing(batch_rows):
     many = documents(11)
     alone, weights = zip(
-        *(
-            (held_out_loss(MODEL, PARAMS, [d], 16), d.weights[1:].sum())
-            for d in many
-            if d.weights[1:].any()
-        ),
+        *((held_out_loss(MODEL, PARAMS, [d], 16), d.weights[1:].sum()) for d in many if d.weights[1:].any()),
         strict=True,
     )
     together = held_out_loss(MODEL, PARAMS, many, 16, batch_rows)

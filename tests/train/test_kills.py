@@ -51,9 +51,7 @@ def test_killed_ten_times(config, whole, compilation_cache):
 
 
 @pytest.mark.slow
-def test_a_disk_that_takes_no_more_is_a_line_and_the_same_command_goes_on(
-    config, compilation_cache, whole
-):
+def test_a_disk_that_takes_no_more_is_a_line_and_the_same_command_goes_on(config, compilation_cache, whole):
     """A limit on the size of files stands for the full disk: Orbax meets both in the same threads."""
     [process] = launch.start(config, compilation_cache, "name=full")
     resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (100_000, resource.RLIM_INFINITY))

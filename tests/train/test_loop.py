@@ -19,21 +19,15 @@ from jprm.train.checkpoint import Checkpoints
 from jprm.train.optimizer import make_optimizer
 from jprm.train.step import init_state
 
-MODEL = ModelConfig(
-    vocab_size=16, n_layers=1, embed=16, n_heads=2, n_kv_heads=2, head_dim=8, mlp=16
-)
-TRAIN = TrainConfig(
-    steps=8, batch_rows=8, row_tokens=32, checkpoint_every=3, warmup_steps=2, optimizer="adamw"
-)
+MODEL = ModelConfig(vocab_size=16, n_layers=1, embed=16, n_heads=2, n_kv_heads=2, head_dim=8, mlp=16)
+TRAIN = TrainConfig(steps=8, batch_rows=8, row_tokens=32, checkpoint_every=3, warmup_steps=2, optimizer="adamw")
 
 
 def copy_documents(n):
     """A random text, then the same again, which is what is trained."""
     rng = np.random.default_rng(0)
     weights = np.repeat([0, 1], [9, 7]).astype(np.float32)
-    return [
-        Document(np.tile(rng.permutation(16)[:8], 2).astype(np.int32), weights) for _ in range(n)
-    ]
+    return [Document(np.tile(rng.permutation(16)[:8], 2).astype(np.int32), weights) for _ in range(n)]
 
 
 DOCUMENTS = copy_documents(100)

@@ -18,9 +18,7 @@ from jprm.train.lora import attach, init_adapters, load_peft, merge, save_peft
 from jprm.train.optimizer import make_optimizer
 from jprm.train.step import init_state, make_step
 
-CONFIG = ModelConfig(
-    vocab_size=32, n_layers=2, embed=16, n_heads=4, n_kv_heads=2, head_dim=8, mlp=24
-)
+CONFIG = ModelConfig(vocab_size=32, n_layers=2, embed=16, n_heads=4, n_kv_heads=2, head_dim=8, mlp=24)
 LORA = LoraSection(rank=3, alpha=6.0)
 IDS = np.random.default_rng(0).integers(0, 32, (4, 12)).astype(np.int32)
 BATCH = {
@@ -43,9 +41,7 @@ def drawn(adapters, seed=1):
 @jax.jit
 def logits(params):
     model = bind(CONFIG)
-    hidden = model.hidden(
-        params, IDS, BATCH["positions"], segment_attention(jnp.asarray(BATCH["segments"]))
-    )
+    hidden = model.hidden(params, IDS, BATCH["positions"], segment_attention(jnp.asarray(BATCH["segments"])))
     return model.logits(params, hidden)
 
 
@@ -135,9 +131,7 @@ def test_adapters_that_do_not_fit_are_refused(parts, tmp_path):
     tensors = load_file(path)
     key = "base_model.model.model.layers.0.mlp.up_proj.lora_A.weight"
     save_file(tensors | {key: np.zeros((3, 5), np.float32)}, path)
-    with pytest.raises(
-        UserError, match=r"up_proj.lora_A.weight has shape \(3, 5\), the model wants \(3, 16\)"
-    ):
+    with pytest.raises(UserError, match=r"up_proj.lora_A.weight has shape \(3, 5\), the model wants \(3, 16\)"):
         load_peft(tmp_path, model)
     del tensors[key]
     save_file(tensors, path)
@@ -205,15 +199,9 @@ def test_the_fields_that_peft_writes_of_plain_lora_are_read(parts, tmp_path):
         "auto_mapping",
     )
     more = (
-        dict.fromkeys(empty, {})
-        | dict.fromkeys(none)
-        | dict.fromkeys(("lora_bias", "use_dora", "use_qalora"), False)
+        dict.fromkeys(empty, {}) | dict.fromkeys(none) | dict.fromkeys(("lora_bias", "use_dora", "use_qalora"), False)
     )
-    more |= {
-        "init_lora_weights": "gaussian",
-        "megatron_core": "megatron.core",
-        "qalora_group_size": 16,
-    }
+    more |= {"init_lora_weights": "gaussian", "megatron_core": "megatron.core", "qalora_group_size": 16}
     path.write_text(json.dumps(json.loads(path.read_text()) | more))
     loaded, section = load_peft(tmp_path, model)
     assert section == LORA.model_copy(update={"targets": section.targets})
@@ -234,12 +222,8 @@ def test_a_tensor_without_a_place_is_refused(parts, tmp_path):
     model, _, adapters = parts
     save_peft(tmp_path, adapters, LORA)
     path = tmp_path / "adapter_model.safetensors"
-    save_file(
-        load_file(path) | {"base_model.model.lm_head.weight": np.zeros((2, 2), np.float32)}, path
-    )
-    with pytest.raises(
-        UserError, match=r"no place in plain LoRA, such as base_model\.model\.lm_head"
-    ):
+    save_file(load_file(path) | {"base_model.model.lm_head.weight": np.zeros((2, 2), np.float32)}, path)
+    with pytest.raises(UserError, match=r"no place in plain LoRA, such as base_model\.model\.lm_head"):
         load_peft(tmp_path, model)
 
 

@@ -14,8 +14,7 @@ CONFIG = ModelConfig(vocab_size=20, n_layers=1, embed=8, n_heads=2, n_kv_heads=1
 def packed(lengths, capacity, seed=0):
     rng = np.random.default_rng(seed)
     documents = [
-        Document(rng.integers(0, 20, n, dtype=np.int32), rng.integers(0, 3, n).astype(np.float32))
-        for n in lengths
+        Document(rng.integers(0, 20, n, dtype=np.int32), rng.integers(0, 3, n).astype(np.float32)) for n in lengths
     ]
     return documents, rows(documents, plan(lengths, capacity, seed))
 

@@ -16,19 +16,14 @@ from jprm.train.memory import plan_memory
 from jprm.train.optimizer import make_optimizer
 from jprm.train.step import init_state, make_step
 
-CONFIG = ModelConfig(
-    vocab_size=512, n_layers=2, embed=64, n_heads=4, n_kv_heads=2, head_dim=16, mlp=192
-)
+CONFIG = ModelConfig(vocab_size=512, n_layers=2, embed=64, n_heads=4, n_kv_heads=2, head_dim=16, mlp=192)
 TRAIN = TrainConfig(steps=2, batch_rows=8, row_tokens=128, optimizer="adamw")
 FACTOR = 1.5  # of the module's docstring
 
 
 def batch_spec(rows, tokens, where=None):
     kinds = dict(ids=jnp.int32, positions=jnp.int32, segments=jnp.int32, weights=jnp.float32)
-    return {
-        name: jax.ShapeDtypeStruct((rows, tokens), kind, sharding=where)
-        for name, kind in kinds.items()
-    }
+    return {name: jax.ShapeDtypeStruct((rows, tokens), kind, sharding=where) for name, kind in kinds.items()}
 
 
 def of_the_step(config, shape=CONFIG):
@@ -134,9 +129,7 @@ def test_what_does_not_fit_names_its_knob(monkeypatch, vocab, changes, knob):
 
 def test_the_logits_of_a_large_vocabulary_never_exist_whole():
     """152k tokens, as in Qwen2.5: 1024 tokens would have 622 MB of f32 logits."""
-    config = ModelConfig(
-        vocab_size=151_936, n_layers=1, embed=8, n_heads=1, n_kv_heads=1, head_dim=8, mlp=8
-    )
+    config = ModelConfig(vocab_size=151_936, n_layers=1, embed=8, n_heads=1, n_kv_heads=1, head_dim=8, mlp=8)
     model = bind(config)
     batch = batch_spec(2, 512)
 

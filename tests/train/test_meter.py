@@ -128,9 +128,7 @@ def test_tensorboard_gets_the_numbers_and_its_absence_is_named(monkeypatch, tmp_
 
         close = flush
 
-    monkeypatch.setitem(
-        sys.modules, "tensorboardX", types.SimpleNamespace(SummaryWriter=SummaryWriter)
-    )
+    monkeypatch.setitem(sys.modules, "tensorboardX", types.SimpleNamespace(SummaryWriter=SummaryWriter))
     board = TensorBoard(tmp_path)
     board.write({"step": 3, "loss": 0.5, "attention": "einsum"})
     board.close()

@@ -65,10 +65,7 @@ def test_the_ratio_scales_adam_s_share_and_not_muon_s():
     doubled = TRAIN.model_copy(update={"adam_ratio": 2 * TRAIN.adam_ratio})
     once, twice = (first_updates(make_optimizer(c), grads, params) for c in (TRAIN, doubled))
     np.testing.assert_allclose(twice["layers"]["k"], once["layers"]["k"], rtol=1e-6)
-    for before, after in (
-        (once["embed"], twice["embed"]),
-        (once["layers"]["q_bias"], twice["layers"]["q_bias"]),
-    ):
+    for before, after in ((once["embed"], twice["embed"]), (once["layers"]["q_bias"], twice["layers"]["q_bias"])):
         assert np.abs(before).min() > 0
         np.testing.assert_allclose(after, 2 * before, rtol=1e-5)
 

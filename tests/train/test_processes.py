@@ -51,9 +51,7 @@ def interrupted(config, cache, name, number, victim, step=7):
 
 
 @pytest.mark.slow
-def test_sigterm_to_one_of_two_saves_both_at_one_step_and_one_process_goes_on(
-    alone, config, compilation_cache
-):
+def test_sigterm_to_one_of_two_saves_both_at_one_step_and_one_process_goes_on(alone, config, compilation_cache):
     codes, run = interrupted(config, compilation_cache, "preempted", signal.SIGTERM, victim=1)
     assert codes == [75, 75]
     saved = max(int(p.name) for p in (run / "checkpoints").iterdir())
@@ -76,15 +74,11 @@ def test_after_sigterm_two_processes_end_in_the_bits_of_two(whole, config, compi
 
 
 @pytest.mark.slow
-def test_sigkill_of_one_loses_no_more_than_the_steps_since_the_last_commit(
-    whole, config, compilation_cache
-):
+def test_sigkill_of_one_loses_no_more_than_the_steps_since_the_last_commit(whole, config, compilation_cache):
     codes, run = interrupted(config, compilation_cache, "killed", signal.SIGKILL, victim=1)
     assert codes == [-signal.SIGABRT, -signal.SIGKILL]  # of the heartbeat, which ends the survivor
     committed = [int(p.name) for p in (run / "checkpoints").iterdir() if p.name.isdigit()]
-    assert (
-        max(committed, default=0) >= 3
-    )  # saves wait for the one before: at most one was under way
+    assert max(committed, default=0) >= 3  # saves wait for the one before: at most one was under way
     shutil.copytree(run, config.parent / "alone-after")
     launch.run_to_end(config, compilation_cache, "name=killed", MESH, processes=2)
     assert launch.losses(run) == launch.losses(whole)

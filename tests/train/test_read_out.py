@@ -52,9 +52,7 @@ def test_packed_rows_say_what_every_document_alone_says(soft):
     made, params = documents(soft), dict(PARAMS)
     if not soft:
         rng = np.random.default_rng(1)
-        params[KEY] = init_head(MODEL.config) | {
-            "weight": rng.normal(size=MODEL.config.embed).astype(np.float32)
-        }
+        params[KEY] = init_head(MODEL.config) | {"weight": rng.normal(size=MODEL.config.embed).astype(np.float32)}
     found = label_probabilities(MODEL, params, made, row_tokens=48, batch_rows=4)
     for document, p in zip(made, found, strict=True):
         assert p == pytest.approx(alone(params, document), abs=1e-5)

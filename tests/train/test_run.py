@@ -81,11 +81,7 @@ def test_a_finished_run_is_only_read(config, whole):
 
 @pytest.mark.parametrize(
     "shape",
-    [
-        (2, 2, 2),
-        pytest.param((1, 8, 1), marks=pytest.mark.slow),
-        pytest.param((2, 1, 4), marks=pytest.mark.slow),
-    ],
+    [(2, 2, 2), pytest.param((1, 8, 1), marks=pytest.mark.slow), pytest.param((2, 1, 4), marks=pytest.mark.slow)],
 )
 def test_eight_devices_have_the_losses_and_gradients_of_one(config, whole, shape):
     mesh = [f"mesh.{axis}={n}" for axis, n in zip(("data", "fsdp", "tensor"), shape, strict=True)]
@@ -209,9 +205,7 @@ def test_a_checkpoint_is_trained_on_its_own_template_and_exported_again(config, 
     export_run(run, tmp_path / "out")
     _, params = from_hf(tmp_path / "out")
     jax.tree.map(np.testing.assert_array_equal, params, load_params(run)[0])
-    assert json.loads((tmp_path / "out" / "generation_config.json").read_text()) == {
-        "eos_token_id": 5
-    }
+    assert json.loads((tmp_path / "out" / "generation_config.json").read_text()) == {"eos_token_id": 5}
     weights = run / "weights.safetensors"
     flipped = bytearray(weights.read_bytes())
     flipped[-2] ^= 1
@@ -313,6 +307,4 @@ def test_the_export_is_the_trained_model_and_speaks_its_format(config, whole, tm
         hidden = model.hidden(params, ids, np.arange(ids.size)[None], attend)
         return model.logits(params, hidden)
 
-    np.testing.assert_allclose(
-        logits(*from_hf(tmp_path / "hf")), logits(trained, params), atol=1e-5
-    )
+    np.testing.assert_allclose(logits(*from_hf(tmp_path / "hf")), logits(trained, params), atol=1e-5)

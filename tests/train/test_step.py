@@ -13,9 +13,7 @@ from jprm.train import TrainConfig
 from jprm.train.optimizer import make_optimizer
 from jprm.train.step import init_state, make_step
 
-CONFIG = ModelConfig(
-    vocab_size=32, n_layers=1, embed=16, n_heads=4, n_kv_heads=2, head_dim=4, mlp=32
-)
+CONFIG = ModelConfig(vocab_size=32, n_layers=1, embed=16, n_heads=4, n_kv_heads=2, head_dim=4, mlp=32)
 TRAIN = TrainConfig(steps=3, batch_rows=16, row_tokens=12, warmup_steps=1)
 ROWS, TOKENS = 16, 12
 
@@ -69,9 +67,7 @@ def test_eight_devices_compute_what_one_does(batch, alone, shape):
     with jax.set_mesh(make_mesh(mesh)):
         metrics, state = run(batch)
         gate = state.params["layers"]["gate"]
-        assert {s.data.shape for s in gate.addressable_shards} == {
-            (1, 16 // mesh.fsdp, 32 // mesh.tensor)
-        }
+        assert {s.data.shape for s in gate.addressable_shards} == {(1, 16 // mesh.fsdp, 32 // mesh.tensor)}
         moments = [x for x in jax.tree.leaves(state.optimizer) if x.shape == gate.shape]
         assert moments and all(x.sharding == gate.sharding for x in moments)
         got = metrics, jax.device_get(state)
@@ -79,9 +75,7 @@ def test_eight_devices_compute_what_one_does(batch, alone, shape):
 
 
 def test_microbatches_of_rematerialised_layers_give_the_step_of_the_whole_batch(batch, alone):
-    assert_same_run(
-        run(batch, TRAIN.model_copy(update={"microbatches": 4, "remat": "layers"})), alone
-    )
+    assert_same_run(run(batch, TRAIN.model_copy(update={"microbatches": 4, "remat": "layers"})), alone)
 
 
 def test_one_row_at_a_time_gives_the_gradient_of_the_whole_batch(batch, alone):
@@ -95,9 +89,7 @@ def test_bfloat16_gradients_are_those_of_f32_to_its_precision(batch):
 
     class Keep:  # an optimizer that shows what it was given
         init = staticmethod(lambda params: jax.tree.map(jnp.zeros_like, params))
-        update = staticmethod(
-            lambda grads, state, params: (jax.tree.map(jnp.zeros_like, grads), grads)
-        )
+        update = staticmethod(lambda grads, state, params: (jax.tree.map(jnp.zeros_like, grads), grads))
 
     def grads(**changes):
         config = TRAIN.model_copy(update=changes)

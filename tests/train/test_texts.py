@@ -68,9 +68,7 @@ def test_messages_that_forge_a_turn(folder, checkpoint):
     forged = start_of(config(folder, "data.control_tokens=true", checkpoint=checkpoint))
     assert forged.quoted == ()
     for line in (0, 2):  # other rows are what they were
-        assert (
-            plain.corpus.documents[line].ids.tolist() == forged.corpus.documents[line].ids.tolist()
-        )
+        assert plain.corpus.documents[line].ids.tolist() == forged.corpus.documents[line].ids.tolist()
 
     def turns(start, line):
         ids = start.corpus.documents[line].ids.tolist()

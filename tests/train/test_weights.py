@@ -15,9 +15,7 @@ def test_weights_come_back_bit_for_bit_with_their_description(tmp_path):
     loaded, metadata = load_params(tmp_path / "run")
     assert metadata == about
     assert jax.tree.structure(loaded) == jax.tree.structure(params)
-    assert all(
-        np.array_equal(a, b) for a, b in zip(*map(jax.tree.leaves, (params, loaded)), strict=True)
-    )
+    assert all(np.array_equal(a, b) for a, b in zip(*map(jax.tree.leaves, (params, loaded)), strict=True))
     assert all(isinstance(leaf, np.ndarray) for leaf in jax.tree.leaves(loaded))
 
 

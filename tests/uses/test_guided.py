@@ -28,11 +28,7 @@ def row(name, *candidates, flops=0.0, reread=0.0):
 
 
 REFERENCE = Reference.searched(
-    [
-        row("a", (0.9, True), (0.1, False), flops=20.0),
-        row("b", (0.2, True), (0.7, False), flops=20.0),
-    ],
-    2,
+    [row("a", (0.9, True), (0.1, False), flops=20.0), row("b", (0.2, True), (0.7, False), flops=20.0)], 2
 )
 
 
@@ -63,10 +59,7 @@ def test_the_candidates_of_a_lost_problem_are_wrong():
 
 def test_lists_are_axes_and_sizes_are_given():
     search = SearchSection(settings={"beam": {"width": [2, 4], "depth": 3}}, width=1, expand=5)
-    assert settings_of(search, "beam") == [
-        {"width": 2, "expand": 5, "depth": 3},
-        {"width": 4, "expand": 5, "depth": 3},
-    ]
+    assert settings_of(search, "beam") == [{"width": 2, "expand": 5, "depth": 3}, {"width": 4, "expand": 5, "depth": 3}]
     assert settings_of(search, "mcts") == [{"walks": 5, "expand": 5}]
     assert settings_of(search, "best_of_n") == [{}]
 

@@ -68,11 +68,7 @@ def test_rows_of_oracles_are_known(sets):
     complete = {item.solution.id for item in whole}
     shown_by = kinds(whole)
     forward = oracle("forward", items, lambda i: shown_by[i.problem.id] == "at once")
-    backward = oracle(
-        "backward",
-        items,
-        lambda i: shown_by[i.problem.id] == "at once" or i.solution.id in complete,
-    )
+    backward = oracle("backward", items, lambda i: shown_by[i.problem.id] == "at once" or i.solution.id in complete)
     bi = averaged("BiPRM", [forward, backward])
     control = averaged("two forward passes", [forward, forward])
     rows = hindsight_rows([forward, backward, bi, control], whole, cut)
@@ -110,9 +106,7 @@ def test_off_without_problems_and_without_directions():
 
 
 def test_a_world_without_facts_to_withhold_is_named(tmp_path):
-    config = UsesConfig.model_validate(
-        {"world": {"settings": {"difficulty": {"steps": [1]}}}, "directory": tmp_path}
-    )
+    config = UsesConfig.model_validate({"world": {"settings": {"difficulty": {"steps": [1]}}}, "directory": tmp_path})
     with (
         RunDirectory(tmp_path / "uses") as run,
         Lab(config, run) as lab,

@@ -116,11 +116,7 @@ def test_equal_compute_spends_no_more_than_the_budget(finished):
     assert all(row["spent"] <= 1 + 1e-6 or row["n"] == 1 for row in rows)
     main = [row for row in rows if row["verifier"] == "GenPRM"]
     assert all(row["n"] == row["n_main"] and row["gain_over_main"] == 0 for row in main)
-    assert all(
-        row["n"] >= row["n_main"]
-        for row in rows
-        if row["verifier"] in ("majority", "discriminative PRM")
-    )
+    assert all(row["n"] >= row["n_main"] for row in rows if row["verifier"] in ("majority", "discriminative PRM"))
 
 
 def test_passes_and_cascades_cost_what_they_read(finished):
@@ -128,10 +124,7 @@ def test_passes_and_cascades_cost_what_they_read(finished):
     fast = {row["method"]: row["tokens"] for row in of(rows, "fast_slow")}
     assert fast["never slow"] <= fast["slow in [0.2, 0.8]"]
     assert fast["never slow"] < fast["always slow"]
-    assert [row["verifier"] for row in of(rows, "bidirectional")][-2:] == [
-        "BiPRM",
-        "two forward passes",
-    ]
+    assert [row["verifier"] for row in of(rows, "bidirectional")][-2:] == ["BiPRM", "two forward passes"]
     assert of(rows, "bidirectional")[-1]["f1_gain"] == 0
 
 
@@ -157,9 +150,7 @@ def test_refinement_starts_from_the_same_solutions(finished):
 
 def test_every_strategy_goes_with_every_scorer_and_setting(finished):
     rows = of(finished[1], "search")
-    asked = [
-        (row["scorer"], row["strategy"], json.loads(row["settings"]).get("width")) for row in rows
-    ]
+    asked = [(row["scorer"], row["strategy"], json.loads(row["settings"]).get("width")) for row in rows]
     each = [("beam", 1), ("beam", 2), ("mcts", None)]
     assert asked == [(scorer, *rest) for scorer in ("genprm", "head") for rest in each]
     for row in rows:
@@ -228,9 +219,7 @@ def test_the_benchmark_of_searches_runs_on_what_the_job_left(finished, tmp_path)
     file = tmp_path / "found.json"
     words = ["tools/bench_search.py", finished[0] / "uses", "--problems", 2, "--rounds", 1]
     words += ["--json", file, "width=1", "expand=2"]
-    done = subprocess.run(
-        [sys.executable, *map(str, words)], cwd=ROOT, capture_output=True, text=True, timeout=300
-    )
+    done = subprocess.run([sys.executable, *map(str, words)], cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     shared, prompts, anew = json.loads(file.read_text())["rows"]
     assert [row["arm"] for row in (shared, prompts, anew)] == ["shared", "prompts", "anew"]
@@ -269,9 +258,7 @@ def test_a_mistake_is_one_line(finished, words, message, capsys, monkeypatch):
 def test_killed_in_each_kind_of_stage_it_ends_in_the_same_table(finished, tmp_path):
     command = [sys.executable, "-m", "tests.uses.tiny", str(tmp_path)]
     for kind in ("baseline-", "hindsight-", "scores-", "votes-", "searched-"):
-        process = subprocess.Popen(
-            command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
+        process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         while process.poll() is None:
             stages = (tmp_path / "uses" / "stages").glob(f"{kind}*")
             if any(not (stage / "DONE").exists() for stage in stages):

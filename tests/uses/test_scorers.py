@@ -34,10 +34,7 @@ class Counting:
 
     def score(self, items):
         self.asked += items
-        return [
-            StepRewards(tuple(t / 10 for t in range(len(steps))), Cost(1, 1, 1.0), steps)
-            for _, steps in items
-        ]
+        return [StepRewards(tuple(t / 10 for t in range(len(steps))), Cost(1, 1, 1.0), steps) for _, steps in items]
 
 
 def test_shuffling_keeps_the_rewards_and_takes_their_places():
@@ -54,9 +51,7 @@ def test_blind_rewards_are_those_of_others_and_the_same_for_the_same_text():
     stock = [0.1, 0.1, None, 0.9]
     replies = Blind(Counting(), stock, 0).score(items)
     drawn = [r for reply in replies for r in reply.rewards]
-    assert [drawn.count(r) / len(drawn) for r in (0.1, None, 0.9)] == pytest.approx(
-        [0.5, 0.25, 0.25], abs=0.06
-    )
+    assert [drawn.count(r) / len(drawn) for r in (0.1, None, 0.9)] == pytest.approx([0.5, 0.25, 0.25], abs=0.06)
     assert Blind(Counting(), stock, 0).score(items[5:6]) == replies[5:6]
     assert replies[0].cost == Cost(1, 1, 1.0) and replies[0].analyses == items[0][1]
 
@@ -75,11 +70,7 @@ def test_what_was_cut_off_has_no_rewards():
 def items_of(*solutions):
     """Items with (first error, right answer)."""
     return [
-        Item(
-            Problem(f"p{i}", "?\n", "1"),
-            Solution(f"s{i}", f"p{i}", ("a\n", "b\n", "c\n"), "", first),
-            right,
-        )
+        Item(Problem(f"p{i}", "?\n", "1"), Solution(f"s{i}", f"p{i}", ("a\n", "b\n", "c\n"), "", first), right)
         for i, (first, right) in enumerate(solutions)
     ]
 
@@ -108,15 +99,9 @@ def test_a_judge_without_a_verdict_is_wrong_or_left_out():
     assert correctness(judge, items).tolist() == [0, 0, 1]
     assert missing_row(judge, items) == {"missing_share": 2 / 3, "missing_as": "wrong"}
     values = correctness(out, items)
-    assert math.isnan(values[0]) and values[1:].mean() == 1.0, (
-        "of the wrong ones, one has a verdict"
-    )
+    assert math.isnan(values[0]) and values[1:].mean() == 1.0, "of the wrong ones, one has a verdict"
     whole = items_of((-1, True), (1, False), (1, False))
-    at = f1_of(
-        dataclasses.replace(judge_of(*[(0.9, 0.2, 0.9)] * 3), missing="excluded"),
-        whole,
-        by_problem(whole),
-    )
+    at = f1_of(dataclasses.replace(judge_of(*[(0.9, 0.2, 0.9)] * 3), missing="excluded"), whole, by_problem(whole))
     assert at.value == 0.0, "all are judged"
     assert math.isnan(f1_of(out, items, by_problem(items)).value), "no right one has a verdict"
     assert last_step(judge, items)["lucky_accepted"] == 1.0 and last_step(out, items)["lucky"] == 0
@@ -172,9 +157,7 @@ def test_refinement_is_counted_by_turn_and_a_lost_problem_counts_as_wrong():
     rows = refinement_rows({"critic": critic, "shuffled": control, "gated": gated})
     last = {r["method"]: r for r in rows if r["turn"] == 1}
     assert last["critic"]["gain"] == pytest.approx(0.4) == last["critic"]["over_shuffled"]
-    assert last["critic"]["kept"] == pytest.approx(1) and last["gated"]["kept"] == pytest.approx(
-        0.5
-    )
+    assert last["critic"]["kept"] == pytest.approx(1) and last["gated"]["kept"] == pytest.approx(0.5)
     assert last["shuffled"]["gain"] == 0 and last["critic"]["lost"] == 1
     assert last["gated"]["calls"] == pytest.approx(4 / 5)
 
@@ -182,8 +165,7 @@ def test_refinement_is_counted_by_turn_and_a_lost_problem_counts_as_wrong():
 def refined(name, rewards, correct, refined):
     """A row of a critic with one solution: its reward and grade before and after each turn."""
     candidates = [
-        {"steps": ["s"], "answer": "1", "correct": c, "rewards": [r]}
-        for r, c in zip(rewards, correct, strict=True)
+        {"steps": ["s"], "answer": "1", "correct": c, "rewards": [r]} for r, c in zip(rewards, correct, strict=True)
     ]
     made = row(name, [(c,) for c in correct])
     return made | {"candidates": candidates, "notes": {"refined": refined}}
@@ -197,9 +179,7 @@ def test_a_gate_is_chosen_on_dev_and_its_share_is_of_the_gain():
     gates, turns = family(rows), Turns.of(rows)
     (gain, full), (calls, every) = turns.behind(gates[0], "accuracy")
     assert full.sum() == 10 and every.sum() == 20
-    assert gain.sum() == calls.sum() == 0, (
-        "one solution agrees with itself: the paper's gate is shut"
-    )
+    assert gain.sum() == calls.sum() == 0, "one solution agrees with itself: the paper's gate is shut"
     for metric in METRICS:
         gate = choose(turns, gates, metric)
         (gain, _), (calls, _) = turns.behind(gate, metric)

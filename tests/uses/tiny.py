@@ -63,9 +63,7 @@ class KnownSteps:
         return [
             Grown(
                 tuple(
-                    tuple(
-                        self._next(problem, branch, request.steps, p) for p in request.paths(branch)
-                    )
+                    tuple(self._next(problem, branch, request.steps, p) for p in request.paths(branch))
                     for branch in request.branches
                 ),
                 Cost(10, 10, 1e6),

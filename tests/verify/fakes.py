@@ -30,9 +30,7 @@ class FakeTokenizer:
         self._ids = {eos: 0}
         self._texts = [""]
         self._pattern = re.compile(
-            "|".join(re.escape(piece) for piece in sorted([*pieces, eos], key=len, reverse=True))
-            + "|.",
-            re.DOTALL,
+            "|".join(re.escape(piece) for piece in sorted([*pieces, eos], key=len, reverse=True)) + "|.", re.DOTALL
         )
         for piece in pieces:
             self._id(piece)
@@ -102,9 +100,7 @@ class ScriptedSampler:
         self.log: list[str] = []
         self._next = 0
 
-    def submit(
-        self, prompt, sample_ids, *, max_tokens, stops, watch=(), stop_when=None, parent=None
-    ):
+    def submit(self, prompt, sample_ids, *, max_tokens, stops, watch=(), stop_when=None, parent=None):
         if parent is not None:
             held = self.conversations[parent]
             assert held.state == "stopped" and prompt[: len(held.ids)] == held.ids

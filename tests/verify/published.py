@@ -19,16 +19,7 @@ BRIEF = (
 )
 EOS = "<｜end▁of▁sentence｜>"
 # A blank and a word are one token where they are tokenised together; one token ends beyond a stop.
-PIECES = (
-    "<｜begin▁of▁sentence｜>",
-    "<｜User｜>",
-    "<｜Assistant｜>",
-    "Yes",
-    "No",
-    " The",
-    ">\n\n",
-    "```",
-)
+PIECES = ("<｜begin▁of▁sentence｜>", "<｜User｜>", "<｜Assistant｜>", "Yes", "No", " The", ">\n\n", "```")
 
 A0 = "<analyze>\nLet's analyze the Paragraph {} step by step: "
 V0 = "<verify>\nLet's use python code to find any potential error:\n```python\n"

@@ -27,25 +27,17 @@ def branches_of(votes=2, mode="chain", script=model, executor=None, lanes=4, **s
 
 def plain(rationales):
     """Rationales without the names of the texts that they are about."""
-    return [
-        (r.step, r.vote, r.text, r.executions, r.verdict, r.reason, r.shortened) for r in rationales
-    ]
+    return [(r.step, r.vote, r.text, r.executions, r.verdict, r.reason, r.shortened) for r in rationales]
 
 
 def drawn(sampler):
     return sum(n for _, n in sampler.prompts)
 
 
-trees = st.lists(
-    st.lists(st.sampled_from(STEPS), min_size=1, max_size=4).map(tuple), min_size=1, max_size=6
-)
+trees = st.lists(st.lists(st.sampled_from(STEPS), min_size=1, max_size=4).map(tuple), min_size=1, max_size=6)
 
 
-@given(
-    mode=st.sampled_from(MODES),
-    votes=st.integers(1, 3),
-    calls=st.lists(trees, min_size=1, max_size=4),
-)
+@given(mode=st.sampled_from(MODES), votes=st.integers(1, 3), calls=st.lists(trees, min_size=1, max_size=4))
 def test_any_order_of_branches_gives_what_each_gives_from_scratch(mode, votes, calls):
     branches, sampler, executor = branches_of(votes, mode)
     for tree in calls:
@@ -53,9 +45,7 @@ def test_any_order_of_branches_gives_what_each_gives_from_scratch(mode, votes, c
         for steps, rationales in zip(tree, found, strict=True):
             [alone] = branches_of(votes, mode)[0].judge([(PROBLEM, steps)])
             assert rationales == alone
-    beginnings = {
-        steps[:end] for tree in calls for steps in tree for end in range(1, len(steps) + 1)
-    }
+    beginnings = {steps[:end] for tree in calls for steps in tree for end in range(1, len(steps) + 1)}
     assert drawn(sampler) == votes * len(beginnings), "each beginning once"
     assert sampler.conversations == {}, "no lane is held between calls"
     branches.forget(PROBLEM)
@@ -68,11 +58,7 @@ def test_a_vote_reads_its_own_history(mode):
     branches, sampler, _ = branches_of(3, mode)
     tree = [STEPS[:1], STEPS[:3], (STEPS[0], STEPS[2])]
     found = [branches.judge([(PROBLEM, steps)])[0] for steps in tree]
-    said = {
-        (steps[: r.step + 1], r.vote): r.text
-        for steps, own in zip(tree, found, strict=True)
-        for r in own
-    }
+    said = {(steps[: r.step + 1], r.vote): r.text for steps, own in zip(tree, found, strict=True) for r in own}
     expected = set()
     for steps, vote in said:
         text = PROBLEM.text
@@ -110,9 +96,7 @@ def test_a_branch_is_judged_as_verify_judges_a_solution(mode, context):
     settings = Settings(context, mode, overflow="drop_code")
     sampler = ScriptedSampler(FakeTokenizer(), without_chance)
     solution = Solution("s", PROBLEM.id, steps, "planted")
-    [whole] = verify(
-        *([(PROBLEM, solution)], (0, 1), sampler, FakeExecutor(), sampler.tokenizer, settings, SEED)
-    )
+    [whole] = verify(*([(PROBLEM, solution)], (0, 1), sampler, FakeExecutor(), sampler.tokenizer, settings, SEED))
     assert plain(found) == plain(whole)
     if context < 10_000:
         assert any(r.shortened for r in whole)
@@ -159,9 +143,7 @@ def test_later_code_finds_the_names_of_its_own_branch(mode):
     for vote in range(2):
         past = 0 if mode == "fork" else vote
         numbers = [int(r.executions[0].text) for r in longer if r.vote == vote]
-        added = [
-            int(re.search(r"\d+", r.executions[0].code).group()) for r in longer if r.vote == vote
-        ]
+        added = [int(re.search(r"\d+", r.executions[0].code).group()) for r in longer if r.vote == vote]
         before = [int(r.executions[0].text) for r in longer if r.vote == past]
         assert numbers == [added[0], before[0] + added[1], before[1] + added[2]]
         beside = next(r for r in other if (r.step, r.vote) == (1, vote))
@@ -185,9 +167,7 @@ def test_an_interrupted_call_leaves_nothing_behind_but_what_was_complete():
     assert sampler.conversations == {}
     before = drawn(sampler)
     [found] = branches.judge([(PROBLEM, STEPS)])
-    [alone] = branches_of(1, executor=FakeExecutor(lambda history, code: "1"))[0].judge(
-        [(PROBLEM, STEPS)]
-    )
+    [alone] = branches_of(1, executor=FakeExecutor(lambda history, code: "1"))[0].judge([(PROBLEM, STEPS)])
     assert found == alone and 0 < drawn(sampler) - before < len(STEPS)
     branches.forget(PROBLEM)
     assert executor.open_sessions == 0

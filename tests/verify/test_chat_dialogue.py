@@ -134,12 +134,7 @@ def test_mistakes_of_the_file(override, message):
 
 def test_the_file_is_the_reference():
     """The constants of the reference that no other test spells out."""
-    assert GENPRM.sampling.model_dump() == {
-        "temperature": 0.6,
-        "top_p": 0.95,
-        "top_k": 20,
-        "code_timeout_s": 5.0,
-    }
+    assert GENPRM.sampling.model_dump() == {"temperature": 0.6, "top_p": 0.95, "top_k": 20, "code_timeout_s": 5.0}
     assert GENPRM.limits == Budget(2048, 3, 20)
     assert GENPRM.stops == ("</analyze>\n", "\n```\n", "</output>\n")
     assert "RyanLiu112/GenPRM" in FILE.read_text(encoding="utf-8")
@@ -147,8 +142,7 @@ def test_the_file_is_the_reference():
 
 FRAGMENTS = ("</analyze>\n", "</verify>\n", "<verify>\n", "```python\n", "\n```\n", "</output>\n")
 TEXTS = st.lists(
-    st.sampled_from([*FRAGMENTS, *PIECES, O0, O0 + YES, O0 + NO, V0, "{Yes}", "yes}", "{", "\n"])
-    | st.text(max_size=5),
+    st.sampled_from([*FRAGMENTS, *PIECES, O0, O0 + YES, O0 + NO, V0, "{Yes}", "yes}", "{", "\n"]) | st.text(max_size=5),
     max_size=6,
 ).map("".join)
 

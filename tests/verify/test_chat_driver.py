@@ -8,20 +8,7 @@ from jprm.execute import Pool, Tier
 from jprm.verify import Settings, trigger_ids, verify
 from jprm.verify.stops import stop_when
 from tests.verify.fakes import FakeExecutor, FakeTokenizer
-from tests.verify.published import (
-    A0,
-    EOS,
-    NO,
-    O0,
-    PIECES,
-    V0,
-    YES,
-    Watched,
-    codec,
-    item,
-    published,
-    run,
-)
+from tests.verify.published import A0, EOS, NO, O0, PIECES, V0, YES, Watched, codec, item, published, run
 
 BOS, USER, ASSISTANT = "<｜begin▁of▁sentence｜>", "<｜User｜>", "<｜Assistant｜>"
 SYSTEM = "You are a math teacher. Your task is to review and critique the paragraphs in solution step by step."
@@ -35,9 +22,7 @@ SECOND = [WORD, CODE_2, "</verify>\n" + O0 + NO]
 RATIONALE = A0.format(1) + WORD + V0 + CODE_1 + OUTPUT.format(11) + FIRST[2]
 
 
-FORCED = re.compile(
-    r"step by step: |error:\n```python\n|\[Code Output\]\n\n```\n.*?\n```\n", re.DOTALL
-)
+FORCED = re.compile(r"step by step: |error:\n```python\n|\[Code Output\]\n\n```\n.*?\n```\n", re.DOTALL)
 
 
 def scripted(*steps):
@@ -106,9 +91,7 @@ def test_with_a_generation_prompt_the_conversation_only_grows():
     _, sampler = run([TWO], scripted(FIRST, SECOND), *switches)
     assert len(sampler.released) == 1
     assert sampler.shown[0].endswith(f"8+3=11{ASSISTANT}{A0.format(1)}")
-    assert sampler.shown[3].endswith(
-        f"8+3=11{ASSISTANT}{RATIONALE}{EOS}{USER}Step 2: so 12{ASSISTANT}{A0.format(2)}"
-    )
+    assert sampler.shown[3].endswith(f"8+3=11{ASSISTANT}{RATIONALE}{EOS}{USER}Step 2: so 12{ASSISTANT}{A0.format(2)}")
 
 
 def test_the_direct_style_has_a_system_prompt_of_its_own():
@@ -116,10 +99,7 @@ def test_the_direct_style_has_a_system_prompt_of_its_own():
     system = published().chat.system_direct
     assert system.endswith("or `\\boxed{No}` if the paragraph is incorrect.")
     start = f"{BOS}{BOS}{system}{USER}Ann has 8 (a).\nStep 1: 8+3=11"
-    assert sampler.shown == [
-        start + O0,
-        f"{start}{ASSISTANT}{O0}{YES}{EOS}{USER}Step 2: so 12{O0}",
-    ]
+    assert sampler.shown == [start + O0, f"{start}{ASSISTANT}{O0}{YES}{EOS}{USER}Step 2: so 12{O0}"]
 
 
 @pytest.mark.parametrize("keep", [False, True])
@@ -252,9 +232,7 @@ class TwoEnds(FakeTokenizer):
         return super().decode([i for i in ids if i not in self.eos_ids])
 
     def show(self, ids):
-        return "".join(
-            "<end>" if i == self.eos_ids[1] else super(TwoEnds, self).show([i]) for i in ids
-        )
+        return "".join("<end>" if i == self.eos_ids[1] else super(TwoEnds, self).show([i]) for i in ids)
 
 
 @pytest.mark.parametrize("mode", ["chain", "fork"])

@@ -18,12 +18,7 @@ from jprm.verify import Settings, trigger_ids, verify
 from tests.sample.tiny import QWEN2
 from tests.verify.published import BRIEF, item, published
 
-OVERRIDES = (
-    "chat.end_of_turn=<eos>",
-    *BRIEF,
-    "budget.max_tokens=120",
-    "budget.verdict_tokens=6",
-)
+OVERRIDES = ("chat.end_of_turn=<eos>", *BRIEF, "budget.max_tokens=120", "budget.verdict_tokens=6")
 PUBLISHED = published(*OVERRIDES)
 ITEMS = [
     item("a", "Step 1: 8+3=11\n", "Step 2: so 12\n", "The answer is 12.\n"),
@@ -46,11 +41,7 @@ def parts():
 def run(parts, items, votes, mode, sizes=SIZES):
     tokenizer, model, params = parts
     triggers = trigger_ids(tokenizer, tokenizer.vocab_size, PUBLISHED.stops)
-    engine = Engine(
-        *(model, params, sizes, SamplingParams(1.0), 3),
-        triggers=triggers,
-        devices=jax.devices()[:1],
-    )
+    engine = Engine(*(model, params, sizes, SamplingParams(1.0), 3), triggers=triggers, devices=jax.devices()[:1])
     with Pool(workers=1, warm=Tier.PLAIN) as pool:
         settings = Settings(sizes.context_tokens, mode, template=PUBLISHED)
         rows = verify(items, votes, engine, pool, tokenizer, settings, 7)
@@ -85,7 +76,5 @@ def test_three_solutions(parts, mode):
 
 @pytest.mark.slow
 def test_prefix_rows_change_nothing(parts):
-    shared = dataclasses.replace(
-        SIZES, prefix_rows=4, row_lanes=2, prefix_tokens=640, own_tokens=256
-    )
+    shared = dataclasses.replace(SIZES, prefix_rows=4, row_lanes=2, prefix_tokens=640, own_tokens=256)
     assert run(parts, ITEMS[:2], (0, 1), "fork", shared) == run(parts, ITEMS[:2], (0, 1), "fork")

@@ -89,10 +89,7 @@ def test_a_main_guard_runs(pool):
     assert outcome(pool, ALL, GUARD) == "1\n2"
     assert outcome(pool, CodeSettings(), GUARD) == "2"
     # In a later snippet of the session, too, and not in one of another session.
-    assert (
-        outcome(pool, CodeSettings(main=True), "def main():\n    print(3)", f"{GUARD}\nmain()")
-        == "1\n2\n3"
-    )
+    assert outcome(pool, CodeSettings(main=True), "def main():\n    print(3)", f"{GUARD}\nmain()") == "1\n2\n3"
     assert outcome(pool, CodeSettings(), "print(__name__)") == "builtins"
 
 
@@ -126,7 +123,5 @@ def test_a_snippet_cannot_break_its_options(pool):
         assert outcome(pool, CodeSettings(), f"print(1){OPTIONS}{line}") == "1"
         assert outcome(pool, ALL, f"print(1){OPTIONS}{line}") == "1"
     unclosed = outcome(pool, ALL, "x = '''\nprint(1)")
-    assert unclosed == outcome(pool, CodeSettings(), "x = '''\nprint(1)"), (
-        "the same lines are counted"
-    )
+    assert unclosed == outcome(pool, CodeSettings(), "x = '''\nprint(1)"), "the same lines are counted"
     assert ALL.options == f"{OPTIONS}main printed ends=400"

@@ -41,9 +41,7 @@ def model(sample_id, text):
         return VERDICT + ("Yes" if chance < 0.6 else "No")
     if chance > 0.97:
         return "I do not know"
-    return (
-        f"{'hm ' * int(9 * chance)}</analyze>\n<verify>print({step}+{int(50 * chance)})</verify>\n"
-    )
+    return f"{'hm ' * int(9 * chance)}</analyze>\n<verify>print({step}+{int(50 * chance)})</verify>\n"
 
 
 def run(items=ITEMS, votes=(0, 1), sampler=None, executor=None, stop_early=False, **settings):
@@ -53,9 +51,7 @@ def run(items=ITEMS, votes=(0, 1), sampler=None, executor=None, stop_early=False
     executor = executor or FakeExecutor()
     chosen = Settings(**{"context_tokens": sampler.context_tokens, **settings})
     found = {}
-    for rationales in verify(
-        items, votes, sampler, executor, tokenizer, chosen, SEED, stop_early=stop_early
-    ):
+    for rationales in verify(items, votes, sampler, executor, tokenizer, chosen, SEED, stop_early=stop_early):
         keys = [(r.solution_id, r.step, r.vote) for r in rationales]
         assert keys == sorted(keys, key=lambda key: (key[1], votes.index(key[2])))
         assert len({key[0] for key in keys}) <= 1 and not found.keys() & set(keys)
@@ -68,16 +64,12 @@ def run(items=ITEMS, votes=(0, 1), sampler=None, executor=None, stop_early=False
 def test_chain_is_one_conversation_per_vote():
     found, sampler = run(votes=(0, 1, 2))
     opening = "<analyze>"
-    assert sorted(sampler.prompts) == sorted(
-        (problem.text + one.steps[0] + opening, 3) for problem, one in ITEMS
-    )
+    assert sorted(sampler.prompts) == sorted((problem.text + one.steps[0] + opening, 3) for problem, one in ITEMS)
     by_sample = {c.sample_id: sampler.tokenizer.decode(c.ids) for c in sampler.released.values()}
     for problem, one in ITEMS:
         for vote in range(3):
             texts = [found[one.id, step, vote].text for step in range(len(one.steps))]
-            whole = problem.text + "".join(
-                step + text for step, text in zip(one.steps, texts, strict=True)
-            )
+            whole = problem.text + "".join(step + text for step, text in zip(one.steps, texts, strict=True))
             # The closing of the last verdict is known, so it is not fed.
             expected = whole.removesuffix("}</output>\n")
             assert by_sample.pop(seed_of(SEED, one.id, vote)) == expected
@@ -108,9 +100,7 @@ def test_rationales_hold_what_happened():
     for rationale in found.values():
         assert rationale.mode == "chain"
         for execution in rationale.executions:
-            assert f"<verify>{execution.code}</verify>\n[Code output: {execution.text}]\n" in (
-                rationale.text
-            )
+            assert f"<verify>{execution.code}</verify>\n[Code output: {execution.text}]\n" in (rationale.text)
             assert execution.text == str(eval(execution.code.removeprefix("print")))
         codes += len(rationale.executions)
         tokens = len(FakeTokenizer().encode(rationale.text))
@@ -216,11 +206,7 @@ def test_in_flight_is_bounded():
             most = max(most, len(self.conversations))
             return super().poll()
 
-    run(
-        [solution(str(n)) for n in range(9)],
-        sampler=Watched(FakeTokenizer(), model),
-        max_in_flight=5,
-    )
+    run([solution(str(n)) for n in range(9)], sampler=Watched(FakeTokenizer(), model), max_in_flight=5)
     assert most in (4, 5)  # two votes each: a third solution waits until one vote is done
 
 
@@ -280,13 +266,9 @@ def test_a_full_context_costs_the_later_verdicts_only(mode):
     assert short.keys() == full.keys()
     lost = {key for key, rationale in short.items() if rationale.reason == "context"}
     assert lost and all(short[key].verdict.correct is None for key in lost)
-    assert {key: short[key] for key in short.keys() - lost} == {
-        key: full[key] for key in full.keys() - lost
-    }
+    assert {key: short[key] for key in short.keys() - lost} == {key: full[key] for key in full.keys() - lost}
     assert ("s-b", 0, 0) not in lost and ("s-a", 2, 1) in lost
-    tiny, _ = run(
-        items, (0, 1), ScriptedSampler(FakeTokenizer(), model, context_tokens=20), mode=mode
-    )
+    tiny, _ = run(items, (0, 1), ScriptedSampler(FakeTokenizer(), model, context_tokens=20), mode=mode)
     assert {rationale.reason for rationale in tiny.values()} == {"context"} and len(tiny) == 8
 
 

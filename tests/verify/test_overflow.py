@@ -40,13 +40,7 @@ def tokens(text):
 
 def judged(overflow, context, mode="chain", votes=(0,)):
     overrides = (f"budget.max_tokens={BUDGET}",)
-    return run(
-        *([ITEM], SCRIPT, *overrides),
-        votes=votes,
-        context_tokens=context,
-        mode=mode,
-        overflow=overflow,
-    )
+    return run(*([ITEM], SCRIPT, *overrides), votes=votes, context_tokens=context, mode=mode, overflow=overflow)
 
 
 @pytest.mark.parametrize("mode", ["chain", "fork"])

@@ -69,9 +69,7 @@ def test_a_closing_already_written_is_not_forced_again():
         assert d.text.endswith("{Yes}</output>\n")
 
 
-@pytest.mark.parametrize(
-    "text", ["Is it Yes", "boxed{Yes", "<output>boxed{No", VERDICT + "maybe Yes", "Yes No"]
-)
+@pytest.mark.parametrize("text", ["Is it Yes", "boxed{Yes", "<output>boxed{No", VERDICT + "maybe Yes", "Yes No"])
 def test_a_stop_elsewhere_is_a_false_alarm(text):
     d = dialogue(budget=Budget(200, 3, 1))
     action = feed(d, text)
@@ -176,9 +174,7 @@ def test_unknown_style_and_mode():
 
 
 TEXTS = st.lists(
-    st.sampled_from([*PIECES, VERDICT + "Yes", VERDICT + "No}", "print(1)", " ", "8"])
-    | st.text(max_size=5),
-    max_size=6,
+    st.sampled_from([*PIECES, VERDICT + "Yes", VERDICT + "No}", "print(1)", " ", "8"]) | st.text(max_size=5), max_size=6
 ).map("".join)
 
 

@@ -95,9 +95,7 @@ def test_what_does_not_fit_is_said():
     tokenizer = FakeTokenizer(pieces=PIECES)
     wrong = Settings(20_000, template=TEMPLATE)
     with pytest.raises(UserError, match="style = 'analysis'"):
-        list(
-            verify([], [0], ScriptedSampler(tokenizer, chain), FakeExecutor(), tokenizer, wrong, 0)
-        )
+        list(verify([], [0], ScriptedSampler(tokenizer, chain), FakeExecutor(), tokenizer, wrong, 0))
     right = dataclasses.replace(wrong, style="analysis", execute="none")
     sampler = ScriptedSampler(tokenizer, chain, context_tokens=20_000)
     with pytest.raises(UserError, match="verify `whole"):
@@ -165,10 +163,7 @@ def test_the_process_filter_keeps_what_the_formula_says_and_only_right_labels(st
         first = int(rng.integers(-1, steps))
         truth = np.array([t != first for t in range(steps)])
         said = np.where(rng.random(steps) < rate, truth, ~truth)
-        text = " ".join(
-            f"Step {t + 1}: \\boxed{{{'correct' if s else 'incorrect'}}}"
-            for t, s in enumerate(said)
-        )
+        text = " ".join(f"Step {t + 1}: \\boxed{{{'correct' if s else 'incorrect'}}}" for t, s in enumerate(said))
         judged = steps if first < 0 else first + 1
         wrong = (said[:judged] != truth[:judged]).any()
         if kept := not process_filter(text, first, steps, 10):
@@ -197,6 +192,7 @@ def test_a_box_in_a_box_is_one_word():
 def test_a_step_that_is_looked_at_again(again):
     text = f"Step 1: \\boxed{{correct}}\nStep 2: \\boxed{{correct}}\nWait, {again} is \\boxed{{incorrect}}"
     assert step_verdicts(text, 2) == [False, True]
-    assert step_verdicts(
-        "Step 1: \\boxed{correct}\nStep 2: we check step 1 by it. \\boxed{incorrect}", 2
-    ) == [True, False]
+    assert step_verdicts("Step 1: \\boxed{correct}\nStep 2: we check step 1 by it. \\boxed{incorrect}", 2) == [
+        True,
+        False,
+    ]

@@ -81,9 +81,7 @@ def test_a_dialogue_ends_with_it(text, correct, unread):
 
 
 def test_case_is_the_protocols():
-    assert (
-        first_box("{yes}", "Yes", "No", False, True).unread == "box holds the word in another case"
-    )
+    assert first_box("{yes}", "Yes", "No", False, True).unread == "box holds the word in another case"
     assert first_box("{YES}", "Yes", "No", True, True).correct is True
     assert first_box("{Correct}", "Correct", "Incorrect", True, True).correct is True
     assert first_box("{Incorrect}", "Correct", "Incorrect", True, True).correct is False
@@ -92,12 +90,7 @@ def test_case_is_the_protocols():
 def test_the_published_program_reads_the_first_word_of_all():
     """`(Yes|No)\\}` anywhere in the rationale, in any case, whatever the box says."""
     assert first_word("a yes} b {No}", "Yes", "No").correct is True
-    for text, correct in (
-        ("{No}$", False),
-        ("{Yes/No}$", False),
-        ("{ Yes }$", None),
-        ("Yes}", True),
-    ):
+    for text, correct in (("{No}$", False), ("{Yes/No}$", False), ("{ Yes }$", None), ("Yes}", True)):
         dialogue = ChatDialogue(REFERENCE, codec(), style="direct")
         dialogue.feed(text + "\n</output>\n", 5)
         assert dialogue.next_action().correct is correct
@@ -116,12 +109,7 @@ def test_the_time_grows_with_the_text():
     assert final_answer("Answer: 5" + " " * 40_000 + "x") is not None
 
 
-@given(
-    st.text()
-    | st.lists(st.sampled_from(["{", "}", "\\boxed", "Yes", "No", "\\text{", " ", "*"])).map(
-        "".join
-    )
-)
+@given(st.text() | st.lists(st.sampled_from(["{", "}", "\\boxed", "Yes", "No", "\\text{", " ", "*"])).map("".join))
 def test_any_text_has_a_verdict_or_a_kind(text):
     for opened in (True, False):
         found = first_box(text, "Yes", "No", True, opened)
@@ -150,19 +138,13 @@ def test_the_probability_is_that_of_the_box_that_was_read(section, p_yes):
         assert abs(verdict.p_yes_raw - p_yes) < 0.2
 
 
-@pytest.mark.parametrize(
-    "word", ["Yes", " Yes", "Yes.", "**Yes**", r"\text{Yes}", "\u201cYes\u201d"]
-)
+@pytest.mark.parametrize("word", ["Yes", " Yes", "Yes.", "**Yes**", r"\text{Yes}", "\u201cYes\u201d"])
 def test_a_word_alone_is_read_past_its_marks(word):
     assert bare(word) == "Yes" and bare("") == bare(" . ") == ""
 
 
 def test_the_compact_protocol_says_what_it_could_not_read():
-    for word, unread in (
-        ("8", "box holds a number"),
-        ("", "cut off"),
-        ("Maybe}", "box holds another text"),
-    ):
+    for word, unread in (("8", "box holds a number"), ("", "cut off"), ("Maybe}", "box holds another text")):
         from jprm.verify import EMBEDDED
 
         dialogue = Dialogue(EMBEDDED, FakeTokenizer(), style="direct")

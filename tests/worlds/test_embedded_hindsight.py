@@ -56,9 +56,9 @@ def test_a_wrong_step_may_be_corrected_by_the_next(seed):
             assert steps == silent and derived == [at]
         else:
             assert derived == [at, at + 1] and parsed[at].value != parsed[at + 1].value
-            assert [s.value for s in parsed[at + 2 :]] == [
-                parse_step(s).value for s in silent[at + 1 :]
-            ], "what follows is the same"
+            assert [s.value for s in parsed[at + 2 :]] == [parse_step(s).value for s in silent[at + 1 :]], (
+                "what follows is the same"
+            )
     assert set(begins.values()) == {1}
 
 

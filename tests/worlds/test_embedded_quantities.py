@@ -9,18 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jprm.errors import UserError
-from jprm.worlds.embedded.quantities import (
-    KINDS,
-    NAMES,
-    Difficulty,
-    draw_graph,
-    parse_problem,
-    render_problem,
-)
+from jprm.worlds.embedded.quantities import KINDS, NAMES, Difficulty, draw_graph, parse_problem, render_problem
 
-EXAMPLE = (
-    "Ann has 8. Joe gets 3 more than Ann. Kim gets as many as Ann and Joe. How many does Kim get?\n"
-)
+EXAMPLE = "Ann has 8. Joe gets 3 more than Ann. Kim gets as many as Ann and Joe. How many does Kim get?\n"
 
 
 def test_the_example_is_read():
@@ -79,10 +70,7 @@ def test_needed_steps_follow_their_sources_when_facts_are_shuffled():
         ("Ann has 8. How many does Bob get?\n", "exactly once"),
         ("Ann has 8. Ann has 9. How many does Ann get?\n", "exactly once"),
         ("Ann gets 3 more than Bob. How many does Ann get?\n", "never says"),
-        (
-            "Ann gets 3 more than Bob. Bob gets 2 more than Ann. How many does Ann get?\n",
-            "never says",
-        ),
+        ("Ann gets 3 more than Bob. Bob gets 2 more than Ann. How many does Ann get?\n", "never says"),
     ],
 )
 def test_what_cannot_be_read_is_said(text, message):
@@ -91,15 +79,7 @@ def test_what_cannot_be_read_is_said(text, message):
 
 
 @pytest.mark.parametrize(
-    "wrong",
-    [
-        {"steps": ()},
-        {"steps": (0,)},
-        {"names": 3},
-        {"names": 21},
-        {"kinds": ("div",)},
-        {"value_max": 500},
-    ],
+    "wrong", [{"steps": ()}, {"steps": (0,)}, {"names": 3}, {"names": 21}, {"kinds": ("div",)}, {"value_max": 500}]
 )
 def test_impossible_settings_are_refused(wrong):
     with pytest.raises(UserError, match="difficulty"):
@@ -108,6 +88,4 @@ def test_impossible_settings_are_refused(wrong):
 
 def test_a_difficulty_without_problems_ends():
     with pytest.raises(UserError, match="widen"):
-        draw_graph(
-            random.Random(0), Difficulty(kinds=("add",), base_values=(90, 99), constants=(50, 60))
-        )
+        draw_graph(random.Random(0), Difficulty(kinds=("add",), base_values=(90, 99), constants=(50, 60)))

@@ -12,17 +12,10 @@ import pytest
 from jprm.worlds.embedded.annotator import annotate
 from jprm.worlds.embedded.errors import PLANTED_KINDS, plant
 from jprm.worlds.embedded.quantities import Difficulty, draw_graph, parse_problem
-from jprm.worlds.embedded.solutions import (
-    first_error,
-    parse_step,
-    reference_steps,
-    render_step,
-    stated_answer,
-)
+from jprm.worlds.embedded.solutions import first_error, parse_step, reference_steps, render_step, stated_answer
 
 PROBLEM = parse_problem(
-    "Ann has 8. Joe gets 3 more than Ann. Bob has 3. Kim gets as many as Ann and Joe. "
-    "How many does Kim get?\n"
+    "Ann has 8. Joe gets 3 more than Ann. Bob has 3. Kim gets as many as Ann and Joe. How many does Kim get?\n"
 )
 ONE = "Step 1: Joe = Ann + 3 = 8 + 3 = 11, so Joe has 11.\n"
 TWO = "Step 2: Kim = Ann + Joe = 8 + 11 = 19, so Kim has 19. Answer: 19.\n"
@@ -56,10 +49,7 @@ def test_the_reference_is_what_one_would_write():
         ((ONE, TWO.replace("8 + 11", "11 + 8")), (-1, "")),  # commuted
         ((ONE.replace("8 + 3 = 11, so Joe has 11", "8 + 3 = 12, so Joe has 12"), TWO), (0, "slip")),
         ((ONE.replace("so Joe has 11", "so Joe has 12"), TWO), (0, "slip")),
-        (
-            (ONE.replace("= 8 + 3 = 11, so Joe has 11", "= 9 + 3 = 12, so Joe has 12"), TWO),
-            (0, "operand"),
-        ),
+        ((ONE.replace("= 8 + 3 = 11, so Joe has 11", "= 9 + 3 = 12, so Joe has 12"), TWO), (0, "operand")),
         ((ONE.replace("= 8 + 3 = 11, so Joe has 11", "= 8 - 3 = 5, so Joe has 5"), TWO), (0, "op")),
         ((TWO,), (0, "skip")),
         ((ONE.replace("Joe", "Bob"), TWO), (0, "quantity")),
@@ -84,9 +74,7 @@ def test_steps_are_read_back():
             assert step is not None and render_step(number, step) == text
     slip = ONE.replace("8 + 3 = 11,", "8 + 3 = 12,")
     step = parse_step(slip)
-    assert (
-        step is not None and (step.result, step.value) == (12, 11) and render_step(1, step) == slip
-    )
+    assert step is not None and (step.result, step.value) == (12, 11) and render_step(1, step) == slip
 
 
 def test_references_are_right_with_and_without_an_unhelpful_step():
@@ -115,9 +103,7 @@ def test_planted_errors_are_wrong_exactly_where_they_were_planted():
             assert first_error(graph, steps)[0] == at
             assert steps[:at] == right[:at] and len(steps) == len(right)
             assert [judged(graph, steps, i) for i in range(at + 1)] == [True] * at + [False]
-            for text in (
-                steps
-            ):  # later steps carry the error on: each agrees with itself and with those before
+            for text in steps:  # later steps carry the error on: each agrees with itself and with those before
                 step = parse_step(text)
                 assert step is not None and all(0 <= int(n) < 200 for n in re.findall(r"\d+", text))
                 assert kind == "slip" or step.value == step.computed
@@ -125,9 +111,7 @@ def test_planted_errors_are_wrong_exactly_where_they_were_planted():
             for text in steps[at + 1 :]:
                 step = parse_step(text)
                 assert step is not None
-                assert step.left == values.get(
-                    step.symbols[0], graph.base_values.get(step.symbols[0])
-                )
+                assert step.left == values.get(step.symbols[0], graph.base_values.get(step.symbols[0]))
     assert set(kinds) == set(PLANTED_KINDS) and min(kinds.values()) > 60
 
 
@@ -142,9 +126,7 @@ def test_the_annotator_agrees_with_the_truth_on_mutilated_solutions():
         index = rng.randrange(len(steps))
         numbers = list(re.finditer(r"(?<=[= *+-])\d+(?=[ ,.])", steps[index]))
         number = rng.choice(numbers)
-        changed = (
-            steps[index][: number.start()] + str(rng.randrange(200)) + steps[index][number.end() :]
-        )
+        changed = steps[index][: number.start()] + str(rng.randrange(200)) + steps[index][number.end() :]
         steps[index] = changed
         at, kind = first_error(graph, steps)
         seen[kind] = seen.get(kind, 0) + 1
@@ -162,10 +144,7 @@ def test_annotations_in_every_style():
     steps = (ONE, TWO)
     facts = "Kim gets as many as Ann and Joe. Ann has 8. Joe has 11. Kim is asked. "
     code = 'print(8 + 11 == 19 == 19 and "Kim" == "Kim")'
-    texts = {
-        style: annotate(PROBLEM, steps, 1, style)
-        for style in ("full", "code", "analysis", "direct")
-    }
+    texts = {style: annotate(PROBLEM, steps, 1, style) for style in ("full", "code", "analysis", "direct")}
     assert {style: a.analysis for style, a in texts.items()} == {
         "full": facts,
         "code": "",
@@ -178,9 +157,7 @@ def test_annotations_in_every_style():
 def test_annotations_of_steps_that_lead_nowhere():
     assert annotate(PROBLEM, ("what\n",), 0, "full").code == "print(False)"
     skip = annotate(PROBLEM, (TWO,), 0, "analysis")
-    assert skip.analysis == (
-        "Kim gets as many as Ann and Joe. Ann has 8. Joe is unknown. Kim is asked. "
-    )
+    assert skip.analysis == ("Kim gets as many as Ann and Joe. Ann has 8. Joe is unknown. Kim is asked. ")
     assert printed(skip.code) == "False", "an unfounded step is wrong, its check does not crash"
     base = annotate(PROBLEM, (ONE.replace("Joe", "Bob"),), 0, "full")
     assert (base.analysis, base.code) == ("Bob has 3. ", "print(3 == 11)")

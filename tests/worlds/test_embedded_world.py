@@ -63,9 +63,7 @@ def conversation(problem, steps, style, noise, rng) -> list[str]:
 
 
 def test_splits_share_no_problem_whatever_the_seeds():
-    texts = {
-        split: {p.text for s in (0, 1) for p in WORLD.problems(split, 300, s)} for split in SPLITS
-    }
+    texts = {split: {p.text for s in (0, 1) for p in WORLD.problems(split, 300, s)} for split in SPLITS}
     assert not texts["train"] & texts["dev"] and not texts["train"] & texts["test"]
     assert not texts["dev"] & texts["test"]
     for split, found in texts.items():
@@ -98,9 +96,7 @@ def test_records_of_solutions():
         right = WORLD.reference(problem)
         assert (right.first_error, right.source, right.problem_id) == (-1, "reference", problem.id)
         assert WORLD.truth(problem, right.steps) == (-1, "")
-        assert (
-            WORLD.is_correct(problem, right.steps) and WORLD.answer(right.steps) == problem.answer
-        )
+        assert WORLD.is_correct(problem, right.steps) and WORLD.answer(right.steps) == problem.answer
         assert WORLD.split_steps("".join(right.steps)) == right.steps
         wrong = WORLD.planted(problem, rng_of(0, problem.id))
         if wrong is not None:
@@ -134,21 +130,9 @@ def test_every_piece_of_a_conversation_is_tokenised_alone_as_in_the_whole(style)
 
 
 def test_tags_and_numbers_are_single_tokens():
-    for piece in (
-        *RATIONALE_PIECES,
-        "True",
-        "False",
-        "None",
-        "Error",
-        "0",
-        "199",
-        "Uma",
-        "Step 8: ",
-    ):
+    for piece in (*RATIONALE_PIECES, "True", "False", "None", "Error", "0", "199", "Uma", "Step 8: "):
         assert TOKENIZER.encode(piece) == [TOKENIZER.token_id(piece)]
-    assert TOKENIZER.encode("9801") == TOKENIZER.encode("98") + TOKENIZER.encode(
-        "0"
-    ) + TOKENIZER.encode("1")
+    assert TOKENIZER.encode("9801") == TOKENIZER.encode("98") + TOKENIZER.encode("0") + TOKENIZER.encode("1")
     assert TOKENIZER.accepts("Code output: ") is False
 
 
@@ -182,9 +166,7 @@ def test_what_the_documents_train():
                     assert eval(left.text.replace("=", "")) == int(right.text) and right.trained
             case "program":
                 for code, output in zip(document[::3], document[1::3], strict=True):
-                    assert (
-                        str(eval(code.text.split("print")[1].split("</verify>")[0])) == output.text
-                    )
+                    assert str(eval(code.text.split("print")[1].split("</verify>")[0])) == output.text
                     assert output.trained and not code.trained
             case "reading":
                 stated = document[0].text.replace(".\n", ". ")
@@ -196,20 +178,12 @@ def test_what_the_documents_train():
                         unknown = said == "is unknown" and f"{who} has " not in stated
                         assert unknown or f"{sentence}. " in stated
                     numbers = set(re.findall(r"\d+", code))
-                    assert numbers <= set(re.findall(r"\d+", fact)), (
-                        "the program uses what was read"
-                    )
+                    assert numbers <= set(re.findall(r"\d+", fact)), "the program uses what was read"
 
 
 def test_half_of_the_programs_print_true():
     world = load_world("embedded", mix={"programs": 1.0, "arithmetic": 0.0, "reading": 0.0})
-    outputs = [
-        s.text
-        for d in world.base_documents(400, 0)
-        if _kind(d) == "program"
-        for s in d
-        if s.trained
-    ]
+    outputs = [s.text for d in world.base_documents(400, 0) if _kind(d) == "program" for s in d if s.trained]
     assert len(outputs) == 1200
     assert 0.45 < outputs.count("True") / len(outputs) < 0.55
 
@@ -224,13 +198,7 @@ def test_settings_by_name():
     with pytest.raises(UserError, match="no world is called 'embeded'"):
         load_world("embeded")
     with pytest.raises(UserError, match="only about"):
-        tiny = {
-            "steps": [1],
-            "distractors": [0],
-            "names": 3,
-            "base_values": [5, 5],
-            "constants": [2, 2],
-        }
+        tiny = {"steps": [1], "distractors": [0], "names": 3, "base_values": [5, 5], "constants": [2, 2]}
         load_world("embedded", difficulty=tiny | {"kinds": ["add"]}).problems("test", 500, 0)
     with pytest.raises(UserError, match="split must be one of"):
         WORLD.problems("validation", 1, 0)  # pyright: ignore[reportArgumentType]

@@ -10,16 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jprm.worlds.gsm8k.annotator import annotate
-from jprm.worlds.gsm8k.arithmetic import (
-    NUMBER,
-    evaluate,
-    format_value,
-    number,
-    numbers,
-    operators,
-    rewrite,
-    skeleton,
-)
+from jprm.worlds.gsm8k.arithmetic import NUMBER, evaluate, format_value, number, numbers, operators, rewrite, skeleton
 from jprm.worlds.gsm8k.chain import UnsoundMark, first_error, read_solution, stated_calculations
 from jprm.worlds.gsm8k.errors import PLANTED_KINDS, plant
 
@@ -42,11 +33,7 @@ def test_a_solution_is_read():
         "Half of it is 2482/2 = 1241. Answer: 1241.\n",
     )
     marks = [mark for line in LINES for mark in line.marks]
-    assert [(m.expression, m.value) for m in marks] == [
-        ("12*1.50", 18),
-        ("2500-18", 2482),
-        ("2482/2", 1241),
-    ]
+    assert [(m.expression, m.value) for m in marks] == [("12*1.50", 18), ("2500-18", 2482), ("2482/2", 1241)]
     assert [(m.operands, m.result) for m in marks] == [((2, 3), 4), ((1, 2), 3), ((0, 1), 2)]
 
 
@@ -101,34 +88,24 @@ def test_planted_errors_are_carried_on():
         assert first_error(LINES, steps) == (at, kind)
         assert steps[:at] == STEPS[:at] and len(steps) == 3
         assert [skeleton(s) for s in steps] == [skeleton(s) for s in STEPS]
-        for step in steps[
-            at + (kind == "slip") :
-        ]:  # but for the slip itself, what is shown adds up
+        for step in steps[at + (kind == "slip") :]:  # but for the slip itself, what is shown adds up
             assert all(evaluate(e) == value for e, value in stated_calculations(step))
         gain = numbers(steps[1])[3]
         assert at == 2 or (gain != 2482 and numbers(steps[2])[0] == gain)
         assert numbers(steps[2])[-1] == numbers(steps[2])[-2] != 1241
-        assert [eval(annotate(LINES, steps, i, "full").code[5:]) for i in range(at + 1)] == [
-            True
-        ] * at + [False]
+        assert [eval(annotate(LINES, steps, i, "full").code[5:]) for i in range(at + 1)] == [True] * at + [False]
     assert min(found.values()) > 40
 
 
 def test_nothing_is_planted_where_a_value_could_mean_two_things():
     lines, _ = read_solution("So 2*3=<<2*3=6>>6.\nThen 6+1=<<6+1=7>>7\n#### 7")
-    seen = {
-        drawn[1]
-        for seed in range(60)
-        if (drawn := plant("Of 6 pens, twice 3.\n", lines, random.Random(seed)))
-    }
+    seen = {drawn[1] for seed in range(60) if (drawn := plant("Of 6 pens, twice 3.\n", lines, random.Random(seed)))}
     assert seen == {1}, "6 stands in the question: step 0 is left alone"
     assert plant("Why?\n", read_solution("It is so.\n#### 7")[0], random.Random(0)) is None
 
 
 def test_annotations_in_every_style():
-    texts = {
-        style: annotate(LINES, STEPS, 1, style) for style in ("full", "code", "analysis", "direct")
-    }
+    texts = {style: annotate(LINES, STEPS, 1, style) for style in ("full", "code", "analysis", "direct")}
     assert {a.code for a in texts.values()} == {"print(abs(2500-18 - 2482) < 0.01)"}
     assert {style: a.analysis for style, a in texts.items()} == {
         "full": "The step needs 2500-18 and states 2482. ",
@@ -186,10 +163,7 @@ def test_formatted_values_are_read_back(cents, like):
 
 def test_numbers_are_replaced_in_their_style():
     text = "for $2,500 at 1.50 each, 3.\n"
-    assert (
-        rewrite(text, {0: Fraction(3200), 1: Fraction(2), 2: Fraction(7, 2)})
-        == "for $3,200 at 2.00 each, 3.5.\n"
-    )
+    assert rewrite(text, {0: Fraction(3200), 1: Fraction(2), 2: Fraction(7, 2)}) == "for $3,200 at 2.00 each, 3.5.\n"
     assert rewrite(text, {}) == text
     assert rewrite(text, {0: Fraction(1, 3)}) is None and rewrite(text, {0: Fraction(-1)}) is None
     assert operators("12 x 3 - 4/5 of a two-piece") == ["*", "-", "/"]

@@ -34,9 +34,7 @@ def row(i: int) -> dict:
 def folder(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("data")
     (root / "gsm8k").mkdir()
-    (root / "gsm8k" / "train.jsonl").write_text(
-        "".join(json.dumps(row(i)) + "\n" for i in range(300))
-    )
+    (root / "gsm8k" / "train.jsonl").write_text("".join(json.dumps(row(i)) + "\n" for i in range(300)))
     with gzip.open(root / "gsm8k" / "test.jsonl.gz", "wt") as file:
         file.writelines(json.dumps(row(i)) + "\n" for i in range(290, 330))
     return root
@@ -61,12 +59,8 @@ def check(world: Gsm8kWorld, problems: list[Problem]) -> int:
     planted = 0
     for problem in problems:
         right = world.reference(problem)
-        assert world.truth(problem, right.steps) == (-1, "") and world.is_correct(
-            problem, right.steps
-        )
-        codes = [
-            world.annotate(problem, right.steps, i, "full").code for i in range(len(right.steps))
-        ]
+        assert world.truth(problem, right.steps) == (-1, "") and world.is_correct(problem, right.steps)
+        codes = [world.annotate(problem, right.steps, i, "full").code for i in range(len(right.steps))]
         assert all(eval(code.removeprefix("print")) for code in codes)
         wrong = world.planted(problem, rng_of(0, problem.id))
         if wrong is None:
@@ -86,28 +80,12 @@ def check_vocabulary(world: Gsm8kWorld, problems: list[Problem]) -> None:
         assert tokenizer.encode(piece) == [tokenizer.token_id(piece)]
     for problem in problems:
         note = world.annotate(problem, world.reference(problem).steps, 0, "full")
-        pieces = [
-            problem.text,
-            *world.reference(problem).steps,
-            ANALYZE_OPEN,
-            note.analysis,
-            "</analyze>\n",
-        ]
-        pieces += [
-            "<verify>",
-            note.code,
-            "</verify>\n",
-            "[Code output: ",
-            "True",
-            "]\n",
-            "<output>\\boxed{",
-            "Yes",
-        ]
+        pieces = [problem.text, *world.reference(problem).steps, ANALYZE_OPEN, note.analysis, "</analyze>\n"]
+        pieces += ["<verify>", note.code, "</verify>\n", "[Code output: ", "True", "]\n", "<output>\\boxed{", "Yes"]
         ids, where = tokenizer.encode_spans(pieces)
         assert ids == [i for piece in pieces for i in tokenizer.encode(piece)]
         assert [
-            tokenizer.decode([i for i, w in zip(ids, where, strict=True) if w == n])
-            for n in range(len(pieces))
+            tokenizer.decode([i for i, w in zip(ids, where, strict=True) if w == n]) for n in range(len(pieces))
         ] == pieces
 
 
@@ -120,10 +98,7 @@ def test_small_files(small):
 
 
 def test_splits_share_no_problem_even_where_the_files_do(small):
-    texts = {
-        s: {p.text for p in small.problems(s, n, 0)}
-        for s, n in (("train", 200), ("dev", 10), ("test", 40))
-    }
+    texts = {s: {p.text for p in small.problems(s, n, 0)} for s, n in (("train", 200), ("dev", 10), ("test", 40))}
     assert len(texts["test"]) == 40
     assert not texts["train"] & texts["dev"] and not (texts["train"] | texts["dev"]) & texts["test"]
     with pytest.raises(UserError, match="gsm8k has 40 test problems in these files, 41 were asked"):
@@ -151,9 +126,7 @@ def test_documents(small):
     tokenizer = small.tokenizer()
     for document in documents[:40]:  # loss masks are exact: every segment ends where a token ends
         texts = [segment.text for segment in document]
-        assert tokenizer.encode("".join(texts)) == [
-            i for text in texts for i in tokenizer.encode(text)
-        ]
+        assert tokenizer.encode("".join(texts)) == [i for text in texts for i in tokenizer.encode(text)]
 
 
 def test_a_foreign_problem_has_unknown_truth(small):
@@ -177,10 +150,7 @@ def test_a_foreign_problem_has_unknown_truth(small):
     ],
 )
 def test_a_bad_row_is_named_by_file_and_line(tmp_path, bad, message):
-    for name, text in (
-        ("train", json.dumps(row(0)) + "\n" + bad + "\n"),
-        ("test", json.dumps(row(1))),
-    ):
+    for name, text in (("train", json.dumps(row(0)) + "\n" + bad + "\n"), ("test", json.dumps(row(1)))):
         (tmp_path / f"{name}.jsonl").write_text(text)
     with pytest.raises(UserError, match=message):
         load_world("gsm8k", root=tmp_path)
@@ -219,16 +189,11 @@ def test_the_real_files(real):
             stated = numbers(line.text)
             for mark in line.marks:
                 assert stated[mark.result] == mark.value and "<<" not in line.text
-                assert not mark.operands or [stated[i] for i in mark.operands] == numbers(
-                    mark.expression
-                )
+                assert not mark.operands or [stated[i] for i in mark.operands] == numbers(mark.expression)
 
 
 def test_the_real_vocabulary(real):
     check_vocabulary(real, real.problems("test", 100, 0))
     assert real.tokenizer().vocab_size <= 2048
-    lengths = [
-        len(ids)
-        for ids in real.tokenizer().encode_batch([p.text for p in real.problems("test", 200, 0)])
-    ]
+    lengths = [len(ids) for ids in real.tokenizer().encode_batch([p.text for p in real.problems("test", 200, 0)])]
     assert np.mean(lengths) < 100

@@ -63,9 +63,7 @@ class Approach:
             return [said | {"reason": self.reason}]
         found = [said | _row(name, x, None) for name, x in self.fit.intervals.items()]
         for budget in budgets:
-            for name, x in zip(
-                ("best_params", "best_tokens"), self.fit.optimal(budget), strict=True
-            ):
+            for name, x in zip(("best_params", "best_tokens"), self.fit.optimal(budget), strict=True):
                 found.append(said | _row(name, x, budget))
         about = {"basis": self.basis, "warning": self.warning, "measured_coverage": self.coverage}
         return [row | about for row in found]
@@ -101,9 +99,7 @@ def _budgets(found: BestSizes) -> str:
 
 def _envelope(runs: Runs, again: dict[str, int]) -> BestSizes:
     if not runs.curves:
-        raise UserError(
-            "there are no training curves: rows of one run at several amounts of compute (--run)"
-        )
+        raise UserError("there are no training curves: rows of one run at several amounts of compute (--run)")
     reached = np.concatenate([curve.flops for curve in runs.curves])
     budgets = np.geomspace(reached.min(), reached.max(), _ENVELOPE_BUDGETS)
     curves = [(curve.params, curve.flops, curve.losses) for curve in runs.curves]

@@ -44,12 +44,8 @@ class Columns:
         are not to be found.
         """
         if derive_tokens and self.tokens:
-            raise UserError(
-                "--tokens names a column and --tokens-from-flops asks for none; keep one"
-            )
-        found = dataclasses.replace(
-            self, **{role: _column(table, role, getattr(self, role)) for role in KNOWN}
-        )
+            raise UserError("--tokens names a column and --tokens-from-flops asks for none; keep one")
+        found = dataclasses.replace(self, **{role: _column(table, role, getattr(self, role)) for role in KNOWN})
         if derive_tokens:
             found = dataclasses.replace(found, tokens=None)
         for role in ("params", "loss"):
@@ -78,9 +74,7 @@ def existing(table: RunTable, asked: str, option: str) -> str:
         return alike[0]
     near = difflib.get_close_matches(asked, table.names, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(map(repr, near))}? " if near and not alike else ""
-    raise UserError(
-        f"{table.source}: no column {asked!r} ({option}); {hint}it has {_listed(table.names)}"
-    )
+    raise UserError(f"{table.source}: no column {asked!r} ({option}); {hint}it has {_listed(table.names)}")
 
 
 def _column(table: RunTable, role: Role, asked: str | None) -> str | None:
@@ -94,8 +88,7 @@ def _column(table: RunTable, role: Role, asked: str | None) -> str | None:
 def _missing(table: RunTable, role: Role) -> UserError:
     also = " or --flops" if role == "tokens" else ""
     return UserError(
-        f"{table.source}: which column holds the {role}? Name it with --{role}{also}; "
-        f"it has {_listed(table.names)}"
+        f"{table.source}: which column holds the {role}? Name it with --{role}{also}; it has {_listed(table.names)}"
     )
 
 

@@ -56,13 +56,7 @@ def run_laws(options: LawsOptions) -> int:
         drop_highest=options.drop_highest,
         derive_tokens=options.derive_tokens,
     )
-    found = decide(
-        runs,
-        options.budgets,
-        resamples=options.resamples,
-        bootstrap=options.bootstrap,
-        seed=options.seed,
-    )
+    found = decide(runs, options.budgets, resamples=options.resamples, bootstrap=options.bootstrap, seed=options.seed)
     _print(table.source, found)
     if options.out:
         _write(options, options.out, found)
@@ -81,9 +75,7 @@ def _check(options: LawsOptions) -> None:
         read = [path / RESULTS if path.is_dir() else path for path in options.paths]
         is_read = (options.out / RESULTS).resolve() in (path.resolve() for path in read)
         if is_read or (options.out / "config.json").exists():
-            raise UserError(
-                f"--out {options.out}: its {RESULTS} belongs to another run; choose another directory"
-            )
+            raise UserError(f"--out {options.out}: its {RESULTS} belongs to another run; choose another directory")
 
 
 def _print(source: str, found: Decided) -> None:
@@ -91,9 +83,7 @@ def _print(source: str, found: Decided) -> None:
     say(f"{source}: {found.summary()}")
     for note in found.runs.notes:
         say(f"  {note}")
-    print(
-        "\nL = E + A N^-alpha + B D^-beta; best N grows with compute to the power a; 95 % intervals"
-    )
+    print("\nL = E + A N^-alpha + B D^-beta; best N grows with compute to the power a; 95 % intervals")
     rows = []
     for one in found.approaches:
         known = one.fit.intervals if one.fit else {}

@@ -58,12 +58,7 @@ class Decided:
 
 
 def decide(
-    runs: Runs,
-    budgets: tuple[float, ...] = (),
-    *,
-    resamples: int = 500,
-    bootstrap: Bootstrap = "points",
-    seed: int = 0,
+    runs: Runs, budgets: tuple[float, ...] = (), *, resamples: int = 500, bootstrap: Bootstrap = "points", seed: int = 0
 ) -> Decided:
     """Fit all approaches and decide on `budgets`, on ten times the largest run without any."""
     return Decided(

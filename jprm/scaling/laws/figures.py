@@ -73,12 +73,7 @@ def _curves(runs: Runs) -> Figure:
     by_size = sorted(runs.curves, key=lambda curve: curve.params)
     few = np.unique(np.linspace(0, len(by_size) - 1, _MOST_BUDGETS).round().astype(int))
     series = [
-        Series(
-            f"{short(by_size[i].params)} parameters",
-            list(by_size[i].flops),
-            list(by_size[i].losses),
-        )
-        for i in few
+        Series(f"{short(by_size[i].params)} parameters", list(by_size[i].flops), list(by_size[i].losses)) for i in few
     ]
     shown = "" if len(few) == len(by_size) else f" {len(few)} of {len(by_size)} runs."
     return Figure(
@@ -95,9 +90,7 @@ def _frontier(fits: dict[str, Chinchilla | BestSizes], compute: np.ndarray, whic
     ]
     named = ("parameters", "training tokens")[which]
     return Figure(
-        line_figure(
-            series, x_label="training FLOPs", y_label=f"best {named}", log_x=10, log_y=True
-        ),
+        line_figure(series, x_label="training FLOPs", y_label=f"best {named}", log_x=10, log_y=True),
         f"Compute-optimal {named} by approach, with 95 % bands.",
     )
 
@@ -109,20 +102,14 @@ def _best_loss(runs: Runs, law: Chinchilla, compute: np.ndarray) -> Figure:
     best = Series("least loss", list(compute), list(law(params, tokens)), list(low), list(high))
     return Figure(
         line_figure(
-            [_scatter("runs", runs.flops, runs.losses), best],
-            x_label="training FLOPs",
-            y_label="loss",
-            log_x=10,
+            [_scatter("runs", runs.flops, runs.losses), best], x_label="training FLOPs", y_label="loss", log_x=10
         ),
         "The loss of the best split of compute by the fitted law, with its 95 % band, and the runs.",
     )
 
 
 def _residuals(runs: Runs, laws: dict[str, Chinchilla]) -> Figure:
-    series = [
-        _scatter(f"approach {key}", runs.flops, 100 * fit.law.residuals())
-        for key, fit in laws.items()
-    ]
+    series = [_scatter(f"approach {key}", runs.flops, 100 * fit.law.residuals()) for key, fit in laws.items()]
     ends = [float(runs.flops.min()), float(runs.flops.max())]
     series.append(Series("none", ends, [0.0, 0.0], is_fit=True))
     return Figure(

@@ -29,10 +29,7 @@ def laws_report(title: str, found: Decided, command: str = "") -> Report:
     beyond = found.extrapolated()
     note = f"{beyond} Intervals do not know whether the law holds there." if beyond else ""
     sections = [
-        Section(
-            "Best sizes",
-            [Table(COLUMNS, found.rows(), note=note), Text(f"Approach 3, {found.held_out}.")],
-        ),
+        Section("Best sizes", [Table(COLUMNS, found.rows(), note=note), Text(f"Approach 3, {found.held_out}.")]),
         Section("Laws", [_laws(found.approaches), _coverage(found.fitted)]),
         Section("Figures", laws_figures(found)),
         Section("Runs", _data(found)),
@@ -71,14 +68,8 @@ def _laws(approaches: Sequence[Approach]) -> Table:
         found = [one.fit.intervals.get(name) if one.fit else None for one in approaches]
         said = shown if name in ("A", "B") else str  # those may be of any size
         rows.append([name, *(said(x) if x else None for x in found)])
-    reasons = [
-        f"Approach {one.key} is not fitted: {one.reason}." for one in approaches if one.reason
-    ]
-    reasons += [
-        f"Approach {one.key}: these runs do not settle it: {one.warning}."
-        for one in approaches
-        if one.warning
-    ]
+    reasons = [f"Approach {one.key} is not fitted: {one.reason}." for one in approaches if one.reason]
+    reasons += [f"Approach {one.key}: these runs do not settle it: {one.warning}." for one in approaches if one.warning]
     return Table(["", *(one.name for one in approaches)], rows, note=" ".join(reasons))
 
 

@@ -87,8 +87,7 @@ def read_runs(
         runs = [one for one in runs if one not in highest]
         notes.append(f"the {drop_highest} runs of the highest loss are left out, as asked")
     params, tokens, flops, losses = (
-        np.array([getattr(one, name) for one in runs])
-        for name in ("params", "tokens", "flops", "loss")
+        np.array([getattr(one, name) for one in runs]) for name in ("params", "tokens", "flops", "loss")
     )
     if columns.tokens is None:
         notes.append(f"tokens are {columns.flops!r} / (6 x {columns.params!r})")
@@ -104,9 +103,7 @@ def read_runs(
     return Runs(params, tokens, flops, losses, curves, columns, tuple(notes))
 
 
-def _chosen(
-    table: RunTable, where: Sequence[str], notes: list[str]
-) -> list[tuple[dict[str, Any], str]]:
+def _chosen(table: RunTable, where: Sequence[str], notes: list[str]) -> list[tuple[dict[str, Any], str]]:
     """The rows that are asked for, with their places."""
     rows = list(zip(table.rows, table.places, strict=True))
     asked = []
@@ -118,12 +115,8 @@ def _chosen(
     for key, value in asked:
         kept = [(row, place) for row, place in rows if _is(row.get(key), value)]
         if not kept:
-            seen = [
-                said for said, _ in Counter(_said(row.get(key)) for row, _ in rows).most_common(6)
-            ]
-            raise UserError(
-                f"{table.source}: no row has {key} = {value!r}; there are {', '.join(map(repr, seen))}"
-            )
+            seen = [said for said, _ in Counter(_said(row.get(key)) for row, _ in rows).most_common(6)]
+            raise UserError(f"{table.source}: no row has {key} = {value!r}; there are {', '.join(map(repr, seen))}")
         rows = kept
     if where:
         notes.append(f"{len(rows)} of {len(table.rows)} rows have {' and '.join(where)}")
@@ -203,15 +196,11 @@ def _distinct(readings: list[_Reading], notes: list[str]) -> list[_Reading]:
     for one in readings:
         found.setdefault(replace(one, place=""), one)
     if len(found) < len(readings):
-        notes.append(
-            f"{len(readings) - len(found)} rows repeat another row's numbers and count once"
-        )
+        notes.append(f"{len(readings) - len(found)} rows repeat another row's numbers and count once")
     return list(found.values())
 
 
-def _finished(
-    readings: list[_Reading], notes: list[str]
-) -> tuple[list[_Reading], tuple[Curve, ...]]:
+def _finished(readings: list[_Reading], notes: list[str]) -> tuple[list[_Reading], tuple[Curve, ...]]:
     """The last reading of every run, and the curves of runs that have several."""
     by_run: dict[object, list[_Reading]] = {}
     for i, one in enumerate(readings):
@@ -232,12 +221,8 @@ def _finished(
                     f"{before.place}; name the column of runs with --run"
                 )
         if len(ordered) > 1:
-            flops, losses = (
-                np.array([getattr(one, name) for one in ordered]) for name in ("flops", "loss")
-            )
+            flops, losses = (np.array([getattr(one, name) for one in ordered]) for name in ("flops", "loss"))
             curves.append(Curve(ordered[0].params, flops, losses))
     if curves:
-        notes.append(
-            f"{len(readings)} rows are the training curves of {len(runs)} runs, whose last losses are fitted"
-        )
+        notes.append(f"{len(readings)} rows are the training curves of {len(runs)} runs, whose last losses are fitted")
     return runs, tuple(curves)

@@ -50,9 +50,7 @@ def _rows_of(path: Path) -> list[tuple[str, dict[str, Any]]]:
         if (path / TRAINED).is_file():
             return [_trained_row(path)]
         if not (path / RESULTS).is_file():
-            raise UserError(
-                f"{path}: a directory without {RESULTS} or {TRAINED}; name a file with runs"
-            )
+            raise UserError(f"{path}: a directory without {RESULTS} or {TRAINED}; name a file with runs")
         path = path / RESULTS
     ending = Path(path.stem).suffix if path.suffix == ".gz" else path.suffix
     delimiter = DELIMITERS.get(ending.lower())

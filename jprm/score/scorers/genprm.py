@@ -21,9 +21,7 @@ class GenPRMScorer(Scorer):
     style: ClassVar[str] = "full"
     execute: ClassVar[Execution] = "executed"
 
-    def judge(
-        self, items: Sequence[Item], votes: Sequence[int], known: Known, heard: Heard
-    ) -> Iterator[Ended]:
+    def judge(self, items: Sequence[Item], votes: Sequence[int], known: Known, heard: Heard) -> Iterator[Ended]:
         """As `Scorer`, all conversations side by side."""
         setup = self.setup
         generator = setup.generator(self.style, self.execute)
@@ -54,12 +52,7 @@ class GenPRMScorer(Scorer):
             return None
         generator = self.setup.generator(self.style, self.execute)
         return Branches(
-            votes,
-            generator.sampler,
-            generator.executor,
-            generator.codec,
-            generator.settings,
-            self.setup.seed,
+            votes, generator.sampler, generator.executor, generator.codec, generator.settings, self.setup.seed
         )
 
 

@@ -9,13 +9,7 @@ rest is for tests and for reading.
 
 from jprm.worlds.embedded.drills import Mix
 from jprm.worlds.embedded.errors import PLANTED_KINDS
-from jprm.worlds.embedded.quantities import (
-    Difficulty,
-    Graph,
-    Quantity,
-    parse_problem,
-    render_problem,
-)
+from jprm.worlds.embedded.quantities import Difficulty, Graph, Quantity, parse_problem, render_problem
 from jprm.worlds.embedded.solutions import ERROR_KINDS
 from jprm.worlds.embedded.world import EmbeddedWorld
 

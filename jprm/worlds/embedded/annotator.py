@@ -24,12 +24,7 @@ UNREADABLE = "print(False)"
 
 
 def annotate(
-    graph: Graph,
-    steps: Sequence[str],
-    index: int,
-    style: Style,
-    rng: random.Random | None = None,
-    noise: float = 0.0,
+    graph: Graph, steps: Sequence[str], index: int, style: Style, rng: random.Random | None = None, noise: float = 0.0
 ) -> Annotation:
     """The annotation of `steps[index]`; of a step that cannot be read, code that prints False."""
     step = parse_step(steps[index])
@@ -64,9 +59,7 @@ def known_values(graph: Graph, earlier: Sequence[str]) -> dict[str, int]:
     return known
 
 
-def read_facts(
-    quantity: Quantity | None, name: str, known: dict[str, int]
-) -> tuple[str, str, int | None]:
+def read_facts(quantity: Quantity | None, name: str, known: dict[str, int]) -> tuple[str, str, int | None]:
     """(facts in words, the expression they give, its value); None is what is not known."""
     if quantity is None:
         return f"{name} is unknown. ", "None", None

@@ -16,15 +16,7 @@ from dataclasses import dataclass
 
 from jprm.errors import UserError
 from jprm.tokenizer import EOS
-from jprm.worlds.base import (
-    ANALYZE_CLOSE,
-    ANALYZE_OPEN,
-    CODE_CLOSE,
-    CODE_OPEN,
-    OUTPUT_CLOSE,
-    OUTPUT_OPEN,
-    Segment,
-)
+from jprm.worlds.base import ANALYZE_CLOSE, ANALYZE_OPEN, CODE_CLOSE, CODE_OPEN, OUTPUT_CLOSE, OUTPUT_OPEN, Segment
 from jprm.worlds.embedded.annotator import known_values, read_facts
 from jprm.worlds.embedded.errors import VALUE_LIMIT
 from jprm.worlds.embedded.quantities import Graph, render_problem
@@ -101,9 +93,7 @@ def program_drill(steps: tuple[str, ...], rng: random.Random, n_runs: int) -> li
     for _ in range(n_runs):
         step = rng.choice(parsed)
         claim = step.value if rng.random() < 0.5 else _other_number(step.value, rng)
-        expression = (
-            f"{step.left} {step.op} {step.right}" if rng.random() < 0.5 else str(step.value)
-        )
+        expression = f"{step.left} {step.op} {step.right}" if rng.random() < 0.5 else str(step.value)
         code = f"print({expression} == {claim})"
         segments.append(Segment(f"{CODE_OPEN}{code}{CODE_CLOSE}{OUTPUT_OPEN}", False))
         segments.append(Segment(str(claim == step.value), True))

@@ -40,12 +40,7 @@ def plant(graph: Graph, rng: random.Random) -> tuple[tuple[str, ...], int, str] 
 
 
 def _corrupt(
-    graph: Graph,
-    quantity: Quantity,
-    right: Step,
-    values: dict[str, int],
-    kind: str,
-    rng: random.Random,
+    graph: Graph, quantity: Quantity, right: Step, values: dict[str, int], kind: str, rng: random.Random
 ) -> Step | None:
     """A wrong version of a right step, or None where none was found."""
     for _ in range(TRIES):
@@ -55,26 +50,15 @@ def _corrupt(
     return None
 
 
-def _draw(
-    graph: Graph,
-    quantity: Quantity,
-    step: Step,
-    values: dict[str, int],
-    kind: str,
-    rng: random.Random,
-) -> Step:
+def _draw(graph: Graph, quantity: Quantity, step: Step, values: dict[str, int], kind: str, rng: random.Random) -> Step:
     """One draw of the given kind; it may happen to be right."""
     is_sum = quantity.kind == "sum"
     if kind == "slip":
-        return replace(
-            step, value=step.value + rng.choice((-10, -2, -1, 1, 2, 10, rng.randint(-20, 20)))
-        )
+        return replace(step, value=step.value + rng.choice((-10, -2, -1, 1, 2, 10, rng.randint(-20, 20))))
     if kind == "op":
         step = replace(step, op=rng.choice("+-*"))
     elif kind == "operand":
-        number = rng.choice(
-            [*values.values(), *(q.number for q in graph.quantities if q.kind != "sum")]
-        )
+        number = rng.choice([*values.values(), *(q.number for q in graph.quantities if q.kind != "sum")])
         second = is_sum and rng.random() < 0.4
         step = replace(step, right=number) if second else replace(step, left=number)
     elif kind == "reference":

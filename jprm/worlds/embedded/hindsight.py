@@ -66,9 +66,7 @@ def withhold(graph: Graph, rng: random.Random, difficulty: Difficulty) -> Withhe
     return None
 
 
-def _readings(
-    graph: Graph, quantity: Quantity, kind: str, difficulty: Difficulty
-) -> Iterator[Graph]:
+def _readings(graph: Graph, quantity: Quantity, kind: str, difficulty: Difficulty) -> Iterator[Graph]:
     """The graph with another value at `quantity`, by this kind of fact, where all values can be."""
     if kind == "sum":
         return

@@ -15,9 +15,7 @@ from functools import cached_property, lru_cache
 
 from jprm.errors import UserError
 
-NAMES = tuple(
-    "Ann Bob Cal Dan Eve Fay Gus Hal Ida Joe Kim Leo Mia Ned Ola Pam Ray Sue Tom Uma".split()
-)
+NAMES = tuple("Ann Bob Cal Dan Eve Fay Gus Hal Ida Joe Kim Leo Mia Ned Ola Pam Ray Sue Tom Uma".split())
 KINDS = ("add", "sub", "mul", "sum")
 OPERATORS = {"add": "+", "sub": "-", "mul": "*", "sum": "+"}
 TRIES = 10_000
@@ -47,9 +45,7 @@ class Difficulty:
         if not set(self.kinds) <= set(KINDS) or not self.kinds:
             raise UserError(f"difficulty.kinds must be among {', '.join(KINDS)}")
         if self.value_max > 199:
-            raise UserError(
-                "difficulty.value_max must be at most 199: larger numbers have no token"
-            )
+            raise UserError("difficulty.value_max must be at most 199: larger numbers have no token")
 
 
 @dataclass(frozen=True)
@@ -131,9 +127,7 @@ class Graph:
             if name not in wanted:
                 wanted.add(name)
                 todo += self.by_name[name].sources
-        return tuple(
-            self.by_name[n] for n in self.order if n in wanted and self.by_name[n].kind != "base"
-        )
+        return tuple(self.by_name[n] for n in self.order if n in wanted and self.by_name[n].kind != "base")
 
 
 def compute(a: int, op: str, b: int) -> int:
@@ -179,15 +173,10 @@ def parse_problem(text: str) -> Graph:
         at = match.end()
     question = _QUESTION.fullmatch(text, at)
     if question is None:
-        raise UserError(
-            f"cannot read the problem at {text[at : at + 40]!r}: "
-            "not a sentence of the embedded world"
-        )
+        raise UserError(f"cannot read the problem at {text[at : at + 40]!r}: not a sentence of the embedded world")
     graph = Graph(tuple(quantities), question[1])
     if len(graph.by_name) != len(quantities) or graph.target not in graph.by_name:
-        raise UserError(
-            "a problem says exactly once how many each person has, the one asked for included"
-        )
+        raise UserError("a problem says exactly once how many each person has, the one asked for included")
     graph.order  # noqa: B018  raises where a source is missing or facts go round in a circle
     return graph
 
@@ -250,20 +239,14 @@ def _try_graph(rng: random.Random, difficulty: Difficulty) -> Graph | None:
 
 
 def _derive(
-    rng: random.Random,
-    difficulty: Difficulty,
-    name: str,
-    facts: list[tuple[Quantity, int]],
-    source: int,
+    rng: random.Random, difficulty: Difficulty, name: str, facts: list[tuple[Quantity, int]], source: int
 ) -> tuple[Quantity, int] | None:
     """A new quantity on top of fact `source`, of the first kind drawn whose value fits."""
     quantity, value = facts[source]
     for kind in rng.sample(difficulty.kinds, len(difficulty.kinds)):
         if kind == "sum":
             others = [
-                other
-                for other, (_, v) in enumerate(facts)
-                if other != source and v + value <= difficulty.value_max
+                other for other, (_, v) in enumerate(facts) if other != source and v + value <= difficulty.value_max
             ]
             if others:
                 other, other_value = facts[rng.choice(others)]

@@ -79,14 +79,10 @@ def right_step(quantity: Quantity, values: dict[str, int], answers: bool) -> Ste
     left, right = quantity.operands(values)
     assert left is not None and right is not None, f"{quantity.name} before its sources"
     value = compute(left, quantity.op, right)
-    return Step(
-        quantity.name, quantity.symbols, left, quantity.op, right, value, value if answers else None
-    )
+    return Step(quantity.name, quantity.symbols, left, quantity.op, right, value, value if answers else None)
 
 
-def reference_steps(
-    graph: Graph, rng: random.Random | None = None, unhelpful: float = 0.0
-) -> tuple[str, ...]:
+def reference_steps(graph: Graph, rng: random.Random | None = None, unhelpful: float = 0.0) -> tuple[str, ...]:
     """A right solution; with probability `unhelpful` one step more, right but not needed."""
     plan = list(graph.needed)
     if rng is not None and rng.random() < unhelpful:

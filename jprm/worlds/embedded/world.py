@@ -23,14 +23,7 @@ from jprm.worlds import base
 from jprm.worlds.base import RATIONALE_PIECES, Annotation, Segment, Style
 from jprm.worlds.embedded import annotator, drills, errors, hindsight, solutions
 from jprm.worlds.embedded.drills import Mix
-from jprm.worlds.embedded.quantities import (
-    NAMES,
-    Difficulty,
-    Graph,
-    draw_graph,
-    parse_problem,
-    render_problem,
-)
+from jprm.worlds.embedded.quantities import NAMES, Difficulty, Graph, draw_graph, parse_problem, render_problem
 
 SPLIT_OF_HASH = ("train", "train", "dev", "test")
 REPEATS = 1000  # draws in a row without a new problem after which the world counts as exhausted
@@ -38,15 +31,7 @@ REPEATS = 1000  # draws in a row without a new problem after which the world cou
 PIECES = (
     *(f"Step {number}: " for number in range(1, 9)),
     *NAMES,
-    *(
-        " has ",
-        " gets ",
-        " gets as many as ",
-        " more than ",
-        " fewer than ",
-        " times as many as ",
-        " and ",
-    ),
+    *(" has ", " gets ", " gets as many as ", " more than ", " fewer than ", " times as many as ", " and "),
     *("How many does ", " get?\n", ". ", ".\n", ". Answer: ", ", so ", " = ", " + ", " - ", " * "),
     *(" is unknown. ", " is asked. ", "print(", ")", " == ", ' and "', '" == "', '")'),
     *("True", "False", "None", "Error"),
@@ -79,10 +64,7 @@ class EmbeddedWorld:
             text = render_problem(graph)
             repeats = repeats + 1 if text in found else 0
             if repeats > REPEATS:
-                raise UserError(
-                    f"this difficulty has only about {len(found)} problems for {split}, "
-                    f"{n} were asked"
-                )
+                raise UserError(f"this difficulty has only about {len(found)} problems for {split}, {n} were asked")
             tier, answer = f"steps={len(graph.needed)}", str(graph.values[graph.target])
             found[text] = base.make_problem(self.name, text, answer, tier, split)
         return list(found.values())
@@ -110,17 +92,13 @@ class EmbeddedWorld:
         text is of another split. Its answer is "": what is left of the text does not decide it, and `truth`
         cannot read it.
         """
-        drawn = hindsight.withhold(
-            parse_problem(problem.text), base.scalar_rng(rng), self.difficulty
-        )
+        drawn = hindsight.withhold(parse_problem(problem.text), base.scalar_rng(rng), self.difficulty)
         if drawn is None or split_of(drawn.text) != problem.split:
             return None
         shown = base.make_problem(self.name, drawn.text, "", problem.tier, problem.split)
         kind = "corrected" if corrected else "contradicted"
         return shown, tuple(
-            base.make_solution(
-                shown, steps, "withheld", -1 if right else drawn.at, "" if right else kind
-            )
+            base.make_solution(shown, steps, "withheld", -1 if right else drawn.at, "" if right else kind)
             for steps, right in drawn.solutions(corrected)
         )
 
@@ -170,9 +148,7 @@ class EmbeddedWorld:
             graph = draw_graph(rng, self.difficulty)
             if split_of(render_problem(graph)) == split:
                 return graph
-        raise UserError(
-            f"this difficulty has no problems for {split}: widen the ranges of {self.difficulty}"
-        )
+        raise UserError(f"this difficulty has no problems for {split}: widen the ranges of {self.difficulty}")
 
 
 def split_of(text: str) -> str:

@@ -21,9 +21,7 @@ from jprm.worlds.gsm8k.chain import Line, Mark, derives, stated_calculations
 
 NOTHING = Annotation("There is nothing to compute. ", "print(True)")
 
-Check = tuple[
-    str, Fraction
-]  # the expression that should be computed, the value that the step states
+Check = tuple[str, Fraction]  # the expression that should be computed, the value that the step states
 
 
 def annotate(
@@ -52,9 +50,7 @@ def write(checks: Sequence[Check], style: Style) -> Annotation:
     for expression, stated in checks:
         result = f" = {decimal(evaluate(expression))}" if style == "analysis" else ""
         sentences.append(f"The step needs {expression}{result} and states {decimal(stated)}. ")
-    tests = " and ".join(
-        f"abs({expression} - {decimal(stated)}) < 0.01" for expression, stated in checks
-    )
+    tests = " and ".join(f"abs({expression} - {decimal(stated)}) < 0.01" for expression, stated in checks)
     return Annotation("".join(sentences) if shown else "", f"print({tests})")
 
 
@@ -70,16 +66,12 @@ def _reference_checks(line: Line, step: str) -> list[Check]:
     return [(mark.expression, stated[mark.result]) for mark in line.marks]
 
 
-def _bad_checks(
-    lines: Sequence[Line], line: Line, step: str, checks: list[Check], rng: random.Random
-) -> list[Check]:
+def _bad_checks(lines: Sequence[Line], line: Line, step: str, checks: list[Check], rng: random.Random) -> list[Check]:
     """A bad annotation: half sycophantic (the step's own arithmetic), half misread (another
     calculation).
     """
     if rng.random() < 0.5:
-        return [
-            (_own(mark, step), stated) for mark, (_, stated) in zip(line.marks, checks, strict=True)
-        ]
+        return [(_own(mark, step), stated) for mark, (_, stated) in zip(line.marks, checks, strict=True)]
     others = [mark.expression for other in lines for mark in other.marks]
     return [(rng.choice(others), stated) for _, stated in checks]
 

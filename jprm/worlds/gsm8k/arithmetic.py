@@ -17,12 +17,7 @@ TOLERANCE = Fraction(1, 100)  # the files state 10/3 as 3.33
 NUMBER = re.compile(r"\d+(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+")
 OPERATOR = re.compile(r"(?<=[\s\d$)%])[-+*/x×÷](?=[\s\d$(.])")
 _PLAIN = str.maketrans({"x": "*", "×": "*", "÷": "/", "$": "", ",": "", " ": ""})
-_OPERATIONS = {
-    ast.Add: operator.add,
-    ast.Sub: operator.sub,
-    ast.Mult: operator.mul,
-    ast.Div: operator.truediv,
-}
+_OPERATIONS = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv}
 
 
 @lru_cache(maxsize=1 << 16)

@@ -33,9 +33,7 @@ MAX_LINE = 2000  # characters; the longest of the published files has fewer than
 UNKNOWN = "unknown"
 ERROR_KINDS = ("slip", "operand", "op", "noanswer", UNKNOWN)
 _MARK = re.compile(r"<<([^<>=]*)=([^<>=]*)>>")
-_SHOWN = re.compile(
-    r"([-+*/x×÷()$,.\d\s]*\d[\s)]*)=\s*\$?\s*$"
-)  # "... 80,000+50,000=$" before its mark
+_SHOWN = re.compile(r"([-+*/x×÷()$,.\d\s]*\d[\s)]*)=\s*\$?\s*$")  # "... 80,000+50,000=$" before its mark
 _STATED = re.compile(rf"([-+*/x×÷()$,.\d\s]*\d[\s)]*)=\s*\$?\s*({NUMBER.pattern})")
 
 
@@ -52,9 +50,7 @@ class Mark:
     expression: str  # as the calculator had it: "48/2"
     value: Fraction  # what it said
     result: int  # the index of the number that states the value
-    operands: tuple[
-        int, ...
-    ] = ()  # the indices of the expression's numbers, where the text shows it plainly
+    operands: tuple[int, ...] = ()  # the indices of the expression's numbers, where the text shows it plainly
     span: tuple[int, int] = (0, 0)  # the characters of the text where it does
 
 
@@ -87,9 +83,7 @@ def read_solution(worked: str) -> tuple[tuple[Line, ...], str]:
 def _read_line(raw: str) -> Line:
     """The shown text of a line and its marks. Raises UnsoundMark for one that does not add up."""
     if len(raw) > MAX_LINE:  # searching for calculations takes time that grows with its square
-        raise UnsoundMark(
-            f"a line of {len(raw)} characters; the longest that is read has {MAX_LINE}"
-        )
+        raise UnsoundMark(f"a line of {len(raw)} characters; the longest that is read has {MAX_LINE}")
     shown, marks, end = "", [], 0
     for match in _MARK.finditer(raw):
         shown += raw[end : match.start()]
@@ -134,9 +128,7 @@ def _unmarked(text: str, known: set[int]) -> list[Mark]:
         if result in known or count < 2 or computed is None or abs(computed - value) >= TOLERANCE:
             continue
         if numbers(expression) == numbers(match[1]):
-            found.append(
-                Mark(expression, value, result, tuple(range(result - count, result)), match.span(1))
-            )
+            found.append(Mark(expression, value, result, tuple(range(result - count, result)), match.span(1)))
     return found
 
 
@@ -173,9 +165,7 @@ def _difference(line: Line, step: str) -> str:
     """How a step that derives from the line differs from it: a kind of error, or ""."""
     if operators(step) != operators(line.text):
         return "op"
-    changed = {
-        i for i, (a, b) in enumerate(zip(numbers(line.text), numbers(step), strict=True)) if a != b
-    }
+    changed = {i for i, (a, b) in enumerate(zip(numbers(line.text), numbers(step), strict=True)) if a != b}
     if not changed:
         return ""
     operands = {operand for mark in line.marks for operand in mark.operands}

@@ -34,9 +34,7 @@ VALUE_LIMIT = 10**7
 Changed = dict[Fraction, Fraction]  # right value -> the wrong one that replaces it
 
 
-def plant(
-    question: str, lines: Sequence[Line], rng: random.Random
-) -> tuple[tuple[str, ...], int, str] | None:
+def plant(question: str, lines: Sequence[Line], rng: random.Random) -> tuple[tuple[str, ...], int, str] | None:
     """(steps, 0-based index of the wrong one, kind), or None where no try stays consistent."""
     places = [(index, mark) for index, line in enumerate(lines) for mark in line.marks]
     if not places:
@@ -54,9 +52,7 @@ def plant(
     return None
 
 
-def _corrupt(
-    text: str, mark: Mark, kind: str, pool: list[Fraction], rng: random.Random
-) -> tuple[str, Fraction] | None:
+def _corrupt(text: str, mark: Mark, kind: str, pool: list[Fraction], rng: random.Random) -> tuple[str, Fraction] | None:
     """(the line's text with its wrong expression, the wrong value to state), or None."""
     if kind == "slip":
         unit = Fraction(1) if mark.value.denominator == 1 else Fraction(1, 100)

@@ -29,11 +29,7 @@ def find(root: Path, name: str) -> Path:
     """The file `name`.jsonl or .jsonl.gz under `root` or `root`/gsm8k. Raises UserError naming
     where it looked.
     """
-    tried = [
-        root / folder / f"{name}.jsonl{ending}"
-        for folder in ("gsm8k", ".")
-        for ending in ("", ".gz")
-    ]
+    tried = [root / folder / f"{name}.jsonl{ending}" for folder in ("gsm8k", ".") for ending in ("", ".gz")]
     for path in tried:
         if path.is_file():
             return path

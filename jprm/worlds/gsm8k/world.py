@@ -42,9 +42,7 @@ class Gsm8kWorld:
     def __init__(self, root: str | Path, vocab_size: int = 2048, mix: Mix | None = None):
         """Reads both files under `root`. Raises UserError naming the file, and the bad line."""
         if vocab_size < 512:
-            raise UserError(
-                f"vocab_size must be at least 512 for bytes and tags, it is {vocab_size}"
-            )
+            raise UserError(f"vocab_size must be at least 512 for bytes and tags, it is {vocab_size}")
         self.mix = mix or Mix()
         self.vocab_size = vocab_size
         train, unsound_train = files.read(train_file := files.find(Path(root), "train"))
@@ -63,22 +61,16 @@ class Gsm8kWorld:
             raise UserError(f"split must be one of {', '.join(SPLITS)}, it is {split!r}")
         rows = self._splits[split]
         if n > len(rows):
-            raise UserError(
-                f"gsm8k has {len(rows)} {split} problems in these files, {n} were asked"
-            )
+            raise UserError(f"gsm8k has {len(rows)} {split} problems in these files, {n} were asked")
         order = random.Random(seed_of(seed, self.name, "problems", split)).sample(rows, len(rows))
         return [
-            base.make_problem(
-                self.name, row.text, row.answer, f"steps={min(len(row.lines), 8)}", split
-            )
+            base.make_problem(self.name, row.text, row.answer, f"steps={min(len(row.lines), 8)}", split)
             for row in order[:n]
         ]
 
     def reference(self, problem: Problem, rng: np.random.Generator | None = None) -> Solution:
         """The worked solution of the file; there is only one, whatever `rng`."""
-        return base.make_solution(
-            problem, [line.text for line in self._row(problem).lines], "reference", -1
-        )
+        return base.make_solution(problem, [line.text for line in self._row(problem).lines], "reference", -1)
 
     def planted(self, problem: Problem, rng: np.random.Generator) -> Solution | None:
         """The worked solution with one planted error that later steps carry on."""

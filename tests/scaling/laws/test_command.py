@@ -6,19 +6,7 @@ import numpy as np
 import pytest
 
 from jprm.cli import app, guarded
-from tests.scaling.laws.tables import (
-    ALPHA,
-    BETA,
-    POWER,
-    A,
-    B,
-    E,
-    best_size,
-    curve_rows,
-    isoflop_rows,
-    loss_of,
-    write,
-)
+from tests.scaling.laws.tables import ALPHA, BETA, POWER, A, B, E, best_size, curve_rows, isoflop_rows, loss_of, write
 from tests.scaling.test_report_in_browser import BROWSER, PROBE, browse
 
 
@@ -32,9 +20,7 @@ def rows_of(out):
     """(approach, quantity, budget) -> row; approaches without a fit by (approach,)."""
     rows = [json.loads(line) for line in (out / "results.jsonl").read_text().splitlines()]
     return {
-        (row["approach"], row["quantity"], row["flops"])
-        if "quantity" in row
-        else (row["approach"],): row
+        (row["approach"], row["quantity"], row["flops"]) if "quantity" in row else (row["approach"],): row
         for row in rows
     }
 
@@ -89,10 +75,7 @@ def test_the_table_says_how_often_intervals_hold(tmp_path, capsys):
 
 def test_curves_carry_the_envelope(tmp_path):
     out = tmp_path / "out"
-    assert (
-        laws(write(tmp_path / "runs.jsonl.gz", curve_rows(40, 60)), "--out", out, "--resamples", 50)
-        == 0
-    )
+    assert laws(write(tmp_path / "runs.jsonl.gz", curve_rows(40, 60)), "--out", out, "--resamples", 50) == 0
     rows = rows_of(out)
     assert rows["1", "a", None]["value"] == pytest.approx(POWER, abs=0.03)
     assert "3 budgets are needed, 0 can be used" not in rows["1", "a", None]["basis"]
@@ -118,9 +101,7 @@ def test_too_few_runs_are_refused_by_every_approach(tmp_path, capsys):
     assert "10 points are needed" in said.out and "3 budgets are needed" in said.out
     assert said.err == "error: no approach could be fitted to these runs\n"
     rows = rows_of(out)
-    assert set(rows) == {("3",), ("3'",), ("2",), ("1",)} and all(
-        r["reason"] for r in rows.values()
-    )
+    assert set(rows) == {("3",), ("3'",), ("2",), ("1",)} and all(r["reason"] for r in rows.values())
     assert "not fitted" in (out / "report.html").read_text()
 
 
@@ -167,11 +148,7 @@ def test_the_published_refit(tmp_path, data_root):
         pytest.skip(f"{path} is not there")
     assert laws(path, "--drop-highest", 5, "--budget", "5.76e23", "--out", tmp_path) == 0
     rows = rows_of(tmp_path)
-    for name, value, within in (
-        ("alpha", 0.3478, 0.002),
-        ("beta", 0.3658, 0.002),
-        ("E", 1.8172, 0.001),
-    ):
+    for name, value, within in (("alpha", 0.3478, 0.002), ("beta", 0.3658, 0.002), ("E", 1.8172, 0.001)):
         assert rows["3", name, None]["value"] == pytest.approx(value, abs=within)
     assert rows["3", "a", None]["basis"] == "240 runs"
     chinchilla = rows["3", "best_params", 5.76e23]

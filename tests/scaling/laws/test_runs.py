@@ -139,9 +139,7 @@ def test_a_sweeps_rows_count_once_and_by_their_training(tmp_path):
     assert runs.flops.tolist() == [1e12, 2e12, 3e12] and len(runs) == 3
     assert runs.tokens == pytest.approx(np.full(3, 1e12 / 6e6))
     notes = "; ".join(runs.notes)
-    assert (
-        "1 rows of ablations" in notes and "1 rows of failed" in notes and "3 rows repeat" in notes
-    )
+    assert "1 rows of ablations" in notes and "1 rows of failed" in notes and "3 rows repeat" in notes
     only = _runs(tmp_path, rows, where=["variant=no code"])
     assert only.losses.tolist() == [5.0]
 
