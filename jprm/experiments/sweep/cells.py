@@ -1,0 +1,161 @@
+"""The cells of a sweep: at every point a grid over size, examples and seed, and variants of its main cell."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from jprm.config import fingerprint
+from jprm.experiments.sweep.axes import Point, points
+from jprm.experiments.sweep.config import SweepConfig
+from jprm.experiments.sweep.point import PointTasks
+from jprm.jobs import Task
+from jprm.tasks.open_world import OpenWorld
+from jprm.tasks.verifier import Verifier
+from jprm.tasks.votes import VerifierSampling, Votes, leaders_of
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One row group of the table: the votes of a verifier, under the configuration of its point.
+
+    variant: "" in the grid, else what was changed against the main cell. values: what the axes set, but for keys that
+    name the cell.
+    """
+
+    votes: Votes
+    config: SweepConfig = dataclasses.field(compare=False)
+    variant: str = ""
+    values: tuple[tuple[str, Any], ...] = ()
+
+    @property
+    def sampling(self) -> VerifierSampling:
+        """The verifier and how it is asked."""
+        sampling = self.votes.sampling
+        assert isinstance(sampling, VerifierSampling)
+        return sampling
+
+    @property
+    def verifier(self) -> Verifier:
+        """The verifier."""
+        return self.sampling.verifier
+
+    @property
+    def set_key(self) -> tuple[str, int]:
+        """The name and the seed of the solutions that it judges."""
+        return self.votes.benchmark.name, self.votes.benchmark.seed
+
+    @property
+    def name(self) -> str:
+        """Unique in a sweep: "tiny-0.3m n=1000 full rpe s=0 executed chain policy"."""
+        sampling = self.sampling
+        parts = [sampling.verifier.label, sampling.execution, sampling.mode, self.votes.benchmark.name]
+        return " ".join([*parts, *(f"{key}={value}" for key, value in self.values)])
+
+
+class Sweep:
+    """The cells of a configuration, and the tasks below them. Loads the worlds that they need."""
+
+    def __init__(self, config: SweepConfig):
+        """Raises UserError for axes that do not fit, and for a world whose files are not there."""
+        self.config = config
+        self.points = points(config)
+        self._worlds: dict[str, OpenWorld] = {}
+
+    def tasks_of(self, config: SweepConfig) -> PointTasks:
+        """The tasks of one point. Points with the same world share it."""
+        key = fingerprint([config.world, config.data.root])
+        if key not in self._worlds:
+            self._worlds[key] = OpenWorld(config.world, config.data.root)
+        return PointTasks(config, self._worlds[key])
+
+    @functools.cached_property
+    def grid(self) -> list[Cell]:
+        """Sizes x training examples x seeds, the main cell of each seed first, so that the first row comes early."""
+        return [cell for point in self.points for cell in self._grid(point)]
+
+    @functools.cached_property
+    def ablations(self) -> list[Cell]:
+        """The main cell of the first seed with one thing changed, at every point."""
+        return [cell for point in self.points for cell in self._ablations(point)]
+
+    @property
+    def cells(self) -> list[Cell]:
+        """All cells in the order of the table: the grids of all points, then their variants."""
+        return [*self.grid, *self.ablations]
+
+    @property
+    def main(self) -> Cell:
+        """The main cell of the first point, seed and set of solutions."""
+        return self.grid[0]
+
+    def main_cells(self, config: SweepConfig) -> list[Cell]:
+        """The main cell of the first seed of one point, on each set of solutions: what variants are compared with."""
+        return self._grid(Point(config))[: len(config.evaluate.benchmarks)]
+
+    @functools.cached_property
+    def candidates(self) -> Cell | None:
+        """The votes of the main verifier that choose among the policy's candidates; None where there are none."""
+        if not self.config.evaluate.candidates_problems:
+            return None
+        main = self.main
+        tasks = self.tasks_of(main.config)
+        candidates = tasks.candidates(main.verifier.seed)
+        votes = tasks.votes(main.verifier, candidates, main.config.evaluate.candidate_votes)
+        return dataclasses.replace(main, votes=votes)
+
+    @property
+    def asked(self) -> list[Votes]:
+        """The votes of all cells, and those on candidates."""
+        return [cell.votes for cell in (*self.cells, *([self.candidates] if self.candidates else []))]
+
+    @property
+    def leaders(self) -> dict[Task, Task]:
+        """The votes that others can take over, by those others."""
+        return leaders_of(self.asked)
+
+    def _grid(self, point: Point) -> list[Cell]:
+        config = point.config
+        grid, cell, tasks = config.grid, config.cell, self.tasks_of(config)
+        main_size, main_examples = grid.main if cell.size is None or cell.train_examples is None else ("", 0)
+        sizes = (cell.size,) if cell.size else _first(main_size, reversed(grid.sizes))
+        counts = grid.train_examples if cell.train_examples is None else (cell.train_examples,)
+        cells = []
+        for seed in grid.seeds if cell.seed is None else (cell.seed,):
+            for size in sizes:
+                for examples in _first(main_examples, reversed(counts)):
+                    verifier = tasks.verifier(size, examples, seed)
+                    cells += [self._cell(point, verifier, name) for name in config.evaluate.benchmarks]
+        return cells
+
+    def _ablations(self, point: Point) -> list[Cell]:
+        grid = point.config.grid
+        if not grid.ablations:
+            return []
+        main = self._grid(point)[0].verifier
+        cells = []
+        for variant in grid.ablations:
+            changes: dict[str, dict[str, Any]] = {
+                **{style: {"style": style} for style in ("code", "analysis", "direct")},
+                **{rule: {"rule": rule} for rule in ("hard", "difference")},
+                "unfiltered": {"filtered": False},
+            }
+            verifier = dataclasses.replace(main, **changes.get(variant, {}))
+            asked = {"invented": {"execution": "invented"}, "fork": {"mode": "fork"}}.get(variant, {})
+            for name in point.config.evaluate.benchmarks:
+                cells.append(dataclasses.replace(self._cell(point, verifier, name, **asked), variant=variant))
+        return cells
+
+    def _cell(self, point: Point, verifier: Verifier, benchmark: str, **asked: Any) -> Cell:
+        tasks = self.tasks_of(point.config)
+        votes = tasks.votes(verifier, tasks.benchmark(benchmark, verifier.seed), **asked)
+        named = tuple((k, v) for k, v in point.values if not k.startswith("cell."))
+        return Cell(votes, point.config, values=named)
+
+
+def _first(main: Any, values: Iterable[Any]) -> list[Any]:
+    """The values with the main one in front."""
+    return sorted(values, key=lambda value: value != main)

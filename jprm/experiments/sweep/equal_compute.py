@@ -1,0 +1,153 @@
+"""The same compute, spent otherwise: votes that stop early, and solutions against verifications.
+
+Both are read off votes that are stored already; nothing is sampled.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from jprm.grade import united
+from jprm.experiments.sweep.cells import Cell
+from jprm.experiments.sweep.table import Measured
+from jprm.jobs import Stages
+from jprm.scaling import AdaptiveVoting, ComputeMatched, Matched, VerifiedSolution, compute_matched, replay_adaptive
+from jprm.tasks.benchmark import Benchmark, load_items
+from jprm.tasks.vote_store import RATIONALES, stream_rewards
+from jprm.tasks.votes import Votes
+from jprm.ties import below
+from jprm.verify import first_error
+
+RISKS = (0.0, 0.05)
+
+
+@dataclass(frozen=True)
+class Stopped:
+    """Adaptive voting of a main cell at one risk."""
+
+    benchmark: str
+    seed: int
+    chain: bool  # its votes can only be stopped whole: the saving is an upper bound
+    result: AdaptiveVoting
+
+    def __str__(self) -> str:
+        saved, change = self.result.saved, self.result.change
+        most = "at most " if self.chain else ""
+        return (
+            f"adaptive votes on {self.benchmark} (seed {self.seed}), risk {self.result.risk:g}: {most}"
+            f"{saved:.0%} of {self.result.n_max} votes saved, "
+            f"F1 {change:+.3f}"
+        )
+
+
+@dataclass(frozen=True)
+class Spent:
+    """Self-consistency and the verifier at equal compute; budgets in units of one solution.
+
+    `solution_tokens`, `verification_tokens` are means per solution and per vote on one, forced ones included.
+    """
+
+    table: ComputeMatched
+    frontier: tuple[Matched, ...]
+    solution_tokens: float
+    verification_tokens: float
+
+    def lines(self) -> list[str]:
+        """The ratio, and the gain at each budget that pays for a verification."""
+        lines = [
+            f"a verification costs {self.table.ratio:.2f} solutions ({self.verification_tokens:.0f} tokens "
+            f"against {self.solution_tokens:.0f})"
+        ]
+        for at in self.frontier:
+            if at.verifier is None or at.gain is None:
+                lines.append(f"compute of {at.budget:g} solutions: pays for no verification")
+                continue
+            lines.append(
+                f"compute of {at.budget:g} solutions: self-consistency {at.self_consistency}, verifier {at.verifier}, "
+                f"gain {at.gain:+.3f}"
+            )
+        return lines
+
+
+def stopped_early(main: Measured) -> list[Stopped]:
+    """What stopping early would have saved a cell, at each risk.
+
+    A vote is for a step where its reward is at least 1/2. With the read-out "vote" that is its verdict; with the
+    others the verdict that it thinks the likelier, which is also what ended the judging of a solution.
+    """
+    votes, stages = main.cell.votes, main.stages
+    items = [i for i in load_items(stages[votes.benchmark]) if i.solution.first_error is not None]
+    tables = _votes_for(stages, votes)
+    return [
+        Stopped(
+            *main.cell.set_key,
+            main.cell.sampling.mode == "chain",
+            replay_adaptive(
+                [tables[item.solution.id] for item in items],
+                [item.solution.first_error for item in items],  # type: ignore[misc]
+                [item.problem.id for item in items],
+                risk=risk,
+                missing=main.cell.config.evaluate.missing,
+            ),
+        )
+        for risk in RISKS
+    ]
+
+
+def candidates_at_equal_compute(stages: Stages, candidates: Cell | None) -> Spent | None:
+    """The candidates' votes read as S solutions with V verifications each; None where they are not finished.
+
+    The ratio is that of the tokens, times that of the parameters where policy and verifier differ in size. Budgets go
+    up to the stored solutions, since beyond them self-consistency could not spend its share.
+    """
+    if candidates is None or not stages[candidates.votes].done:
+        return None
+    votes, verifier = candidates.votes, candidates.verifier
+    benchmark, world = votes.benchmark, verifier.world
+    assert isinstance(benchmark, Benchmark) and benchmark.policy
+    sampled, items = stages[votes].summary, {i.solution.id: i for i in load_items(stages[benchmark])}
+    tables, silent = _votes_for(stages, votes), (None,) * votes.n_votes
+    if not tables:
+        return None
+    found = {
+        name: VerifiedSolution(
+            world.world.answer(items[name].solution.steps), bool(items[name].correct_answer), whole(table)
+        )
+        for name, table in tables.items()
+    }
+    formless = VerifiedSolution(None, False, silent)  # no answer, and nothing was judged
+    drawn = stages[benchmark].summary["drawn"]
+    problems = [[found.get(name, formless) for name in row["solutions"]] for row in drawn]
+    texts = ["".join(items[name].solution.steps) for name in tables]
+    solution = sum(len(world.tokenizer.encode(text)) for text in texts) / len(texts)
+    written = sampled["generated_tokens"] + sampled["forced_tokens"]
+    verification = written / (len(tables) * votes.n_votes)
+    larger = stages[verifier].summary["params"] / stages[benchmark.policy.base].summary["params"]
+    budgets = range(1, 1 + min(map(len, problems)))
+    table = compute_matched(
+        united(problems),
+        budgets,
+        range(1, 1 + votes.n_votes),
+        verification / solution * larger,
+        problem_ids=[row["problem_id"] for row in drawn],
+        missing=candidates.config.evaluate.missing,
+    )
+    return Spent(table, tuple(table.frontier(budgets)), solution, verification)
+
+
+def whole(table: np.ndarray) -> tuple[float | None, ...]:
+    """What each vote says of a solution, from votes [steps, V]: 1 where it accepts every step, 0 where it rejects one
+    before the first that it did not judge, else None."""
+    verdicts = (first_error([None if np.isnan(vote) else vote for vote in column]) for column in table.T)
+    return tuple(None if verdict is None else float(verdict < 0) for verdict in verdicts)
+
+
+def _votes_for(stages: Stages, votes: Votes) -> dict[str, np.ndarray]:
+    """Votes of 1 and 0 [steps, votes] by solution, nan where one gave none."""
+    path = stages[votes].file(RATIONALES)
+    return {
+        name: np.where(np.isnan(table), np.nan, ~below(table, 0.5))
+        for name, table in stream_rewards(path, votes.n_votes, votes.sampling.readout)
+    }

@@ -1,0 +1,79 @@
+"""What a sweep would do: its cells, what is there already, and what the rest costs. Starts and writes nothing."""
+
+from __future__ import annotations
+
+from rich.table import Table
+
+from jprm.errors import UserError
+from jprm.experiments.sweep.cells import Sweep
+from jprm.experiments.sweep.config import SweepConfig
+from jprm.experiments.sweep.machine_speed import measure_speed, stored_speed
+from jprm.jobs import Graph, Stage, Stages, Task, clock
+from jprm.jobs.directory import check_writable
+from jprm.jobs.leases import doing, holder
+from jprm.tasks.resources import Speed
+from jprm.terminal import terminal
+
+MAX_ROWS = 400
+
+
+def print_plan(config: SweepConfig, measure_first: bool = False) -> None:
+    """Prints the plan; with `measure_first` at speeds that are measured now and kept in the run directory.
+
+    Raises UserError for a sweep that could not run.
+    """
+    sweep, stages = Sweep(config), Stages(config.path)
+    check_possible(sweep)
+    graph = Graph(stages, sweep.asked, sweep.leaders)
+    measured = measure_speed(sweep) if measure_first else stored_speed(config.path)
+    speed = measured or Speed()
+    table = Table("stage", "what", "state", "FLOPs", "expected", box=None, header_style="bold")
+    for task in graph.tasks[:MAX_ROWS]:
+        table.add_row(*_row(graph, task, speed))
+    out = terminal()
+    out.print(table)
+    if len(graph.tasks) > MAX_ROWS:
+        out.print(f"... and {len(graph.tasks) - MAX_ROWS} more")
+    if len(sweep.cells) <= MAX_ROWS:
+        table = Table("cell", "votes", "state", box=None, header_style="bold")
+        for cell in sweep.cells:
+            table.add_row(cell.name, str(cell.votes.n_votes), "done" if stages[cell.votes].done else "to do")
+        out.print(table)
+    ready, missing = sum(stages[cell.votes].done for cell in sweep.cells), graph.unfinished()
+    print(f"{len(sweep.cells)} cells, {ready} of them ready; best of N: {'yes' if sweep.candidates else 'no'}")
+    where = "at the speed measured on this machine" if measured else "on two CPU cores (--calibrate measures this machine)"
+    flops, seconds = sum(map(graph.flops, missing)), sum(graph.seconds(task, speed) for task in missing)
+    print(
+        f"{len(graph.tasks)} stages, {len(graph.tasks) - len(missing)} done; about {seconds / 60:.0f} min left {where}: "
+        f"{flops:.2g} FLOPs, {seconds / 3600:.2f} hours"
+    )
+
+
+def check_possible(sweep: Sweep) -> None:
+    """Raises UserError where a sweep asks for what it cannot have, before anything is computed."""
+    check_writable(sweep.config.path)
+    for cell in sweep.cells:
+        labels, asked = cell.config.labels, cell.verifier.examples
+        if asked > (most := labels.problems * labels.solutions):
+            raise UserError(
+                f"{asked} training examples are asked for, but {labels.problems} problems give {most} labelled "
+                "solutions at most; raise labels.problems, or lower grid.train_examples"
+            )
+
+
+def _row(graph: Graph, task: Task, speed: Speed) -> tuple[str, str, str, str, str]:
+    stage = graph.stages[task]
+    name = f"{task.kind}-{stage.key}"
+    if stage.done:
+        return name, task.label, "done", "", f"{clock(stage.seconds)} taken"
+    return name, task.label, _state(stage), f"{graph.flops(task):.2g}", f"about {clock(graph.seconds(task, speed))}"
+
+
+def _state(stage: Stage) -> str:
+    """The state of a stage that is not done."""
+    if owner := doing(stage.path):
+        return f"by {owner.get('host')}"
+    left = [path for path in (holder(stage.path), stage.path) if path and path.exists()]
+    if any((path / "failure.json").exists() for path in left):
+        return "failed"
+    return "started" if left else "to do"

@@ -1,0 +1,140 @@
+"""From stored votes to numbers: a vote curve per cell, the rows of `results.jsonl`, paired comparisons, best-of-N."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from jprm.evaluate import BestOfN, Candidate, Interval, best_of_n, finite
+from jprm.grade import united
+from jprm.experiments.sweep.cells import Cell
+from jprm.experiments.sweep.curves import curve_of
+from jprm.scaling import Fit, VoteCurve
+from jprm.jobs import Failure, Stages
+from jprm.search import aggregate
+from jprm.tasks.benchmark import Item, load_items
+from jprm.tasks.vote_store import reward_table
+from jprm.tasks.votes import load_rationales
+from jprm.verify import ONE_VOTE, mean_reward
+
+MISSING_AS = {"wrong": "counted as wrong", "excluded": "left out"}  # solutions without a verdict
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A finished cell: its curve over votes, what it cost, and the stages from which this was read."""
+
+    cell: Cell
+    stages: Stages
+    curve: VoteCurve
+    rows: tuple[dict[str, Any], ...]
+    fit: Fit
+
+
+def measure(stages: Stages, cell: Cell) -> Measured:
+    """The numbers of a cell whose votes are finished."""
+    curve = curve_of(stages, cell.votes, cell.config.evaluate.missing)
+    return Measured(cell, stages, curve.votes, tuple(_rows(stages, cell, curve.points)), curve.fit)
+
+
+def best_of_candidates(stages: Stages, candidates: Cell | None) -> BestOfN | None:
+    """Choosing among the policy's samples with the verifier's score (the least step reward), by majority, by luck.
+
+    None where the votes on the samples are not finished.
+    """
+    if candidates is None or not stages[candidates.votes].done:
+        return None
+    votes, evaluate = candidates.votes, candidates.config.evaluate
+    world, readout = candidates.verifier.world.world, votes.sampling.readout
+    items = {item.solution.id: item for item in load_items(stages[votes.benchmark])}
+    rationales = load_rationales(stages[votes])
+
+    def candidate(solution: str) -> Candidate:
+        item: Item | None = items.get(solution)
+        if item is None:  # a sample without the form of a solution has no answer and is not judged
+            return Candidate(None, False, None)
+        table = reward_table(rationales[solution], votes.n_votes, readout)
+        means = [mean_reward([None if math.isnan(r) else r for r in step]) for step in table.tolist()]
+        return Candidate(world.answer(item.solution.steps), bool(item.correct_answer), aggregate(means, "min"))
+
+    drawn = stages[votes.benchmark].summary["drawn"]
+    problems = [[candidate(solution) for solution in row["solutions"]] for row in drawn]
+    ks = [k for k in (1, 2, 4, 8, 16, 32) if k <= evaluate.candidates]
+    ids = [row["problem_id"] for row in drawn]
+    return best_of_n(united(problems), ks, problem_ids=ids, seed=0, missing=evaluate.missing)
+
+
+def _names(cell: Cell) -> dict[str, Any]:
+    """The columns that say which cell a row is of."""
+    sampling, verifier = cell.sampling, cell.verifier
+    return {
+        "cell": cell.name,
+        "variant": cell.variant,
+        "benchmark": cell.votes.benchmark.name,
+        "model": verifier.size,
+        "train_examples": verifier.examples,
+        "mode": sampling.mode,
+        "style": verifier.style,
+        "code": sampling.execution,
+        "labels": verifier.rule,
+        "filtered": verifier.filtered,
+        "seed": verifier.seed,
+        **dict(cell.values),
+    }
+
+
+def _rows(stages: Stages, cell: Cell, points: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    from jprm.models import decode_flops
+
+    votes, verifier, config = cell.votes, cell.verifier, cell.config
+    trained, sampled = stages[verifier].summary, stages[votes].summary
+    generated = sampled["generated_tokens"] + sampled["forced_tokens"]
+    context = config.verify.context_tokens // 2
+    flops = decode_flops(verifier.world.model_config(verifier.size), context, 1) * generated
+    rows = []
+    votes_shown = {*map(config.verify.draws, config.votes_shown)}
+    for point in points:
+        if point["n_votes"] not in votes_shown:
+            continue
+        share = point["n_votes"] / votes.n_votes
+        rows.append(
+            _names(cell)
+            | {"model_params": trained["params"], "train_examples_kept": trained["filter"]["kept"]}
+            | {"n_votes": point["n_votes"]}
+            | {name: finite(point[name]) for name in ("f1", "f1_low", "f1_high", "error_acc", "correct_acc")}
+            | {
+                "n_items": point["n_items"],
+                "none_share": sampled["none"] / max(1, sampled["rationales"]),
+                "missing_share": point["missing_share"],
+                "missing_as": point["missing_as"],
+                "tokens": round(generated * share),
+                "flops": flops * share,
+                "train_flops": trained["flops"],
+                "train_loss": trained["loss"],
+                "held_out_loss": trained["held_out_loss"],
+                "seconds": round(stages[votes].seconds * share, 3),
+            }
+        )
+    return rows
+
+
+def one_vote_note(measured: Sequence[Measured]) -> str:
+    """Why cells have one vote where more were asked for; "" where none was cut."""
+    greedy = [m for m in measured if m.cell.config.verify.n_votes > m.cell.votes.n_votes]
+    return f"verify.temperature = 0: {ONE_VOTE}" if greedy else ""
+
+
+def failed_row(cell: Cell, failure: Failure) -> dict[str, Any]:
+    """What is known of a cell without a result: which cell it is, and why."""
+    reason = {"status": failure.status, "reason": failure.reason}
+    return reason | _names(cell) | {"n_votes": cell.votes.n_votes, "f1": None}
+
+
+def f1_of(row: dict[str, Any]) -> str:
+    """The F1 of a row with its interval, for readers; "n/a" of a benchmark with one class."""
+    if row["f1"] is None:
+        return "n/a"
+    ends = [math.nan if row[f"f1_{end}"] is None else row[f"f1_{end}"] for end in ("low", "high")]
+    return str(Interval(row["f1"], *ends))

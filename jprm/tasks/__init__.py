@@ -1,0 +1,20 @@
+"""The tasks of GenPRM, one file for each kind, whichever experiment asks for it.
+
+A task holds its own settings: nothing is looked up while it is computed. Its parents are other tasks.
+
+    base -> labels -> verifier --.
+      '---> benchmark ------------+--> votes
+
+    settings      the sections of a configuration that tasks are made from
+    open_world    a loaded world, its vocabulary and models;  resources: the code pools that tasks share
+    base          pretraining;  policy: a base model that writes solutions
+    labels        Monte-Carlo values of solutions
+    benchmark     sets of solutions to judge
+    rationales    the annotator's rationales as training text
+    verifier      fine-tuning on filtered rationales
+    votes         sampled votes on a set, kept in a `vote_store`
+
+Nothing is imported here, because reading a configuration (`jprm.tasks.settings`) must not wait for what computes it.
+"""
+
+__all__: list[str] = []

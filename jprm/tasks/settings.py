@@ -1,0 +1,147 @@
+"""The settings of tasks, one frozen model per section of a configuration file.
+
+They are read before JAX is imported, so that a mistake is answered at once. Each field says what it is; the reference
+page of the configuration is made from these sentences.
+
+Invariant: a section holds nothing that no task reads, and a task's `inputs` hold every value that its result depends on.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, field_validator
+
+from jprm.config import Config
+from jprm.records import ReadOut
+from jprm.train.config import TrainConfig
+from jprm.verify import CodeSettings, votes_drawn
+
+LabelRule = Literal["rpe", "hard", "difference", "exact"]
+Style = Literal["full", "code", "analysis", "direct"]
+ExecutionMode = Literal["executed", "invented", "none"]
+VoteMode = Literal["chain", "fork"]
+Need = Literal["reads", "writes", "network", "processes", "signals", "memory"]
+
+
+class WorldSection(Config):
+    """Where problems come from."""
+
+    kind: Literal["embedded", "gsm8k"] = "embedded"
+    """The world: the embedded one, which needs no files, or the text of GSM8K."""
+    settings: dict[str, Any] = {}
+    """The world's own settings, such as its difficulty."""
+
+
+class DataSection(Config):
+    """The files of a world that reads them."""
+
+    root: Path | None = None
+    """The folder that holds gsm8k/ and processbench/."""
+
+
+class ModelSection(Config):
+    """The models by role, and how many sequences are decoded side by side."""
+
+    policy: str = "tiny-0.3m"
+    """The preset of the policy, which writes the solutions."""
+    slots: int = Field(default=256, ge=8)
+    """The sequences that an engine decodes side by side."""
+
+
+class BaseSection(TrainConfig):
+    """Pretraining from scratch, once for each model size and seed."""
+
+    documents: int = Field(default=30_000, ge=1)
+    """The documents of the world to train on."""
+    steps: int = Field(default=1000, ge=1)
+    """The training steps."""
+    batch_rows: int = Field(default=10, ge=1)
+    """The packed rows of one step."""
+    row_tokens: int = Field(default=208, ge=2)
+    """The tokens of one packed row."""
+
+
+class TrainSection(TrainConfig):
+    """Fine-tuning of a base model into a verifier."""
+
+    learning_rate: float = Field(default=0.01, gt=0)
+    """The highest learning rate."""
+
+
+class LabelSection(Config):
+    """Monte-Carlo labels of solutions, and the annotator's rationales."""
+
+    source: Literal["rollouts", "planted"] = "rollouts"
+    """Whether values come from rollouts of the policy, or solutions whose truth is known by construction are taken."""
+    problems: int = Field(default=290, ge=1)
+    """The problems of the train split."""
+    first_samples: int = Field(default=16, ge=1)
+    """The solutions of a problem that are sampled first, to choose how many rollouts its states get."""
+    rollout_divisor: int = Field(default=1, ge=1)
+    """What the paper's numbers of rollouts (128, 64, 32) are divided by."""
+    right_solutions: int = Field(default=1, ge=0)
+    """The solutions of the policy with a right answer that are labelled, per problem."""
+    wrong_solutions: int = Field(default=1, ge=0)
+    """The solutions of the policy with a wrong answer that are labelled, per problem."""
+    planted_solutions: int = Field(default=2, ge=0)
+    """The solutions with a planted error that are labelled, per problem."""
+    temperature: float = Field(default=1.0, gt=0)
+    """The temperature at which the policy is sampled."""
+    max_tokens: int = Field(default=80, ge=1)
+    """The tokens of one rollout at most."""
+    context_tokens: int = Field(default=128, ge=16)
+    """The tokens of a problem and a rollout together at most."""
+    epsilon: float = Field(default=0.8, gt=0)
+    """The threshold of relative progress, MC(s_t, a_t) / MC(s_t), below which a step is labelled wrong."""
+    difference_epsilon: float = Field(default=-0.3, ge=-1, le=1)
+    """The threshold of the difference of values, for the rule "difference"."""
+    annotator_noise: float = Field(default=0.1, ge=0, le=1)
+    """The probability that the annotator writes a bad rationale."""
+
+    @property
+    def solutions(self) -> int:
+        """The labelled solutions of one problem at most."""
+        policy = self.right_solutions + self.wrong_solutions if self.source == "rollouts" else self.right_solutions > 0
+        return policy + self.planted_solutions
+
+
+class VerifySection(Config):
+    """How a verifier is sampled, and where its code runs."""
+
+    n_votes: int = Field(default=8, ge=1)
+    """N: the votes on each step. All smaller numbers of votes are computed from them."""
+    temperature: float = Field(default=1.1, ge=0)
+    """The temperature at which votes are sampled."""
+    mode: VoteMode = "chain"
+    """Whether each vote reads its own earlier rationales ("chain"), or all votes read those of the first ("fork")."""
+    readout: ReadOut = "prob_raw"
+    """What the reward of a vote is: P(Yes) before or after the temperature, or the sampled word."""
+    max_tokens: int = Field(default=64, ge=1)
+    """The tokens of one step's rationale at most."""
+    context_tokens: int = Field(default=304, ge=16)
+    """The tokens of a whole conversation at most; longer ones end without a verdict."""
+    max_rounds: int = Field(default=2, ge=1)
+    """The pieces of code of one rationale at most."""
+    workers: int = Field(default=2, ge=1)
+    """The programs that run code side by side."""
+    timeout_s: float = Field(default=5.0, gt=0)
+    """The seconds of one piece of code at most."""
+    place: str = "local"
+    """Where code runs: local, ray, or the URL of a SandboxFusion service."""
+    uncovered: tuple[Need, ...] = ()
+    """What code is run in spite of, although nothing keeps it from that."""
+    code: CodeSettings = CodeSettings()
+    """How code is read and its output shown."""
+
+    @field_validator("place")
+    @classmethod
+    def _a_place(cls, place: str) -> str:
+        if place not in ("local", "ray") and not place.startswith(("http://", "https://")):
+            raise ValueError("no place to run code; choose local, ray, or a URL such as http://host:8080")
+        return place
+
+    def draws(self, votes: int) -> int:
+        """The votes that are drawn where `votes` are asked for: one at temperature 0."""
+        return votes_drawn(votes, self.temperature)

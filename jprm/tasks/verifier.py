@@ -1,0 +1,231 @@
+"""Verifiers: rationales of labelled solutions, filtered by consensus, and a base model fine-tuned on them."""
+
+from __future__ import annotations
+
+import collections
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, TypeVar
+
+from jprm.errors import UserError
+from jprm.jobs import Stage, Stages, Task
+from jprm.label import (
+    Conversation,
+    Counts,
+    difference_labels,
+    filter_conversations,
+    first_error_of,
+    hard_labels,
+    relative_progress,
+)
+from jprm.seeds import rng_of, seed_of
+from jprm.tasks.base import Base, load_weights, train_model, training_flops
+from jprm.tasks.labels import Example, Labels, load_examples
+from jprm.tasks.open_world import OpenWorld
+from jprm.tasks.rationales import held_out_conversations, write_conversation
+from jprm.tasks.resources import Speed, TaskContext
+from jprm.tasks.settings import TrainSection, VerifySection
+from jprm.verify import EMBEDDED, Budget, Template
+
+T = TypeVar("T")
+RUN_CODE = ("full", "code")  # the styles whose rationales hold code
+
+
+@dataclass(frozen=True, eq=False)
+class Verifier(Task):
+    """A base model, fine-tuned on rationales of `examples` labelled solutions.
+
+    rule: turns Monte-Carlo values into labels. filtered: whether the consensus filter is on. style: what a rationale
+    consists of. Smaller sets of examples are part of the larger ones of the same seed.
+    """
+
+    kind: ClassVar[str] = "verifier"
+    version: ClassVar[int] = 2
+    base: Base
+    labels: Labels
+    examples: int
+    rule: str
+    filtered: bool
+    style: str
+    recipe: TrainSection
+    verify: VerifySection
+    other_learning_rate: float | None = None  # stands in the label where it is not the recipe's
+
+    @property
+    def world(self) -> OpenWorld:
+        """The world whose solutions it judges."""
+        return self.base.world
+
+    @property
+    def size(self) -> str:
+        """The preset of its model."""
+        return self.base.size
+
+    @property
+    def seed(self) -> int:
+        """The seed of its base, its labels and its training."""
+        return self.base.seed
+
+    @property
+    def label(self) -> str:
+        """A short name: what makes it different."""
+        parts = [self.size, f"n={self.examples}", self.style, self.rule]
+        parts += [f"lr={self.other_learning_rate}"] if self.other_learning_rate is not None else []
+        return " ".join([*parts, *(["unfiltered"] if not self.filtered else []), f"s={self.seed}"])
+
+    @property
+    def template(self) -> Template:
+        """The rationale format with its budget, the same in training and in use."""
+        verify = self.verify
+        budget = Budget(verify.max_tokens, verify.max_rounds, verdict_tokens=1)
+        return replace(EMBEDDED, budget=budget, code=verify.code)
+
+    def of_style(self, style: str, learning_rate: float | None = None) -> Verifier:
+        """The verifier that is like this one but for its style, and perhaps its learning rate."""
+        return replace(self, style=style, other_learning_rate=learning_rate)
+
+    def parents(self) -> tuple[Task, ...]:
+        """The model from which it starts, and the solutions from which it learns."""
+        return self.base, self.labels
+
+    def inputs(self) -> dict[str, Any]:
+        """The labelling rule with its threshold, the annotator's noise, the recipe."""
+        labels = self.labels.settings
+        threshold = {"rpe": labels.epsilon, "difference": labels.difference_epsilon}.get(self.rule)
+        return {
+            "size": self.size,
+            "examples": self.examples,
+            "rule": self.rule,
+            "threshold": threshold,
+            "filtered": self.filtered,
+            "style": self.style,
+            "annotator_noise": labels.annotator_noise,
+            "max_tokens": self.verify.max_tokens,
+            "max_rounds": self.verify.max_rounds,
+            "train": self.effective_recipe.model_dump(mode="json", exclude={"checkpoint_every"}),
+            "seed": self.seed,
+            **code_inputs(self.verify),
+        }
+
+    @property
+    def effective_recipe(self) -> TrainSection:
+        """The recipe with the learning rate of this verifier."""
+        rate = self.other_learning_rate
+        return self.recipe if rate is None else self.recipe.model_copy(update={"learning_rate": rate})
+
+    def compute(self, stage: Stage, context: TaskContext) -> dict[str, Any]:
+        """Writes the rationales, filters and balances them, trains, and measures the held-out loss."""
+        from jprm.data import render
+        from jprm.train import held_out_loss, load_params
+
+        # 1. The annotator writes a rationale of every example for its label; the filter keeps those that agree.
+        examples, counts, tokenizer = self.chosen(context.stages), Counts(), self.world.tokenizer
+        conversations = self.conversations(context, examples)
+        kept = filter_conversations(conversations, counts, consensus=self.filtered)
+        truth = {example.solution.id: example.solution.first_error for example in examples}
+        # 2. Solutions with and without an error are made equally many.
+        documents = {c.solution_id: render(c.pieces, tokenizer) for c in kept}
+        balanced = balance(kept, lambda c: c.first_error >= 0)
+        if not balanced:
+            raise UserError(
+                f"{self.label}: nothing left to learn from ({dict(counts.dropped)}); raise labels.problems"
+            )
+        # 3. The base model learns the rationales.
+        recipe = self.effective_recipe
+        summary = train_model(
+            stage,
+            context,
+            f"verifier {self.label}",
+            self.world,
+            self.size,
+            load_weights(context.stages, self.base),
+            [documents[c.solution_id] for c in balanced],
+            recipe,
+            seed_of(self.seed, "verifier", self.size),
+        )
+        tokenizer.save(stage.file("tokenizer"))
+        # 4. Its loss on right rationales of other problems can be compared between numbers of examples.
+        pool = context.resources.pool(self.verify, context.progress)
+        held_out = [
+            render(c.pieces, tokenizer)
+            for c in held_out_conversations(self.world, pool, self.template, self.style)
+        ]
+        params, _ = load_params(stage.file("weights"))
+        right = {id(c): c.first_error == truth[c.solution_id] for c in conversations}
+        return summary | {
+            "labelled": len(examples),
+            "filter": counts.to_json(),
+            "labels_right_before": _share([right[id(c)] for c in conversations]),
+            "labels_right_after": _share([right[id(c)] for c in kept]),
+            "documents": len(balanced),
+            "held_out_loss": held_out_loss(self.world.model(self.size), params, held_out, recipe.row_tokens),
+        }
+
+    def flops(self) -> float:
+        """The expected FLOPs."""
+        return training_flops(self.world, self.size, self.recipe)
+
+    def seconds(self, speed: Speed) -> float:
+        """The expected seconds."""
+        return 3 + self.flops() / speed.train
+
+    def first_error(self, example: Example) -> int:
+        """The label of a solution: the 0-based first step labelled wrong, -1 for none."""
+        settings = self.labels.settings
+        if self.rule == "exact":
+            assert example.solution.first_error is not None, "only worlds with known truth have exact labels"
+            return example.solution.first_error
+        assert example.mc is not None, "solutions without rollouts have exact labels only"
+        if self.rule == "rpe":
+            return first_error_of(relative_progress(example.mc, settings.epsilon))
+        if self.rule == "difference":
+            return first_error_of(difference_labels(example.mc, settings.difference_epsilon))
+        return first_error_of(hard_labels(example.mc))
+
+    def conversations(self, context: TaskContext, examples: Sequence[Example]) -> list[Conversation]:
+        """A rationale of every example, before the filter."""
+        pool = context.resources.pool(self.verify, context.progress)
+        return [
+            write_conversation(
+                self.world,
+                pool,
+                self.template,
+                example.problem,
+                example.solution,
+                self.first_error(example),
+                self.style,
+                self.labels.settings.annotator_noise,
+                rng_of(self.seed, "annotator", example.solution.id),
+            )
+            for example in examples
+        ]
+
+    def chosen(self, stages: Stages) -> list[Example]:
+        """The labelled solutions that it learns from, before the filter. Raises UserError for too few."""
+        examples = load_examples(stages[self.labels])
+        if len(examples) < self.examples:
+            raise UserError(
+                f"grid.train_examples asks for {self.examples} labelled solutions, but {len(examples)} came out; "
+                "raise labels.problems"
+            )
+        order = rng_of(self.seed, "examples").permutation(len(examples))
+        return [examples[i] for i in order[: self.examples]]
+
+
+def code_inputs(verify: VerifySection) -> dict[str, Any]:
+    """The settings of code as inputs of a task; left out where none is set, as in keys before there were any."""
+    code = verify.code
+    return {"code": code.model_dump()} if code != type(code)() else {}
+
+
+def balance(members: Sequence[T], class_of: Callable[[T], bool]) -> list[T]:
+    """The rarer of the two classes (with an error, without) repeated until both are equally many."""
+    classes = collections.defaultdict(list)
+    for member in members:
+        classes[class_of(member)].append(member)
+    most = max(map(len, classes.values()), default=0)
+    return [of_class[i % len(of_class)] for of_class in classes.values() for i in range(most)]
+
+
+def _share(flags: list[bool]) -> float | None:
+    return sum(flags) / len(flags) if flags else None

@@ -1,0 +1,393 @@
+"""Votes on a set of solutions: N_max of them are sampled once and kept; every smaller N is computed from the store.
+
+What a vote says depends on its sample id alone, so votes that one task has stored are those that another would draw.
+Tasks that differ only in how many votes they ask for, or in how these are read, take one another's votes over.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
+
+from jprm.config import fingerprint, plain
+from jprm.errors import UserError
+from jprm.execute import Place
+from jprm.jobs import Stage, Stages, Task
+from jprm.records import Problem, Rationale, ReadOut, Solution
+from jprm.score import Ended
+from jprm.score.base import Heard
+from jprm.seeds import seed_of
+from jprm.strict_json import read_object
+from jprm.tasks.base import load_weights
+from jprm.tasks.benchmark import Item, SolutionSet, load_items
+from jprm.tasks.resources import Speed, TaskContext
+from jprm.tasks.settings import ExecutionMode, VerifySection, VoteMode
+from jprm.tasks.verifier import RUN_CODE, Verifier, code_inputs
+from jprm.tasks.vote_store import RATIONALES, VOTES, VoteStore, counted, stream_rationales, stream_votes
+from jprm.verify import LOST, Settings, verify
+
+# Expected numbers, which only the plan and the ETA use.
+STEPS_PER_SOLUTION = 2.5
+TOKENS_PER_VOTE = 30
+# What does not decide the votes themselves, only how many are drawn, on how many solutions, and how they are read.
+CHOICES = ("n_votes", "readout", "limit")
+
+
+class Sampling(Protocol):
+    """Who judges, and how it is asked; all but the solutions and the number of votes."""
+
+    @property
+    def label(self) -> str:
+        """A short name."""
+        ...
+
+    @property
+    def readout(self) -> ReadOut:
+        """The reward that decides where judging a solution stops."""
+        ...
+
+    def parents(self) -> tuple[Task, ...]:
+        """The tasks that made it."""
+        ...
+
+    def inputs(self) -> dict[str, Any]:
+        """Everything else that decides its votes."""
+        ...
+
+    def judge(
+        self,
+        context: TaskContext,
+        stage: Stage,
+        items: Sequence[tuple[Problem, Solution]],
+        votes: Sequence[int],
+        known: Mapping[str, Sequence[Rationale]],
+        heard: Heard,
+        stop_early: bool,
+    ) -> Iterator[tuple[Ended, str]]:
+        """Judges solutions as `jprm.score.Scorer.judge` does; each comes with words on how the sampling goes."""
+        ...
+
+    def pool(self, context: TaskContext) -> Place | None:
+        """The pool that runs its code; None where there is none."""
+        ...
+
+    def decode_flops(self, tokens: float) -> float:
+        """The expected FLOPs of writing this many tokens."""
+        ...
+
+
+@dataclass(frozen=True)
+class VerifierSampling:
+    """A trained verifier and how it is asked.
+
+    execution: whether code is executed, its output is invented by the model, or there is none. slots: see
+    `ModelSection`.
+    """
+
+    verifier: Verifier
+    execution: ExecutionMode
+    mode: VoteMode
+    verify: VerifySection
+    slots: int
+
+    @property
+    def label(self) -> str:
+        """A short name."""
+        return f"{self.verifier.label} ({self.execution}, {self.mode})"
+
+    @property
+    def readout(self) -> ReadOut:
+        """The configured read-out."""
+        return self.verify.readout
+
+    def parents(self) -> tuple[Task, ...]:
+        """The verifier."""
+        return (self.verifier,)
+
+    def inputs(self) -> dict[str, Any]:
+        """All sampling settings."""
+        fields = {"temperature", "max_tokens", "max_rounds", "timeout_s", "context_tokens"}
+        return (
+            self.verify.model_dump(include=fields)
+            | code_inputs(self.verify)
+            | {"execution": self.execution, "mode": self.mode, "slots": self.slots}
+        )
+
+    def judge(
+        self,
+        context: TaskContext,
+        stage: Stage,
+        items: Sequence[tuple[Problem, Solution]],
+        votes: Sequence[int],
+        known: Mapping[str, Sequence[Rationale]],
+        heard: Heard,
+        stop_early: bool,
+    ) -> Iterator[tuple[Ended, str]]:
+        """Judges all solutions side by side on an engine of its own."""
+        engine = self.engine(context.stages)
+        for rationales in verify(
+            items,
+            votes,
+            engine,
+            self.pool(context),
+            self.verifier.world.tokenizer,
+            self.settings,
+            seed_of(self.verifier.seed, "votes"),
+            stop_early,
+            known,
+            heard,
+        ):
+            lost = (r.reason for r in rationales if r.reason.startswith(LOST))
+            yield Ended(rationales[0].solution_id, next(lost, "")), str(engine.progress)
+
+    def pool(self, context: TaskContext) -> Place:
+        """The pool of the configuration."""
+        return context.resources.pool(self.verify, context.progress)
+
+    def engine(self, stages: Stages):
+        """An engine that writes this verifier's rationales."""
+        return self.verifier.world.engine(
+            self.verifier.size,
+            load_weights(stages, self.verifier),
+            temperature=self.verify.temperature,
+            context_tokens=self.verify.context_tokens,
+            slots=self.slots,
+        )
+
+    @property
+    def settings(self) -> Settings:
+        """The driver's settings."""
+        return Settings(
+            context_tokens=self.verify.context_tokens,
+            mode=self.mode,
+            style=self.verifier.style,
+            execute=self.execution,
+            temperature=self.verify.temperature,
+            max_in_flight=2 * self.slots,
+            readout=self.verify.readout,
+            template=self.verifier.template,
+        )
+
+    def decode_flops(self, tokens: float) -> float:
+        """The expected FLOPs of writing this many tokens."""
+        return self.verifier.world.decode_flops(self.verifier.size, self.verify.context_tokens, tokens)
+
+
+def execution_of(style: str, wanted: ExecutionMode = "executed") -> ExecutionMode:
+    """How code is treated for a style: as wanted where its rationales hold code, else there is none."""
+    return wanted if style in RUN_CODE else "none"
+
+
+@dataclass(frozen=True, eq=False)
+class Votes(Task):
+    """`n_votes` votes on each step of each solution; `load_rationales(stage)` reads them.
+
+    limit: judges only the first solutions of the set, where it is not None. chunk_solutions: how many solutions a
+    worker judges under one lease; 0 for all. It decides nothing.
+    """
+
+    kind: ClassVar[str] = "votes"
+    sampling: Sampling
+    benchmark: SolutionSet
+    n_votes: int
+    limit: int | None = None
+    chunk_solutions: int = 0
+
+    @property
+    def label(self) -> str:
+        """A short name."""
+        return f"votes of {self.sampling.label} on {self.benchmark.name}"
+
+    def parents(self) -> tuple[Task, ...]:
+        """Whoever judges, and what is judged."""
+        return *self.sampling.parents(), self.benchmark
+
+    def inputs(self) -> dict[str, Any]:
+        """The settings of the sampling, and the choice among its votes."""
+        inputs = self.sampling.inputs() | {"n_votes": self.n_votes, "stop_early": self.stop_early}
+        # The read-out decides which votes call a step wrong, and so where a solution ends. It is left out where it is
+        # the default, as in keys from before it could be chosen for a cell.
+        if self.stop_early and self.sampling.readout != "prob_raw":
+            inputs["readout"] = self.sampling.readout
+        return inputs if self.limit is None else inputs | {"limit": self.limit}
+
+    @property
+    def stop_early(self) -> bool:
+        """Whether steps after a unanimous No are left out: not where every step's reward is wanted."""
+        return not self.benchmark.scores_solutions
+
+    def items(self, stages: Stages) -> list[Item]:
+        """The solutions that are judged."""
+        return load_items(stages[self.benchmark])[: self.limit]
+
+    def counted(self, item: Item, stored: Sequence[Rationale]) -> tuple[Rationale, ...] | None:
+        """The stored rationales of a solution that count; None where some are missing."""
+        readout = self.sampling.readout if self.stop_early else None
+        return counted(stored, len(item.solution.steps), self.n_votes, readout)
+
+    def parts(self, stages: Stages) -> tuple[Task, ...]:
+        """Chunks of the solutions; none where there are too few to share."""
+        size = self.chunk_solutions
+        n = stages[self.benchmark].summary["items"] if size else 0
+        n = n if self.limit is None else min(n, self.limit)
+        return tuple(VotesPart(self, start, min(start + size, n)) for start in range(0, n, size)) if n > size else ()
+
+    def compute(self, stage: Stage, context: TaskContext) -> dict[str, Any]:
+        """Stores the votes on all solutions."""
+        return draw_votes(stage, context, self, self.items(context.stages))
+
+    def flops(self) -> float:
+        """The expected FLOPs."""
+        return self.sampling.decode_flops(self.benchmark.size * self.n_votes * STEPS_PER_SOLUTION * TOKENS_PER_VOTE)
+
+    def seconds(self, speed: Speed) -> float:
+        """The expected seconds."""
+        return 2 + self.flops() / speed.decode
+
+
+@dataclass(frozen=True, eq=False)
+class VotesPart(Task):
+    """The votes on the solutions from `start` to `stop`: what one worker leases at a time."""
+
+    kind: ClassVar[str] = "part"
+    votes: Votes
+    start: int
+    stop: int
+
+    @property
+    def label(self) -> str:
+        """A short name."""
+        return f"{self.votes.label}, solutions {self.start} to {self.stop}"
+
+    def parents(self) -> tuple[Task, ...]:
+        """The parents of the whole."""
+        return self.votes.parents()
+
+    def inputs(self) -> dict[str, Any]:
+        """The whole, and which part of it this is."""
+        return {"votes": self.votes.key, "start": self.start, "stop": self.stop}
+
+    def compute(self, stage: Stage, context: TaskContext) -> dict[str, Any]:
+        """Stores the votes on its solutions."""
+        return draw_votes(stage, context, self.votes, self.votes.items(context.stages)[self.start : self.stop])
+
+
+def draw_votes(stage: Stage, context: TaskContext, votes: Votes, items: list[Item]) -> dict[str, Any]:
+    """Stores the votes on these solutions and returns the summary of the stage.
+
+    Raises UserError where solutions were lost, and whatever else stops the work; what was drawn until then is on disk.
+    """
+    # 1. What an earlier attempt and other tasks have stored need not be drawn.
+    store = VoteStore(stage.path, [item.solution.id for item in items])
+    taken_over_s = _take_over(context.stages, votes, store, items)
+    missing = [item for item in items if votes.counted(item, store.rationales(item.solution.id)) is None]
+    # 2. The rest is drawn; each vote is stored as it comes.
+    about: dict[str, Any] = {}
+    if missing:
+        pool = votes.sampling.pool(context)
+        before = pool.stats if pool else None
+        ended_before = len(items) - len(missing)
+        ends = votes.sampling.judge(
+            context,
+            stage,
+            [(item.problem, item.solution) for item in missing],
+            range(votes.n_votes),
+            {item.solution.id: store.rationales(item.solution.id) for item in missing},
+            store.add,
+            votes.stop_early,
+        )
+        try:
+            for n, (ended, how) in enumerate(ends, ended_before + 1):
+                store.lose(ended.solution_id, ended.lost)
+                context.progress.show(f"{votes.label}: {n} of {len(items)} solutions judged, {how}")
+        finally:
+            if stage.path.exists():  # not after another worker took the stage over
+                store.flush()
+        if pool and before:
+            about = {"code_ran": pool.description, "pool": pool.stats.since(before)}
+    # 3. What counts is written solution by solution, for readers.
+    complete = [votes.counted(item, store.rationales(item.solution.id)) for item in items]
+    lost = [item.solution.id for item, kept in zip(items, complete, strict=True) if kept is None]
+    if lost:
+        reason = store.lost.get(lost[0], "") or "no reason was given"
+        raise SolutionsLost(f"{len(lost)} of {len(items)} solutions were lost ({reason}); run the command again")
+    kept = [rationales for rationales in complete if rationales is not None]
+    store.finish(kept)
+    if taken_over_s:
+        about["reused_seconds"] = taken_over_s
+    return _counts(kept) | about
+
+
+class SolutionsLost(UserError):
+    """Some solutions have no judgement, because the sampler failed on them; the votes on all others are stored."""
+
+
+def _counts(kept: Sequence[Sequence[Rationale]]) -> dict[str, int]:
+    rationales = [r for of_solution in kept for r in of_solution]
+    executions = [execution for r in rationales for execution in r.executions]
+    return {
+        "solutions": len(kept),
+        "rationales": len(rationales),
+        "generated_tokens": sum(r.generated_tokens for r in rationales),
+        "forced_tokens": sum(r.forced_tokens for r in rationales),
+        "executions": len(executions),
+        "failed_executions": sum(e.kind != "ok" for e in executions),
+        "none": sum(r.verdict.correct is None for r in rationales),
+    }
+
+
+def _take_over(stages: Stages, votes: Votes, store: VoteStore, items: Sequence[Item]) -> float:
+    """Takes over the votes that other tasks have stored; returns the seconds that drawing them took."""
+    wanted, seconds = {item.solution.id for item in items}, 0.0
+    finished = [stage for part in votes.parts(stages) if (stage := stages[part]).look()]
+    for stage in [*finished, *related_stages(stages, votes)]:
+        used: Counter[bool] = Counter()
+        for rationales in _stored(stage):
+            if rationales[0].solution_id in wanted:
+                store.take_over(r for r in rationales if r.vote < votes.n_votes)
+            used[rationales[0].solution_id in wanted] += 1
+        asked = stage.inputs.get("n_votes", votes.n_votes)
+        seconds += stage.seconds * min(1, votes.n_votes / asked) * used[True] / max(1, used.total())
+    return seconds
+
+
+def _stored(stage: Stage) -> Iterator[Sequence[Rationale]]:
+    """The rationales of a stage by solution, whether it is finished or not."""
+    if stage.done:
+        yield from stream_rationales(stage.file(RATIONALES))
+    elif (stage.path / VOTES).exists():
+        by_solution: dict[str, list[Rationale]] = {}
+        for rationale in stream_votes(stage.path / VOTES):
+            by_solution.setdefault(rationale.solution_id, []).append(rationale)
+        yield from by_solution.values()
+
+
+def related_stages(stages: Stages, votes: Votes) -> Iterator[Stage]:
+    """The other stages of this run whose votes are drawn in the same way, finished or not."""
+    own, wanted = stages[votes], sampling_of(json.loads(json.dumps(votes.all_inputs, default=plain)))
+    for path in sorted((stages.root / "stages").glob(f"{votes.kind}-*/inputs.json")):
+        inputs = read_object(path, f"delete the folder {path.parent}")
+        if path.parent.name != f"{own.name}-{own.key}" and sampling_of(inputs) == wanted:
+            yield Stage(votes.kind, inputs, stages.root)
+
+
+def sampling_of(inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """The inputs that decide the votes themselves."""
+    return {key: value for key, value in inputs.items() if key not in CHOICES}
+
+
+def leaders_of(votes: Sequence[Votes]) -> dict[Task, Task]:
+    """Of votes that are drawn in the same way those that ask for most come first; the others can take theirs over."""
+    groups: dict[str, list[Votes]] = {}
+    for task in votes:
+        groups.setdefault(fingerprint(sampling_of(task.all_inputs)), []).append(task)
+    most = {name: max(members, key=lambda member: member.n_votes) for name, members in groups.items()}
+    return {member: most[name] for name, members in groups.items() for member in members if member != most[name]}
+
+
+def load_rationales(stage: Stage) -> dict[str, list[Rationale]]:
+    """The rationales of a finished stage by solution id, by step and then vote."""
+    return {r[0].solution_id: r for r in stream_rationales(stage.file(RATIONALES))}
