@@ -4,8 +4,8 @@ A command's file is read by every start, so it imports what it runs only when it
 word is answered before JAX is loaded.
 """
 
-from jprm.cli import files, models, runs  # noqa: F401 - adds their commands
+from jprm.cli import experiments, files, models, runs  # noqa: F401 - adds their commands
 from jprm.cli.app import app
-from jprm.cli.entry import ask_for_huge_pages, guarded, main, sweep_main, uses_main
+from jprm.cli.entry import ask_for_huge_pages, guarded, main, sweep_main
 
-__all__ = ["app", "ask_for_huge_pages", "guarded", "main", "sweep_main", "uses_main"]
+__all__ = ["app", "ask_for_huge_pages", "guarded", "main", "sweep_main"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import io
 import os
@@ -32,16 +31,7 @@ def main() -> int:
 
 def sweep_main(arguments: Sequence[str]) -> int:
     """`python experiments/sweep.py`: the exit code."""
-    from jprm.pipeline.command import sweep_command
-
-    return guarded(lambda: sweep_command(list(arguments)))
-
-
-def uses_main(arguments: Sequence[str]) -> int:
-    """`python experiments/uses.py`: the exit code."""
-    from jprm.uses.command import uses_command
-
-    return guarded(lambda: uses_command(list(arguments)))
+    return guarded(lambda: app(["sweep", *arguments], standalone_mode=False))
 
 
 def ask_for_huge_pages() -> None:
@@ -79,9 +69,7 @@ def guarded(work: Callable[[], int | None]) -> int:
         return end.exit_code
     except CLICK_ERROR as error:
         mistake: Any = error
-        with contextlib.suppress(OSError):  # standard error is full: the code tells
-            mistake.show()
-        return mistake.exit_code
+        return _told(f"error: {mistake.format_message()} (see --help)", mistake.exit_code)
     except (BrokenPipeError, SystemExit):  # the second is click's, which has met the first
         _drop_output()
         return READER_GONE

@@ -144,9 +144,9 @@ def export(
     if (run / "weights.safetensors").is_file():  # of `train`; a sweep keeps its weights in stages
         from jprm.train.export import export_run as write
     else:
-        from jprm.pipeline.config import require_sweep
+        from jprm.experiments.sweep.config import require_sweep
 
         require_sweep(run)
-        from jprm.pipeline.export import export_verifier as write
+        from jprm.experiments.sweep.export import export_verifier as write
 
     say(f"{out}: {write(run, out, dtype)}")

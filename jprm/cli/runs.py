@@ -10,7 +10,6 @@ import typer
 
 from jprm.cli.app import app
 from jprm.paths import present
-from jprm.pipeline.config import require_sweep
 from jprm.terminal import say
 
 
@@ -22,9 +21,9 @@ def score(
     votes: Annotated[int, typer.Option(min=1, help="Rationales per step.")] = 8,
 ) -> None:
     """Judge each step of a solution: P(Yes), the votes, the code that ran and its output."""
-    require_sweep(run)
+    _require_sweep(run)
     present(steps, "--steps")
-    from jprm.pipeline.score import print_score
+    from jprm.experiments.sweep.score import print_score
 
     print_score(run, problem, steps, votes)
 
@@ -52,7 +51,7 @@ def search(
 
     Exit code 3: a strategy or scorer raised on some problems, which are rows with the reason.
     """
-    require_sweep(run)
+    _require_sweep(run)
     present(plugin, "--plugin")
     from jprm.uses.one_search import SearchOptions, print_search
 
@@ -84,8 +83,8 @@ def report(
     ] = False,
 ) -> None:
     """Write report.html again from the votes that a sweep has stored; no model is loaded."""
-    require_sweep(run)
-    from jprm.pipeline.finished import rewrite_report
+    _require_sweep(run)
+    from jprm.experiments.sweep.finished import rewrite_report
 
     changes = overrides or []
     command = shlex.join(["python", "-m", "jprm", "report", str(run), *changes])
@@ -102,8 +101,14 @@ def compare(
 ) -> None:
     """Compare two sweeps cell by cell, paired by problem, with intervals."""
     for run in (first, second):
-        require_sweep(run)
-    from jprm.pipeline.compare import compare as compared
-    from jprm.pipeline.compare import print_comparison
+        _require_sweep(run)
+    from jprm.experiments.sweep.compare import compare as compared
+    from jprm.experiments.sweep.compare import print_comparison
 
     print_comparison(compared(first, second, cells if any(cells) else None), first, second)
+
+
+def _require_sweep(run: Path) -> None:
+    from jprm.experiments.sweep.config import require_sweep
+
+    require_sweep(run)

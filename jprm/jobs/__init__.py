@@ -1,7 +1,7 @@
 """A small job engine: tasks that are computed once each, in a directory, by one process or by many.
 
 A `Task` is a frozen value. It says what its result depends on (`inputs`, `parents`) and how the result is computed
-(`compute`). Its key is a fingerprint over all of that, so two equal tasks are one, and a changed setting is another task.
+(`compute`). Its key is a fingerprint over all of that: two equal tasks are one, and a changed setting is another task.
 The result lies in a `Stage`, the folder `<run>/stages/<kind>-<key>/`, and is never computed again. A process that dies
 in the middle leaves files from which the next attempt goes on.
 

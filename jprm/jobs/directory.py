@@ -46,9 +46,7 @@ class HeldDirectory:
         except OSError as error:  # some network file systems have no locks
             if shared:
                 return  # leases need none; nobody else can hold the directory alone either
-            raise UserError(
-                f"{self.path}: cannot lock the run directory ({error.strerror}); {self._place}"
-            ) from None
+            raise UserError(f"{self.path}: cannot lock the run directory ({error.strerror}); {self._place}") from None
         self._lock.truncate(0)
         self._lock.write(str(os.getpid()))
         self._lock.flush()

@@ -21,7 +21,7 @@ def flattened(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def read_identity(path: Path, advice: str) -> dict[str, Any] | None:
-    """The identity in a file, or None where there is no file. Raises UserError, which ends with `advice`, for damage."""
+    """The identity in a file; None where there is no file. Raises UserError, ending with `advice`, for damage."""
     return read_object(path, advice) if path.exists() else None
 
 

@@ -29,8 +29,8 @@ def run_workers(
 ) -> None:
     """Runs `parallel` workers: this program's script with these arguments. Their logs lie in `<run>/workers/`.
 
-    The runner's counts are those of all workers together; `cells` are what the progress counts. Raises UserError for a launcher that cannot be had,
-    Preempted on SIGTERM, after the workers have ended.
+    The runner's counts are those of all workers together; `cells` are what the progress counts. Raises UserError for a
+    launcher that cannot be had, Preempted on SIGTERM, after the workers have ended.
     """
     root, progress = runner.stages.root, runner.progress
     folder = root.resolve() / "workers"

@@ -87,7 +87,7 @@ class Runner(Generic[R]):
         return stage
 
     def compute(self, task: Task) -> None:
-        """Computes a task whose parents are done. Raises StageFailed, after the failure was recorded, when it cannot."""
+        """Computes a task whose parents are done. Raises StageFailed, once the failure is recorded, if it cannot."""
         stage = self.stages[task]
         before, started = stage.seconds, time.monotonic()
         try:

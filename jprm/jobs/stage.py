@@ -1,6 +1,6 @@
 """The folder of a task: content-addressed, computed once, and readable at any moment of its life.
 
-A stage lives in `<run>/stages/<name>-<key>/`, where the key is the fingerprint of everything that its result depends on.
+A stage lives in `<run>/stages/<name>-<key>/`, where the key is a fingerprint over all that its result depends on.
 It is finished when its `DONE` file is there, which is written last and atomically. Until then a later attempt finds
 whatever the earlier one left and goes on from that.
 """
@@ -73,7 +73,7 @@ class Stage:
 
     @contextlib.contextmanager
     def inside(self, path: Path) -> Iterator[Stage]:
-        """Works in another folder, which then becomes the stage's own or does not; looks at the stage anew afterwards."""
+        """Works in another folder, which may become the stage's own; afterwards the stage is looked at anew."""
         home, self.path = self.path, path
         try:
             yield self

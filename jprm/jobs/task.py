@@ -52,7 +52,7 @@ class Task(ABC):
         return 0.0
 
     def seconds(self, speed: Any) -> float:
-        """The seconds that the task is expected to take on a machine of this speed, whatever the experiment means by it."""
+        """The seconds that the task is expected to take; the experiment says what `speed` is."""
         return 1.0
 
     def parts(self, stages: Stages) -> tuple[Task, ...]:
@@ -94,7 +94,7 @@ class Stages:
 
 @dataclass(frozen=True)
 class Context(Generic[R]):
-    """What a task is computed with: the results of its parents, a place to tell progress, and the experiment's resources."""
+    """What a task is computed with: the results of its parents, a voice, and the experiment's resources."""
 
     stages: Stages
     progress: Progress

@@ -50,7 +50,7 @@ class Worker(Generic[R]):
         self.runner.failures.update({key: failure for key, (failure, _) in self._recorded().items()})
 
     def conclude_once(self, conclude: Callable[[], int]) -> int | None:
-        """Returns what `conclude` returns, which one worker at a time runs; None where another one has done it meanwhile."""
+        """Runs `conclude`, one worker at a time, and returns its code; None where another one did it meanwhile."""
         home: Path = self.stages.root / "table"
         while (lease := self.leases.claim(home)) is None:
             if holder(home) is None:

@@ -102,7 +102,7 @@ class Report:
 
 def write_report(report: Report, path: Path) -> None:
     """Write the page to `path`, replacing an earlier one in a single step."""
-    from jprm.runs import write_atomic
+    from jprm.jobs import write_atomic
 
     page = render(report)  # a lone half of a surrogate pair is no character, and is shown as its escape
     write_atomic(path, page.encode("utf-8", "backslashreplace"))

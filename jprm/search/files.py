@@ -15,7 +15,7 @@ from jprm.errors import INCOMPLETE, UserError
 from jprm.evaluate import Missing
 from jprm.formats import read_step_scores
 from jprm.grade import Grouping
-from jprm.runs import write_atomic
+from jprm.jobs import write_atomic
 from jprm.search.same_answers import voting
 from jprm.search.selection import Candidate, Tie, choice, grid
 from jprm.terminal import terminal

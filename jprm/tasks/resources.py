@@ -30,9 +30,7 @@ class Resources:
         key = fingerprint(verify.model_dump(include={"place", "workers", "timeout_s", "uncovered", "code"}))
         if key not in self._pools:
             local = {"warm": Tier.PLAIN, "uncovered": verify.uncovered} if verify.place == "local" else {}
-            pool = open_place(
-                verify.place, workers=verify.workers, timeout_s=verify.timeout_s, memoize=True, **local
-            )
+            pool = open_place(verify.place, workers=verify.workers, timeout_s=verify.timeout_s, memoize=True, **local)
             pool.options = verify.code.options
             self._pools[key] = pool
             progress.note(f"generated code runs {pool.description}")

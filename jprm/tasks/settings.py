@@ -3,7 +3,7 @@
 They are read before JAX is imported, so that a mistake is answered at once. Each field says what it is; the reference
 page of the configuration is made from these sentences.
 
-Invariant: a section holds nothing that no task reads, and a task's `inputs` hold every value that its result depends on.
+Invariant: a section holds nothing that no task reads, and a task's `inputs` hold all that its result depends on.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from pydantic import Field, field_validator
 from jprm.config import Config
 from jprm.records import ReadOut
 from jprm.train.config import TrainConfig
-from jprm.verify import CodeSettings, votes_drawn
+from jprm.verify import votes_drawn
+from jprm.verify.snippets import CodeSettings
 
 LabelRule = Literal["rpe", "hard", "difference", "exact"]
 Style = Literal["full", "code", "analysis", "direct"]

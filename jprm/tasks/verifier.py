@@ -127,9 +127,7 @@ class Verifier(Task):
         documents = {c.solution_id: render(c.pieces, tokenizer) for c in kept}
         balanced = balance(kept, lambda c: c.first_error >= 0)
         if not balanced:
-            raise UserError(
-                f"{self.label}: nothing left to learn from ({dict(counts.dropped)}); raise labels.problems"
-            )
+            raise UserError(f"{self.label}: nothing left to learn from ({dict(counts.dropped)}); raise labels.problems")
         # 3. The base model learns the rationales.
         recipe = self.effective_recipe
         summary = train_model(
@@ -147,8 +145,7 @@ class Verifier(Task):
         # 4. Its loss on right rationales of other problems can be compared between numbers of examples.
         pool = context.resources.pool(self.verify, context.progress)
         held_out = [
-            render(c.pieces, tokenizer)
-            for c in held_out_conversations(self.world, pool, self.template, self.style)
+            render(c.pieces, tokenizer) for c in held_out_conversations(self.world, pool, self.template, self.style)
         ]
         params, _ = load_params(stage.file("weights"))
         right = {id(c): c.first_error == truth[c.solution_id] for c in conversations}

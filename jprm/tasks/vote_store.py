@@ -20,6 +20,7 @@ from jprm.errors import UserError
 from jprm.jobs import write_atomic
 from jprm.records import Rationale, ReadOut, append_jsonl, from_json, read_jsonl, stream_jsonl, stream_records, to_json
 from jprm.ties import below
+from jprm.verify import mean_reward
 
 VOTES, LOST, RATIONALES = "votes.jsonl", "lost.jsonl", "rationales.jsonl"
 FIELDS = {"solution_id": str, "rationales": list}
@@ -118,13 +119,12 @@ def counted(
     return tuple(kept)
 
 
-def reward_table(rationales: Sequence[Rationale], n_votes: int, readout: ReadOut) -> np.ndarray:
-    """The rewards [steps, n_votes] of one solution, nan where a vote gave none."""
-    table = np.full((1 + max(r.step for r in rationales), n_votes), np.nan)
+def step_rewards(rationales: Sequence[Rationale], n_votes: int, readout: ReadOut) -> list[float | None]:
+    """The mean reward of each step of one solution; None where no vote gave one."""
+    votes: list[list[float | None]] = [[None] * n_votes for _ in range(1 + max(r.step for r in rationales))]
     for r in rationales:
-        reward = r.verdict.reward(readout)
-        table[r.step, r.vote] = np.nan if reward is None else reward
-    return table
+        votes[r.step][r.vote] = r.verdict.reward(readout)
+    return [mean_reward(of_step) for of_step in votes]
 
 
 def stream_votes(path: Path) -> Iterator[Rationale]:

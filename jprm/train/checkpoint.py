@@ -29,7 +29,7 @@ from orbax.checkpoint import v1 as ocp
 from jprm import strict_json
 from jprm.digests import damage, inventory
 from jprm.errors import Unwritable, UserError
-from jprm.runs import provenance, write_atomic
+from jprm.jobs import provenance, write_atomic
 from jprm.terminal import say
 
 KEPT = 2

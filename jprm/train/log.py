@@ -9,9 +9,8 @@ from typing import Any
 import jax
 
 from jprm.errors import Unwritable
-from jprm.progress import Progress
+from jprm.jobs import Progress, write_atomic
 from jprm.records import read_jsonl
-from jprm.runs import write_atomic
 from jprm.train.job import Job
 from jprm.train.meter import Meter, TensorBoard
 

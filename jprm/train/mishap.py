@@ -17,7 +17,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from jprm.errors import Diverged
-from jprm.runs import write_atomic
+from jprm.jobs import write_atomic
 from jprm.train.checkpoint import Checkpoints
 from jprm.train.feed import place
 from jprm.train.job import Job

@@ -22,8 +22,8 @@ from jprm.config import plain
 from jprm.data import Rows, plan
 from jprm.digests import inventory
 from jprm.errors import PREEMPTED, UserError
+from jprm.jobs import HeldDirectory, provenance, write_atomic
 from jprm.models import parameter_count
-from jprm.runs import NamedDirectory, provenance, write_atomic
 from jprm.train.allocator import keep_freed_memory
 from jprm.train.checkpoint import Checkpoints
 from jprm.train.config import RunConfig
@@ -57,7 +57,7 @@ def run_training(config: RunConfig, processes: Processes | None = None) -> int:
     directory = config.directory / config.name
     with contextlib.ExitStack() as stack:
         if first_process():  # holds the run directory for all of them
-            stack.enter_context(NamedDirectory(directory))
+            stack.enter_context(HeldDirectory(directory))
         if mesh is not None:
             stack.enter_context(jax.set_mesh(mesh))
         return _train(config, directory, stack.enter_context(stop_signal()))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from rich.table import Table
 
-from jprm.pipeline.findings import Findings
-from jprm.pipeline.table import MISSING_AS, Measured, f1_of, one_vote_note
+from jprm.experiments.sweep.findings import Findings
+from jprm.experiments.sweep.table import MISSING_AS, Measured, f1_of, one_vote_note
 from jprm.terminal import terminal
 
 

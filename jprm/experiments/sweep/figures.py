@@ -8,19 +8,18 @@ from collections.abc import Callable
 import numpy as np
 
 from jprm.evaluate import Interval, calibration, over_seeds
-from jprm.pipeline.benchmark import load_items
-from jprm.pipeline.findings import METHODS, Findings
-from jprm.pipeline.lab import Lab
-from jprm.pipeline.spending import Spent
-from jprm.pipeline.table import Measured, rewards_of
-from jprm.pipeline.votes import load_rationales
+from jprm.experiments.sweep.equal_compute import Spent
+from jprm.experiments.sweep.findings import METHODS, Findings
+from jprm.experiments.sweep.table import Measured
 from jprm.scaling import Figure, Fit, Series, bar_figure, line_figure, series_of
-from jprm.verify import mean_reward
+from jprm.tasks.benchmark import load_items
+from jprm.tasks.vote_store import step_rewards
+from jprm.tasks.votes import load_rationales
 
 MOST_LINES = 8  # colours of the palette
 
 
-def sweep_figures(lab: Lab, measured: list[Measured], findings: Findings) -> dict[str, Figure]:
+def sweep_figures(measured: list[Measured], findings: Findings) -> dict[str, Figure]:
     """Figures by the names of their files; those for which there is no data are left out."""
     grid = [m for m in measured if not m.cell.variant]
     figures = {
@@ -43,7 +42,7 @@ def sweep_figures(lab: Lab, measured: list[Measured], findings: Findings) -> dic
         svg = line_figure(series, x_label=x_label, y_label="first-error F1", log_x=10)
         figures[f"f1_against_{name}"] = Figure(svg, caption)
     figures["f1_against_compute"] = _frontier(grid)
-    figures |= _losses(grid, findings) | _calibration(lab, grid)
+    figures |= _losses(grid, findings) | _calibration(grid)
     if findings.comparisons:
         several = len({c.benchmark for c in findings.comparisons}) > 1
         names = [f"{c.question} ({c.benchmark})" if several else c.question for c in findings.comparisons]
@@ -85,7 +84,7 @@ def _equal_compute(spent: Spent) -> Figure:
 
 def label(m: Measured) -> str:
     """A short name of a cell of the grid."""
-    verifier, benchmark = m.cell.votes.verifier, m.cell.votes.benchmark
+    verifier, benchmark = m.cell.verifier, m.cell.votes.benchmark
     name = f"{verifier.size}, {verifier.examples} examples"
     name += f", seed {verifier.seed}" if verifier.seed else ""
     return name if benchmark.name == "policy" else f"{name}, {benchmark.name}"
@@ -115,7 +114,7 @@ def _frontier(grid: list[Measured]) -> Figure:
 
 def _losses(grid: list[Measured], findings: Findings) -> dict[str, Figure]:
     """Held-out loss against each axis of training that varies; other seeds make the bars."""
-    rows = {m.cell.votes.verifier: m.rows[0] for m in grid}.values()
+    rows = {m.cell.verifier: m.rows[0] for m in grid}.values()
     axes = {
         "train_examples_kept": ("train_examples", "model", "examples after the filter", "data_fit"),
         "model_params": ("model_params", "train_examples", "parameters", "size_fit"),
@@ -158,17 +157,17 @@ def _geometric(losses: list[float]) -> Interval:
     return Interval(*(math.exp(x) for x in (mean.value, mean.low, mean.high)))
 
 
-def _calibration(lab: Lab, grid: list[Measured]) -> dict[str, Figure]:
+def _calibration(grid: list[Measured]) -> dict[str, Figure]:
     """Rewards of the main cells against the share of right steps."""
     series, said = [], []
     mains = {m.cell.votes.benchmark.name: m for m in reversed(grid)}
     for name, m in mains.items():
-        votes, readout = m.cell.votes, lab.config.verify.readout
-        rationales = load_rationales(lab.stage(votes))
-        items = [i for i in load_items(lab.stage(votes.benchmark)) if i.solution.id in rationales]
+        votes, stages = m.cell.votes, m.stages
+        rationales = load_rationales(stages[votes])
+        items = [i for i in load_items(stages[votes.benchmark]) if i.solution.id in rationales]
         items = [item for item in items if item.solution.first_error is not None]
         found = calibration(
-            [list(map(mean_reward, rewards_of(rationales[i.solution.id], votes.n_votes, readout))) for i in items],
+            [step_rewards(rationales[i.solution.id], votes.n_votes, votes.sampling.readout) for i in items],
             [i.solution.first_error for i in items],  # type: ignore[misc]
             [i.problem.id for i in items],
         )

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from jprm.evaluate import BestOfN, trivial_baselines
-from jprm.experiments.sweep.comparisons import Comparison, comparisons_of, known_solutions
 from jprm.experiments.sweep.cells import Sweep
-from jprm.experiments.sweep.laws import Law, comparable, error_law, loss_law, vote_laws
+from jprm.experiments.sweep.comparisons import Comparison, comparisons_of, known_solutions
 from jprm.experiments.sweep.equal_compute import Spent, Stopped, stopped_early
+from jprm.experiments.sweep.laws import Law, comparable, error_law, loss_law, vote_laws
 from jprm.experiments.sweep.table import Measured
 from jprm.scaling import Fit, fit_power_law
 

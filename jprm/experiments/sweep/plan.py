@@ -41,7 +41,9 @@ def print_plan(config: SweepConfig, measure_first: bool = False) -> None:
         out.print(table)
     ready, missing = sum(stages[cell.votes].done for cell in sweep.cells), graph.unfinished()
     print(f"{len(sweep.cells)} cells, {ready} of them ready; best of N: {'yes' if sweep.candidates else 'no'}")
-    where = "at the speed measured on this machine" if measured else "on two CPU cores (--calibrate measures this machine)"
+    where = (
+        "at the speed measured on this machine" if measured else "on two CPU cores (--calibrate measures this machine)"
+    )
     flops, seconds = sum(map(graph.flops, missing)), sum(graph.seconds(task, speed) for task in missing)
     print(
         f"{len(graph.tasks)} stages, {len(graph.tasks) - len(missing)} done; about {seconds / 60:.0f} min left {where}: "

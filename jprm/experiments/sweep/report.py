@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from jprm.pipeline.benchmark import load_items
-from jprm.pipeline.figures import sweep_figures
-from jprm.pipeline.findings import Findings
-from jprm.pipeline.lab import Lab
-from jprm.pipeline.labels import Labels
-from jprm.pipeline.report_tables import (
+from jprm.experiments.sweep.config import SweepConfig
+from jprm.experiments.sweep.figures import sweep_figures
+from jprm.experiments.sweep.findings import Findings
+from jprm.experiments.sweep.report_tables import (
     best_of_n_table,
     code_table,
     comparisons_table,
@@ -19,11 +17,12 @@ from jprm.pipeline.report_tables import (
     stopped_table,
     vote_fits_table,
 )
-from jprm.pipeline.stored import RATIONALES, stream_rationales
-from jprm.pipeline.table import MISSING_AS, Measured, one_vote_note, rewards_of
-from jprm.runs import provenance, write_atomic
+from jprm.experiments.sweep.table import MISSING_AS, Measured, one_vote_note
+from jprm.jobs import provenance, write_atomic
 from jprm.scaling import Facts, Headline, Report, Samples, Section, Table, sample_of, write_report
-from jprm.verify import first_error, mean_reward
+from jprm.tasks.benchmark import load_items
+from jprm.tasks.vote_store import RATIONALES, step_rewards, stream_rationales
+from jprm.verify import first_error
 
 SHOWN_SAMPLES = 8
 EMBEDDED_NOTE = (
@@ -32,9 +31,11 @@ EMBEDDED_NOTE = (
 )
 
 
-def write_sweep_report(lab: Lab, measured: list[Measured], findings: Findings, path: Path, command: str) -> None:
+def write_sweep_report(
+    config: SweepConfig, measured: list[Measured], findings: Findings, path: Path, command: str
+) -> None:
     """Writes `report.html` and the figures beside it."""
-    figures = sweep_figures(lab, measured, findings)
+    figures = sweep_figures(measured, findings)
     (path / "figures").mkdir(exist_ok=True)
     for name, figure in figures.items():
         write_atomic(path / "figures" / f"{name}.svg", figure.svg)
@@ -51,13 +52,13 @@ def write_sweep_report(lab: Lab, measured: list[Measured], findings: Findings, p
         Section("What was dropped, and why", [dropped_table(measured), _labels(measured)]),
         Section("Rationales to read", [Samples(_samples(main))]),
         Section("Generated code", [code_table(measured)]),
-        Section("Record", [Facts({"config": lab.config.model_dump(mode="json"), **provenance()})]),
+        Section("Record", [Facts({"config": config.model_dump(mode="json"), **provenance()})]),
     ]
     if findings.best_of_n:
         sections.insert(1, Section("Best of N", [best_of_n_table(findings.best_of_n)]))
     report = Report(
-        title=f"jprm sweep: {lab.config.name}",
-        lead=EMBEDDED_NOTE if lab.config.world.kind == "embedded" else "Models trained from scratch on GSM8K text.",
+        title=f"jprm sweep: {config.name}",
+        lead=EMBEDDED_NOTE if config.world.kind == "embedded" else "Models trained from scratch on GSM8K text.",
         sections=sections,
         headline=[
             Headline(f"{main.curve.f1(k).value:.3f}", f"F1 at {k} votes", str(main.curve.f1(k))),
@@ -117,24 +118,24 @@ def _cells(measured: list[Measured]) -> Table:
 
 
 def _labels(measured: list[Measured]) -> Facts:
-    seeds = {m.cell.votes.verifier.seed: m.lab for m in reversed(measured)}
-    return Facts({f"labels, seed {seed}": seeds[seed].stage(Labels(seed)).summary for seed in reversed(seeds)})
+    labels = {m.cell.verifier.seed: m.stages[m.cell.verifier.labels].summary for m in reversed(measured)}
+    return Facts({f"labels, seed {seed}": labels[seed] for seed in reversed(labels)})
 
 
 def _samples(main: Measured) -> list:
-    votes, lab = main.cell.votes, main.lab
-    readout = lab.config.verify.readout
-    items = load_items(lab.stage(votes.benchmark))
+    votes, stages = main.cell.votes, main.stages
+    readout = votes.sampling.readout
+    items = load_items(stages[votes.benchmark])
     shown = items[:: max(1, len(items) // SHOWN_SAMPLES)][:SHOWN_SAMPLES]
     wanted = {item.solution.id for item in shown}
     rationales = {
         judged[0].solution_id: judged
-        for judged in stream_rationales(lab.stage(votes).file(RATIONALES))
+        for judged in stream_rationales(stages[votes].file(RATIONALES))
         if judged[0].solution_id in wanted
     }
     samples = []
     for item in shown:
         judged = rationales[item.solution.id]
-        prediction = first_error([mean_reward(step) for step in rewards_of(judged, votes.n_votes, readout)])
+        prediction = first_error(step_rewards(judged, votes.n_votes, readout))
         samples.append(sample_of(item.problem, item.solution, judged, prediction, readout=readout))
     return samples

@@ -6,13 +6,12 @@ import math
 from collections.abc import Iterable
 
 from jprm.evaluate import BestOfN
-from jprm.pipeline.benchmark import Benchmark
-from jprm.pipeline.comparisons import Comparison, p_value, seeds_and_problems
-from jprm.pipeline.findings import METHODS, CoverageNotes, Findings
-from jprm.pipeline.labels import Labels
-from jprm.pipeline.spending import Spent, Stopped
-from jprm.pipeline.table import MISSING_AS, Measured
+from jprm.experiments.sweep.comparisons import Comparison, p_value, seeds_and_problems
+from jprm.experiments.sweep.equal_compute import Spent, Stopped
+from jprm.experiments.sweep.findings import METHODS, CoverageNotes, Findings
+from jprm.experiments.sweep.table import MISSING_AS, Measured
 from jprm.scaling import Table, shown
+from jprm.tasks.benchmark import SolutionSet
 
 PLACES_SHOWN = 5  # of what was dropped, those with the most
 
@@ -141,8 +140,8 @@ def dropped_table(measured: list[Measured]) -> Table:
         found.setdefault(what, {})[where] = n, of
 
     for m in measured:
-        votes, lab = m.cell.votes, m.lab
-        sampled = lab.stage(votes).summary
+        votes, verifier, stages = m.cell.votes, m.cell.verifier, m.stages
+        sampled = stages[votes].summary
         count("votes without a verdict (None)", m.cell.name, sampled["none"], sampled["rationales"])
         if pool := sampled.get("pool"):
             count("code that ran out of time", m.cell.name, pool["timeouts"], pool["snippets"])
@@ -150,14 +149,14 @@ def dropped_table(measured: list[Measured]) -> Table:
             lacking = pool.get("memory", 0) + pool.get("sandbox", 0)
             if lacking:
                 count("code that the machine could not run", m.cell.name, lacking, pool["snippets"])
-        _count_benchmark(count, votes.benchmark, lab.stage(votes.benchmark).summary)
-        trained = lab.stage(votes.verifier).summary
+        _count_benchmark(count, votes.benchmark, stages[votes.benchmark].summary)
+        trained = stages[verifier].summary
         for reason, n in trained["filter"]["dropped"].items():
             labelled = trained["filter"]["kept"] + sum(trained["filter"]["dropped"].values())
-            count(f"labelled solutions: {reason}", votes.verifier.label, n, labelled)
-        labels = lab.stage(Labels(votes.verifier.seed)).summary
+            count(f"labelled solutions: {reason}", verifier.label, n, labelled)
+        labels = stages[verifier.labels].summary
         for reason, n in labels.get("unused", {}).items():
-            count(f"problems: {reason}", f"labels of seed {votes.verifier.seed}", n, labels["problems"])
+            count(f"problems: {reason}", f"labels of seed {verifier.seed}", n, labels["problems"])
     rows, starts = [], []
     for what, places in found.items():
         starts.append(len(rows))
@@ -170,10 +169,10 @@ def dropped_table(measured: list[Measured]) -> Table:
 def code_table(measured: list[Measured]) -> Table:
     """How the checks of each cell ran. A cell that was resumed tells of its last sitting."""
     rows = []
-    stages = {m.lab.stage(m.cell.votes): m.cell.votes for m in measured}
-    for stage, votes in stages.items():
-        summary = stage.summary
-        if votes.execution != "executed" or "pool" not in summary:
+    cells = {m.cell.votes: m for m in measured}
+    for votes, m in cells.items():
+        summary = m.stages[votes].summary
+        if m.cell.sampling.execution != "executed" or "pool" not in summary:
             continue
         pool = summary["pool"]
         ran = max(1, pool["snippets"] - pool["memo_hits"])
@@ -194,7 +193,7 @@ def code_table(measured: list[Measured]) -> Table:
     return Table(header.split("|"), rows)
 
 
-def _count_benchmark(count, benchmark: Benchmark, summary: dict) -> None:
+def _count_benchmark(count, benchmark: SolutionSet, summary: dict) -> None:
     where = f"{benchmark.name} (seed {benchmark.seed})"
     if "rejected" in summary:
         read = summary["items"] + summary["rejected"]

@@ -17,8 +17,17 @@ from jprm.experiments.sweep.machine_speed import stored_speed
 from jprm.experiments.sweep.plan import check_possible
 from jprm.experiments.sweep.report import write_sweep_report
 from jprm.experiments.sweep.table import Measured, best_of_candidates, f1_of, failed_row, measure
-from jprm.jobs import Failure, RunDirectory, Runner, StageFailed, Worker, claim_directory, open_run, run_workers
-from jprm.jobs import write_atomic
+from jprm.jobs import (
+    Failure,
+    RunDirectory,
+    Runner,
+    StageFailed,
+    Worker,
+    claim_directory,
+    open_run,
+    run_workers,
+    write_atomic,
+)
 from jprm.tasks.resources import Resources, Speed
 from jprm.terminal import say
 
@@ -114,7 +123,10 @@ def conclude(runner: Runner, sweep: Sweep, command: str, known: Sequence[Measure
         rows = [{"status": "ok", "reason": ""} | row for row in rows]
     write_rows(path / "results.jsonl", rows)
     if measured:
-        best, spent = best_of_candidates(stages, sweep.candidates), candidates_at_equal_compute(stages, sweep.candidates)
+        best, spent = (
+            best_of_candidates(stages, sweep.candidates),
+            candidates_at_equal_compute(stages, sweep.candidates),
+        )
         findings = find(sweep, measured, best, spent)
         write_sweep_report(sweep.config, measured, findings, path, command)
         print_table(measured, findings)
@@ -162,7 +174,7 @@ def _rows_rejected(measured: Sequence[Measured]) -> dict[str, int]:
 
 
 def _ensure(runner: Runner, cell: Cell) -> bool:
-    """Computes the votes of a cell; returns False, after a word about it, where that failed. The table has the reason."""
+    """Computes the votes of a cell. Returns False, after a word about it, where that failed."""
     try:
         runner.ensure(cell.votes)
     except StageFailed as error:

@@ -8,16 +8,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from jprm.evaluate import BestOfN, Candidate, Interval, best_of_n, finite
-from jprm.grade import united
 from jprm.experiments.sweep.cells import Cell
 from jprm.experiments.sweep.curves import curve_of
-from jprm.scaling import Fit, VoteCurve
+from jprm.grade import united
 from jprm.jobs import Failure, Stages
+from jprm.scaling import Fit, VoteCurve
 from jprm.search import aggregate
 from jprm.tasks.benchmark import Item, load_items
-from jprm.tasks.vote_store import reward_table
+from jprm.tasks.vote_store import step_rewards
 from jprm.tasks.votes import load_rationales
-from jprm.verify import ONE_VOTE, mean_reward
+from jprm.verify import ONE_VOTE
 
 MISSING_AS = {"wrong": "counted as wrong", "excluded": "left out"}  # solutions without a verdict
 
@@ -55,8 +55,7 @@ def best_of_candidates(stages: Stages, candidates: Cell | None) -> BestOfN | Non
         item: Item | None = items.get(solution)
         if item is None:  # a sample without the form of a solution has no answer and is not judged
             return Candidate(None, False, None)
-        table = reward_table(rationales[solution], votes.n_votes, readout)
-        means = [mean_reward([None if math.isnan(r) else r for r in step]) for step in table.tolist()]
+        means = step_rewards(rationales[solution], votes.n_votes, readout)
         return Candidate(world.answer(item.solution.steps), bool(item.correct_answer), aggregate(means, "min"))
 
     drawn = stages[votes.benchmark].summary["drawn"]

@@ -12,7 +12,7 @@ from typing import get_args
 from rich.table import Table
 
 from jprm.errors import MISTAKE, UserError
-from jprm.runs import write_atomic
+from jprm.jobs import write_atomic
 from jprm.scaling.laws.columns import Columns
 from jprm.scaling.laws.decisions import COLUMNS, Decided, decide
 from jprm.scaling.laws.page import laws_report

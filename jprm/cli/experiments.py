@@ -1,0 +1,97 @@
+"""The commands that run experiments: sweep, applications. The scripts in `experiments/` call them, too."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from typing import Annotated
+
+import typer
+
+from jprm.cli.app import app
+from jprm.config import load
+from jprm.errors import UserError
+from jprm.paths import present
+
+WORDS = "[CONFIG.toml] [KEY=VALUE]..."
+Words = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar=WORDS, help="A file of configs/, and overrides such as train.steps=200 or 'grid.seeds=[0, 1]'."
+    ),
+]
+Replace = Annotated[
+    bool, typer.Option("--replace", help="Replace the table of another configuration in the same directory.")
+]
+
+
+@app.command()
+def sweep(
+    words: Words = None,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Show the cells, what is there and what the rest costs; start nothing.")
+    ] = False,
+    calibrate: Annotated[
+        bool, typer.Option("--calibrate", help="With --plan: measure this machine's speed first, for a minute.")
+    ] = False,
+    worker: Annotated[
+        bool, typer.Option("--worker", help="Compute stages together with other workers on this run directory.")
+    ] = False,
+    launcher: Annotated[str, typer.Option(help="Start workers: local, slurm (needs submitit) or ray.")] = "",
+    parallel: Annotated[int, typer.Option(min=1, help="How many workers the launcher starts.")] = 2,
+    replace: Replace = False,
+    mix_versions: Annotated[
+        bool, typer.Option("--mix-versions", help="One table may hold results of different versions of packages.")
+    ] = False,
+) -> None:
+    """Train verifiers over sizes, examples, seeds and ablations, and end with a table, laws and a page.
+
+    Without a file it is the embedded sweep. Results land in <directory>/<name>/ (runs/embedded/): results.jsonl,
+    report.html, figures/, stages/. Exit code 0: done; 3: cells failed, and the table says why; 2: a mistake in the
+    command; 75: stopped by SIGTERM, and the same command goes on.
+    """
+    from jprm.experiments.sweep.config import SweepConfig
+    from jprm.jobs.launchers import LAUNCHERS
+
+    chosen = [name for name, given in (("--plan", plan), ("--worker", worker), ("--launcher", launcher)) if given]
+    if len(chosen) > 1:
+        raise UserError(f"{chosen[0]} and {chosen[1]} exclude each other")
+    if calibrate and not plan:
+        raise UserError("--calibrate belongs to --plan")
+    if launcher not in ("", *LAUNCHERS):
+        raise UserError(f"--launcher {launcher}: no such launcher; one of {', '.join(LAUNCHERS)}")
+    file, overrides = split_words(words)
+    config = load(SweepConfig, file, overrides)
+    present(config.data.root, "data.root")
+    if plan:
+        from jprm.experiments.sweep.plan import print_plan
+
+        print_plan(config, calibrate)
+        return
+    from jprm.experiments.sweep.run import run_sweep
+
+    code = run_sweep(
+        config,
+        shlex.join(["python", "experiments/sweep.py", *command_words()]),
+        worker=worker,
+        launcher=launcher,
+        parallel=parallel,
+        arguments=[*(words or []), *(["--mix-versions"] if mix_versions else [])],
+        replace=replace,
+        mix_versions=mix_versions,
+    )
+    raise typer.Exit(code)
+
+
+def split_words(words: list[str] | None) -> tuple[str | None, list[str]]:
+    """The configuration file, where there is one, and the overrides. Raises UserError for two files."""
+    files = [word for word in words or [] if "=" not in word]
+    if len(files) > 1:
+        raise UserError(f"two configuration files, {files[0]} and {files[1]}; give one, and key=value overrides")
+    return files[0] if files else None, [word for word in words or [] if "=" in word]
+
+
+def command_words() -> list[str]:
+    """The words of this program's command line, as they were given behind the command."""
+    words = sys.argv[1:]
+    return words[1:] if words[:1] in (["sweep"], ["applications"]) else words
