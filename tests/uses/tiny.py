@@ -13,7 +13,7 @@ from jprm.pipeline import benchmark
 from jprm.search import Branch, Cost, Grown
 from jprm.seeds import rng_of, seed_of
 from jprm.uses import searched
-from tests.pipeline.tiny_sweep import TINY as SWEEP
+from tests.experiments.sweep.tiny_sweep import TINY as SWEEP
 
 TINY = [
     *SWEEP,  # what stands twice counts as it stands last

@@ -1,5 +1,6 @@
 """What a sweep shows, from finished stages with contents made here: what was put in comes out, and nothing else."""
 
+import collections
 import json
 import math
 import re
@@ -9,21 +10,19 @@ import numpy as np
 import pytest
 
 from jprm.evaluate import Resamples, compare, first_error_f1, score
-from jprm.pipeline.benchmark import Item, load_items
-from jprm.pipeline.cells import sweep_cells
-from jprm.pipeline.comparisons import linearised, p_value
-from jprm.pipeline.config import SweepConfig
-from jprm.pipeline.findings import CoverageNotes, find
-from jprm.pipeline.jobs import jobs_of
-from jprm.pipeline.lab import Lab
-from jprm.pipeline.laws import error_law, loss_law
-from jprm.pipeline.report_tables import comparisons_table, dropped_table, laws_table
-from jprm.pipeline.spending import RISKS
-from jprm.pipeline.sweep import rows_rejected
-from jprm.pipeline.table import measure
+from jprm.experiments.sweep.comparisons import linearised, p_value
+from jprm.experiments.sweep.config import SweepConfig
+from jprm.experiments.sweep.equal_compute import RISKS
+from jprm.experiments.sweep.findings import CoverageNotes, find
+from jprm.experiments.sweep.laws import error_law, loss_law
+from jprm.experiments.sweep.report_tables import comparisons_table, dropped_table, laws_table
+from jprm.experiments.sweep.run import _rows_rejected
+from jprm.experiments.sweep.table import measure
 from jprm.records import Problem, Rationale, Solution, Verdict, append_jsonl, to_json
 from jprm.scaling import replay_adaptive
 from jprm.seeds import rng_of
+from jprm.tasks.benchmark import Item, load_items
+from tests.experiments.sweep.pretend import finish_all
 
 ITEMS, STEPS, VOTES = 120, 3, 6
 E, A, B, ALPHA, BETA = 0.2, 900.0, 8.0, 0.6, 0.5  # of the held-out loss that is put in
@@ -43,25 +42,24 @@ def config_of(directory, **grid):
 
 
 def pretend(config, accuracy):
-    """Finishes every stage; `accuracy(votes)` is the chance that a vote of these names the right first error."""
-    with Lab(config, None) as lab:
-        for view, task in jobs_of(lab, config)[2]:
-            stage = view.stage(task)
-            with stage.sitting():
-                summary = {"items": ITEMS, "params": PARAMS["tiny-0.3m"]}
-                if task.kind == "benchmark":
-                    items = [item(i, task.seed) for i in range(ITEMS)]
-                    append_jsonl(stage.file("items.jsonl"), [to_json(i) for i in items])
-                if task.kind == "verifier":
-                    summary = trained(task)
-                if task.kind == "votes":
-                    rng = rng_of(task.verifier.seed, stage.key)
-                    rows = [judged(item(i, task.benchmark.seed), accuracy(task), rng) for i in range(ITEMS)]
-                    append_jsonl(stage.file("rationales.jsonl"), rows)
-                    summary = {"rationales": 1000, "generated_tokens": 9000, "forced_tokens": 1000, "none": 7}
-                stage.finish(summary, 1)
-    lab = Lab(config, None)
-    return lab, [measure(lab.at(cell.config), cell) for cell in sweep_cells(config)]
+    """Finishes every stage; `accuracy(verifier)` is the chance that a vote names the right first error."""
+
+    def make(task, stage):
+        if task.kind == "benchmark":
+            items = [item(i, task.seed) for i in range(ITEMS)]
+            append_jsonl(stage.file("items.jsonl"), [to_json(i) for i in items])
+        if task.kind == "verifier":
+            return trained(task)
+        if task.kind == "votes":
+            verifier = task.sampling.verifier
+            rng = rng_of(verifier.seed, stage.key)
+            rows = [judged(item(i, task.benchmark.seed), accuracy(verifier), rng) for i in range(ITEMS)]
+            append_jsonl(stage.file("rationales.jsonl"), rows)
+            return {"rationales": 1000, "generated_tokens": 9000, "forced_tokens": 1000, "none": 7}
+        return {"items": ITEMS, "params": PARAMS["tiny-0.3m"]}
+
+    sweep, stages = finish_all(config, make)
+    return sweep, [measure(stages, cell) for cell in sweep.cells]
 
 
 def trained(verifier):
@@ -102,17 +100,17 @@ def judged(of, accuracy, rng):
 
 @pytest.fixture(scope="module")
 def planted(tmp_path_factory):
-    """(lab, measured): the larger model is right more often; without the filter it is the same."""
+    """(sweep, measured): the larger model is right more often; without the filter it is the same."""
     config = config_of(tmp_path_factory.mktemp("planted"), ablations=["unfiltered"])
-    return pretend(config, lambda votes: 0.85 if votes.verifier.size == "tiny-0.3m" else 0.55)
+    return pretend(config, lambda verifier: 0.85 if verifier.size == "tiny-0.3m" else 0.55)
 
 
 def test_a_planted_gain_is_found_and_none_is_not(planted):
-    lab, measured = planted
-    found = {c.question: c for c in find(lab, measured, None).comparisons}
+    sweep, measured = planted
+    found = {c.question: c for c in find(sweep, measured, None).comparisons}
     size = found["tiny-0.3m instead of tiny-0.1m (seed 0)"]
-    large, small = (measured[0], next(m for m in measured if m.cell.votes.verifier.size == "tiny-0.1m"))
-    assert small.cell.votes.verifier.examples == 1000
+    large, small = (measured[0], next(m for m in measured if m.cell.verifier.size == "tiny-0.1m"))
+    assert small.cell.verifier.examples == 1000
     slow = score(large.curve.labels, large.curve.at(VOTES)).f1 - score(small.curve.labels, small.curve.at(VOTES)).f1
     assert size.difference.value == pytest.approx(slow, abs=1e-12)
     assert size.verdict == size.finding == "helps" and size.difference.low > 0.1
@@ -128,9 +126,9 @@ def test_a_planted_gain_is_found_and_none_is_not(planted):
 
 
 def test_the_main_cell_stands_first_and_the_difference_is_main_minus_variant(planted):
-    lab, measured = planted
+    sweep, measured = planted
     swapped = [m for m in measured if m.cell.variant][0]
-    [c] = [c for c in find(lab, measured, None).comparisons if "filter" in c.question]
+    [c] = [c for c in find(sweep, measured, None).comparisons if "filter" in c.question]
     ids = measured[0].curve.resamples.group.tolist()
     direct = compare(swapped.curve.at(VOTES), measured[0].curve.at(VOTES), ids, labels=swapped.curve.labels)
     assert c.paired == direct
@@ -139,8 +137,8 @@ def test_the_main_cell_stands_first_and_the_difference_is_main_minus_variant(pla
 def test_seeds_are_set_apart_from_problems(tmp_path):
     config = config_of(tmp_path, seeds=[0, 1, 2], train_examples=[1000])
     chance = {0: 0.95, 1: 0.5, 2: 0.7}
-    lab, measured = pretend(config, lambda v: chance[v.verifier.seed] if v.verifier.size == "tiny-0.3m" else 0.5)
-    comparisons = find(lab, measured, None).comparisons
+    sweep, measured = pretend(config, lambda v: chance[v.seed] if v.size == "tiny-0.3m" else 0.5)
+    comparisons = find(sweep, measured, None).comparisons
     alone = [c.difference.value for c in comparisons if re.search(r"tiny-0.1m \(seed", c.question)]
     [whole_] = [c for c in comparisons if "(3 seeds)" in c.question]
     assert len(alone) == 3
@@ -165,13 +163,14 @@ def test_linearised_f1_has_its_mean_and_its_spread():
 
 
 def test_adaptive_rows_are_those_of_a_direct_replay(planted):
-    lab, measured = planted
-    stopped = find(lab, measured, None).stopped
+    sweep, measured = planted
+    stopped = find(sweep, measured, None).stopped
     assert [s.result.risk for s in stopped] == list(RISKS)
     main = measured[0].cell.votes
-    items = load_items(lab.stage(main.benchmark))
+    stages = measured[0].stages
+    items = load_items(stages[main.benchmark])
     votes = {}
-    for line in lab.stage(main).file("rationales.jsonl").read_text().splitlines():
+    for line in stages[main].file("rationales.jsonl").read_text().splitlines():
         row = json.loads(line)
         table = [[0.0] * VOTES for _ in range(STEPS)]
         for r in row["rationales"]:
@@ -191,8 +190,8 @@ def test_adaptive_rows_are_those_of_a_direct_replay(planted):
 
 
 def test_laws_of_few_points_are_refused_with_the_reason(planted):
-    lab, measured = planted
-    findings = find(lab, measured, None)
+    sweep, measured = planted
+    findings = find(sweep, measured, None)
     refused = [law.lines("")[0] for law in findings.laws if law.refusal]
     assert refused[0] == (
         "held-out loss against parameters and examples: not fitted, law in parameters, examples: 10 points are needed "
@@ -208,7 +207,7 @@ def test_laws_of_few_points_are_refused_with_the_reason(planted):
 def wide(tmp_path_factory):
     sizes, examples = ["tiny-0.1m", "tiny-0.3m", "tiny-0.5m"], [60, 250, 1000]
     config = config_of(tmp_path_factory.mktemp("wide"), sizes=sizes, train_examples=examples, seeds=[0, 1])
-    return pretend(config, lambda v: 0.3 + 0.1 * sizes.index(v.verifier.size) + v.verifier.examples / 2500)
+    return pretend(config, lambda v: 0.3 + 0.1 * sizes.index(v.size) + v.examples / 2500)
 
 
 def test_the_law_of_the_loss_that_was_put_in_comes_out(wide):
@@ -283,10 +282,10 @@ def test_p_values():
 
 def test_the_measured_cells_are_those_that_were_put_in(planted):
     """The control of all above: F1 of the votes, counted by hand."""
-    lab, measured = planted
+    sweep, measured = planted
     m = measured[0]
-    items = load_items(lab.stage(m.cell.votes.benchmark))
-    rows = lab.stage(m.cell.votes).file("rationales.jsonl").read_text().splitlines()
+    items = load_items(m.stages[m.cell.votes.benchmark])
+    rows = m.stages[m.cell.votes].file("rationales.jsonl").read_text().splitlines()
     predictions = []
     for line in rows:
         judged_ = json.loads(line)["rationales"]
@@ -298,12 +297,13 @@ def test_the_measured_cells_are_those_that_were_put_in(planted):
 
 def test_rows_that_were_rejected_are_counted_once_a_benchmark():
     """What `processbench` could not read ends a sweep in exit code 3, however many cells judged it."""
+    Named = collections.namedtuple("Named", "name seed")
 
     def measured(name, summary):
-        votes = SimpleNamespace(benchmark=SimpleNamespace(name=name, seed=0))
-        lab = SimpleNamespace(stage=lambda benchmark: SimpleNamespace(summary=summary))
-        return SimpleNamespace(cell=SimpleNamespace(votes=votes), lab=lab)
+        votes = SimpleNamespace(benchmark=Named(name, 0))
+        stages = {votes.benchmark: SimpleNamespace(summary=summary)}
+        return SimpleNamespace(cell=SimpleNamespace(votes=votes), stages=stages)
 
     bad, good = measured("processbench", {"rejected": 3}), measured("policy", {})
-    assert rows_rejected([bad, bad, good]) == {"processbench (seed 0)": 3}
-    assert rows_rejected([good, measured("processbench", {"rejected": 0})]) == {}
+    assert _rows_rejected([bad, bad, good]) == {"processbench (seed 0)": 3}
+    assert _rows_rejected([good, measured("processbench", {"rejected": 0})]) == {}

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from jprm.cli import main
+from jprm.experiments.sweep.compare import compare
 from jprm.models.hf_weights import from_hf
-from jprm.pipeline.compare import compare
 from jprm.tokenizer import Tokenizer
 from jprm.train import load_params
-from tests.pipeline.tiny_sweep import table
+from tests.experiments.sweep.tiny_sweep import table
 
 
 def test_the_verifier_is_exported_with_tokenizer_and_card(finished, tmp_path, capsys, monkeypatch):

@@ -11,10 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from jprm.pipeline.config import SweepConfig
-from jprm.pipeline.lab import Lab
-from jprm.pipeline.worker import Worker
-from jprm.runs import RunDirectory
+from jprm.jobs import RunDirectory, Worker, open_run
 
 ROOT = Path(__file__).resolve().parents[2]
 # A diamond of tasks: sources, their sums, and a total; one of the sums fails when it is told to.
@@ -22,34 +19,26 @@ PROGRAM = """
 import json, os, sys, time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
 from jprm.cli import guarded
-from jprm.pipeline.config import SweepConfig
-from jprm.pipeline.lab import Lab
-from jprm.pipeline.worker import Worker
-from jprm.preemption import stop_on_sigterm
+from jprm.jobs import Task, Worker, open_run
 from jprm.records import append_jsonl, read_jsonl
-from jprm.runs import RunDirectory
 
-@dataclass(frozen=True)
-class Adds:
-    kind: ClassVar[str] = "adds"
-    version: ClassVar[int] = 1
+@dataclass(frozen=True, eq=False)
+class Adds(Task):
+    kind = "adds"
     name: str
     below: tuple = ()
-    def parents(self, lab): return self.below
-    def inputs(self, lab): return {"name": self.name, "below": [lab.stage(b).key for b in self.below]}
-    def flops(self, lab): return 1.0
-    def work(self, lab): return 1.0
-    def compute(self, lab, stage):
+    def parents(self): return self.below
+    def inputs(self): return {"name": self.name, "below": [b.key for b in self.below]}
+    def compute(self, stage, context):
         path = stage.file("rows.jsonl")
         for i in range(len(read_jsonl(path)), 4):
             if os.environ.get("FAIL") == self.name and i == 2:
                 raise ZeroDivisionError("told to")
-            append_jsonl(path, [{"i": i + sum(lab.stage(b).summary["sum"] for b in self.below)}])
+            append_jsonl(path, [{"i": i + sum(context.stages[b].summary["sum"] for b in self.below)}])
             time.sleep(0.03)
-            lab.progress.show(f"{self.name} {i}")
-        with open(lab.root / "ends", "a") as file:
+            context.progress.show(f"{self.name} {i}")
+        with open(context.resources, "a") as file:
             file.write(self.name + "\\n")
         return {"sum": sum(row["i"] for row in read_jsonl(path))}
 
@@ -59,14 +48,11 @@ def tasks():
     return [*sources, *sums, Adds("total", tuple(sums))]
 
 def work(folder):
-    launch = {"expiry_s": 1.5, "poll_s": 0.05}
-    config = SweepConfig.model_validate({"directory": folder, "name": "run", "launch": launch})
-    with RunDirectory(Path(folder) / "run", shared=True) as run, Lab(config, run) as lab:
-        with stop_on_sigterm(lab.progress):
-            Worker(lab, [(lab, task) for task in tasks()]).work()
-        print(json.dumps({"computed": run.computed, "failures": sorted(
-            {t.name: lab.failures[lab.stage(t).key].reason for t in tasks()
-             if lab.stage(t).key in lab.failures}.items())}))
+    run = Path(folder) / "run"
+    with open_run(run, tasks(), run / "ends", shared=True) as runner:
+        Worker(runner, expiry_s=1.5, poll_s=0.05).work()
+        failures = [(task.name, runner.failures[task.key].reason) for task in tasks() if task.key in runner.failures]
+        print(json.dumps({"computed": runner.computed, "failures": sorted(failures)}))
 
 if __name__ == "__main__":
     sys.exit(guarded(lambda: work(sys.argv[1])))
@@ -175,7 +161,6 @@ def test_one_process_alone_and_workers_exclude_each_other(tmp_path):
 
 
 def test_nothing_to_do_ends_at_once(tmp_path):
-    config = SweepConfig.model_validate({"directory": tmp_path, "name": "run"})
-    with RunDirectory(tmp_path / "run", shared=True) as run, Lab(config, run) as lab:
-        Worker(lab, []).work()
-        assert run.computed == run.reused == 0 and not list((tmp_path / "run" / "stages").iterdir())
+    with open_run(tmp_path / "run", [], None, shared=True) as runner:
+        Worker(runner).work()
+        assert runner.computed == runner.reused == 0 and not list((tmp_path / "run" / "stages").iterdir())

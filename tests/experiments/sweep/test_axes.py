@@ -8,11 +8,10 @@ from hypothesis import strategies as st
 
 from jprm.config import load
 from jprm.errors import UserError
-from jprm.pipeline.axes import points
-from jprm.pipeline.cells import candidate_cell, grid_cells, sweep_cells
-from jprm.pipeline.config import SweepConfig
-from jprm.pipeline.jobs import jobs_of
-from jprm.pipeline.lab import Lab
+from jprm.experiments.sweep.axes import points
+from jprm.experiments.sweep.cells import Sweep
+from jprm.experiments.sweep.config import SweepConfig
+from jprm.jobs import Graph, Stages
 
 PLAIN = ["evaluate.candidates_problems=0", "directory=nowhere"]
 
@@ -69,17 +68,16 @@ def test_zips_and_filters(tmp_path):
         "train.steps" = [200, 400]
         """,
     )
-    shown = [(c.votes.verifier.size, c.config.train.steps, c.votes.mode) for c in grid_cells(config)]
+    shown = [(c.verifier.size, c.config.train.steps, c.sampling.mode) for c in Sweep(config).grid]
     assert shown == [("tiny-0.3m", 200, "chain"), ("tiny-0.3m", 200, "fork"), ("tiny-0.5m", 400, "chain")]
 
 
 def test_the_grid_is_a_shorthand_for_axes_over_cells():
     grid = load(SweepConfig, None, [*PLAIN, "grid.ablations=[]", "grid.seeds=[0, 3]"])
     axes = axes_of(cell__seed=[0, 3], cell__size=["tiny-0.3m", "tiny-0.1m"], cell__train_examples=[1000, 250])
-    assert [c.votes for c in sweep_cells(grid)] == [c.votes for c in sweep_cells(axes)]
-    assert [c.name for c in sweep_cells(grid)] == [c.name for c in sweep_cells(axes)]
-    with Lab(grid, None) as first, Lab(axes, None) as second:
-        keys = [{view.stage(task).key for view, task in jobs_of(lab, lab.config)[2]} for lab in (first, second)]
+    assert [c.votes for c in Sweep(grid).cells] == [c.votes for c in Sweep(axes).cells]
+    assert [c.name for c in Sweep(grid).cells] == [c.name for c in Sweep(axes).cells]
+    keys = [{task.key for task in Graph(Stages(config.path), Sweep(config).asked).tasks} for config in (grid, axes)]
     assert keys[0] == keys[1]
 
 
@@ -87,7 +85,7 @@ def test_ablations_and_lists_that_are_asked_for_stand_at_every_point():
     config = load(
         SweepConfig, None, [*PLAIN, "grid.ablations=['fork']", 'axes=[{key = "train.steps", values = [5, 6]}]']
     )
-    shown = [(c.config.train.steps, c.variant, c.votes.mode) for c in sweep_cells(config)]
+    shown = [(c.config.train.steps, c.variant, c.sampling.mode) for c in Sweep(config).cells]
     assert shown == [(5, "", "chain"), (6, "", "chain"), (5, "fork", "fork"), (6, "fork", "fork")]
 
 
@@ -106,24 +104,23 @@ def test_cells_that_differ_in_votes_temperature_or_readout_train_once(tmp_path):
         values = [0.7, 1.1]
         """,
     )
-    with Lab(config, None) as lab:
-        cells, _, jobs = jobs_of(lab, config)
-        kinds = [task.kind for _, task in jobs]
-        assert len(cells) == 8 and kinds.count("verifier") == 1 and kinds.count("votes") == 8
-        # of each temperature, one stage draws, and the other three follow it
-        leaders = [lab.at(c.config).leader(c.votes) for c in cells]
-        assert sum(leader is None for leader in leaders) == 2
-        assert {task.n_votes for _, task in filter(None, leaders)} == {16}
-        drawn = [task.flops(view) for view, task in jobs if task.kind == "votes"]
-        assert sum(f > 0 for f in drawn) == 2
-    assert [c.config.evaluate.votes_shown for c in cells[::4]] == [(1, 2, 4), (1, 2, 4, 8, 16)]
+    sweep = Sweep(config)
+    cells, graph = sweep.cells, Graph(Stages(config.path), sweep.asked, sweep.leaders)
+    kinds = [task.kind for task in graph.tasks]
+    assert len(cells) == 8 and kinds.count("verifier") == 1 and kinds.count("votes") == 8
+    # of each temperature, one stage draws, and the other three follow it
+    leaders = [graph.leaders.get(c.votes) for c in cells]
+    assert sum(leader is None for leader in leaders) == 2
+    assert {leader.n_votes for leader in leaders if leader} == {16}
+    assert sum(graph.flops(task) > 0 for task in graph.tasks if task.kind == "votes") == 2
+    assert [c.config.votes_shown for c in cells[::4]] == [(1, 2, 4), (1, 2, 4, 8, 16)]
     assert len({c.name for c in cells}) == 8
 
 
 def test_a_configuration_comes_back_from_its_json(tmp_path):
     config = axes_of(train__steps=[1, 2])
     again = SweepConfig.model_validate_json(config.model_dump_json())
-    assert again == config and len(sweep_cells(again)) == 2
+    assert again == config and len(Sweep(again).cells) == 2
 
 
 @pytest.mark.parametrize(
@@ -155,9 +152,9 @@ def test_greedy_votes_are_one_each():
     config = SweepConfig.model_validate(
         {"axes": [{"key": "verify.temperature", "values": [0.0, 1.1]}], "grid": {"ablations": []}}
     )
-    drawn = {c.config.verify.temperature: c.votes.n_votes for c in sweep_cells(config)}
+    drawn = {c.config.verify.temperature: c.votes.n_votes for c in Sweep(config).cells}
     assert drawn == {0.0: 1, 1.1: 8}
     greedy = SweepConfig.model_validate({"verify": {"temperature": 0.0}})
-    assert {cell.votes.n_votes for cell in sweep_cells(greedy)} == {1}
-    candidates = candidate_cell(greedy)
+    assert {cell.votes.n_votes for cell in Sweep(greedy).cells} == {1}
+    candidates = Sweep(greedy).candidates
     assert candidates is not None and candidates.votes.n_votes == 1

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from jprm.cli import sweep_main
-from tests.pipeline.tiny_sweep import TINY, table
+from tests.experiments.sweep.tiny_sweep import TINY, table
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -132,7 +132,7 @@ def test_the_local_launcher_ends_in_the_same_table(finished, tmp_path):
 
 @pytest.mark.slow
 def test_calibration_is_kept_for_the_next_plan(finished, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("jprm.pipeline.calibration.SECONDS_EACH", 0.5)
+    monkeypatch.setattr("jprm.experiments.sweep.machine_speed.SECONDS_EACH", 0.5)
     directory = copy_of(finished, tmp_path)
     more = [f"directory={directory}", *TINY, "grid.seeds=[0, 1]", "--plan"]
     assert sweep_main(more) == 0

@@ -5,8 +5,8 @@ import re
 
 import pytest
 
-from jprm import progress
-from jprm.progress import Progress
+from jprm.jobs import progress
+from jprm.jobs.progress import Progress
 
 
 class Terminal(io.StringIO):

@@ -1,7 +1,7 @@
 import pytest
 
 from jprm.cli import sweep_main
-from tests.pipeline.tiny_sweep import TINY, table
+from tests.experiments.sweep.tiny_sweep import TINY, table
 
 
 @pytest.fixture(scope="session")

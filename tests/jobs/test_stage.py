@@ -10,18 +10,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jprm import runs
 from jprm.errors import UserError
+from jprm.jobs import RunDirectory, Stage, directory, provenance, write_atomic
+from jprm.jobs import stage as stage_module
 from jprm.records import append_jsonl, read_jsonl
-from jprm.runs import RunDirectory, Stage, provenance, write_atomic
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 INPUTS = {"size": "tiny", "steps": 5, "root": Path("data")}
 
 
 def finished(root: Path, summary: dict) -> Stage:
     stage = Stage("train", INPUTS, root)
-    with stage.sitting():
+    with stage.attempt():
         stage.finish(summary, 2)
     return stage
 
@@ -39,7 +39,7 @@ def start(program: str, *arguments: object) -> subprocess.Popen[str]:
 def test_a_stage_is_computed_once(tmp_path):
     stage = Stage("train", INPUTS, tmp_path)
     assert not stage.done and list(tmp_path.iterdir()) == []
-    with stage.sitting():
+    with stage.attempt():
         assert not Stage("train", INPUTS, tmp_path).done
         stage.finish({"loss": 0.1, "sizes": (1, 2), 3: None}, 2)
     again = Stage("train", dict(reversed(INPUTS.items())), tmp_path)
@@ -62,12 +62,12 @@ def test_another_name_or_input_is_another_stage(tmp_path):
     assert others[0].path == tmp_path / "stages" / f"train-{others[0].key}"
 
 
-def test_time_adds_up_over_interrupted_sittings(tmp_path, monkeypatch):
+def test_time_adds_up_over_interrupted_attempts(tmp_path, monkeypatch):
     now = [10.0]
-    monkeypatch.setattr(runs.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(stage_module.time, "monotonic", lambda: now[0])
     for expected in (3.0, 6.0):
         stage = Stage("train", INPUTS, tmp_path)
-        with pytest.raises(KeyboardInterrupt), stage.sitting():
+        with pytest.raises(KeyboardInterrupt), stage.attempt():
             now[0] += 3.0
             raise KeyboardInterrupt
         assert Stage("train", INPUTS, tmp_path).seconds == expected
@@ -98,7 +98,7 @@ def test_another_number_in_an_end_mark_is_named(tmp_path):
 
 def with_files(root: Path) -> Stage:
     stage = Stage("train", INPUTS, root)
-    with stage.sitting():
+    with stage.attempt():
         append_jsonl(stage.file("rows.jsonl"), [{"row": i} for i in range(9)])
         for folder in ("weights", "checkpoints"):
             stage.file(folder).mkdir()
@@ -141,7 +141,7 @@ def test_a_damaged_clock_is_named(tmp_path):
     stage.path.mkdir(parents=True)
     stage.file("seconds.json").write_text('{"seconds": "3"}')
     with pytest.raises(UserError, match=r"seconds\.json: damaged; delete the folder"):
-        with stage.sitting():
+        with stage.attempt():
             raise AssertionError("not reached")
 
 
@@ -149,7 +149,7 @@ def count_to_three(root: Path) -> dict:
     with RunDirectory(root):
         stage = Stage("count", {}, root)
         if not stage.done:
-            with stage.sitting():
+            with stage.attempt():
                 rows = stage.file("rows.jsonl")
                 for i in range(len(read_jsonl(rows)), 3):
                     append_jsonl(rows, [{"i": i}])
@@ -161,7 +161,7 @@ DEADLY = f"""
 import os, signal, sys
 from pathlib import Path
 from jprm.records import append_jsonl, read_jsonl
-from jprm.runs import RunDirectory, Stage
+from jprm.jobs import RunDirectory, Stage
 
 calls = int(sys.argv[2])
 def deadly(real):
@@ -194,7 +194,7 @@ def test_death_at_any_write_changes_nothing(tmp_path):
 
 HOLDER = """
 import sys, time
-from jprm.runs import RunDirectory
+from jprm.jobs import RunDirectory
 run = RunDirectory(sys.argv[1])
 print("held", flush=True)
 time.sleep(60)
@@ -221,7 +221,7 @@ def test_a_file_system_without_locks_is_named(tmp_path, monkeypatch):
     def flock(*_):
         raise OSError(95, "Operation not supported")
 
-    monkeypatch.setattr(runs.fcntl, "flock", flock)
+    monkeypatch.setattr(directory.fcntl, "flock", flock)
     with pytest.raises(UserError, match=r"cannot lock the run directory \(Operation not supported"):
         RunDirectory(tmp_path)
 

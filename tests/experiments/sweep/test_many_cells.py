@@ -8,11 +8,10 @@ import pytest
 
 from jprm.cli import sweep_main
 from jprm.config import load
-from jprm.pipeline.benchmark import Item
-from jprm.pipeline.config import SweepConfig
-from jprm.pipeline.jobs import jobs_of
-from jprm.pipeline.lab import Lab
+from jprm.experiments.sweep.config import SweepConfig
 from jprm.records import Problem, Rationale, Solution, Verdict, append_jsonl, to_json
+from jprm.tasks.benchmark import Item
+from tests.experiments.sweep.pretend import finish_all
 
 SWEEP = """
 name = "many"
@@ -35,20 +34,20 @@ SAMPLED = {"rationales": 1, "generated_tokens": 100, "forced_tokens": 10, "none"
 
 def pretend_to_have_computed(config):
     """Finished stages with made-up contents, a set of votes shared by all cells."""
-    rng, drawn = random.Random(0), None
-    with Lab(config, None) as lab:
-        for view, task in jobs_of(lab, config)[2]:
-            stage = view.stage(task)
-            with stage.sitting():
-                if task.kind == "benchmark":
-                    append_jsonl(stage.file("items.jsonl"), [to_json(item(i)) for i in range(ITEMS)])
-                if task.kind == "votes" and drawn is None:
-                    drawn = stage.file("rationales.jsonl")
-                    append_jsonl(drawn, [row(i, rng) for i in range(ITEMS)])
-                elif task.kind == "votes":
-                    shutil.copy(drawn, stage.file("rationales.jsonl"))
-                summaries = {"verifier": TRAINED | {"held_out_loss": 1 + rng.random()}, "votes": SAMPLED}
-                stage.finish(summaries.get(task.kind, {"items": ITEMS}), 1)
+    rng, drawn = random.Random(0), []
+
+    def make(task, stage):
+        if task.kind == "benchmark":
+            append_jsonl(stage.file("items.jsonl"), [to_json(item(i)) for i in range(ITEMS)])
+        if task.kind == "votes" and not drawn:
+            drawn.append(stage.file("rationales.jsonl"))
+            append_jsonl(drawn[0], [row(i, rng) for i in range(ITEMS)])
+        elif task.kind == "votes":
+            shutil.copy(drawn[0], stage.file("rationales.jsonl"))
+        summaries = {"verifier": TRAINED | {"held_out_loss": 1 + rng.random()}, "votes": SAMPLED}
+        return summaries.get(task.kind, {"items": ITEMS})
+
+    finish_all(config, make)
 
 
 def item(i):

@@ -1,8 +1,12 @@
 """Stored votes stand for any other number of votes, and are read in little memory."""
 
 import collections
+import contextlib
+import dataclasses
 import json
+import tempfile
 import tracemalloc
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,16 +14,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jprm.errors import UserError
-from jprm.pipeline import votes as votes_module
-from jprm.pipeline.benchmark import Benchmark, Item
-from jprm.pipeline.config import SweepConfig
-from jprm.pipeline.lab import Lab
-from jprm.pipeline.stored import Known, stream_rationales, stream_rewards
-from jprm.pipeline.table import rewards_of
-from jprm.pipeline.verifier import Verifier
-from jprm.pipeline.votes import Votes, complete
+from jprm.jobs import open_run
 from jprm.records import Problem, Rationale, Solution, Verdict, append_jsonl, to_json
-from jprm.runs import Stage
+from jprm.score import Ended
+from jprm.tasks.benchmark import Item, SolutionSet, write_items
+from jprm.tasks.resources import Speed
+from jprm.tasks.vote_store import step_rewards, stream_rationales, stream_rewards
+from jprm.tasks.votes import Votes, load_rationales
+from jprm.verify import mean_reward
 
 READOUTS = ("prob_raw", "vote", "prob_tempered")
 
@@ -61,73 +63,117 @@ TABLES = st.lists(
 ).map(lambda tables: {f"s{i}": table for i, table in enumerate(tables)})
 
 
-@settings(max_examples=200)
+class Judges(SolutionSet):
+    """The solutions of the tables."""
+
+    kind, name, seed, size = "benchmark", "tables", 0, 1
+
+    def __init__(self, tables, scores_solutions):
+        self.tables, self._whole = tables, scores_solutions
+
+    @property
+    def scores_solutions(self):
+        return self._whole
+
+    def inputs(self):
+        return {"tables": self.tables, "whole": self._whole}
+
+    def compute(self, stage, context):
+        names = self.tables.items()
+        write_items(stage, [Item(Problem(n, "", ""), Solution(n, n, tuple("x" * len(t)), "policy")) for n, t in names])
+        return {"items": len(self.tables)}
+
+
+@dataclasses.dataclass(frozen=True)
+class FromTables:
+    """A sampling whose votes stand in tables; `drawn` counts what is asked of it, `fails` stops it after some votes."""
+
+    tables: dict
+    readout: str
+    drawn: collections.Counter
+    fails: int = 10**9
+    label = "tables"
+
+    def parents(self):
+        return ()
+
+    def inputs(self):
+        return {"tables": self.tables}
+
+    def pool(self, context):
+        return None
+
+    def decode_flops(self, tokens):
+        return tokens
+
+    def judge(self, context, stage, items, votes, known, heard, stop_early):
+        for _, solution in items:
+            name = solution.id
+            there = {(r.step, r.vote) for r in known[name]}
+            for r in at_once({name: self.tables[name]}, len(votes), self.readout if stop_early else None)[name]:
+                if (r.step, r.vote) not in there:
+                    if self.drawn.total() >= self.fails:
+                        raise KeyboardInterrupt
+                    self.drawn[name, r.step, r.vote] += 1
+                    heard(r)
+            yield Ended(name), "well"
+
+
+def votes_of(folder, tables, n_votes, readout, stop_early, fails=10**9):
+    """The stage of these votes, computed in a run directory that may hold others, and what was drawn for it."""
+    sampling = FromTables(tables, readout, collections.Counter(), fails)
+    votes = Votes(sampling, Judges(tables, not stop_early), n_votes)
+    with open_run(folder, [votes], None, speed=Speed()) as runner:
+        return runner.ensure(votes), sampling.drawn
+
+
+@settings(max_examples=100)
 @given(
     TABLES,
-    st.lists(st.tuples(st.integers(1, 6), st.sampled_from(READOUTS)), min_size=1, max_size=3),
+    st.lists(st.tuples(st.integers(1, 6), st.sampled_from(READOUTS), st.integers(0, 20)), max_size=3),
     st.integers(1, 6),
     st.sampled_from(READOUTS),
     st.booleans(),
 )
 def test_votes_completed_from_others_equal_those_drawn_at_once(tables, sources, n_votes, readout, stop_early):
-    import tempfile
-    from pathlib import Path
+    """Whatever other tasks asked for, and wherever they were stopped: what is there is not drawn again."""
+    with tempfile.TemporaryDirectory() as name:
+        folder, there = Path(name), set()
+        for n, other, fails in sources:
+            with contextlib.suppress(KeyboardInterrupt):
+                _, drawn = votes_of(folder, tables, n, other, stop_early, fails or 10**9)
+                there |= drawn.keys()
+        stage, drawn = votes_of(folder, tables, n_votes, readout, stop_early)
+        assert load_rationales(stage) == at_once(tables, n_votes, readout if stop_early else None)
+        assert not there & drawn.keys() and max(drawn.values(), default=1) == 1
+        left = {path.name for path in stage.path.iterdir()} - {"seconds.json"}
+        assert left == {"DONE", "inputs.json", "rationales.jsonl"}, "no log is left"
 
-    drawn = collections.Counter()
 
-    def sample(_lab, _votes, items, indices, stops):
-        for item in items:
-            name, steps = item.solution.id, len(item.solution.steps)
-            tables_here = {name: tables[name][:steps]}
-            rows = at_once(tables_here, indices.stop, readout if stops else None)[name]
-            chosen = [r for r in rows if r.vote in indices]
-            drawn.update((name, r.step, r.vote) for r in chosen)
-            yield chosen, "drawn"
-
-    lab = Lab(SweepConfig.model_validate({"verify": {"readout": readout}}), None)
-    benchmark = Benchmark("planted" if stop_early else "candidates", 0)
-    votes = Votes(Verifier("s", 1, "exact", True, "full", 0), benchmark, "none", "chain", n_votes)
-    items = [
-        Item(Problem(name, "", ""), Solution(name, name, tuple("x" * len(table)), "policy"))
-        for name, table in tables.items()
-    ]
-    expected = at_once(tables, n_votes, readout if stop_early else None)
-    before, votes_module._sample = votes_module._sample, sample
-    try:
-        with tempfile.TemporaryDirectory() as folder:
-            known = []
-            for i, (n, other) in enumerate(sources):
-                stage = Stage("votes", {"i": i}, Path(folder))
-                with stage.sitting():
-                    write(stage.path, at_once(tables, n, other if stop_early else None))
-                    stage.finish({}, 1.0)
-                known.append(Known.of(stage, n))
-            found = {r[0].solution_id: r for r, _ in complete(lab, votes, items, known)}
-    finally:
-        votes_module._sample = before
-    assert found == expected
-    most = max((n for n, _ in sources), default=0)
-    same = all(other == readout for _, other in sources)
-    if most >= n_votes and (same or not stop_early):
-        assert not drawn, "nothing is drawn that is there"
-    again = {name for (name, _, vote), n in drawn.items() if vote < min(most, n_votes)}
-    if same:  # only where the new votes do not agree to stop is anything drawn again
-        cut_short = {n for n in tables if len(at_once({n: tables[n]}, most, readout)[n]) < most * len(tables[n])}
-        assert not again - (cut_short if stop_early else set())
+def test_an_interrupted_task_goes_on_vote_by_vote(tmp_path):
+    tables = {f"s{i}": [[0.9] * 6] * 3 for i in range(4)}
+    for fails in (10, 7):
+        with pytest.raises(KeyboardInterrupt):
+            votes_of(tmp_path, tables, 6, "vote", True, fails)
+    stage, drawn = votes_of(tmp_path, tables, 6, "vote", True)
+    assert drawn.total() == 4 * 6 * 3 - 17 and load_rationales(stage) == at_once(tables, 6, "vote")
 
 
 @given(TABLES, st.integers(1, 6), st.sampled_from(READOUTS))
 def test_streamed_rewards_are_those_of_the_records(tables, n_votes, readout):
-    import tempfile
-    from pathlib import Path
-
     with tempfile.TemporaryDirectory() as folder:
         write(Path(folder), at_once(tables, n_votes, "prob_raw"))
         path = Path(folder) / "rationales.jsonl"
         streamed = dict(stream_rewards(path, n_votes, readout))
         for rationales in stream_rationales(path):
-            slow = np.array(rewards_of(rationales, n_votes, readout), dtype=float)
-            assert np.array_equal(streamed.pop(rationales[0].solution_id), slow, equal_nan=True)
+            table = streamed.pop(rationales[0].solution_id)
+            slow = np.full(table.shape, np.nan)
+            for r in rationales:
+                reward = r.verdict.reward(readout)
+                slow[r.step, r.vote] = np.nan if reward is None else reward
+            assert np.array_equal(table, slow, equal_nan=True)
+            means = [mean_reward([None if np.isnan(r) else r for r in votes]) for votes in slow.tolist()]
+            assert step_rewards(rationales, n_votes, readout) == means
         assert not streamed
 
 
@@ -185,8 +231,3 @@ def test_foreign_rows_are_named_by_their_line(tmp_path, row, said):
         list(stream_rationales(path))
     with pytest.raises(UserError, match=r"rationales\.jsonl"):
         list(stream_rewards(path, 1, "prob_raw"))
-    if "field" in said:  # the others are seen when they are taken over
-        with pytest.raises(UserError, match=rf"rationales\.jsonl:2: {said}"):
-            stage = Stage("votes", {}, tmp_path)
-            stage.path = tmp_path
-            Known.of(stage, 1)

@@ -6,15 +6,14 @@ import math
 import numpy as np
 import pytest
 
-from jprm.pipeline.base import Base
-from jprm.pipeline.benchmark import Item
-from jprm.pipeline.cells import candidate_cell
-from jprm.pipeline.jobs import jobs_of
-from jprm.pipeline.lab import Lab
-from jprm.pipeline.spending import candidates_at_equal_compute, whole
+from jprm.experiments.sweep.cells import Sweep
+from jprm.experiments.sweep.equal_compute import candidates_at_equal_compute, whole
+from jprm.jobs import Stages
 from jprm.records import Rationale, Solution, Verdict, append_jsonl, to_json
 from jprm.scaling import VerifiedSolution, best_of_verified
-from tests.pipeline.test_findings import config_of
+from jprm.tasks.benchmark import Item
+from tests.experiments.sweep.pretend import finish_all
+from tests.experiments.sweep.test_findings import config_of
 
 
 def test_a_vote_accepts_a_solution_when_it_accepts_every_step():
@@ -33,15 +32,15 @@ def test_candidates_at_equal_compute(tmp_path):
             )
         }
     )
-    lab = Lab(config, None)
-    cell = candidate_cell(config)
-    assert candidates_at_equal_compute(lab, cell) is None, "nothing is finished yet"
-    problems = lab.world.problems("test", 8, 0)
+    sweep = Sweep(config)
+    cell, world = sweep.candidates, sweep.main.verifier.world
+    assert candidates_at_equal_compute(Stages(config.path), cell) is None, "nothing is finished yet"
+    problems = world.world.problems("test", 8, 0)
     rng, items, rows, drawn, plain = np.random.default_rng(0), [], [], [], []
     for problem in problems:
         names, solutions = [], []
         for right in (True, False):
-            solution = lab.world.reference(problem)
+            solution = world.world.reference(problem)
             name = f"{problem.id}-{right}"
             solution = Solution(name, problem.id, solution.steps, "policy", -1 if right else 0)
             items.append(Item(problem, solution, right))
@@ -52,22 +51,22 @@ def test_candidates_at_equal_compute(tmp_path):
                 for (v, says), t in itertools.product(enumerate(votes), range(len(solution.steps)))
             ]
             rows.append({"solution_id": name, "rationales": [to_json(r) for r in rationales]})
-            answer = lab.world.answer(solution.steps)
+            answer = world.world.answer(solution.steps)
             solutions.append(VerifiedSolution(answer, right, tuple(map(float, votes))))
         drawn.append({"problem_id": problem.id, "solutions": [*names, "formless"]})
         plain.append([*solutions, VerifiedSolution(None, False, (None, None))])
-    for view, task in jobs_of(lab, config)[2]:
-        stage = view.stage(task)
-        with stage.sitting():
-            summary = {"params": 100 if isinstance(task, Base) else 50, "drawn": drawn}
-            if task.kind == "benchmark":
-                append_jsonl(stage.file("items.jsonl"), [to_json(i) for i in items])
-            if task.kind == "votes":
-                append_jsonl(stage.file("rationales.jsonl"), rows)
-                summary = {"generated_tokens": 300, "forced_tokens": 20}
-            stage.finish(summary, 1)
-    spent = candidates_at_equal_compute(Lab(config, None), cell)
-    tokens = [len(lab.tokenizer.encode("".join(i.solution.steps))) for i in items]
+
+    def make(task, stage):
+        if task.kind == "benchmark":
+            append_jsonl(stage.file("items.jsonl"), [to_json(i) for i in items])
+        if task.kind == "votes":
+            append_jsonl(stage.file("rationales.jsonl"), rows)
+            return {"generated_tokens": 300, "forced_tokens": 20}
+        return {"params": 100 if task.kind == "base" else 50, "drawn": drawn}
+
+    _, stages = finish_all(config, make)
+    spent = candidates_at_equal_compute(stages, cell)
+    tokens = [len(world.tokenizer.encode("".join(i.solution.steps))) for i in items]
     # 320 tokens of 16 solutions with 2 votes each, by a verifier of half the policy's parameters
     assert spent.table.ratio == pytest.approx(320 / 32 / np.mean(tokens) * 0.5)
     for v in (1, 2):

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jprm import leases
-from jprm.leases import LeaseLost, Leases, adopt, doing, holder, sweep_up
+from jprm.jobs import leases
+from jprm.jobs.leases import LeaseLost, Leases, adopt, doing, holder, remove_stale
 
 ROOT = Path(__file__).resolve().parents[1]
 OTHER_MACHINE = {"host": "elsewhere", "boot": "b", "namespace": "n", "pid": 1, "started": "1"}
@@ -98,7 +98,7 @@ def test_a_ghost_that_a_late_writer_brings_back_changes_nothing(home, clock):
     assert holder(home) == taken.path and Leases(60).claim(home) is None
     finish(taken)
     assert Leases(60).claim(home) is None
-    sweep_up(home)
+    remove_stale(home)
     assert [path.name for path in home.parent.iterdir()] == [home.name]
 
 
@@ -133,7 +133,7 @@ def test_beats_keep_a_lease_and_tell_what_is_done(home):
 DIES = """
 import os, signal, sys
 from pathlib import Path
-from jprm.leases import Leases
+from jprm.jobs.leases import Leases
 assert Leases(1e6).claim(Path(sys.argv[1]))
 os.kill(os.getpid(), signal.SIGKILL)
 """
@@ -152,7 +152,7 @@ def test_a_process_that_died_on_this_machine_is_seen_at_once(home):
 
 
 def interleaved(k, work, act, invariant=lambda: None):
-    """What `work` gives when `act` happens before the k-th line of jprm/leases.py that it runs, and whether it did.
+    """What `work` gives when `act` happens before the k-th line of jprm/jobs/leases.py that it runs, and whether it did.
 
     Before each line after that, `invariant` is asked.
     """
@@ -277,7 +277,7 @@ def environment():
 CROWD = """
 import random, sys, time
 from pathlib import Path
-from jprm.leases import LeaseLost, Leases
+from jprm.jobs.leases import LeaseLost, Leases
 stages, me = Path(sys.argv[1]), sys.argv[2]
 rng, leases = random.Random(me), Leases(0.6)
 homes = [stages / f"s{i}" for i in range(8)]

@@ -9,11 +9,11 @@ import pytest
 
 from jprm.config import load
 from jprm.errors import UserError
-from jprm.pipeline.benchmark import Benchmark
-from jprm.pipeline.config import SweepConfig
-from jprm.pipeline.jobs import jobs_of
-from jprm.pipeline.lab import Lab
-from tests.pipeline.tiny_sweep import TINY
+from jprm.experiments.sweep.cells import Sweep
+from jprm.experiments.sweep.config import SweepConfig
+from jprm.jobs import Graph, Stages
+from jprm.tasks.benchmark import SolutionSet
+from tests.experiments.sweep.tiny_sweep import TINY
 from tests.worlds.test_gsm8k_world import row
 
 GSM8K = ["world.kind=gsm8k", "evaluate.benchmarks=['planted', 'processbench']", "evaluate.split=dev"]
@@ -34,10 +34,10 @@ def keys(root: Path, *more: str) -> dict[str, set[str]]:
     """The keys of all stages of a sweep by what they are: of benchmarks, and of votes, those on each."""
     config = load(SweepConfig, None, [*TINY, f"data.root={root}", *more])
     found: dict[str, set[str]] = {}
-    with Lab(config, None) as lab:
-        for view, task in jobs_of(lab, config)[2]:
-            of = task if isinstance(task, Benchmark) else getattr(task, "benchmark", None)
-            found.setdefault(f"{task.kind} {of.name if of else ''}", set()).add(view.stage(task).key)
+    sweep = Sweep(config)
+    for task in Graph(Stages(config.path), sweep.asked).tasks:
+        of = task if isinstance(task, SolutionSet) else getattr(task, "benchmark", None)
+        found.setdefault(f"{task.kind} {of.name if of else ''}", set()).add(task.key)
     return found
 
 

@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from jprm.errors import Preempted, UserError
-from jprm.launch import LOST, Trial, open_launcher, reason_of, run_all
+from jprm.jobs.launch import run_all
+from jprm.jobs.launchers import open_launcher
+from jprm.jobs.trial import LOST, Trial, reason_of
 
 ROOT = Path(__file__).resolve().parents[2]
 # Counts to ten into a file, from where it was left; SIGTERM, or the end of its launcher, stops it.
@@ -18,8 +20,8 @@ COUNTS = """
 import sys, time
 from pathlib import Path
 from jprm.cli import guarded
-from jprm.preemption import stop_on_sigterm
-from jprm.progress import Progress
+from jprm.jobs import stop_on_sigterm
+from jprm.jobs import Progress
 def count():
     path, pid = Path(sys.argv[1]), Path(sys.argv[1] + ".pid")
     progress = Progress(10)
