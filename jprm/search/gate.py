@@ -22,7 +22,7 @@ import numpy as np
 
 from jprm.errors import UserError
 from jprm.grade import representatives
-from jprm.search.plan import Judged
+from jprm.search.base import JudgedBranch
 from jprm.search.ports import Branch
 from jprm.search.selection import aggregate, aggregation
 from jprm.ties import mean
@@ -55,7 +55,7 @@ class Gate:
         if not self.std > 0:
             raise UserError(f"gate: std = {self.std} must be above 0; were all scores equal?")
 
-    def is_hard(self, judged: Sequence[Judged], answers: Sequence[str | None]) -> bool:
+    def is_hard(self, judged: Sequence[JudgedBranch], answers: Sequence[str | None]) -> bool:
         """Whether these solutions of a problem should be refined; without any answer, yes.
 
         Equal answers are one answer, as far as their spelling tells.
@@ -120,7 +120,7 @@ def open_turns(row: Mapping[str, Any], gate: Gate) -> int:
     turns = max(0, len(row["pools"]) - 1)
     for turn in range(turns):
         members = _members(row, turn)
-        judged = [Judged(Branch(tuple(c["steps"])), tuple(c["rewards"])) for c in members]
+        judged = [JudgedBranch(Branch(tuple(c["steps"])), tuple(c["rewards"])) for c in members]
         if not gate.is_hard(judged, [c["answer"] for c in members]):
             return turn
     return turns

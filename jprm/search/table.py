@@ -16,7 +16,7 @@ import numpy as np
 from jprm.errors import UserError
 from jprm.evaluate import Difference, Interval, Missing, Resamples, accuracy_interval, counted, mean_difference
 from jprm.grade import united
-from jprm.search.budget import Budget, Cost
+from jprm.search.budget import Cost, SearchCost
 from jprm.search.selection import Candidate, Tie, accuracy, unjudged
 
 Row = Mapping[str, Any]
@@ -67,16 +67,16 @@ def _silent(rows: Sequence[Row], by: Choosing) -> np.ndarray:
     return unjudged(pools, by.aggregation, by.choice) & ~lost
 
 
-def budget_of(row: Row) -> Budget:
-    """What a problem cost."""
+def budget_of(row: Row) -> SearchCost:
+    """What the search of a problem cost."""
     spent = row["budget"]
-    return Budget(Cost(**spent["generator"]), Cost(**spent["verifier"]))
+    return SearchCost(Cost(**spent["generator"]), Cost(**spent["verifier"]))
 
 
 def summary(rows: Sequence[Row], choosing: Choosing | None = None) -> dict[str, Any]:
     """Accuracy with its interval, mean cost per problem, and the lost problems by reason."""
     at = accuracy_of(rows, choosing)
-    total = sum((budget_of(row) for row in rows), Budget())
+    total = sum((budget_of(row) for row in rows), SearchCost())
     n = len(rows)
     return {
         "accuracy": at.value,

@@ -16,9 +16,10 @@ from jprm.search import (
     Choosing,
     Gate,
     Grow,
-    Judged,
+    JudgedBranch,
     Redraw,
     Revision,
+    RewardModel,
     StepRewards,
     accuracy,
     behind,
@@ -52,7 +53,7 @@ def mixed(n):
     return [Problem(f"p{i}", "5 steps\n", "right", tiers[i % 3]) for i in range(n)]
 
 
-class Shuffled:
+class Shuffled(RewardModel):
     """Another scorer's rewards, dealt out anew to the steps of each solution."""
 
     def __init__(self, scorer):
@@ -223,7 +224,7 @@ def test_redrawing_keeps_what_stands_before_the_doubted_step():
 
 
 def judged(*rewards):
-    return [Judged(Branch(("s",) * len(r)), tuple(r)) for r in rewards]
+    return [JudgedBranch(Branch(("s",) * len(r)), tuple(r)) for r in rewards]
 
 
 def test_the_gate_by_hand():
@@ -255,4 +256,4 @@ def test_the_gate_by_hand():
 def test_an_open_step_is_no_reason_to_doubt_or_to_wait():
     critic = make_strategy("critic")
     for rewards, doubted in (((None, 0.2), 1), ((None, 0.9), -1), ((0.4, None), 0)):
-        assert critic._doubted(Judged(Branch(("a\n", "b\n")), rewards)) == doubted
+        assert critic._doubted(JudgedBranch(Branch(("a\n", "b\n")), rewards)) == doubted
