@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
-from jprm.evaluate import BestOfN
+from jprm.evaluate import BestOfNAccuracy
 from jprm.pipeline.benchmark import Benchmark
 from jprm.pipeline.comparisons import Comparison, p_value, seeds_and_problems
 from jprm.pipeline.findings import METHODS, CoverageNotes, Findings
@@ -112,7 +112,7 @@ def spent_table(spent: Spent) -> Table:
     )
 
 
-def best_of_n_table(best: BestOfN) -> Table:
+def best_of_n_table(best: BestOfNAccuracy) -> Table:
     """Accuracy of the chosen solution by method."""
     rows = [
         [k, *(best.interval(method, k) for method in METHODS.values())] + [f"{best.missing_share('best', k):.1%}"]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from jprm.evaluate import BestOfN, Candidate, Interval, best_of_n, finite
+from jprm.evaluate import BestOfNAccuracy, Interval, ScoredCandidate, best_of_n, finite
 from jprm.grade import united
 from jprm.pipeline.benchmark import Item, load_items
 from jprm.pipeline.cells import Cell, code_mode
@@ -49,7 +49,7 @@ def rewards_of(rationales: list[Rationale], n_votes: int, readout: str) -> Rewar
     return table
 
 
-def best_of_candidates(lab: Lab, candidates: Cell | None) -> BestOfN | None:
+def best_of_candidates(lab: Lab, candidates: Cell | None) -> BestOfNAccuracy | None:
     """Choosing among the policy's samples, where the votes on them are finished."""
     if candidates is None:
         return None
@@ -57,7 +57,7 @@ def best_of_candidates(lab: Lab, candidates: Cell | None) -> BestOfN | None:
     return measure_best_of_n(view, candidates.votes) if view.stage(candidates.votes).done else None
 
 
-def measure_best_of_n(lab: Lab, votes: Votes) -> BestOfN:
+def measure_best_of_n(lab: Lab, votes: Votes) -> BestOfNAccuracy:
     """Choosing among the policy's samples: with the verifier's score (least step reward), by majority, by luck."""
     items = {item.solution.id: item for item in load_items(lab.stage(votes.benchmark))}
     rationales = load_rationales(lab.stage(votes))
@@ -70,12 +70,12 @@ def measure_best_of_n(lab: Lab, votes: Votes) -> BestOfN:
     return best_of_n(united(problems), ks, problem_ids=ids, seed=0, missing=missing)
 
 
-def _candidate(lab: Lab, votes: Votes, item: Item | None, rationales: dict[str, list[Rationale]]) -> Candidate:
+def _candidate(lab: Lab, votes: Votes, item: Item | None, rationales: dict[str, list[Rationale]]) -> ScoredCandidate:
     if item is None:  # a sample without the form of a solution has no answer and is not judged
-        return Candidate(None, False, None)
+        return ScoredCandidate(None, False, None)
     table = rewards_of(rationales[item.solution.id], votes.n_votes, lab.config.verify.readout)
     score = aggregate([mean_reward(step) for step in table], "min")
-    return Candidate(lab.world.answer(item.solution.steps), bool(item.correct_answer), score)
+    return ScoredCandidate(lab.world.answer(item.solution.steps), bool(item.correct_answer), score)
 
 
 def _rows(lab: Lab, cell: Cell, points: list[dict[str, Any]]) -> list[dict[str, Any]]:
