@@ -9,8 +9,8 @@ the generator over a sampling engine, `VoteRewards` the reward model over a scor
 """
 
 from jprm.search.base import Found, JudgedBranch, Strategy, grow, judge, load_plugins, make_strategy, revise, strategy
-from jprm.search.beam import Beam, BestOfN, Diverse, Lookahead
-from jprm.search.budget import Cost, ModelCost, SearchCost
+from jprm.search.beam import BestOfN, Lookahead
+from jprm.search.budget import Cost, ModelCost
 from jprm.search.choose import grid, print_grid
 from jprm.search.critic import Critic, Redraw, feedback
 from jprm.search.driver import ROW, run_identity, run_search
@@ -19,10 +19,8 @@ from jprm.search.mcts import Mcts
 from jprm.search.ports import (
     ROOT,
     Branch,
-    Grading,
     Grow,
     Grown,
-    Refiner,
     Revised,
     Revision,
     RewardModel,
@@ -38,7 +36,6 @@ from jprm.search.table import Choosing, accuracy_of, budget_of, candidates_of, c
 __all__ = [
     "ROOT",
     "ROW",
-    "Beam",
     "BestOfN",
     "Branch",
     "Candidate",
@@ -46,10 +43,8 @@ __all__ = [
     "Choosing",
     "Cost",
     "Critic",
-    "Diverse",
     "Found",
     "Gate",
-    "Grading",
     "Grow",
     "Grown",
     "JudgedBranch",
@@ -58,12 +53,10 @@ __all__ = [
     "Mcts",
     "ModelCost",
     "Redraw",
-    "Refiner",
     "Revised",
     "Revision",
     "RewardModel",
     "SampledSteps",
-    "SearchCost",
     "StepGenerator",
     "StepRewards",
     "Steps",

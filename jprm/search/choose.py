@@ -6,7 +6,6 @@ names three aggregations and no choice).
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import math
 from collections.abc import Callable, Sequence
@@ -70,8 +69,7 @@ def print_grid(
     problems, faults = read_step_scores(path)
     if not problems:
         raise UserError(f"{path}: no usable row" + (f" ({faults[0]})" if faults else ""))
-    change = TRANSFORMS[transform]
-    pools = [[_changed(Candidate.of(s), change) for s in stored] for stored in problems.values()]
+    pools = [[Candidate.of(row, TRANSFORMS[transform]) for row in stored] for stored in problems.values()]
     pools, said = voting(pools) if answers == "equivalent" else (pools, "")
     rows = grid(pools, tie, missing=missing)  # type: ignore[arg-type] - checked above
     if json_file is not None:
@@ -139,11 +137,6 @@ def _refusal(problems: Sequence[Pool], how: str) -> str:
     return ""
 
 
-def _changed(candidate: Candidate, change: Callable[[float], float]) -> Candidate:
-    rewards = tuple(None if reward is None else change(reward) for reward in candidate.rewards)
-    return dataclasses.replace(candidate, rewards=rewards)
-
-
 def _print(pools: Sequence[Pool], rows: list[dict[str, Any]], about: str, faults: Sequence[str]) -> None:
     console = terminal(width=120)
     cells = {(row["aggregation"], row["choice"]): row for row in rows}
@@ -165,10 +158,9 @@ def _print(pools: Sequence[Pool], rows: list[dict[str, Any]], about: str, faults
         console.print(f"-: {', '.join(names)}: {reason}")
     if all(candidate.answer is None for pool in pools for candidate in pool):
         console.print("no row has an answer, so nobody votes: majority and weighted choose nothing")
-    for reason in faults[:MOST_SHOWN]:
-        console.print(reason)
-    if len(faults) > MOST_SHOWN:
-        console.print(f"... and {len(faults) - MOST_SHOWN} more")
+    more = [f"... and {len(faults) - MOST_SHOWN} more"] * (len(faults) > MOST_SHOWN)
+    for line in [*faults[:MOST_SHOWN], *more]:
+        console.print(line)
 
 
 def _cell(row: dict[str, Any]) -> str:

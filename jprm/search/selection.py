@@ -47,9 +47,10 @@ class Candidate:
     rewards: tuple[float | None, ...] = ()
 
     @classmethod
-    def of(cls, stored: StepScores) -> Candidate:
-        """The candidate of a row of a file of step scores."""
-        return cls(stored.answer, stored.correct, stored.scores)
+    def of(cls, stored: StepScores, transform: Callable[[float], float] = lambda score: score) -> Candidate:
+        """The candidate of a row of a file of step scores, each score transformed."""
+        rewards = tuple(None if score is None else transform(score) for score in stored.scores)
+        return cls(stored.answer, stored.correct, rewards)
 
     def scored(self, how: str) -> ScoredCandidate:
         """The candidate with its rewards aggregated, for `jprm.evaluate.best_of_n`."""
