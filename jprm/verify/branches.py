@@ -28,16 +28,16 @@ Steps = tuple[str, ...]
 
 
 @dataclass(eq=False)
-class BeginningTable(Table):
+class Node(Table):
     """The votes on the last step of a beginning; earlier steps are those of the nodes `before` it.
 
     ended: the conversations that can be gone on from, by vote. following: nodes that wait for this
     one. full: whether all votes are in.
     """
 
-    before: BeginningTable | None = None
+    before: Node | None = None
     ended: dict[int, Lane] = field(default_factory=dict)
-    following: list[BeginningTable] = field(default_factory=list)
+    following: list[Node] = field(default_factory=list)
     full: bool = False
 
     @property
@@ -65,7 +65,7 @@ class Branches:
         """Raises UserError as `verify` does, for settings that do not fit."""
         self.votes, self._mode = range(votes), settings.mode
         self._asked = sampler, executor, tokenizer, settings, seed
-        self._nodes: dict[str, dict[Steps, BeginningTable]] = {}
+        self._nodes: dict[str, dict[Steps, Node]] = {}
         _NodeDriver(self.votes, *self._asked)
 
     def judge(self, items: Sequence[tuple[Problem, Steps]]) -> list[list[Rationale]]:
@@ -78,7 +78,7 @@ class Branches:
         new = [node for problem, steps in items for node in self._plant(problem, steps, waiting)]
         try:
             for node in _NodeDriver(self.votes, *self._asked).run(waiting):
-                assert isinstance(node, BeginningTable)
+                assert isinstance(node, Node)
                 node.full = True
                 waiting += node.following
                 node.following.clear()
@@ -100,7 +100,7 @@ class Branches:
         for node in self._nodes.pop(problem.id, {}).values():
             self._drop(node)
 
-    def _plant(self, problem: Problem, steps: Steps, waiting: deque[Table]) -> list[BeginningTable]:
+    def _plant(self, problem: Problem, steps: Steps, waiting: deque[Table]) -> list[Node]:
         """The nodes that a branch adds; the first of them waits for nothing, or for its `before`."""
         nodes, before, new = self._nodes.setdefault(problem.id, {}), None, []
         for end in range(1, len(steps) + 1):
@@ -109,16 +109,14 @@ class Branches:
             if node is None:
                 name = stable_id("branch", problem.id, *beginning)
                 solution = Solution(name, problem.id, beginning, "search")
-                node = BeginningTable(
-                    *(problem, solution, self.votes, self._mode, (), lambda rationale: None), before=before
-                )
+                node = Node(*(problem, solution, self.votes, self._mode, (), lambda rationale: None), before=before)
                 nodes[beginning] = node
                 new.append(node)
                 (waiting if before is None or before.full else before.following).append(node)
             before = node
         return new
 
-    def _drop(self, node: BeginningTable) -> None:
+    def _drop(self, node: Node) -> None:
         for lane in node.ended.values():
             if lane.session is not None:
                 lane.session.close()
@@ -130,7 +128,7 @@ class _NodeDriver(Driver):
 
     def begin(self, table: Table) -> None:
         """Open the conversations of a node; give it back where none is left to be had."""
-        assert isinstance(table, BeginningTable)
+        assert isinstance(table, Node)
         votes = table.lacking(table.step)
         if not votes:
             self.finished.append(table)
@@ -142,7 +140,7 @@ class _NodeDriver(Driver):
                 self._go_on_from(table, table.before, group)
             self.leave(table)
 
-    def _go_on_from(self, table: BeginningTable, before: BeginningTable, votes: list[int]) -> None:
+    def _go_on_from(self, table: Node, before: Node, votes: list[int]) -> None:
         """Open conversations that share a past, which is in chain mode that of the one vote."""
         past = before.ended.get(votes[0] if self.chain else HISTORY_VOTE)
         if past is None:
@@ -157,7 +155,7 @@ class _NodeDriver(Driver):
     def retire(self, lane: Lane) -> None:
         """Keep text and namespace of what others may go on from; its lane is free."""
         table = lane.table
-        assert isinstance(table, BeginningTable)
+        assert isinstance(table, Node)
         outgrown = table.rationale(lane.step, lane.vote).reason == "context"
         if outgrown or not (self.chain or lane.vote == HISTORY_VOTE):
             self.release(lane)
