@@ -1,61 +1,50 @@
-"""Step scorers that lack something, as controls of what uses it: the place of a fault, or the score."""
+"""Reward models that lack something, as controls of what uses them: the place of a fault, or the score."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from jprm.records import Problem
-from jprm.search import StepRewards, StepScorer, forget
+from jprm.search import RewardModel, StepRewards, Steps
 from jprm.seeds import rng_of
 
+Change = Callable[[Problem, Steps, StepRewards], StepRewards]
 
-class Blind:
-    """A `StepScorer` whose rewards are drawn from a stock, as another scorer's are spent on the text.
 
-    A text has the same rewards whenever it is met. Analyses are the other scorer's.
-    """
+class Changed(RewardModel):
+    """Another model's rewards, each reply changed by a function of the item and the reply."""
 
-    def __init__(self, scorer: StepScorer, stock: Sequence[float | None], seed: int):
-        self.scorer, self.stock, self.seed = scorer, stock, seed
+    def __init__(self, model: RewardModel, change: Change):
+        self.model, self.change = model, change
 
-    def score(self, items: Sequence[tuple[Problem, tuple[str, ...]]]) -> list[StepRewards | Exception]:
-        """As `StepScorer`."""
-        replies = self.scorer.score(items)
+    def score(self, items: Sequence[tuple[Problem, Steps]]) -> list[StepRewards | Exception]:
+        """The changed rewards; an item that the other model fails on is answered by its exception."""
         return [
-            reply if isinstance(reply, Exception) else self._drawn(*item, reply)
-            for item, reply in zip(items, replies, strict=True)
+            reply if isinstance(reply, Exception) else self.change(*item, reply)
+            for item, reply in zip(items, self.model.score(items), strict=True)
         ]
 
     def forget(self, problem: Problem) -> None:
-        """As `StepScorer`."""
-        forget(self.scorer, problem)
-
-    def _drawn(self, problem: Problem, steps: tuple[str, ...], reply: StepRewards) -> StepRewards:
-        rng = rng_of(self.seed, "blind", problem.id, *steps)
-        drawn = rng.integers(len(self.stock), size=len(steps))
-        return StepRewards(tuple(self.stock[i] for i in drawn), reply.cost, reply.analyses)
+        """Tells the other model that the search of this problem is over."""
+        self.model.forget(problem)
 
 
-class Shuffled:
-    """A `StepScorer` whose rewards and analyses stand at other steps of the same solution."""
+def blind(stock: Sequence[float | None], seed: int) -> Change:
+    """Rewards drawn from a stock, the same whenever a text is met; costs and analyses stay as they are."""
 
-    def __init__(self, scorer: StepScorer, seed: int):
-        self.scorer, self.seed = scorer, seed
+    def change(problem: Problem, steps: Steps, reply: StepRewards) -> StepRewards:
+        drawn = rng_of(seed, "blind", problem.id, *steps).integers(len(stock), size=len(steps))
+        return StepRewards(tuple(stock[i] for i in drawn), reply.cost, reply.analyses)
 
-    def score(self, items: Sequence[tuple[Problem, tuple[str, ...]]]) -> list[StepRewards | Exception]:
-        """As `StepScorer`."""
-        replies = self.scorer.score(items)
-        return [self._shuffled(*item, reply) for item, reply in zip(items, replies, strict=True)]
+    return change
 
-    def forget(self, problem: Problem) -> None:
-        """As `StepScorer`."""
-        forget(self.scorer, problem)
 
-    def _shuffled(
-        self, problem: Problem, steps: tuple[str, ...], reply: StepRewards | Exception
-    ) -> StepRewards | Exception:
-        if isinstance(reply, Exception):
-            return reply
-        order = rng_of(self.seed, "shuffled", problem.id, *steps).permutation(len(steps))
+def shuffled(seed: int) -> Change:
+    """Rewards and analyses moved to other steps of the same solution."""
+
+    def change(problem: Problem, steps: Steps, reply: StepRewards) -> StepRewards:
+        order = rng_of(seed, "shuffled", problem.id, *steps).permutation(len(steps))
         analyses = tuple(reply.analyses[i] for i in order) if reply.analyses else ()
         return StepRewards(tuple(reply.rewards[i] for i in order), reply.cost, analyses)
+
+    return change

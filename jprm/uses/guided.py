@@ -10,7 +10,15 @@ from typing import Any
 import numpy as np
 
 from jprm.digests import sha256
-from jprm.evaluate import BestOfN, Candidate, Missing, Resamples, accuracy_interval, best_of_n, mean_difference
+from jprm.evaluate import (
+    BestOfNAccuracy,
+    Missing,
+    Resamples,
+    ScoredCandidate,
+    accuracy_interval,
+    best_of_n,
+    mean_difference,
+)
 from jprm.search import Choosing, aggregate, candidates_of, correctness
 from jprm.search.table import accuracy_of, budget_of, missing_share
 from jprm.uses.config import UsesConfig
@@ -65,7 +73,7 @@ def _searched(
 class Reference:
     """Best-of-N with one scorer: its accuracies, the problems [P] they are of, FLOPs of a candidate."""
 
-    best: BestOfN
+    best: BestOfNAccuracy
     problems: list[str]
     each: float
 
@@ -78,9 +86,9 @@ class Reference:
     @classmethod
     def searched(cls, rows: Sequence[dict[str, Any]], n: int, missing: Missing = "wrong") -> Reference:
         """From the rows of a best-of-N; a problem that was lost has no judged candidate."""
-        lost = [Candidate(None, False, None)] * n
+        lost = [ScoredCandidate(None, False, None)] * n
         problems = [
-            [Candidate(c.answer, c.correct, aggregate(c.rewards, "min")) for c in candidates_of(row)] or lost
+            [ScoredCandidate(c.answer, c.correct, aggregate(c.rewards, "min")) for c in candidates_of(row)] or lost
             for row in rows
         ]
         ids = [row["problem_id"] for row in rows]

@@ -7,13 +7,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from jprm.evaluate import Missing
-from jprm.pipeline.benchmark import Item, load_items
+from jprm.pipeline.benchmark import load_items
 from jprm.pipeline.lab import Lab
 from jprm.pipeline.verifier import Verifier
 from jprm.pipeline.votes import Votes, load_rationales
-from jprm.records import Problem, Rationale, Solution
-from jprm.search import ModelCost, StepRewards, VotedScorer
-from jprm.search.reversed import mean_rewards
+from jprm.records import Rationale
+from jprm.score import Ended, Heard, Known, Scorer
+from jprm.score import Item as ScorerItem
+from jprm.search import ModelCost, StepRewards, Steps, VoteRewards, mean_rewards
 from jprm.uses.baseline import Baseline
 from jprm.uses.scores import Scores, load_scores
 
@@ -52,19 +53,15 @@ def model_cost(lab: Lab, size: str) -> ModelCost:
     return ModelCost(*(forward_flops(config, *count) for count in counts))
 
 
-class StoredScorer(VotedScorer):
-    """A `StepScorer` that reads the votes of finished stages; the beginning of a solution counts, too.
+class StoredVotes(Scorer):
+    """A scorer that reads the votes of finished stages; the beginning of a solution counts, too.
 
     A vote writes step by step, so what it wrote about the first steps is what it would have written
     had it been shown no others.
     """
 
-    def __init__(self, lab: Lab, votes: Sequence[Votes], n_votes: int):
-        """Raises KeyError later, for a solution that these stages do not hold."""
-        super().__init__(
-            self._recall, n_votes, lab.config.verify.readout, lab.tokenizer, model_cost(lab, votes[0].verifier.size)
-        )
-        self._stored: dict[tuple[str, tuple[str, ...]], list[Rationale]] = {}
+    def __init__(self, lab: Lab, votes: Sequence[Votes]):
+        self._stored: dict[tuple[str, Steps], list[Rationale]] = {}
         for task in votes:
             rationales = load_rationales(lab.stage(task))
             for item in load_items(lab.stage(task.benchmark)):
@@ -73,21 +70,28 @@ class StoredScorer(VotedScorer):
                     key = item.problem.id, steps[:end]
                     self._stored.setdefault(key, rationales[item.solution.id])
 
-    def _recall(self, items: Sequence[tuple[Problem, Solution]], votes: Sequence[int]) -> Iterator[Rationale]:
+    def judge(self, items: Sequence[ScorerItem], votes: Sequence[int], known: Known, heard: Heard) -> Iterator[Ended]:
+        """Recalls the votes. Raises KeyError for a solution that the stages do not hold."""
         for problem, solution in items:
             for rationale in self._stored[problem.id, solution.steps]:
                 if rationale.vote in votes and rationale.step < len(solution.steps):
-                    yield dataclasses.replace(rationale, solution_id=solution.id)
+                    heard(dataclasses.replace(rationale, solution_id=solution.id))
+            yield Ended(solution.id)
+
+
+def stored_rewards(lab: Lab, votes: Sequence[Votes], n_votes: int) -> VoteRewards:
+    """The rewards of a generative verifier at its first `n_votes` stored votes."""
+    cost = model_cost(lab, votes[0].verifier.size)
+    return VoteRewards(StoredVotes(lab, votes), n_votes, lab.config.verify.readout, lab.tokenizer, cost)
 
 
 def voted(lab: Lab, name: str, votes: Sequence[Votes], n_votes: int) -> Judge:
     """A generative verifier at its first `n_votes` stored votes."""
-    items = _items(lab, votes)
-    scorer = StoredScorer(lab, votes, n_votes)
-    replies = scorer.score([(item.problem, item.solution.steps) for item in items])
-    ids = (item.solution.id for item in items)
-    rewards = dict(zip(ids, replies, strict=True))
-    return Judge(name, True, rewards, votes[0].verifier, lab.config.evaluate.missing)
+    items = [item for task in votes for item in load_items(lab.stage(task.benchmark))]
+    replies = stored_rewards(lab, votes, n_votes).score([(item.problem, item.solution.steps) for item in items])
+    rewards = {item.solution.id: reply for item, reply in zip(items, replies, strict=True)}
+    assert all(isinstance(reply, StepRewards) for reply in replies), "stored votes lose nothing"
+    return Judge(name, True, rewards, votes[0].verifier, lab.config.evaluate.missing)  # type: ignore[arg-type]
 
 
 def scored(lab: Lab, name: str, scores: Sequence[Scores]) -> Judge:
@@ -102,13 +106,5 @@ def scored(lab: Lab, name: str, scores: Sequence[Scores]) -> Judge:
 
 def averaged(name: str, judges: Sequence[Judge]) -> Judge:
     """The mean of several judges, whose costs add up."""
-    rewards = {}
-    for solution_id in judges[0].rewards:
-        reply = mean_rewards([judge.rewards[solution_id] for judge in judges])
-        assert isinstance(reply, StepRewards)
-        rewards[solution_id] = reply
+    rewards = {name: mean_rewards([judge.rewards[name] for judge in judges]) for name in judges[0].rewards}
     return dataclasses.replace(judges[0], name=name, rewards=rewards)
-
-
-def _items(lab: Lab, tasks: Sequence[Votes]) -> list[Item]:
-    return [item for task in tasks for item in load_items(lab.stage(task.benchmark))]

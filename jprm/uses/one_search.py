@@ -19,9 +19,7 @@ from jprm.pipeline.lab import Lab
 from jprm.pipeline.policy import policy_base
 from jprm.pipeline.table import MISSING_AS
 from jprm.pipeline.verifier import Verifier
-from jprm.search import Choosing, aggregation, choice, make_strategy, summary
-from jprm.search.driver import run_identity
-from jprm.search.plugins import load_plugins
+from jprm.search import Choosing, aggregation, choice, load_plugins, make_strategy, run_identity, summary
 from jprm.terminal import say
 from jprm.uses.config import UsesConfig
 from jprm.uses.registered import registered_scorer

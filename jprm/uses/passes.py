@@ -14,7 +14,7 @@ from jprm.pipeline.votes import Votes
 from jprm.search import Cascade, StepRewards
 from jprm.uses.grid import by_problem, correctness, f1_of, interval_row, labels_of, missing_row, step_auc
 from jprm.uses.hindsight import KINDS, judged_steps, kinds
-from jprm.uses.judges import Judge, StoredScorer
+from jprm.uses.judges import Judge, stored_rewards
 
 
 def bidirectional_rows(
@@ -83,7 +83,7 @@ def fast_slow_rows(
 
     The fast judge has one vote, the slow one `n_votes`. Gains are over always slow.
     """
-    scorers = StoredScorer(lab, [fast], 1), StoredScorer(lab, [slow], n_votes)
+    scorers = stored_rewards(lab, [fast], 1), stored_rewards(lab, [slow], n_votes)
     asked = [(item.problem, item.solution.steps) for item in items]
     never, always = (scorer.score(asked) for scorer in scorers)
     replies: list[tuple[str, Sequence[StepRewards | Exception]]] = [("never slow", never)]

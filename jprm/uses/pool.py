@@ -9,7 +9,16 @@ from typing import Any
 
 import numpy as np
 
-from jprm.evaluate import BestOfN, Candidate, Interval, Resamples, accuracy_interval, best_of_n, finite, mean_difference
+from jprm.evaluate import (
+    BestOfNAccuracy,
+    Interval,
+    Resamples,
+    ScoredCandidate,
+    accuracy_interval,
+    best_of_n,
+    finite,
+    mean_difference,
+)
 from jprm.grade import united
 from jprm.pipeline.benchmark import Benchmark, Item, load_items
 from jprm.pipeline.lab import Lab
@@ -61,23 +70,23 @@ class Pool:
         every = [sid for _, solutions in self.drawn for sid in solutions]
         return sum(judge.rewards[s].cost.flops for s in every if s in self.items) / len(every)
 
-    def choosing(self, judge: Judge) -> BestOfN:
+    def choosing(self, judge: Judge) -> BestOfNAccuracy:
         """Accuracy at every N up to `most`, by the scores of a judge."""
         return self.choosing_by(lambda solution: aggregate(judge.rewards[solution].rewards, judge.aggregation))
 
-    def choosing_by(self, score: Callable[[str], float | None]) -> BestOfN:
+    def choosing_by(self, score: Callable[[str], float | None]) -> BestOfNAccuracy:
         """The same by a score of solution ids; equal texts of a problem have one id."""
         problems = [[self._candidate(s, score) for s in solutions] for _, solutions in self.drawn]
         ks = range(1, self.most + 1)
         ids, missing = [p for p, _ in self.drawn], self.lab.config.evaluate.missing
         return best_of_n(united(problems), ks, problem_ids=ids, seed=0, missing=missing)
 
-    def _candidate(self, solution_id: str, score: Callable[[str], float | None]) -> Candidate:
+    def _candidate(self, solution_id: str, score: Callable[[str], float | None]) -> ScoredCandidate:
         item = self.items.get(solution_id)
         if item is None:
-            return Candidate(None, False, None)
+            return ScoredCandidate(None, False, None)
         answer = self.lab.world.answer(item.solution.steps)
-        return Candidate(answer, bool(item.correct_answer), score(solution_id))
+        return ScoredCandidate(answer, bool(item.correct_answer), score(solution_id))
 
 
 def gained(at: Interval, gain: Interval, over: str) -> dict[str, Any]:
@@ -87,7 +96,7 @@ def gained(at: Interval, gain: Interval, over: str) -> dict[str, Any]:
     return {name: finite(value) for name, value in zip(names, values, strict=True)}
 
 
-def best_of_n_rows(pool: Pool, judges: list[Judge]) -> tuple[list[dict[str, Any]], dict[str, BestOfN]]:
+def best_of_n_rows(pool: Pool, judges: list[Judge]) -> tuple[list[dict[str, Any]], dict[str, BestOfNAccuracy]]:
     """Accuracy against N of each judge, and the gain over the majority, between oracle and chance.
 
     Chance is a score drawn for each text. It lies below a candidate drawn at random (N = 1): right
@@ -114,7 +123,7 @@ def best_of_n_rows(pool: Pool, judges: list[Judge]) -> tuple[list[dict[str, Any]
     return rows, chosen
 
 
-def choice_rows(pool: Pool, judges: list[Judge], chosen: dict[str, BestOfN]) -> list[dict[str, Any]]:
+def choice_rows(pool: Pool, judges: list[Judge], chosen: dict[str, BestOfNAccuracy]) -> list[dict[str, Any]]:
     """With all candidates: the highest score against the answer with the largest sum of scores."""
     rows, n = [], pool.most
     for judge in judges:
@@ -128,7 +137,7 @@ def choice_rows(pool: Pool, judges: list[Judge], chosen: dict[str, BestOfN]) -> 
     return rows
 
 
-def equal_compute_rows(pool: Pool, judges: list[Judge], chosen: dict[str, BestOfN]) -> list[dict[str, Any]]:
+def equal_compute_rows(pool: Pool, judges: list[Judge], chosen: dict[str, BestOfNAccuracy]) -> list[dict[str, Any]]:
     """At the cost of the first judge's best-of-N: what the same FLOPs of solving and judging buy others.
 
     Each takes as many candidates as the budget pays for, up to all that were drawn; `spent` says how
@@ -157,7 +166,7 @@ def equal_compute_rows(pool: Pool, judges: list[Judge], chosen: dict[str, BestOf
     return rows
 
 
-def tier_rows(pool: Pool, judges: list[Judge], chosen: dict[str, BestOfN]) -> list[dict[str, Any]]:
+def tier_rows(pool: Pool, judges: list[Judge], chosen: dict[str, BestOfNAccuracy]) -> list[dict[str, Any]]:
     """Best-of-all accuracy of each judge over the steps that problems need, against the first judge."""
     rows, n = [], pool.most
     reference = chosen[judges[0].name].accuracy["best", n]

@@ -12,7 +12,7 @@ from jprm.pipeline.benchmark import Benchmark, load_items
 from jprm.pipeline.lab import Lab, Task
 from jprm.records import Problem, append_jsonl, read_jsonl
 from jprm.runs import Stage
-from jprm.search import Cost, StepRewards
+from jprm.search import Cost, RewardModel, StepRewards, Steps
 from jprm.uses.baseline import Baseline
 from jprm.uses.hindsight import HindsightSet
 
@@ -44,7 +44,7 @@ class Scores:
     def compute(self, lab: Lab, stage: Stage) -> dict[str, Any]:
         """In one go."""
         items = load_items(lab.stage(self.benchmark))
-        scorer = HeadScorer(lab, self.baseline)
+        scorer = HeadRewards(lab, self.baseline)
         asked = [(i.problem, i.solution.steps[::-1] if self.backward else i.solution.steps) for i in items]
         replies = scorer.score(asked)
         path = stage.file("scores.jsonl")
@@ -72,8 +72,8 @@ class Scores:
         return 3 + self.flops(lab) / lab.rates.train
 
 
-class HeadScorer:
-    """A `jprm.search.StepScorer` over the weights of a baseline."""
+class HeadRewards(RewardModel):
+    """The rewards of a baseline, by its weights."""
 
     def __init__(self, lab: Lab, baseline: Baseline):
         self.lab, self.baseline = lab, baseline
@@ -83,8 +83,8 @@ class HeadScorer:
     def _params(self) -> dict:
         return self.baseline.params(self.lab)
 
-    def score(self, items: Sequence[tuple[Problem, tuple[str, ...]]]) -> list[StepRewards]:
-        """As `StepScorer`; a solution that is too long has no rewards, one without steps none."""
+    def score(self, items: Sequence[tuple[Problem, Steps]]) -> list[StepRewards]:
+        """Rewards all in packed rows; those of a solution that is too long are None."""
         from jprm.train.read_out import label_probabilities
 
         lab, size = self.lab, self.baseline.like.size

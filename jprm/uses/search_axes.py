@@ -9,8 +9,7 @@ from typing import Any
 
 from jprm.errors import UserError
 from jprm.score import find_scorer
-from jprm.search import make_strategy
-from jprm.search.plugins import load_plugins
+from jprm.search import load_plugins, make_strategy
 from jprm.uses.config import SearchSection
 
 

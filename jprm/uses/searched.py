@@ -19,25 +19,26 @@ from jprm.pipeline.verifier import Verifier
 from jprm.pipeline.votes import Votes, verifier_engine, verify_settings
 from jprm.records import Problem, read_jsonl
 from jprm.runs import Stage
+from jprm.score import SharedBeginnings
 from jprm.search import (
+    ROW,
     Layout,
     Redraw,
+    RewardModel,
     SampledSteps,
     StepRewards,
-    StepScorer,
-    VotedBranches,
+    Steps,
+    VoteRewards,
     boundary_ids,
-    forget,
     make_strategy,
     run_search,
 )
-from jprm.search.driver import ROW
 from jprm.seeds import seed_of
 from jprm.uses.baseline import Baseline
-from jprm.uses.controls import Blind, Shuffled
+from jprm.uses.controls import Changed, blind, shuffled
 from jprm.uses.judges import model_cost, voted
 from jprm.uses.registered import registered_scorer
-from jprm.uses.scores import HeadScorer
+from jprm.uses.scores import HeadRewards
 from jprm.verify import Branches
 from jprm.worlds.base import Split
 
@@ -111,11 +112,11 @@ class Searched:
         problems = search_problems(lab, self.split, self.problems, seed)
         scorer = self._scorer(lab)
         if self.control == "place":
-            scorer = Shuffled(scorer, seed)
+            scorer = Changed(scorer, shuffled(seed))
         elif self.control == "score":
             judged = voted(lab, self.verifier.label, [self._others(lab)], self.votes)
             every = [r for reply in judged.rewards.values() for r in reply.rewards]
-            scorer = Blind(scorer, every, seed)
+            scorer = Changed(scorer, blind(every, seed))
         rows = search(
             lab,
             problems,
@@ -129,11 +130,11 @@ class Searched:
         )
         return {"problems": len(rows), "lost": sum(bool(row["error"]) for row in rows)}
 
-    def _scorer(self, lab: Lab) -> StepScorer:
+    def _scorer(self, lab: Lab) -> RewardModel:
         if self.scorer:
             return whole_steps(lab, self.verifier, registered_scorer(lab, self.verifier, self.scorer, self.votes))
         if self.head is not None:
-            return whole_steps(lab, self.verifier, HeadScorer(lab, self.head))
+            return whole_steps(lab, self.verifier, HeadRewards(lab, self.head))
         return verifier_scorer(lab, self.verifier, self.votes)
 
     def flops(self, lab: Lab) -> float:
@@ -170,7 +171,7 @@ def search(
     problems: Sequence[Problem],
     strategy: str,
     settings: dict[str, Any],
-    scorer: StepScorer,
+    scorer: RewardModel,
     store: Any,
     *,
     seed: int,
@@ -218,45 +219,39 @@ def _policy(lab: Lab, seed: int):
 
 @functools.lru_cache(maxsize=2)
 def verifier_scorer(lab: Lab, verifier: Verifier, votes: int) -> WholeSteps:
-    """A generative verifier as a step scorer; what searches of one sitting have in common it judges once."""
+    """A generative verifier as a reward model; what searches of this process have in common it judges once."""
     mode = "executed" if verifier.style in RUN_CODE else "none"
-    branches = Branches(
-        votes,
-        verifier_engine(lab, verifier),
-        lab.pool,
-        lab.tokenizer,
-        verify_settings(lab, verifier.style, mode, lab.config.verify.mode),
-        seed_of(verifier.seed, "search votes"),
-    )
-    readout, cost = lab.config.verify.readout, model_cost(lab, verifier.size)
-    scorer = VotedBranches(branches, readout, lab.tokenizer, cost)
-    return whole_steps(lab, verifier, scorer)
+    settings = verify_settings(lab, verifier.style, mode, lab.config.verify.mode)
+    engine, seed = verifier_engine(lab, verifier), seed_of(verifier.seed, "search votes")
+    scorer = SharedBeginnings(Branches(votes, engine, lab.pool, lab.tokenizer, settings, seed))
+    cost = model_cost(lab, verifier.size)
+    return whole_steps(lab, verifier, VoteRewards(scorer, votes, lab.config.verify.readout, lab.tokenizer, cost))
 
 
-def whole_steps(lab: Lab, verifier: Verifier, scorer: StepScorer) -> WholeSteps:
-    """A scorer that is asked only about what this verifier could read."""
+def whole_steps(lab: Lab, verifier: Verifier, model: RewardModel) -> WholeSteps:
+    """A reward model that is asked only about what this verifier could read."""
     opening = lab.template.openings[verifier.style]
-    return WholeSteps(scorer, lambda step: lab.tokenizer.accepts(step + opening))
+    return WholeSteps(model, lambda step: lab.tokenizer.accepts(step + opening))
 
 
-class WholeSteps:
-    """A `StepScorer` that asks another one only about solutions in whole steps; others, which were
-    cut off or cannot be read again, have no rewards. Sets of candidates leave them out as well.
+class WholeSteps(RewardModel):
+    """Asks another reward model only about solutions in whole steps; others, which were cut off or cannot be
+    read again, have no rewards. Sets of candidates leave them out as well.
     """
 
-    def __init__(self, scorer: StepScorer, accepts: Callable[[str], bool]):
-        self.scorer, self.accepts = scorer, accepts
+    def __init__(self, model: RewardModel, accepts: Callable[[str], bool]):
+        self.model, self.accepts = model, accepts
 
-    def score(self, items: Sequence[tuple[Problem, tuple[str, ...]]]) -> list[StepRewards | Exception]:
-        """As `StepScorer`."""
+    def score(self, items: Sequence[tuple[Problem, Steps]]) -> list[StepRewards | Exception]:
+        """The rewards of the other model, and None for every step of what it is not asked about."""
         whole = [all(s.endswith("\n") and self.accepts(s) for s in steps) for _, steps in items]
         asked = [item for item, judged in zip(items, whole, strict=True) if judged]
-        replies = iter(self.scorer.score(asked) if asked else [])
+        replies = iter(self.model.score(asked) if asked else [])
         return [
             next(replies) if judged else StepRewards((None,) * len(steps), analyses=("",) * len(steps))
             for (_, steps), judged in zip(items, whole, strict=True)
         ]
 
     def forget(self, problem: Problem) -> None:
-        """As `StepScorer`."""
-        forget(self.scorer, problem)
+        """Tells the other model that the search of this problem is over."""
+        self.model.forget(problem)

@@ -63,10 +63,10 @@ class Branches:
         seed: int,
     ):
         """Raises UserError as `verify` does, for settings that do not fit."""
-        self._votes, self._mode = range(votes), settings.mode
+        self.votes, self._mode = range(votes), settings.mode
         self._asked = sampler, executor, tokenizer, settings, seed
         self._nodes: dict[str, dict[Steps, Node]] = {}
-        _NodeDriver(self._votes, *self._asked)
+        _NodeDriver(self.votes, *self._asked)
 
     def judge(self, items: Sequence[tuple[Problem, Steps]]) -> list[list[Rationale]]:
         """The rationales on all steps of each branch, by step, then vote.
@@ -77,7 +77,7 @@ class Branches:
         waiting: deque[Table] = deque()
         new = [node for problem, steps in items for node in self._plant(problem, steps, waiting)]
         try:
-            for node in _NodeDriver(self._votes, *self._asked).run(waiting):
+            for node in _NodeDriver(self.votes, *self._asked).run(waiting):
                 assert isinstance(node, Node)
                 node.full = True
                 waiting += node.following
@@ -109,7 +109,7 @@ class Branches:
             if node is None:
                 name = stable_id("branch", problem.id, *beginning)
                 solution = Solution(name, problem.id, beginning, "search")
-                node = Node(*(problem, solution, self._votes, self._mode, (), lambda rationale: None), before=before)
+                node = Node(*(problem, solution, self.votes, self._mode, (), lambda rationale: None), before=before)
                 nodes[beginning] = node
                 new.append(node)
                 (waiting if before is None or before.full else before.following).append(node)

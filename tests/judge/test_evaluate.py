@@ -13,8 +13,7 @@ from jprm.errors import UserError
 from jprm.judge import Options, evaluate, report
 from jprm.judge.evaluate import _votes
 from jprm.score import StepScorer, scorer
-from jprm.score.scorers.direct import DirectScorer
-from jprm.score.scorers.genprm import GenPRMScorer
+from jprm.score.scorers.genprm import DirectScorer, GenPRMScorer
 from jprm.score.scorers.head import HeadScorer
 from tests.judge import checkpoint
 from tests.judge.scripted import Killed, Scripted, chance

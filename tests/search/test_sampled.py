@@ -207,7 +207,7 @@ def test_branches_that_hold_all_lanes_are_told(model):
         if not any(b.ended for b in grown.branches[0]):
             break
         generator.forget(first)
-    with pytest.raises(UserError, match="more lanes, lower in_flight, or turn share off"):
+    with pytest.raises(UserError, match="more slots, lower in_flight, or turn share off"):
         generator.grow([(second, Grow((ROOT,), n=4))])
     generator.forget(first)
     [grown] = generator.grow([(second, Grow((ROOT,), n=4))])

@@ -1,4 +1,4 @@
-"""Step scorers around another one: shuffled, only whole steps; and judges over stored rewards."""
+"""Reward models around another one: shuffled, only whole steps; and judges over stored rewards."""
 
 import dataclasses
 import math
@@ -9,10 +9,9 @@ import pytest
 from jprm.errors import UserError
 from jprm.pipeline.benchmark import Item
 from jprm.records import Problem, Solution
-from jprm.search import Choosing, Cost, StepRewards, behind, summary
+from jprm.search import Choosing, Cost, RewardModel, StepRewards, behind, missing_share, summary
 from jprm.search import correctness as search_correctness
-from jprm.search.table import missing_share
-from jprm.uses.controls import Blind, Shuffled
+from jprm.uses.controls import Changed, blind, shuffled
 from jprm.uses.gates import METRICS, Turns, choose, family, gate_rows
 from jprm.uses.grid import by_problem, correctness, f1_of, last_step, missing_row, step_auc
 from jprm.uses.judges import Judge, averaged
@@ -23,7 +22,7 @@ from jprm.uses.searched import WholeSteps
 PROBLEM = Problem("p", "How many?\n", "7")
 
 
-class Counting:
+class Counting(RewardModel):
     """Rewards 0.0, 0.1, ... and counts what it is asked."""
 
     def __init__(self):
@@ -39,8 +38,8 @@ class Counting:
 
 def test_shuffling_keeps_the_rewards_and_takes_their_places():
     steps = tuple(f"{i}\n" for i in range(8))
-    [reply] = Shuffled(Counting(), 0).score([(PROBLEM, steps)])
-    [same] = Shuffled(Counting(), 0).score([(PROBLEM, steps)])
+    [reply] = Changed(Counting(), shuffled(0)).score([(PROBLEM, steps)])
+    [same] = Changed(Counting(), shuffled(0)).score([(PROBLEM, steps)])
     plain = [t / 10 for t in range(8)]
     assert sorted(reply.rewards) == plain != list(reply.rewards) and reply == same
     assert [float(a) / 10 for a in reply.analyses] == list(reply.rewards), "analyses go along"
@@ -49,10 +48,10 @@ def test_shuffling_keeps_the_rewards_and_takes_their_places():
 def test_blind_rewards_are_those_of_others_and_the_same_for_the_same_text():
     items = [(PROBLEM, tuple(f"{i} {t}\n" for t in range(4))) for i in range(200)]
     stock = [0.1, 0.1, None, 0.9]
-    replies = Blind(Counting(), stock, 0).score(items)
+    replies = Changed(Counting(), blind(stock, 0)).score(items)
     drawn = [r for reply in replies for r in reply.rewards]
     assert [drawn.count(r) / len(drawn) for r in (0.1, None, 0.9)] == pytest.approx([0.5, 0.25, 0.25], abs=0.06)
-    assert Blind(Counting(), stock, 0).score(items[5:6]) == replies[5:6]
+    assert Changed(Counting(), blind(stock, 0)).score(items[5:6]) == replies[5:6]
     assert replies[0].cost == Cost(1, 1, 1.0) and replies[0].analyses == items[0][1]
 
 
@@ -63,7 +62,7 @@ def test_what_was_cut_off_has_no_rewards():
     replies = scorer.score([(PROBLEM, steps) for steps in cases])
     assert [r.rewards for r in replies] == [(0.0, 0.1), (None, None), (None,)]
     assert len(inner.asked) == 1
-    Shuffled(scorer, 0).forget(PROBLEM)
+    Changed(scorer, shuffled(0)).forget(PROBLEM)
     assert inner.forgotten == ["p"], "and it is told when a problem is over"
 
 

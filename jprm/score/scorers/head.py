@@ -6,8 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import ClassVar
 
 from jprm.errors import UserError
-from jprm.score.base import Setup, StepScorer
-from jprm.score.registry import scorer
+from jprm.score.base import Setup, StepScorer, scorer
 
 LEAST_ROW_TOKENS = 64  # rows are powers of two from here on, so that few lengths are compiled
 
@@ -47,7 +46,7 @@ class HeadScorer(StepScorer):
         self.params = params | {KEY: head}
 
     def scores(self, problem: str, steps: Sequence[str], seed: int) -> Iterable[float | None]:
-        """As `StepScorer`."""
+        """The head's probability at the end of every step."""
         from jprm.data import render_steps
         from jprm.train.read_out import label_probabilities
 

@@ -1,8 +1,11 @@
-"""Choosing from a file of step scores: the whole grid as a table."""
+"""`python -m jprm choose`: every aggregation and choice on a file of step scores, as a table.
+
+The grid is reported as a whole, since papers differ in which cell they plot (GenPRM, appendix A.1,
+names three aggregations and no choice).
+"""
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import math
 from collections.abc import Callable, Sequence
@@ -12,26 +15,25 @@ from typing import Any, get_args
 from rich.table import Table
 
 from jprm.errors import INCOMPLETE, UserError
-from jprm.evaluate import Missing
+from jprm.evaluate import Missing, Resamples, accuracy_interval, check_missing, counted, finite
 from jprm.formats import read_step_scores
-from jprm.grade import Grouping
+from jprm.grade import Equivalence, Grouping, united
 from jprm.jobs import write_atomic
-from jprm.search.same_answers import voting
-from jprm.search.selection import Candidate, Tie, choice, grid
+from jprm.search.selection import WITHOUT_SCORES, Candidate, Tie, accuracy, aggregation, choice, scores_of, unjudged
 from jprm.terminal import terminal
 
-Pool = Sequence[Candidate]
+Pool = Sequence[Candidate]  # the candidates of one problem
 MOST_SHOWN = 3
 
 
 def sigmoid(score: float) -> float:
-    """The probability of a logit."""
+    """The probability that a logit stands for."""
     small = math.exp(-abs(score))  # of a negative number only: it cannot overflow
     return 1 / (1 + small) if score >= 0 else small / (1 + small)
 
 
 def exponential(score: float) -> float:
-    """The probability of a logarithm. Raises UserError for a score above 0, which is none."""
+    """The probability that a logarithm stands for. Raises UserError for a score above 0, which is none."""
     if score > 0:
         raise UserError(f"--transform exp: {score} is above 0 and so no logarithm of a probability")
     return math.exp(score)
@@ -67,8 +69,7 @@ def print_grid(
     problems, faults = read_step_scores(path)
     if not problems:
         raise UserError(f"{path}: no usable row" + (f" ({faults[0]})" if faults else ""))
-    change = TRANSFORMS[transform]
-    pools = [[_changed(Candidate.of(s), change) for s in stored] for stored in problems.values()]
+    pools = [[Candidate.of(row, TRANSFORMS[transform]) for row in stored] for stored in problems.values()]
     pools, said = voting(pools) if answers == "equivalent" else (pools, "")
     rows = grid(pools, tie, missing=missing)  # type: ignore[arg-type] - checked above
     if json_file is not None:
@@ -80,9 +81,60 @@ def print_grid(
     return INCOMPLETE if faults else 0
 
 
-def _changed(candidate: Candidate, change: Callable[[float], float]) -> Candidate:
-    rewards = tuple(None if reward is None else change(reward) for reward in candidate.rewards)
-    return dataclasses.replace(candidate, rewards=rewards)
+def voting(pools: Sequence[Pool]) -> tuple[list[list[Candidate]], str]:
+    """Gives equal answers of candidates one spelling; returns the candidates, and says in words what changed.
+
+    Answers that spelling cannot compare are compared in an execution pool, for seconds each at most.
+    """
+    with Equivalence() as equal:
+        found = united(pools, equal)
+    before, after = (sum(len({c.answer for c in p}) for p in each) for each in (pools, found))
+    untold = ", ".join(f"{count} {grade}" for grade, count in equal.untold.items())
+    said = [f"{before - after} spellings vote with an equal answer"] * (before > after)
+    said += [f"pairs that could not be compared count as different: {untold}"] * bool(untold)
+    return found, "; ".join(said)
+
+
+def grid(
+    problems: Sequence[Pool], tie: Tie = "first", seed: int = 0, missing: Missing = "wrong"
+) -> list[dict[str, Any]]:
+    """One row per aggregation and choice: `aggregation, choice, accuracy, low, high, n_problems,
+    missing_share, missing_as, refused`.
+
+    Choices that read no score (majority under "first" and "shared", oracle) are rows as well, equal
+    over the aggregations. What these rewards do not allow has None for numbers, and in `refused` the
+    reason. missing: what a problem counts none of whose candidates has a score.
+    """
+    check_missing(missing)
+    resamples = Resamples.of(list(range(len(problems))), seed=seed)
+    rows = []
+    for how in aggregation:
+        refusal = _refusal(problems, how)
+        for pick in choice:
+            row = {"aggregation": how, "choice": pick, "accuracy": None, "low": None, "high": None}
+            row |= {"n_problems": len(problems), "missing_share": None, "missing_as": missing}
+            rows.append(row | {"refused": ""})
+            by = "last" if refusal and pick in WITHOUT_SCORES and tie != "score" else how
+            try:
+                right, silent = accuracy(problems, by, pick, tie), unjudged(problems, by, pick)
+            except UserError as error:
+                rows[-1]["refused"] = str(error)
+                continue
+            at = accuracy_interval(counted(right, silent, missing), silent, missing, resamples)
+            ends = {"accuracy": at.value, "low": at.low, "high": at.high}
+            rows[-1] |= {name: finite(value) for name, value in ends.items()}
+            rows[-1]["missing_share"] = float(silent.mean())
+    return rows
+
+
+def _refusal(problems: Sequence[Pool], how: str) -> str:
+    """Why these rewards do not have this aggregation; "" where they do."""
+    try:
+        for candidates in problems:
+            scores_of(candidates, how)
+    except UserError as error:
+        return str(error)
+    return ""
 
 
 def _print(pools: Sequence[Pool], rows: list[dict[str, Any]], about: str, faults: Sequence[str]) -> None:
@@ -106,10 +158,9 @@ def _print(pools: Sequence[Pool], rows: list[dict[str, Any]], about: str, faults
         console.print(f"-: {', '.join(names)}: {reason}")
     if all(candidate.answer is None for pool in pools for candidate in pool):
         console.print("no row has an answer, so nobody votes: majority and weighted choose nothing")
-    for reason in faults[:MOST_SHOWN]:
-        console.print(reason)
-    if len(faults) > MOST_SHOWN:
-        console.print(f"... and {len(faults) - MOST_SHOWN} more")
+    more = [f"... and {len(faults) - MOST_SHOWN} more"] * (len(faults) > MOST_SHOWN)
+    for line in [*faults[:MOST_SHOWN], *more]:
+        console.print(line)
 
 
 def _cell(row: dict[str, Any]) -> str:

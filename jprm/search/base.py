@@ -1,6 +1,7 @@
-"""A search strategy: settings, and a plan that says what to ask for next.
+"""What a search strategy is, and how it asks for what it needs.
 
-A plan is a generator. It yields requests, is sent what they gave, and returns what it found:
+A strategy's `search` is a generator. It yields requests, is sent what they gave, and returns what it
+found:
 
     @strategy("first_of_two")
     @dataclass(frozen=True)
@@ -17,6 +18,8 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
+import pathlib
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar, get_type_hints
@@ -25,35 +28,36 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from jprm.errors import UserError
 from jprm.records import Problem
+from jprm.registry import Registry, load_plugin
+from jprm.score import scorer
 from jprm.search.ports import Branch, Grow, Revision
-from jprm.search.registry import Registry
-from jprm.search.selection import rank
+from jprm.search.selection import aggregation, choice, rank
 
 Answer = Callable[[Sequence[str]], str | None]
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Judge:
-    """Reward the steps of these branches."""
+class JudgeRequest:
+    """The request for the rewards of these branches."""
 
     branches: tuple[Branch, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Revise:
-    """Rewrite these solutions."""
+    """The request to rewrite these solutions."""
 
     revisions: tuple[Revision, ...]
 
 
-Request = Grow | Judge | Revise
-Talk = Generator[Request, Any, T]  # yields requests, is sent their results, returns a T
+Request = Grow | JudgeRequest | Revise
+Asking = Generator[Request, Any, T]  # yields requests, is sent their results, returns a T
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
-    """A branch with the rewards [T] of its steps and what the scorer wrote about them."""
+class JudgedBranch:
+    """A branch with the rewards [T] of its steps and what was written about them."""
 
     branch: Branch
     rewards: tuple[float | None, ...]
@@ -72,20 +76,29 @@ class Found:
     last pool is the result, all candidates where there are none. notes: further JSON values.
     """
 
-    candidates: tuple[Judged, ...]
+    candidates: tuple[JudgedBranch, ...]
     pools: tuple[tuple[int, ...], ...] = ()
     notes: dict[str, Any] = field(default_factory=dict)
 
 
 class Strategy(Protocol):
-    """Settings of a search, as a frozen dataclass; what differs in them is another search."""
+    """Settings of a search, as a frozen dataclass; another value of any of them is another search."""
 
-    def search(self, problem: Problem, answer: Answer) -> Talk[Found]:
-        """The plan for one problem. It must depend on nothing but its arguments and replies."""
+    def search(self, problem: Problem, answer: Answer) -> Asking[Found]:
+        """Searches one problem. It must depend on nothing but its arguments and the replies."""
         ...
 
 
-strategy: Registry[type] = Registry("strategy")
+strategy: Registry[type] = Registry("strategy", "jprm.strategies")
+
+
+@functools.cache
+def load_plugins(path: pathlib.Path) -> frozenset[tuple[str, str]]:
+    """Runs a user's file of scorers, strategies, aggregations and choices; the (kind, name) of each that it adds.
+
+    Raises UserError where it fails or registers nothing.
+    """
+    return load_plugin(path, scorer, strategy, aggregation, choice)
 
 
 def make_strategy(name: str, **settings: Any) -> Strategy:
@@ -108,30 +121,26 @@ def make_strategy(name: str, **settings: Any) -> Strategy:
     return cls(**settings)
 
 
-def at_least(lowest: int, **settings: int | None) -> None:
-    """Raises UserError for a setting below `lowest`; None is none set."""
+def at_least(lowest: int, **settings: int) -> None:
+    """Raises UserError for a setting below `lowest`."""
     for name, value in settings.items():
-        if value is not None and value < lowest:
+        if value < lowest:
             raise UserError(f"search: {name} = {value} must be at least {lowest}")
 
 
-def grow(branches: Sequence[Branch], **how: Any) -> Talk[list[list[Branch]]]:
-    """Continuations of each branch; `how` is as in `Grow`. Nothing is asked for no branches."""
+def grow(branches: Sequence[Branch], **how: Any) -> Asking[list[list[Branch]]]:
+    """Asks for continuations of each branch; `how` is as in `Grow`. No branches need no request."""
     if not branches:
         return []
     reply = yield Grow(tuple(branches), **how)
     return [list(children) for children in reply]
 
 
-def judge(branches: Sequence[Branch]) -> Talk[list[Judged]]:
-    """The branches with their rewards."""
-    if not branches:
-        return []
-    return list((yield Judge(tuple(branches))))
+def judge(branches: Sequence[Branch]) -> Asking[list[JudgedBranch]]:
+    """Asks for the rewards of the branches."""
+    return list((yield JudgeRequest(tuple(branches)))) if branches else []
 
 
-def revise(revisions: Sequence[Revision]) -> Talk[list[Branch]]:
-    """The rewritten solutions."""
-    if not revisions:
-        return []
-    return list((yield Revise(tuple(revisions))))
+def revise(revisions: Sequence[Revision]) -> Asking[list[Branch]]:
+    """Asks for the rewritten solutions."""
+    return list((yield Revise(tuple(revisions)))) if revisions else []

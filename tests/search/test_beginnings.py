@@ -1,29 +1,17 @@
 """Rewards that belong to beginnings, what they cost, and a search that is judged so."""
 
-import dataclasses
 import functools
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jprm.records import Problem
-from jprm.search import (
-    Cascade,
-    Cost,
-    Mean,
-    ModelCost,
-    Reversed,
-    StepRewards,
-    VotedBranches,
-    VotedScorer,
-    make_strategy,
-    run_search,
-)
+from jprm.records import Problem, Solution
+from jprm.score import Scorer, SharedBeginnings
+from jprm.search import Cost, ModelCost, VoteRewards, make_strategy, run_search
 from jprm.verify import Branches, Settings
 from tests.search.test_embedded import PROBLEMS, WORLD, generator
-from tests.search.test_voted import verdict
-from tests.search.toys import Answers, ToyPolicy, problems
+from tests.search.test_rewards import verdict
 from tests.verify.fakes import FakeExecutor, FakeTokenizer, ScriptedSampler
 from tests.verify.test_branches import MODES, PROBLEM, STEPS, trees
 from tests.verify.test_driver import SEED, model
@@ -35,15 +23,19 @@ def scorer(mode="chain", votes=2):
     sampler = ScriptedSampler(FakeTokenizer(), model)
     settings = Settings(sampler.context_tokens, mode)
     branches = Branches(votes, sampler, FakeExecutor(), sampler.tokenizer, settings, SEED)
-    made = VotedBranches(branches, "prob_raw", sampler.tokenizer, PAIRS)
+    made = VoteRewards(SharedBeginnings(branches), votes, "prob_raw", sampler.tokenizer, PAIRS)
     return made, sampler
+
+
+def beginnings(**how):
+    return scorer(**how)[0]
 
 
 @functools.cache
 def alone(steps, **how):
     """What the nodes on the way to a branch say and cost: each judged by a scorer of its own."""
-    [reply] = scorer(**how)[0].score([(PROBLEM, steps)])
-    [before] = scorer(**how)[0].score([(PROBLEM, steps[:-1])]) if steps[1:] else [None]
+    [reply] = beginnings(**how).score([(PROBLEM, steps)])
+    [before] = beginnings(**how).score([(PROBLEM, steps[:-1])]) if steps[1:] else [None]
     return reply, reply.cost.flops - (before.cost.flops if before else 0.0)
 
 
@@ -84,7 +76,8 @@ def _shared(tree, mode, encode):
     """Tokens that each of the two votes is prompted with and that are read once."""
     if mode == "chain":
         return len(encode(PROBLEM.text))
-    [heard] = tree.branches.judge([(PROBLEM, STEPS[:3])])
+    heard = []
+    list(tree.scorer.judge([(PROBLEM, Solution("s", "p", STEPS[:3], ""))], range(2), {}, heard.append))
     history, shared = len(encode(PROBLEM.text)), 0
     for t, many in enumerate((1, 2, 1)):
         shared += many * history
@@ -92,24 +85,23 @@ def _shared(tree, mode, encode):
     return shared
 
 
+class Whole(Scorer):
+    """The same verifier, whose solutions are charged as wholes."""
+
+    def judge(self, items, votes, known, heard):
+        yield from beginnings().scorer.judge(items, votes, known, heard)
+
+
 def test_all_but_what_is_read_again_is_what_a_solution_costs_as_a_whole():
-    whole = VotedScorer(
-        lambda items, votes: scorer()[0].branches.judge([(PROBLEM, items[0][1].steps)])[0],
-        *(2, "prob_raw", FakeTokenizer(), PAIRS),
-    )
-    whole.judge = lambda items, votes, judge=whole.judge: [_named(r, items[0][1].id) for r in judge(items, votes)]
+    whole = VoteRewards(Whole(None), 2, "prob_raw", FakeTokenizer(), PAIRS)
     for steps in (STEPS[:1], STEPS[:3]):
-        [mine] = scorer()[0].score([(PROBLEM, steps)])
+        [mine] = beginnings().score([(PROBLEM, steps)])
         [theirs] = whole.score([(PROBLEM, steps)])
         spent, once = mine.cost, theirs.cost
         assert mine.rewards == theirs.rewards and spent.generated_tokens == once.generated_tokens
         assert spent.prompt_tokens - spent.reread_tokens == once.prompt_tokens
         assert spent.flops - spent.reread_flops == once.flops and not once.reread_tokens
         assert bool(spent.reread_tokens) == (len(steps) > 1)
-
-
-def _named(rationale, name):
-    return dataclasses.replace(rationale, solution_id=name)
 
 
 def test_another_search_pays_for_itself_and_draws_nothing():
@@ -134,7 +126,7 @@ def truth():
     settings = Settings(context_tokens=4000, style="direct", execute="none")
     sampler = ScriptedSampler(tokenizer, verdict, lanes=64)
     branches = Branches(2, sampler, FakeExecutor(), tokenizer, settings, 3)
-    return VotedBranches(branches, "vote", tokenizer, PAIRS)
+    return VoteRewards(SharedBeginnings(branches), 2, "vote", tokenizer, PAIRS)
 
 
 def test_rows_do_not_depend_on_other_searches_of_the_sitting(tmp_path):
@@ -156,30 +148,6 @@ def test_rows_do_not_depend_on_other_searches_of_the_sitting(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         search(tmp_path, "killed", interrupted)
     assert search(tmp_path, "killed", interrupted) == alone_rows
-
-
-class Telling:
-    """A scorer of its own making, which is told when a problem is over."""
-
-    def __init__(self):
-        self.forgotten = []
-
-    def score(self, items):
-        return [StepRewards((0.5,) * len(steps)) for _, steps in items]
-
-    def forget(self, problem):
-        self.forgotten.append(problem.id)
-
-
-def test_scorers_around_others_pass_the_end_of_a_problem_on(tmp_path):
-    first, second, third = Telling(), Telling(), Telling()
-    around = Mean([Reversed(first), Cascade(second, third)])
-    asked = problems(5, steps=3)
-    run_search(
-        *(asked, make_strategy("beam", width=2, expand=2), ToyPolicy(), around, Answers()), tmp_path / "x", in_flight=2
-    )
-    for each in (first, second, third):
-        assert sorted(each.forgotten) == [p.id for p in asked]
 
 
 def test_problems_are_told_apart():
