@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy as np
 from jprm.evaluate import (
     BestOfNAccuracy,
     Interval,
+    Missing,
     Resamples,
     ScoredCandidate,
     accuracy_interval,
@@ -19,35 +20,40 @@ from jprm.evaluate import (
     finite,
     mean_difference,
 )
+from jprm.experiments.applications.grid import interval_row
+from jprm.experiments.applications.judgements import Judgements
+from jprm.experiments.applications.tasks import Applications
 from jprm.grade import united
-from jprm.pipeline.benchmark import Benchmark, Item, load_items
-from jprm.pipeline.lab import Lab
+from jprm.jobs import Stages
 from jprm.search import aggregate
 from jprm.seeds import rng_of
-from jprm.uses.grid import interval_row
-from jprm.uses.judges import Judge, model_cost
+from jprm.tasks.benchmark import Item, load_items
+from jprm.tasks.policy import Policy
+from jprm.tasks.reward_models import model_cost
+
+Rows = list[dict[str, Any]]
 
 
 @dataclass(frozen=True, eq=False)
-class Pool:
-    """Problems with the candidates drawn for each, by solution id; some have no usable form."""
+class CandidatePool:
+    """Problems with the candidates drawn for each, by solution id; some have no usable form.
 
-    lab: Lab
+    most: the candidates of each problem.
+    """
+
+    policy: Policy
+    missing: Missing
+    most: int
     items: dict[str, Item]
     drawn: list[tuple[str, tuple[str, ...]]]  # problem id, the ids of its samples
 
     @classmethod
-    def of(cls, lab: Lab, benchmark: Benchmark) -> Pool:
-        """Of a finished benchmark of candidates."""
-        stage = lab.stage(benchmark)
+    def of(cls, stages: Stages, applications: Applications) -> CandidatePool:
+        """The pool of a finished set of candidates."""
+        stage, evaluate = stages[applications.sets[1]], applications.config.evaluate
         items = {item.solution.id: item for item in load_items(stage)}
         drawn = [(row["problem_id"], tuple(row["solutions"])) for row in stage.summary["drawn"]]
-        return cls(lab, items, drawn)
-
-    @property
-    def most(self) -> int:
-        """Candidates of each problem."""
-        return self.lab.config.evaluate.candidates
+        return cls(applications.policy, evaluate.missing, evaluate.candidates, items, drawn)
 
     @functools.cached_property
     def tiers(self) -> dict[str, str]:
@@ -57,20 +63,20 @@ class Pool:
     @functools.cached_property
     def writing_flops(self) -> float:
         """Mean FLOPs of writing one solution, its problem read anew each time."""
-        cost = model_cost(self.lab, self.lab.config.model.policy)
-        encode = self.lab.tokenizer.encode
+        base = self.policy.base
+        cost, encode = model_cost(base.world, base.size), base.world.tokenizer.encode
         of_items = [
             cost.cost(0, len(encode(i.problem.text)), len(encode("".join(i.solution.steps)))).flops
             for i in self.items.values()
         ]
         return float(np.mean(of_items))
 
-    def judging_flops(self, judge: Judge) -> float:
+    def judging_flops(self, judge: Judgements) -> float:
         """Mean FLOPs of judging one candidate; those without a usable form are not judged."""
         every = [sid for _, solutions in self.drawn for sid in solutions]
         return sum(judge.rewards[s].cost.flops for s in every if s in self.items) / len(every)
 
-    def choosing(self, judge: Judge) -> BestOfNAccuracy:
+    def choosing(self, judge: Judgements) -> BestOfNAccuracy:
         """Accuracy at every N up to `most`, by the scores of a judge."""
         return self.choosing_by(lambda solution: aggregate(judge.rewards[solution].rewards, judge.aggregation))
 
@@ -78,14 +84,14 @@ class Pool:
         """The same by a score of solution ids; equal texts of a problem have one id."""
         problems = [[self._candidate(s, score) for s in solutions] for _, solutions in self.drawn]
         ks = range(1, self.most + 1)
-        ids, missing = [p for p, _ in self.drawn], self.lab.config.evaluate.missing
-        return best_of_n(united(problems), ks, problem_ids=ids, seed=0, missing=missing)
+        ids = [p for p, _ in self.drawn]
+        return best_of_n(united(problems), ks, problem_ids=ids, seed=0, missing=self.missing)
 
     def _candidate(self, solution_id: str, score: Callable[[str], float | None]) -> ScoredCandidate:
         item = self.items.get(solution_id)
         if item is None:
             return ScoredCandidate(None, False, None)
-        answer = self.lab.world.answer(item.solution.steps)
+        answer = self.policy.base.world.world.answer(item.solution.steps)
         return ScoredCandidate(answer, bool(item.correct_answer), score(solution_id))
 
 
@@ -96,7 +102,7 @@ def gained(at: Interval, gain: Interval, over: str) -> dict[str, Any]:
     return {name: finite(value) for name, value in zip(names, values, strict=True)}
 
 
-def best_of_n_rows(pool: Pool, judges: list[Judge]) -> tuple[list[dict[str, Any]], dict[str, BestOfNAccuracy]]:
+def best_of_n_rows(pool: CandidatePool, judges: Sequence[Judgements]) -> tuple[Rows, dict[str, BestOfNAccuracy]]:
     """Accuracy against N of each judge, and the gain over the majority, between oracle and chance.
 
     Chance is a score drawn for each text. It lies below a candidate drawn at random (N = 1): right
@@ -123,7 +129,7 @@ def best_of_n_rows(pool: Pool, judges: list[Judge]) -> tuple[list[dict[str, Any]
     return rows, chosen
 
 
-def choice_rows(pool: Pool, judges: list[Judge], chosen: dict[str, BestOfNAccuracy]) -> list[dict[str, Any]]:
+def choice_rows(pool: CandidatePool, judges: Sequence[Judgements], chosen: dict[str, BestOfNAccuracy]) -> Rows:
     """With all candidates: the highest score against the answer with the largest sum of scores."""
     rows, n = [], pool.most
     for judge in judges:
@@ -137,7 +143,7 @@ def choice_rows(pool: Pool, judges: list[Judge], chosen: dict[str, BestOfNAccura
     return rows
 
 
-def equal_compute_rows(pool: Pool, judges: list[Judge], chosen: dict[str, BestOfNAccuracy]) -> list[dict[str, Any]]:
+def equal_compute_rows(pool: CandidatePool, judges: Sequence[Judgements], chosen: dict[str, BestOfNAccuracy]) -> Rows:
     """At the cost of the first judge's best-of-N: what the same FLOPs of solving and judging buy others.
 
     Each takes as many candidates as the budget pays for, up to all that were drawn; `spent` says how
@@ -166,7 +172,7 @@ def equal_compute_rows(pool: Pool, judges: list[Judge], chosen: dict[str, BestOf
     return rows
 
 
-def tier_rows(pool: Pool, judges: list[Judge], chosen: dict[str, BestOfNAccuracy]) -> list[dict[str, Any]]:
+def length_rows(pool: CandidatePool, judges: Sequence[Judgements], chosen: dict[str, BestOfNAccuracy]) -> Rows:
     """Best-of-all accuracy of each judge over the steps that problems need, against the first judge."""
     rows, n = [], pool.most
     reference = chosen[judges[0].name].accuracy["best", n]

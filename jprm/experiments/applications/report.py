@@ -9,10 +9,10 @@ from typing import Any
 from rich.table import Table as Shown
 
 from jprm.evaluate import Interval
-from jprm.runs import provenance, write_atomic
+from jprm.experiments.applications.config import ApplicationsConfig
+from jprm.jobs import provenance, write_atomic
 from jprm.scaling import Facts, Figure, Headline, Report, Section, Series, Table, line_figure, series_of, write_report
 from jprm.terminal import terminal
-from jprm.uses.config import UsesConfig
 
 Row = dict[str, Any]
 # (title, rows of this figure, columns: names of plain values, and of intervals with a star)
@@ -45,7 +45,7 @@ TABLES = (
     ("Two directions", "bidirectional", "verifier f1* missing_share f1_gain* step_auc*"),
     (
         "Two directions, by how a fault shows",
-        "hindsight",
+        "delayed_evidence",
         "read shows verifier step_auc* gain* over_forward* n_problems n_items",
     ),
     ("Fast and slow", "fast_slow", "method f1* missing_share f1_gain* tokens generated_tokens"),
@@ -75,9 +75,9 @@ def print_rows(rows: Sequence[Row]) -> None:
             terminal().print(table)
 
 
-def write_uses_report(config: UsesConfig, rows: Sequence[Row], path: Path, command: str) -> None:
+def write_applications_report(config: ApplicationsConfig, rows: Sequence[Row], path: Path, command: str) -> None:
     """Writes `report.html` and the figures beside it."""
-    figures = uses_figures(rows)
+    figures = applications_figures(rows)
     (path / "figures").mkdir(exist_ok=True)
     for name, figure in figures.items():
         write_atomic(path / "figures" / f"{name}.svg", figure.svg)
@@ -104,7 +104,7 @@ def write_uses_report(config: UsesConfig, rows: Sequence[Row], path: Path, comma
     write_report(report, path / "report.html")
 
 
-def uses_figures(rows: Sequence[Row]) -> dict[str, Figure]:
+def applications_figures(rows: Sequence[Row]) -> dict[str, Figure]:
     """The figures by the names of their files; those without rows are left out."""
     made = {
         "verifiers_at_equal_compute": _lines(

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from jprm.errors import UserError
+from jprm.experiments.applications.config import SearchSection
 from jprm.score import find_scorer
 from jprm.search import load_plugins, make_strategy
-from jprm.uses.config import SearchSection
 
 
 def check_search(search: SearchSection) -> None:

@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import shutil
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from jprm.config import fingerprint
 from jprm.digests import file_digest
 from jprm.errors import INCOMPLETE, UserError
 from jprm.evaluate import Interval, Missing, check_missing
-from jprm.pipeline.cells import grid_cells
-from jprm.pipeline.config import SweepConfig
-from jprm.pipeline.finished import read_sweep_config
-from jprm.pipeline.lab import Lab
-from jprm.pipeline.policy import policy_base
-from jprm.pipeline.table import MISSING_AS
-from jprm.pipeline.verifier import Verifier
-from jprm.search import Choosing, aggregation, choice, load_plugins, make_strategy, run_identity, summary
+from jprm.experiments.applications.config import ApplicationsConfig
+from jprm.experiments.sweep.cells import Sweep
+from jprm.experiments.sweep.config import SweepConfig
+from jprm.experiments.sweep.finished import read_sweep_config, trained_verifier
+from jprm.experiments.sweep.table import MISSING_AS
+from jprm.jobs import StageFailed, Stages, open_run
+from jprm.search import Choosing, aggregation, choice, load_plugins, make_strategy, summary
+from jprm.tasks.resources import Resources, Speed
+from jprm.tasks.search import ROWS, Search
 from jprm.terminal import say
-from jprm.uses.config import UsesConfig
-from jprm.uses.registered import registered_scorer
-from jprm.uses.searched import Searched, sampling_inputs, search, search_problems, whole_steps
 from jprm.verify import ONE_VOTE
+from jprm.worlds.base import Split
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,7 +37,7 @@ class SearchOptions:
     scorer: str = "genprm"
     votes: int = 2
     problems: int = 100
-    split: str = "dev"
+    split: Split = "dev"
     aggregation: str = "min"
     choice: str = "argmax"
     missing: Missing = "wrong"
@@ -46,40 +46,42 @@ class SearchOptions:
 
 
 def print_search(options: SearchOptions) -> int:
-    """Searches what has no row yet and prints accuracy, cost and losses; the exit code.
+    """Searches what has no row yet, prints accuracy, cost and losses, and returns the exit code.
 
-    The rows lie in `out`, by default `<run>/searches/`, one file per strategy, settings and scorer.
-    Raises UserError for unknown names and settings, and where the sweep is not finished.
+    The rows are kept in a stage of the run, and copied to `out` where that is given. Raises UserError for unknown names
+    and settings, and where the sweep is not finished.
     """
     if options.plugin is not None:
         load_plugins(options.plugin)
     _check_names(options)
-    settings = settings_of(options.settings)
-    strategy = make_strategy(options.strategy, **settings)
     config = run_config(options.run)
-    with Lab(config, None) as lab:
-        main = trained_verifier(lab, options.run)
-        votes = config.verify.draws(options.votes)
-        asked = {"scorer": options.scorer, "votes": votes, "split": options.split}
-        models = {"verifier": main, "policy": policy_base(lab, main.seed)}
-        inputs = asked | {role: lab.stage(task).key for role, task in models.items()}
-        inputs["plugin"] = file_digest(options.plugin) if options.plugin else ""
-        inputs |= {"version": Searched.version} | sampling_inputs(lab)
-        name = f"{options.strategy}-{fingerprint(run_identity(strategy, inputs))[:8]}.jsonl"
-        store = options.out or options.run / "searches" / name
-        store.parent.mkdir(parents=True, exist_ok=True)
-        scorer = whole_steps(lab, main, registered_scorer(lab, main, options.scorer, votes))
-        rows = search(
-            lab,
-            search_problems(lab, options.split, options.problems, main.seed),
-            options.strategy,
-            settings,
-            scorer,
-            store,
-            seed=main.seed,
-            inputs=inputs,
-            progress=lab.progress.show,
-        )
+    settings = settings_of(options.settings)
+    make_strategy(options.strategy, **settings)
+    sweep, stages = Sweep(config), Stages(options.run)
+    verifier, votes = trained_verifier(options.run, sweep, stages), config.verify.draws(options.votes)
+    search = Search(
+        options.strategy,
+        json.dumps(settings, sort_keys=True),
+        sweep.tasks_of(sweep.main.config).policy(verifier.seed),
+        sweep.main.sampling,
+        votes,
+        options.problems,
+        options.split,
+        scorer=options.scorer,
+        plugin=file_digest(options.plugin) if options.plugin else "",
+        direct_learning_rate=config.learning_rate.direct if isinstance(config, ApplicationsConfig) else None,
+    )
+    with (
+        Resources() as resources,
+        open_run(options.run, [search], resources, speed=Speed(), mix_versions=True) as runner,
+    ):
+        try:
+            stage = runner.ensure(search)
+        except StageFailed as error:
+            raise UserError(error.failure.reason) from error
+    rows = search.rows(runner.stages)
+    if options.out is not None:
+        shutil.copy(stage.file(ROWS), options.out)
     by = Choosing(options.aggregation, options.choice, missing=options.missing)
     found = summary(rows, by)
     at = Interval(found["accuracy"], found["low"], found["high"])
@@ -96,17 +98,8 @@ def print_search(options: SearchOptions) -> int:
         print(f"verify.temperature = 0: {ONE_VOTE}")
     for reason, n in found["lost"].items():
         say(f"lost: {n} of {len(rows)} problems: {reason}")
-    say(f"rows: {store}")
+    say(f"rows: {options.out or stage.file(ROWS)}")
     return INCOMPLETE if found["lost"] else 0
-
-
-def trained_verifier(lab: Lab, run: Path) -> Verifier:
-    """The main verifier of a run. Raises UserError where it, or the policy, is not trained yet."""
-    main = grid_cells(lab.config)[0].votes.verifier
-    for task in (policy_base(lab, main.seed), main):
-        if not lab.stage(task).done:
-            raise UserError(f"{run}: {task.label} is not trained yet; finish the run first")
-    return main
 
 
 def settings_of(words: Sequence[str]) -> dict[str, Any]:
@@ -128,7 +121,7 @@ def run_config(run: Path) -> SweepConfig:
     path = run / "config.json"
     if path.is_file() and '"fast_slow"' in (text := path.read_text(encoding="utf-8")):
         try:
-            config = UsesConfig.model_validate_json(text)
+            config = ApplicationsConfig.model_validate_json(text)
         except ValueError:
             raise UserError(f"{path}: damaged, or of another version; run it again") from None
         return config.model_copy(update={"directory": run.parent, "name": run.name})

@@ -8,18 +8,27 @@ from typing import Any
 import numpy as np
 
 from jprm.evaluate import Missing, auc_difference, auc_interval, f1_difference
-from jprm.pipeline.benchmark import Item
-from jprm.pipeline.lab import Lab
-from jprm.pipeline.votes import Votes
+from jprm.experiments.applications.grid import (
+    by_problem,
+    correctness,
+    f1_of,
+    interval_row,
+    labels_of,
+    missing_row,
+    step_auc,
+)
+from jprm.experiments.applications.judgements import Judgements
+from jprm.jobs import Stages
 from jprm.search import Cascade, StepRewards
-from jprm.uses.grid import by_problem, correctness, f1_of, interval_row, labels_of, missing_row, step_auc
-from jprm.uses.hindsight import KINDS, judged_steps, kinds
-from jprm.uses.judges import Judge, stored_rewards
+from jprm.tasks.benchmark import Item
+from jprm.tasks.delayed_evidence import KINDS, judged_steps, kinds
+from jprm.tasks.reward_models import stored_rewards
+from jprm.tasks.votes import Votes
+
+Rows = list[dict[str, Any]]
 
 
-def bidirectional_rows(
-    judges: Sequence[Judge], items: Sequence[Item], candidates: Sequence[Item]
-) -> list[dict[str, Any]]:
+def bidirectional_rows(judges: Sequence[Judgements], items: Sequence[Item], candidates: Sequence[Item]) -> Rows:
     """F1 and step AUC of forward, BiPRM and two forward passes, also by the kind of the error.
 
     Gains are over the last judge, the control.
@@ -41,7 +50,7 @@ def bidirectional_rows(
     return rows
 
 
-def hindsight_rows(judges: Sequence[Judge], wholes: Sequence[Item], cut: Sequence[Item]) -> list[dict[str, Any]]:
+def delayed_evidence_rows(judges: Sequence[Judgements], wholes: Sequence[Item], cut: Sequence[Item]) -> Rows:
     """Step AUC at the judged step of each problem: by what was read, and by how the fault shows.
 
     Gains are over the last judge, the control, and over the first, one forward pass. On "prefix",
@@ -58,7 +67,7 @@ def hindsight_rows(judges: Sequence[Judge], wholes: Sequence[Item], cut: Sequenc
             for judge in judges:
                 scores = _at_step(judge, members, right, at)
                 rows.append(
-                    {"figure": "hindsight", "read": read, "shows": kind, "verifier": judge.name}
+                    {"figure": "delayed_evidence", "read": read, "shows": kind, "verifier": judge.name}
                     | interval_row("step_auc", auc_interval(right, scores, resamples))
                     | interval_row("gain", auc_difference(right, control, scores, resamples))
                     | interval_row("over_forward", auc_difference(right, forward, scores, resamples))
@@ -67,7 +76,7 @@ def hindsight_rows(judges: Sequence[Judge], wholes: Sequence[Item], cut: Sequenc
     return rows
 
 
-def _at_step(judge: Judge, items: Sequence[Item], right: Sequence[bool], at: Mapping[str, int]) -> list[float]:
+def _at_step(judge: Judgements, items: Sequence[Item], right: Sequence[bool], at: Mapping[str, int]) -> list[float]:
     """The reward of the judged step of each; without one the wrong end, or 1/2 where that is excluded
     (a difference of areas is paired, so nothing can be left out).
     """
@@ -77,13 +86,18 @@ def _at_step(judge: Judge, items: Sequence[Item], right: Sequence[bool], at: Map
 
 
 def fast_slow_rows(
-    lab: Lab, fast: Votes, slow: Votes, n_votes: int, bands: Sequence[tuple[float, float]], items: Sequence[Item]
-) -> list[dict[str, Any]]:
+    stages: Stages,
+    fast: Votes,
+    slow: Votes,
+    bands: Sequence[tuple[float, float]],
+    items: Sequence[Item],
+    missing: Missing,
+) -> Rows:
     """F1 against tokens of a cascade over stored votes: never slow, each band, always slow.
 
-    The fast judge has one vote, the slow one `n_votes`. Gains are over always slow.
+    The fast judge has one vote, the slow one all of its votes. Gains are over always slow.
     """
-    scorers = stored_rewards(lab, [fast], 1), stored_rewards(lab, [slow], n_votes)
+    scorers = stored_rewards(stages, [fast], 1), stored_rewards(stages, [slow], slow.n_votes)
     asked = [(item.problem, item.solution.steps) for item in items]
     never, always = (scorer.score(asked) for scorer in scorers)
     replies: list[tuple[str, Sequence[StepRewards | Exception]]] = [("never slow", never)]
@@ -91,7 +105,6 @@ def fast_slow_rows(
         replies.append((f"slow in [{low}, {high}]", Cascade(*scorers, low, high).score(asked)))
     replies.append(("always slow", always))
     labels, resamples = labels_of(items), by_problem(items)
-    missing = lab.config.evaluate.missing
     judges = {name: _judge(name, fast, items, said, missing) for name, said in replies}
     right = {name: correctness(judge, items) for name, judge in judges.items()}
     rows = []
@@ -99,7 +112,7 @@ def fast_slow_rows(
         costs = [reply.cost for reply in said if isinstance(reply, StepRewards)]
         gain = f1_difference(labels, right["always slow"], right[name], resamples)
         rows.append(
-            {"figure": "fast_slow", "method": name, "votes": n_votes, "n_items": len(items)}
+            {"figure": "fast_slow", "method": name, "votes": slow.n_votes, "n_items": len(items)}
             | interval_row("f1", f1_of(judges[name], items, resamples))
             | interval_row("f1_gain", gain)
             | missing_row(judges[name], items)
@@ -112,7 +125,7 @@ def fast_slow_rows(
 
 def _judge(
     name: str, votes: Votes, items: Sequence[Item], said: Sequence[StepRewards | Exception], missing: Missing
-) -> Judge:
+) -> Judgements:
     pairs = zip(items, said, strict=True)
     rewards = {i.solution.id: r for i, r in pairs if isinstance(r, StepRewards)}
-    return Judge(name, True, rewards, votes.verifier, missing)
+    return Judgements(name, True, rewards, votes.sampling.parents()[0], missing)

@@ -2,53 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from jprm.evaluate import Missing, Resamples, mean_difference, mean_interval, ratio_interval
-from jprm.pipeline.verifier import Verifier
+from jprm.experiments.applications.grid import interval_row
+from jprm.experiments.applications.guided import Reference
 from jprm.search import Choosing, candidates_of
 from jprm.search.table import accuracy_of, budget_of, missing_share
-from jprm.uses.config import UsesConfig
-from jprm.uses.grid import interval_row
-from jprm.uses.guided import Reference
-from jprm.uses.searched import Control, Searched
 
 Rows = Sequence[dict[str, Any]]
-# Its controls by name; the critic itself is first.
-METHODS: dict[str, Control] = {"critic": "none", "shuffled": "place", "blind": "score"}
-
-
-def critic(config: UsesConfig, verifier: Verifier, control: Control = "none") -> Searched:
-    """The refinement of a verifier."""
-    refine = config.refine
-    return Searched(
-        "critic",
-        _settings(config),
-        verifier,
-        config.verify.draws(refine.votes),
-        refine.problems,
-        config.evaluate.split,
-        control,
-    )
-
-
-def dev_critic(config: UsesConfig, verifier: Verifier) -> Searched:
-    """The same on development problems, from which a gate is chosen."""
-    refine = config.refine
-    votes = config.verify.draws(refine.votes)
-    return Searched("critic", _settings(config), verifier, votes, refine.gate_problems, "dev")
-
-
-def _settings(config: UsesConfig) -> str:
-    return json.dumps({"n": config.refine.solutions, "turns": config.refine.turns})
 
 
 def refinement_rows(by_method: Mapping[str, Rows], missing: Missing = "wrong") -> list[dict[str, Any]]:
-    """Accuracy after each turn of the critic and its controls (`METHODS`), paired with turn 0.
+    """Accuracy after each turn of the critic and its controls (`CONTROLS`), paired with turn 0.
 
     accuracy: mean over a problem's solutions; chosen: of the one whose worst step is best. kept: the
     part of the critic's gain that this method has, at `calls` rewritings a problem.

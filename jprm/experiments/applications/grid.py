@@ -14,16 +14,16 @@ from typing import Any
 import numpy as np
 
 from jprm.evaluate import Interval, Resamples, auc_interval, counted, f1_difference, f1_interval, finite, ranked
-from jprm.pipeline.benchmark import Item
-from jprm.pipeline.lab import Lab
+from jprm.experiments.applications.judgements import Judgements
+from jprm.jobs import Stages
 from jprm.search import aggregate
+from jprm.tasks.benchmark import Item
 from jprm.ties import places
-from jprm.uses.judges import Judge
 from jprm.verify import first_error
 
 
 def grid_rows(
-    lab: Lab, judges: Sequence[Judge], items: Sequence[Item], candidates: Sequence[Item]
+    stages: Stages, judges: Sequence[Judgements], items: Sequence[Item], candidates: Sequence[Item]
 ) -> list[dict[str, Any]]:
     """A row per judge and tier (the steps that a problem needs); "all" first. Gains are over the first judge."""
     known = [item for item in items if item.solution.first_error is not None]
@@ -38,38 +38,38 @@ def grid_rows(
                 {"figure": "verifiers", "verifier": judge.name, "tier": tier}
                 | _f1(judge, judges[0], inside)
                 | _ranking(judge, drawn)
-                | _costs(lab, judge, inside)
+                | _costs(stages, judge, inside)
             )
             if tier == "all":
                 rows[-1] |= last_step(judge, drawn)
     return rows
 
 
-def verdicts_of(judge: Judge, items: Sequence[Item]) -> list[int | None]:
+def verdicts_of(judge: Judgements, items: Sequence[Item]) -> list[int | None]:
     """The first error that the judge says, -1 for none, None without a verdict [n]."""
     return [first_error(judge.rewards[i.solution.id].rewards[judge.needed]) for i in items]
 
 
-def correctness(judge: Judge, items: Sequence[Item]) -> np.ndarray:
+def correctness(judge: Judgements, items: Sequence[Item]) -> np.ndarray:
     """What finding the first error, or that there is none, counts [n]; see `jprm.evaluate.missing`."""
     return counted(*_shares(judge, items), judge.missing, labels_of(items))
 
 
-def f1_of(judge: Judge, items: Sequence[Item], resamples: Resamples) -> Interval:
+def f1_of(judge: Judgements, items: Sequence[Item], resamples: Resamples) -> Interval:
     """First-error F1 of a judge with its interval."""
     right, missing = _shares(judge, items)
     judged = 1.0 - missing if judge.missing == "excluded" and missing.any() else None
     return f1_interval(labels_of(items), right, resamples, judged=judged)
 
 
-def _shares(judge: Judge, items: Sequence[Item]) -> tuple[np.ndarray, np.ndarray]:
+def _shares(judge: Judgements, items: Sequence[Item]) -> tuple[np.ndarray, np.ndarray]:
     """Whether each verdict is right, and whether there is none [n]."""
     found, labels = verdicts_of(judge, items), labels_of(items)
     right = np.array([float(f == label) for f, label in zip(found, labels, strict=True)])
     return right, np.array([float(f is None) for f in found])
 
 
-def missing_row(judge: Judge, items: Sequence[Item]) -> dict[str, Any]:
+def missing_row(judge: Judgements, items: Sequence[Item]) -> dict[str, Any]:
     """How many solutions the judge has no verdict of, and what they count."""
     found = verdicts_of(judge, items)
     share = sum(f is None for f in found) / len(found) if found else None
@@ -86,7 +86,7 @@ def by_problem(items: Sequence[Item]) -> Resamples:
     return Resamples.of([item.problem.id for item in items])
 
 
-def last_step(judge: Judge, items: Sequence[Item]) -> dict[str, Any]:
+def last_step(judge: Judgements, items: Sequence[Item]) -> dict[str, Any]:
     """The diagnostics of "Lessons" (arXiv 2501.07301): does a process verifier judge the process?
 
     min_at_last: of solutions of two steps and more, all judged, the share whose lowest reward is the
@@ -108,7 +108,7 @@ def last_step(judge: Judge, items: Sequence[Item]) -> dict[str, Any]:
     }
 
 
-def step_auc(judge: Judge, items: Sequence[Item], wanted: Callable[[Item], bool] = lambda item: True) -> Interval:
+def step_auc(judge: Judgements, items: Sequence[Item], wanted: Callable[[Item], bool] = lambda item: True) -> Interval:
     """P(a right step scores above a first wrong one); `wanted` chooses whose wrong steps count."""
     labels, scores, ids = [], [], []
     for item, first in zip(items, labels_of(items), strict=True):
@@ -122,7 +122,7 @@ def step_auc(judge: Judge, items: Sequence[Item], wanted: Callable[[Item], bool]
     return _area(judge, labels, scores, ids)
 
 
-def _area(judge: Judge, labels: Sequence[bool], scores: Sequence[float], ids: Sequence[str]) -> Interval:
+def _area(judge: Judgements, labels: Sequence[bool], scores: Sequence[float], ids: Sequence[str]) -> Interval:
     """P(a right one scores above a wrong one), scores nan where there is none."""
     label, score, kept = ranked(labels, scores, judge.missing)
     if not kept.size:
@@ -137,7 +137,7 @@ def interval_row(name: str, at: Interval | None) -> dict[str, Any]:
     return {key: finite(value) for key, value in zip(keys, values, strict=True)}
 
 
-def _f1(judge: Judge, main: Judge, items: Sequence[Item]) -> dict[str, Any]:
+def _f1(judge: Judgements, main: Judgements, items: Sequence[Item]) -> dict[str, Any]:
     if not judge.by_steps:
         return interval_row("f1", None) | interval_row("f1_gain", None) | {"n_items": len(items)}
     labels, resamples = labels_of(items), by_problem(items)
@@ -148,7 +148,7 @@ def _f1(judge: Judge, main: Judge, items: Sequence[Item]) -> dict[str, Any]:
     return row | missing_row(judge, items)
 
 
-def _ranking(judge: Judge, items: Sequence[Item]) -> dict[str, Any]:
+def _ranking(judge: Judgements, items: Sequence[Item]) -> dict[str, Any]:
     if not items:
         return {}
     scored = [aggregate(judge.rewards[i.solution.id].rewards, judge.aggregation) for i in items]
@@ -162,9 +162,9 @@ def _ranking(judge: Judge, items: Sequence[Item]) -> dict[str, Any]:
     return row | interval_row("answer_auc", answer) | {"n_candidates": len(items)}
 
 
-def _costs(lab: Lab, judge: Judge, items: Sequence[Item]) -> dict[str, Any]:
+def _costs(stages: Stages, judge: Judgements, items: Sequence[Item]) -> dict[str, Any]:
     costs = [judge.rewards[item.solution.id].cost for item in items]
-    trained = lab.stage(judge.trained).summary
+    trained = stages[judge.trained].summary
     return {
         "judge_tokens": float(np.mean([cost.tokens for cost in costs])),
         "judge_flops": float(np.mean([cost.flops for cost in costs])),

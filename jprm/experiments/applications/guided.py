@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from jprm.digests import sha256
 from jprm.evaluate import (
     BestOfNAccuracy,
     Missing,
@@ -19,54 +17,12 @@ from jprm.evaluate import (
     best_of_n,
     mean_difference,
 )
+from jprm.experiments.applications.grid import interval_row
+from jprm.experiments.applications.judgements import Judgements
+from jprm.experiments.applications.pool import CandidatePool
 from jprm.search import Choosing, aggregate, candidates_of, correctness
 from jprm.search.table import accuracy_of, budget_of, missing_share
-from jprm.uses.config import UsesConfig
-from jprm.uses.grid import interval_row
-from jprm.uses.judges import Judge
-from jprm.uses.pool import Pool
-from jprm.uses.search_axes import added_by, settings_of
-from jprm.uses.searched import Searched
-
-REFERENCE = "best_of_n"
-
-
-def guided(config: UsesConfig, asked: Mapping[str, dict[str, Any]]) -> list[tuple[str, Searched]]:
-    """All searches by scorer; `asked` says who a scorer of that name is, as fields of `Searched`."""
-    search = config.search
-    return [
-        (scorer, _searched(config, strategy, settings, scorer, asked))
-        for scorer in search.scorers
-        for strategy in search.strategies
-        for settings in settings_of(search, strategy)
-    ]
-
-
-def references(config: UsesConfig, asked: Mapping[str, dict[str, Any]]) -> dict[str, Searched]:
-    """Best-of-N as a search of its own, for the scorers that have not judged the stored candidates."""
-    settings = {"n": config.evaluate.candidates}
-    return {
-        scorer: _searched(config, REFERENCE, settings, scorer, asked)
-        for scorer in config.search.scorers
-        if asked[scorer]["scorer"]
-    }
-
-
-def _searched(
-    config: UsesConfig, strategy: str, settings: dict[str, Any], scorer: str, asked: Mapping[str, dict[str, Any]]
-) -> Searched:
-    search = config.search
-    named = {strategy, scorer, *(value for value in settings.values() if isinstance(value, str))}
-    own = {name for _, name in added_by(search.plugin)} & named
-    return Searched(
-        strategy,
-        json.dumps(settings, sort_keys=True),
-        votes=config.verify.draws(search.votes),
-        problems=search.problems,
-        split=config.evaluate.split,
-        plugin=sha256(search.plugin) if search.plugin and own else "",
-        **asked[scorer],
-    )
+from jprm.tasks.search import Search
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,7 +34,7 @@ class Reference:
     each: float
 
     @classmethod
-    def stored(cls, pool: Pool, judge: Judge) -> Reference:
+    def stored(cls, pool: CandidatePool, judge: Judgements) -> Reference:
         """From stored candidates and what a judge said of them."""
         each = pool.writing_flops + pool.judging_flops(judge)
         return cls(pool.choosing(judge), [problem for problem, _ in pool.drawn], each)
@@ -130,7 +86,7 @@ class Reference:
 
 
 def guided_rows(
-    found: Sequence[tuple[str, Searched, Sequence[dict[str, Any]]]],
+    found: Sequence[tuple[str, Search, Sequence[dict[str, Any]]]],
     references: Mapping[str, Reference],
     choosing: Choosing | None = None,
 ) -> list[dict[str, Any]]:

@@ -14,11 +14,12 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from jprm.errors import UserError
-from jprm.pipeline.benchmark import Item, load_items, write_items
-from jprm.pipeline.lab import Lab, Task
+from jprm.jobs import Stage, Task
 from jprm.records import Problem
-from jprm.runs import Stage
 from jprm.seeds import rng_of, seed_of
+from jprm.tasks.benchmark import Item, SolutionSet, load_items, write_items
+from jprm.tasks.open_world import OpenWorld
+from jprm.tasks.resources import Speed, TaskContext
 from jprm.worlds.base import Split, make_solution
 from jprm.worlds.embedded import EmbeddedWorld
 
@@ -26,15 +27,15 @@ LATER = ("contradicted", "corrected")
 KINDS = (*LATER, "at once")
 
 
-@dataclass(frozen=True)
-class HindsightSet:
-    """Judged and learnt from as a benchmark is; `load_items(stage)` reads it.
+@dataclass(frozen=True, eq=False)
+class DelayedEvidence(SolutionSet):
+    """A set to judge and to learn from, as a benchmark is; `load_items(stage)` reads it.
 
     problems: of each kind with a withheld fact. cut: the solutions end with the step that is judged.
     """
 
-    kind: ClassVar[str] = "hindsight"
-    version: ClassVar[int] = 1
+    kind: ClassVar[str] = "delayed_evidence"
+    world: OpenWorld
     split: Split
     problems: int
     seed: int
@@ -42,53 +43,54 @@ class HindsightSet:
 
     @property
     def name(self) -> str:
-        """How the progress line calls it."""
-        return f"hindsight {self.split}{' cut' if self.cut else ''}"
+        """The name of the set."""
+        return f"delayed evidence {self.split}{' cut' if self.cut else ''}"
 
-    def parents(self, lab: Lab) -> tuple[Task, ...]:
-        """Of a set that is cut, the whole one."""
-        return (replace(self, cut=False),) if self.cut else ()
+    @property
+    def label(self) -> str:
+        """A short name."""
+        return self.name
 
-    def inputs(self, lab: Lab) -> dict[str, Any]:
-        """What decides the draw."""
-        return {
-            "split": self.split,
-            "problems": self.problems,
-            "seed": self.seed,
-            "cut": self.cut,
-            "world": lab.world_identity,
-        }
-
-    def size(self, lab: Lab) -> int:
+    @property
+    def size(self) -> int:
         """The number of solutions."""
         return 12 * self.problems
 
-    def compute(self, lab: Lab, stage: Stage) -> dict[str, Any]:
-        """Draws, or cuts what was drawn."""
+    def parents(self) -> tuple[Task, ...]:
+        """The whole set, of one that is cut."""
+        return (replace(self, cut=False),) if self.cut else ()
+
+    def inputs(self) -> dict[str, Any]:
+        """What decides the draw."""
+        drawn = {"split": self.split, "problems": self.problems, "seed": self.seed, "cut": self.cut}
+        return drawn | {"world": self.world.identity}
+
+    def compute(self, stage: Stage, context: TaskContext) -> dict[str, Any]:
+        """Draws the set, or cuts what was drawn."""
         if self.cut:
-            whole = load_items(lab.stage(replace(self, cut=False)))
+            whole = load_items(context.stages[replace(self, cut=False)])
             at = judged_steps(whole)
             items = [_cut(item, at[item.problem.id] + 1) for item in whole]
         else:
-            items = self._withheld(lab) + self._at_once(lab)
+            items = self._withheld() + self._at_once()
         write_items(stage, items)
         return {"items": len(items), "problems": len({item.problem.id for item in items})}
 
-    def flops(self, lab: Lab) -> float:
-        """No model writes these."""
-        return 0.0
-
-    def work(self, lab: Lab) -> float:
-        """Expected seconds."""
+    def seconds(self, speed: Speed) -> float:
+        """The expected seconds."""
         return 1 + self.problems / 200
 
-    def _withheld(self, lab: Lab) -> list[Item]:
-        world, rng = lab.world, rng_of(self.seed, "hindsight", self.split, "withheld")
+    # The seeds keep the word that the sets had before ("hindsight"): another one would draw other problems.
+
+    def _withheld(self) -> list[Item]:
+        world, rng = self.world.world, rng_of(self.seed, "hindsight", self.split, "withheld")
         if not isinstance(world, EmbeddedWorld):
-            raise UserError(f"{self.name}: only the embedded world can withhold a fact; set hindsight.problems = 0")
+            raise UserError(
+                f"{self.name}: only the embedded world can withhold a fact; set delayed_evidence.problems = 0"
+            )
         found: dict[str, tuple[Item, ...]] = {}
         for number, kind in enumerate(LATER, 1):
-            for problem in self._drawn(lab, kind):
+            for problem in self._drawn(kind):
                 if len(found) == number * self.problems:
                     break
                 withheld = world.withheld(problem, rng, corrected=kind == "corrected")
@@ -97,22 +99,21 @@ class HindsightSet:
                     found[shown.id] = tuple(Item(shown, solution) for solution in solutions)
         return [item for items in found.values() for item in items]
 
-    def _at_once(self, lab: Lab) -> list[Item]:
-        world, rng = lab.world, rng_of(self.seed, "hindsight", self.split, "at once")
+    def _at_once(self) -> list[Item]:
+        world, rng = self.world.world, rng_of(self.seed, "hindsight", self.split, "at once")
         items = []
-        for problem in self._drawn(lab, "at once"):
+        for problem in self._drawn("at once"):
             if len(items) == 4 * self.problems:
                 break
             if planted := world.planted(problem, rng):
-                right = world.reference(problem)
-                items += [Item(problem, right, True), Item(problem, planted, False)]
+                items += [Item(problem, world.reference(problem), True), Item(problem, planted, False)]
         return items
 
-    def _drawn(self, lab: Lab, kind: str) -> Iterator[Problem]:
+    def _drawn(self, kind: str) -> Iterator[Problem]:
         """Problems of the split, more and more. Raises UserError when too few of them would do."""
         seed, seen = seed_of(self.seed, "hindsight", kind), 0
         for n in (self.problems * many for many in (4, 16, 64)):
-            yield from lab.world.problems(self.split, n, seed)[seen:]  # prefix-stable
+            yield from self.world.world.problems(self.split, n, seed)[seen:]  # prefix-stable
             seen = n
         raise UserError(
             f"{self.name}: fewer than {self.problems} of {seen} problems will do; "

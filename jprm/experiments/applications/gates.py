@@ -17,9 +17,9 @@ import numpy as np
 
 from jprm.errors import UserError
 from jprm.evaluate import Resamples, ratio_interval, share_interval
+from jprm.experiments.applications.grid import interval_row
+from jprm.experiments.applications.refined import calls_of, pool_accuracy
 from jprm.search import Choosing, Gate, correctness, fit_gate, open_turns
-from jprm.uses.grid import interval_row
-from jprm.uses.refined import calls_of, pool_accuracy
 
 Rows = Sequence[dict[str, Any]]
 METRICS = ("accuracy", "chosen")
