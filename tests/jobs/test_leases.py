@@ -152,7 +152,7 @@ def test_a_process_that_died_on_this_machine_is_seen_at_once(home):
 
 
 def interleaved(k, work, act, invariant=lambda: None):
-    """What `work` gives when `act` happens before the k-th line of jprm/jobs/leases.py that it runs, and whether it did.
+    """What `work` gives when `act` happens before its k-th line of jprm/jobs/leases.py, and whether it did.
 
     Before each line after that, `invariant` is asked.
     """

@@ -7,12 +7,12 @@ job in the directory that it is given.
 
 import sys
 
-from jprm.cli import uses_main
+from jprm.cli import applications_main
 from jprm.label import Sample
-from jprm.pipeline import benchmark
 from jprm.search import Branch, Cost, Grown
 from jprm.seeds import rng_of, seed_of
-from jprm.uses import searched
+from jprm.tasks import search
+from jprm.tasks.policy import Policy
 from tests.experiments.sweep.tiny_sweep import TINY as SWEEP
 
 TINY = [
@@ -30,34 +30,34 @@ TINY = [
     "search.scorers=['genprm', 'head']",
     "search.settings.beam.width=[1, 2]",
     "fast_slow.bands=[[0.2, 0.8]]",
-    "hindsight.problems=4",
-    "hindsight.train_problems=4",
+    "delayed_evidence.problems=4",
+    "delayed_evidence.train_problems=4",
 ]
 
 
-def known_solutions(lab, problems, n, seed, purpose):
-    """As `jprm.pipeline.policy.sample_solutions`: of each problem the reference, then planted errors."""
-    drawn = []
+def known_solutions(policy, stages, problems, n, seed, purpose):
+    """Stands for `Policy.sample`: of each problem the reference, then planted errors."""
+    world, drawn = policy.base.world.world, []
     for problem in problems:
         rng = rng_of(seed, purpose, problem.id)
-        wholes = [lab.world.reference(problem)]
+        wholes = [world.reference(problem)]
         while len(wholes) < n:
-            if (planted := lab.world.planted(problem, rng)) is not None:
+            if (planted := world.planted(problem, rng)) is not None:
                 wholes.append(planted)
-        drawn.append(tuple(_sample(lab, problem, whole.steps) for whole in wholes))
+        drawn.append(tuple(_sample(world, problem, whole.steps) for whole in wholes))
     return drawn
 
 
-def _sample(lab, problem, steps):
-    right = lab.world.is_correct(problem, steps)
+def _sample(world, problem, steps):
+    right = world.is_correct(problem, steps)
     return Sample(steps=steps, correct=right, finished=True, tokens=30)
 
 
 class KnownSteps:
-    """A `StepGenerator`, as `searched.policy_steps` gives one: goes on with a solution that it knows."""
+    """Stands for `search.policy_steps`: goes on with a solution that it knows."""
 
-    def __init__(self, lab, seed):
-        self.lab, self.seed = lab, seed
+    def __init__(self, stages, policy):
+        self.policy, self.seed = policy, policy.base.seed
 
     def grow(self, requests):
         return [
@@ -75,7 +75,7 @@ class KnownSteps:
         pass
 
     def _next(self, problem, branch, steps, path):
-        [wholes] = known_solutions(self.lab, [problem], 4, self.seed, "candidates")
+        [wholes] = known_solutions(self.policy, None, [problem], 4, self.seed, "candidates")
         at = len(branch.steps)
         fitting = [w.steps for w in wholes if w.steps[:at] == branch.steps and len(w.steps) > at]
         if branch.ended or not fitting:
@@ -87,14 +87,14 @@ class KnownSteps:
 
 def install(patch):
     """Put this policy in the place of the trained one; `patch(module, name, value)`."""
-    patch(benchmark, "sample_solutions", known_solutions)
-    patch(searched, "policy_steps", KnownSteps)
+    patch(Policy, "sample", known_solutions)
+    patch(search, "policy_steps", KnownSteps)
 
 
 def run(directory, *more):
     """The exit code of the tiny job in this directory."""
     install(setattr)
-    return uses_main([f"directory={directory}", *TINY, *more])
+    return applications_main([f"directory={directory}", *TINY, *more])
 
 
 if __name__ == "__main__":

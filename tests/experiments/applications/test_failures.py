@@ -2,11 +2,11 @@
 
 import pytest
 
-from jprm.cli import uses_main
+from jprm.cli import applications_main
 from jprm.errors import UserError
-from jprm.pipeline.lab import Failure
-from jprm.uses.run import tell_failures
-from tests.uses import tiny
+from jprm.experiments.applications.run import tell_failures
+from jprm.jobs import Failure
+from tests.experiments.applications import tiny
 
 
 def test_mistakes_of_the_user_are_one_and_failures_of_the_program_the_other(capsys):
@@ -28,9 +28,9 @@ def test_a_failed_stage_keeps_back_only_what_needs_it(tmp_path, monkeypatch, cap
     def fails(*_):
         raise error
 
-    monkeypatch.setattr("jprm.pipeline.labels.Labels.compute", fails)
-    assert uses_main([f"directory={tmp_path}", *tiny.TINY]) == code
+    monkeypatch.setattr("jprm.tasks.labels.Labels.compute", fails)
+    assert applications_main([f"directory={tmp_path}", *tiny.TINY]) == code
     out, err = capsys.readouterr()
     assert "Traceback" not in out + err and str(error) in out + err
-    done = {path.parent.name.split("-")[0] for path in tmp_path.glob("uses/stages/*/DONE")}
+    done = {path.parent.name.split("-")[0] for path in tmp_path.glob("applications/stages/*/DONE")}
     assert "base" in done and "verifier" not in done

@@ -3,12 +3,12 @@
 import pytest
 
 from jprm.errors import UserError
-from jprm.uses.config import SearchSection
-from jprm.uses.guided import Reference, guided_rows
-from jprm.uses.search_axes import check_search, settings_of
-from jprm.uses.searched import Searched
+from jprm.experiments.applications.config import SearchSection
+from jprm.experiments.applications.guided import Reference, guided_rows
+from jprm.experiments.applications.search_choices import check_search, settings_of
+from jprm.tasks.search import Search
 
-TASK = Searched("beam", "{}", None, 1, 2, "test")  # pyright: ignore[reportArgumentType]
+TASK = Search("beam", "{}", None, None, 1, 2, "test")  # pyright: ignore[reportArgumentType]
 
 
 def row(name, *candidates, flops=0.0, reread=0.0):

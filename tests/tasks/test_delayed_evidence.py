@@ -2,35 +2,30 @@
 
 import dataclasses
 import types
-from pathlib import Path
 
 import pytest
 
-from jprm.errors import UserError
-from jprm.pipeline.benchmark import load_items
-from jprm.pipeline.lab import Lab
-from jprm.progress import Progress
-from jprm.runs import RunDirectory
+from jprm.experiments.applications.config import ApplicationsConfig
+from jprm.experiments.applications.judgements import Judgements, averaged
+from jprm.experiments.applications.passes import delayed_evidence_rows
+from jprm.experiments.applications.tasks import Applications
+from jprm.jobs import StageFailed, open_run
 from jprm.search import StepRewards
-from jprm.uses.baseline import Baseline
-from jprm.uses.config import UsesConfig
-from jprm.uses.hindsight import KINDS, HindsightSet, judged_steps, kinds
-from jprm.uses.judges import Judge, averaged
-from jprm.uses.passes import hindsight_rows
-from jprm.uses.tasks import Uses
+from jprm.tasks.benchmark import load_items
+from jprm.tasks.delayed_evidence import KINDS, DelayedEvidence, judged_steps, kinds
+from jprm.tasks.open_world import OpenWorld
+from jprm.tasks.settings import WorldSection
 from jprm.worlds.embedded import EmbeddedWorld
 
-SET = HindsightSet("dev", 20, 0)
+SET = DelayedEvidence(OpenWorld(WorldSection()), "dev", 20, 0)
 
 
 @pytest.fixture(scope="module")
 def sets(tmp_path_factory):
-    """(whole solutions, the same cut) as the job keeps them."""
-    config = UsesConfig(directory=tmp_path_factory.mktemp("hindsight"))
-    with RunDirectory(config.directory / config.name) as run, Lab(config, run) as lab:
-        lab.progress = Progress(1)
-        both = SET, dataclasses.replace(SET, cut=True)
-        return [load_items(lab.ensure(task)) for task in both]
+    """(whole solutions, the same cut) as a run keeps them."""
+    both = SET, dataclasses.replace(SET, cut=True)
+    with open_run(tmp_path_factory.mktemp("sets"), both, None) as runner:
+        return [load_items(runner.ensure(task)) for task in both]
 
 
 def oracle(name, items, knows):
@@ -42,7 +37,7 @@ def oracle(name, items, knows):
         right = float(item.solution.first_error == -1)
         said[at[item.problem.id]] = right if knows(item) else 0.5
         rewards[item.solution.id] = StepRewards(tuple(said))
-    return Judge(name, True, rewards, None)
+    return Judgements(name, True, rewards, None)
 
 
 def test_each_kind_is_a_third_half_of_all_is_wrong_and_cut_ends_at_the_step(sets):
@@ -71,7 +66,7 @@ def test_rows_of_oracles_are_known(sets):
     backward = oracle("backward", items, lambda i: shown_by[i.problem.id] == "at once" or i.solution.id in complete)
     bi = averaged("BiPRM", [forward, backward])
     control = averaged("two forward passes", [forward, forward])
-    rows = hindsight_rows([forward, backward, bi, control], whole, cut)
+    rows = delayed_evidence_rows([forward, backward, bi, control], whole, cut)
     found = {(row["read"], row["shows"], row["verifier"]): row for row in rows}
     for read, kind, name in found:
         row = found[read, kind, name]
@@ -85,31 +80,27 @@ def test_rows_of_oracles_are_known(sets):
 
 
 def test_heads_learn_the_exact_labels_of_the_set_and_leave_other_stages_alone():
-    config = UsesConfig(directory=Path("nowhere"))
-    uses, lab = Uses.of(config), Lab(config, None)
-    plain = Baseline(uses.main, "steps")
-    taught = dataclasses.replace(plain, taught=HindsightSet("train", 5, 0))
-    assert lab.stage(plain).key != lab.stage(taught).key
-    assert plain.inputs(lab) == taught.inputs(lab), "what differs is what it builds on"
+    plain = Applications(ApplicationsConfig()).baseline("steps")
+    taught = dataclasses.replace(plain, taught=dataclasses.replace(SET, split="train", problems=5))
+    assert plain.key != taught.key
+    assert plain.inputs() == taught.inputs(), "what differs is what it builds on"
     world = EmbeddedWorld()
     problem = world.problems("train", 1, 0)[0]
     solution = world.reference(problem)
     n = len(solution.steps)
     for first, targets in ((-1, [1.0] * n), (0, [0.0] + [None] * (n - 1))):
         item = types.SimpleNamespace(solution=dataclasses.replace(solution, first_error=first))
-        assert taught._targets(lab, item) == targets
+        assert taught._targets(item) == targets
 
 
 def test_off_without_problems_and_without_directions():
-    for switched in ({"hindsight": {"problems": 0}}, {"bidirectional": False}):
-        assert Uses.of(UsesConfig.model_validate(switched)).hindsight_passes() == []
+    for switched in ({"delayed_evidence": {"problems": 0}}, {"bidirectional": False}):
+        assert Applications(ApplicationsConfig.model_validate(switched)).delayed_evidence_passes() == []
 
 
 def test_a_world_without_facts_to_withhold_is_named(tmp_path):
-    config = UsesConfig.model_validate({"world": {"settings": {"difficulty": {"steps": [1]}}}, "directory": tmp_path})
-    with (
-        RunDirectory(tmp_path / "uses") as run,
-        Lab(config, run) as lab,
-        pytest.raises(UserError, match="fewer than 20 of 1280 problems will do"),
-    ):
-        SET.compute(lab, lab.stage(SET))
+    world = OpenWorld(WorldSection(settings={"difficulty": {"steps": [1]}}))
+    task = dataclasses.replace(SET, world=world)
+    with open_run(tmp_path, [task], None) as runner:
+        with pytest.raises(StageFailed, match="fewer than 20 of 1280 problems will do"):
+            runner.ensure(task)

@@ -7,17 +7,16 @@ import numpy as np
 import pytest
 
 from jprm.errors import UserError
-from jprm.pipeline.benchmark import Item
+from jprm.experiments.applications.gates import METRICS, Turns, choose, family, gate_rows
+from jprm.experiments.applications.grid import by_problem, correctness, f1_of, last_step, missing_row, step_auc
+from jprm.experiments.applications.judgements import Judgements, averaged
+from jprm.experiments.applications.refined import calls_of, pool_accuracy, refinement_rows
+from jprm.experiments.applications.search_command import settings_of
 from jprm.records import Problem, Solution
 from jprm.search import Choosing, Cost, RewardModel, StepRewards, behind, missing_share, summary
 from jprm.search import correctness as search_correctness
-from jprm.uses.controls import Changed, blind, shuffled
-from jprm.uses.gates import METRICS, Turns, choose, family, gate_rows
-from jprm.uses.grid import by_problem, correctness, f1_of, last_step, missing_row, step_auc
-from jprm.uses.judges import Judge, averaged
-from jprm.uses.one_search import settings_of
-from jprm.uses.refined import calls_of, pool_accuracy, refinement_rows
-from jprm.uses.searched import WholeSteps
+from jprm.tasks.benchmark import Item
+from jprm.tasks.reward_models import Changed, WholeSteps, blind, shuffled
 
 PROBLEM = Problem("p", "How many?\n", "7")
 
@@ -75,7 +74,7 @@ def items_of(*solutions):
 
 
 def judge_of(*rewards):
-    return Judge("j", True, {f"s{i}": StepRewards(r) for i, r in enumerate(rewards)}, None)
+    return Judgements("j", True, {f"s{i}": StepRewards(r) for i, r in enumerate(rewards)}, None)
 
 
 def test_the_last_step_and_lucky_answers():
@@ -126,8 +125,8 @@ def test_a_search_of_which_nothing_is_judged_is_wrong_or_left_out():
 
 
 def test_the_mean_of_judges_costs_both():
-    first = Judge("a", True, {"s": StepRewards((0.2, None), Cost(1, 2, 3.0))}, None)
-    second = Judge("b", True, {"s": StepRewards((0.4, 0.6), Cost(1, 0, 1.0))}, None)
+    first = Judgements("a", True, {"s": StepRewards((0.2, None), Cost(1, 2, 3.0))}, None)
+    second = Judgements("b", True, {"s": StepRewards((0.4, 0.6), Cost(1, 0, 1.0))}, None)
     reply = averaged("both", [first, second]).rewards["s"]
     assert reply.rewards == pytest.approx((0.3, 0.6)) and reply.cost == Cost(2, 2, 4.0)
 

@@ -11,14 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from jprm.cli import main, uses_main
+from jprm.cli import applications_main, main
 from jprm.records import read_jsonl
 from jprm.seeds import seed_of
 from jprm.worlds import load_world
-from tests.uses import tiny
+from tests.experiments.applications import tiny
 
 pytestmark = pytest.mark.slow  # the job they share takes half a minute
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 PLUGIN = '''
 from dataclasses import dataclass
 from jprm.score import scorer
@@ -45,16 +45,16 @@ class One:
 
 
 def table(directory):
-    return read_jsonl(directory / "uses" / "results.jsonl")
+    return read_jsonl(directory / "applications" / "results.jsonl")
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     """(directory, rows) of the finished job."""
-    directory = tmp_path_factory.mktemp("uses")
+    directory = tmp_path_factory.mktemp("applications")
     with pytest.MonkeyPatch.context() as patch:
         tiny.install(patch.setattr)
-        assert uses_main([f"directory={directory}", *tiny.TINY]) == 0
+        assert applications_main([f"directory={directory}", *tiny.TINY]) == 0
     return directory, table(directory)
 
 
@@ -83,7 +83,7 @@ def test_every_verifier_learnt_from_as_many_steps_and_is_a_row(finished):
 
 def test_what_has_no_rationale_learns_at_a_rate_of_its_own(finished):
     found = {"baseline": set(), "verifier": set()}
-    for path in (finished[0] / "uses" / "stages").glob("*/inputs.json"):
+    for path in (finished[0] / "applications" / "stages").glob("*/inputs.json"):
         inputs = json.loads(path.read_text())
         if path.parent.name.startswith("baseline"):
             found["baseline"].add((inputs["target"], inputs["learning_rate"]))
@@ -129,10 +129,10 @@ def test_passes_and_cascades_cost_what_they_read(finished):
 
 
 def test_faults_that_show_later_are_judged_in_both_directions(finished):
-    rows = of(finished[1], "hindsight")
+    rows = of(finished[1], "delayed_evidence")
     assert len(rows) == 2 * 3 * 5
     for kind in ("contradicted", "corrected"):
-        for row in of(rows, "hindsight", read="prefix", shows=kind):
+        for row in of(rows, "delayed_evidence", read="prefix", shows=kind):
             assert row["step_auc"] == 0.5 and row["gain"] == row["over_forward"] == 0
     assert {(row["n_problems"], row["n_items"]) for row in rows} == {(4, 16), (8, 16)}
 
@@ -167,7 +167,7 @@ def test_every_strategy_goes_with_every_scorer_and_setting(finished):
 
 def test_a_scorer_and_a_strategy_of_ones_own_are_axes(finished, tmp_path, monkeypatch):
     tiny.install(monkeypatch.setattr)
-    shutil.copytree(finished[0] / "uses", tmp_path / "uses")
+    shutil.copytree(finished[0] / "applications", tmp_path / "applications")
     [problem] = load_world("embedded").problems("test", 1, seed_of(0, "benchmark", "candidates"))
     plugin = tmp_path / "mine.py"
     mine = PLUGIN.replace("{text!r}", repr(problem.text.strip()))
@@ -175,7 +175,7 @@ def test_a_scorer_and_a_strategy_of_ones_own_are_axes(finished, tmp_path, monkey
     more = [f"search.plugin={plugin}", "search.scorers=['choosy']", "search.settings.lone.n=[1, 2]"]
     more.append("search.strategies=['lone']")
     words = [w for w in tiny.TINY if not w.startswith(("search.strategies", "search.settings"))]
-    assert uses_main([f"directory={tmp_path}", *words, *more]) == 0
+    assert applications_main([f"directory={tmp_path}", *words, *more]) == 0
     rows = of(table(tmp_path), "search")
     assert [(r["scorer"], r["strategy"]) for r in rows] == [("choosy", "lone")] * 2
     assert [r["lost"] for r in rows] == [1, 1] and [r["n_problems"] for r in rows] == [4, 4]
@@ -189,19 +189,19 @@ def test_a_gate_that_cannot_be_fitted_is_a_row_with_the_reason(finished):
 
 
 def test_the_page_stands_alone(finished):
-    page = (finished[0] / "uses" / "report.html").read_text()
+    page = (finished[0] / "applications" / "report.html").read_text()
     assert page.count("<svg") >= 4 and "GenPRM without code" in page and 'src="http' not in page
 
 
 def test_a_second_run_computes_nothing(finished, capsys):
-    assert uses_main([f"directory={finished[0]}", *tiny.TINY]) == 0
+    assert applications_main([f"directory={finished[0]}", *tiny.TINY]) == 0
     assert "computed 0, reused" in capsys.readouterr().out
     assert table(finished[0]) == finished[1]
 
 
 def test_a_search_of_ones_own_loses_only_what_raised(finished, tmp_path, capsys, monkeypatch):
     tiny.install(monkeypatch.setattr)
-    run = finished[0] / "uses"
+    run = finished[0] / "applications"
     problems = load_world("embedded").problems("dev", 3, seed_of(0, "benchmark", "candidates"))
     plugin, out = tmp_path / "mine.py", tmp_path / "rows.jsonl"
     plugin.write_text(PLUGIN.replace("{text!r}", repr(problems[0].text.strip())))
@@ -217,7 +217,7 @@ def test_a_search_of_ones_own_loses_only_what_raised(finished, tmp_path, capsys,
 
 def test_the_benchmark_of_searches_runs_on_what_the_job_left(finished, tmp_path):
     file = tmp_path / "found.json"
-    words = ["tools/bench_search.py", finished[0] / "uses", "--problems", 2, "--rounds", 1]
+    words = ["tools/bench_search.py", finished[0] / "applications", "--problems", 2, "--rounds", 1]
     words += ["--json", file, "width=1", "expand=2"]
     done = subprocess.run([sys.executable, *map(str, words)], cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
@@ -230,7 +230,7 @@ def test_the_benchmark_of_searches_runs_on_what_the_job_left(finished, tmp_path)
 
 def test_the_direct_verifier_of_the_job_searches(finished, tmp_path, capsys, monkeypatch):
     tiny.install(monkeypatch.setattr)
-    words = ["search", "--run", finished[0] / "uses", "--strategy", "beam", "--scorer", "direct"]
+    words = ["search", "--run", finished[0] / "applications", "--strategy", "beam", "--scorer", "direct"]
     words += ["--problems", 2, "--out", tmp_path / "rows.jsonl"]
     monkeypatch.setattr(sys, "argv", ["jprm", *map(str, words)])
     assert main() == 0
@@ -249,18 +249,18 @@ def test_the_direct_verifier_of_the_job_searches(finished, tmp_path, capsys, mon
     ],
 )
 def test_a_mistake_is_one_line(finished, words, message, capsys, monkeypatch):
-    monkeypatch.setattr(sys, "argv", ["jprm", "search", "--run", str(finished[0] / "uses"), *words])
+    monkeypatch.setattr(sys, "argv", ["jprm", "search", "--run", str(finished[0] / "applications"), *words])
     assert main() == 2
     error = capsys.readouterr().err
     assert error.startswith("error: ") and error.count("\n") == 1 and message in error
 
 
 def test_killed_in_each_kind_of_stage_it_ends_in_the_same_table(finished, tmp_path):
-    command = [sys.executable, "-m", "tests.uses.tiny", str(tmp_path)]
-    for kind in ("baseline-", "hindsight-", "scores-", "votes-", "searched-"):
+    command = [sys.executable, "-m", "tests.experiments.applications.tiny", str(tmp_path)]
+    for kind in ("baseline-", "delayed_evidence-", "scores-", "votes-", "search-"):
         process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         while process.poll() is None:
-            stages = (tmp_path / "uses" / "stages").glob(f"{kind}*")
+            stages = (tmp_path / "applications" / "stages").glob(f"{kind}*")
             if any(not (stage / "DONE").exists() for stage in stages):
                 os.kill(process.pid, signal.SIGKILL)
             time.sleep(0.001)
