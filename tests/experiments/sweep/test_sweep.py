@@ -15,7 +15,7 @@ import pytest
 from jprm.cli import sweep_main
 from tests.experiments.sweep.tiny_sweep import TINY, table
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def test_a_row_per_cell_and_number_of_votes(finished):
@@ -169,7 +169,7 @@ def rationales(directory: Path) -> dict[int, dict[str, list]]:
 
 def test_votes_added_later_equal_those_drawn_at_once(finished, tmp_path, capsys):
     one_cell = [*TINY, "grid.ablations=[]", "grid.train_examples=[16]"]
-    more = [*one_cell, "verify.n_votes=4", "evaluate.votes_shown=[1, 2, 4]"]
+    more = [*one_cell, "verify.n_votes=4", "--replace"]
     later = copy_of(finished, tmp_path)
     other = [path for path in (later / "embedded" / "stages").glob("votes-*")]
     wanted = finished_votes(later)
@@ -185,7 +185,7 @@ def test_votes_added_later_equal_those_drawn_at_once(finished, tmp_path, capsys)
     assert table(later) == table(at_once)
     assert rationales(later)[4] == rationales(at_once)[4]
     # and fewer are read off more: nothing is drawn
-    assert sweep_main([f"directory={at_once}", *one_cell]) == 0
+    assert sweep_main([f"directory={at_once}", *one_cell, "--replace"]) == 0
     assert rationales(at_once)[2] == rationales(later)[2]
 
 
@@ -202,18 +202,18 @@ def finished_votes(directory: Path) -> Path:
 
 def test_a_cell_that_fails_is_a_row_with_its_reason_and_the_others_go_on(finished, tmp_path, capsys):
     directory = copy_of(finished, tmp_path)
-    too_many = [f"directory={directory}", *TINY, "grid.train_examples=[8, 16, 500]", "grid.ablations=[]"]
+    too_many = [f"directory={directory}", *TINY, "grid.train_examples=[8, 16, 36]", "grid.ablations=[]", "--replace"]
     assert sweep_main(too_many) == 3
     out = capsys.readouterr().out
-    assert "1 of 3 cells failed" in out and "failed: tiny-0.1m n=500 full" in out
+    assert "1 of 3 cells failed" in out and "failed: tiny-0.1m n=36 full" in out
     rows = table(directory)
     [failed] = [row for row in rows if row["status"] != "ok"]
     assert failed["status"] == "failed" and failed["f1"] is None
-    assert failed["reason"].startswith("grid.train_examples asks for 500 labelled solutions")
+    assert failed["reason"].startswith("grid.train_examples asks for 36 labelled solutions")
     assert [row["train_examples"] for row in rows if row["status"] == "ok"] == [16, 16, 8, 8]
     assert sweep_main([*too_many, "--plan"]) == 0
     assert " failed " in capsys.readouterr().out
-    diverges = [f"directory={directory}", *TINY, "grid.ablations=[]", "train.learning_rate=1e30"]
+    diverges = [f"directory={directory}", *TINY, "grid.ablations=[]", "train.learning_rate=1e30", "--replace"]
     capsys.readouterr()
     assert sweep_main(diverges) == 2, "all cells fail, and by a value that the user gave"
     assert "lower train.learning_rate" in capsys.readouterr().err
@@ -252,9 +252,12 @@ def test_results_of_different_versions_share_a_table_only_when_asked(finished, t
         (["configs/sweep/gsm8k.toml"], "data.root"),
         (["configs/sweep/gsm8k.toml", "data.root=nowhere", "--plan"], "nowhere"),
         (["model.policy=tiny-9m", "--plan"], "tiny-9m"),
-        (["verify.n_votes=4"], "votes_shown"),
+        (["evaluate.votes_shown=[16]"], "verify.n_votes is 8"),
+        (["grid.main_size=tiny-1m"], "is not among grid.sizes"),
+        (["grid.train_examples=[5000]", "--plan"], "raise labels.problems"),
+        (["verify.place=moon", "--plan"], "local, ray, or a URL"),
         (["--launcher", "cloud"], "local, slurm, ray"),
-        (["--launcher=local", "--parallel", "none"], "--parallel none"),
+        (["--launcher=local", "--parallel", "none"], "Invalid value for '--parallel'"),
         (["--worker", "--plan"], "exclude each other"),
         (["--calibrate"], "--plan"),
         (['axes=[{key="train.stepz", values=[1]}]', "--plan"], 'did you mean "train.steps"?'),
@@ -302,5 +305,6 @@ def test_damage_is_named_and_nothing_is_lost(finished, tmp_path, capsys):
 
 def test_a_run_directory_that_cannot_be_written(tmp_path, capsys):
     (tmp_path / "file").write_text("")
-    assert sweep_main([f"directory={tmp_path / 'file'}", *TINY]) == 2
-    assert "cannot write the run directory" in capsys.readouterr().err
+    for plan in ([], ["--plan"]):
+        assert sweep_main([f"directory={tmp_path / 'file'}", *TINY, *plan]) == 2
+        assert "cannot write the run directory" in capsys.readouterr().err
