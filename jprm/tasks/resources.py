@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from jprm.config import fingerprint
-from jprm.execute import Place, Tier, open_place
+from jprm.execute import CodePlace, PreloadLevel, open_place
 from jprm.jobs import Context, Progress
 from jprm.tasks.settings import VerifySection
 
@@ -23,13 +23,13 @@ class Resources:
     """Opens each code pool at its first use. Use it as a context manager, which ends the pools."""
 
     def __init__(self) -> None:
-        self._pools: dict[str, Place] = {}
+        self._pools: dict[str, CodePlace] = {}
 
-    def pool(self, verify: VerifySection, progress: Progress) -> Place:
+    def pool(self, verify: VerifySection, progress: Progress) -> CodePlace:
         """The pool for these settings; the progress is told where code runs when it is opened."""
         key = fingerprint(verify.model_dump(include={"place", "workers", "timeout_s", "uncovered", "code"}))
         if key not in self._pools:
-            local = {"warm": Tier.PLAIN, "uncovered": verify.uncovered} if verify.place == "local" else {}
+            local = {"warm": PreloadLevel.PLAIN, "uncovered": verify.uncovered} if verify.place == "local" else {}
             pool = open_place(verify.place, workers=verify.workers, timeout_s=verify.timeout_s, memoize=True, **local)
             pool.options = verify.code.options
             self._pools[key] = pool

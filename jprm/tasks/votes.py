@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Protocol
 
 from jprm.config import fingerprint, plain
 from jprm.errors import UserError
-from jprm.execute import Place
+from jprm.execute import CodePlace
 from jprm.jobs import Stage, Stages, Task
 from jprm.records import Problem, Rationale, ReadOut, Solution
 from jprm.score import Ended
@@ -70,7 +70,7 @@ class Sampling(Protocol):
         """Judges solutions as `jprm.score.Scorer.judge` does; each comes with words on how the sampling goes."""
         ...
 
-    def pool(self, context: TaskContext) -> Place | None:
+    def pool(self, context: TaskContext) -> CodePlace | None:
         """The pool that runs its code; None where there is none."""
         ...
 
@@ -143,7 +143,7 @@ class VerifierSampling:
             lost = (r.reason for r in rationales if r.reason.startswith(LOST))
             yield Ended(rationales[0].solution_id, next(lost, "")), str(engine.progress)
 
-    def pool(self, context: TaskContext) -> Place:
+    def pool(self, context: TaskContext) -> CodePlace:
         """The pool of the configuration."""
         return context.resources.pool(self.verify, context.progress)
 
