@@ -8,7 +8,7 @@ values.
 
 Invariant: a token depends on its row's logits, its sample id and its absolute position alone.
 
-Shape letters: B lanes, V vocabulary, N blocks, K entries of a block, W watched ids.
+Shape letters: B slots, V vocabulary, N blocks, K entries of a block, W logprob ids.
 """
 
 import math

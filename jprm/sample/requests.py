@@ -1,7 +1,7 @@
 """What callers ask the engine for, checked, and what they get back. No JAX.
 
-Invariant: a `Request` fits into the engine it was checked for, so that nothing a user writes can
-fail once lanes are running.
+Invariant: a `SampleRequest` fits into the engine it was checked for, so that nothing a user writes can
+fail once slots are running.
 """
 
 import dataclasses
@@ -16,31 +16,24 @@ StopWhen = Callable[[list[int]], bool]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Event:
-    """A handle has stopped.
-
-    tokens: what was drawn since its last event, the stop token included.
-    finish: "stop" (the last token is one of the stops, or `stop_when` said so) or "length"
-        (max_tokens are drawn).
-    watched: f32 [len(tokens), watched ids], the raw log-probabilities with which each of these
-        tokens was drawn or not.
-    """
+class SampleEvent:
+    """A handle has stopped, and these are the tokens that it drew since its last event."""
 
     handle: int
     sample_id: int
-    tokens: list[int]
-    finish: str
-    watched: np.ndarray
+    tokens: list[int]  # the stop token included
+    finish: str  # "stop": the last token is a stop, or `stop_when` said so; "length": max_tokens are drawn
+    logprobs: np.ndarray  # f32 [len(tokens), logprob ids]: raw log-probabilities at each of these tokens
     fault: str = ""  # an engine loses nothing; a server may
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
-class Request:
+class SampleRequest:
     """One prompt, shared by the samples drawn from it."""
 
     prompt: np.ndarray
     stops: tuple[int, ...]
-    watch: tuple[int, ...]
+    logprob_ids: tuple[int, ...]
     stop_when: StopWhen | None
 
 
@@ -49,11 +42,11 @@ def checked_request(
     sample_ids: Sequence[int],
     max_tokens: Sequence[int],
     stops: Iterable[int],
-    watch: Iterable[int],
+    logprob_ids: Iterable[int],
     stop_when: StopWhen | None,
     config: EngineConfig,
     vocab_size: int,
-) -> Request:
+) -> SampleRequest:
     """The request, or a UserError that names the numbers which do not fit."""
     ids = token_ids(prompt, vocab_size, "submit: prompt token")
     if not len(ids):
@@ -80,15 +73,15 @@ def checked_request(
     if most > config.most_own_tokens:
         raise UserError(f"submit: max_tokens = {most} do not fit into own_tokens = {config.most_own_tokens}")
     stops = token_ids(stops, vocab_size, "submit: stop id")
-    watch = token_ids(watch, vocab_size, "submit: watch id")
-    for name, given, allowed in (("stops", stops, config.max_stops), ("watch", watch, config.max_watch)):
-        if len(given) > allowed:
+    logprob_ids = token_ids(logprob_ids, vocab_size, "submit: logprob id")
+    for name, given in (("stops", stops), ("logprob_ids", logprob_ids)):
+        if len(given) > (allowed := getattr(config, f"max_{name}")):
             raise UserError(f"submit: {len(given)} ids in {name}; the engine's max_{name} = {allowed}")
-    return Request(ids, tuple(stops.tolist()), tuple(watch.tolist()), stop_when)
+    return SampleRequest(ids, tuple(stops.tolist()), tuple(logprob_ids.tolist()), stop_when)
 
 
 def token_ids(tokens: Iterable[int], vocab_size: int, what: str) -> np.ndarray:
-    """Tokens as int32. Raises UserError, beginning with `what`, for one outside the vocabulary."""
+    """The tokens as int32. Raises UserError, beginning with `what`, for one outside the vocabulary."""
     ids = np.fromiter(tokens, np.int64)
     bad = ids[(ids < 0) | (ids >= vocab_size)]
     if len(bad):
