@@ -104,7 +104,7 @@ class OpenAISampler:
 
     @property
     def progress(self) -> str:
-        """A look at it: speed since it was made, and what its conversations do."""
+        """The speed since the sampler was made, and what its conversations do, in one line."""
         seconds = max(time.monotonic() - self._started, 1e-9)
         under_way = sum(c.turn is not None for c in self._conversations.values())
         asked = min(under_way, self._concurrency)

@@ -7,8 +7,7 @@ template, the output of code) or `release` it.
     engine    the public face: drives the devices from the scheduler's work
     schedule  the queue, the handles, and which sample is in which slot        (no JAX)
     slots     one slot group as token buffers, and the work of its next visit  (no JAX)
-    prefix    which prompt is in which shared row                              (no JAX)
-    requests  what callers ask for, checked, and the events they get           (no JAX)
+    prefix    requests, and which prompt is in which shared row                (no JAX)
     config    SamplingParams, EngineConfig                                     (no JAX)
     device    a slot group's caches and weights on its device
     decode    prefill, copies and decode steps on the device; pure functions
@@ -23,8 +22,7 @@ engine sizes and f32.
 from jprm.sample.config import EngineConfig, SamplingParams
 from jprm.sample.engine import Engine
 from jprm.sample.memory import EngineMemory
-from jprm.sample.requests import SampleEvent
 from jprm.sample.schedule import EngineProgress
-from jprm.sample.slots import EngineStats
+from jprm.sample.slots import EngineStats, SampleEvent
 
 __all__ = ["Engine", "EngineConfig", "EngineMemory", "EngineProgress", "EngineStats", "SampleEvent", "SamplingParams"]

@@ -80,7 +80,7 @@ class GroupRunner:
         self._own = decode.new_cache(model, B, config.slot_entries, dtype, replica.cache)
         self._prefix = decode.new_cache(model, rows, config.most_prompt_tokens, dtype, replica.cache) if rows else None
         carry = decode.Carry(jnp.zeros(B, jnp.int32), jnp.zeros(B, bool))
-        self._triggers_V, self._seed_2, self._carry = jax.device_put((triggers_V, seed_2, carry), replica.small)
+        self._carry, *self._constants = jax.device_put((carry, triggers_V, seed_2), replica.small)
         self._compile()
 
     def start(self, work: DeviceWork) -> futures.Future:
@@ -89,7 +89,7 @@ class GroupRunner:
         return self._reader.submit(lambda: jax.device_get(outputs.result()))
 
     def _run(self, work: DeviceWork) -> decode.SlotOutputs:
-        config, params, writes = self._config, self._replica.params, work.writes
+        config, params, writes, span = self._config, self._replica.params, work.writes, self._config.attend_span
         # 1. Copy what continued samples hold into their prefix rows.
         if n := len(writes.promotions):
             columns = _padded(writes.promotions, config.group_slots)
@@ -99,7 +99,7 @@ class GroupRunner:
         for first in range(0, len(writes.blocks), _BLOCKS_PER_CALL):
             blocks = writes.blocks[first : first + _BLOCKS_PER_CALL]
             arrays = _block_arrays(blocks, config.block_tokens)
-            cache = decode.prefill(self._model, params, cache, *arrays, len(blocks), config.attend_span)
+            cache = decode.prefill(self._model, params, cache, *arrays, len(blocks), span)
         # 3. Copy fed prompts to the other lines that begin with them.
         if n := len(writes.clones):
             cache = decode.clone(cache, *_padded(writes.clones, config.group_slots), n)
@@ -116,9 +116,8 @@ class GroupRunner:
             self._prefix,
             work.inputs,
             self._carry,
-            self._triggers_V,
-            self._seed_2,
-            config.attend_span,
+            *self._constants,
+            span,
         )
         return outputs
 

@@ -21,9 +21,8 @@ from jprm.models import Model
 from jprm.sample.config import EngineConfig, SamplingParams
 from jprm.sample.device import GroupRunner, Replica, device_groups
 from jprm.sample.memory import EngineMemory, device_bytes, engine_memory
-from jprm.sample.requests import SampleEvent, token_ids
-from jprm.sample.schedule import Scheduler
-from jprm.sample.slots import DeviceWork, halves
+from jprm.sample.schedule import Scheduler, token_ids
+from jprm.sample.slots import DeviceWork, SampleEvent, halves
 
 
 class Engine(Scheduler):

@@ -1,4 +1,4 @@
-"""The prefix rows of one slot group: which prompt stands in which row, and who reads it. No JAX.
+"""Prompts, and the prefix rows of one slot group: which prompt stands in which row, and who reads it. No JAX.
 
 A row keeps its prompt when its last reader leaves, until another prompt needs the row. Only which
 row a sample reads depends on others, never what it reads there.
@@ -7,11 +7,22 @@ Shape letters: B slots, R rows, M columns (the slots that read a row).
 """
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from jprm.sample.requests import SampleRequest
+StopWhen = Callable[[list[int]], bool]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
+class SampleRequest:
+    """One prompt, shared by the samples drawn from it. It fits into the engine that it was checked for."""
+
+    prompt: np.ndarray
+    stops: tuple[int, ...]
+    logprob_ids: tuple[int, ...]
+    stop_when: StopWhen | None
 
 
 class RowPlaces(NamedTuple):

@@ -14,9 +14,8 @@ import numpy as np
 
 from jprm.errors import UserError
 from jprm.sample.config import EngineConfig
-from jprm.sample.prefix import PrefixRow
-from jprm.sample.requests import SampleEvent, SampleRequest, StopWhen, checked_request, token_ids
-from jprm.sample.slots import DeviceWork, EngineStats, SampleState, SlotGroup
+from jprm.sample.prefix import PrefixRow, SampleRequest, StopWhen
+from jprm.sample.slots import DeviceWork, EngineStats, SampleEvent, SampleState, SlotGroup
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -86,9 +85,7 @@ class Scheduler:
         """
         if isinstance(max_tokens, int):
             max_tokens = [max_tokens] * len(sample_ids)
-        request = checked_request(
-            prompt, sample_ids, max_tokens, stops, logprob_ids, stop_when, self.config, self.vocab_size
-        )
+        request = self._checked(prompt, sample_ids, max_tokens, stops, logprob_ids, stop_when)
         group, row = None, None
         if parent is not None:
             group, row = self._continue(parent, request, len(sample_ids))
@@ -100,6 +97,40 @@ class Scheduler:
             self._queue.append(sample)
             handles.append(sample.handle)
         return handles
+
+    def _checked(self, prompt, sample_ids, max_tokens, stops, logprob_ids, stop_when) -> SampleRequest:
+        """The request, or a UserError that names the numbers which do not fit: nothing fails once slots run."""
+        config, vocab = self.config, self.vocab_size
+        ids = token_ids(prompt, vocab, "submit: prompt token")
+        if not len(ids):
+            raise UserError("submit: the prompt is empty; give at least one token")
+        if not len(sample_ids):
+            raise UserError("submit: no sample ids; give one for each sample wanted")
+        if not all(0 <= i < 2**63 for i in sample_ids):
+            raise UserError("submit: sample ids must be integers from 0 to 2**63 - 1")
+        if len(max_tokens) != len(sample_ids):
+            raise UserError(f"submit: {len(max_tokens)} values of max_tokens for {len(sample_ids)} sample ids")
+        if min(max_tokens) < 1:
+            raise UserError(f"submit: max_tokens = {min(max_tokens)} must be at least 1")
+        most = max(max_tokens)
+        if len(ids) + most > config.context_tokens:
+            raise UserError(
+                f"submit: a prompt of {len(ids)} tokens + max_tokens = {most} do not fit into "
+                f"context_tokens = {config.context_tokens}"
+            )
+        if len(ids) > config.most_prompt_tokens:
+            raise UserError(
+                f"submit: a prompt of {len(ids)} tokens does not fit into a prefix row; raise "
+                f"prefix_tokens = {config.most_prompt_tokens}"
+            )
+        if most > config.most_own_tokens:
+            raise UserError(f"submit: max_tokens = {most} do not fit into own_tokens = {config.most_own_tokens}")
+        stops = token_ids(stops, vocab, "submit: stop id")
+        logprob_ids = token_ids(logprob_ids, vocab, "submit: logprob id")
+        for name, given in (("stops", stops), ("logprob_ids", logprob_ids)):
+            if len(given) > (allowed := getattr(config, f"max_{name}")):
+                raise UserError(f"submit: {len(given)} ids in {name}; the engine's max_{name} = {allowed}")
+        return SampleRequest(ids, tuple(stops.tolist()), tuple(logprob_ids.tolist()), stop_when)
 
     def _continue(self, handle: int, request: SampleRequest, n: int) -> tuple[SlotGroup | None, PrefixRow | None]:
         """Let a prompt begin with what a stopped sample holds; returns where its n samples find that."""
@@ -228,3 +259,12 @@ class Scheduler:
         if handle not in self._samples:
             raise UserError(f"sample: handle {handle} is unknown or released")
         return self._samples[handle]
+
+
+def token_ids(tokens: Iterable[int], vocab_size: int, what: str) -> np.ndarray:
+    """The tokens as int32. Raises UserError, beginning with `what`, for one outside the vocabulary."""
+    ids = np.fromiter(tokens, np.int64)
+    bad = ids[(ids < 0) | (ids >= vocab_size)]
+    if len(bad):
+        raise UserError(f"{what} {bad[0]} is not in the vocabulary (0 to {vocab_size - 1})")
+    return ids.astype(np.int32)

@@ -13,8 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jprm.sample.config import EngineConfig
-from jprm.sample.prefix import PrefixRow, PrefixRows, RowPlaces
-from jprm.sample.requests import SampleEvent, SampleRequest
+from jprm.sample.prefix import PrefixRow, PrefixRows, RowPlaces, SampleRequest
 
 
 @dataclasses.dataclass(slots=True)
@@ -27,6 +26,18 @@ class EngineStats:
     cloned: int = 0  # prompt tokens copied from a sibling's slot, or from another prefix row, instead
     promoted: int = 0  # tokens of a continued sample that were copied into its prefix row instead
     slot_steps: int = 0  # slots x steps that ran; generated / slot_steps is the use that was made of them
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class SampleEvent:
+    """A handle has stopped, and these are the tokens that it drew since its last event."""
+
+    handle: int
+    sample_id: int
+    tokens: list[int]  # the stop token included
+    finish: str  # "stop": the last token is a stop, or `stop_when` said so; "length": max_tokens are drawn
+    logprobs: np.ndarray  # f32 [len(tokens), logprob ids]: raw log-probabilities at each of these tokens
+    fault: str = ""  # an engine loses nothing; a server may
 
 
 @dataclasses.dataclass(slots=True, eq=False)
@@ -63,23 +74,18 @@ class SlotInputs(NamedTuple):
     places: RowPlaces
 
 
-@dataclasses.dataclass(slots=True, eq=False)
-class CacheWrites:
-    """What has to be written into the caches before the next decode steps.
+class CacheWrites(NamedTuple):
+    """What has to be written into the caches before the next decode steps, in this order.
 
     A line of a cache is a prefix row or, in a group without them, a slot.
     """
 
-    promotions: list[tuple[int, int, int, int]] = dataclasses.field(default_factory=list)
-    """(slot, row, first entry, end) for entries of the row that the slot's own fill"""
-    blocks: list[tuple[int, int, np.ndarray]] = dataclasses.field(default_factory=list)
-    """(line, position of the first token, at most block_tokens tokens)"""
-    clones: list[tuple[int, int]] = dataclasses.field(default_factory=list)
-    """(source line, target line)"""
+    promotions: list[tuple[int, int, int, int]]  # (slot, row, first entry, end): the slot's own fill the row's
+    blocks: list[tuple[int, int, np.ndarray]]  # (line, position of the first token, at most block_tokens tokens)
+    clones: list[tuple[int, int]]  # (source line, target line)
 
 
-@dataclasses.dataclass(frozen=True, slots=True, eq=False)
-class DeviceWork:
+class DeviceWork(NamedTuple):
     """One visit to the device: write the caches, then run decode steps."""
 
     writes: CacheWrites
@@ -117,7 +123,7 @@ class SlotGroup:
         self.logprobs_BSW = np.zeros((B, S, W), np.float32)
         self.holders: dict[SampleRequest, list[int]] = {}  # slots whose first entries hold this prompt
         self.prefix = PrefixRows(B, config.group_rows, config.row_slots)
-        self.writes = CacheWrites()
+        self.writes = CacheWrites([], [], [])
 
     def can_admit(self, sample: SampleState) -> bool:
         """Whether a queued sample could be given a slot here now."""
@@ -228,7 +234,7 @@ class SlotGroup:
         if self.config.prefix_rows:
             self.prefix.leave(slot)
             return
-        self.writes.blocks = [block for block in self.writes.blocks if block[0] != slot]
+        self.writes.blocks[:] = [block for block in self.writes.blocks if block[0] != slot]
         self.holders[sample.request].remove(slot)
         if not self.holders[sample.request]:
             del self.holders[sample.request]
@@ -261,7 +267,7 @@ class SlotGroup:
         # 3. From now on these steps are under way, and the writes are no longer waiting.
         self.ahead_B += steps_B
         self.stats.slot_steps += C * self.config.group_slots
-        writes, self.writes = self.writes, CacheWrites()
+        writes, self.writes = self.writes, CacheWrites([], [], [])
         return DeviceWork(writes, inputs, self.epoch_B.copy())
 
     def absorb(self, work: DeviceWork, tokens_BC, ran_B, stopped_B, logprobs_BCW) -> list[tuple[int, bool]]:
