@@ -24,50 +24,38 @@ import numpy as np
 from jprm.chat import ChatCodec
 from jprm.errors import UserError
 from jprm.http import Cancelled, Client
-from jprm.served.completions import Sampling
-from jprm.served.dialect import Dialect
-from jprm.served.turn import Drawer, Request, Stats, StopWhen, Turn
+from jprm.openai.dialect import Dialect
+from jprm.openai.turn import Conversation, SamplingSettings, ServerStats, StopWhen, Turn, TurnTaker
 
 POLL_S = 0.02  # how long `poll` waits for news: code that has run meanwhile is not kept waiting
 GOES_ON, BEGINS, ENDS = range(3)  # the server still holds the keys of a conversation that goes on
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
-    """A handle has stopped; as `jprm.sample.Event`. `watched` is nan where the server does not say.
-
-    finish: "lost", too, where the server cannot complete this conversation; `fault` says why.
-    """
+class ServerEvent:
+    """A handle has stopped, and these are the tokens that it drew since its last event."""
 
     handle: int
     sample_id: int
     tokens: list[int]
-    finish: str
-    watched: np.ndarray
-    fault: str = ""
+    finish: str  # "stop" or "length" as the engine's; "lost": the server cannot complete this conversation
+    logprobs: np.ndarray  # f32 [len(tokens), logprob ids]; nan where the server does not say
+    fault: str = ""  # why it is lost
 
 
-@dataclass(eq=False)
-class _Conversation:
-    """`turn` is under way; None while the conversation has stopped."""
-
-    request: Request
-    ids: list[int]
-    turn: Turn | None = None
-
-
-class ServedSampler:
+class OpenAISampler:
     """Satisfies `jprm.verify.ports.Sampler`. To be used by one thread, and closed in the end.
 
     url, model: of the server, and the name under which it knows the model.
     context_tokens: the longest conversation that the server holds; None if it does not say.
+    dialect: what the server can do. stats: counts since the sampler was made.
     """
 
     def __init__(
         self,
         base_url: str,
         codec: ChatCodec,
-        sampling: Sampling,
+        sampling: SamplingSettings,
         *,
         model: str = "",
         seed: int = 0,
@@ -77,30 +65,31 @@ class ServedSampler:
         api_key: str = "",
         **patience: Any,
     ):
-        """base_url: such as http://localhost:8000/v1. model: its name there; "" if the server
-            serves only one. concurrency: requests at a time.
+        """Find the server and what it can do.
 
-        stop_texts: at which the server stops by itself (the `stops` of a format), if it shows at
+        base_url: such as http://localhost:8000/v1.
+        model: its name there; "" if the server serves only one. concurrency: requests at a time.
+        stop_texts: texts at which the server stops by itself (the `stops` of a format), if it shows at
             which. Else it draws some tokens at a time, and what lies behind a stop is thrown away.
-        triggers: as the engine's: tokens at which a `stop_when` is asked; all if there are none.
+        triggers: tokens at which a `stop_when` is asked, as the engine's; all if there are none.
         patience: `timeout_s`, `tries`, `first_wait_s`, `total_s` of `jprm.http.Client`.
         Raises UserError where no such server answers or does not serve the model.
         """
         if concurrency < 1:
-            raise UserError(f"served: concurrency = {concurrency} must be at least 1")
+            raise UserError(f"openai: concurrency = {concurrency} must be at least 1")
         url = base_url.rstrip("/").removesuffix("/completions")
-        kind = "a server's of models"
-        self._client = Client(url, kind, api_key, default_path="/v1", **patience)
+        self._client = Client(url, "a server's of models", api_key, default_path="/v1", **patience)
         try:
-            self._drawer = Drawer(self._client, codec, sampling, model, seed, stop_texts, triggers)
+            self._taker = TurnTaker(self._client, codec, sampling, model, seed, stop_texts, triggers)
         except BaseException:
             self._client.close()
             raise
-        self.url = self._client.url
-        self.model, self.context_tokens = self._drawer.model, self._drawer.context_tokens
-        self.stats = Stats()
-        self._conversations: dict[int, _Conversation] = {}
-        self._events: list[Event] = []
+        self.url, self.model = self._client.url, self._taker.model
+        self.context_tokens: int | None = self._taker.context_tokens
+        self.dialect: Dialect = self._taker.dialect
+        self.stats = ServerStats()
+        self._conversations: dict[int, Conversation] = {}
+        self._events: list[ServerEvent] = []
         self._handles, self._order = itertools.count(), itertools.count()
         self._waiting: queue.PriorityQueue[tuple[int, int, Turn | None]] = queue.PriorityQueue()
         self._arrived: queue.SimpleQueue[Turn] = queue.SimpleQueue()
@@ -114,13 +103,8 @@ class ServedSampler:
         return self._client.retried
 
     @property
-    def dialect(self) -> Dialect:
-        """What the server can do."""
-        return self._drawer.dialect
-
-    @property
     def progress(self) -> str:
-        """A look at it: speed since it was made, and what its conversations do."""
+        """The speed since the sampler was made, and what its conversations do, in one line."""
         seconds = max(time.monotonic() - self._started, 1e-9)
         under_way = sum(c.turn is not None for c in self._conversations.values())
         asked = min(under_way, self._concurrency)
@@ -141,7 +125,7 @@ class ServedSampler:
         *,
         max_tokens: int,
         stops: Iterable[int] = (),
-        watch: Iterable[int] = (),
+        logprob_ids: Iterable[int] = (),
         stop_when: StopWhen | None = None,
         parent: int | None = None,
     ) -> list[int]:
@@ -162,14 +146,15 @@ class ServedSampler:
             held = self._stopped(parent, "submit: parent").ids
             if ids[: len(held)] != held:
                 raise UserError(f"submit: the prompt does not begin with the {len(held)} tokens of its parent")
-        stop_ids, watched, handles = frozenset(stops), tuple(watch), []
-        for sample_id in sample_ids:
-            handle = next(self._handles)
-            request = Request(int(sample_id), stop_ids, watched, stop_when)
-            self._conversations[handle] = _Conversation(request, list(ids))
-            self._start(handle, max_tokens, BEGINS)
-            handles.append(handle)
-        return handles
+        stop_ids, logprob_ids = frozenset(stops), tuple(logprob_ids)
+        conversations = [
+            Conversation(next(self._handles), int(sample_id), list(ids), stop_ids, logprob_ids, stop_when)
+            for sample_id in sample_ids
+        ]
+        for conversation in conversations:
+            self._conversations[conversation.handle] = conversation
+            self._start(conversation, max_tokens, BEGINS)
+        return [conversation.handle for conversation in conversations]
 
     def extend(self, handle: int, tokens: Sequence[int], *, max_tokens: int) -> None:
         """Force tokens on a stopped handle, then let it draw up to max_tokens more.
@@ -182,9 +167,9 @@ class ServedSampler:
             raise UserError(f"extend: max_tokens = {max_tokens} must be at least 0")
         conversation.ids += [int(i) for i in tokens]
         if max_tokens:
-            self._start(handle, max_tokens, GOES_ON)
+            self._start(conversation, max_tokens, GOES_ON)
         else:
-            self._tell(handle, conversation.request, [], "length", [])
+            self._tell(Turn(conversation, 0, finish="length"))
 
     def release(self, handle: int) -> None:
         """Forget a handle in any state; a request under way is cancelled."""
@@ -194,7 +179,7 @@ class ServedSampler:
         if conversation.turn is not None:
             conversation.turn.call.cancel()
 
-    def poll(self) -> list[Event]:
+    def poll(self) -> list[ServerEvent]:
         """Wait a moment for news and return it.
 
         Raises UserError when the server is gone or refuses: unfinished conversations are then lost.
@@ -203,14 +188,14 @@ class ServedSampler:
         while (turn := self._next_arrival(wait_s)) is not None:
             wait_s = 0.0
             self.stats.add(turn.counts)
-            conversation = self._conversations.get(turn.handle)
-            if conversation is None or conversation.turn is not turn:
+            conversation = turn.conversation
+            if conversation.handle not in self._conversations:
                 continue  # released meanwhile
             conversation.turn = None
             if turn.error is not None:
                 self._fail(turn.error)
             conversation.ids += turn.tokens
-            self._tell(turn.handle, turn.request, turn.tokens, turn.finish, turn.watched, turn.fault)
+            self._tell(turn)
         events, self._events = self._events, []
         return events
 
@@ -225,27 +210,25 @@ class ServedSampler:
         self._threads = []
         self._client.close()
 
-    def __enter__(self) -> ServedSampler:
+    def __enter__(self) -> OpenAISampler:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _start(self, handle: int, max_tokens: int, rank: int) -> None:
-        conversation = self._conversations[handle]
-        # The turn reads `ids` in its thread; they change only when it is over.
-        turn = Turn(handle, conversation.request, conversation.ids, max_tokens)
-        conversation.turn = turn
-        self._waiting.put((rank, next(self._order), turn))
+    def _start(self, conversation: Conversation, max_tokens: int, rank: int) -> None:
+        # A thread reads the conversation's ids for the turn; they change only when it is over.
+        conversation.turn = Turn(conversation, max_tokens)
+        self._waiting.put((rank, next(self._order), conversation.turn))
         if len(self._threads) < min(self._concurrency, len(self._conversations)):
-            thread = threading.Thread(target=self._work, name="served", daemon=True)
+            thread = threading.Thread(target=self._work, name="openai", daemon=True)
             self._threads.append(thread)
             thread.start()
 
     def _work(self) -> None:
         while (turn := self._waiting.get()[2]) is not None:
             try:
-                self._drawer.take(turn)
+                self._taker.take(turn)
             except Cancelled:
                 pass  # `poll` counts what it cost
             except Exception as error:  # raised again by `poll`, in the caller's thread
@@ -258,13 +241,12 @@ class ServedSampler:
         except queue.Empty:
             return None
 
-    def _tell(
-        self, handle: int, request: Request, tokens: list[int], finish: str, watched: list[np.ndarray], fault: str = ""
-    ) -> None:
-        rows = np.full((len(tokens), len(request.watch)), np.nan, np.float32)
-        if request.watch and tokens and watched[0].size:
-            rows[:] = watched
-        self._events.append(Event(handle, request.sample_id, tokens, finish, rows, fault))
+    def _tell(self, turn: Turn) -> None:
+        told = turn.conversation
+        logprobs = np.full((len(turn.tokens), len(told.logprob_ids)), np.nan, np.float32)
+        if told.logprob_ids and turn.tokens and turn.logprobs[0].size:
+            logprobs[:] = turn.logprobs
+        self._events.append(ServerEvent(told.handle, told.sample_id, turn.tokens, turn.finish, logprobs, turn.fault))
 
     def _fail(self, error: Exception) -> None:
         if not isinstance(error, UserError):
@@ -274,12 +256,12 @@ class ServedSampler:
             f"{len(self._conversations)} conversations are unfinished and lost, finished ones are not"
         ) from error
 
-    def _conversation(self, handle: int) -> _Conversation:
+    def _conversation(self, handle: int) -> Conversation:
         if handle not in self._conversations:
             raise UserError(f"sample: handle {handle} is unknown or released")
         return self._conversations[handle]
 
-    def _stopped(self, handle: int, what: str) -> _Conversation:
+    def _stopped(self, handle: int, what: str) -> Conversation:
         conversation = self._conversation(handle)
         if conversation.turn is not None:
             raise UserError(f"{what} handle {handle} has not stopped; wait for its event")

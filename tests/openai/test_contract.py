@@ -7,11 +7,11 @@ import pytest
 
 from jprm.errors import UserError
 from jprm.execute import Pool, PreloadLevel
-from jprm.served import ServedSampler
+from jprm.openai import OpenAISampler
 from jprm.verify import Settings, trigger_ids, verify
 from jprm.verify.stops import stop_when
-from tests.served.models import GREEDY, PUBLISHED, SIZES, drawer, engine, make
-from tests.served.stub import MODEL, Stub
+from tests.openai.models import GREEDY, PUBLISHED, SIZES, drawer, engine, make
+from tests.openai.stub import MODEL, Stub
 from tests.verify.published import item
 
 PROMPT = "Review.<｜User｜>Ann has 8. Step 1: 8+3=11"
@@ -38,7 +38,7 @@ def served(parts, stub, **keywords):
     codec = parts[0]
     keywords = {"stop_texts": PUBLISHED.stops, "concurrency": 4} | keywords
     triggers = trigger_ids(codec, codec.vocab_size, PUBLISHED.stops)
-    return ServedSampler(stub.url, codec, GREEDY, model=MODEL, triggers=triggers, **keywords)
+    return OpenAISampler(stub.url, codec, GREEDY, model=MODEL, triggers=triggers, **keywords)
 
 
 @pytest.fixture(scope="module", params=["engine", *EXACT, "cut here"])
@@ -100,25 +100,25 @@ def third(sampler, ids):
 @pytest.mark.parametrize("stops", [("a", "e", "o"), ("e", "}$o", " so 12"), ("never\n",)])
 def test_texts_and_lengths_over_several_turns(sampler, reference, codec, stops):
     """The same tokens, ends and log-probabilities, whatever is forced in between."""
-    watch = (codec.token_id("Yes"), codec.token_id("No"))
+    logprob_ids = (codec.token_id("Yes"), codec.token_id("No"))
     forced = [codec.encode(t) for t in ("", "[Code Output]\n", "}", "<v>\n```python\n", "Yes")]
     transcripts = []
     for one in (sampler, reference):
-        asked = dict(stops=[codec.eos_id], watch=watch, stop_when=stop_when(codec, stops))
+        asked = dict(stops=[codec.eos_id], logprob_ids=logprob_ids, stop_when=stop_when(codec, stops))
         [handle] = one.submit(codec.encode(PROMPT), [1], max_tokens=20, **asked)
         events = [turn(one, handle)]
         for n, tokens in enumerate(forced):
             one.extend(handle, tokens, max_tokens=7 + n)
             events.append(turn(one, handle))
         one.release(handle)
-        assert all(event.watched.shape == (len(event.tokens), 2) for event in events)
+        assert all(event.logprobs.shape == (len(event.tokens), 2) for event in events)
         transcripts.append(events)
     ends = {event.finish for event in transcripts[1]}
     assert ends == ({"length"} if "never\n" in stops else {"stop", "length"})
     for mine, theirs in zip(*transcripts, strict=True):
         assert (mine.tokens, mine.finish) == (theirs.tokens, theirs.finish)
-        told = ~np.isnan(mine.watched)
-        np.testing.assert_allclose(mine.watched[told], theirs.watched[told], atol=1e-4)
+        told = ~np.isnan(mine.logprobs)
+        np.testing.assert_allclose(mine.logprobs[told], theirs.logprobs[told], atol=1e-4)
 
 
 def test_samples_of_one_prompt(sampler, codec):
@@ -141,7 +141,7 @@ def test_nothing_to_draw_is_an_empty_event(sampler, reference, codec):
         for text in texts:
             one.extend(handle, codec.encode(text), max_tokens=0)
             event = turn(one, handle)
-            assert (event.tokens, event.finish, event.watched.shape) == ([], "length", (0, 0))
+            assert (event.tokens, event.finish, event.logprobs.shape) == ([], "length", (0, 0))
         one.extend(handle, [], max_tokens=5)
         transcripts.append(turn(one, handle).tokens)
         one.release(handle)

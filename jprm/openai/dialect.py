@@ -1,4 +1,4 @@
-"""What a server can do, found out by a few short requests before anything depends on it.
+"""What a server has and can do, found out by a few short requests before anything depends on it.
 
 Servers that speak "OpenAI's protocol" agree on little. One draws some tokens without any condition,
 then again with a stop text that lies among them: what is left of that text shows whether the server
@@ -13,15 +13,18 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict, PositiveInt, TypeAdapter
 
 from jprm.chat import ChatCodec
 from jprm.errors import UserError
-from jprm.http import Failed, Refused
-from jprm.served.completions import BROKEN, TOP, Completion, Told
+from jprm.http import Call, Client, Failed, Refused, parse
+from jprm.openai.completions import BROKEN, Completion, Told
 
 PROBE = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, "
 PROBE_TOKENS = 16
-LOGPROBS = (TOP, 5, 1, 0)  # OpenAI allows 5
+TRIES = 2  # a wrong URL should be said soon
+MOST_LOGPROBS = 20  # what vLLM gives per token by default
+LOGPROBS = (MOST_LOGPROBS, 5, 1, 0)  # OpenAI allows 5
 PIECE_TOKENS = 64  # drawn at a time where the server cannot be told where to stop
 
 # What a run is without where a server refuses a field; "" where that is nothing but a convenience.
@@ -41,6 +44,7 @@ FIELDS = {
     "return_token_ids": "",
     "return_tokens_as_token_ids": "",
 }
+TOLD = {"ids": "token ids", "texts": "texts of tokens", "text": "a text alone"}
 STOPS = {
     "named": "names the stop text",
     "kept": "keeps the stop text",
@@ -48,23 +52,19 @@ STOPS = {
     "ignored": "ignores or refuses stop texts",
     "unknown": "drew nothing to try a stop text on",
 }
-TOLD = {"ids": "token ids", "texts": "texts of tokens", "text": "a text alone"}
+Stops = Literal["named", "kept", "removed", "ignored", "unknown"]
 
 
 @dataclass(frozen=True)
 class Dialect:
-    """How to ask a server, and what to expect of its answers.
+    """How to ask a server, and what to expect of its answers."""
 
-    takes_ids: whether a prompt may be token ids. fields: the optional ones that it takes.
-    logprobs: how many it gives per token. chosen: whether it gives those of tokens that are named.
-    """
-
-    takes_ids: bool = True
-    fields: frozenset[str] = frozenset(FIELDS)
-    logprobs: int = TOP
-    chosen: bool = False
+    takes_ids: bool = True  # whether a prompt may be token ids
+    fields: frozenset[str] = frozenset(FIELDS)  # the optional ones that it takes
+    logprobs: int = MOST_LOGPROBS  # how many it gives per token
+    chosen: bool = False  # whether it gives those of tokens that are named
     told: Told = "ids"
-    stops: Literal["named", "kept", "removed", "ignored", "unknown"] = "unknown"
+    stops: Stops = "unknown"
 
     @property
     def stops_at_texts(self) -> bool:
@@ -77,7 +77,7 @@ class Dialect:
         return self.told != "text" and (self.chosen or self.logprobs > 1)
 
     def body(self, full: dict[str, Any]) -> dict[str, Any]:
-        """Returns the request without the fields that the server does not take."""
+        """A request without the fields that the server does not take."""
         return {k: v for k, v in full.items() if k not in FIELDS or k in self.fields}
 
     def __str__(self) -> str:
@@ -99,88 +99,112 @@ class Dialect:
         return "; ".join(parts)
 
 
+class _Card(BaseModel):
+    model_config = ConfigDict(strict=True)
+
+    id: str
+    max_model_len: PositiveInt | None = None
+
+
+class _Cards(BaseModel):
+    data: list[_Card]
+
+
+_CARDS = TypeAdapter(_Cards)
+
+
+def find_model(client: Client, model: str) -> tuple[str, int | None]:
+    """The name of a model on the server, and its context in tokens (None if the server does not say).
+
+    An empty name stands for the only model that the server has. Raises Failed and Refused, and
+    UserError where the model is not among those that the server lists.
+    """
+    try:
+        cards = client.ask("/models", None, lambda data: parse(_CARDS, data), Call(), tries=TRIES)
+    except Refused as refusal:
+        if model and refusal.status in (404, 405, 501):  # it has no list
+            return model, None  # the probe shows whether it has the model
+        raise
+    longest = {card.id: card.max_model_len for card in cards.data}
+    names = client.safe(", ".join(longest)) or "nothing"
+    if not model and len(longest) != 1:
+        raise UserError(f"{client.url} serves {names}; name one model")
+    model = model or next(iter(longest))
+    if model not in longest:
+        raise UserError(f"{client.url} does not serve {model!r}; it serves {names}")
+    return model, longest[model]
+
+
 Draw = Callable[[Dialect, int, Sequence[str]], Completion]
 
 
 def probe(draw: Draw, codec: ChatCodec, with_stops: bool, url: str) -> Dialect:
-    """Finds out what a server can do.
+    """Find out what a server can do.
 
     draw: asks for so many tokens behind `PROBE`, greedily, with these stop texts; raises Refused
         and Failed. with_stops: whether any will be wanted.
     Raises Failed and Refused where nothing is to be had from the server, and UserError where it
     completes no text, not even with the fewest fields, or says the prompt again.
     """
+    # 1. Ask with all fields; where that is refused, find out which ones the server takes.
     dialect = Dialect()
     try:
         first = draw(dialect, PROBE_TOKENS, ())
     except (Refused, Failed) as error:
-        if _is_final(error):
-            raise
+        _raise_if_final(error)
         dialect = _by_trial(draw, url)
         first = draw(dialect, PROBE_TOKENS, ())
     if first.text.startswith(PROBE):
         raise UserError(f"{url}: says the prompt again before it goes on; serve it without echo")
-    chosen = "logprob_token_ids" in dialect.fields and _is_chosen(first)
-    logprobs = dialect.logprobs if chosen else min(dialect.logprobs, first.logprobs)
+    # 2. See what the answer tells of tokens and log-probabilities.
+    all_told = bool(first.logprobs.size) and not bool(np.isnan(first.logprobs).any())
+    chosen = "logprob_token_ids" in dialect.fields and all_told
+    logprobs = dialect.logprobs if chosen else min(dialect.logprobs, first.most_logprobs)
     dialect = replace(dialect, told=first.told, logprobs=logprobs, chosen=chosen)
+    # 3. See what becomes of a stop text that lies in what was drawn.
     return replace(dialect, stops=_stops(draw, dialect, first, codec)) if with_stops else dialect
 
 
-def _is_final(error: Refused | Failed) -> bool:
-    """Whether leaving fields out of the request could not help."""
-    return (
-        isinstance(error, Refused)
-        and error.status not in (400, 422)
-        or (isinstance(error, Failed) and not error.answered)
-    )
-
-
-def _is_chosen(first: Completion) -> bool:
-    return bool(first.watched.size) and not bool(np.isnan(first.watched).any())
+def _raise_if_final(error: Refused | Failed) -> None:
+    """Raise an error again which leaving fields out of the request could not help."""
+    if error.status not in (400, 422) if isinstance(error, Refused) else not error.answered:
+        raise error
 
 
 def _by_trial(draw: Draw, url: str) -> Dialect:
-    """Tries each optional field by itself, and returns the dialect with all that the server takes."""
+    """The dialect with all optional fields that the server takes, each tried by itself."""
 
     def refusal(dialect: Dialect) -> Refused | Failed | None:
         try:
             draw(dialect, 1, ("\n\n\n",) if "stop" in dialect.fields else ())
         except (Refused, Failed) as error:
-            if _is_final(error):
-                raise
+            _raise_if_final(error)
             return error
         return None
 
     least = Dialect(takes_ids=False, fields=frozenset(), logprobs=0)
     ids = replace(least, takes_ids=True)
-    takes_ids = refusal(ids) is None
-    if takes_ids:
+    if refusal(ids) is None:
         least = ids
     elif (said := refusal(least)) is not None:
         raise UserError(
             f"{url}: completes no text, not even with model, prompt, max_tokens and temperature "
             f"alone ({said}); jprm needs /completions, chats alone do not do"
         )
-    taken = {
-        name
-        for name in FIELDS
-        if name not in ("logprobs", "logprob_token_ids") and refusal(replace(least, fields=frozenset([name]))) is None
-    }
-    logprobs = 0
-    for number in LOGPROBS:
-        if refusal(replace(least, fields=frozenset(["logprobs"]), logprobs=number)) is None:
-            taken.add("logprobs")
-            logprobs = number
-            break
-    both = frozenset(["logprobs", "logprob_token_ids"])
-    if logprobs and refusal(replace(least, fields=both, logprobs=logprobs)) is None:
-        taken |= both
-    return replace(least, fields=frozenset(taken), logprobs=logprobs)
+
+    def takes(*names: str, logprobs: int = 0) -> bool:
+        return refusal(replace(least, fields=frozenset(names), logprobs=logprobs)) is None
+
+    taken = {name for name in FIELDS if name not in ("logprobs", "logprob_token_ids") and takes(name)}
+    logprobs = next((number for number in LOGPROBS if takes("logprobs", logprobs=number)), None)
+    if logprobs is not None:
+        taken.add("logprobs")
+    if logprobs and takes("logprobs", "logprob_token_ids", logprobs=logprobs):
+        taken.add("logprob_token_ids")
+    return replace(least, fields=frozenset(taken), logprobs=logprobs or 0)
 
 
-def _stops(
-    draw: Draw, dialect: Dialect, first: Completion, codec: ChatCodec
-) -> Literal["named", "kept", "removed", "ignored", "unknown"]:
+def _stops(draw: Draw, dialect: Dialect, first: Completion, codec: ChatCodec) -> Stops:
     """What the server does with a stop text that lies in what it has just drawn."""
     if "stop" not in dialect.fields:
         return "ignored"
@@ -194,8 +218,7 @@ def _stops(
     try:
         second = draw(dialect, PROBE_TOKENS, (stop,))
     except Refused as error:
-        if _is_final(error):
-            raise
+        _raise_if_final(error)
         return "ignored"
     shown = codec.decode(second.tokens)
     if second.matched == stop:

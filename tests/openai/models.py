@@ -18,7 +18,7 @@ from tests.verify.published import BRIEF, published
 
 PUBLISHED = published("chat.end_of_turn=<eos>", *BRIEF, "budget.max_tokens=120", "budget.verdict_tokens=6")
 TEXTS = ["Step 1: 8+3=11\n", "Step 2: so 12\n", "The answer is 12, or so.\n"]
-SIZES = EngineConfig(lanes=4, banks=1, context_tokens=768, chunk_steps=8, block_tokens=64, max_stops=4)
+SIZES = EngineConfig(slots=4, slot_groups=1, context_tokens=768, decode_steps=8, block_tokens=64, max_stops=4)
 GREEDY = SamplingParams(0)
 
 
@@ -49,7 +49,7 @@ def engine(codec, model, params, stops=PUBLISHED.stops, **sizes):
 def drawer(codec, model, params):
     """A server's `draw`: greedy, with its own notion of stops. One request at a time."""
     vocab = range(codec.vocab_size)
-    sizes = dataclasses.replace(SIZES, lanes=1, max_watch=len(vocab))
+    sizes = dataclasses.replace(SIZES, slots=1, max_logprob_ids=len(vocab))
     everything = Engine(model, params, sizes, GREEDY, 0, triggers=vocab, devices=jax.devices()[:1])
     lock = threading.Lock()
 
@@ -66,7 +66,7 @@ def drawer(codec, model, params):
                 [0],
                 max_tokens=body["max_tokens"],
                 stops=ends,
-                watch=vocab,
+                logprob_ids=vocab,
                 stop_when=lambda drawn: bool(found(drawn)),
             )
             events = []
@@ -75,6 +75,6 @@ def drawer(codec, model, params):
             everything.release(handle)
         [event] = events
         token = event.tokens[-1] if event.tokens[-1] in ends else ""
-        return event.tokens, event.watched, found(event.tokens) or token
+        return event.tokens, event.logprobs, found(event.tokens) or token
 
     return draw

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 from jprm.chat import ChatCodec
 from jprm.errors import UserError
+from jprm.openai import OpenAISampler
+from jprm.openai.completions import read_completion
 from jprm.sample import SamplingParams
-from jprm.served import ServedSampler
-from jprm.served.completions import read_completion
 from tests.chat.checkpoints import make
-from tests.served.stub import MODEL, Stub
+from tests.openai.stub import MODEL, Stub
 
 QUICK = dict(timeout_s=5.0, tries=4, first_wait_s=0.01, total_s=20.0)
 WARM = SamplingParams(0.6, 20, 0.95)
@@ -44,7 +44,7 @@ def stub(codec):
 
 
 def sampler(stub, codec, **keywords):
-    return ServedSampler(stub.url, codec, WARM, **(QUICK | keywords))
+    return OpenAISampler(stub.url, codec, WARM, **(QUICK | keywords))
 
 
 def ask(one, codec, **keywords):
@@ -270,9 +270,9 @@ def test_the_model_and_its_context_are_asked_for(stub, codec):
         with sampler(locked, codec, api_key="secret") as one:
             assert one.model == MODEL
     with pytest.raises(UserError, match="'ftp://x' is not a URL"):
-        ServedSampler("ftp://x", codec, WARM, **QUICK)
+        OpenAISampler("ftp://x", codec, WARM, **QUICK)
     with pytest.raises(UserError, match="http://127.0.0.1:9/v1: no answer"):
-        ServedSampler("127.0.0.1:9", codec, WARM, **QUICK)
+        OpenAISampler("127.0.0.1:9", codec, WARM, **QUICK)
 
 
 def test_keys_and_hosts_that_cannot_be_sent(stub, codec):
@@ -283,7 +283,7 @@ def test_keys_and_hosts_that_cannot_be_sent(stub, codec):
         sampler(stub, codec, api_key="ge\u00e4heim")
     assert "heim" not in str(error.value)
     with pytest.raises(UserError, match="no answer"):
-        ServedSampler("http://a..b", codec, WARM, **QUICK)
+        OpenAISampler("http://a..b", codec, WARM, **QUICK)
 
 
 def test_a_server_that_draws_less_than_asked_is_asked_for_the_rest(codec):
@@ -327,7 +327,7 @@ def test_the_request(stub, codec):
     stub.draw = obedient(stub.draw, codec)
     with sampler(stub, codec, stop_texts=["</a>\n"], seed=1) as one:
         stub.bodies.clear()
-        [a, b] = one.submit([5, 6], [1, 2], max_tokens=2, stops=[7], watch=[8, 9])
+        [a, b] = one.submit([5, 6], [1, 2], max_tokens=2, stops=[7], logprob_ids=[8, 9])
         while one.busy:
             one.poll()
         one.extend(a, [4], max_tokens=3)
@@ -350,15 +350,15 @@ def test_log_probabilities_that_are_not_told_are_nan(stub, codec):
     for dialect, told in (("vllm", True), ("vllm-old", False), ("sglang", False), ("text", None)):
         stub.dialect = dialect
         with sampler(stub, codec) as one:
-            event = ask(one, codec, max_tokens=len(words), watch=[yes, no])
+            event = ask(one, codec, max_tokens=len(words), logprob_ids=[yes, no])
         assert event.tokens[: len(words)] == words
         if told is None:
             assert not one.dialect.probabilities
-            assert np.isnan(event.watched).all()
+            assert np.isnan(event.logprobs).all()
             continue
-        assert event.watched[0, 0] == -0.5
+        assert event.logprobs[0, 0] == -0.5
         # Both lie among the 20 most probable only by chance, if the server is not asked for them.
-        assert not told or (event.watched[0, 1] == -5.0 and not np.isnan(event.watched).any())
+        assert not told or (event.logprobs[0, 1] == -5.0 and not np.isnan(event.logprobs).any())
 
 
 @given(text=st.text(max_size=8), matched=st.sampled_from([None, "</a>\n", 0]), cut=st.booleans())
@@ -371,4 +371,4 @@ def test_a_text_alone_becomes_tokens(codec, text, matched, cut):
     done = read_completion(json.dumps({"choices": [choice]}).encode(), codec, [1, 2])
     end = [] if stop else [codec.eos_id if matched is None else matched]
     assert done.tokens == codec.encode(text + stop) + end
-    assert done.watched.shape == (len(done.tokens), 2) and np.isnan(done.watched).all()
+    assert done.logprobs.shape == (len(done.tokens), 2) and np.isnan(done.logprobs).all()

@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 from jprm.chat import ChatCodec
 from jprm.errors import UserError
 from jprm.execute import Pool, PreloadLevel
+from jprm.openai import OpenAISampler, turn
+from jprm.openai.completions import read_completion
 from jprm.sample import SamplingParams
-from jprm.served import ServedSampler, turn
-from jprm.served.completions import read_completion
 from jprm.tokenizer import bpe_tokenizer
 from jprm.verify import LOST, Settings, trigger_ids, verify
-from tests.served.scripted import REPLIES, drawer
-from tests.served.stub import DIALECTS, MODEL, Stub
+from tests.openai.scripted import REPLIES, drawer
+from tests.openai.stub import DIALECTS, MODEL, Stub
 from tests.verify.published import item, published
 
 PUBLISHED = published("chat.end_of_turn=<eos>", "chat.system=Review.", "budget.max_tokens=400")
@@ -50,7 +50,7 @@ def codec(tmp_path_factory):
 def served(codec, stub, sampling=None, **keywords):
     triggers = trigger_ids(codec, codec.vocab_size, PUBLISHED.stops)
     patience = dict(first_wait_s=0.01, tries=3, timeout_s=5.0, concurrency=2)
-    return ServedSampler(
+    return OpenAISampler(
         stub.url,
         codec,
         sampling or SamplingParams(0.6, 20, 0.95),
@@ -71,7 +71,7 @@ def pool():
 def test_all_dialects_tell_the_same(codec, pool, dialect, monkeypatch):
     """The code runs, and what it prints is read, whatever the server makes of a stop."""
     monkeypatch.setattr(turn, "PIECE_TOKENS", 7)
-    monkeypatch.setattr("jprm.served.dialect.PIECE_TOKENS", 7)
+    monkeypatch.setattr("jprm.openai.dialect.PIECE_TOKENS", 7)
     with Stub(drawer(codec), codec, dialect) as stub, served(codec, stub) as sampler:
         assert SAID[dialect] in str(sampler.dialect)
         probes = len(stub.bodies)
@@ -161,7 +161,7 @@ def test_letters_of_several_tokens_keep_their_tokens(codec, text):
     done = read_completion(data, codec, [codec.token_id("Yes")])
     assert done.tokens == [*ids, codec.eos_id]
     assert done.told == ("texts" if ids else "text")
-    assert done.watched[: len(ids), 0].tolist() == [-1.0] * len(ids)
+    assert done.logprobs[: len(ids), 0].tolist() == [-1.0] * len(ids)
 
 
 def test_a_letter_that_is_not_finished_is_left_to_the_next_request(codec):

@@ -4,7 +4,7 @@ Servers differ in what they tell. vLLM names token ids (`return_token_ids`, or i
 texts) and the log-probabilities of chosen tokens (`logprob_token_ids`); llama.cpp names ids beside
 its log-probabilities; sglang and sglang-jax give texts of tokens and the most probable ones; others
 give a text alone. The most exact of what comes back is used: a text is tokenised again only where
-there are no ids. Which fields a server takes, the probe finds out (see `jprm.served.dialect`).
+there are no ids. Which fields a server takes, the probe finds out (see `jprm.openai.dialect`).
 
 Log-probabilities are the model's own, before temperature and truncation, where the server gives
 those: vLLM does by default since its V1 engine (`--logprobs-mode raw_logprobs`), before it did not.
@@ -15,15 +15,14 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, Protocol
+from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, TypeAdapter
+from pydantic import AliasPath, BaseModel, ConfigDict, Field, NonNegativeInt, TypeAdapter
 
 from jprm.chat import ChatCodec
 from jprm.http import parse
 
-TOP = 20  # the most log-probabilities per token that vLLM gives by default
 NAMED = "token_id:"  # how vLLM writes a token as its id
 BROKEN = "\ufffd"  # what a text shows of a letter of which not all bytes are there
 
@@ -31,23 +30,64 @@ Told = Literal["ids", "texts", "text"]
 Stop = int | str | None
 
 
-class Sampling(Protocol):
-    """How to sample, as `jprm.sample.SamplingParams` and `jprm.verify.genprm.Sampling` say it."""
+@dataclass(frozen=True)
+class CompletionRequest:
+    """One continuation that a server is asked for; greedy, without an end, unless said otherwise."""
 
-    @property
-    def temperature(self) -> float:
-        """0 is greedy."""
-        ...
+    ids: Sequence[int]
+    max_tokens: int
+    temperature: float = 0.0
+    top_k: int = 0
+    top_p: float = 1.0
+    seed: int = 0
+    stop_ids: Sequence[int] = ()
+    stop_texts: Sequence[str] = ()
+    logprob_ids: Sequence[int] = ()
 
-    @property
-    def top_k(self) -> int:
-        """0 cuts nothing."""
-        ...
+    def body(self, model: str, prompt: Sequence[int] | str, logprobs: int) -> dict[str, Any]:
+        """The fields of the request, for a server that takes all of them.
 
-    @property
-    def top_p(self) -> float:
-        """1 cuts nothing."""
-        ...
+        prompt: the ids or their text. logprobs: how many of the most probable tokens to tell.
+        """
+        body: dict[str, Any] = {
+            "model": model,
+            "prompt": prompt if isinstance(prompt, str) else list(prompt),
+            "max_tokens": self.max_tokens,
+            "temperature": self.temperature,
+            "top_p": self.top_p,
+            "seed": self.seed,
+            "stop_token_ids": list(self.stop_ids),
+            "add_special_tokens": False,
+            "skip_special_tokens": False,
+            "spaces_between_special_tokens": False,
+            "include_stop_str_in_output": True,  # vLLM
+            "no_stop_trim": True,  # sglang
+            "logprobs": logprobs,
+            "return_token_ids": True,
+            "return_tokens_as_token_ids": True,
+        }
+        if self.top_k:
+            body["top_k"] = self.top_k
+        if self.stop_texts:
+            body["stop"] = list(self.stop_texts)
+        if self.logprob_ids:
+            body["logprob_token_ids"] = list(self.logprob_ids)
+        return body
+
+
+@dataclass(frozen=True)
+class Completion:
+    """What a server has drawn."""
+
+    text: str  # as it came
+    tokens: list[int]  # with the token at which it stopped, as far as that is known
+    told: Told  # whether the server named the tokens' ids, their texts, or the text alone
+    logprobs: np.ndarray  # f32 [len(tokens), logprob ids]; nan where the server does not say
+    most_logprobs: int  # the most log-probabilities that a token came with
+    finish: Literal["stop", "length"]
+    matched: Stop  # the text or token at which it stopped; None if it does not say, or at an end of text
+    prompt_tokens: int
+    cached_tokens: int  # of the prompt, which the server had read before
 
 
 class _Shape(BaseModel):
@@ -57,7 +97,6 @@ class _Shape(BaseModel):
 
 
 Id = Annotated[int, Field(ge=0, lt=1 << 31)]
-Ids = Annotated[list[Id], Field(fail_fast=True)]
 LogProb = Annotated[float, Field(le=0.01)]  # not nan; rounding may lift it over 0
 
 
@@ -84,17 +123,15 @@ class _Choice(_Shape):
     finish_reason: Literal["stop", "length"]  # sglang says "abort" when it shuts down
     stop_reason: Stop = None  # vLLM
     matched_stop: Stop = None  # sglang
-    token_ids: Ids | None = None
+    token_ids: Annotated[list[Id], Field(fail_fast=True)] | None = None
     logprobs: _LogProbs | None = None
-
-
-class _Details(_Shape):
-    cached_tokens: NonNegativeInt | None = None
 
 
 class _Usage(_Shape):
     prompt_tokens: NonNegativeInt | None = None
-    prompt_tokens_details: _Details | None = None
+    cached_tokens: Annotated[
+        NonNegativeInt | None, Field(validation_alias=AliasPath("prompt_tokens_details", "cached_tokens"))
+    ] = None
 
 
 class _Answer(_Shape):
@@ -105,96 +142,37 @@ class _Answer(_Shape):
 _ANSWER = TypeAdapter(_Answer)
 
 
-@dataclass(frozen=True)
-class Completion:
-    """What a server has drawn.
-
-    text: as it came. tokens: with the token at which it stopped, as far as that is known.
-    told: whether the server named their ids, their texts, or the text alone.
-    watched: f32 [len(tokens), watched ids], nan where the server does not say.
-    logprobs: the most log-probabilities that a token came with.
-    matched: what it stopped at: a text, a token, or None if it does not say or it was an end of text.
-    """
-
-    text: str
-    tokens: list[int]
-    told: Told
-    watched: np.ndarray
-    logprobs: int
-    finish: Literal["stop", "length"]
-    matched: Stop
-    prompt_tokens: int
-    cached_tokens: int
-
-
-def request_body(
-    model: str,
-    prompt: Sequence[int] | str,
-    max_tokens: int,
-    sampling: Sampling,
-    seed: int,
-    stop_ids: Sequence[int],
-    stop_texts: Sequence[str],
-    watch: Sequence[int],
-    logprobs: int,
-) -> dict[str, Any]:
-    """The fields of a request for one continuation, for a server that takes all of them."""
-    body: dict[str, Any] = {
-        "model": model,
-        "prompt": prompt if isinstance(prompt, str) else list(prompt),
-        "max_tokens": max_tokens,
-        "temperature": sampling.temperature,
-        "top_p": sampling.top_p,
-        "seed": seed,
-        "stop_token_ids": list(stop_ids),
-        "add_special_tokens": False,
-        "skip_special_tokens": False,
-        "spaces_between_special_tokens": False,
-        "include_stop_str_in_output": True,  # vLLM
-        "no_stop_trim": True,  # sglang
-        "logprobs": logprobs,
-        "return_token_ids": True,
-        "return_tokens_as_token_ids": True,
-    }
-    if sampling.top_k:
-        body["top_k"] = sampling.top_k
-    if stop_texts:
-        body["stop"] = list(stop_texts)
-    if watch:
-        body["logprob_token_ids"] = list(watch)
-    return body
-
-
-def read_completion(answer: bytes, codec: ChatCodec, watch: Sequence[int]) -> Completion:
-    """Reads the continuation in an answer. Raises ValueError, naming the place, if there is none."""
+def read_completion(answer: bytes, codec: ChatCodec, logprob_ids: Sequence[int]) -> Completion:
+    """The continuation in an answer. Raises ValueError, naming the place, if there is none."""
+    # 1. Check the shape of the answer.
     found = parse(_ANSWER, answer)
     [choice] = found.choices
-    logprobs = choice.logprobs or _LogProbs()
+    told_logprobs = choice.logprobs or _LogProbs()
     matched = choice.matched_stop if choice.stop_reason is None else choice.stop_reason
-    tokens, told = _tokens(choice, logprobs, codec)
-    named = told == "ids" and choice.token_ids is not None
+    # 2. Find the tokens, and put back the stop that the server named but left out.
+    tokens, told = _tokens(choice, told_logprobs, codec)
     if told == "text":
-        tokens = _encoded(choice, matched, codec)
-    elif isinstance(matched, str) and matched not in codec.decode(tokens):  # it was cut off
+        tokens = _tokenised(choice, matched, codec)
+    elif isinstance(matched, str) and matched not in codec.decode(tokens):
         tokens += codec.encode(matched)
-    if not named or not tokens:
+    if not tokens or told != "ids" or choice.token_ids is None:
         tokens += _end(choice.finish_reason, matched, tokens, codec)
     for token in (min(tokens, default=0), max(tokens, default=0)):
         if not 0 <= token < codec.vocab_size:
             raise ValueError(f"token {token} is not among the {codec.vocab_size} of the checkpoint's tokenizer")
-    tops = _tops(logprobs)
+    # 3. Find the log-probabilities, which no text that was tokenised again can be matched with.
+    tops = _candidates(told_logprobs)
     usage = found.usage or _Usage()
-    details = usage.prompt_tokens_details or _Details()
     return Completion(
         text=choice.text,
         tokens=tokens,
         told=told,
-        watched=_watched(tokens, [] if told == "text" else tops, watch, codec),
-        logprobs=max(map(len, tops), default=0),
+        logprobs=_logprobs(tokens, [] if told == "text" else tops, logprob_ids, codec),
+        most_logprobs=max(map(len, tops), default=0),
         finish=choice.finish_reason,
         matched=matched,
         prompt_tokens=usage.prompt_tokens or 0,
-        cached_tokens=details.cached_tokens or 0,
+        cached_tokens=usage.cached_tokens or 0,
     )
 
 
@@ -248,8 +226,8 @@ def _ids_of_texts(texts: Sequence[str], text: str, unfinished: bool, codec: Chat
     return ids
 
 
-def _encoded(choice: _Choice, matched: Stop, codec: ChatCodec) -> list[int]:
-    """Tokenises a text that came without ids, and puts back the stop text that the server cut off and named."""
+def _tokenised(choice: _Choice, matched: Stop, codec: ChatCodec) -> list[int]:
+    """The tokens of a text that came without ids, with the stop text that the server cut off and named."""
     text = choice.text
     if choice.finish_reason == "length":
         text = text.rstrip(BROKEN) or text  # the rest of a letter comes with the next request
@@ -259,35 +237,30 @@ def _encoded(choice: _Choice, matched: Stop, codec: ChatCodec) -> list[int]:
 
 
 def _end(finish: str, matched: Stop, tokens: Sequence[int], codec: ChatCodec) -> list[int]:
-    """Returns the token that ended the text, if the server named it but left it out of the answer."""
+    """The token that ended the text, if the server named it but left it out of the answer."""
     ends = matched if isinstance(matched, int) else None
     if finish == "stop" and matched is None and not (tokens and tokens[-1] in codec.eos_ids):
         ends = codec.eos_id
     return [] if ends is None or [*tokens[-1:]] == [ends] else [ends]
 
 
-def _tops(logprobs: _LogProbs) -> list[Mapping[str, float]]:
-    """Returns, for each drawn token, the log-probabilities of the candidates by their names."""
-    if logprobs.content:
-        return [
-            {
-                candidate.token if candidate.id is None else f"{NAMED}{candidate.id}": (candidate.logprob)
-                for candidate in position.top_logprobs
-            }
-            for position in logprobs.content
-        ]
-    return [top or {} for top in logprobs.top_logprobs or []]
+def _candidates(logprobs: _LogProbs) -> list[Mapping[str, float]]:
+    """For each drawn token, the log-probabilities of the candidates by their names."""
+    if not logprobs.content:
+        return [top or {} for top in logprobs.top_logprobs or []]
+    return [
+        {c.token if c.id is None else f"{NAMED}{c.id}": c.logprob for c in position.top_logprobs}
+        for position in logprobs.content
+    ]
 
 
-def _watched(
-    tokens: Sequence[int], tops: Sequence[Mapping[str, float]], watch: Sequence[int], codec: ChatCodec
+def _logprobs(
+    tokens: Sequence[int], tops: Sequence[Mapping[str, float]], logprob_ids: Sequence[int], codec: ChatCodec
 ) -> np.ndarray:
-    """[len(tokens), len(watch)]; nan where a token is not among those that the server names."""
-    watched = np.full((len(tokens), len(watch)), np.nan, np.float32)
-    for column, token in enumerate(watch):
+    """[len(tokens), len(logprob_ids)]; nan where a token is not among those that the server names."""
+    found = np.full((len(tokens), len(logprob_ids)), np.nan, np.float32)
+    for column, token in enumerate(logprob_ids):
         names = (f"{NAMED}{token}", codec.spell([token]))
         for row, top in enumerate(tops[: len(tokens)]):
-            value = next((top[name] for name in names if name in top), None)
-            if value is not None:
-                watched[row, column] = value
-    return watched
+            found[row, column] = next((top[name] for name in names if name in top), np.nan)
+    return found
