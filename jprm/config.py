@@ -27,9 +27,9 @@ LARGEST_FILE_BYTES = 16 << 20
 
 
 class Config(pydantic.BaseModel):
-    """Base of every section: immutable, and unknown keys are errors."""
+    """Base of every section: immutable, and unknown keys are errors. The text below a field is its description."""
 
-    model_config = pydantic.ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
 
 C = TypeVar("C", bound=pydantic.BaseModel)

@@ -58,7 +58,7 @@ class Document:
 
     @property
     def arrays(self) -> list[np.ndarray]:
-        """Those that are there."""
+        """The arrays that this document has."""
         return [x for x in (self.ids, self.weights, self.targets, self.others) if x is not None]
 
 
@@ -118,7 +118,7 @@ def render_steps(pieces: Iterable[tuple[str, float | None]], tokenizer: SpanCode
 
 
 def _runs(pieces: Iterable[tuple[str, bool | Soft]]) -> list[tuple[str, bool | Soft]]:
-    """Neighbours of one kind joined, empty texts dropped: the weight changes at every boundary."""
+    """Joins neighbours of one kind and drops empty texts, so that the weight changes at every boundary."""
     runs: list[tuple[str, bool | Soft]] = []
     for text, trained in pieces:
         if not text:
@@ -131,7 +131,7 @@ def _runs(pieces: Iterable[tuple[str, bool | Soft]]) -> list[tuple[str, bool | S
 
 
 def _check_boundaries(texts: Sequence[str], ids: np.ndarray, run_of_id: np.ndarray, tokenizer: SpanCodec) -> None:
-    """The tokens that begin in a run must spell it: one that ran over its end would spell more."""
+    """Raises UserError unless the tokens that begin in a run spell it: one that ran over its end spells more."""
     for run, text in enumerate(texts):
         spelt = tokenizer.decode(ids[run_of_id == run].tolist())
         if spelt != tokenizer.shown(text):

@@ -1,8 +1,8 @@
-"""The memory of a training step, planned before the first: what is held, by what, and what to turn.
+"""An estimate of the memory of a training step, made before the first: what takes it, and which setting to turn.
 
 Estimates for one device under the mesh in force. They are within a factor of 1.5 of what XLA allocates,
 on a CPU within 1.25 for models of millions of parameters (`tests/train/test_memory.py` compares), which
-is enough to say before minutes of compilation that a run cannot fit, and which knob would make it.
+is enough to say before minutes of compilation that a run cannot fit, and which setting would make it.
 On a CPU the program itself lies in the same memory.
 """
 
@@ -23,7 +23,7 @@ from jprm.train.lora import adapter_count
 
 F32 = 4
 INT32 = 4
-KNOBS = {
+SETTINGS = {
     "weights": "mesh.fsdp (shards weights), or a smaller model",
     "optimizer": "mesh.fsdp (shards the moments), or train.lora.rank (trains adapters only)",
     "gradients": "mesh.fsdp, train.compute_dtype = 'bfloat16', or train.lora.rank",
@@ -39,8 +39,8 @@ CPU_ACTIVATIONS = 1.25
 
 
 @dataclasses.dataclass(frozen=True)
-class MemoryPlan:
-    """Bytes on one device, by what they are for; `capacity` 0 is unknown."""
+class StepMemory:
+    """Estimated bytes on one device, by what they are for; a `capacity` of 0 is unknown."""
 
     weights: int
     optimizer: int
@@ -53,22 +53,22 @@ class MemoryPlan:
 
     @property
     def parts(self) -> dict[str, int]:
-        """The bytes by name."""
-        return {name: getattr(self, name) for name in (*KNOBS, "program")}
+        """The bytes by the name of what they are for."""
+        return {name: getattr(self, name) for name in (*SETTINGS, "program")}
 
     @property
     def total(self) -> int:
-        """All of it."""
+        """The bytes of all parts together."""
         return sum(self.parts.values())
 
     def check(self) -> None:
-        """Raise UserError naming the largest part and its knob when it does not fit."""
+        """Raises UserError, naming the largest part and the setting that makes it smaller, where it does not fit."""
         if not self.capacity or self.total <= self.capacity:
             return
-        largest = max(KNOBS, key=lambda name: self.parts[name])
+        largest = max(SETTINGS, key=lambda name: self.parts[name])
         raise UserError(
             f"memory: a step needs about {gb(self.total)} a device of {gb(self.capacity)} "
-            f"({self}); most is {largest}: try {KNOBS[largest]}"
+            f"({self}); most is {largest}: try {SETTINGS[largest]}"
         )
 
     def __str__(self) -> str:
@@ -76,7 +76,7 @@ class MemoryPlan:
 
 
 def gb(size: int) -> str:
-    """1.2 GB, or 34 MB."""
+    """Writes a size as "1.2 GB" or "34 MB"."""
     return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"
 
 
@@ -92,8 +92,8 @@ def capacity_bytes() -> int:
     return machine // jax.local_device_count()
 
 
-def plan_memory(model: Model, config: TrainConfig, optimizer: optax.GradientTransformation) -> MemoryPlan:
-    """What a step of this configuration takes on each device of the mesh in force."""
+def step_memory(model: Model, config: TrainConfig, optimizer: optax.GradientTransformation) -> StepMemory:
+    """Estimates what a step of this configuration takes on each device of the mesh in force."""
     tensor, ways = _mesh_ways()
     rows = max(1, config.batch_rows // config.microbatches // ways)  # of a microbatch
     logits = 0
@@ -107,7 +107,7 @@ def plan_memory(model: Model, config: TrainConfig, optimizer: optax.GradientTran
     # When the passes are over, the optimizer's updates lie beside the gradients.
     held["gradients"] += max(0, held["trained"] - activations - logits)
     del held["trained"]
-    return MemoryPlan(
+    return StepMemory(
         **held,
         activations=activations,
         logits=logits,
@@ -118,7 +118,7 @@ def plan_memory(model: Model, config: TrainConfig, optimizer: optax.GradientTran
 
 
 def _states(model: Model, config: TrainConfig, optimizer: optax.GradientTransformation) -> dict[str, int]:
-    """Weights, moments and gradients where the weights are trained, which are all of them."""
+    """The bytes of weights, moments and gradients where all of the weights are trained."""
     spec = model.spec()
     weights = sum(_shard_bytes(leaf) for leaf in jax.tree.leaves(spec))
     share = weights / sum(_bytes(leaf) for leaf in jax.tree.leaves(spec))
@@ -137,7 +137,7 @@ def _states(model: Model, config: TrainConfig, optimizer: optax.GradientTransfor
 
 
 def _adapter_states(model: Model, config: TrainConfig) -> dict[str, int]:
-    """The same where adapters are trained, which every device has whole."""
+    """The same bytes where adapters are trained, which every device has whole."""
     frozen = sum(_shard_bytes(leaf) for leaf in jax.tree.leaves(model.spec()))
     trained = F32 * adapter_count(model, config.lora)
     return {

@@ -11,7 +11,7 @@ import pytest
 
 from jprm.data import Document
 from jprm.errors import UserError
-from jprm.mesh import MeshConfig, make_mesh
+from jprm.mesh import make_mesh
 from jprm.models import ModelConfig, bind, preset
 from jprm.models.costs import document_train_flops
 from jprm.train import TrainConfig, fit
@@ -128,7 +128,7 @@ def test_a_run_resumes_on_a_mesh(whole, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path, first, on_step=stop)
     seen = []
-    with jax.set_mesh(make_mesh(MeshConfig(2, 2, 2))):
+    with jax.set_mesh(make_mesh(2, 2, 2)):
         result = run(tmp_path, first, on_step=lambda step, metrics: seen.append(step))
         gate = result.params["layers"]["gate"]
         assert {s.data.shape for s in gate.addressable_shards} == {(1, 8, 8)}

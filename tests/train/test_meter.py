@@ -12,7 +12,8 @@ from jprm.models import ModelConfig, attention, bind
 from jprm.models.costs import document_train_flops
 from jprm.train import TrainConfig, meter
 from jprm.train.config import LoraSection
-from jprm.train.meter import Meter, Peak, TensorBoard, train_flops_of
+from jprm.train.log import TensorBoard
+from jprm.train.meter import Meter, Peak, train_flops_of
 
 MODEL = bind(ModelConfig(32, 1, 16, 4, 2, 4, 32))
 TRAIN = TrainConfig(optimizer="adamw")
