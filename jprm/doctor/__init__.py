@@ -9,11 +9,11 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 
-from jprm.doctor.facts import Facts, gather
+from jprm.doctor.facts import MachineFacts, gather
 from jprm.doctor.findings import Finding, diagnose, print_findings
 from jprm.errors import UserError
 
-__all__ = ["Facts", "Finding", "diagnose", "gather", "run_doctor"]
+__all__ = ["Finding", "MachineFacts", "diagnose", "gather", "run_doctor"]
 
 
 def run_doctor(as_json: bool, wait_s: float) -> int:

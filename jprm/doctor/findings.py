@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from jprm.doctor.facts import Facts, satisfies
+from jprm.compile_cache import JAX_FOLDER, MOST_BYTES
+from jprm.doctor.facts import MachineFacts, satisfies
 from jprm.terminal import say
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ class Finding:
     remedy: str = ""
 
 
-def diagnose(facts: Facts, survey: Survey | None, survey_error: str = "") -> list[Finding]:
+def diagnose(facts: MachineFacts, survey: Survey | None, survey_error: str = "") -> list[Finding]:
     """All lines, in the order in which they are shown; `survey` None where it failed."""
     findings = [
         Finding("system", f"Python {facts.python}, {facts.system}"),
@@ -58,7 +59,7 @@ def print_findings(findings: Iterable[Finding]) -> None:
             say(f"{'':18}-> {finding.remedy}")
 
 
-def _packages(facts: Facts) -> Finding:
+def _packages(facts: MachineFacts) -> Finding:
     found = ", ".join(f"{name} {version}" for name, (version, _) in facts.packages.items() if version)
     wrong = [
         f"{name}{wanted} ({version or 'missing'})"
@@ -71,14 +72,14 @@ def _packages(facts: Facts) -> Finding:
     return Finding("packages", found)
 
 
-def _extras(facts: Facts) -> Finding:
+def _extras(facts: MachineFacts) -> Finding:
     there = [name for name, lacking in facts.extras.items() if not lacking]
     absent = [f"{name} ({', '.join(lacking)})" for name, lacking in facts.extras.items() if lacking]
     text = f"installed: {', '.join(there) or 'none'}"
     return Finding("extras", text + (f"; not: {', '.join(absent)}" if absent else ""))
 
 
-def _devices(facts: Facts) -> Finding:
+def _devices(facts: MachineFacts) -> Finding:
     variables = "".join(f", {name}={value}" for name, value in facts.environment.items())
     if facts.devices_error is not None:
         remedy = (
@@ -101,14 +102,17 @@ def _devices(facts: Facts) -> Finding:
     return Finding("devices", text + variables)
 
 
-def _cache(facts: Facts) -> Finding:
-    if facts.cache_directory:
-        return Finding("compiled", f"kept in {facts.cache_directory}")
-    remedy = "Set JAX_COMPILATION_CACHE_DIR to a directory, and later runs start faster."
-    return Finding("compiled", "programs are not kept between runs", "note", remedy)
+def _cache(facts: MachineFacts) -> Finding:
+    if facts.cache_directory is None:
+        remedy = "Leave JPRM_CACHE unset, or set it to a folder, and later runs start faster."
+        return Finding("compiled", f"programs are not kept between runs ({facts.cache_why})", "note", remedy)
+    text = f"programs are kept in {facts.cache_directory}, {_gib(facts.cache_bytes)}"
+    if facts.cache_why == JAX_FOLDER:
+        return Finding("compiled", f"{text}, as {JAX_FOLDER} says")
+    return Finding("compiled", f"{text} of at most {_gib(MOST_BYTES)}; JPRM_CACHE=off turns it off")
 
 
-def _memory(facts: Facts) -> Finding:
+def _memory(facts: MachineFacts) -> Finding:
     text = _gib(facts.memory)
     if facts.memory_available is not None:
         text += f", {_gib(facts.memory_available)} available"
@@ -117,7 +121,7 @@ def _memory(facts: Facts) -> Finding:
     return Finding("memory", f"{text}; the control group allows {_gib(facts.memory_limit)}", "note")
 
 
-def _code_memory(facts: Facts) -> list[Finding]:
+def _code_memory(facts: MachineFacts) -> list[Finding]:
     """What is left for the sessions of generated code; beyond it the largest is ended."""
     if facts.code_memory is None:
         return []
@@ -128,7 +132,7 @@ def _code_memory(facts: Facts) -> list[Finding]:
     return [Finding("code memory", text)]
 
 
-def _disk(facts: Facts) -> Finding:
+def _disk(facts: MachineFacts) -> Finding:
     text = f"{_gib(facts.disk_free)} free in {facts.directory}"
     remedy = "Work in another directory, or give one: directory=PATH."
     if not facts.writable:
