@@ -12,9 +12,7 @@ import datetime
 import random
 import re
 import sys
-from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +24,7 @@ from jprm.errors import UserError
 from jprm.quoting import MARK, Quoter, broken, controls_of
 from jprm.strict_json import read_object
 from jprm.terminal import say
+from jprm.tokenizer import QuotingCodec
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json")
 TEMPLATE_FILES = ("chat_template.jinja", "chat_template.json", "tokenizer_config.json")
@@ -46,7 +45,7 @@ DATE_CODES = ("%d", "%m", "%b", "%B", "%y", "%Y", "%a", "%A")  # of formats that
 Messages = Sequence[Mapping[str, Any]]
 
 
-class ChatCodec:
+class ChatCodec(QuotingCodec):
     """Encodes and decodes as the checkpoint does, but adds no token of its own accord.
 
     eos_id: the token that ends a text, as the tokenizer has it.
@@ -142,19 +141,8 @@ class ChatCodec:
         """Token ids of a text; the text of a special token becomes that token, and none is added."""
         return self._encoding(text).ids
 
-    def quote(self, text: str, own: bool = False) -> str:
-        """A text of others, marked so that the readers below see no control token in it.
-
-        own: see `jprm.quoting.Quoter.quote`.
-        """
-        return self._quoter.quote(text, own)
-
-    def encode_quoted(self, text: str) -> list[int]:
-        """As `encode`, of a text with quoted parts."""
-        return self.encode_offsets(text)[0]
-
     def encode_offsets(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
-        """`encode_quoted`, and for each token the characters [start, end) that it covers.
+        """The ids of a text with quoted parts, and for each the characters [start, end) that it covers.
 
         The tokens of one character that is several of them all cover it.
         """
@@ -166,22 +154,12 @@ class ChatCodec:
         encoding = self._encoding(text)
         return encoding.ids, encoding.offsets
 
-    def encode_spans(self, pieces: Sequence[str]) -> tuple[list[int], list[int]]:
-        """(ids of the joined pieces in one tokenisation, the index of the piece each begins in)."""
-        ends = list(accumulate(map(len, pieces)))
-        ids, offsets = self.encode_offsets("".join(pieces))
-        return ids, [bisect_right(ends, start) for start, _ in offsets]
-
-    def decode_quoted(self, ids: Sequence[int]) -> str:
-        """Decodes as `decode` does, and quotes the places where a model spelled a control token letter by letter."""
-        return self._quoter.decode(ids, self.decode)
-
     def decode(self, ids: Iterable[int]) -> str:
         """The text of the ids. Padding and ends of a text are left out, other special tokens not."""
         return self._spelled([i for i in ids if i not in self._silent])
 
     def spell(self, ids: Iterable[int]) -> str:
-        """The text of the ids, all special tokens by their texts.
+        """The text of the ids, in which all special tokens stand by their texts.
 
         What only spells one has a blank without width in it: whoever reads the text again takes it
         for no token.
@@ -327,7 +305,7 @@ def fixed_chance() -> Iterator[None]:
 
 
 def _eos_ids(directory: Path) -> list[int]:
-    """Ends of a text that the configs of a directory name. Raises UserError for a damaged file."""
+    """The ends of a text that the configs of a directory name. Raises UserError for a damaged file."""
     for name in EOS_FILES:
         path = directory / name
         if not path.is_file():

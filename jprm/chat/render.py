@@ -32,7 +32,7 @@ Span = tuple[int, int]
 
 
 def quote_messages(messages: Messages, codec: ChatCodec) -> list[dict[str, Any]]:
-    """Messages with quoted contents: none of them forges a turn.
+    """Quotes the contents of messages, so that none of them forges a turn.
 
     What an assistant says may hold the marks of its thinking and of its tools, which are tokens.
     """
@@ -78,7 +78,7 @@ def render_chat(
 
 
 def _generated(messages: Messages, codec: ChatCodec, options: dict[str, Any]) -> tuple[str, list[Span]]:
-    """The text, and the characters of its `{% generation %}` blocks."""
+    """Renders the text, and finds the characters of its `{% generation %}` blocks."""
     from transformers.utils.chat_template_utils import render_jinja_template
 
     text = codec.chat_text(messages, **options)  # says what is wrong with messages or template
@@ -95,7 +95,7 @@ def _generated(messages: Messages, codec: ChatCodec, options: dict[str, Any]) ->
 
 
 def _derived(messages: Messages, codec: ChatCodec, options: dict[str, Any]) -> tuple[str, list[Span]]:
-    """The text, and the characters of the assistant's contents and of what ends their turns."""
+    """Renders the text, and finds the characters of the assistant's contents and of what ends their turns."""
     turns = [n for n, message in enumerate(messages) if message.get("role") == "assistant"]
     contents = [_content(messages, n, codec) for n in turns]
     text = codec.chat_text(messages, **options)
@@ -130,7 +130,7 @@ def _derived(messages: Messages, codec: ChatCodec, options: dict[str, Any]) -> t
 
 
 def _content(messages: Messages, n: int, codec: ChatCodec) -> str:
-    """What an assistant said. Raises UserError where that is more than a text."""
+    """What an assistant said in a turn. Raises UserError where that is more than a text."""
     message = messages[n]
     other = [name for name in NOT_CONTENT if message.get(name)]
     if other or not isinstance(message.get("content"), str):
@@ -161,7 +161,7 @@ def _first_changed(contents: list[str], turns: list[int], text: str) -> str:
 
 
 def _ending(codec: ChatCodec, marked: Messages, mark: str, options: dict[str, Any]) -> str:
-    """The special token behind the last content, where no header can follow. Raises UserError."""
+    """The special token behind the last content, where no header can follow. Raises UserError where there is none."""
     tail = codec.chat_text(marked, **options).rpartition(mark)[2]
     found = re.match(rf"\s*(?:{'|'.join(map(re.escape, codec.special_texts))})", tail)
     if found is None:

@@ -118,7 +118,7 @@ def _einsum_attention(segments_BT: jax.Array, rules: Rules):
 
 
 def _for_each_query_head(x_BTKH: jax.Array, heads: int, rules: Rules) -> jax.Array:
-    """BTNH: every key/value head repeated for the queries of its group.
+    """Repeats every key/value head for the queries of its group: BTNH.
 
     A batch axis for the groups would save the copy, but XLA on CPU takes a fifth longer for it even
     with groups of 1.

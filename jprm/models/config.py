@@ -24,7 +24,7 @@ class RopeScaling:
     original_context: int
 
     def __post_init__(self):
-        """Raise UserError for factors that leave no band to blend over."""
+        """Raises UserError for factors that leave no band to blend over."""
         if not (self.factor >= 1 and 0 < self.low_freq_factor < self.high_freq_factor):
             raise UserError(
                 f"model: rope scaling wants factor >= 1 and 0 < low_freq_factor < high_freq_factor, not {self}"
@@ -59,7 +59,7 @@ class ModelConfig:
     induction_init: bool = False
 
     def __post_init__(self):
-        """Raise UserError for shapes that cannot be built."""
+        """Raises UserError for shapes that cannot be built."""
         if self.n_heads % self.n_kv_heads:
             raise UserError(f"model: n_heads = {self.n_heads} is no multiple of n_kv_heads = {self.n_kv_heads}")
         if self.head_dim % 2:
@@ -69,7 +69,7 @@ class ModelConfig:
 
     @property
     def group(self) -> int:
-        """Query heads for each key/value head."""
+        """How many query heads share a key/value head."""
         return self.n_heads // self.n_kv_heads
 
 

@@ -45,7 +45,7 @@ REMAT_POLICIES = {
 
 @dataclasses.dataclass(frozen=True)
 class _Call:
-    """What every layer of one forward pass shares."""
+    """What all layers of one forward pass share."""
 
     rows: int
     tokens: int
@@ -56,7 +56,7 @@ class _Call:
     adapters: dict = dataclasses.field(default_factory=dict)  # of this layer: see train/lora.py
 
     def adapted(self, name: str, x_MI: jax.Array, y_MO: jax.Array, axes: tuple) -> jax.Array:
-        """y plus what the adapter of this projection makes of x; `axes` name x's and y's second."""
+        """Adds what the adapter of this projection makes of x to y; `axes` name the second axes of x and y."""
         if name not in self.adapters:
             return y_MO
         a_IR, b_RO = self.adapters[name]["a"], self.adapters[name]["b"]
@@ -77,7 +77,7 @@ class Block(nnx.Module):
     """One layer: attention and gated MLP, each normalised before and added to the stream."""
 
     def __init__(self, config: ModelConfig):
-        """Variance 1 / fan-in; what writes to the residual stream is divided by 2 L besides."""
+        """Weights start with variance 1 / fan-in; what writes to the residual stream is divided by 2 L besides."""
         c = self.config = config
         d, n, k, h, f = c.embed, c.n_heads, c.n_kv_heads, c.head_dim, c.mlp
         into, out_of = d**-0.5, (2 * c.n_layers) ** -0.5
@@ -149,7 +149,7 @@ class Ends(nnx.Module):
     """What lies around the layers: token embeddings, the last norm, the head."""
 
     def __init__(self, config: ModelConfig):
-        """Embeddings of variance 1 / embed: with a tied head the first logits have variance 1."""
+        """Embeddings start with variance 1 / embed: with a tied head the first logits have variance 1."""
         d, v = config.embed, config.vocab_size
         self.embed = _param((v, d), ("vocab", "embed"), d**-0.5)
         self.norm = _param((d,), (None,), mean=1)
@@ -195,7 +195,7 @@ def _dot(x_MI: jax.Array, w_IO: jax.Array, spec) -> jax.Array:
 
 @dataclasses.dataclass(frozen=True)
 class _Described:
-    """One parameter: its shape, the logical name of each axis, and what it is drawn from."""
+    """Describes a parameter by its shape, the logical name of each axis, and the distribution it is drawn from."""
 
     shape: tuple[int, ...]
     axes: tuple[str | None, ...]

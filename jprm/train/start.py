@@ -32,8 +32,8 @@ from jprm.errors import UserError
 from jprm.models import Model, bind, preset
 from jprm.models.hf_config import FILE, read_config
 from jprm.models.hf_export import copy_tokenizer
-from jprm.models.hf_weights import stored_dtype, weight_files
-from jprm.models.locate import Checkpoint, find_checkpoint
+from jprm.models.hf_weights import stored_dtype
+from jprm.models.locate import Checkpoint, find_checkpoint, weight_files
 from jprm.quoting import marks
 from jprm.tokenizer import Tokenizer, bpe_tokenizer
 from jprm.train.config import RunConfig, TrainingDataSection
