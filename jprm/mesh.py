@@ -20,7 +20,7 @@ MeshAxis = str | tuple[str, ...] | None
 
 
 def make_mesh(data: int = 1, fsdp: int = 1, tensor: int = 1) -> jax.sharding.Mesh:
-    """A mesh over the first data * fsdp * tensor devices, every axis Explicit: shardings are types.
+    """Makes a mesh over the first data * fsdp * tensor devices; its axes are Explicit, so shardings are types.
 
     `data` axes copy the weights, `fsdp` axes shard them, `tensor` axes split the layers. Raises
     UserError where there are fewer devices than that.
@@ -89,7 +89,7 @@ DECODE_RULES = Rules(embed=None)
 
 
 def sharding(spec: PartitionSpec | None) -> NamedSharding | None:
-    """The spec on the mesh in force; `None` without one. For use outside of jit."""
+    """The sharding of the spec on the mesh in force, for use outside of jit; `None` without a mesh."""
     mesh = jax.sharding.get_mesh()
     if spec is None or mesh.empty:
         return None
@@ -97,7 +97,7 @@ def sharding(spec: PartitionSpec | None) -> NamedSharding | None:
 
 
 def reshard(x: jax.Array, spec: PartitionSpec | None) -> jax.Array:
-    """`x` laid out by the spec; untouched without a mesh. For use inside of jit."""
+    """Lays `x` out by the spec, inside of jit; without a mesh it is left as it is."""
     return x if spec is None else jax.reshard(x, spec)
 
 

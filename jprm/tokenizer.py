@@ -33,7 +33,7 @@ FILE = "tokenizer.json"
 class QuotingCodec:
     """What all tokenizers share: how they read and write texts of others, which spell no control token.
 
-    A subclass sets `_quoter`.
+    It is also what `jprm.data.render` needs of a tokenizer. A subclass sets `_quoter`.
     """
 
     _quoter: Quoter
@@ -44,6 +44,14 @@ class QuotingCodec:
 
     def decode(self, ids: Iterable[int]) -> str:
         """The text of the ids, without padding and ends of a text."""
+        raise NotImplementedError
+
+    def token_id(self, token: str) -> int:
+        """The id of a text that is one token. Raises UserError where it is not."""
+        raise NotImplementedError
+
+    def shown(self, text: str) -> str:
+        """A text with quoted parts, as `decode` gives it back."""
         raise NotImplementedError
 
     def quote(self, text: str, own: bool = False) -> str:
@@ -65,7 +73,7 @@ class QuotingCodec:
         return self._quoter.decode(ids, self.decode)
 
     def encode_spans(self, pieces: Sequence[str]) -> tuple[list[int], list[int]]:
-        """(ids of the joined pieces in ONE tokenisation, for each id the index of its piece).
+        """Returns the ids of the joined pieces in ONE tokenisation, and for each the index of its piece.
 
         A token belongs to the piece in which it begins. Tokenising piece by piece could split words that
         the model always sees whole; asking for the piece of each token afterwards gives exact loss masks
@@ -91,7 +99,7 @@ class Tokenizer(QuotingCodec):
         self._quoter = Quoter(backend, controls_of(backend), self._without_tags if closed else None)
 
     def encode(self, text: str) -> list[int]:
-        """Token ids of `text`. Raises UserError on text outside a closed vocabulary."""
+        """The token ids of `text`. Raises UserError for a text outside of a closed vocabulary."""
         if self._pieces is None:
             return self.backend.encode(text, add_special_tokens=False).ids
         ids = self._ids
@@ -132,7 +140,7 @@ class Tokenizer(QuotingCodec):
         return self.backend.decode(list(ids), skip_special_tokens=True)
 
     def shown(self, text: str) -> str:
-        """A text, quoted parts and all, as `decode` gives it back."""
+        """A text with quoted parts, as `decode` gives it back."""
         if MARK in text:
             return self.decode(self.encode_quoted(text))
         return text.replace(EOS, "").replace(PAD, "")
@@ -175,7 +183,7 @@ class Tokenizer(QuotingCodec):
 
 
 def word_tokenizer(pieces: Sequence[str]) -> Tokenizer:
-    """A closed vocabulary: text is cut into the given pieces, the longest that fits first.
+    """Makes a closed vocabulary: text is cut into the given pieces, the longest that fits first.
 
     Ids follow the order of `pieces`, after `<pad>` and `<eos>`. Any other text is refused with a
     UserError.
@@ -193,7 +201,7 @@ def word_tokenizer(pieces: Sequence[str]) -> Tokenizer:
 
 
 def bpe_tokenizer(texts: Iterable[str], vocab_size: int, special: Sequence[str]) -> Tokenizer:
-    """Byte-level BPE trained on `texts`, at most `vocab_size` tokens; deterministic.
+    """Trains a byte-level BPE of at most `vocab_size` tokens on `texts`; deterministic.
 
     Every piece of `special` is one atomic token (a piece of letters only as a whole word: "No", not
     "Noah"), every digit is a token of its own, and a newline always ends a token.

@@ -20,7 +20,7 @@ import tokenizers as hf
 from tokenizers import processors
 
 from jprm.chat.endless import CPU_S, MEMORY_BYTES, backtracks_on, is_panic, template_ends
-from jprm.errors import UserError
+from jprm.errors import UserError, one_line
 from jprm.quoting import MARK, Quoter, broken, controls_of
 from jprm.strict_json import read_object
 from jprm.terminal import say
@@ -132,7 +132,7 @@ class ChatCodec(QuotingCodec):
                 _tell_disagreement(directory, tokenizer)
         except Exception as error:  # damaged files raise whatever they break, Rust's bare Exception too
             raise UserError(
-                f"{directory / found[0]}: cannot be loaded as a tokenizer ({_one_line(error)}); copy "
+                f"{directory / found[0]}: cannot be loaded as a tokenizer ({one_line(error)}); copy "
                 "tokenizer.json and tokenizer_config.json of the checkpoint again"
             ) from error
         return cls(tokenizer, eos_ids, str(directory), date)
@@ -170,7 +170,7 @@ class ChatCodec(QuotingCodec):
         return self.backend.decode(list(ids), skip_special_tokens=False)
 
     def shown(self, text: str) -> str:
-        """A text as `decode` gives it back: in the normal form of the tokenizer, without ends."""
+        """A text as `decode` gives it back, in the normal form of the tokenizer and without ends of a text."""
         if MARK in text:
             return self.decode(self.encode_quoted(text))
         if self.backend.normalizer is not None:
@@ -256,7 +256,7 @@ class ChatCodec(QuotingCodec):
         except Exception as error:  # a template is a program
             raise UserError(
                 f"{self._template_file}: the chat template fails on these messages "
-                f"({_one_line(error)}); check their roles and their order, or repair the template"
+                f"({one_line(error)}); check their roles and their order, or repair the template"
             ) from error
 
     @property
@@ -284,7 +284,7 @@ class ChatCodec(QuotingCodec):
             raise self._unreadable(text, error) from error
 
     def _unreadable(self, text: str, error: Exception) -> UserError:
-        return UserError(f"{self.source}: no tokens for {text[:40]!r} ({_one_line(error)})")
+        return UserError(f"{self.source}: no tokens for {text[:40]!r} ({one_line(error)})")
 
     def _backtracks(self, text: str) -> UserError:
         return UserError(
@@ -344,7 +344,3 @@ def _tell_disagreement(directory: Path, tokenizer: Any) -> None:
                 sys.stderr,
             )
             return
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:300] or type(error).__name__

@@ -52,7 +52,7 @@ def quote_messages(messages: Messages, codec: ChatCodec) -> list[dict[str, Any]]
 def render_chat(
     messages: Messages, codec: ChatCodec, control_tokens: bool = False, **options: object
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(int32 token ids, bool whether each is learnt), both (T,), of a conversation.
+    """Returns the token ids (int32) of a conversation, and whether each is learnt (bool), both (T,).
 
     messages: `{"role": ..., "content": ...}`. control_tokens: whether what they spell of a control
     token is one, as for transformers; else it is plain text (`quote_messages`). options: of the

@@ -35,8 +35,10 @@ Quote = Callable[[str], str]
 
 @dataclasses.dataclass(frozen=True)
 class Corpus:
-    """The documents of a file. `lines[i]`, from 1, is the line of `documents[i]`; `untrained` are the lines
-    that are left out because nothing in them is trained."""
+    """The documents of a file. `lines[i]`, from 1, is the line of `documents[i]`.
+
+    `untrained` are the lines that are left out because nothing in them is trained.
+    """
 
     path: Path
     documents: tuple[Document, ...]
@@ -58,7 +60,7 @@ class Message:
 
 
 def read_rows(path: Path, of_row: Callable[[dict[str, Any]], T]) -> list[tuple[int, T]]:
-    """(line number from 1, `of_row` of the row's object) for a file as `jprm.formats` reads it.
+    """Reads a file as `jprm.formats` does: for each row its line, from 1, and what `of_row` makes of its object.
 
     Raises UserError naming every line that is no object or that `of_row` refuses.
     """
@@ -67,7 +69,7 @@ def read_rows(path: Path, of_row: Callable[[dict[str, Any]], T]) -> list[tuple[i
 
 
 def read_pieces(path: Path, markers: Markers) -> list[tuple[int, Callable[[Quote], Pieces]]]:
-    """(line, function) for a file's rows: the pieces of a row, once it is known how messages are quoted.
+    """Reads a file: for each row its line, and a function from how messages are quoted to the row's pieces.
 
     Conversations become pieces as `chatml` writes them. Pieces that a row gives are our own text: the
     control tokens that they spell are meant. Raises UserError naming bad lines.
@@ -83,7 +85,7 @@ def read_pieces(path: Path, markers: Markers) -> list[tuple[int, Callable[[Quote
 
 
 def by_line(path: Path, numbered: Iterable[tuple[int, S]], make: Callable[[S], T]) -> list[tuple[int, T]]:
-    """`make` of every numbered item. Raises one UserError for all lines that it refuses."""
+    """Applies `make` to every numbered item. Raises one UserError for all lines that it refuses."""
     made, bad = [], []
     for number, item in numbered:
         try:
@@ -217,13 +219,13 @@ def chat_document(
 
 
 def _stretches(flags: np.ndarray) -> list[tuple[int, int]]:
-    """[first, last) of every stretch of true values."""
+    """Finds [first, last) of every stretch of true values."""
     edges = np.flatnonzero(np.diff(np.concatenate([[False], flags, [False]])))
     return [(int(a), int(b)) for a, b in edges.reshape(-1, 2)]
 
 
 def without_output(text: str, markers: Markers) -> Pieces:
-    """Trained pieces of an assistant's text, and untrained ones from an opening marker to its close.
+    """Cuts an assistant's text into trained pieces, and untrained ones from an opening marker to its close.
 
     A span that is not closed goes on to the end.
     """

@@ -20,7 +20,7 @@ SOFT = {"targets": (np.float32, 1), "others": (np.int32, 0)}  # the type, and th
 
 @dataclasses.dataclass(frozen=True)
 class Packing:
-    """`rows`: the documents of each row, by index; `too_long`: those that fit in no row."""
+    """Which documents, by index, share each of `rows`, and which are `too_long` for any of `capacity` tokens."""
 
     rows: tuple[tuple[int, ...], ...]
     too_long: tuple[int, ...]
@@ -28,7 +28,7 @@ class Packing:
 
 
 def pack(lengths: Sequence[int], capacity: int, seed: int, max_segments: int = 0) -> Packing:
-    """Best-fit-decreasing packing of documents of these lengths into rows of `capacity` tokens.
+    """Packs documents of these lengths into rows of `capacity` tokens, by best fit in decreasing order.
 
     Deterministic in its arguments. The seed decides which of several documents of one length comes
     first, and the order of the rows. `max_segments` limits the documents of a row (0: no limit).
@@ -97,7 +97,7 @@ class Rows(Sequence):
         return len(self.packing.rows)
 
     def __getitem__(self, row) -> dict[str, np.ndarray]:
-        """Row number `row`, each array (capacity,).
+        """Builds row number `row`, each array (capacity,).
 
         `ids`, `positions` (from 0 in each document) and `segments` (1, 2, ... in a row; 0 is
         padding) are int32, `weights` float32. The first token of a document has weight 0: what
@@ -147,7 +147,7 @@ class Order:
     """
 
     def __init__(self, n_rows: int, batch_rows: int, seed: int):
-        """A shuffle of its own for each epoch, all of them from `seed`."""
+        """Each epoch has a shuffle of its own; all of them follow from `seed`."""
         source = grain.MapDataset.source(range(n_rows)).seed(seed & 0xFFFFFFFF)
         self._rows = source.shuffle().repeat()
         self.batch_rows = batch_rows

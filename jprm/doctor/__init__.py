@@ -17,7 +17,7 @@ __all__ = ["Finding", "MachineFacts", "diagnose", "gather", "run_doctor"]
 
 
 def run_doctor(as_json: bool, wait_s: float) -> int:
-    """Look, print, and return the exit code: 0 if the main command can run here, else 1."""
+    """Examines this machine, prints what it found, and returns 0 if the main command can run here, else 1."""
     from jprm.execute.probe import survey
 
     facts = gather(wait_s)

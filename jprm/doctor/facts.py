@@ -1,4 +1,4 @@
-"""What there is on a machine. Nothing here needs a network, and nothing waits without a limit."""
+"""Gathers what there is on a machine. Nothing here needs a network, and nothing waits without a limit."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class MachineFacts:
 
 
 def gather(wait_s: float) -> MachineFacts:
-    """The facts of this machine; JAX has `wait_s` seconds to name its devices."""
+    """Gathers the facts of this machine; JAX has `wait_s` seconds to name its devices."""
     # Another process: JAX would wait for ever on a device that another program holds.
     asked = subprocess.Popen(
         [sys.executable, "-c", JAX_QUESTION],
@@ -118,7 +118,7 @@ def accelerators(root: Path = Path("/")) -> tuple[str, ...]:
 
 
 def _requirements() -> tuple[dict[str, tuple[str | None, str]], dict[str, list[str]]]:
-    """(packages, extras) of `MachineFacts`, from what pip knows; importing them would take seconds."""
+    """The packages and extras of `MachineFacts`, from what pip knows; importing them would take seconds."""
     try:
         metadata = importlib.metadata.metadata("jprm")
     except importlib.metadata.PackageNotFoundError:

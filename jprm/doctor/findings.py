@@ -20,7 +20,7 @@ LEAST_CODE_MEMORY_BYTES = 1 << 29  # what one session may take
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One line: what was looked at, what was found, and what to do about it.
+    """One line of the report: what was looked at, what was found, and what to do about it.
 
     verdict: "ok", "note" (worth knowing, stops nothing) or "bad" (the main command cannot run).
     """
@@ -32,7 +32,7 @@ class Finding:
 
 
 def diagnose(facts: MachineFacts, survey: Survey | None, survey_error: str = "") -> list[Finding]:
-    """All lines, in the order in which they are shown; `survey` None where it failed."""
+    """Judges the facts: all lines in the order in which they are shown. `survey` is None where it failed."""
     findings = [
         Finding("system", f"Python {facts.python}, {facts.system}"),
         _packages(facts),
@@ -51,7 +51,7 @@ def diagnose(facts: MachineFacts, survey: Survey | None, survey_error: str = "")
 
 
 def print_findings(findings: Iterable[Finding]) -> None:
-    """A line each, and below it what to do."""
+    """Prints each finding as a line, and below it what to do."""
     marks = {"ok": "ok  ", "note": "note", "bad": "BAD "}
     for finding in findings:
         say(f"{marks[finding.verdict]}  {finding.topic:11} {finding.text}".rstrip())
@@ -122,7 +122,7 @@ def _memory(facts: MachineFacts) -> Finding:
 
 
 def _code_memory(facts: MachineFacts) -> list[Finding]:
-    """What is left for the sessions of generated code; beyond it the largest is ended."""
+    """Judges the memory that is left for generated code; beyond it the largest session is ended."""
     if facts.code_memory is None:
         return []
     text = f"{_gib(max(0, facts.code_memory))} for all sessions of generated code"
@@ -143,7 +143,7 @@ def _disk(facts: MachineFacts) -> Finding:
 
 
 def _jail(survey: Survey) -> list[Finding]:
-    """A line for each layer, then one for each need; an uncovered need stops the main command."""
+    """Judges each layer of the jail, then each need; a need that no layer covers stops the main command."""
     findings = [
         Finding("jail", f"{layer.name}: {layer.detail or 'works'}")
         if layer.works

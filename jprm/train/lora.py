@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from jprm import strict_json
-from jprm.errors import UserError
+from jprm.errors import UserError, one_line
 from jprm.models import Model, from_hf
 from jprm.models.locate import Checkpoint
 from jprm.seeds import rng_of
@@ -167,8 +167,7 @@ def _peft_section(path: Path, about: dict[str, Any]) -> LoraSection:
         chosen: Any = tuple(modules[target] for target in targets)
         return LoraSection(rank=rank, alpha=alpha, targets=chosen)
     except (KeyError, TypeError, ValueError) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"{path}: r and lora_alpha must be positive numbers ({reason})") from None
+        raise UserError(f"{path}: r and lora_alpha must be positive numbers ({one_line(error)})") from None
 
 
 def adapter_count(model: Model, config: LoraSection) -> int:

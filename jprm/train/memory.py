@@ -81,7 +81,7 @@ def gb(size: int) -> str:
 
 
 def capacity_bytes() -> int:
-    """Memory of one local device; on a CPU that of the machine, among the devices it plays."""
+    """The memory of one local device in bytes, 0 where unknown; a CPU's devices share the memory of the machine."""
     device = jax.local_devices()[0]
     stats = device.memory_stats() or {}
     if "bytes_limit" in stats:
@@ -153,7 +153,7 @@ def _in_passes(f32_bytes: int, config: TrainConfig) -> int:
 
 
 def _activation_bytes(model: Model, config: TrainConfig, rows: int, tensor: int, logits: int) -> int:
-    """What the forward pass keeps for the backward one, and the layer that is worked on.
+    """The bytes that the forward pass keeps for the backward one, and those of the layer that is worked on.
 
     That layer takes the place of the logits, which are gone by then, and what it needs beyond them.
     """
@@ -180,7 +180,7 @@ def _on_cpu() -> bool:
 
 
 def _mesh_ways() -> tuple[int, int]:
-    """(devices that split a layer, devices that split the rows)."""
+    """Returns (how many devices split a layer, how many split the rows)."""
     mesh = jax.sharding.get_mesh()
     if mesh.empty:
         return 1, 1

@@ -72,7 +72,7 @@ def peak(devices: int) -> Peak:
 
 
 def memory_bytes() -> tuple[int, str]:
-    """(peak bytes, "device") of the fullest local device, or (peak bytes, "host") of this process."""
+    """Returns (peak bytes, "device") of the fullest local device, else (peak bytes, "host") of this process."""
     stats = [device.memory_stats() for device in jax.local_devices()]
     used = [s["peak_bytes_in_use"] for s in stats if s and "peak_bytes_in_use" in s]
     if used:
@@ -85,7 +85,7 @@ class Meter:
     """Counts what was trained since the last line, and says how fast that went."""
 
     def __init__(self, model: Model, config: TrainConfig):
-        """Under the mesh in force. Raises UserError for an attention kernel that cannot run."""
+        """Finds the peak of the devices of the mesh in force. Raises UserError for a kernel that cannot run."""
         mesh = jax.sharding.get_mesh()
         self.kernel = kernel_in_use(config.attention, config.compute_dtype)
         self.peak = peak(1 if mesh.empty else mesh.size)

@@ -53,7 +53,7 @@ DATA_FILE = "data.json"
 
 
 def run_training(config: RunConfig, processes: Processes | None = None) -> int:
-    """Trains, or goes on training; 0 when the last step is done, 75 when it was asked to stop before.
+    """Trains, or goes on training; returns 0 when the last step is done, and 75 when it was asked to stop before.
 
     Raises UserError for every mistake in the configuration and the data.
     """
@@ -126,7 +126,7 @@ def first_day(directory: Path) -> datetime.date:
 
 
 def data_report(start: Start, rows: Rows) -> dict[str, Any]:
-    """What became of the rows of the file: numbers, and the lines of those that are left out."""
+    """Tells what became of the rows of the file: how many there are, and the lines of those that are left out."""
     corpus = start.corpus
     return {
         "file": str(corpus.path),

@@ -25,7 +25,7 @@ from jprm.train.loss import OBJECTIVES, Objective
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass
 class TrainState:
-    """All that a resumed run needs; the step number gives the data. `losses` are those of all steps, (steps,)."""
+    """Holds all that a resumed run needs; the step number gives the data. `losses` (steps,) are those of all steps."""
 
     step: jax.Array
     params: dict
@@ -54,7 +54,7 @@ def init_state(model: Model, params: dict, optimizer: optax.GradientTransformati
 
 
 def shardings(model: Model, params: dict) -> dict:
-    """A tree like `params`: the model's weights by its rules, all else whole on every device."""
+    """The shardings of `params`: the model's weights are laid out by its rules, all else is whole on every device."""
     everywhere = sharding(model.rules())
     known = {name: jax.tree.map(lambda spec: spec.sharding, part) for name, part in model.spec().items()}
     return {name: known.get(name, jax.tree.map(lambda _: everywhere, part)) for name, part in params.items()}
@@ -67,7 +67,7 @@ def make_step(
     objective: Objective | None = None,
     frozen: dict | None = None,
 ) -> "CompiledStep":
-    """A compiled (state, batch) -> (state, metrics): `loss` per unit of weight, `grad_norm`.
+    """Makes a compiled (state, batch) -> (state, metrics); the metrics are `loss` per unit of weight and `grad_norm`.
 
     The state is donated: the one handed in is gone afterwards. A batch's arrays are (batch_rows,
     row_tokens).
