@@ -12,6 +12,8 @@ while it wrote leaves such a program, which may be cut off as well. So those are
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import sys
 from collections.abc import Mapping
@@ -61,13 +63,16 @@ def find_compile_cache(environment: Mapping[str, str] = os.environ) -> CompileCa
     folder is jprm/xla in XDG_CACHE_HOME, or in ~/.cache.
     """
     asked = environment.get("JPRM_CACHE", "")
-    base = environment.get("XDG_CACHE_HOME") or os.path.join(environment.get("HOME") or "~", ".cache")
-    folder = Path(asked or os.path.join(base, "jprm", "xla")).expanduser().absolute()
+    home = environment.get("HOME") or os.path.expanduser("~")
+    base = environment.get("XDG_CACHE_HOME") or os.path.join(home, ".cache")
+    folder = Path(os.path.expanduser(asked) or os.path.join(base, "jprm", "xla")).absolute()
     given = environment.get(JAX_FOLDER)
     if given and (Path(given) != folder or asked == "off"):
         return CompileCache(Path(given), JAX_FOLDER, ours=False)
     if asked == "off":
         return CompileCache(None, "JPRM_CACHE=off")
+    if not asked and base.startswith("~"):
+        return CompileCache(None, "this user has no home folder")
     return CompileCache(folder, "JPRM_CACHE" if asked else "")
 
 
@@ -108,13 +113,21 @@ def _prepare(folder: Path) -> None:
 
     Raises OSError where the folder cannot be written.
     """
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise PermissionError(errno.EACCES, "cannot be written to")
+    if not _unfinished(folder):
+        return
     import filelock
 
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    try:
+    with contextlib.suppress(filelock.Timeout):  # another process is at work there, and as careful as this one
         with filelock.FileLock(folder / ".lockfile", timeout=LOCK_WAIT_S):
-            for program in folder.glob("*-cache"):
-                if not program.with_name(program.name.removesuffix("-cache") + "-atime").exists():
-                    program.unlink(missing_ok=True)
-    except filelock.Timeout:  # another process writes a large program; it is as careful as this one
-        pass
+            for name in _unfinished(folder):
+                (folder / name).unlink(missing_ok=True)
+
+
+def _unfinished(folder: Path) -> list[str]:
+    """The programs without a file with the time of their last use: of processes that write, or were killed."""
+    names = set(os.listdir(folder))
+    programs = (name for name in names if name.endswith("-cache"))
+    return [name for name in programs if name.removesuffix("-cache") + "-atime" not in names]
