@@ -128,13 +128,6 @@ class Tokenizer(QuotingCodec):
         kept = [pair for pair in zip(ids, offsets, strict=True) if pair[0] not in tags]
         return [i for i, _ in kept], [offset for _, offset in kept]
 
-    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
-        """Encodes each of the texts, on all cores where the vocabulary is open."""
-        if self._pieces is not None:
-            return [self.encode(text) for text in texts]
-        encodings = self.backend.encode_batch_fast(list(texts), add_special_tokens=False)
-        return [encoding.ids for encoding in encodings]
-
     def decode(self, ids: Iterable[int]) -> str:
         """The text of the ids; `<pad>` and `<eos>` are left out."""
         return self.backend.decode(list(ids), skip_special_tokens=True)

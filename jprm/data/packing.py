@@ -27,16 +27,18 @@ class Packing:
     capacity: int
 
 
-def pack(lengths: Sequence[int], capacity: int, seed: int, max_segments: int = 0) -> Packing:
+def pack(lengths: Sequence[int], capacity: int, seed: int) -> Packing:
     """Packs documents of these lengths into rows of `capacity` tokens, by best fit in decreasing order.
 
     Deterministic in its arguments. The seed decides which of several documents of one length comes
-    first, and the order of the rows. `max_segments` limits the documents of a row (0: no limit).
+    first, and the order of the rows.
     """
+    # 1. Take the documents from the longest to the shortest; chance orders those of one length.
     lengths_N = np.asarray(lengths, np.int64)
     rng = np.random.default_rng(seed)
     shuffled = rng.permutation(len(lengths_N))
     order = shuffled[np.argsort(-lengths_N[shuffled], kind="stable")]
+    # 2. Put each into the row that it fills best, or into a new one.
     rows: list[list[int]] = []
     # open_rows[s]: rows with s tokens to spare. Bit s of `spare` is set when there are any, so that
     # the tightest row that fits is found by one shift, not by a walk over the rows.
@@ -55,9 +57,10 @@ def pack(lengths: Sequence[int], capacity: int, seed: int, max_segments: int = 0
             space, row = capacity, len(rows)
             rows.append([])
         rows[row].append(int(document))
-        if space > length and len(rows[row]) != max_segments:
+        if space > length:
             open_rows[space - length].append(row)
             spare |= 1 << (space - length)
+    # 3. Order the rows by chance: so far the fullest come first.
     row_order = rng.permutation(len(rows))
     too_long = np.flatnonzero(lengths_N > capacity)
     return Packing(tuple(tuple(rows[r]) for r in row_order), tuple(too_long.tolist()), capacity)

@@ -1,4 +1,4 @@
-"""What a model costs: parameters, and FLOPs of training, prefill and decode.
+"""What a model costs: parameters, and FLOPs of training, of a forward pass and of decoding.
 
 Counted are the matrix products, two operations for each multiply-add, and nothing else (norms,
 softmax and rotations are a few per cent even of the tiny models). Attention is causal: a token at
@@ -31,11 +31,6 @@ def forward_flops(config: ModelConfig, tokens: float, pairs: float, logits: floa
 def train_flops(config: ModelConfig, tokens: int, context: float) -> float:
     """FLOPs of training on documents of `context` tokens each: the forward pass, and twice that backward."""
     return 3 * forward_flops(config, tokens, tokens * (context + 1) / 2, tokens)
-
-
-def prefill_flops(config: ModelConfig, tokens: int) -> float:
-    """FLOPs of reading a prompt of `tokens` tokens; only its last position is read out."""
-    return forward_flops(config, tokens, tokens * (tokens + 1) / 2, 1)
 
 
 def decode_flops(config: ModelConfig, context: int, tokens: int) -> float:

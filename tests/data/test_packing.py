@@ -9,18 +9,16 @@ from jprm.errors import UserError
 LENGTHS = st.lists(st.integers(1, 40), max_size=60)
 
 
-@given(LENGTHS, st.integers(1, 32), st.integers(0, 2**63 - 1), st.integers(0, 4))
-def test_every_document_is_in_one_row_or_too_long(lengths, capacity, seed, max_segments):
-    packing = pack(lengths, capacity, seed, max_segments)
+@given(LENGTHS, st.integers(1, 32), st.integers(0, 2**63 - 1))
+def test_every_document_is_in_one_row_or_too_long(lengths, capacity, seed):
+    packing = pack(lengths, capacity, seed)
     packed = [i for row in packing.rows for i in row]
     assert sorted([*packed, *packing.too_long]) == list(range(len(lengths)))
     assert all(lengths[i] > capacity for i in packing.too_long)
     assert all(sum(lengths[i] for i in row) <= capacity for row in packing.rows)
-    assert max_segments == 0 or all(len(row) <= max_segments for row in packing.rows)
-    assert packing == pack(lengths, capacity, seed, max_segments)
-    if not max_segments:  # any two rows would not have fitted into one
-        fills = sorted(sum(lengths[i] for i in row) for row in packing.rows)
-        assert len(fills) < 2 or fills[0] + fills[1] > capacity
+    assert packing == pack(lengths, capacity, seed)
+    fills = sorted(sum(lengths[i] for i in row) for row in packing.rows)
+    assert len(fills) < 2 or fills[0] + fills[1] > capacity  # any two rows would not have fitted into one
 
 
 def test_the_seed_orders_rows_and_documents_of_one_length():

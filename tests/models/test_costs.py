@@ -17,7 +17,6 @@ from jprm.models import (
     bind,
     decode_flops,
     parameter_count,
-    prefill_flops,
     preset,
     segment_attention,
     train_flops,
@@ -70,6 +69,11 @@ def test_forward_flops_are_the_dot_products_of_the_program(monkeypatch, tied):
     jaxpr = jax.make_jaxpr(forward)(model.spec()).jaxpr
     counted = forward_flops(config, rows * tokens, rows * tokens**2, rows * tokens)
     assert dot_flops(jaxpr) == counted
+
+
+def prefill_flops(config, tokens):
+    """Of reading a prompt, of which only the last position is read out."""
+    return forward_flops(config, tokens, tokens * (tokens + 1) / 2, 1)
 
 
 def test_flops_by_hand():
