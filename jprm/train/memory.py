@@ -9,7 +9,6 @@ On a CPU the program itself lies in the same memory.
 import dataclasses
 import math
 import os
-from typing import Any
 
 import jax
 import numpy as np
@@ -94,72 +93,54 @@ def capacity_bytes() -> int:
 
 def step_memory(model: Model, config: TrainConfig, optimizer: optax.GradientTransformation) -> StepMemory:
     """Estimates what a step of this configuration takes on each device of the mesh in force."""
-    tensor, ways = _mesh_ways()
-    rows = max(1, config.batch_rows // config.microbatches // ways)  # of a microbatch
+    mesh = jax.sharding.get_mesh()
+    tensor, ways = (1, 1) if mesh.empty else (mesh.shape["tensor"], mesh.shape["data"] * mesh.shape["fsdp"])
+    on_cpu = jax.local_devices()[0].platform == "cpu"
+    # 1. Weights, moments and gradients; a device has its shard of the weights, and adapters whole.
+    spec = model.spec()
+    shard = F32 * sum(math.prod(_shard_shape(leaf)) for leaf in jax.tree.leaves(spec))
+    in_passes = shard // F32 * np.dtype(config.compute_dtype).itemsize
+    if config.lora.rank:
+        trained = F32 * adapter_count(model, config.lora)
+        weights, moments, gradients = in_passes + trained, 2 * trained, trained  # the moments are AdamW's
+    else:
+        trained = weights = shard
+        share = shard / (F32 * sum(leaf.size for leaf in jax.tree.leaves(spec)))
+        states = jax.tree.leaves(jax.eval_shape(optimizer.init, spec))  # laid out as the weights
+        moments = int(share * sum(leaf.size * np.dtype(leaf.dtype).itemsize for leaf in states))
+        gradients = in_passes
+        if config.compute_dtype != "float32":
+            gradients *= 2  # and a copy of the weights in the type of the passes
+        if config.microbatches > 1:
+            gradients += shard  # their sum over the microbatches is f32
+    # 2. The passes over one microbatch.
+    rows = max(1, config.batch_rows // config.microbatches // ways)
     logits = 0
     if config.objective == "tokens":
         whole = rows * config.row_tokens * (model.config.vocab_size // tensor) * F32
         logits = 2 * min(config.logits_mb << 20, whole)  # themselves, and their gradient
-    held = _adapter_states(model, config) if config.lora.rank else _states(model, config, optimizer)
-    activations = _activation_bytes(model, config, rows, tensor, logits)
-    if _on_cpu():
-        activations = int(CPU_ACTIVATIONS * activations)
-    # When the passes are over, the optimizer's updates lie beside the gradients.
-    held["gradients"] += max(0, held["trained"] - activations - logits)
-    del held["trained"]
+    activations = _activation_bytes(model, config, rows, tensor, logits, on_cpu)
     return StepMemory(
-        **held,
+        weights=weights,
+        optimizer=moments,
+        # When the passes are over, the optimizer's updates lie beside the gradients.
+        gradients=gradients + max(0, trained - activations - logits),
         activations=activations,
         logits=logits,
         batch=config.batch_rows // ways * config.row_tokens * (3 * INT32 + F32),
-        program=PROGRAM_BYTES // jax.local_device_count() if _on_cpu() else 0,
+        program=PROGRAM_BYTES // jax.local_device_count() if on_cpu else 0,
         capacity=capacity_bytes(),
     )
 
 
-def _states(model: Model, config: TrainConfig, optimizer: optax.GradientTransformation) -> dict[str, int]:
-    """The bytes of weights, moments and gradients where all of the weights are trained."""
-    spec = model.spec()
-    weights = sum(_shard_bytes(leaf) for leaf in jax.tree.leaves(spec))
-    share = weights / sum(_bytes(leaf) for leaf in jax.tree.leaves(spec))
-    moments = jax.tree.leaves(jax.eval_shape(optimizer.init, spec))  # laid out as the weights
-    gradients = _in_passes(weights, config)
-    if config.compute_dtype != "float32":
-        gradients *= 2  # and a copy of the weights in the type of the passes
-    if config.microbatches > 1:
-        gradients += weights  # their sum over the microbatches is f32
-    return {
-        "weights": weights,
-        "optimizer": int(share * sum(_bytes(leaf) for leaf in moments)),
-        "gradients": gradients,
-        "trained": weights,
-    }
-
-
-def _adapter_states(model: Model, config: TrainConfig) -> dict[str, int]:
-    """The same bytes where adapters are trained, which every device has whole."""
-    frozen = sum(_shard_bytes(leaf) for leaf in jax.tree.leaves(model.spec()))
-    trained = F32 * adapter_count(model, config.lora)
-    return {
-        "weights": _in_passes(frozen, config) + trained,
-        "optimizer": 2 * trained,  # AdamW
-        "gradients": trained,
-        "trained": trained,
-    }
-
-
-def _in_passes(f32_bytes: int, config: TrainConfig) -> int:
-    return f32_bytes // F32 * np.dtype(config.compute_dtype).itemsize
-
-
-def _activation_bytes(model: Model, config: TrainConfig, rows: int, tensor: int, logits: int) -> int:
+def _activation_bytes(model: Model, config: TrainConfig, rows: int, tensor: int, logits: int, on_cpu: bool) -> int:
     """The bytes that the forward pass keeps for the backward one, and those of the layer that is worked on.
 
     That layer takes the place of the logits, which are gone by then, and what it needs beyond them.
     """
     c, tokens = model.config, rows * config.row_tokens
     # bytes of one number for each token; CPUs compute in f32 whatever is asked for
-    entry = tokens * (F32 if _on_cpu() else np.dtype(config.compute_dtype).itemsize)
+    entry = tokens * (F32 if on_cpu else np.dtype(config.compute_dtype).itemsize)
     heads = (c.n_heads + 2 * c.n_kv_heads) * c.head_dim
     # Outputs of the products with weights: q, k, v, o; gate, up, down.
     products = entry * ((heads + 2 * c.mlp) // tensor + 2 * c.embed)
@@ -172,26 +153,9 @@ def _activation_bytes(model: Model, config: TrainConfig, rows: int, tensor: int,
     layer = products + between + scores
     stream = entry * c.embed
     kept = {"none": layer, "dots": stream + products, "layers": stream}[config.remat]
-    return c.n_layers * kept + max(0, layer + scores - logits)
+    activations = c.n_layers * kept + max(0, layer + scores - logits)
+    return int(CPU_ACTIVATIONS * activations) if on_cpu else activations
 
 
-def _on_cpu() -> bool:
-    return jax.local_devices()[0].platform == "cpu"
-
-
-def _mesh_ways() -> tuple[int, int]:
-    """Returns (how many devices split a layer, how many split the rows)."""
-    mesh = jax.sharding.get_mesh()
-    if mesh.empty:
-        return 1, 1
-    return mesh.shape["tensor"], mesh.shape["data"] * mesh.shape["fsdp"]
-
-
-def _bytes(leaf: Any) -> int:
-    return leaf.size * np.dtype(leaf.dtype).itemsize
-
-
-def _shard_bytes(leaf: Any) -> int:
-    if leaf.sharding is None:
-        return _bytes(leaf)
-    return math.prod(leaf.sharding.shard_shape(leaf.shape)) * np.dtype(leaf.dtype).itemsize
+def _shard_shape(leaf: jax.ShapeDtypeStruct) -> tuple[int, ...]:
+    return leaf.shape if leaf.sharding is None else leaf.sharding.shard_shape(leaf.shape)
