@@ -170,7 +170,7 @@ class Tokenizer(QuotingCodec):
             raise UserError(f"{path}: no tokenizer there")
         try:
             backend = hf.Tokenizer.from_file(str(path))
-        except Exception as error:  # the Rust reader raises bare Exception, nothing narrower
+        except Exception as error:  # Rust raises a bare Exception, nothing narrower
             raise UserError(f"{path}: not a tokenizer ({error})") from error
         return cls(backend)
 

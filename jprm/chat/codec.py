@@ -28,8 +28,9 @@ from jprm.tokenizer import QuotingCodec
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json")
 TEMPLATE_FILES = ("chat_template.jinja", "chat_template.json", "tokenizer_config.json")
-VERBATIM = ("PreTrainedTokenizerFast", "TokenizersBackend")  # its name before and since transformers 5
-# What rules of splitting differ in: digits, blanks, line ends, contractions, accents, other scripts, signs.
+# The class named where tokenizer.json is the whole tokenizer, as it is called before and since transformers 5.
+VERBATIM = ("PreTrainedTokenizerFast", "TokenizersBackend")
+# Texts in which rules of splitting differ: digits, blanks, line ends, contractions, accents, other scripts, signs.
 PROBES = (
     "Step 12: 345 + 6 = 351.",
     "x\n\n  y\t z ",
@@ -37,10 +38,10 @@ PROBES = (
     "caf\u00e9 nai\u0308ve",
     "\u4f60\u597d5\u20ac \\frac{1}{2}",
 )
-EOS_FILES = ("generation_config.json", "config.json")  # the first that names any counts
-MOST_TOKENS = 1 << 24  # of a vocabulary; the largest published ones have 2^18
+EOS_FILES = ("generation_config.json", "config.json")  # the first file that names any counts
+MOST_TOKENS = 1 << 24  # how many a vocabulary may have; the largest published ones have 2^18
 
-DATE_CODES = ("%d", "%m", "%b", "%B", "%y", "%Y", "%a", "%A")  # of formats that templates put together
+DATE_CODES = ("%d", "%m", "%b", "%B", "%y", "%Y", "%a", "%A")  # the codes of formats that templates put together
 
 Messages = Sequence[Mapping[str, Any]]
 
@@ -121,7 +122,7 @@ class ChatCodec(QuotingCodec):
                 "files of the checkpoint into it"
             )
         eos_ids = _eos_ids(directory)
-        from transformers import AutoTokenizer, PreTrainedTokenizerFast  # takes a second
+        from transformers import AutoTokenizer, PreTrainedTokenizerFast  # importing it takes a second
 
         # For some kinds of model AutoTokenizer puts rules of its own in the place of those of
         # tokenizer.json, whatever class the directory names.
@@ -149,7 +150,7 @@ class ChatCodec(QuotingCodec):
         if MARK in text:
             try:
                 return self._quoter.encode(text)
-            except Exception as error:  # Rust's, as below
+            except Exception as error:  # Rust raises a bare Exception
                 raise self._unreadable(text, error) from error
         encoding = self._encoding(text)
         return encoding.ids, encoding.offsets
@@ -209,7 +210,7 @@ class ChatCodec(QuotingCodec):
     @property
     def writes_date(self) -> bool:
         """Whether there is a chat template that writes the date."""
-        templates = self.peer.chat_template or ""  # a text, or several by name
+        templates = self.peer.chat_template or ""  # one text, or several texts by name
         texts = templates.values() if isinstance(templates, Mapping) else [templates]
         return any("strftime_now" in text for text in texts)
 
@@ -280,7 +281,7 @@ class ChatCodec(QuotingCodec):
                 raise self._backtracks(text) from None
             if not isinstance(error, Exception):
                 raise
-            # Rust's bare Exception, of a closed vocabulary without a token for the unknown
+            # Rust raises a bare Exception for a closed vocabulary without a token for the unknown
             raise self._unreadable(text, error) from error
 
     def _unreadable(self, text: str, error: Exception) -> UserError:

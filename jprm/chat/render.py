@@ -25,7 +25,7 @@ from jprm.errors import UserError
 
 GENERATION = re.compile(r"\{%-?\s*generation\s*-?%\}")
 NOT_CONTENT = ("reasoning_content", "reasoning", "thinking", "tool_calls")
-# What templates do with the ends of a content.
+# What templates do with the blanks at the ends of a content.
 SHOWN_AS: tuple[Callable[[str], str], ...] = (lambda s: s, str.strip, str.lstrip, str.rstrip)
 
 Span = tuple[int, int]
@@ -81,9 +81,9 @@ def _generated(messages: Messages, codec: ChatCodec, options: dict[str, Any]) ->
     """Renders the text, and finds the characters of its `{% generation %}` blocks."""
     from transformers.utils.chat_template_utils import render_jinja_template
 
-    text = codec.chat_text(messages, **options)  # says what is wrong with messages or template
+    text = codec.chat_text(messages, **options)  # this says what is wrong with the messages or the template
     with fixed_chance():
-        both: Any = render_jinja_template(  # typed as one text
+        both: Any = render_jinja_template(  # it is typed as if it gave one text
             conversations=[[{k: v for k, v in m.items() if v is not None} for m in messages]],
             chat_template=codec.dated_template,
             return_assistant_tokens_mask=True,

@@ -23,8 +23,8 @@ from jprm.formats.rows import read_rows as rows_of
 TRAINED_ROLE = "assistant"
 ROLES = ("system", "user", "assistant", "tool", "output", "ipython", "function")
 TURN_OPEN, TURN_CLOSE = "<|im_start|>", "<|im_end|>"
-SHOWN = 400  # characters of a reason
-NAMED = 10  # lines that an error names; the first ones are enough to find the cause
+SHOWN = 400  # how many characters of a reason an error shows
+NAMED = 10  # how many lines an error names; the first ones are enough to find the cause
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -192,7 +192,7 @@ def chat_document(
     raw = [{"role": message.role, "content": message.text} for message in messages]
     if not control_tokens:
         raw = quote_messages(raw, codec)
-    ids, learnt = render_chat(raw, codec, control_tokens=True)  # all of what is left spells them
+    ids, learnt = render_chat(raw, codec, control_tokens=True)  # whatever still spells one is meant
     weights = learnt.astype(np.float32)
     turns = [message for message in messages if message.role == TRAINED_ROLE]
     if all(trained for message in turns for _, trained in message.pieces):

@@ -25,7 +25,7 @@ devices = [(d.platform, d.device_kind, (d.memory_stats() or {}).get("bytes_limit
 print(json.dumps(devices))
 """
 JAX_VARIABLES = ("JAX_PLATFORMS", "XLA_FLAGS", "CUDA_VISIBLE_DEVICES", "TPU_VISIBLE_DEVICES")
-DEVICE_FILES = {"cuda": "nvidia[0-9]*", "tpu": "accel[0-9]*"}  # extra -> pattern in /dev
+DEVICE_FILES = {"cuda": "nvidia[0-9]*", "tpu": "accel[0-9]*"}  # for each extra the pattern of its files in /dev
 
 
 @dataclass(slots=True)
@@ -66,7 +66,7 @@ class MachineFacts:
 
 def gather(wait_s: float) -> MachineFacts:
     """Gathers the facts of this machine; JAX has `wait_s` seconds to name its devices."""
-    # Another process: JAX would wait for ever on a device that another program holds.
+    # This is another process, because JAX would wait for ever on a device that another program holds.
     asked = subprocess.Popen(
         [sys.executable, "-c", JAX_QUESTION],
         stdout=subprocess.PIPE,

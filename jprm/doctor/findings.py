@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from jprm.execute.probe import Survey
 
 GIB = 1 << 30
-LEAST_DISK_BYTES = 1 << 30  # a sweep with its checkpoints, and room to spare
-LEAST_CODE_MEMORY_BYTES = 1 << 29  # what one session may take
+LEAST_DISK_BYTES = 1 << 30  # enough for a sweep with its checkpoints
+LEAST_CODE_MEMORY_BYTES = 1 << 29  # as much as one session may take
 
 
 @dataclass(frozen=True, slots=True)

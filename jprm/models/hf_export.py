@@ -131,7 +131,7 @@ def _write_weights(
 
 
 def _as_type(name: str, tensor: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    with np.errstate(over="ignore"):  # told below
+    with np.errstate(over="ignore"):  # the next lines say so
         cast = tensor.astype(dtype, copy=False)
     if np.isfinite(tensor).all() and not np.isfinite(cast).all():
         raise UserError(f"{name}: has numbers that {dtype.name} cannot hold; export it as float32 or bfloat16")

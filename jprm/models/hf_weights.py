@@ -29,7 +29,7 @@ DTYPES = {"F32": np.dtype(np.float32), "F16": np.dtype(np.float16)}
 DTYPES["BF16"] = np.dtype(jnp.bfloat16)
 COMPARED_ROWS = 4096
 
-# Our leaf, its axes, the name in the files, the axes there (letters written together are one axis).
+# Each row names our leaf, its axes, its name in the files, and the axes there; letters written together are one axis.
 ENDS = (
     ("embed", "VD", "model.embed_tokens.weight", "V D"),
     ("norm", "D", "model.norm.weight", "D"),

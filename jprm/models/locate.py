@@ -28,12 +28,12 @@ ADAPTER_WEIGHTS = "adapter_model.safetensors"
 HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 HUB_ADDRESS = re.compile(r"(?:https?:/+huggingface\.co/|hf:/+)")
 POINTER = b"version https://git-lfs.github.com/spec/v1"
-POINTER_BYTES = 1024  # none is longer
+POINTER_BYTES = 1024  # no pointer is longer
 CONVERTED = (
     'python -c "from transformers import AutoModelForCausalLM as M, AutoTokenizer as T; '
     "[c.from_pretrained('{source}').save_pretrained('NEW') for c in (M, T)]\""
 )
-# transformers opens the weights dequantised, and yet refuses to save them as long as it remembers whence they came.
+# transformers opens the weights dequantised, and yet refuses to save them as long as it knows where they came from.
 CONVERTED_GGUF = (
     'python -c "from transformers import AutoModelForCausalLM as M, AutoTokenizer as T; '
     "m, t = [c.from_pretrained('{folder}', gguf_file='{name}') for c in (M, T)]; "
@@ -107,7 +107,7 @@ def find_directory(name: Path | str, option: str) -> Path:
 
 
 def _cache() -> Path:
-    from huggingface_hub import constants  # knows HF_HOME, HF_HUB_CACHE and their defaults
+    from huggingface_hub import constants  # it reads HF_HOME and HF_HUB_CACHE, and knows their defaults
 
     return Path(constants.HF_HUB_CACHE)
 

@@ -36,7 +36,7 @@ Params = dict
 Attend = Callable[[int, jax.Array, jax.Array, jax.Array], jax.Array]
 
 MAX_UNROLLED_LAYERS = 8
-# What the backward pass finds kept. Scores of attention are products too, but with batch axes.
+# What is kept for the backward pass. The scores of attention are products too, but with batch axes.
 REMAT_POLICIES = {
     "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
     "layers": jax.checkpoint_policies.nothing_saveable,
@@ -53,7 +53,7 @@ class _Call:
     sin_MH: jax.Array
     rules: Rules
     attend: Attend
-    adapters: dict = dataclasses.field(default_factory=dict)  # of this layer: see train/lora.py
+    adapters: dict = dataclasses.field(default_factory=dict)  # those of this layer, see train/lora.py
 
     def adapted(self, name: str, x_MI: jax.Array, y_MO: jax.Array, axes: tuple) -> jax.Array:
         """Adds what the adapter of this projection makes of x to y; `axes` name the second axes of x and y."""
@@ -209,7 +209,7 @@ class Model:
 
     config: ModelConfig
     rules: Rules
-    _parameters: dict  # tree of _Described
+    _parameters: dict  # a tree of _Described
     _block_graph: nnx.GraphDef
 
     def spec(self) -> Params:
@@ -259,7 +259,7 @@ class Model:
         positions_M = lax.reshape(positions_BT, (rows * tokens,), out_sharding=flat)
         cos_MH, sin_MH = _rotations(positions_M, c)
         call = _Call(rows, tokens, cos_MH, sin_MH, rules, attend)
-        # Gathered along fsdp first: left to itself the partitioner replicates the looked-up rows
+        # The table is gathered along fsdp first: left to itself the partitioner replicates the looked-up rows
         # instead.
         table_VD = reshard(params["embed"], rules("vocab", None))
         x_MD = table_VD.at[ids_M].get(out_sharding=rules("batch", None)) * c.embed_scale

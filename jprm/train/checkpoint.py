@@ -33,11 +33,11 @@ from jprm.runs import provenance, write_atomic
 from jprm.terminal import say
 
 KEPT = 2
-DIGESTS = "digests.json"  # in a checkpoint's folder
-DAMAGED = "damaged-"  # and its step: the name of a checkpoint that was set aside
+DIGESTS = "digests.json"  # the file of a checkpoint's folder that holds the digests of all others
+DAMAGED = "damaged-"  # with its step behind, the name of a checkpoint that was set aside
 
-# Each of Orbax's threads logs the whole chain of an error that also reaches the caller: a full disk
-# would be six hundred lines.
+# Each of Orbax's threads logs the whole chain of an error that also reaches the caller, which makes six hundred
+# lines of a full disk.
 logging.getLogger("absl").addFilter(lambda record: not (record.exc_info and "orbax" in record.pathname))
 
 

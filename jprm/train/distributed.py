@@ -152,7 +152,7 @@ def place_rows(rows: Rows, members: np.ndarray, layout: jax.sharding.NamedShardi
 
     def part(name: str) -> jax.Array:
         def read(index: tuple[slice, ...] | None) -> np.ndarray:
-            assert index is not None  # as it is for arrays without axes
+            assert index is not None  # JAX asks without an index only for arrays without axes
             picked = range(len(members))[index[0]]
             return np.stack([built(i)[name][index[1]] for i in picked])
 

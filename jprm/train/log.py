@@ -68,8 +68,8 @@ class Log:
             self._board.close()
 
     def _write(self, row: dict[str, Any]) -> None:
-        # Not waited for: it outlives this process, and a wait for the disk costs more than a small
-        # model's step. A loss of power takes lines that the next attempt writes again.
+        # This does not wait for the disk, which would cost more than a small model's step: what is written outlives
+        # this process, and lines that a loss of power takes are written again by the next attempt.
         try:
             with open(self.path, "a", encoding="ascii") as file:
                 file.write(json.dumps(row, allow_nan=False) + "\n")

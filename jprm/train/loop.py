@@ -34,7 +34,7 @@ from jprm.train.optimizer import make_optimizer
 from jprm.train.step import TrainState, init_state, make_step
 
 OnStep = Callable[[int, dict], None]
-NAMED_ROWS = 8  # how many the error of a divergence lists
+NAMED_ROWS = 8  # how many rows the error of a divergence lists
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -251,7 +251,7 @@ def _divergence(
     state = job.fresh() if restored is None else TrainState(**restored[0])
     for number in range(int(state.step) + 1, step):
         state, _ = job.step(state, job.batch(number))
-    if jax.process_index() == 0:  # what an earlier attempt left, which came to the same
+    if jax.process_index() == 0:  # an earlier attempt, which came to the same end, may have left it
         shutil.rmtree(folder, ignore_errors=True)
     multihost_utils.sync_global_devices("evidence")
     about: dict[str, Any] = {"step": step, "metrics": {name: str(value) for name, value in values.items()}}

@@ -23,7 +23,7 @@ from jprm.seeds import rng_of
 from jprm.train.config import LoraSection
 from jprm.train.optimizer import MUON_AXES
 
-LORA = "lora"  # where the adapters lie among the parameters of the layers, and of a training state
+LORA = "lora"  # the name of the adapters among the parameters of the layers, and in a training state
 PEFT_CONFIG, PEFT_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 PEFT_NAMES = {name: f"self_attn.{name}_proj" for name in ("q", "k", "v", "o")}
 PEFT_NAMES |= {name: f"mlp.{name}_proj" for name in ("gate", "up", "down")}
@@ -33,7 +33,7 @@ PEFT_READ = ("r", "lora_alpha", "target_modules", "use_rslora", "lora_dropout", 
 PEFT_READ += ("task_type", "base_model_name_or_path", "revision", "auto_mapping", "peft_version", "runtime_config")
 PEFT_READ += ("megatron_core", "eva_config", "qalora_group_size", "lora_ga_config", "exclude_modules")
 PEFT_CHANGES_BASE = ("pissa", "olora", "corda", "loftq", "lora_ga")
-SIDES = {"a": "A", "b": "B"}  # of an adapter: our name and PEFT's
+SIDES = {"a": "A", "b": "B"}  # the two matrices of an adapter: our name and PEFT's
 
 
 def init_adapters(model: Model, config: LoraSection, seed: int) -> dict:
@@ -69,7 +69,7 @@ def save_peft(directory: Path, adapters: dict, config: LoraSection, base: str = 
     be written.
     """
     tensors = {
-        _peft_key(layer, name, side): np.ascontiguousarray(np.asarray(matrix).T)  # torch's hold (outputs, inputs)
+        _peft_key(layer, name, side): np.ascontiguousarray(np.asarray(matrix).T)  # torch stores (outputs, inputs)
         for name, adapter in adapters.items()
         for side in SIDES
         for layer, matrix in enumerate(adapter[side])
@@ -116,7 +116,7 @@ def load_peft(directory: Path, model: Model) -> tuple[dict, LoraSection]:
             missing = [key for key in keys if key not in tensors]
             if missing:
                 raise UserError(f"{directory}: {missing[0]} is missing")
-            wanted = adapter[side].shape[:0:-1]  # torch's, of one layer
+            wanted = adapter[side].shape[:0:-1]  # the shape in torch, for one layer
             wrong = [key for key in keys if tensors[key].shape != wanted]
             if wrong:
                 shape = tensors[wrong[0]].shape
@@ -146,7 +146,7 @@ def _peft_section(path: Path, about: dict[str, Any]) -> LoraSection:
     """The section that an adapter_config.json describes. Raises UserError naming the field."""
     neutral = {"peft_type": "LORA", "bias": "none"}
     for key, value in about.items():
-        empty = value is None or value is False or value in ({}, [], "")  # 0 is a layer
+        empty = value is None or value is False or value in ({}, [], "")  # 0 is not empty: it names a layer
         if key not in PEFT_READ and not empty and value != neutral.get(key):
             raise UserError(
                 f"{path}: {key} = {value!r} is not supported; merge the adapters with PEFT (merge_and_unload)"

@@ -20,7 +20,7 @@ from jprm.mesh import TRAIN_RULES, Rules
 from jprm.models import Model, ModelConfig, segment_attention
 from jprm.train.config import TrainConfig
 
-STEP_HEAD = "step_head"  # where the head lies among the parameters
+STEP_HEAD = "step_head"  # the name of the head among the parameters
 DEFAULT = TrainConfig()
 
 

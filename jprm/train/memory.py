@@ -30,10 +30,11 @@ SETTINGS = {
     "logits": "a smaller train.logits_mb",
     "batch": "a smaller train.batch_rows",
 }
-# On a CPU: Python, JAX and the tokenizer's library (.25 GB), what XLA takes to compile a step, and what a checkpoint
-# is packed in. Whole runs of 19 and 53 million parameters, on a row of 640 tokens, had .7 to 1.2 GB beyond a step's.
+# On a CPU the program takes memory too: Python, JAX and the tokenizer's library (.25 GB), what XLA needs to compile
+# a step, and what a checkpoint is packed in. Whole runs of 19 and 53 million parameters, on a row of 640 tokens, had
+# .7 to 1.2 GB beyond a step's.
 PROGRAM_BYTES = 1_000_000_000
-# On a CPU: XLA fuses less there, and keeps more between the passes (measured from 5 to 135 million parameters).
+# On a CPU XLA fuses less, and keeps more between the passes (measured from 5 to 135 million parameters).
 CPU_ACTIVATIONS = 1.25
 
 
@@ -110,7 +111,7 @@ def step_memory(model: Model, config: TrainConfig, optimizer: optax.GradientTran
         moments = int(share * sum(leaf.size * np.dtype(leaf.dtype).itemsize for leaf in states))
         gradients = in_passes
         if config.compute_dtype != "float32":
-            gradients *= 2  # and a copy of the weights in the type of the passes
+            gradients *= 2  # there is a copy of the weights in the type of the passes, too
         if config.microbatches > 1:
             gradients += shard  # their sum over the microbatches is f32
     # 2. The passes over one microbatch.
@@ -118,7 +119,7 @@ def step_memory(model: Model, config: TrainConfig, optimizer: optax.GradientTran
     logits = 0
     if config.objective == "tokens":
         whole = rows * config.row_tokens * (model.config.vocab_size // tensor) * F32
-        logits = 2 * min(config.logits_mb << 20, whole)  # themselves, and their gradient
+        logits = 2 * min(config.logits_mb << 20, whole)  # the logits and their gradient
     activations = _activation_bytes(model, config, rows, tensor, logits, on_cpu)
     return StepMemory(
         weights=weights,
@@ -139,16 +140,16 @@ def _activation_bytes(model: Model, config: TrainConfig, rows: int, tensor: int,
     That layer takes the place of the logits, which are gone by then, and what it needs beyond them.
     """
     c, tokens = model.config, rows * config.row_tokens
-    # bytes of one number for each token; CPUs compute in f32 whatever is asked for
+    # The bytes of one number for each token; CPUs compute in f32 whatever is asked for.
     entry = tokens * (F32 if on_cpu else np.dtype(config.compute_dtype).itemsize)
     heads = (c.n_heads + 2 * c.n_kv_heads) * c.head_dim
-    # Outputs of the products with weights: q, k, v, o; gate, up, down.
+    # The outputs of the products with weights: q, k, v, o; gate, up, down.
     products = entry * ((heads + 2 * c.mlp) // tensor + 2 * c.embed)
-    # Besides: normalised and rotated inputs of the products, silu and its product with up.
+    # The normalised and rotated inputs of the products, silu, and its product with up.
     between = entry * (4 * c.embed + (heads + c.n_heads * c.head_dim + 3 * c.mlp) // tensor)
     scores = 0
     if kernel_in_use(config.attention, config.compute_dtype) != "cudnn":
-        # f32, of three quarters of the square (models/attention.py); kept are their exponentials
+        # Three quarters of the square (models/attention.py), f32; their exponentials are kept.
         scores = F32 * rows * (c.n_heads // tensor) * config.row_tokens**2 * 3 // 4
     layer = products + between + scores
     stream = entry * c.embed

@@ -18,7 +18,7 @@ from jprm.models.attention import kernel_in_use
 from jprm.models.costs import forward_flops
 from jprm.train.config import TrainConfig
 
-# Dense bf16 FLOP/s of one device: (part of jax's device_kind, FLOP/s), the first that fits counts.
+# The dense bf16 FLOP/s of one device, by a part of JAX's device_kind; the first that fits counts.
 # NVIDIA: data sheets, without sparsity (H100 and H200 SXM 989.4, H100 PCIe 756, A100 312 TFLOP/s).
 # TPU: docs.cloud.google.com/tpu/docs (v4 275, v5e 197, v5p 459, v6e 918 TFLOP/s a chip).
 PEAK_FLOPS = (
@@ -77,7 +77,7 @@ def memory_bytes() -> tuple[int, str]:
     used = [s["peak_bytes_in_use"] for s in stats if s and "peak_bytes_in_use" in s]
     if used:
         return max(used), "device"
-    unit = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss: bytes there, KiB on Linux
+    unit = 1 if sys.platform == "darwin" else 1024  # ru_maxrss is in bytes there, and in KiB on Linux
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit, "host"
 
 

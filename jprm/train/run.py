@@ -47,7 +47,7 @@ from jprm.train.step import TrainState
 from jprm.train.weights import RESULT, save_params
 
 SHOWN_LINES = 20
-# In the run directory, but no part of the trained model.
+# What lies in the run directory and is no part of the trained model.
 NOT_WEIGHTS = ("lock", "config.json", "data.json", "log.jsonl", "checkpoints", "tensorboard", RESULT)
 DATA_FILE = "data.json"
 
@@ -62,7 +62,7 @@ def run_training(config: RunConfig, processes: Processes | None = None) -> int:
     mesh = mesh_of(config.mesh, config.train.batch_rows, config.train.microbatches)
     directory = config.directory / config.name
     with contextlib.ExitStack() as stack:
-        if first_process():  # holds the run directory for all of them
+        if first_process():  # it holds the run directory for all processes
             stack.enter_context(NamedDirectory(directory))
         if mesh is not None:
             stack.enter_context(jax.set_mesh(mesh))
@@ -77,7 +77,7 @@ def _train(config: RunConfig, directory: Path, stop: Callable[[int], bool]) -> i
     memory = step_memory(start.model, config.train, make_optimizer(config.train))
     memory.check()
     job = make_job(start.model, start.fresh, rows, config.train, config.seed)
-    meter = Meter(start.model, config.train)  # on every process: where it measures, all take part
+    meter = Meter(start.model, config.train)  # on every process, since all take part in what it measures
     log = Log(directory / "log.jsonl", job, meter, config.log_every, config.tensorboard)
     report = data_report(start, rows)
     for line in _summary(config, start, report):
@@ -88,7 +88,7 @@ def _train(config: RunConfig, directory: Path, stop: Callable[[int], bool]) -> i
     if start.date:
         identity["data.date"] = start.date
 
-    def on_resume(step: int) -> None:  # the directory is this run's: nothing is overwritten before
+    def on_resume(step: int) -> None:  # by now the directory is known to be this run's, and may be written to
         log.resume(step)
         if first_process():
             write_atomic(directory / "config.json", json.dumps(config, indent=1, default=plain))
@@ -175,7 +175,7 @@ def _finish(
     params, adapters = gathered(job.finished(state.params)), gathered(state.params.get(LORA, {}))
     if not first_process():
         return
-    # Nothing of this attempt goes into the weights: a run that was killed ends in the same bytes.
+    # Nothing that differs between attempts goes into the file, so a run that was killed ends in the same bytes.
     recipe = config.model_dump(mode="json", include={"model", "train", "seed"})
     save_params(directory, params, {"config": recipe, "tokens": totals.tokens})
     if adapters:
@@ -186,7 +186,7 @@ def _finish(
         "tokens": totals.tokens,
         "flops": train_flops_of(start.model, config.train, totals.tokens, totals.pairs),
         "seconds": totals.seconds,
-        "dtype": start.dtype,  # in which the first weights were stored: an export keeps it
+        "dtype": start.dtype,  # the type in which the first weights were stored, which an export keeps
         "files": inventory(directory, NOT_WEIGHTS),
         "provenance": provenance(),
     }

@@ -39,7 +39,7 @@ from jprm.tokenizer import Tokenizer, bpe_tokenizer
 from jprm.train.config import RunConfig, TrainingDataSection
 from jprm.train.lora import from_checkpoint
 
-# Writes what `jprm.data.conversations.chatml` does.
+# A template that writes what `jprm.data.conversations.chatml` writes.
 CHATML = (
     "{%- for message in messages -%}{{- '<|im_start|>' + message.role + '\\n' -}}"
     "{{- message.content + '<|im_end|>\\n' -}}{%- endfor -%}"
@@ -94,7 +94,7 @@ def _from_preset(size: str, data: TrainingDataSection, seed: int, steps: bool) -
     quote = str if data.control_tokens else tokenizer.quote
     read = [(line, pieces(quote)) for line, pieces in rows]
     documents = by_line(data.path, read, lambda pieces: write(pieces, tokenizer))
-    model = bind(preset(size, -(-tokenizer.vocab_size // 8) * 8))  # a multiple that meshes divide
+    model = bind(preset(size, -(-tokenizer.vocab_size // 8) * 8))  # a multiple of 8, which meshes divide
     return Start(
         model,
         corpus_of(data.path, documents),
@@ -163,4 +163,4 @@ def _save(tokenizer: Tokenizer, folder: Path) -> None:
 def _copy(directory: Path, folder: Path) -> None:
     folder.mkdir(exist_ok=True)
     copy_tokenizer(directory, folder)
-    shutil.copyfile(directory / FILE, folder / FILE)  # the export keeps its other fields
+    shutil.copyfile(directory / FILE, folder / FILE)  # an export keeps the fields that it does not set itself

@@ -98,7 +98,7 @@ def make_step(
     sums = jax.value_and_grad(loss_of, has_aux=True)
 
     def accumulated(params, frozen, batch):
-        params = cast(params)  # not inside of `sums`: gradients of 16-bit weights have 16 bits
+        params = cast(params)  # outside of `sums`, because the gradients of 16-bit weights have 16 bits
         if config.microbatches == 1:
             return sums(params, frozen, batch)
 

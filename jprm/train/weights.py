@@ -21,8 +21,8 @@ from jprm.train.config import RunConfig
 from jprm.train.loss import STEP_HEAD
 
 FILE = "weights.safetensors"
-RESULT = "result.json"  # beside it: what is known of it, the digests of the files among that
-HEAD_FILE = "step_head.safetensors"  # in an export: transformers has no place for the head
+RESULT = "result.json"  # a summary of the run, with the digests of its files
+HEAD_FILE = "step_head.safetensors"  # in an export, since transformers has no place for a head
 
 
 def save_params(directory: Path, params: dict, metadata: dict) -> Path:
@@ -47,7 +47,7 @@ def load_params(directory: Path) -> tuple[dict, dict]:
         with safe_open(path, "numpy") as file:
             flat = {name: file.get_tensor(name) for name in file.keys()}
             metadata = json.loads((file.metadata() or {}).get("jprm", "{}"))
-    except (SafetensorError, ValueError) as error:  # the second of its metadata
+    except (SafetensorError, ValueError) as error:  # the metadata may be no JSON
         raise UserError(f"{path}: damaged weights ({error}); delete the file and make it again") from error
     return unflatten_dict(flat, sep="."), metadata
 
