@@ -121,6 +121,7 @@ def from_hf(directory: Path, dtype: Any = None, rules: Rules = TRAIN_RULES) -> t
     dtype: the type of the parameters; None keeps that of the files. Raises UserError naming file and field
     or tensor for whatever is missing, unknown, damaged, of another shape or not supported.
     """
+    # 1. Check the names, shapes and types of all tensors before one of them is read.
     directory = Path(directory)
     model = bind(read_config(directory), rules)
     places = tensor_places(model)
@@ -130,6 +131,7 @@ def from_hf(directory: Path, dtype: Any = None, rules: Rules = TRAIN_RULES) -> t
     if model.config.tied and "lm_head.weight" in files:
         _check_tied_head(files)
 
+    # 2. Read file by file and tensor by tensor, each into its place on the devices.
     spec = model.spec()
     params: Params = {"layers": {}}
     for path in sorted(set(files.values())):

@@ -252,6 +252,7 @@ class Model:
         weights ("dots"), or whole "layers".
         `params["layers"]["lora"]`, where it is there, holds adapters (`jprm.train.lora`).
         """
+        # 1. Look the tokens up.
         c, rules = self.config, self.rules
         rows, tokens = ids_BT.shape
         flat = rules("batch")
@@ -264,6 +265,7 @@ class Model:
         table_VD = reshard(params["embed"], rules("vocab", None))
         x_MD = table_VD.at[ids_M].get(out_sharding=rules("batch", None)) * c.embed_scale
 
+        # 2. Go through the layers, unrolled or in a scan.
         def block(x_MD, layer, weights):
             adapters = weights.get("lora", {})
             weights = {name: leaf for name, leaf in weights.items() if name != "lora"}
@@ -283,6 +285,7 @@ class Model:
         else:
             step = lambda x_MD, xs: (block(x_MD, *xs), None)  # noqa: E731
             x_MD, _ = lax.scan(step, x_MD, (jnp.arange(c.n_layers), layers))
+        # 3. Normalise, and give rows and tokens axes of their own again.
         x_MD = rms_norm(x_MD, params["norm"], c.norm_eps)
         return lax.reshape(x_MD, (rows, tokens, c.embed), out_sharding=rules("batch", None, None))
 
