@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
@@ -87,12 +88,9 @@ def _devices(facts: MachineFacts) -> Finding:
             "a slow start may need `doctor --wait 60`."
         )
         return Finding("devices", facts.devices_error + variables, "bad", remedy)
-    kinds: dict[tuple, int] = {}
-    for device in facts.devices:
-        kinds[device] = kinds.get(device, 0) + 1
     text = ", ".join(
         f"{count} x {kind if kind == name else f'{name} {kind}'}" + (f" of {_gib(memory)}" if memory else "")
-        for (name, kind, memory), count in kinds.items()
+        for (name, kind, memory), count in Counter(facts.devices).items()
     )
     if facts.accelerators and all(name == "cpu" for name, _, _ in facts.devices):
         unused = facts.accelerators[0]
