@@ -90,7 +90,7 @@ class HeadRewards(RewardModel):
     def score(self, items: Sequence[tuple[Problem, Steps]]) -> list[StepRewards]:
         """Scores all items in packed rows. The rewards of a solution that is too long are None."""
         from jprm.models.costs import forward_flops
-        from jprm.train.read_out import label_probabilities
+        from jprm.train.forward import label_probabilities
 
         like, row_tokens = self.baseline.like, self.baseline.like.verify.context_tokens
         documents = [self.baseline.document(problem, steps, [0.0] * len(steps)) for problem, steps in items if steps]

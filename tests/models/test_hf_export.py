@@ -11,7 +11,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from jprm.errors import UserError
-from jprm.mesh import MeshConfig, make_mesh
+from jprm.mesh import make_mesh
 from jprm.models import bind, preset
 from jprm.models.hf_export import to_hf
 from jprm.models.hf_weights import from_hf
@@ -43,7 +43,7 @@ def test_sharded_parameters_are_written_whole(tmp_path):
     config = CASES["qwen2-untied"] | {"vocab_size": 68}
     weights = tensors(config)
     source = write(tmp_path / "in", config, weights)
-    with jax.set_mesh(make_mesh(MeshConfig(fsdp=2, tensor=2))):
+    with jax.set_mesh(make_mesh(fsdp=2, tensor=2)):
         to_hf(tmp_path / "out", *from_hf(source))
     written = all_tensors(tmp_path / "out")
     assert all(np.array_equal(written[name], x) for name, x in weights.items())
