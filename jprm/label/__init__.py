@@ -18,6 +18,7 @@ from jprm.label.progress import (
 )
 from jprm.label.rationales import Check, Conversation, synthesize
 from jprm.label.rollouts import (
+    MALFORMED,
     ProblemSamples,
     ProblemValues,
     RolloutSettings,
@@ -26,16 +27,17 @@ from jprm.label.rollouts import (
     sample_solutions,
     value_problems,
 )
-from jprm.label.runner import Sample
+from jprm.label.runner import Rollout
 
 __all__ = [
+    "MALFORMED",
     "Check",
     "Conversation",
     "Counts",
     "ProblemSamples",
     "ProblemValues",
+    "Rollout",
     "RolloutSettings",
-    "Sample",
     "ValuedSolution",
     "choose_solutions",
     "difference_labels",
