@@ -17,7 +17,7 @@ from jprm.judge.sizes import cores
 from jprm.progress import Progress
 from jprm.records import ReadOut
 from jprm.score import Generator
-from jprm.verify import Execution, GenPRM, Settings
+from jprm.verify import Execution, GenPRM, VerifySettings
 
 if TYPE_CHECKING:  # loads transformers
     from jprm.chat import ChatCodec
@@ -89,7 +89,7 @@ class Machine:
             self._progress.note(backend.about)
         if execute == "executed" and self._pool is None:
             self._pool = self._open.enter_context(self._open_pool())
-        settings = Settings(
+        settings = VerifySettings(
             context_tokens=backend.context_tokens,
             mode=options.mode,
             style=style,

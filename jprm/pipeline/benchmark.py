@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 from jprm.digests import content_digest
 from jprm.errors import UserError
-from jprm.label import Sample
+from jprm.label import Rollout
 from jprm.pipeline.lab import Lab, Task
 from jprm.pipeline.policy import policy_base, sample_solutions
 from jprm.records import Problem, Solution, append_jsonl, from_json, stream_records, to_json
@@ -161,12 +161,12 @@ def _processbench_file(lab: Lab) -> Path:
     return plain if plain.is_file() else plain.with_suffix(".jsonl.gz")
 
 
-def solution_id(problem: Problem, sample: Sample) -> str:
+def solution_id(problem: Problem, sample: Rollout) -> str:
     """The id of a sampled solution; equal samples of a problem have one."""
     return make_solution(problem, sample.steps, "policy", None).id
 
 
-def _usable(lab: Lab, problem: Problem, samples: Sequence[Sample]) -> list[Item]:
+def _usable(lab: Lab, problem: Problem, samples: Sequence[Rollout]) -> list[Item]:
     """The different samples that have the form of a solution: they ended, every step readable, with an answer."""
     items = {}
     for sample in samples:

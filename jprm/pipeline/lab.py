@@ -192,7 +192,9 @@ class Lab:
         """The rationale format, with this sweep's budget: the same in training and in use."""
         verify = self.config.verify
         return replace(
-            EMBEDDED, budget=Budget(verify.max_tokens, verify.max_rounds, verdict_tokens=1), code=verify.code
+            EMBEDDED,
+            budget=Budget(max_tokens=verify.max_tokens, max_rounds=verify.max_rounds, verdict_tokens=1),
+            code=verify.code,
         )
 
     @property

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from jprm.label import Sample
+from jprm.label import Rollout
 from jprm.label import sample_solutions as sample
 from jprm.pipeline.base import Base
 from jprm.pipeline.lab import Lab
@@ -28,7 +28,7 @@ def policy_engine(lab: Lab, seed: int):
 
 def sample_solutions(
     lab: Lab, problems: Sequence[Problem], n: int, seed: int, purpose: str
-) -> list[tuple[Sample, ...]]:
+) -> list[tuple[Rollout, ...]]:
     """`n` samples of each problem, in the order of the problems."""
     chunks = sample(
         problems,

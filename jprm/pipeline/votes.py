@@ -18,7 +18,7 @@ from jprm.records import Rationale, ReadOut, append_jsonl, stream_jsonl, to_json
 from jprm.runs import Stage
 from jprm.seeds import seed_of
 from jprm.strict_json import read_object
-from jprm.verify import Settings, verify
+from jprm.verify import VerifySettings, verify
 
 SAVE_EVERY_SOLUTIONS = 32
 STEPS_PER_SOLUTION = 2.5  # expected, and the tokens of one vote on one; only the plan and the ETA use them
@@ -285,10 +285,10 @@ def verifier_engine(lab: Lab, verifier: Verifier):
     return lab.engine(verifier.size, verifier.params(lab), config.temperature, config.context_tokens)
 
 
-def verify_settings(lab: Lab, style: str, execution: str, mode: str) -> Settings:
+def verify_settings(lab: Lab, style: str, execution: str, mode: str) -> VerifySettings:
     """The driver's settings of a sweep."""
     config = lab.config.verify
-    return Settings(
+    return VerifySettings(
         context_tokens=config.context_tokens,
         mode=mode,  # type: ignore[arg-type]
         style=style,

@@ -11,7 +11,7 @@ from typing import ClassVar
 from jprm.errors import UserError
 from jprm.records import Problem, Rationale, ReadOut, Solution, Verdict
 from jprm.seeds import seed_of
-from jprm.verify import Branches, Execution, Executor, Sampler, Settings, TextCodec
+from jprm.verify import Branches, Execution, Executor, Sampler, TextCodec, VerifySettings
 
 Item = tuple[Problem, Solution]
 Known = Mapping[str, Sequence[Rationale]]
@@ -25,7 +25,7 @@ class Generator:
     sampler: Sampler
     executor: Executor | None
     codec: TextCodec
-    settings: Settings
+    settings: VerifySettings
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from jprm.records import Problem
 from jprm.search.budget import Cost, ModelCost
 from jprm.search.ports import ROOT, Branch, Grow, Grown, Path
 from jprm.seeds import seed_of
-from jprm.verify.ports import Event, Sampler, StopWhen, TextCodec
+from jprm.verify.ports import Sampler, SamplerEvent, StopWhen, TextCodec
 from jprm.verify.texts import texts_of
 
 
@@ -201,7 +201,7 @@ class SampledSteps:
                     if (key, event.handle) in under_way:
                         self._hear(event, (key, event.handle), under_way)
 
-    def _hear(self, event: Event, key: tuple[int, int], under_way: dict[tuple[int, int], _Draw]) -> None:
+    def _hear(self, event: SamplerEvent, key: tuple[int, int], under_way: dict[tuple[int, int], _Draw]) -> None:
         draw = under_way[key]
         draw.ids += event.tokens
         if event.finish is None:

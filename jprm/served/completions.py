@@ -32,7 +32,7 @@ Stop = int | str | None
 
 
 class Sampling(Protocol):
-    """How to sample, as `jprm.sample.SamplingParams` and `jprm.verify.genprm.Sampling` say it."""
+    """How to sample, as `jprm.sample.SamplingParams` and `jprm.verify.protocol.TokenSampling` say it."""
 
     @property
     def temperature(self) -> float:

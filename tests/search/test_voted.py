@@ -7,7 +7,7 @@ import pytest
 
 from jprm.records import Problem, Rationale, Verdict
 from jprm.search import Choosing, Cost, ModelCost, VotedScorer, correctness, make_strategy, run_search
-from jprm.verify import Settings, verify
+from jprm.verify import VerifySettings, verify
 from tests.search.test_embedded import PROBLEMS, WORLD, generator
 from tests.verify.fakes import FakeExecutor, ScriptedSampler
 
@@ -81,7 +81,7 @@ def verdict(sample_id, text):
 
 def test_a_search_with_the_verifiers_own_driver(tmp_path):
     tokenizer = WORLD.tokenizer()
-    settings = Settings(context_tokens=4000, style="direct", execute="none")
+    settings = VerifySettings(context_tokens=4000, style="direct", execute="none")
 
     def judge(items, votes):
         sampler = ScriptedSampler(tokenizer, verdict, lanes=64)

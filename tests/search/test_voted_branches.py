@@ -20,7 +20,7 @@ from jprm.search import (
     make_strategy,
     run_search,
 )
-from jprm.verify import Branches, Settings
+from jprm.verify import Branches, VerifySettings
 from tests.search.test_embedded import PROBLEMS, WORLD, generator
 from tests.search.test_voted import verdict
 from tests.search.toys import Answers, ToyPolicy, problems
@@ -33,7 +33,7 @@ PAIRS = ModelCost(1.0, 0.25, 3.0)
 
 def scorer(mode="chain", votes=2):
     sampler = ScriptedSampler(FakeTokenizer(), model)
-    settings = Settings(sampler.context_tokens, mode)
+    settings = VerifySettings(context_tokens=sampler.context_tokens, mode=mode)
     branches = Branches(votes, sampler, FakeExecutor(), sampler.tokenizer, settings, SEED)
     made = VotedBranches(branches, "prob_raw", sampler.tokenizer, PAIRS)
     return made, sampler
@@ -131,7 +131,7 @@ def search(tmp_path, name, judge, strategy="beam", **settings):
 
 def truth():
     tokenizer = WORLD.tokenizer()
-    settings = Settings(context_tokens=4000, style="direct", execute="none")
+    settings = VerifySettings(context_tokens=4000, style="direct", execute="none")
     sampler = ScriptedSampler(tokenizer, verdict, lanes=64)
     branches = Branches(2, sampler, FakeExecutor(), tokenizer, settings, 3)
     return VotedBranches(branches, "vote", tokenizer, PAIRS)
