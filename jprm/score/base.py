@@ -11,7 +11,7 @@ from typing import ClassVar
 from jprm.errors import UserError
 from jprm.records import Problem, Rationale, ReadOut, Solution, Verdict
 from jprm.seeds import seed_of
-from jprm.verify import Branches, Execution, Executor, Sampler, TextCodec, VerifySettings
+from jprm.verify import Branches, Execution, Executor, GenPRM, Sampler, TextCodec, ThinkPRM, VerifySettings
 
 Item = tuple[Problem, Solution]
 Known = Mapping[str, Sequence[Rationale]]
@@ -60,11 +60,13 @@ class Scorer(ABC):
     readout: the reward that suits its verdicts, where the user asks for no other.
     samples: whether it samples a model's text, and so wants a sampler and the protocol's settings.
     chance: whether its votes can differ; where they cannot, one is drawn.
+    protocol: the protocol of what it samples, which `--protocol` and overrides change.
     """
 
     readout: ClassVar[ReadOut] = "prob_raw"
     samples: ClassVar[bool] = False
     chance: ClassVar[bool] = True
+    protocol: ClassVar[type[GenPRM] | type[ThinkPRM]] = GenPRM
 
     def __init__(self, setup: Setup):
         self.setup = setup

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import string
+from collections.abc import Callable, Sequence
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
@@ -19,6 +20,7 @@ from jprm.verify.protocol import Budget, RationaleFormat, TokenSampling, cut_at_
 from jprm.verify.snippets import TILDES, CodeSettings
 from jprm.verify.texts import ends_of_text
 
+RATIONALE_TOKENS = 512  # on average, with room: published tables have 345 to 503
 ELLIPSIS = "....."  # in the place of an analysis, as others who ran the published weights wrote it
 
 
@@ -191,6 +193,11 @@ class GenPRM(Config, RationaleFormat):
         return (*heads, *(text.rstrip("\n") for text in closes), tags.output_open, tags.code_open)
 
     @property
+    def turn_marks(self) -> tuple[str, ...]:
+        """The texts that begin and end turns, which are single tokens in a vocabulary that knows this chat."""
+        return self.chat.user, self.chat.assistant, self.chat.end_of_turn
+
+    @property
     def verdict_words(self) -> tuple[str, str]:
         """The words of the verdicts Yes and No."""
         return self.tags.yes, self.tags.no
@@ -230,6 +237,16 @@ class GenPRM(Config, RationaleFormat):
         before, after = map(re.escape, tags.analyze_open.format(paragraph="\0").split("\0"))
         opening = re.match(rf"{before}\d+{after}", analysis)
         return opening.group() + ELLIPSIS + tags.analyze_close if opening else ""
+
+    def expected_tokens(self, problem: str, steps: Sequence[str], style: str, count: Callable[[str], int]) -> int:
+        """Returns the tokens of a conversation about these steps, by the mean length of a published rationale.
+
+        count: the tokens of a text.
+        """
+        around = count("".join(self.tags.model_dump().values()) + self.chat.assistant)
+        given = count(self.opening(problem, steps[0], style)) + sum(count(self.chat.user + step) for step in steps[1:])
+        rationale = min(RATIONALE_TOKENS, self.budget.max_tokens) + around
+        return given + len(steps) * rationale + self.budget.max_tokens + self.budget.verdict_tokens
 
     def stop_ids(self, codec: TextCodec) -> list[int]:
         """Returns the tokens that end a text; the stops of this protocol are texts."""

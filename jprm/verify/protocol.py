@@ -128,6 +128,11 @@ class RationaleFormat(ABC):
         return ()
 
     @property
+    def turn_marks(self) -> tuple[str, ...]:
+        """The texts that begin and end turns, which are single tokens in a vocabulary that knows this chat."""
+        return ()
+
+    @property
     @abstractmethod
     def verdict_words(self) -> tuple[str, str]:
         """The words of the verdicts Yes and No."""

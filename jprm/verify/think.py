@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections.abc import Callable, Sequence
 from typing import Annotated
 
 from pydantic import AfterValidator, Field
@@ -69,6 +70,15 @@ class ThinkPRM(Config, RationaleFormat):
     def following(self, before: str, rationale: str, step: str) -> str:
         """Raises UserError: a chain reads the whole solution."""
         raise UserError("ThinkPRM judges whole solutions; verify `whole(solution)`, of one step")
+
+    def expected_tokens(self, problem: str, steps: Sequence[str], style: str, count: Callable[[str], int]) -> int:
+        """Returns the tokens of the longest chain about these steps; `count` gives the tokens of a text."""
+        again = "".join(self.triggers[i % len(self.triggers)] for i in range(self.budget.max_rounds - 1))
+        given = (
+            self.opening(problem, numbered(steps), style),
+            self.think_open + again + self.think_close + self.question,
+        )
+        return sum(map(count, given)) + self.budget.max_tokens + self.budget.verdict_tokens
 
     def parts(self, rationale: str) -> tuple[str, str, str]:
         """Takes all for analysis; nothing follows a chain that it could be shortened for."""
@@ -135,10 +145,14 @@ _NUMBERED = re.compile(r"\s*Step \d+:\s*")
 
 
 def whole(solution: Solution) -> Solution:
-    """Returns the solution as one step whose text numbers the steps, so that one verdict is about all of them."""
-    texts = (_NUMBERED.sub("", step, count=1) if _NUMBERED.match(step) else step for step in solution.steps)
-    numbered = (f"Step {number}: {text.strip()}" for number, text in enumerate(texts, start=1))
-    return dataclasses.replace(solution, steps=("\n".join(numbered),))
+    """Returns the solution as one step that holds all of them, so that one verdict is about the solution."""
+    return dataclasses.replace(solution, steps=(numbered(solution.steps),))
+
+
+def numbered(steps: Sequence[str]) -> str:
+    """Returns the steps one behind the other, each with its number before it, as the published program does."""
+    texts = (step[found.end() :] if (found := _NUMBERED.match(step)) else step for step in steps)
+    return "\n".join(f"Step {number}: {text.strip()}" for number, text in enumerate(texts, start=1))
 
 
 _WORDS = {"correct": True, "incorrect": False}
