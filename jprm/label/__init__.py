@@ -7,7 +7,7 @@ draws plain solutions for test items and best-of-N. The sampler is whatever sati
 `jprm.verify.ports.Sampler`; nothing here imports JAX.
 """
 
-from jprm.label.consensus import Counts, disagreement, filter_conversations
+from jprm.label.consensus import Counts, filter_conversations
 from jprm.label.progress import (
     difference_labels,
     first_error_of,
@@ -19,11 +19,9 @@ from jprm.label.progress import (
 from jprm.label.rationales import Check, Conversation, synthesize
 from jprm.label.rollouts import (
     MALFORMED,
-    ProblemSamples,
     ProblemValues,
     RolloutSettings,
     ValuedSolution,
-    choose_solutions,
     sample_solutions,
     value_problems,
 )
@@ -34,14 +32,11 @@ __all__ = [
     "Check",
     "Conversation",
     "Counts",
-    "ProblemSamples",
     "ProblemValues",
     "Rollout",
     "RolloutSettings",
     "ValuedSolution",
-    "choose_solutions",
     "difference_labels",
-    "disagreement",
     "filter_conversations",
     "first_error_of",
     "hard_labels",

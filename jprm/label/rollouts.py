@@ -193,9 +193,7 @@ def _fits(solution: Solution, tokenizer: TextCodec, settings: RolloutSettings) -
 def _value(problem: Problem, world: World, tokenizer: TextCodec, settings: RolloutSettings, seed: int) -> RolloutTask:
     generated = read = 0
 
-    def ask(
-        requests: list[RolloutRequest],
-    ) -> Generator[list[RolloutRequest], list[list[Rollout]], list[list[Rollout]]]:
+    def ask(requests: list[RolloutRequest]) -> Asking:
         nonlocal generated, read
         results = yield requests
         generated += sum(rollout.tokens for rollouts in results for rollout in rollouts)

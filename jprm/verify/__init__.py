@@ -2,7 +2,7 @@
 
 Enter by `verify` (the driver: many solutions and votes over one sampler and one code executor), by
 `Branches` (the same for the branches of searches, each beginning judged once), by a protocol alone
-(`CompactDialogue`, `ChatDialogue`, `ThinkDialogue`: text in, actions out), or by the votes:
+(`CompactDialogue`, `ChatDialogue`: text in, actions out), or by the votes:
 `mean_reward`, `first_error`. The room declares the sampler and the executor that it needs as
 protocols (`ports`) and imports neither them nor JAX.
 """
@@ -13,14 +13,14 @@ from jprm.verify.compact import EMBEDDED, CompactDialogue, Template
 from jprm.verify.conversation import Overflow
 from jprm.verify.driver import verify
 from jprm.verify.genprm import GenPRM
-from jprm.verify.ports import CodeSession, Executor, Sampler, SamplerEvent, TextCodec
-from jprm.verify.protocol import Budget, Dialogue, Done, Execute, Execution, Generate, RationaleFormat
+from jprm.verify.ports import Executor, Sampler, TextCodec
+from jprm.verify.protocol import Budget, Dialogue, Done, Execute, Execution, Generate
 from jprm.verify.settings import Mode, VerifySettings
 from jprm.verify.snippets import CodeSettings
 from jprm.verify.table import LOST
 from jprm.verify.texts import trigger_ids
-from jprm.verify.think import ThinkDialogue, ThinkPRM, step_verdicts, whole
-from jprm.verify.votes import ONE_VOTE, first_error, mean_reward, probability_yes, verdict_position, votes_drawn
+from jprm.verify.think import ThinkPRM, step_verdicts, whole
+from jprm.verify.votes import ONE_VOTE, first_error, mean_reward, votes_drawn
 
 __all__ = [
     "EMBEDDED",
@@ -29,7 +29,6 @@ __all__ = [
     "Branches",
     "Budget",
     "ChatDialogue",
-    "CodeSession",
     "CodeSettings",
     "CompactDialogue",
     "Dialogue",
@@ -41,20 +40,15 @@ __all__ = [
     "Generate",
     "Mode",
     "Overflow",
-    "RationaleFormat",
     "Sampler",
-    "SamplerEvent",
     "Template",
     "TextCodec",
-    "ThinkDialogue",
     "ThinkPRM",
     "VerifySettings",
     "first_error",
     "mean_reward",
-    "probability_yes",
     "step_verdicts",
     "trigger_ids",
-    "verdict_position",
     "verify",
     "votes_drawn",
     "whole",

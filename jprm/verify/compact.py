@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 from jprm import records
 from jprm.verify.ports import TextCodec
@@ -22,33 +23,37 @@ from jprm.worlds import base
 
 @dataclass(frozen=True)
 class Template(RationaleFormat):
-    """The strings of one compact format.
+    """The compact protocol: its strings, and what may be chosen.
 
-    openings: the forced beginning of a rationale in each style.
-    stops: texts of one token each that end the model's turn; any of them may be a false alarm.
-    sections: (open, close) pairs that are closed before a verdict is forced.
-    code_open, code_close: what lies between the last pair is run; `code_close` is a stop.
-    verdict_opening: directly followed by `yes` or `no`, then by `verdict_closing`.
     budget: what a rationale may cost.
-    unknown_output: what is shown in the place of an output that the vocabulary cannot write.
     max_output_chars: characters of an output that are shown, unless `code.output_chars` cuts it.
     code: how code is read and its output shown.
     """
 
-    openings: Mapping[str, str]
-    stops: tuple[str, ...]
-    sections: tuple[tuple[str, str], ...]
-    code_open: str
-    code_close: str
-    output_open: str
-    output_close: str
-    verdict_opening: str
-    yes: str
-    no: str
-    verdict_closing: str
-    budget: Budget
-    unknown_output: str = "Error"
-    max_output_chars: int = 1024
+    # The forced beginning of a rationale in each style.
+    openings: ClassVar[Mapping[str, str]] = {
+        "full": base.ANALYZE_OPEN,
+        "code": base.CODE_OPEN,
+        "analysis": base.ANALYZE_OPEN,
+        "direct": base.VERDICT_OPEN,
+    }
+    # Tokens that end the model's turn; any of them may be a false alarm. The verdict's word itself is
+    # one: waiting for the closing would cost one decode step more.
+    stops: ClassVar[tuple[str, ...]] = (base.CODE_CLOSE, base.YES, base.NO)
+    # What is closed before a verdict is forced.
+    sections: ClassVar[tuple[tuple[str, str], ...]] = (
+        (base.ANALYZE_OPEN, base.ANALYZE_CLOSE),
+        (base.CODE_OPEN, base.CODE_CLOSE),
+        (base.OUTPUT_OPEN, base.OUTPUT_CLOSE),
+    )
+    code_open, code_close = base.CODE_OPEN, base.CODE_CLOSE  # what lies between the last pair is run
+    output_open, output_close = base.OUTPUT_OPEN, base.OUTPUT_CLOSE
+    verdict_opening, verdict_closing = base.VERDICT_OPEN, base.VERDICT_CLOSE  # around `yes` or `no`
+    yes, no = base.YES, base.NO
+    unknown_output = "Error"  # in the place of an output that the vocabulary cannot write
+
+    budget: Budget = Budget(max_tokens=96, max_rounds=3, verdict_tokens=1)
+    max_output_chars: int = 64
     code: CodeSettings = CodeSettings()
 
     # The layout: problem, steps and rationales one behind the other.
@@ -117,31 +122,7 @@ class Template(RationaleFormat):
         return "".join(end for _, end in reversed(unclosed)) + self.verdict_opening
 
 
-EMBEDDED = Template(
-    openings={
-        "full": base.ANALYZE_OPEN,
-        "code": base.CODE_OPEN,
-        "analysis": base.ANALYZE_OPEN,
-        "direct": base.VERDICT_OPEN,
-    },
-    # The verdict's word itself is a stop: waiting for the closing would cost one decode step more.
-    stops=(base.CODE_CLOSE, base.YES, base.NO),
-    sections=(
-        (base.ANALYZE_OPEN, base.ANALYZE_CLOSE),
-        (base.CODE_OPEN, base.CODE_CLOSE),
-        (base.OUTPUT_OPEN, base.OUTPUT_CLOSE),
-    ),
-    code_open=base.CODE_OPEN,
-    code_close=base.CODE_CLOSE,
-    output_open=base.OUTPUT_OPEN,
-    output_close=base.OUTPUT_CLOSE,
-    verdict_opening=base.VERDICT_OPEN,
-    yes=base.YES,
-    no=base.NO,
-    verdict_closing=base.VERDICT_CLOSE,
-    budget=Budget(max_tokens=96, max_rounds=3, verdict_tokens=1),
-    max_output_chars=64,
-)
+EMBEDDED = Template()
 
 
 class CompactDialogue(Dialogue):

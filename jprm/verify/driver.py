@@ -62,24 +62,19 @@ def verify(
         missing of the votes asked for is drawn. A vote that lacks a step is drawn again from its
         first step (in fork mode from its own: only vote 0 is needed again), which gives the same.
     heard: is called with every rationale that is new, as soon as it is there.
+    stop_early: report a solution only up to the first step that every vote calls wrong (reward below
+        1/2). The first error of any subset of these votes stays the same: the mean of numbers below
+        1/2 is below 1/2, and all earlier steps are reported in full. A None there stops nothing: the
+        subset of that vote alone sees no error. Votes do not wait for one another, which could lock
+        a sampler with few slots; what a vote has written beyond that step is not reported (it may
+        have been `heard`). Of more votes than are `known` the new ones are drawn first; votes that
+        an earlier run stopped go on only where a new one disagrees.
 
-    A conversation that would outgrow the context ends there: this step and the later ones get the
-    verdict None with the reason "context". `settings.overflow` may first shorten what it wrote about
-    earlier steps, which `Rationale.shortened` counts. A verdict that nobody could read is None, too
-    (see `Done`).
-
-    A solution of which the sampler has lost a conversation is given up; the rationales that it lacks
-    get the verdict None, a reason that begins with `table.LOST`, and are not `heard`.
-
-    stop_early: report a solution only up to the first step that every vote calls wrong (reward
-    below 1/2), and waste no more on it. The first error of any subset of these votes stays the
-    same: at that step the mean of any subset of numbers below 1/2 is below 1/2, so its first error
-    is this step or an earlier one, and all earlier steps are reported in full. A None there stops
-    nothing: the subset of that vote alone sees no error. Votes do not wait for one another, which
-    could lock a sampler with few slots; what a vote has written beyond that step is not reported
-    (the sampler's statistics count it; it may have been `heard`). With more votes than are `known`
-    the new ones are drawn first; votes that an earlier run stopped go on only where one of the new
-    ones disagrees. What is reported is the same as with all votes at once.
+    A verdict that nobody could read is None (see `Done`). A conversation that would outgrow the
+    context ends there, with the verdict None and the reason "context" for this step and the later
+    ones, unless `settings.overflow` shortens it (`Rationale.shortened` counts that). A solution of
+    which the sampler has lost a conversation is given up: the rationales that it lacks get the verdict
+    None, a reason that begins with `LOST`, and are not `heard`.
 
     Raises UserError for settings that do not fit the tokenizer or each other.
     """

@@ -5,8 +5,8 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jprm.label import Check, Conversation, Counts, disagreement, filter_conversations
-from jprm.label.consensus import ACCEPTS_WRONG, REJECTS_RIGHT, TOO_LONG
+from jprm.label import Check, Conversation, Counts, filter_conversations
+from jprm.label.consensus import ACCEPTS_WRONG, REJECTS_RIGHT, TOO_LONG, disagreement
 from jprm.worlds.base import Annotation
 
 

@@ -148,7 +148,7 @@ TEXTS = st.lists(
 ).map("".join)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(
     chunks=st.lists(st.tuples(TEXTS, st.integers(0, 30)), max_size=40),
     template=st.sampled_from([DROPPED, KEPT]),

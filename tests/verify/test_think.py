@@ -8,17 +8,9 @@ from hypothesis import strategies as st
 from jprm.config import load
 from jprm.errors import UserError
 from jprm.records import Problem, Solution
-from jprm.verify import (
-    Done,
-    Generate,
-    ThinkDialogue,
-    ThinkPRM,
-    VerifySettings,
-    probability_yes,
-    step_verdicts,
-    verify,
-    whole,
-)
+from jprm.verify import Done, Generate, ThinkPRM, VerifySettings, step_verdicts, verify, whole
+from jprm.verify.think import ThinkDialogue
+from jprm.verify.votes import probability_yes
 from tests.verify.fakes import FakeExecutor, FakeTokenizer, ScriptedSampler, within
 from tests.verify.published import FILE, thinkprm
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jprm.verify import first_error, mean_reward, probability_yes, verdict_position
+from jprm.verify.votes import first_error, mean_reward, probability_yes, verdict_position
 
 REWARDS = st.lists(st.none() | st.floats(0, 1), max_size=9)
 
