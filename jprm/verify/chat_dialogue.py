@@ -63,7 +63,7 @@ class ChatDialogue(Dialogue):
         self._turn += text
         stops = self._action.stops
         if self.tags.code_close in stops and self._open_fence() == "~~~":
-            stops += self.published.more_stops
+            stops += (TILDES,)
         end = first_stop(self._turn, stops)
         if end is None and tokens and self._turn_left > 0:
             # 2. Where another text made the sampler stop, let the model go on.

@@ -120,7 +120,7 @@ class Driver:
         self.running_code = 0
 
     def _word_ids(self) -> tuple[int, ...]:
-        """The tokens of Yes and No; none where the vocabulary lacks them and only the word is asked for."""
+        """Returns the tokens of Yes and No; none where the vocabulary lacks them and only the word is asked for."""
         try:
             return self.format.verdict_ids(self.tokenizer)
         except UserError:
@@ -139,7 +139,7 @@ class Driver:
                 #    dialogue, and generates on, has code run, or concludes its step.
                 events = self.sampler.poll()
                 for event in events:
-                    self._hear(event)
+                    self._receive(event)
                 # 3. Give finished solutions back before any wait: nobody should sit on finished work.
                 while self.finished:
                     yield self.finished.popleft()
@@ -174,7 +174,7 @@ class Driver:
         self.open(table, 0, votes, History.begin(self.format, *quoted, self.settings.style), session)
 
     def _votes_of_step(self, table: VoteTable, step: int) -> list[int]:
-        """In fork mode: the votes that lack this step, and the one that the next steps continue."""
+        """Returns the votes of fork mode that lack this step, and the one that the next steps continue."""
         if not any(table.lacking(later) for later in range(step, table.limit)):
             return []
         further = any(table.lacking(later) for later in range(step + 1, table.limit))
@@ -232,7 +232,7 @@ class Driver:
             self.conversations[handle] = conversation
 
     def _sample_id(self, conversation: OpenConversation) -> int:
-        """After a restart it is another one: positions that were drawn once are drawn again."""
+        """Names the draws; a restart has another name, since positions that were drawn once are drawn again."""
         vote, step, restarts = conversation.vote, conversation.step, conversation.restarts
         path = (vote,) if self.chain else (step, vote)
         again = ("restart", restarts) if restarts else ()
@@ -240,7 +240,7 @@ class Driver:
 
     # Phase 2: a conversation has stopped; its dialogue says how it goes on.
 
-    def _hear(self, event: SamplerEvent) -> None:
+    def _receive(self, event: SamplerEvent) -> None:
         conversation = self.conversations.get(event.handle)
         if conversation is None:
             return  # `stop_early` dropped it while this event was under way

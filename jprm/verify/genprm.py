@@ -170,14 +170,9 @@ class GenPRM(Config, RationaleFormat):
         return (self.tags.analyze_close, self.tags.code_close, self.tags.output_close)
 
     @property
-    def more_stops(self) -> tuple[str, ...]:
-        """Further texts that end a block of code."""
-        return (TILDES,) if self.code_settings.fences else ()
-
-    @property
     def all_stops(self) -> tuple[str, ...]:
-        """All texts that a sampler has to stop at."""
-        return self.stops + self.more_stops
+        """All texts that a sampler has to stop at; tildes may end a block of code, too."""
+        return (*self.stops, TILDES) if self.code_settings.fences else self.stops
 
     @property
     def code_settings(self) -> CodeSettings:
