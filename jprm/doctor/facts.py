@@ -16,7 +16,7 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
 from jprm.compile_cache import find_compile_cache
-from jprm.execute.resources import Budget, available_memory, memory_limit
+from jprm.execute.resources import MemoryBudget, available_memory, memory_limit
 
 JAX_QUESTION = """
 import json, jax

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from jprm.errors import UserError, printable
 from jprm.judge.items import Item
 from jprm.judge.options import Options
-from jprm.judge.sizes import STORED_NAMES, asked_over, choose, context_tokens
-from jprm.verify import GenPRM, Sampler, trigger_ids
+from jprm.judge.sizes import asked_over, choose, context_tokens
+from jprm.verify import GenPRM, Sampler, ThinkPRM, trigger_ids
 
 if TYPE_CHECKING:  # these load JAX and transformers
     from jprm.chat import ChatCodec
@@ -46,7 +46,7 @@ class Task:
     """
 
     options: Options
-    protocol: GenPRM
+    protocol: GenPRM | ThinkPRM
     codec: ChatCodec
     style: str
     items: Sequence[Item]

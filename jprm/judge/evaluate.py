@@ -22,7 +22,7 @@ from jprm.progress import Progress
 from jprm.records import ReadOut
 from jprm.runs import HeldDirectory, provenance
 from jprm.score import Scorer, Setup, find_scorer, load_plugin
-from jprm.verify import ONE_VOTE, GenPRM, votes_drawn
+from jprm.verify import ONE_VOTE, GenPRM, ThinkPRM, votes_drawn
 
 FIRST_ERROR_ONLY = ("processbench",)  # of the others every step is scored
 ENGINE = "engine."
@@ -56,7 +56,7 @@ class _Evaluation:
             load_plugin(options.plugin)
         if not options.regrade:
             self.scorer = find_scorer(options.scorer)
-            self.protocol = read_protocol(options)
+            self.protocol = read_protocol(options, self.scorer.protocol)
         self.options = options if options.regrade else _located(options, self.scorer)
         self.directory = HeldDirectory(  # called as the user calls the model, wherever that lies
             options.directory, "give --out DIR for another place", "give another --out DIR"
@@ -211,7 +211,7 @@ def _located(options: Options, scorer: type[Scorer]) -> Options:
     return dataclasses.replace(options, model=found.directory, adapters=found.adapters)
 
 
-def _identity(options: Options, scorer: type[Scorer], protocol: GenPRM) -> dict[str, Any]:
+def _identity(options: Options, scorer: type[Scorer], protocol: GenPRM | ThinkPRM) -> dict[str, Any]:
     """What decides the votes, but for the data and the engine's sizes."""
     return flat(
         {
@@ -222,6 +222,6 @@ def _identity(options: Options, scorer: type[Scorer], protocol: GenPRM) -> dict[
             "mode": options.mode,
             "seed": options.seed,
             "overflow": options.overflow,
-            "protocol": protocol.model_dump() if scorer.samples else None,
+            "protocol": protocol.model_dump(mode="json") if scorer.samples else None,
         }
     )

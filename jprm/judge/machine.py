@@ -17,19 +17,19 @@ from jprm.judge.sizes import cores
 from jprm.progress import Progress
 from jprm.records import ReadOut
 from jprm.score import Generator
-from jprm.verify import Execution, GenPRM, Settings
+from jprm.verify import Execution, GenPRM, ThinkPRM, VerifySettings
 
 if TYPE_CHECKING:  # loads transformers
     from jprm.chat import ChatCodec
 
-PROTOCOL = Path("configs", "verify", "genprm.toml")  # beside the package, or installed inside of it
+PROTOCOLS = Path("configs", "verify")  # beside the package, or installed inside of it
 
 
-def read_protocol(options: Options) -> GenPRM:
-    """The published protocol, or the user's, with overrides. Raises UserError."""
-    package = Path(__file__).resolve().parents[1]
-    files = [options.protocol] if options.protocol else [package.parent / PROTOCOL, package / PROTOCOL]
-    return load(GenPRM, next((f for f in files if f.is_file()), files[0]), options.overrides)
+def read_protocol(options: Options, kind: type[GenPRM] | type[ThinkPRM]) -> GenPRM | ThinkPRM:
+    """The published protocol of a kind, or the user's, with overrides. Raises UserError."""
+    package, published = Path(__file__).resolve().parents[1], PROTOCOLS / f"{kind.__name__.lower()}.toml"
+    files = [options.protocol] if options.protocol else [package.parent / published, package / published]
+    return load(kind, next((f for f in files if f.is_file()), files[0]), options.overrides)
 
 
 class Machine:
@@ -38,7 +38,7 @@ class Machine:
     def __init__(
         self,
         options: Options,
-        protocol: GenPRM,
+        protocol: GenPRM | ThinkPRM,
         readout: ReadOut,
         items: Sequence[Item],
         stored: Mapping[str, Any],
@@ -89,7 +89,7 @@ class Machine:
             self._progress.note(backend.about)
         if execute == "executed" and self._pool is None:
             self._pool = self._open.enter_context(self._open_pool())
-        settings = Settings(
+        settings = VerifySettings(
             context_tokens=backend.context_tokens,
             mode=options.mode,
             style=style,
@@ -107,26 +107,31 @@ class Machine:
         return Generator(backend.sampler, self._pool, codec, settings)
 
     def _note_vocabulary(self, codec: ChatCodec) -> None:
-        chat, tags = self._protocol.chat, self._protocol.tags
-        turns, words = (chat.user, chat.assistant, chat.end_of_turn), (tags.yes, tags.no)
         for texts, why in (
-            (turns, "is no single token of this vocabulary: another family's chat? (chat.* overrides)"),
-            (words, "is no single token of this vocabulary: verdicts are read without probabilities"),
+            (
+                self._protocol.turn_marks,
+                "is no single token of this vocabulary: another family's chat? (chat.* overrides)",
+            ),
+            (
+                self._protocol.verdict_words,
+                "is no single token of this vocabulary: verdicts are read without probabilities",
+            ),
         ):
             for text in texts:
                 if len(codec.encode(text)) != 1:
                     self._progress.note(f"note: {text!r} {why}")
 
-    def _open_pool(self) -> CodePlace:
-        options = self._options
+    def _open_pool(self) -> Place:
+        options, protocol = self._options, self._protocol
+        assert isinstance(protocol, GenPRM), "no other protocol runs code"
         local = {"uncovered": options.uncovered} if options.place == "local" else {}
         pool = open_place(
             options.place,
             workers=options.workers or cores(),
-            timeout_s=self._protocol.sampling.code_timeout_s,
+            timeout_s=protocol.sampling.code_timeout_s,
             memoize=True,
             **local,
         )
-        pool.options = self._protocol.code_settings.options
+        pool.options = protocol.code_settings.options
         self._progress.note(f"generated code runs {pool.description}")
         return pool

@@ -20,10 +20,10 @@ class Options:
     """One evaluation.
 
     readout: None is the scorer's own. full: judge every step although the benchmark asks for the
-    first error only. protocol: a TOML file of `jprm.verify.GenPRM`, None for the published one;
+    first error only. protocol: a TOML file of the scorer's protocol, None for the published one;
     overrides: `key=value` for it. place, uncovered: see `jprm.execute.open_place`.
     missing: what a solution without a verdict counts (`jprm.evaluate.missing`).
-    overflow: see `jprm.verify.Settings`. base_url, served_model, concurrency: see `jprm.openai.OpenAISampler`.
+    overflow: see `jprm.verify.VerifySettings`. base_url, served_model, concurrency: see `jprm.served.ServedSampler`.
     """
 
     model: Path | None  # a directory, or a name as `jprm.models.locate` knows it

@@ -6,20 +6,20 @@ added later have to be those that would have come at once.
 
 from __future__ import annotations
 
+import functools
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from jprm.errors import UserError
 from jprm.judge.items import Item
-from jprm.verify import GenPRM, TextCodec
+from jprm.verify import GenPRM, TextCodec, ThinkPRM
 
 if TYPE_CHECKING:
     from jprm.models import ModelConfig
     from jprm.sample import EngineConfig
 
-STEP_TOKENS = 512  # of a rationale on average, with room: published tables have 345 to 503
 ROUND_TOKENS = 256
 MOST_BANK_LANES = {"cpu": 8}  # a decode step on a CPU is bound by the reading of keys and values
 ACCELERATOR_BANK_LANES = 256
@@ -54,35 +54,25 @@ class Sizes:
                 raise UserError(f"--{name} {value}: must be at least {least}")
 
 
-def context_tokens(items: Sequence[Item], codec: TextCodec, protocol: GenPRM, style: str, longest: int | None) -> int:
-    """Tokens that hold the longest conversation, by the mean length of a published rationale.
+def context_tokens(
+    items: Sequence[Item], codec: TextCodec, protocol: GenPRM | ThinkPRM, style: str, longest: int | None
+) -> int:
+    """Tokens that hold the longest conversation that the protocol expects.
 
     What outgrows them all the same ends there, and is counted (see `jprm.verify.verify`).
     longest: what the model was made for, which is never exceeded; None where it does not say.
     """
-    tags, budget = protocol.tags, protocol.budget
-    around = len(codec.encode("".join(tags.model_dump().values()) + protocol.chat.assistant))
-    a_step = min(STEP_TOKENS, budget.max_tokens) + around
-    most = max(_tokens(item, codec, protocol, style) + len(item.solution.steps) * a_step for item in items)
-    need = most + budget.max_tokens + budget.verdict_tokens
+
+    @functools.cache
+    def count(text: str) -> int:
+        try:
+            return len(codec.encode(text))
+        except (UserError, ValueError):  # this item is lost later, with its reason
+            return 0
+
+    need = max(protocol.expected_tokens(i.problem.text, i.solution.steps, style, count) for i in items)
     rounded = -(-need // ROUND_TOKENS) * ROUND_TOKENS
     return rounded if longest is None else min(rounded, longest)
-
-
-def _tokens(item: Item, codec: TextCodec, protocol: GenPRM, style: str) -> int:
-    """Length of everything that is given: the chat with its problem and steps."""
-    first, *later = item.solution.steps
-    texts = [protocol.opening(item.problem.text, first, style)]
-    texts += [protocol.chat.user + step for step in later]
-    return sum(map(len, _encoded(codec, texts)))
-
-
-def _encoded(codec: TextCodec, texts: Iterable[str]) -> Iterable[Sequence[int]]:
-    for text in texts:
-        try:
-            yield codec.encode(text)
-        except (UserError, ValueError):  # this item is lost later, with its reason
-            yield ()
 
 
 def choose(model: ModelConfig, itemsize: int, context: int, asked: Sizes) -> EngineConfig:

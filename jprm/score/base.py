@@ -14,7 +14,7 @@ from jprm import registry
 from jprm.errors import UserError
 from jprm.records import Problem, Rationale, ReadOut, Solution, Verdict
 from jprm.seeds import seed_of
-from jprm.verify import Branches, Execution, Executor, Sampler, Settings, TextCodec
+from jprm.verify import Branches, Execution, Executor, GenPRM, Sampler, TextCodec, ThinkPRM, VerifySettings
 
 Item = tuple[Problem, Solution]
 Known = Mapping[str, Sequence[Rationale]]  # rationales by solution id
@@ -28,7 +28,7 @@ class Generator:
     sampler: Sampler
     executor: Executor | None
     codec: TextCodec
-    settings: Settings
+    settings: VerifySettings
 
 
 @dataclass(frozen=True)
@@ -67,12 +67,14 @@ class Scorer(ABC):
     chance: whether its votes can differ; where they cannot, one is drawn.
     by_beginnings: whether what it says about a step depends on the steps up to it alone, and is kept for
         every solution that begins alike until `forget` is called.
+    protocol: the protocol of what it samples, which `--protocol` and overrides change.
     """
 
     readout: ClassVar[ReadOut] = "prob_raw"
     samples: ClassVar[bool] = False
     chance: ClassVar[bool] = True
     by_beginnings: ClassVar[bool] = False
+    protocol: ClassVar[type[GenPRM] | type[ThinkPRM]] = GenPRM
 
     def __init__(self, setup: Setup):
         self.setup = setup

@@ -17,7 +17,7 @@ from jprm.records import Problem
 from jprm.search.budget import Cost, ModelCost
 from jprm.search.ports import ROOT, Branch, Grow, Grown, Path, Steps
 from jprm.seeds import seed_of
-from jprm.verify.ports import Event, Sampler, StopWhen, TextCodec
+from jprm.verify.ports import Sampler, SamplerEvent, StopWhen, TextCodec
 from jprm.verify.texts import texts_of
 
 
@@ -197,7 +197,7 @@ class SampledSteps:
                     if (key, event.handle) in running:
                         self._hear(event, (key, event.handle), running)
 
-    def _hear(self, event: Event, key: tuple[int, int], running: Running) -> None:
+    def _hear(self, event: SamplerEvent, key: tuple[int, int], running: Running) -> None:
         draw = running[key]
         draw.ids += event.tokens
         if event.finish is None:

@@ -27,7 +27,7 @@ from jprm.tasks.resources import Speed, TaskContext
 from jprm.tasks.settings import ExecutionMode, VerifySection, VoteMode
 from jprm.tasks.verifier import RUN_CODE, Verifier, code_inputs
 from jprm.tasks.vote_store import RATIONALES, VOTES, VoteStore, counted, stream_rationales, stream_votes
-from jprm.verify import LOST, Settings, verify
+from jprm.verify import LOST, VerifySettings, verify
 
 # Expected numbers, which only the plan and the ETA use.
 STEPS_PER_SOLUTION = 2.5
@@ -158,9 +158,9 @@ class VerifierSampling:
         )
 
     @property
-    def settings(self) -> Settings:
+    def settings(self) -> VerifySettings:
         """The driver's settings."""
-        return Settings(
+        return VerifySettings(
             context_tokens=self.verify.context_tokens,
             mode=self.mode,
             style=self.verifier.style,

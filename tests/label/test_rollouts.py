@@ -10,15 +10,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 
-from jprm.label import (
-    ProblemSamples,
-    ProblemValues,
-    RolloutSettings,
-    choose_solutions,
-    rollouts_needed,
-    sample_solutions,
-    value_problems,
-)
+from jprm.label import ProblemValues, RolloutSettings, rollouts_needed, sample_solutions, value_problems
+from jprm.label.rollouts import ProblemSamples, choose_solutions
 from jprm.records import Problem, from_json, to_json
 from jprm.seeds import rng_of, seed_of
 from jprm.worlds.base import lines, make_solution

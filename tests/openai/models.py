@@ -12,7 +12,7 @@ from jprm.mesh import Rules
 from jprm.models import bind
 from jprm.sample import Engine, EngineConfig, SamplingParams
 from jprm.tokenizer import bpe_tokenizer
-from jprm.verify.stops import trigger_ids
+from jprm.verify.texts import trigger_ids
 from tests.sample.tiny import QWEN2
 from tests.verify.published import BRIEF, published
 

@@ -8,8 +8,8 @@ import pytest
 from jprm.errors import UserError
 from jprm.execute import Pool, PreloadLevel
 from jprm.openai import OpenAISampler
-from jprm.verify import Settings, trigger_ids, verify
-from jprm.verify.stops import stop_when
+from jprm.verify import VerifySettings, trigger_ids, verify
+from jprm.verify.texts import stop_when
 from tests.openai.models import GREEDY, PUBLISHED, SIZES, drawer, engine, make
 from tests.openai.stub import MODEL, Stub
 from tests.verify.published import item
@@ -204,7 +204,7 @@ def test_verify_tells_the_same(parts, stub, reference, mode):
     stub.dialect, stub.bodies, found = "vllm", [], []
     with served(parts, stub) as sampler, Pool(workers=1, warm=PreloadLevel.PLAIN) as pool:
         for one in (sampler, reference):
-            settings = Settings(SIZES.context_tokens, mode, template=PUBLISHED)
+            settings = VerifySettings(context_tokens=SIZES.context_tokens, mode=mode, template=PUBLISHED)
             rows = verify(ITEMS, (0, 1), one, pool, parts[0], settings, 7)
             found.append({(r.solution_id, r.step, r.vote): r for some in rows for r in some})
             assert not one.busy
@@ -224,7 +224,7 @@ def test_verify_tells_the_same(parts, stub, reference, mode):
 def test_a_server_that_fails_now_and_then_changes_nothing(parts, stub):
     stub.dialect, found = "vllm", []
     for faults in ((), ("drop", None, (500, b""), None, None, "garbage", (503, b""), "nothing")):
-        settings = Settings(SIZES.context_tokens, template=PUBLISHED)
+        settings = VerifySettings(context_tokens=SIZES.context_tokens, template=PUBLISHED)
         with served(parts, stub, first_wait_s=0.01) as sampler, Pool(workers=1, warm=PreloadLevel.PLAIN) as pool:
             stub.faults.extend(faults)
             rows = verify(ITEMS, (0, 1), sampler, pool, parts[0], settings, 7)

@@ -14,7 +14,7 @@ from jprm.openai import OpenAISampler, turn
 from jprm.openai.completions import read_completion
 from jprm.sample import SamplingParams
 from jprm.tokenizer import bpe_tokenizer
-from jprm.verify import LOST, Settings, trigger_ids, verify
+from jprm.verify import LOST, VerifySettings, trigger_ids, verify
 from tests.openai.scripted import REPLIES, drawer
 from tests.openai.stub import DIALECTS, MODEL, Stub
 from tests.verify.published import item, published
@@ -75,7 +75,7 @@ def test_all_dialects_tell_the_same(codec, pool, dialect, monkeypatch):
     with Stub(drawer(codec), codec, dialect) as stub, served(codec, stub) as sampler:
         assert SAID[dialect] in str(sampler.dialect)
         probes = len(stub.bodies)
-        settings = Settings(768, template=PUBLISHED)
+        settings = VerifySettings(context_tokens=768, template=PUBLISHED)
         rows = [r for some in verify(ITEMS, (0, 1), sampler, pool, codec, settings, 7) for r in some]
         asked = stub.bodies[probes:]
     assert probes == 2 or DIALECTS[dialect].fields and probes < 25
@@ -136,7 +136,7 @@ def test_a_request_that_alone_fails_loses_its_solution_and_no_other(codec, pool)
 
     with Stub(sour, codec) as stub, served(codec, stub) as sampler:
         stub.server.handle_error = lambda *_: None
-        settings = Settings(768, template=PUBLISHED)
+        settings = VerifySettings(context_tokens=768, template=PUBLISHED)
         asked = (ITEMS, (0, 1), sampler, pool, codec, settings, 7)
         found = list(verify(*asked, heard=heard.append))
         assert not sampler.busy

@@ -7,7 +7,7 @@ import pytest
 from jprm.errors import UserError
 from jprm.records import Problem, Solution
 from jprm.score import Generator, Scorer, Setup, StepScorer, find_scorer, scorer
-from jprm.verify import Settings
+from jprm.verify import VerifySettings
 from tests.verify.fakes import FakeExecutor, ScriptedSampler
 from tests.verify.published import codec, published
 
@@ -103,7 +103,9 @@ def test_direct_reads_the_probability_at_the_verdict():
         assert (style, execute) == ("direct", "none")
         tokenizer = codec()
         sampler = ScriptedSampler(tokenizer, script, margin=3.0)
-        settings = Settings(sampler.context_tokens, style=style, execute=execute, template=published())
+        settings = VerifySettings(
+            context_tokens=sampler.context_tokens, style=style, execute=execute, template=published()
+        )
         return Generator(sampler, None, tokenizer, settings)
 
     ended, heard = judge(find_scorer("direct")(setup(generator)), votes=(0,))
@@ -121,7 +123,9 @@ def test_a_text_without_tokens_loses_its_item_only():
         tokenizer._refused = "Problem 1"
         script = lambda *_: "{Yes}$\n</output>\n"  # noqa: E731
         sampler = ScriptedSampler(tokenizer, script)
-        settings = Settings(sampler.context_tokens, style=style, execute=execute, template=published())
+        settings = VerifySettings(
+            context_tokens=sampler.context_tokens, style=style, execute=execute, template=published()
+        )
         return Generator(sampler, FakeExecutor(), tokenizer, settings)
 
     ended, heard = judge(find_scorer("direct")(setup(generator)), votes=(0,))
@@ -135,7 +139,9 @@ def test_who_judges_by_beginnings():
 
     def generator(style, execution):
         sampler = ScriptedSampler(tokenizer, lambda sample_id, text: "{Yes}</output>\n")
-        settings = Settings(sampler.context_tokens, style=style, execute=execution, template=published())
+        settings = VerifySettings(
+            context_tokens=sampler.context_tokens, style=style, execute=execution, template=published()
+        )
         return Generator(sampler, FakeExecutor(), tokenizer, settings)
 
     class Mine(find_scorer("genprm")):

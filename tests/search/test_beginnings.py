@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from jprm.records import Problem, Solution
 from jprm.score import Scorer, SharedBeginnings
 from jprm.search import Cost, ModelCost, VoteRewards, make_strategy, run_search
-from jprm.verify import Branches, Settings
+from jprm.verify import Branches, VerifySettings
 from tests.search.test_embedded import PROBLEMS, WORLD, generator
 from tests.search.test_rewards import verdict
 from tests.verify.fakes import FakeExecutor, FakeTokenizer, ScriptedSampler
@@ -21,7 +21,7 @@ PAIRS = ModelCost(1.0, 0.25, 3.0)
 
 def scorer(mode="chain", votes=2):
     sampler = ScriptedSampler(FakeTokenizer(), model)
-    settings = Settings(sampler.context_tokens, mode)
+    settings = VerifySettings(context_tokens=sampler.context_tokens, mode=mode)
     branches = Branches(votes, sampler, FakeExecutor(), sampler.tokenizer, settings, SEED)
     made = VoteRewards(SharedBeginnings(branches), votes, "prob_raw", sampler.tokenizer, PAIRS)
     return made, sampler
@@ -123,7 +123,7 @@ def search(tmp_path, name, judge, strategy="beam", **settings):
 
 def truth():
     tokenizer = WORLD.tokenizer()
-    settings = Settings(context_tokens=4000, style="direct", execute="none")
+    settings = VerifySettings(context_tokens=4000, style="direct", execute="none")
     sampler = ScriptedSampler(tokenizer, verdict, lanes=64)
     branches = Branches(2, sampler, FakeExecutor(), tokenizer, settings, 3)
     return VoteRewards(SharedBeginnings(branches), 2, "vote", tokenizer, PAIRS)

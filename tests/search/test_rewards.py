@@ -22,7 +22,7 @@ from jprm.search import (
     mean_rewards,
     run_search,
 )
-from jprm.verify import Settings, verify
+from jprm.verify import VerifySettings, verify
 from tests.search.test_embedded import PROBLEMS, WORLD, generator
 from tests.search.toys import Answers, Scored, ToyPolicy, noise, problems
 from tests.verify.fakes import FakeExecutor, ScriptedSampler
@@ -116,7 +116,7 @@ def verdict(sample_id, text):
 
 def test_a_search_with_the_verifiers_own_driver(tmp_path):
     tokenizer = WORLD.tokenizer()
-    settings = Settings(context_tokens=4000, style="direct", execute="none")
+    settings = VerifySettings(context_tokens=4000, style="direct", execute="none")
 
     def judged(items, votes):
         sampler = ScriptedSampler(tokenizer, verdict, lanes=64)

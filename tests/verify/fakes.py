@@ -5,16 +5,25 @@ from __future__ import annotations
 import re
 from collections import deque
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from jprm.errors import UserError
+from jprm.verify import EMBEDDED, Budget
 
 PIECES = (
     *("<analyze>", "</analyze>\n", "<verify>", "</verify>\n", "[Code output: ", "]\n"),
     *("<output>\\boxed{", "Yes", "No", "}</output>\n", "}$\n", "</output>\n", "\n```\n"),
 )
+
+
+def within(max_tokens, max_rounds, verdict_tokens, template=EMBEDDED):
+    """The template with another budget."""
+    budget = Budget(max_tokens=max_tokens, max_rounds=max_rounds, verdict_tokens=verdict_tokens)
+    if template is EMBEDDED:
+        return replace(template, budget=budget)
+    return template.model_copy(update={"budget": budget})
 
 
 class FakeTokenizer:

@@ -5,8 +5,8 @@ import re
 import pytest
 
 from jprm.execute import Pool, PreloadLevel
-from jprm.verify import Settings, trigger_ids, verify
-from jprm.verify.stops import stop_when
+from jprm.verify import VerifySettings, trigger_ids, verify
+from jprm.verify.texts import stop_when
 from tests.verify.fakes import FakeExecutor, FakeTokenizer
 from tests.verify.published import A0, EOS, NO, O0, PIECES, V0, YES, Watched, codec, item, published, run
 
@@ -244,7 +244,7 @@ def test_another_end_of_a_text_is_taken_back(mode):
         unfinished = [WORD, CODE_1, f"</verify>\n{O0}" + YES.removesuffix("\n") + end]
         tokenizer = TwoEnds()
         sampler = Watched(tokenizer, scripted(unfinished, SECOND))
-        settings = Settings(10_000, mode, template=published(*switches))
+        settings = VerifySettings(context_tokens=10_000, mode=mode, template=published(*switches))
         [rows] = verify([TWO], (0,), sampler, FakeExecutor(), tokenizer, settings, 7)
         assert [row.verdict.correct for row in rows] == [True, False]
         assert rows[0].text == RATIONALE

@@ -14,7 +14,7 @@ from jprm.mesh import Rules
 from jprm.models import bind
 from jprm.sample import Engine, EngineConfig, SamplingParams
 from jprm.tokenizer import bpe_tokenizer
-from jprm.verify import Settings, trigger_ids, verify
+from jprm.verify import VerifySettings, trigger_ids, verify
 from tests.sample.tiny import QWEN2
 from tests.verify.published import BRIEF, item, published
 
@@ -43,7 +43,7 @@ def run(parts, items, votes, mode, sizes=SIZES):
     triggers = trigger_ids(tokenizer, tokenizer.vocab_size, PUBLISHED.stops)
     engine = Engine(*(model, params, sizes, SamplingParams(1.0), 3), triggers=triggers, devices=jax.devices()[:1])
     with Pool(workers=1, warm=PreloadLevel.PLAIN) as pool:
-        settings = Settings(sizes.context_tokens, mode, template=PUBLISHED)
+        settings = VerifySettings(context_tokens=sizes.context_tokens, mode=mode, template=PUBLISHED)
         rows = verify(items, votes, engine, pool, tokenizer, settings, 7)
         found = {(r.solution_id, r.step, r.vote): r for some in rows for r in some}
     assert not engine.busy
