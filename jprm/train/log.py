@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from jprm.errors import Unwritable, UserError
-from jprm.jobs import Progress
+from jprm.jobs import Progress, write_atomic
 from jprm.records import read_jsonl
-from jprm.jobs import write_atomic
 from jprm.train.distributed import first_process
 from jprm.train.loop import TrainingJob
 from jprm.train.meter import Meter

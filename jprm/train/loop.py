@@ -21,9 +21,9 @@ from jax.experimental import multihost_utils
 
 from jprm.data import Document, Order, Rows, pack
 from jprm.errors import Diverged, UserError
+from jprm.jobs import write_atomic
 from jprm.mesh import sharding
 from jprm.models import Model
-from jprm.jobs import write_atomic
 from jprm.train.checkpoint import Checkpoints
 from jprm.train.config import TrainConfig
 from jprm.train.distributed import place_rows

@@ -24,7 +24,6 @@ from jprm.digests import inventory
 from jprm.errors import PREEMPTED, UserError
 from jprm.jobs import HeldDirectory, provenance, write_atomic
 from jprm.models import parameter_count
-from jprm.jobs import HeldDirectory, provenance, write_atomic
 from jprm.train.checkpoint import Checkpoints
 from jprm.train.config import RunConfig
 from jprm.train.distributed import (
