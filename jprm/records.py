@@ -16,19 +16,21 @@ import json
 import operator
 import os
 import types
-import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import Field, TypeAdapter, ValidationError
+from pydantic_core import SchemaValidator, core_schema
 
 from jprm.errors import Unwritable, UserError
 from jprm.strict_json import NotJson, parse
 
 ReadOut = Literal["vote", "prob_raw", "prob_tempered"]
 T = TypeVar("T")
-# The second part bounds what `from_json` takes.
-Probability = Annotated[float, (0, 1)]
-Count = Annotated[int, (0, float("inf"))]
+# The bounds hold for what is read from a file.
+Probability = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=0)]
 _ANY: Mapping[str, Any] = types.MappingProxyType({})
 
 
@@ -122,52 +124,61 @@ def to_json(record: Any) -> dict[str, Any]:
     return dataclasses.asdict(record)
 
 
-def from_json(cls: type[T], row: dict[str, Any]) -> T:
-    """The record of `to_json`.
+def from_json(cls: type[T], row: Any) -> T:
+    """Returns the record that `to_json` wrote.
 
-    Raises UserError naming a missing or unknown field, or one of another type or out of its bounds.
+    Raises UserError naming a field that is missing, unknown, of another type or out of its bounds.
     """
-    if not isinstance(row, dict):
-        raise UserError(f"{cls.__name__} is {row!r:.40}; expected an object")
-    hints, required = _fields(cls)
-    if unknown := sorted(row.keys() - hints.keys()):
-        raise UserError(f"{cls.__name__} has no field {unknown[0]!r}; it has {', '.join(hints)}")
-    if missing := [name for name in required if name not in row]:
-        raise UserError(f"{cls.__name__} lacks the field {missing[0]!r}")
-    values = {}
-    for name, value in row.items():
-        values[name] = _value(hints[name], value, cls, name)
-    return cls(**values)
+    try:
+        return _validator(cls).validate_python(row)
+    except ValidationError as error:
+        raise UserError(f"{cls.__name__}: {complaint(error)}") from None
 
 
-@functools.cache  # reading the annotations anew for each of 100 000 rows takes most of the time
-def _fields(cls: type[Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """The type of every field, and the names of those without a default."""
-    hints = typing.get_type_hints(cls, include_extras=True)
-    required = (f.name for f in dataclasses.fields(cls) if f.default is dataclasses.MISSING)
-    return hints, tuple(required)
+def complaint(error: ValidationError) -> str:
+    """The first thing that pydantic complains of, in one line: the field, its value, and what was expected.
+
+    An unknown field comes first, since it tells a file of another kind.
+    """
+    errors = error.errors(include_url=False, include_context=False)
+    first = next((e for e in errors if e["type"] == "unexpected_keyword_argument"), errors[0])
+    name = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "unexpected_keyword_argument":
+        return f"has no field {name!r}"
+    if first["type"] == "missing":
+        return f"the field {name!r} is missing"
+    what = f"the field {name!r} is" if name else "it is"
+    wanted = "an object" if first["type"] == "dataclass_type" else first["msg"].removeprefix("Input should be ")
+    return f"{what} {first['input']!r:.40}; expected {wanted}"
 
 
-def _value(kind: Any, value: Any, cls: type[Any], name: str) -> Any:
-    if type(value) is kind:  # most values; also keeps True from passing for an int
-        return value
-    arguments = typing.get_args(kind)
-    if typing.get_origin(kind) is Annotated:
-        of_kind, (low, high) = _value(arguments[0], value, cls, name), arguments[1]
-        if not low <= of_kind <= high:
-            raise UserError(f"{cls.__name__}.{name} is {value!r}; expected {low} to {high}")
-        return of_kind
-    if typing.get_origin(kind) in (types.UnionType, typing.Union):  # `X | None`
-        inner = next(k for k in arguments if k is not types.NoneType)
-        return None if value is None else _value(inner, value, cls, name)
-    if typing.get_origin(kind) is tuple and isinstance(value, list | tuple):
-        return tuple(_value(arguments[0], item, cls, name) for item in value)
-    if dataclasses.is_dataclass(kind) and isinstance(value, dict):
-        return from_json(typing.cast(type[Any], kind), value)
-    if kind is float and type(value) is int:  # JSON written by others may say 1 for 1.0
-        return float(value)
-    expected = getattr(kind, "__name__", str(kind))
-    raise UserError(f"{cls.__name__}.{name} is {value!r:.40}; expected {expected}")
+@functools.cache  # a validator takes milliseconds to build, and microseconds to check a row
+def _validator(cls: type[Any]) -> SchemaValidator:
+    return SchemaValidator(_strict(TypeAdapter(cls).core_schema))
+
+
+@functools.cache
+def _row_validator(fields: tuple[tuple[str, Any], ...]) -> SchemaValidator:
+    """Checks that a row has these fields, each of its type; it may have others."""
+    known = {name: core_schema.typed_dict_field(TypeAdapter(kind).core_schema) for name, kind in fields}
+    return SchemaValidator(_strict(core_schema.typed_dict_schema(known, extra_behavior="allow")))
+
+
+def _strict(schema: Any) -> Any:
+    """A schema of pydantic's under which no value passes for one of another type, and no record has unknown fields.
+
+    Its own strict mode would refuse JSON's lists and objects for tuples and dataclasses, too.
+    """
+    if isinstance(schema, list | tuple):
+        return type(schema)(map(_strict, schema))
+    if not isinstance(schema, dict):
+        return schema
+    strict = {name: _strict(part) for name, part in schema.items()}
+    if schema.get("type") in ("bool", "int", "float"):
+        strict["strict"] = True
+    elif schema.get("type") == "dataclass-args":
+        strict["extra_behavior"] = "forbid"
+    return strict
 
 
 def append_jsonl(path: Path | str, rows: Iterable[dict[str, Any]]) -> None:
@@ -232,13 +243,12 @@ def row_of(line: bytes, where: str, fields: Mapping[str, Any]) -> dict[str, Any]
         raise UserError(f"{where}: {error}; delete the line or the file") from None
     if not isinstance(row, dict):
         raise UserError(f"{where}: expected a JSON object, found {type(row).__name__}; delete the line or the file")
-    for key, kind in fields.items():
-        value = row.get(key)
-        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-            wanted = getattr(kind, "__name__", str(kind))
-            found = f"is {value!r:.40}, not {wanted}" if key in row else "is missing"
-            raise UserError(f"{where}: the field {key!r} {found}; delete the line or the file")
-    return row
+    if not fields:
+        return row
+    try:
+        return _row_validator(tuple(fields.items())).validate_python(row)
+    except ValidationError as error:
+        raise UserError(f"{where}: {complaint(error)}; delete the line or the file") from None
 
 
 def _cut_torn_line(path: Path) -> None:

@@ -171,10 +171,10 @@ def broken(**change):
     ("row", "said"),
     [
         ({"rationales": []}, "the field 'solution_id' is missing"),
-        ({"solution_id": "s", "rationales": {}}, "the field 'rationales' is {}, not list"),
-        ({"solution_id": "s", "rationales": [broken(p_yes_raw=7.0)]}, "p_yes_raw is 7.0"),
-        ({"solution_id": "s", "rationales": [broken(step=-1)]}, "Rationale.step is -1"),
-        ({"solution_id": "s", "rationales": [7]}, "Rationale is 7; expected an object"),
+        ({"solution_id": "s", "rationales": {}}, "the field 'rationales' is {}; expected a valid list"),
+        ({"solution_id": "s", "rationales": [broken(p_yes_raw=7.0)]}, "Rationale: the field 'verdict.p_yes_raw' is 7.0"),
+        ({"solution_id": "s", "rationales": [broken(step=-1)]}, "Rationale: the field 'step' is -1"),
+        ({"solution_id": "s", "rationales": [7]}, "Rationale: it is 7; expected an object"),
     ],
 )
 def test_foreign_rows_are_named_by_their_line(tmp_path, row, said):
@@ -185,7 +185,7 @@ def test_foreign_rows_are_named_by_their_line(tmp_path, row, said):
         list(stream_rationales(path))
     with pytest.raises(UserError, match=r"rationales\.jsonl"):
         list(stream_rewards(path, 1, "prob_raw"))
-    if "field" in said:  # the others are seen when they are taken over
+    if "Rationale" not in said:  # the others are seen when they are taken over
         with pytest.raises(UserError, match=rf"rationales\.jsonl:2: {said}"):
             stage = Stage("votes", {}, tmp_path)
             stage.path = tmp_path
