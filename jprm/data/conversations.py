@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from jprm.data.documents import Document, Soft
 from jprm.errors import UserError
-from jprm.formats.rows import Row
+from jprm.formats.rows import FileRow
 from jprm.formats.rows import read_rows as rows_of
 
 TRAINED_ROLE = "assistant"
@@ -221,7 +221,7 @@ def _message(where: str, message: Any, markers: Markers) -> Message:
     return Message(role, [(content, False)] if train is False else without_output(content, markers))
 
 
-def _object(row: Row) -> dict[str, Any]:
+def _object(row: FileRow) -> dict[str, Any]:
     if row.fault:
         raise UserError(row.fault)
     if not isinstance(row.value, dict):

@@ -9,7 +9,7 @@ caller's to decide.
 from jprm.formats.benchmarks import BENCHMARKS, read_benchmark
 from jprm.formats.convert import Conversion, convert, report
 from jprm.formats.judged import JudgedFile, JudgedSolution
-from jprm.formats.rows import Row, read_rows, read_unpacked
+from jprm.formats.rows import FileRow, read_rows, read_unpacked
 from jprm.formats.scores import StepScores, read_step_scores
 from jprm.formats.steps import FORMATS, StepFormat
 
@@ -19,7 +19,7 @@ __all__ = [
     "Conversion",
     "JudgedFile",
     "JudgedSolution",
-    "Row",
+    "FileRow",
     "StepFormat",
     "StepScores",
     "convert",

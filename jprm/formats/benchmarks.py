@@ -26,7 +26,7 @@ from jprm.formats.judged import (
     until_first_error,
     whole,
 )
-from jprm.formats.rows import Row, read_rows
+from jprm.formats.rows import FileRow, read_rows
 
 CATEGORY = {  # of PRMBench's classes; the spelling is the files'
     **dict.fromkeys(("redundency", "circular"), "simplicity"),
@@ -63,7 +63,7 @@ def read_benchmark(path: Path | str, benchmark: str | None = None) -> JudgedFile
     return parse_rows(rows, BENCHMARKS[benchmark or _told(path, rows)])
 
 
-def _told(path: Path | str, rows: Sequence[Row]) -> str:
+def _told(path: Path | str, rows: Sequence[FileRow]) -> str:
     """The benchmark whose rows a file holds. Raises UserError where that is not clear."""
     first: dict[str, str] = {}  # layout to the place of its first row
     for row in rows:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, TypeGuard
 
-from jprm.formats.rows import Row
+from jprm.formats.rows import FileRow
 from jprm.records import Problem, Solution, stable_id
 
 SHOWN = 400  # characters of a reason
@@ -77,7 +77,7 @@ Parse = Callable[[dict[str, Any], str, list[str]], list[JudgedSolution]]
 """Solutions of a row `(row, place, notes)`; raises Fault, appends peculiarities to `notes`."""
 
 
-def parse_rows(rows: Iterable[Row], parse: Parse) -> JudgedFile:
+def parse_rows(rows: Iterable[FileRow], parse: Parse) -> JudgedFile:
     """Reads rows; a row with a fault, or with an id that came before, is rejected."""
     items: list[JudgedSolution] = []
     rejected: list[str] = []

@@ -98,15 +98,9 @@ def depth(text: str) -> int:
 
 def closing(text: str, at: int) -> int | None:
     r"""Where the brace that opens at `at` closes (`\{` and `\}` are letters), or None."""
-    depth = 0
-    while at < len(text):
-        if text[at] == "\\":
-            at += 1
-        elif text[at] == "{":
-            depth += 1
-        elif text[at] == "}":
-            depth -= 1
-            if depth == 0:
-                return at
-        at += 1
+    level = 0
+    for match in _BRACE.finditer(text, at):
+        level += {"{": 1, "}": -1}.get(match[0], 0)
+        if level == 0 and match[0] == "}":
+            return match.start()
     return None

@@ -1,13 +1,13 @@
 """Finds which answers to a problem are the same, so that votes for `0.5` and `1/2` are counted together.
 
-Equality of spellings as the grader sees it is not transitive everywhere ("10,100" may be a number or
-a list), so classes are no connected components. Each has a representative, and an answer belongs to
-the first class whose representative it equals. Classes are opened in the order of their spellings'
-frequency (of equals the shortest, then the alphabet), so that the order of the answers counts for
-nothing. A pair that cannot be compared (unparsed, timeout, error) is not equal.
+Equality of spellings as the grader sees it is not transitive everywhere ("10,100" may be a number or a list), so
+classes are no connected components. Each has a representative, and an answer belongs to the first class whose
+representative it equals. Classes are opened in the order of their spellings' frequency (of equals the shortest, then
+the alphabet), so that the order of the answers counts for nothing. A pair that cannot be compared (unparsed, timeout,
+error) is not equal.
 
-Where candidates are graded, their grades are the truth: an answer that was graded right and one that
-was graded wrong are two answers, whatever the comparison says.
+Where candidates are graded, their grades are the truth: an answer that was graded right and one that was graded wrong
+are two answers, whatever the comparison says.
 """
 
 from __future__ import annotations
@@ -19,17 +19,15 @@ from collections.abc import Callable, Hashable, Sequence
 from typing import Any, ClassVar, Literal, Protocol, TypeVar
 
 from jprm.execute import Pool
-from jprm.grade.exact import EQUAL, Grade
-from jprm.grade.grader import Grader
-from jprm.grade.preload import PRELOAD
-from jprm.grade.spelling import by_spelling
+from jprm.grade.exact import EQUAL, Grade, by_spelling
+from jprm.grade.grader import PRELOAD, Grader
 
 Grouping = Literal["equivalent", "exact"]  # how answers are told apart where votes are counted
 # Pairs of different texts -> whether each pair is equal.
 Equal = Callable[[Sequence[tuple[str, str]]], Sequence[bool]]
 
 
-class Candidate(Protocol):
+class GradedAnswer(Protocol):
     """What has an answer and its grade: a dataclass of any room."""
 
     __dataclass_fields__: ClassVar[dict[str, Any]]
@@ -45,7 +43,7 @@ class Candidate(Protocol):
         ...
 
 
-T = TypeVar("T", bound=Candidate)
+T = TypeVar("T", bound=GradedAnswer)
 
 _INTEGER = re.compile(r"[-+]?\d{1,4000}")
 

@@ -38,7 +38,7 @@ def verdict(**change):
         (GOOD | {"verdict": None}, "Rationale: the field 'verdict' is None; expected an object"),
         (GOOD | {"solution_id": "other"}, "a vote on 'other', which is no row of the data"),
         (GOOD | {"answer": 7}, "Rationale: has no field 'answer'"),
-        ({"sitting": "1", "seconds": 2.0}, "Rationale: has no field 'seconds'"),
+        ({"sitting": "1", "seconds": 2.0}, "Rationale: has no field 'sitting'"),
     ],
 )
 def test_a_foreign_vote_is_named_by_its_line(tmp_path, row, said):
