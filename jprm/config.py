@@ -44,6 +44,11 @@ def load(cls: type[C], path: Path | str | None = None, overrides: Sequence[str] 
     return _checked(cls, [] if path is None else _layers(Path(path)), overrides)
 
 
+def checked(cls: type[C], table: dict[str, Any], where: str) -> C:
+    """The configuration of a table of values that came from `where`. Errors as `load`."""
+    return _checked(cls, [(where, table)], ())
+
+
 def overridden(config: C, where: str, overrides: Sequence[str]) -> C:
     """A configuration, which came from `where`, under `key=value` overrides. Errors as `load`."""
     layer = json.loads(config.model_dump_json(exclude_unset=True))

@@ -1,22 +1,25 @@
 """What a world is: problems, solutions with the truth of each step, an annotator, training text.
 
-Everything above (labels, verification, evaluation) talks to this protocol and to nothing of a
-particular world. The pieces of a rationale that must be single tokens stand here, because a world
-owns its vocabulary and lies below the rationale protocol, which imports them for its templates.
+Everything above (labels, verification, evaluation) talks to this protocol and to nothing of a particular world. The
+pieces of a rationale that must be single tokens stand here, because a world owns its vocabulary and lies below the
+rationale protocol, which imports them for its templates.
 
-Invariant: all that a world says about a problem is a function of the problem's text, so records
-read back from a file are as good as the ones just made.
+Invariant: all that a world says about a problem is a function of the problem's text, so records read back from a file
+are as good as the ones just made.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol, get_args
+from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
 
 import numpy as np
 
+from jprm.config import checked
+from jprm.errors import UserError
+from jprm.grade import same_answer
 from jprm.records import Problem, Solution, stable_id
 
 if TYPE_CHECKING:  # loads tokenizers
@@ -79,14 +82,12 @@ class World(Protocol):
         ...
 
     def truth(self, problem: Problem, steps: Sequence[str]) -> tuple[int | None, str]:
-        """(0-based first wrong step, -1 for none, None for unknown; kind of the error, "" or
-        "unknown").
-        """
+        """(0-based first wrong step, -1 for none, None for unknown; kind of the error, "" or "unknown")."""
         ...
 
     def split_steps(self, text: str) -> tuple[str, ...]:
-        """The steps of a solution's text, each ending with a newline."""
-        ...
+        """The steps of a solution's text, one a line, each ending with a newline."""
+        return lines(text)
 
     def answer(self, steps: Sequence[str]) -> str | None:
         """The final answer that the last step states."""
@@ -94,7 +95,8 @@ class World(Protocol):
 
     def is_correct(self, problem: Problem, steps: Sequence[str]) -> bool:
         """Whether the final answer is right; says nothing about the steps."""
-        ...
+        stated = self.answer(steps)
+        return stated is not None and same_answer(stated, problem.answer)
 
     def annotate(
         self,
@@ -144,3 +146,39 @@ def lines(text: str) -> tuple[str, ...]:
 def scalar_rng(rng: np.random.Generator) -> random.Random:
     """A scalar generator seeded from `rng`: single draws of numpy's are five times slower."""
     return random.Random(int(rng.integers(2**63)))
+
+
+def check_split(split: str) -> None:
+    """Raises UserError where no split has this name."""
+    if split not in SPLITS:
+        raise UserError(f"split must be one of {', '.join(SPLITS)}, it is {split!r}")
+
+
+def load_world(name: str, **settings: Any) -> World:
+    """Builds the world of that name. Raises UserError for an unknown name, setting or value.
+
+    Settings are plain values as a config file has them. embedded: `difficulty`, `mix` (a `Difficulty`, an
+    `EmbeddedMix`, or a dict of some of their fields). gsm8k: `root` (the folder of the files), `vocab_size`, `mix`.
+    """
+    if name not in WORLDS:
+        raise UserError(f"no world is called {name!r}: choose one of {', '.join(WORLDS)}")
+    return WORLDS[name](settings)
+
+
+def _embedded(settings: dict[str, Any]) -> World:
+    from jprm.worlds.embedded import EmbeddedSettings, EmbeddedWorld
+
+    found = checked(EmbeddedSettings, settings, "the world embedded")
+    return EmbeddedWorld(found.difficulty, found.mix)
+
+
+def _gsm8k(settings: dict[str, Any]) -> World:
+    from jprm.worlds.gsm8k import Gsm8kSettings, Gsm8kWorld
+
+    found = checked(Gsm8kSettings, settings, "the world gsm8k")
+    if found.root is None:
+        raise UserError("gsm8k needs root: the folder that holds train.jsonl and test.jsonl (or .jsonl.gz)")
+    return Gsm8kWorld(found.root, found.vocab_size, found.mix)
+
+
+WORLDS: dict[str, Callable[[dict[str, Any]], World]] = {"embedded": _embedded, "gsm8k": _gsm8k}

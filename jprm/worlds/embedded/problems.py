@@ -1,9 +1,7 @@
-"""Problems of the embedded world: a graph of quantities, its text, and the graph read back from the
-text.
+"""Problems of the embedded world: a graph of quantities, its text, and the graph read back from the text.
 
-Invariant: `parse_problem(render_problem(graph)) == graph`. A problem is therefore its text and
-nothing else, and whatever is said about it (needed steps, values, truth of a step) is computed from
-the text.
+Invariant: `parse_problem(render_problem(graph)) == graph`. A problem is therefore its text and nothing else, and
+whatever is said about it (needed steps, values, truth of a step) is computed from the text.
 """
 
 from __future__ import annotations
@@ -12,40 +10,39 @@ import random
 import re
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from typing import Literal, get_args
 
+from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
+
+from jprm.config import Config
 from jprm.errors import UserError
 
 NAMES = tuple("Ann Bob Cal Dan Eve Fay Gus Hal Ida Joe Kim Leo Mia Ned Ola Pam Ray Sue Tom Uma".split())
-KINDS = ("add", "sub", "mul", "sum")
+Kind = Literal["add", "sub", "mul", "sum"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
 OPERATORS = {"add": "+", "sub": "-", "mul": "*", "sum": "+"}
 TRIES = 10_000
 
 
-@dataclass(frozen=True)
-class Difficulty:
+class Difficulty(Config):
     """The knobs of the problem generator. Ranges are inclusive."""
 
-    steps: tuple[int, ...] = (2, 3, 4)  # derived quantities that the answer needs
-    distractors: tuple[int, ...] = (0, 1)  # quantities that it does not need
-    base_values: tuple[int, int] = (5, 40)
-    constants: tuple[int, int] = (2, 12)
-    factors: tuple[int, int] = (2, 4)
-    value_max: int = 99
-    names: int = len(NAMES)  # how many different people there are
-    kinds: tuple[str, ...] = KINDS
+    steps: tuple[PositiveInt, ...] = Field((2, 3, 4), min_length=1)  # derived quantities that the answer needs
+    distractors: tuple[NonNegativeInt, ...] = Field((0, 1), min_length=1)  # quantities that it does not need
+    base_values: tuple[int, int] = (5, 40)  # of a quantity that the text states as a number
+    constants: tuple[int, int] = (2, 12)  # that are added or subtracted
+    factors: tuple[int, int] = (2, 4)  # that are multiplied with
+    value_max: int = Field(99, le=199)  # of any quantity; larger numbers have no token
+    names: int = Field(len(NAMES), le=len(NAMES))  # how many different people there are
+    kinds: tuple[Kind, ...] = Field(KINDS, min_length=1)  # of derived quantities
     shuffle: bool = False  # facts in any order instead of dependency order
 
-    def __post_init__(self):
-        """Checks that problems can exist. Raises UserError."""
-        needed = max(self.steps, default=0) + max(self.distractors, default=0) + 2
-        if min(self.steps, default=0) < 1 or min(self.distractors, default=-1) < 0:
-            raise UserError("difficulty.steps must be 1 or more, difficulty.distractors 0 or more")
-        if not needed <= self.names <= len(NAMES):
-            raise UserError(f"difficulty.names must be {needed}..{len(NAMES)}, it is {self.names}")
-        if not set(self.kinds) <= set(KINDS) or not self.kinds:
-            raise UserError(f"difficulty.kinds must be among {', '.join(KINDS)}")
-        if self.value_max > 199:
-            raise UserError("difficulty.value_max must be at most 199: larger numbers have no token")
+    @model_validator(mode="after")
+    def _has_names(self) -> Difficulty:
+        needed = max(self.steps) + max(self.distractors) + 2
+        if self.names < needed:
+            raise ValueError(f"names must be {needed} or more for as many steps and distractors, it is {self.names}")
+        return self
 
 
 @dataclass(frozen=True)
@@ -92,9 +89,7 @@ class Graph:
 
     @cached_property
     def order(self) -> tuple[str, ...]:
-        """Names in an order in which each follows its sources, else as in the text. Raises
-        UserError.
-        """
+        """Names in an order in which each follows its sources, else as in the text. Raises UserError."""
         known, left = [], list(self.quantities)
         while left:
             ready = next((q for q in left if set(q.sources) <= set(known)), None)
@@ -182,12 +177,10 @@ def parse_problem(text: str) -> Graph:
 
 
 def _quantity(match: re.Match[str]) -> Quantity:
-    kind = match.lastgroup
-    assert kind is not None
     _, name, *rest = [group for group in match.groups() if group is not None]
-    if kind == "sum":
-        return Quantity(name, kind, 0, tuple(rest))
-    return Quantity(name, kind, int(rest[0]), tuple(rest[1:]))
+    if match.lastgroup == "sum":
+        return Quantity(name, "sum", 0, tuple(rest))
+    return Quantity(name, str(match.lastgroup), int(rest[0]), tuple(rest[1:]))
 
 
 def draw_graph(rng: random.Random, difficulty: Difficulty) -> Graph:

@@ -1,11 +1,10 @@
 """Planted errors: a worked solution with one wrong calculation, carried on by the later ones.
 
-What depends on a value is found by value: a later number equal to an earlier result means that
-result. Where this is ambiguous (the problem states the same number, or two results agree) nothing
-is planted.
+What depends on a value is found by value: a later number equal to an earlier result means that result. Where this is
+ambiguous (the problem states the same number, or two results agree) nothing is planted.
 
-Invariant: `chain.first_error` finds the planted step, its result differs from the right one by more
-than twice `TOLERANCE`, and every text keeps its words.
+Invariant: `solutions.first_error` finds the planted step, its result differs from the right one by more than twice
+`TOLERANCE`, and every text keeps its words.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from jprm.worlds.gsm8k.arithmetic import (
     plain,
     rewrite,
 )
-from jprm.worlds.gsm8k.chain import Line, Mark
+from jprm.worlds.gsm8k.solutions import Mark, WorkedLine
 
 PLANTED_KINDS = ("slip", "operand", "op")
 TRIES = 20
@@ -34,7 +33,7 @@ VALUE_LIMIT = 10**7
 Changed = dict[Fraction, Fraction]  # right value -> the wrong one that replaces it
 
 
-def plant(question: str, lines: Sequence[Line], rng: random.Random) -> tuple[tuple[str, ...], int, str] | None:
+def plant(question: str, lines: Sequence[WorkedLine], rng: random.Random) -> tuple[tuple[str, ...], int, str] | None:
     """(steps, 0-based index of the wrong one, kind), or None where no try stays consistent."""
     places = [(index, mark) for index, line in enumerate(lines) for mark in line.marks]
     if not places:
@@ -85,7 +84,7 @@ def _acceptable(right: Fraction, wrong: Fraction) -> bool:
 
 
 def _carry_on(
-    question: str, lines: Sequence[Line], index: int, mark: Mark, text: str, value: Fraction
+    question: str, lines: Sequence[WorkedLine], index: int, mark: Mark, text: str, value: Fraction
 ) -> tuple[str, ...] | None:
     """The steps where `mark`, in `text` at `index`, states `value`, and all that follows."""
     changed: Changed = {}
@@ -123,7 +122,7 @@ def _recomputed(mark: Mark, changed: Changed) -> Fraction | None:
     return value
 
 
-def _unambiguous(question: str, lines: Sequence[Line], index: int, place: int) -> bool:
+def _unambiguous(question: str, lines: Sequence[WorkedLine], index: int, place: int) -> bool:
     """Whether every number equal to the value of a mark can only mean this mark's result."""
     marks = lines[index].marks
     value = marks[place].value
