@@ -16,7 +16,8 @@ import json
 import operator
 import os
 import types
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import typing
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -130,37 +131,36 @@ def from_json(cls: type[T], row: Any) -> T:
     Raises UserError naming a field that is missing, unknown, of another type or out of its bounds.
     """
     try:
-        return _validator(cls).validate_python(row)
+        return _record_validator(cls).validate_python(row)
     except ValidationError as error:
-        raise UserError(f"{cls.__name__}: {complaint(error)}") from None
+        raise UserError(f"{cls.__name__}: {_complaint(error)}") from None
 
 
-def complaint(error: ValidationError) -> str:
-    """The first thing that pydantic complains of, in one line: the field, its value, and what was expected.
+def fields_of(row: Any, fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns a row of others in which these fields have these types; what it has besides is kept.
 
-    An unknown field comes first, since it tells a file of another kind.
+    A type is what pydantic understands; a field that may be None may be absent. Raises UserError naming the first field
+    that is missing or of another type.
     """
-    errors = error.errors(include_url=False, include_context=False)
-    first = next((e for e in errors if e["type"] == "unexpected_keyword_argument"), errors[0])
-    name = ".".join(str(part) for part in first["loc"])
-    if first["type"] == "unexpected_keyword_argument":
-        return f"has no field {name!r}"
-    if first["type"] == "missing":
-        return f"the field {name!r} is missing"
-    what = f"the field {name!r} is" if name else "it is"
-    wanted = "an object" if first["type"] == "dataclass_type" else first["msg"].removeprefix("Input should be ")
-    return f"{what} {first['input']!r:.40}; expected {wanted}"
+    try:
+        return _row_validator(tuple(fields.items())).validate_python(row)
+    except ValidationError as error:
+        raise UserError(_complaint(error)) from None
 
 
-@functools.cache  # a validator takes milliseconds to build, and microseconds to check a row
-def _validator(cls: type[Any]) -> SchemaValidator:
+@functools.cache  # building a validator takes milliseconds, checking a row microseconds
+def _record_validator(cls: type[Any]) -> SchemaValidator:
     return SchemaValidator(_strict(TypeAdapter(cls).core_schema))
 
 
 @functools.cache
 def _row_validator(fields: tuple[tuple[str, Any], ...]) -> SchemaValidator:
-    """Checks that a row has these fields, each of its type; it may have others."""
-    known = {name: core_schema.typed_dict_field(TypeAdapter(kind).core_schema) for name, kind in fields}
+    known = {
+        name: core_schema.typed_dict_field(
+            TypeAdapter(kind).core_schema, required=types.NoneType not in typing.get_args(kind)
+        )
+        for name, kind in fields
+    }
     return SchemaValidator(_strict(core_schema.typed_dict_schema(known, extra_behavior="allow")))
 
 
@@ -169,8 +169,8 @@ def _strict(schema: Any) -> Any:
 
     Its own strict mode would refuse JSON's lists and objects for tuples and dataclasses, too.
     """
-    if isinstance(schema, list | tuple):
-        return type(schema)(map(_strict, schema))
+    if isinstance(schema, list):
+        return [_strict(part) for part in schema]
     if not isinstance(schema, dict):
         return schema
     strict = {name: _strict(part) for name, part in schema.items()}
@@ -179,6 +179,32 @@ def _strict(schema: Any) -> Any:
     elif schema.get("type") == "dataclass-args":
         strict["extra_behavior"] = "forbid"
     return strict
+
+
+def _complaint(error: ValidationError) -> str:
+    """What pydantic complains of first, in one line; an unknown field above all, since it tells a foreign file."""
+    errors = [(_name(e["loc"]), e) for e in error.errors(include_url=False, include_context=False)]
+    unknown = [name for name, e in errors if e["type"] == "unexpected_keyword_argument"]
+    name, first = errors[0]
+    if unknown:
+        return f"has no field {unknown[0]!r}"
+    if first["type"] == "missing":
+        return f"the field {name!r} is missing"
+    expected = " or ".join(_expected(e) for n, e in errors if n == name)
+    return f"{repr(name) + ' ' if name else ''}must be {expected}, it is {first['input']!r:.40}"
+
+
+def _name(place: Sequence[str | int]) -> str:
+    """The dotted name of a field; pydantic adds which member of a union it tried, such as the `str` in `id.str`."""
+    return ".".join(str(part) for part in place if part not in ("str", "int", "float"))
+
+
+def _expected(error: Any) -> str:
+    if error["type"] in ("dataclass_type", "dict_type"):
+        return "an object"
+    if error["type"] == "too_short":
+        return "a list that is not empty"
+    return error["msg"].removeprefix("Input should be ").replace("tuple", "list")
 
 
 def append_jsonl(path: Path | str, rows: Iterable[dict[str, Any]]) -> None:
@@ -243,12 +269,10 @@ def row_of(line: bytes, where: str, fields: Mapping[str, Any]) -> dict[str, Any]
         raise UserError(f"{where}: {error}; delete the line or the file") from None
     if not isinstance(row, dict):
         raise UserError(f"{where}: expected a JSON object, found {type(row).__name__}; delete the line or the file")
-    if not fields:
-        return row
     try:
-        return _row_validator(tuple(fields.items())).validate_python(row)
-    except ValidationError as error:
-        raise UserError(f"{where}: {complaint(error)}; delete the line or the file") from None
+        return fields_of(row, fields) if fields else row
+    except UserError as error:
+        raise UserError(f"{where}: {error}; delete the line or the file") from None
 
 
 def _cut_torn_line(path: Path) -> None:

@@ -63,11 +63,11 @@ def test_other_records_survive_json(record):
     ("change", "complaint"),
     [
         ({"stpes": []}, "Solution: has no field 'stpes'"),
-        ({"steps": "Step 1\n"}, "Solution: the field 'steps' is 'Step 1\\n'; expected a valid tuple"),
-        ({"steps": [1]}, "Solution: the field 'steps.0' is 1; expected a valid string"),
-        ({"first_error": True}, "Solution: the field 'first_error' is True; expected a valid integer"),
-        ({"first_error": 1.0}, "Solution: the field 'first_error' is 1.0; expected a valid integer"),
-        ({"source": None}, "Solution: the field 'source' is None; expected a valid string"),
+        ({"steps": "Step 1\n"}, "Solution: 'steps' must be a valid list, it is 'Step 1\\n'"),
+        ({"steps": [1]}, "Solution: 'steps.0' must be a valid string, it is 1"),
+        ({"first_error": True}, "Solution: 'first_error' must be a valid integer, it is True"),
+        ({"first_error": 1.0}, "Solution: 'first_error' must be a valid integer, it is 1.0"),
+        ({"source": None}, "Solution: 'source' must be a valid string, it is None"),
     ],
 )
 def test_a_field_that_does_not_fit_is_named(change, complaint):
@@ -87,7 +87,7 @@ def test_a_missing_field_is_named_unless_it_has_a_default():
 
 def test_a_field_inside_a_field_is_named():
     row = {"correct": "Yes", "p_yes_raw": 1, "p_yes_tempered": None}
-    with pytest.raises(UserError, match="Verdict: the field 'correct' is 'Yes'; expected a valid boolean"):
+    with pytest.raises(UserError, match="Verdict: 'correct' must be a valid boolean, it is 'Yes'"):
         from_json(Verdict, row)
     good = from_json(Verdict, row | {"correct": True})
     assert good == Verdict(True, 1.0, None) and type(good.p_yes_raw) is float

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from jprm.errors import INCOMPLETE, UserError
 from jprm.formats.benchmarks import BENCHMARKS
-from jprm.formats.judged import Fault, parse_rows
+from jprm.formats.judged import parse_rows
 from jprm.formats.rows import read_rows
 from jprm.formats.steps import FORMATS
 
@@ -69,8 +69,8 @@ def convert(path: Path, source: str, target: str, out: Path) -> Conversion:
             row, shortened = FORMATS[target].dump(item)
             (written,) = FORMATS[target].parse(row, f"{out}:{len(lines) + 1}", [])
             if (written.subset, written.id) in seen:
-                raise Fault(f"its id in {target}, {written.id!r}, is another solution's already")
-        except Fault as fault:
+                raise UserError(f"its id in {target}, {written.id!r}, is another solution's already")
+        except UserError as fault:
             rejected.append(f"{path}: solution {item.id!r}: {fault}")
             continue
         seen.add((written.subset, written.id))

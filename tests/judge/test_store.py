@@ -27,15 +27,15 @@ def verdict(**change):
 @pytest.mark.parametrize(
     ("row", "said"),
     [
-        (verdict(p_yes_raw=7.0), "Rationale: the field 'verdict.p_yes_raw' is 7.0; expected less than or equal to 1"),
-        (verdict(p_yes_tempered=-0.1), "Rationale: the field 'verdict.p_yes_tempered' is -0.1; expected greater than"),
-        (verdict(p_yes_raw=True), "Rationale: the field 'verdict.p_yes_raw' is True; expected a valid number"),
-        (verdict(correct="Yes"), "Rationale: the field 'verdict.correct' is 'Yes'; expected a valid boolean"),
-        (GOOD | {"step": -1}, "Rationale: the field 'step' is -1; expected greater than or equal to 0"),
-        (GOOD | {"vote": -1}, "Rationale: the field 'vote' is -1"),
-        (GOOD | {"vote": 1.0}, "Rationale: the field 'vote' is 1.0; expected a valid integer"),
-        (GOOD | {"generated_tokens": -5}, "Rationale: the field 'generated_tokens' is -5"),
-        (GOOD | {"verdict": None}, "Rationale: the field 'verdict' is None; expected an object"),
+        (verdict(p_yes_raw=7.0), "Rationale: 'verdict.p_yes_raw' must be less than or equal to 1, it is 7.0"),
+        (verdict(p_yes_tempered=-0.1), "Rationale: 'verdict.p_yes_tempered' must be"),
+        (verdict(p_yes_raw=True), "Rationale: 'verdict.p_yes_raw' must be a valid number, it is True"),
+        (verdict(correct="Yes"), "Rationale: 'verdict.correct' must be a valid boolean, it is 'Yes'"),
+        (GOOD | {"step": -1}, "Rationale: 'step' must be greater than or equal to 0, it is -1"),
+        (GOOD | {"vote": -1}, "Rationale: 'vote' must be"),
+        (GOOD | {"vote": 1.0}, "Rationale: 'vote' must be a valid integer, it is 1.0"),
+        (GOOD | {"generated_tokens": -5}, "Rationale: 'generated_tokens' must be"),
+        (GOOD | {"verdict": None}, "Rationale: 'verdict' must be an object, it is None"),
         (GOOD | {"solution_id": "other"}, "a vote on 'other', which is no row of the data"),
         (GOOD | {"answer": 7}, "Rationale: has no field 'answer'"),
         ({"sitting": "1", "seconds": 2.0}, "Rationale: has no field 'sitting'"),
@@ -53,8 +53,8 @@ def test_a_foreign_vote_is_named_by_its_line(tmp_path, row, said):
     [
         ({"reason": "gone"}, "the field 'solution_id' is missing"),
         ({"solution_id": "s"}, "the field 'reason' is missing"),
-        ({"solution_id": 7, "reason": ""}, "the field 'solution_id' is 7; expected a valid string"),
-        ({"solution_id": "s", "reason": None}, "the field 'reason' is None; expected a valid string"),
+        ({"solution_id": 7, "reason": ""}, "'solution_id' must be a valid string, it is 7"),
+        ({"solution_id": "s", "reason": None}, "'reason' must be a valid string, it is None"),
         ([], "expected a JSON object, found list"),
     ],
 )
@@ -67,8 +67,8 @@ def test_a_foreign_row_of_lost_solutions_is_named(tmp_path, row, said):
     ("row", "said"),
     [
         ({"seconds": 1.0}, "the field 'sitting' is missing"),
-        ({"sitting": "a", "seconds": "1"}, "the field 'seconds.float' is '1'; expected"),
-        ({"sitting": "a", "seconds": True}, "the field 'seconds.float' is True; expected"),
+        ({"sitting": "a", "seconds": "1"}, "'seconds' must be a valid number or a valid integer, it is '1'"),
+        ({"sitting": "a", "seconds": True}, "'seconds' must be a valid number or a valid integer, it is True"),
     ],
 )
 def test_a_foreign_sitting_is_named(tmp_path, row, said):

@@ -143,8 +143,8 @@ def test_a_foreign_problem_has_unknown_truth(small):
     ("bad", "message"),
     [
         ("{", "train.jsonl:2: not JSON"),
-        ("[1]", "train.jsonl:2: not an object"),
-        ('{"question": "Why?"}', "train.jsonl:2: 'answer' must be"),
+        ("[1]", "train.jsonl:2: must be an object"),
+        ('{"question": "Why?"}', "train.jsonl:2: the field 'answer' is missing"),
         ('{"question": " ", "answer": "1\\n#### 1"}', "train.jsonl:2: 'question' must be"),
         ('{"question": "Why?", "answer": "So."}', "train.jsonl:2: the solution does not end"),
     ],

@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from jprm.errors import UserError
-from jprm.formats import read_rows
+from jprm.formats import Text, read_rows
+from jprm.records import fields_of
 from jprm.worlds.gsm8k.arithmetic import (
     NUMBER,
     TOLERANCE,
@@ -97,12 +98,8 @@ def read_file(path: Path) -> tuple[list[WorkedProblem], list[str]]:
 
 
 def _problem(where: str, record: Any) -> WorkedProblem:
-    if not isinstance(record, dict):
-        raise UserError(f"{where}: not an object with 'question' and 'answer'")
-    for key in ("question", "answer"):
-        if not isinstance(record.get(key), str) or not record[key].strip():
-            raise UserError(f"{where}: {key!r} must be a text that is not empty")
     try:
+        fields_of(record, {"question": Text, "answer": Text})
         lines, answer = read_solution(record["answer"])
     except UnsoundMark:
         raise
