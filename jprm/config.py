@@ -1,8 +1,7 @@
 """Configuration: frozen pydantic models, TOML files, dotted overrides, and every mistake named.
 
-`load(SweepConfig, "configs/sweep/laws.toml", ["train.steps=200"])` reads the file and what it
-`extends`, lays the overrides over it and checks the result. Nothing here imports JAX: a typo is
-answered before it costs a second.
+`load(SweepConfig, "configs/sweep/laws.toml", ["train.steps=200"])` reads the file and what it `extends`, lays the
+overrides over it and checks the result. Nothing here imports JAX: a typo is answered before it costs a second.
 
 Invariant: a value is known by where it came from, file or command line, until it has been checked.
 """
@@ -12,9 +11,10 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
+import pkgutil
 import tomllib
 import types
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, Union, get_args, get_origin
 
@@ -35,13 +35,20 @@ class Config(pydantic.BaseModel):
 C = TypeVar("C", bound=pydantic.BaseModel)
 
 
-def load(cls: type[C], path: Path | str | None = None, overrides: Sequence[str] = ()) -> C:
+def load(
+    cls: type[C],
+    path: Path | str | None = None,
+    overrides: Sequence[str] = (),
+    others: Mapping[str, str] = types.MappingProxyType({}),
+) -> C:
     """The configuration of a TOML file under `key=value` overrides, of which the later ones win.
 
-    The value of an override is TOML; what is not valid TOML, and whatever is given to a key that
-    holds text, is taken as it stands. Raises UserError naming the key and where it came from.
+    The value of an override is TOML; what is not valid TOML, and whatever is given to a key that holds text, is taken
+    as it stands. others: the configurations of other commands, {"train": "jprm.train.config:RunConfig"}, by which a
+    file of theirs is recognised; they are imported only when a key is unknown.
+    Raises UserError naming the key and where it came from.
     """
-    return _checked(cls, [] if path is None else _layers(Path(path)), overrides)
+    return _checked(cls, [] if path is None else _layers(Path(path)), overrides, others)
 
 
 def checked(cls: type[C], table: dict[str, Any], where: str) -> C:
@@ -55,7 +62,12 @@ def overridden(config: C, where: str, overrides: Sequence[str]) -> C:
     return _checked(type(config), [(where, layer)], overrides)
 
 
-def _checked(cls: type[C], layers: Sequence[tuple[str, dict[str, Any]]], overrides: Sequence[str]) -> C:
+def _checked(
+    cls: type[C],
+    layers: Sequence[tuple[str, dict[str, Any]]],
+    overrides: Sequence[str],
+    others: Mapping[str, str] = types.MappingProxyType({}),
+) -> C:
     """Layers, later ones over earlier ones, as a configuration."""
     known = known_keys(cls)
     table: dict[str, Any] = {}
@@ -63,7 +75,8 @@ def _checked(cls: type[C], layers: Sequence[tuple[str, dict[str, Any]]], overrid
     for where, layer in [*layers, *((COMMAND_LINE, _override(o, known)) for o in overrides)]:
         for key in _leaves(layer):
             if not _is_known(key, known):
-                raise UserError(_unknown(key, where, known))
+                owner = _owner(layer, key, known, others) if where != COMMAND_LINE else ""
+                raise UserError(f"{where}: that is a file for `{owner}`" if owner else _unknown(key, where, known))
             origin = {k: v for k, v in origin.items() if not k.startswith(key + ".")}
             origin[key] = where
         table = _merge(table, layer)
@@ -192,6 +205,18 @@ def _is_known(key: str, known: dict[str, Any]) -> bool:
     if key in known or any(k.startswith(key + ".") for k in known):
         return True
     return any(key.startswith(k + ".") for k, kind in known.items() if get_origin(kind) is dict)
+
+
+def _owner(layer: dict[str, Any], key: str, known: dict[str, Any], others: Mapping[str, str]) -> str:
+    """The command that knows this key and more keys of the layer than `known` and the others do; "" for none."""
+    keys = list(_leaves(layer))
+    best, most = "", sum(_is_known(k, known) for k in keys)
+    for command, name in others.items():
+        theirs = known_keys(pkgutil.resolve_name(name))
+        count = sum(_is_known(k, theirs) for k in keys)
+        if count > most and _is_known(key, theirs):
+            best, most = command, count
+    return best
 
 
 def _unknown(key: str, where: str, known: dict[str, Any]) -> str:

@@ -14,7 +14,7 @@ import dataclasses
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Optional
 
 from pydantic import Field
 
@@ -35,7 +35,7 @@ TURN = {"role": str, "content": Text}
 PRM800K = {"question": dict, "label": dict}
 STAGES = {"steps": Annotated[list[dict], Field(min_length=1)]}
 STAGE = {"completions": list[dict] | None, "chosen_completion": int | None, "human_completion": dict | None}
-COMPLETION = {"text": str, "rating": Annotated[int, Field(ge=-1, le=1)] | None}
+COMPLETION = {"text": str, "rating": Optional[Annotated[int, Field(ge=-1, le=1)]]}  # noqa: UP045
 
 
 @dataclass(frozen=True)

@@ -27,14 +27,14 @@ TRIES = 10_000
 class Difficulty(Config):
     """The knobs of the problem generator. Ranges are inclusive."""
 
-    steps: tuple[PositiveInt, ...] = Field((2, 3, 4), min_length=1)  # derived quantities that the answer needs
-    distractors: tuple[NonNegativeInt, ...] = Field((0, 1), min_length=1)  # quantities that it does not need
+    steps: tuple[PositiveInt, ...] = Field(default=(2, 3, 4), min_length=1)  # derived quantities that the answer needs
+    distractors: tuple[NonNegativeInt, ...] = Field(default=(0, 1), min_length=1)  # quantities that it does not need
     base_values: tuple[int, int] = (5, 40)  # of a quantity that the text states as a number
     constants: tuple[int, int] = (2, 12)  # that are added or subtracted
     factors: tuple[int, int] = (2, 4)  # that are multiplied with
-    value_max: int = Field(99, le=199)  # of any quantity; larger numbers have no token
-    names: int = Field(len(NAMES), le=len(NAMES))  # how many different people there are
-    kinds: tuple[Kind, ...] = Field(KINDS, min_length=1)  # of derived quantities
+    value_max: int = Field(default=99, le=199)  # of any quantity; larger numbers have no token
+    names: int = Field(default=len(NAMES), le=len(NAMES))  # how many different people there are
+    kinds: tuple[Kind, ...] = Field(default=KINDS, min_length=1)  # of derived quantities
     shuffle: bool = False  # facts in any order instead of dependency order
 
     @model_validator(mode="after")

@@ -39,7 +39,7 @@ class Gsm8kSettings(Config):
     """What a configuration may say about this world."""
 
     root: Path | None = None  # the folder that holds train.jsonl and test.jsonl, or .jsonl.gz
-    vocab_size: int = Field(2048, ge=512)  # of the tokenizer; bytes and tags need 512
+    vocab_size: int = Field(default=2048, ge=512)  # of the tokenizer; bytes and tags need 512
     mix: Gsm8kMix = Gsm8kMix()
 
 
