@@ -155,12 +155,10 @@ def _record_validator(cls: type[Any]) -> SchemaValidator:
 
 @functools.cache
 def _row_validator(fields: tuple[tuple[str, Any], ...]) -> SchemaValidator:
-    known = {
-        name: core_schema.typed_dict_field(
-            TypeAdapter(kind).core_schema, required=types.NoneType not in typing.get_args(kind)
-        )
-        for name, kind in fields
-    }
+    known = {}
+    for name, kind in fields:
+        may_be_absent = types.NoneType in typing.get_args(kind)
+        known[name] = core_schema.typed_dict_field(TypeAdapter(kind).core_schema, required=not may_be_absent)
     return SchemaValidator(_strict(core_schema.typed_dict_schema(known, extra_behavior="allow")))
 
 
@@ -223,9 +221,8 @@ def append_jsonl(path: Path | str, rows: Iterable[dict[str, Any]]) -> None:
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:
-        raise Unwritable(
-            f"{path}: cannot write ({error.strerror}); free the space or choose another directory"
-        ) from None
+        advice = "free the space or choose another directory"
+        raise Unwritable(f"{path}: cannot write ({error.strerror}); {advice}") from None
 
 
 def read_jsonl(path: Path | str, fields: Mapping[str, Any] = _ANY) -> list[dict[str, Any]]:
@@ -265,13 +262,10 @@ def row_of(line: bytes, where: str, fields: Mapping[str, Any]) -> dict[str, Any]
     """The row in a line with these fields. Raises UserError beginning with `where`."""
     try:
         row = parse(line)
-    except NotJson as error:
-        raise UserError(f"{where}: {error}; delete the line or the file") from None
-    if not isinstance(row, dict):
-        raise UserError(f"{where}: expected a JSON object, found {type(row).__name__}; delete the line or the file")
-    try:
+        if not isinstance(row, dict):
+            raise NotJson(f"expected a JSON object, found {type(row).__name__}")
         return fields_of(row, fields) if fields else row
-    except UserError as error:
+    except (NotJson, UserError) as error:
         raise UserError(f"{where}: {error}; delete the line or the file") from None
 
 
@@ -280,14 +274,11 @@ def _cut_torn_line(path: Path) -> None:
     if size == 0:
         return
     with open(path, "rb+") as file:
-        end = size
-        while end > 0:  # backwards in blocks: result files grow to gigabytes
+        end, newline = size, -1
+        while newline < 0 < end:  # backwards in blocks: result files grow to gigabytes
             start = max(0, end - 65536)
             file.seek(start)
             newline = file.read(end - start).rfind(b"\n")
-            if newline >= 0:
-                end = start + newline + 1
-                break
-            end = start
+            end = start + newline + 1
         if end < size:
             file.truncate(end)
