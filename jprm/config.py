@@ -41,7 +41,7 @@ def load(
     overrides: Sequence[str] = (),
     others: Mapping[str, str] = types.MappingProxyType({}),
 ) -> C:
-    """The configuration of a TOML file under `key=value` overrides, of which the later ones win.
+    """Reads a TOML file and lays `key=value` overrides over it, of which the later ones win.
 
     The value of an override is TOML; what is not valid TOML, and whatever is given to a key that holds text, is taken
     as it stands. others: the configurations of other commands, {"train": "jprm.train.config:RunConfig"}, by which a
@@ -52,12 +52,12 @@ def load(
 
 
 def checked(cls: type[C], table: dict[str, Any], where: str) -> C:
-    """The configuration of a table of values that came from `where`. Errors as `load`."""
+    """Checks a table of values that came from `where`. Raises UserError as `load` does."""
     return _checked(cls, [(where, table)], ())
 
 
 def overridden(config: C, where: str, overrides: Sequence[str]) -> C:
-    """A configuration, which came from `where`, under `key=value` overrides. Errors as `load`."""
+    """Lays `key=value` overrides over a configuration that came from `where`. Raises UserError as `load` does."""
     layer = json.loads(config.model_dump_json(exclude_unset=True))
     return _checked(type(config), [(where, layer)], overrides)
 
@@ -87,7 +87,7 @@ def _checked(
 
 
 def replaced(config: C, values: dict[str, Any], where: str) -> C:
-    """The configuration with other values at these dotted keys, checked anew.
+    """Puts other values at these dotted keys of a configuration, and checks it anew.
 
     Raises UserError naming the key and `where` it came from.
     """
@@ -106,7 +106,7 @@ def replaced(config: C, values: dict[str, Any], where: str) -> C:
 
 
 def known_keys(cls: type[pydantic.BaseModel], prefix: str = "") -> dict[str, Any]:
-    """Every dotted key of a configuration and the type that it is declared with."""
+    """Returns every dotted key of a configuration and the type that it is declared with."""
     keys: dict[str, Any] = {}
     for name, field in cls.model_fields.items():
         section = field.annotation
@@ -124,7 +124,7 @@ def fingerprint(value: Any) -> str:
 
 
 def plain(value: Any) -> Any:
-    """The JSON of a path or a configuration (for `json.dumps(default=plain)`).
+    """Returns the JSON of a path or a configuration (for `json.dumps(default=plain)`).
 
     Anything else is a TypeError: its text might hold an address and differ from run to run.
     """
@@ -136,7 +136,7 @@ def plain(value: Any) -> Any:
 
 
 def _layers(path: Path, above: tuple[Path, ...] = ()) -> list[tuple[str, dict[str, Any]]]:
-    """A file and those that it extends, the most basic first."""
+    """Returns a file and those that it extends, the most basic first."""
     if path.resolve() in above:
         raise UserError(f"{path}: extends itself; remove the circle of `extends`")
     try:
@@ -158,7 +158,7 @@ def _layers(path: Path, above: tuple[Path, ...] = ()) -> list[tuple[str, dict[st
 
 
 def _override(text: str, known: dict[str, Any]) -> dict[str, Any]:
-    """The nested table of one `a.b=value`."""
+    """Returns the nested table of one `a.b=value`."""
     key, equals, raw = text.partition("=")
     parts = [part.strip() for part in key.split(".")]
     if not equals or not all(parts):
@@ -201,14 +201,14 @@ def _leaves(table: dict[str, Any], prefix: str = "") -> Iterator[str]:
 
 
 def _is_known(key: str, known: dict[str, Any]) -> bool:
-    """Whether a key is declared, is a section, or lies in a table whose keys are free."""
+    """Returns whether a key is declared, is a section, or lies in a table whose keys are free."""
     if key in known or any(k.startswith(key + ".") for k in known):
         return True
     return any(key.startswith(k + ".") for k, kind in known.items() if get_origin(kind) is dict)
 
 
 def _owner(layer: dict[str, Any], key: str, known: dict[str, Any], others: Mapping[str, str]) -> str:
-    """The command that knows this key and more keys of the layer than `known` and the others do; "" for none."""
+    """Returns the command that knows this key and more keys of the layer than `known` and the others; "" for none."""
     keys = list(_leaves(layer))
     best, most = "", sum(_is_known(k, known) for k in keys)
     for command, name in others.items():
@@ -225,7 +225,7 @@ def _unknown(key: str, where: str, known: dict[str, Any]) -> str:
 
 
 def _reason(error: pydantic.ValidationError, origin: dict[str, str]) -> str:
-    """The first complaint of pydantic in one line: key, value, where it was set, what is wrong."""
+    """Returns the first complaint of pydantic in one line: key, value, where it was set, what is wrong."""
     first = error.errors(include_url=False)[0]
     key = ".".join(str(part) for part in first["loc"])
     reason = first["msg"].removeprefix("Value error, ").replace("\n", " ")

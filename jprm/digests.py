@@ -56,7 +56,7 @@ def file_digest(path: Path) -> str:
 
 
 def inventory(folder: Path, without: Collection[str] = ()) -> dict[str, str]:
-    """The SHA-256 of every file below a folder by its relative path; what begins with a name of `without` is left out.
+    """Maps the relative path of every file below a folder to its SHA-256; names of `without` at the top are left out.
 
     Nothing is taken from memory: bits that change on a disk leave size and times as they are. Raises OSError.
     """
@@ -67,7 +67,7 @@ def inventory(folder: Path, without: Collection[str] = ()) -> dict[str, str]:
 
 
 def damage(folder: Path, wanted: Mapping[str, str]) -> str:
-    """What is wrong with the files of an `inventory`, as "weights: changed since it was written"; "" for nothing."""
+    """Says what is wrong with the files of an `inventory`, as "weights: changed since it was written", or ""."""
     if not isinstance(wanted, Mapping):
         return "digests of its files: damaged"
     if missing := [name for name in wanted if not (folder / name).is_file()]:
@@ -81,7 +81,7 @@ def damage(folder: Path, wanted: Mapping[str, str]) -> str:
 
 
 def content_digest(path: Path) -> str:
-    """As `file_digest`, of what is packed where the name ends in .gz: packing it again changes nothing."""
+    """Returns 16 hex digits over a file's bytes, unpacked where the name ends in .gz: packing again changes nothing."""
     if path.suffix != ".gz":
         return file_digest(path)
     try:

@@ -80,7 +80,7 @@ class Verdict:
     p_yes_tempered: Probability | None
 
     def reward(self, readout: ReadOut) -> float | None:
-        """The step reward in [0, 1] under a read-out; None where there was no judgement."""
+        """Returns the step reward in [0, 1] under a read-out; None where there was no judgement."""
         if self.correct is None:
             return None
         if readout == "vote":
@@ -121,7 +121,7 @@ def stable_id(*parts: str | int) -> str:
 
 
 def to_json(record: Any) -> dict[str, Any]:
-    """A record as plain JSON values (tuples become lists)."""
+    """Returns a record as plain JSON values; tuples become lists."""
     return dataclasses.asdict(record)
 
 
@@ -163,7 +163,7 @@ def _row_validator(fields: tuple[tuple[str, Any], ...]) -> SchemaValidator:
 
 
 def _strict(schema: Any) -> Any:
-    """A schema of pydantic's under which no value passes for one of another type, and no record has unknown fields.
+    """Returns the schema under which no value passes for one of another type, and no record has unknown fields.
 
     Its own strict mode would refuse JSON's lists and objects for tuples and dataclasses, too.
     """
@@ -180,7 +180,7 @@ def _strict(schema: Any) -> Any:
 
 
 def _complaint(error: ValidationError) -> str:
-    """What pydantic complains of first, in one line; an unknown field above all, since it tells a foreign file."""
+    """Says in one line what pydantic complains of first, or of an unknown field, since that tells a foreign file."""
     errors = [(_name(e["loc"]), e) for e in error.errors(include_url=False, include_context=False)]
     unknown = [name for name, e in errors if e["type"] == "unexpected_keyword_argument"]
     name, first = errors[0]
@@ -193,7 +193,7 @@ def _complaint(error: ValidationError) -> str:
 
 
 def _name(place: Sequence[str | int]) -> str:
-    """The dotted name of a field; pydantic adds which member of a union it tried, such as the `str` in `id.str`."""
+    """Returns a field's dotted name without the member of a union that pydantic tried, the `str` in `id.str`."""
     return ".".join(str(part) for part in place if part not in ("str", "int", "float"))
 
 
@@ -226,7 +226,7 @@ def append_jsonl(path: Path | str, rows: Iterable[dict[str, Any]]) -> None:
 
 
 def read_jsonl(path: Path | str, fields: Mapping[str, Any] = _ANY) -> list[dict[str, Any]]:
-    """The rows of a file; none where there is no file. A torn last line is not a row.
+    """Reads the rows of a file; there are none where there is no file. A torn last line is not a row.
 
     fields: the types of those that every row must have; it may have others.
     Raises UserError naming the line of any other damage.
@@ -235,7 +235,7 @@ def read_jsonl(path: Path | str, fields: Mapping[str, Any] = _ANY) -> list[dict[
 
 
 def stream_jsonl(path: Path | str, fields: Mapping[str, Any] = _ANY) -> Iterator[dict[str, Any]]:
-    """As `read_jsonl`, one row after another: memory does not grow with the file."""
+    """Yields what `read_jsonl` returns, one row after another, so that memory does not grow with the file."""
     try:
         with open(path, "rb") as file:
             for number, line in enumerate(file, 1):
@@ -250,7 +250,7 @@ def stream_jsonl(path: Path | str, fields: Mapping[str, Any] = _ANY) -> Iterator
 def stream_records(
     path: Path | str, make: Callable[[dict[str, Any]], T], fields: Mapping[str, Any] = _ANY
 ) -> Iterator[T]:
-    """`make` of one row after another. Raises UserError naming the line of a row that it refuses."""
+    """Yields `make(row)` for one row after another. Raises UserError naming the line of a row that it refuses."""
     for number, row in enumerate(stream_jsonl(path, fields), 1):
         try:
             yield make(row)
@@ -259,7 +259,7 @@ def stream_records(
 
 
 def row_of(line: bytes, where: str, fields: Mapping[str, Any]) -> dict[str, Any]:
-    """The row in a line with these fields. Raises UserError beginning with `where`."""
+    """Returns the row in a line with these fields. Raises UserError beginning with `where`."""
     try:
         row = parse(line)
         if not isinstance(row, dict):

@@ -35,7 +35,7 @@ def take_signals() -> None:
 
 @contextlib.contextmanager
 def signals_taken() -> Iterator[None]:
-    """`take_signals` within. Outside of the main thread, where Python takes no signals, nothing changes."""
+    """Takes signals while it is entered. Outside of the main thread, where Python takes none, nothing changes."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -72,7 +72,7 @@ def _interrupt(_number: int, frame: FrameType | None) -> None:
 
 
 def _loads(frame: FrameType | None) -> bool:
-    """Whether the program is within an import."""
+    """Returns whether the program is within an import."""
     while frame is not None:
         if frame.f_code.co_filename.startswith(_LOADER):
             return True

@@ -60,7 +60,7 @@ RATING = list[Annotated[int, Field(ge=0, le=1)]]
 
 
 def read_benchmark(path: Path | str, benchmark: str | None = None) -> JudgedFile:
-    """The judged solutions of a benchmark's file; bad rows are rejected with place and reason.
+    """Reads the judged solutions of a benchmark's file; bad rows are rejected with place and reason.
 
     `benchmark` is one of `BENCHMARKS`, by default told from the fields that only its rows have.
     Raises UserError where the file cannot be read, or its layout is none or several of those.
@@ -72,7 +72,7 @@ def read_benchmark(path: Path | str, benchmark: str | None = None) -> JudgedFile
 
 
 def _told(path: Path | str, rows: Sequence[FileRow]) -> str:
-    """The benchmark whose rows a file holds. Raises UserError where that is not clear."""
+    """Returns the benchmark whose rows a file holds. Raises UserError where that is not clear."""
     first: dict[str, str] = {}  # layout to the place of its first row
     for row in rows:
         if isinstance(row.value, dict):
@@ -88,14 +88,14 @@ def _told(path: Path | str, rows: Sequence[FileRow]) -> str:
 
 
 def _layouts(row: dict[str, Any]) -> list[str]:
-    """The benchmarks whose distinctive fields a row has."""
+    """Returns the benchmarks whose distinctive fields a row has."""
     found = [name for name, keys in KEYS.items() if row.keys() >= set(keys)]
     # Socratic-PRMBench has the fields of PRMBench and one more
     return [name for name in found if name != "prmbench" or "socratic-prmbench" not in found]
 
 
 def parse_processbench(row: dict[str, Any], place: str, notes: list[str]) -> list[JudgedSolution]:
-    """The solution of a ProcessBench row."""
+    """Returns the solution of a ProcessBench row."""
     given = fields_of(row, PROCESSBENCH)
     steps, label = given["steps"], given["label"]
     if not -1 <= label < len(steps):

@@ -101,7 +101,7 @@ def _write(out: Path, data: bytes) -> None:
 
 
 def report(done: Conversion) -> str:
-    """A conversion in lines for a terminal; long lists of reasons are shortened."""
+    """Describes a conversion in lines for a terminal, with long lists of reasons shortened."""
     parts = [f"solutions read {done.read}, written {done.written}, rejected {len(done.rejected)}"]
     parts.append("labels: " + ", ".join(f"{WORD[k]} {done.labels.get(k, 0)}" for k in WORD))
     places = ", ".join(f"{step} {n}" for step, n in done.first_errors.items())

@@ -58,7 +58,7 @@ class JudgedSolution:
         return -1
 
     def records(self) -> tuple[Problem, Solution]:
-        """The house's records: every text stripped and ended by a newline; no answer is known."""
+        """Returns the records of this package: every text is stripped and ended by a newline; no answer is known."""
         text = self.problem.strip() + "\n"
         problem = Problem(id=stable_id(self.benchmark, text), text=text, answer="", tier=self.subset, split="test")
         return problem, Solution(

@@ -37,7 +37,7 @@ class FileRow:
 
 
 def read_rows(path: Path | str) -> Iterator[FileRow]:
-    """The rows of a file in their order; lines that are not JSON or not Unicode come with a fault.
+    """Yields the rows of a file in their order; lines that are not JSON or not Unicode come with a fault.
 
     Raises UserError where the file is missing, unreadable, too large or damaged as a whole.
     """
@@ -64,7 +64,7 @@ def read_rows(path: Path | str) -> Iterator[FileRow]:
 
 
 def read_unpacked(path: Path) -> bytes:
-    """The content of a file, unpacked where it is gzipped.
+    """Returns the content of a file, unpacked where it is gzipped.
 
     Raises UserError where it cannot be read, or is larger than 4 GiB.
     """

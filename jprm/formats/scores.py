@@ -32,7 +32,7 @@ class StepScores:
 
 
 def read_step_scores(path: Path | str) -> tuple[dict[str, list[StepScores]], tuple[str, ...]]:
-    """The candidates of each problem by number, and "place: reason" of rows that were not read in full.
+    """Reads the candidates of each problem by number, and "place: reason" of rows that were not read in full.
 
     Raises UserError where the file cannot be read.
     """
@@ -56,7 +56,7 @@ def read_step_scores(path: Path | str) -> tuple[dict[str, list[StepScores]], tup
 
 
 def _stored(row: dict[str, Any]) -> tuple[StepScores, str]:
-    """The candidate of a row, and what of it cannot be read."""
+    """Returns the candidate of a row, and what of it cannot be read."""
     given, answer, fault = row.get("step_scores"), row.get("answer"), ""
     if not isinstance(given, list) or not given:
         wanted = "must not be empty" if given == [] else "must be of type list"
@@ -74,5 +74,5 @@ def _stored(row: dict[str, Any]) -> tuple[StepScores, str]:
 
 
 def _is_number(value: Any) -> bool:
-    """Whether it is a finite number; JSON reads 1e999 as infinity, NaN as nan and true as a bool."""
+    """Returns whether it is a finite number; JSON reads 1e999 as infinity, NaN as nan and true as a bool."""
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300

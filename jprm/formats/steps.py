@@ -48,7 +48,7 @@ class StepFormat:
     row: Callable[[JudgedSolution], dict[str, Any]]
 
     def dump(self, solution: JudgedSolution) -> tuple[dict[str, Any], bool]:
-        """The row of a solution, and whether labels or steps had to be left out for it.
+        """Returns the row of a solution, and whether labels or steps had to be left out for it.
 
         Raises UserError where nothing is left, or the row would be read back as something else.
         """
@@ -83,7 +83,7 @@ def _content(solution: JudgedSolution) -> tuple[Any, ...]:
 def _solution(
     name: str, place: str, problem: str, steps: Sequence[str], labels: Sequence[bool | None]
 ) -> JudgedSolution:
-    """A checked solution; layouts without ids are named by their line."""
+    """Returns a checked solution; layouts without ids are named by their line."""
     given = fields_of({"problem": problem, "steps": list(steps)}, SOLUTION)
     return JudgedSolution(name, place.rsplit(":", 1)[-1], given["problem"], given["steps"], tuple(labels))
 
@@ -169,7 +169,7 @@ def _rlhflow_row(solution: JudgedSolution) -> dict[str, Any]:
 
 
 def _border(text: str) -> tuple[str, str]:
-    """The problem, and the first step with its number."""
+    """Returns the problem, and the first step with its number."""
     found = list(BORDER.finditer(text))
     if not found:
         raise UserError("no 'Step 1:' tells the problem from the first step")
@@ -187,7 +187,7 @@ def _unnumbered(text: str, number: int) -> str:
 
 
 def _parse_prm800k(row: dict[str, Any], place: str, notes: list[str]) -> list[JudgedSolution]:
-    """The path that the labeller went, and for each other completion the path up to it.
+    """Returns the path that the labeller went, and for each other completion the path up to it.
 
     Rating 1 is right, -1 wrong, 0 (right, but no progress) right as well; null is unknown.
     """

@@ -49,7 +49,7 @@ _INTEGER = re.compile(r"[-+]?\d{1,4000}")
 
 
 def spelled_alike(pairs: Sequence[tuple[str, str]]) -> list[bool]:
-    r"""Whether pairs are equal as far as the spelling tells: rational numbers, words, layout."""
+    r"""Returns whether pairs are equal as far as the spelling tells: rational numbers, words, layout."""
     return [by_spelling(a, b)[0] == EQUAL for a, b in pairs]
 
 
@@ -58,7 +58,7 @@ def representatives(
     grades: Sequence[Sequence[bool]] | None = None,
     equal: Equal = spelled_alike,
 ) -> list[list[str | None]]:
-    """Every answer of every problem replaced by its class's representative; None stays None.
+    """Replaces every answer of every problem by its class's representative; None stays None.
 
     `grades` are those of the candidates that gave the answers; a spelling that was graded both right
     and wrong counts as what it was graded more often, wrong where that is the same. Integers are
@@ -94,7 +94,7 @@ def representatives(
 
 
 def united(problems: Sequence[Sequence[T]], equal: Equal = spelled_alike) -> list[list[T]]:
-    """The candidates of every problem, each with its answer's representative for its `answer`."""
+    """Gives every candidate of every problem its answer's representative for its `answer`."""
     texts = [[c.answer if isinstance(c.answer, str) else None for c in each] for each in problems]
     grades = [[c.correct for c in each] for each in problems]
     return [
@@ -107,7 +107,7 @@ def united(problems: Sequence[Sequence[T]], equal: Equal = spelled_alike) -> lis
 
 
 def _balances(answers: Sequence[str | None], grades: Sequence[Any]) -> Counter[str | None]:
-    """How many more of a spelling's candidates were graded right than wrong."""
+    """Returns how many more of a spelling's candidates were graded right than wrong."""
     balance: Counter[str | None] = Counter()
     for answer, right in zip(answers, grades, strict=True):
         balance[answer] += 1 if right else -1
@@ -141,7 +141,7 @@ class Equivalence:
             self._pool.close()
 
     def __call__(self, pairs: Sequence[tuple[str, str]]) -> list[bool]:
-        """Whether each pair is equal; waits for those that need the pool, all at once."""
+        """Returns whether each pair is equal; waits for those that need the pool, all at once."""
         open_pairs = []
         for pair in dict.fromkeys(pairs):
             if pair not in self._known:

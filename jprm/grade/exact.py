@@ -38,7 +38,7 @@ _NUMBER = re.compile(rf"(?P<top>[-+]?{_DECIMAL})(?:/(?P<bottom>{_DIGITS}))?(?P<p
 
 
 def same_answer(a: str, b: str) -> bool:
-    """Whether two answers agree as text, or as exact numbers ("1,000" and "$1000.00", "1/2" and "0.5")."""
+    """Returns whether two answers agree as text, or as exact numbers ("1,000" and "$1000.00", "1/2" and "0.5")."""
     if a.strip() == b.strip():
         return True
     left, right = as_number(a), as_number(b)
@@ -46,7 +46,7 @@ def same_answer(a: str, b: str) -> bool:
 
 
 def as_number(text: str) -> Fraction | None:
-    """The exact value of a plain number, or None: signs, decimals, a/b, thousands commas, a currency sign, percent.
+    """Reads a plain number exactly: signs, decimals, a/b, thousands commas, a currency sign, percent; else None.
 
     Also None beyond 4000 characters.
     """
@@ -80,7 +80,7 @@ _PATTERN = re.compile(
 
 
 def number(text: str) -> Number | Graded | None:
-    """A normalised text as a rational number; None if it is none, `TOO_LARGE` beyond the caps."""
+    """Reads a normalised text as a rational number; returns None if it is none, `TOO_LARGE` beyond the caps."""
     match = _PATTERN.fullmatch(text)
     if match is None:
         return None
@@ -121,7 +121,7 @@ def _decimal(text: str) -> Fraction:
 
 
 def rounds(written: Number, value: Fraction) -> bool:
-    """Whether a decimal of at least six significant digits is `value`, rounded or cut off there.
+    """Returns whether a decimal of at least six significant digits is `value`, rounded or cut off there.
 
     Never for a value that a decimal can write in full: 100000.0 is not 100000.04.
     """
@@ -135,7 +135,7 @@ def rounds(written: Number, value: Fraction) -> bool:
 
 
 def _compare_numbers(gold: Number, answer: Number, percent: Percent) -> Graded:
-    """Two rational numbers, exactly; percent "either" lets 50% be 50 as well as 0.5."""
+    """Compares two rational numbers exactly; percent "either" lets 50% be 50 as well as 0.5."""
     values = {answer.value}
     if percent == "either" and gold.percent != answer.percent:
         values.add(answer.value * (100 if answer.percent else Fraction(1, 100)))
@@ -155,7 +155,7 @@ MATH_WORDS = frozenset("sin cos tan cot sec csc ln log exp sqrt pi inf infinity 
 
 
 def words(text: str) -> tuple[str, bool] | None:
-    r"""The words of an answer that is text, and whether `\text{..}` says that it is; else None."""
+    r"""Returns the words of an answer that is text, and whether `\text{..}` says that it is; else None."""
     marked = _TEXT.fullmatch(text)
     bare = (marked[1] if marked else text).strip().strip(".").casefold()
     if _WORDS.fullmatch(bare) and not (not marked and bare in MATH_WORDS):
@@ -164,7 +164,7 @@ def words(text: str) -> tuple[str, bool] | None:
 
 
 def decide(gold: str, answer: str, percent: Percent = "strict") -> Graded | None:
-    """The verdict on two normalised answers where their spelling settles it, else None."""
+    """Returns the verdict on two normalised answers where their spelling settles it, else None."""
     if not gold or not answer:
         return Graded("unparsed", "empty")
     if gold == answer:
@@ -281,7 +281,7 @@ _FUNCTION = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)(?![a-z])")
 
 
 def split_unit(text: str) -> tuple[str, str]:
-    """A normalised answer as its value and its unit, the unit empty where there is none."""
+    """Splits a normalised answer into its value and its unit, which is empty where there is none."""
     if match := _CURRENCY.fullmatch(text):
         return match["sign"] + match["value"], match["name"] or "dollar"
     if (match := _DEGREES.fullmatch(text)) and not _FUNCTION.search(text):
@@ -297,7 +297,7 @@ def split_unit(text: str) -> tuple[str, str]:
 
 
 def _unit_name(unit: str, power: str | None) -> str:
-    """The unit in one spelling: lower case, singular, short; empty if it is no unit."""
+    """Returns the unit in one spelling: lower case, singular, short; empty if it is no unit."""
     plain = unit.strip().strip(".").casefold()
     if not plain or _NO_UNIT.intersection(re.split(r"\W+", plain)):
         return ""
@@ -311,7 +311,7 @@ _LETTER_UNIT = re.compile(r"[\d./]+ ?[a-zA-Z]")  # 3 h: a unit, or a variable
 
 
 def by_spelling(gold: str, answer: str, percent: Percent = "strict") -> tuple[Graded | None, str, str]:
-    """The verdict if the spelling settles it, and the normalised values that are left to compare."""
+    """Returns the verdict if the spelling settles it, and the normalised values that are left to compare."""
     large = max(len(gold), len(answer)) > MAX_LENGTH
     if large or max(depth(gold), depth(answer)) > MAX_DEPTH:
         same = bool(gold.strip()) and gold.strip() == answer.strip()

@@ -53,7 +53,7 @@ class TooLarge(ValueError):
 
 
 def parse_pair(gold: str, answer: str) -> tuple[Any, Any]:
-    """Both expressions, over the same letters. Raises Unreadable and TooLarge."""
+    """Parses both expressions over the same letters. Raises Unreadable and TooLarge."""
     texts = [_percent(text) for text in (gold, answer)]
     tokens = [_tokens(text) for text in texts]
     names = _renamed({token for text in tokens for token in text if token.isalpha()})
@@ -62,7 +62,7 @@ def parse_pair(gold: str, answer: str) -> tuple[Any, Any]:
 
 
 def leaf_number(text: str) -> Any:
-    """An expression without variables. Raises Unreadable and TooLarge."""
+    """Parses an expression without variables. Raises Unreadable and TooLarge."""
     value, _ = parse_pair(text, text)
     if value.free_symbols:
         raise Unreadable("a variable beside a number")
@@ -141,14 +141,14 @@ def _check(before: str, token: str, tokens: list[str], index: int) -> None:
 
 
 def _starts(token: str) -> bool:
-    """Whether a token begins an operand."""
+    """Returns whether a token begins an operand."""
     if token[:1] == "\\":
         return token[1:] not in _OPERATORS | {"rfloor", "rceil"}
     return token[:1].isalnum() or token[:1] == "." or token == "("
 
 
 def _owners(tokens: list[str]) -> dict[int, str]:
-    r"""Whether each closing brace ends a "value" (`\frac{1}{2}`) or a function's "script" (`\sin^{2}`)."""
+    r"""Returns whether each closing brace ends a "value" (`\frac{1}{2}`) or a function's "script" (`\sin^{2}`)."""
     ends: dict[int, str] = {}
     opened: list[int] = []
     starts: dict[int, int] = {}
@@ -216,7 +216,7 @@ def _clean(expression: Any, text: str) -> Any:
 
 
 def _guard(expression: Any) -> float:
-    """The decimal logarithm of a bound on an expression's size. Raises TooLarge.
+    """Returns the decimal logarithm of a bound on an expression's size. Raises TooLarge.
 
     Looks at the unevaluated tree; variables count as 2, so that x^{100000} is too large, too.
     """

@@ -110,7 +110,7 @@ _COMMAND = re.compile(r"\\([a-zA-Z]+)\s*")
 
 
 def normalise(text: str) -> str:
-    """The canonical spelling; a fixed point: normalising it again changes nothing more.
+    """Returns the canonical spelling, a fixed point: normalising it again changes nothing more.
 
     A text with brackets deeper than MAX_DEPTH is left as it stands.
     """

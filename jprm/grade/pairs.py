@@ -68,7 +68,7 @@ def grade_pairs(
 
 
 def _pair(row: FileRow) -> tuple[str, str | None]:
-    """The two answers of a row. Raises ValueError for a row that has none."""
+    """Returns the two answers of a row. Raises ValueError for a row that has none."""
     if row.fault or not isinstance(row.value, dict):
         raise ValueError(row.fault or "not an object")
     for key in ("gold", "answer"):

@@ -84,7 +84,7 @@ _CONSTANTS = frozenset((r"\pi", r"\infty", "e", "i"))
 
 
 def thousands(text: str) -> str:
-    """The text with the commas outside of its brackets read as thousands where they can be.
+    """Returns the text with the commas outside of its brackets read as thousands where they can be.
 
     "40,200" is one number or two. The comparison tries both (see `symbolic`).
     """
@@ -94,7 +94,7 @@ def thousands(text: str) -> str:
 
 
 def read(text: str) -> Node:
-    """The shape of a normalised text. Raises Unreadable."""
+    """Reads the shape of a normalised text. Raises Unreadable."""
     text = text.strip()
     if not text:
         raise Unreadable("an empty part")
@@ -147,7 +147,7 @@ def _several(parts: list[str], signs: list[str]) -> Node:
 
 
 def _values(parts: list[str]) -> tuple[Node, ...]:
-    r"""The values of a list or a set; `\pm 2` in it is two of them."""
+    r"""Returns the values of a list or a set; `\pm 2` in it is two of them."""
     nodes = [read(part) for part in parts]
     return tuple(
         chain.from_iterable(node.items if isinstance(node, Many) and node.kind == "list" else (node,) for node in nodes)
@@ -218,7 +218,7 @@ def _bracketed(text: str) -> Node | None:
 
 
 def _is_enclosed(text: str) -> bool:
-    """Whether the first bracket closes with the last; any kind closes any, as in [0,1)."""
+    """Returns whether the first bracket closes with the last; any kind closes any, as in [0,1)."""
     depth = 0
     for position, step in _depths(text):
         depth += step

@@ -29,7 +29,7 @@ _BARE_LOG = re.compile(r"\\log(?!_)\s*(?![a-zA-Z]{3})")
 
 
 def compare(gold: str, answer: str, percent: Percent = "strict") -> Graded:
-    """The verdict on two normalised answers that `exact.decide` leaves open.
+    """Compares two normalised answers that `exact.decide` leaves open.
 
     A comma as in "40,200" may be of thousands or of a list. Where one answer leaves it open, the
     other tells; where both do, they are equal as numbers, or it cannot be said whether as lists.
@@ -102,7 +102,7 @@ def _all(verdicts: list[Graded]) -> Graded:
 
 
 def _item(gold: Node, answer: Node, percent: Percent) -> Graded:
-    """One part of two answers; a part that cannot be read leaves the others to tell."""
+    """Compares one part of two answers; a part that cannot be read leaves the others to tell."""
     try:
         return _nodes(gold, answer, percent)
     except Unreadable as refusal:
@@ -144,7 +144,7 @@ def _unordered(gold: Many, answer: Many, percent: Percent) -> Graded:
 
 
 def _unnamed(many: Many) -> Many:
-    """`x=1, x=2` as the values of x; as it is where several names, or not all, are told."""
+    """Reads `x=1, x=2` as the values of x; leaves it as it is where several names, or not all, are told."""
     values = {item.name: () for item in many.items if isinstance(item, Named)}
     if len(values) != 1 or not all(isinstance(item, Named) for item in many.items):
         return many
@@ -152,7 +152,7 @@ def _unnamed(many: Many) -> Many:
 
 
 def _matched(gold: tuple[Node, ...], answer: tuple[Node, ...], percent: Percent) -> Graded:
-    """Whether each value of either side has an equal on the other."""
+    """Returns whether each value of either side has an equal on the other."""
     if max(len(gold), len(answer)) > 40:
         return Graded("unparsed", "too large")
     if not gold or not answer:
@@ -254,7 +254,7 @@ def _expressions(gold: str, answer: str) -> Graded:
 
 
 def _agree(left: Any, right: Any, symbols: list[Any]) -> bool | str:
-    """Whether two functions agree where both are defined; a string says why that is not known."""
+    """Returns whether two functions agree where both are defined; a string says why that is not known."""
     told = 0
     for signed in (False, True):
         for index, _ in enumerate(POINTS):
@@ -271,7 +271,7 @@ def _agree(left: Any, right: Any, symbols: list[Any]) -> bool | str:
 
 
 def _point(symbols: list[Any], index: int, signed: bool) -> Iterator[tuple[Any, Any]]:
-    """A value for each variable: whole where its name says so, else a fraction."""
+    """Yields a value for each variable: a whole one where its name says so, else a fraction."""
     for position, symbol in enumerate(symbols):
         top, bottom = POINTS[(index + 3 * position) % len(POINTS)]
         if symbol.name in INTEGERS:
@@ -292,7 +292,7 @@ def _close(a: Any, b: Any, digits: int) -> bool:
 
 
 def _numbers(left: Any, right: Any, gold: str, answer: str) -> Graded:
-    """Two numbers: exactly where they are rational, else by relative error."""
+    """Compares two numbers: exactly where they are rational, else by relative error."""
     left, right = left.doit(), right.doit()
     if any(one.has(sympy.nan, sympy.zoo) for one in (left, right)):
         return Graded("unparsed", "undefined")
@@ -320,7 +320,7 @@ def _numbers(left: Any, right: Any, gold: str, answer: str) -> Graded:
 
 
 def _rounded(text: str, value: Any) -> bool:
-    """Whether a text is a decimal that stands for `value` to the digits it has."""
+    """Returns whether a text is a decimal that stands for `value` to the digits it has."""
     written = number(text)
     if not isinstance(written, Number) or written.places is None or not value.is_real:
         return False

@@ -37,7 +37,7 @@ class Withheld:
         return render_problem(Graph(left, graph.target))
 
     def solutions(self, corrected: bool = False) -> tuple[tuple[tuple[str, ...], bool], ...]:
-        """(steps, whether step `at` is right) for each reading stated and each one true."""
+        """Returns (steps, whether step `at` is right) for each reading stated and each one true."""
         written = []
         for stated, true in itertools.product(map(reference_steps, self.graphs), repeat=2):
             behind = self.at if corrected and stated != true else self.at + 1
@@ -66,7 +66,7 @@ def withhold(graph: Graph, rng: random.Random, difficulty: Difficulty) -> Withhe
 
 
 def _readings(graph: Graph, quantity: Quantity, kind: str, difficulty: Difficulty) -> Iterator[Graph]:
-    """The graph with another value at `quantity`, by this kind of fact, where all values can be."""
+    """Yields the graph with another value at `quantity`, by this kind of fact, where all values are possible."""
     if kind == "sum":
         return
     first, final = difficulty.factors if kind == "mul" else difficulty.constants

@@ -55,7 +55,7 @@ class EmbeddedMix(Config):
 def annotate(
     graph: Graph, steps: Sequence[str], index: int, style: Style, rng: random.Random | None = None, noise: float = 0.0
 ) -> Annotation:
-    """The annotation of `steps[index]`; of a step that cannot be read, code that prints False."""
+    """Writes the annotation of `steps[index]`; for a step that cannot be read it is code that prints False."""
     step = parse_step(steps[index])
     if step is None:
         return Annotation("", UNREADABLE)
@@ -79,7 +79,7 @@ def annotate(
 
 
 def known_values(graph: Graph, earlier: Sequence[str]) -> dict[str, int]:
-    """Every value at hand before a step: the stated ones, and what earlier steps concluded."""
+    """Returns every value at hand before a step: the stated ones, and what earlier steps concluded."""
     known = dict(graph.base_values)
     for text in earlier:
         step = parse_step(text)
@@ -89,7 +89,7 @@ def known_values(graph: Graph, earlier: Sequence[str]) -> dict[str, int]:
 
 
 def read_facts(quantity: Quantity | None, name: str, known: dict[str, int]) -> tuple[str, str, int | None]:
-    """(facts in words, the expression they give, its value); None is what is not known."""
+    """Returns (facts in words, the expression they give, its value); None is what is not known."""
     if quantity is None:
         return f"{name} is unknown. ", "None", None
     facts = render_fact(quantity)
@@ -104,7 +104,7 @@ def read_facts(quantity: Quantity | None, name: str, known: dict[str, int]) -> t
 
 
 def _claims(graph: Graph, step: ParsedStep) -> str:
-    """What the step states, as the right-hand side of a comparison."""
+    """Returns what the step states, as the right-hand side of a comparison."""
     claims = str(step.value) if step.result is None else f"{step.result} == {step.value}"
     if step.answer is not None:
         claims += f' == {step.answer} and "{step.name}" == "{graph.target}"'
@@ -126,7 +126,7 @@ def documents(draw: Callable[[], Graph], rng: random.Random, mix: EmbeddedMix) -
 
 
 def arithmetic_drill(graphs: list[Graph]) -> list[Segment]:
-    """Lines "8 + 3 = 11." from the first two steps of each problem; only the results are learnt."""
+    """Writes lines "8 + 3 = 11." from the first two steps of each problem; only the results are learnt."""
     segments = []
     for graph in graphs:
         for step in _parsed(reference_steps(graph)[:2]):
@@ -137,7 +137,7 @@ def arithmetic_drill(graphs: list[Graph]) -> list[Segment]:
 
 
 def reading_drill(graph: Graph, rng: random.Random, n_facts: int) -> list[Segment]:
-    """Facts of random people restated with the values they need, and the program that they make.
+    """Restates facts of random people with the values that they need, and the program that they make.
 
     It starts at any point of a solution, so values are read from the problem or from a step. The name that opens a
     fact is drawn at random, so it is not learnt; all that follows from it is. Nothing is judged.
@@ -156,7 +156,7 @@ def reading_drill(graph: Graph, rng: random.Random, n_facts: int) -> list[Segmen
 
 
 def program_drill(steps: tuple[str, ...], rng: random.Random, n_runs: int) -> list[Segment]:
-    """What small programs print: half with an operation, half without; half of each True."""
+    """Shows what small programs print: half have an operation, half have none; half of each print True."""
     segments = []
     parsed = _parsed(steps)
     for _ in range(n_runs):

@@ -60,7 +60,7 @@ class Quantity:
         return OPERATORS[self.kind]
 
     def operands(self, values: dict[str, int]) -> tuple[int | None, int | None]:
-        """The two numbers of the operation; None for one that `values` does not have."""
+        """Returns the two numbers of the operation; None for one that `values` does not have."""
         right = values.get(self.sources[1]) if self.kind == "sum" else self.number
         return values.get(self.sources[0]), right
 
@@ -126,12 +126,12 @@ class Graph:
 
 
 def compute(a: int, op: str, b: int) -> int:
-    """The value of `a op b` for an operator of the world."""
+    """Returns the value of `a op b` for an operator of the world."""
     return a + b if op == "+" else a - b if op == "-" else a * b
 
 
 def render_fact(quantity: Quantity) -> str:
-    """The sentence of one quantity, with the space that follows it."""
+    """Writes the sentence of one quantity, with the space that follows it."""
     name, number, sources = quantity.name, quantity.number, quantity.sources
     match quantity.kind:
         case "base":
@@ -146,7 +146,7 @@ def render_fact(quantity: Quantity) -> str:
 
 
 def render_problem(graph: Graph) -> str:
-    """The text of the problem: its facts in order, then the question."""
+    """Writes the text of the problem: its facts in order, then the question."""
     return "".join(map(render_fact, graph.quantities)) + f"How many does {graph.target} get?\n"
 
 
@@ -161,7 +161,7 @@ _QUESTION = re.compile(r"How many does (\w+) get\?\n")
 
 @lru_cache(maxsize=8192)
 def parse_problem(text: str) -> Graph:
-    """The graph of a problem's text. Raises UserError with the place that it cannot read."""
+    """Reads the graph of a problem's text. Raises UserError with the place that it cannot read."""
     at, quantities = 0, []
     while (match := _FACT.match(text, at)) is not None:
         quantities.append(_quantity(match))
@@ -184,7 +184,7 @@ def _quantity(match: re.Match[str]) -> Quantity:
 
 
 def draw_graph(rng: random.Random, difficulty: Difficulty) -> Graph:
-    """A random problem. Raises UserError where the difficulty leaves (almost) none to draw."""
+    """Draws a random problem. Raises UserError where the difficulty leaves (almost) none to draw."""
     for _ in range(TRIES):
         graph = _try_graph(rng, difficulty)
         if graph is not None:
@@ -193,7 +193,7 @@ def draw_graph(rng: random.Random, difficulty: Difficulty) -> Graph:
 
 
 def _try_graph(rng: random.Random, difficulty: Difficulty) -> Graph | None:
-    """One try: a chain of derived quantities, with distractors anywhere between."""
+    """Tries once to draw a chain of derived quantities, with distractors anywhere between."""
     steps, extra = rng.choice(difficulty.steps), rng.choice(difficulty.distractors)
     names = rng.sample(NAMES[: difficulty.names], steps + extra + 2)
     facts: list[tuple[Quantity, int]] = []  # with its value
@@ -234,7 +234,7 @@ def _try_graph(rng: random.Random, difficulty: Difficulty) -> Graph | None:
 def _derive(
     rng: random.Random, difficulty: Difficulty, name: str, facts: list[tuple[Quantity, int]], source: int
 ) -> tuple[Quantity, int] | None:
-    """A new quantity on top of fact `source`, of the first kind drawn whose value fits."""
+    """Derives a new quantity from fact `source`, of the first kind drawn whose value fits."""
     quantity, value = facts[source]
     for kind in rng.sample(difficulty.kinds, len(difficulty.kinds)):
         if kind == "sum":

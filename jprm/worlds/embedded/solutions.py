@@ -43,7 +43,7 @@ class ParsedStep:
 
 
 def render_step(number: int, step: ParsedStep) -> str:
-    """The text of a step; `number` counts from 1."""
+    """Writes the text of a step; `number` counts from 1."""
     (a, b), op, name = step.symbols, step.op, step.name
     result = step.value if step.result is None else step.result
     answer = "" if step.answer is None else f" Answer: {step.answer}."
@@ -61,7 +61,7 @@ _STEP = re.compile(
 
 @lru_cache(maxsize=65536)
 def parse_step(text: str) -> ParsedStep | None:
-    """The parts of a step's text, or None where it is not a step."""
+    """Reads the parts of a step's text; returns None where it is not a step."""
     match = _STEP.fullmatch(text)
     if match is None or match[1] != match[9]:
         return None
@@ -79,7 +79,7 @@ def parse_step(text: str) -> ParsedStep | None:
 
 
 def right_step(quantity: Quantity, values: dict[str, int], answers: bool) -> ParsedStep:
-    """The right step for a quantity whose sources have the given values."""
+    """Returns the right step for a quantity whose sources have the given values."""
     left, right = quantity.operands(values)
     assert left is not None and right is not None, f"{quantity.name} before its sources"
     value = compute(left, quantity.op, right)
@@ -87,7 +87,7 @@ def right_step(quantity: Quantity, values: dict[str, int], answers: bool) -> Par
 
 
 def reference_steps(graph: Graph, rng: random.Random | None = None, unhelpful: float = 0.0) -> tuple[str, ...]:
-    """A right solution; with probability `unhelpful` one step more, right but not needed."""
+    """Returns a right solution; with probability `unhelpful` one step more, right but not needed."""
     derived = list(graph.needed)
     if rng is not None and rng.random() < unhelpful:
         _insert_unneeded(graph, derived, rng)
@@ -112,7 +112,7 @@ def _insert_unneeded(graph: Graph, derived: list[Quantity], rng: random.Random) 
 
 
 def first_error(graph: Graph, steps: Sequence[str]) -> tuple[int, str]:
-    """(0-based first wrong step, kind of its error), or (-1, "") where every step is right.
+    """Returns (0-based first wrong step, kind of its error), or (-1, "") where every step is right.
 
     Kinds: `format` not readable as a step; `quantity` derives something that is not to be derived;
     `skip` uses what no earlier step has derived; `op` the right numbers, another operator;
@@ -133,7 +133,7 @@ def first_error(graph: Graph, steps: Sequence[str]) -> tuple[int, str]:
 
 
 def _error_of(graph: Graph, step: ParsedStep, known: dict[str, int]) -> str:
-    """The kind of error of one step, given the right values known before it."""
+    """Returns the kind of error of one step, given the right values known before it."""
     quantity = graph.by_name.get(step.name)
     if quantity is None or quantity.kind == "base":
         return "quantity"
@@ -152,13 +152,13 @@ def _error_of(graph: Graph, step: ParsedStep, known: dict[str, int]) -> str:
 
 
 def stated_answer(steps: Sequence[str]) -> int | None:
-    """The final answer of the last step, or None."""
+    """Returns the final answer of the last step, or None."""
     step = parse_step(steps[-1]) if steps else None
     return None if step is None else step.answer
 
 
 def plant(graph: Graph, rng: random.Random) -> tuple[tuple[str, ...], int, str] | None:
-    """(steps, 0-based index of the wrong one, kind), or None where this draw is not valid.
+    """Returns (steps, 0-based index of the wrong one, kind), or None where this draw is not valid.
 
     Kinds: `slip` wrong result; `operand` the right name with another number; `reference` another
     person; `op` another operator; `constant` a number of another sentence, or one off.
@@ -182,7 +182,7 @@ def plant(graph: Graph, rng: random.Random) -> tuple[tuple[str, ...], int, str] 
 def _corrupt(
     graph: Graph, quantity: Quantity, right: ParsedStep, values: dict[str, int], kind: str, rng: random.Random
 ) -> ParsedStep | None:
-    """A wrong version of a right step, or None where none was found."""
+    """Returns a wrong version of a right step, or None where none was found."""
     for _ in range(TRIES):
         wrong = _draw(graph, quantity, right, values, kind, rng)
         if wrong.value != right.value and 0 <= wrong.value < VALUE_LIMIT and wrong.right > 0:
@@ -193,7 +193,7 @@ def _corrupt(
 def _draw(
     graph: Graph, quantity: Quantity, step: ParsedStep, values: dict[str, int], kind: str, rng: random.Random
 ) -> ParsedStep:
-    """One draw of the given kind; it may happen to be right."""
+    """Draws once from the given kind; the step may happen to be right."""
     is_sum = quantity.kind == "sum"
     if kind == "slip":
         return replace(step, value=step.value + rng.choice((-10, -2, -1, 1, 2, 10, rng.randint(-20, 20))))

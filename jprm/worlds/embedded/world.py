@@ -60,7 +60,7 @@ class EmbeddedWorld(World):
         self.mix = mix or EmbeddedMix()
 
     def problems(self, split: base.Split, n: int, seed: int) -> list[Problem]:
-        """`n` different problems of the split; see `World.problems`."""
+        """Returns `n` different problems of the split; see `World.problems`."""
         base.check_split(split)
         rng = random.Random(seed_of(seed, self.name, "problems", split))
         found: dict[str, Problem] = {}
@@ -76,13 +76,13 @@ class EmbeddedWorld(World):
         return list(found.values())
 
     def reference(self, problem: Problem, rng: np.random.Generator | None = None) -> Solution:
-        """The right solution, with `rng` sometimes one step longer than needed."""
+        """Returns the right solution, with `rng` sometimes one step longer than needed."""
         scalar = None if rng is None else base.scalar_rng(rng)
         steps = solutions.reference_steps(parse_problem(problem.text), scalar, self.mix.unhelpful)
         return base.make_solution(problem, steps, "reference", -1)
 
     def planted(self, problem: Problem, rng: np.random.Generator) -> Solution | None:
-        """A solution with one planted error (`solutions.PLANTED_KINDS`) that later steps carry on."""
+        """Returns a solution with one planted error (`solutions.PLANTED_KINDS`) that later steps carry on."""
         drawn = solutions.plant(parse_problem(problem.text), base.scalar_rng(rng))
         if drawn is None:
             return None
@@ -92,7 +92,7 @@ class EmbeddedWorld(World):
     def withheld(
         self, problem: Problem, rng: np.random.Generator, corrected: bool = False
     ) -> tuple[Problem, tuple[Solution, ...]] | None:
-        """The problem without one fact, and four solutions of which only later steps tell which are right.
+        """Returns the problem without one fact, and four solutions of which only later steps tell which are right.
 
         They contradict a wrong step, or correct it. See `delayed_evidence`. None where no fact can go, or the shorter
         text is of another split. Its answer is "": what is left of the text does not decide it, and `truth`
@@ -113,7 +113,7 @@ class EmbeddedWorld(World):
         return solutions.first_error(parse_problem(problem.text), steps)
 
     def answer(self, steps: Sequence[str]) -> str | None:
-        """The number that the last step announces."""
+        """Returns the number that the last step announces."""
         stated = solutions.stated_answer(steps)
         return None if stated is None else str(stated)
 
@@ -126,21 +126,21 @@ class EmbeddedWorld(World):
         rng: np.random.Generator | None = None,
         noise: float = 0.0,
     ) -> Annotation:
-        """The annotator's rationale for `steps[step]`; see `documents.annotate`."""
+        """Returns the annotator's rationale for `steps[step]`; see `documents.annotate`."""
         scalar = None if rng is None else base.scalar_rng(rng)
         return documents.annotate(parse_problem(problem.text), steps, step, style, scalar, noise)
 
     def base_documents(self, n: int, seed: int) -> Iterator[list[Segment]]:
-        """The first `n` documents of the pretraining mix; see `documents`."""
+        """Yields the first `n` documents of the pretraining mix; see `documents`."""
         rng = random.Random(seed_of(seed, self.name, "base"))
         return islice(documents.documents(lambda: self._draw(rng, "train"), rng, self.mix), n)
 
     def tokenizer(self) -> Tokenizer:
-        """The closed vocabulary: one token per number, name, phrase and tag."""
+        """Returns the closed vocabulary: one token per number, name, phrase and tag."""
         return _tokenizer()
 
     def _draw(self, rng: random.Random, split: str) -> Graph:
-        """The next problem of a split."""
+        """Returns the next problem of a split."""
         for _ in range(REPEATS):
             graph = draw_graph(rng, self.difficulty)
             if split_of(render_problem(graph)) == split:
@@ -149,7 +149,7 @@ class EmbeddedWorld(World):
 
 
 def split_of(text: str) -> str:
-    """The split of a problem's text: half are train, a quarter each development and test."""
+    """Returns the split of a problem's text: half are train, a quarter each development and test."""
     return SPLIT_OF_HASH[hashlib.sha256(text.encode()).digest()[0] % len(SPLIT_OF_HASH)]
 
 

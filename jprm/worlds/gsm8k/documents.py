@@ -45,7 +45,7 @@ def annotate(
     rng: random.Random | None = None,
     noise: float = 0.0,
 ) -> Annotation:
-    """The annotation of `steps[index]`; `lines` is the worked solution, empty for none."""
+    """Writes the annotation of `steps[index]`; `lines` is the worked solution, empty for none."""
     step = steps[index]
     follows = index < len(lines) and derives(lines[index], step)
     checks = _reference_checks(lines[index], step) if follows else stated_calculations(step)
@@ -55,7 +55,7 @@ def annotate(
 
 
 def write(checks: Sequence[Check], style: Style) -> Annotation:
-    """The words and the code for a list of checks."""
+    """Returns the words and the code for a list of checks."""
     shown = style in ("full", "analysis")
     if not checks:
         return Annotation(NOTHING.analysis if shown else "", NOTHING.code)
@@ -68,7 +68,7 @@ def write(checks: Sequence[Check], style: Style) -> Annotation:
 
 
 def decimal(value: Fraction | None) -> str:
-    """A value with at most four decimals; "None" for none."""
+    """Returns a value with at most four decimals; "None" for none."""
     if value is None:
         return "None"
     return f"{float(value):.4f}".rstrip("0").rstrip(".")
@@ -82,7 +82,7 @@ def _reference_checks(line: WorkedLine, step: str) -> list[Check]:
 def _bad_checks(
     lines: Sequence[WorkedLine], line: WorkedLine, step: str, checks: list[Check], rng: random.Random
 ) -> list[Check]:
-    """A bad annotation: half sycophantic (the step's own arithmetic), half misread (another calculation)."""
+    """Makes annotations bad: half sycophantic (the step's own arithmetic), half misread (another calculation)."""
     if rng.random() < 0.5:
         return [(_own(mark, step), stated) for mark, (_, stated) in zip(line.marks, checks, strict=True)]
     others = [mark.expression for other in lines for mark in other.marks]
@@ -90,7 +90,7 @@ def _bad_checks(
 
 
 def _own(mark: Mark, step: str) -> str:
-    """The expression that the step shows for a mark; the right one where it shows none that can be read."""
+    """Returns the expression that the step shows for a mark; the right one where it shows none that can be read."""
     if not mark.operands:
         return mark.expression
     places = list(NUMBER.finditer(step))
@@ -112,7 +112,7 @@ def documents(rows: Sequence[WorkedProblem], rng: random.Random, mix: Gsm8kMix) 
 
 
 def arithmetic_drill(marks: Sequence[Mark]) -> list[Segment]:
-    """Lines "48/2 = 24"; only the results are learnt."""
+    """Writes lines "48/2 = 24"; only the results are learnt."""
     segments = []
     for mark in marks:
         segments.append(Segment(f"{mark.expression} = ", False))
@@ -121,7 +121,7 @@ def arithmetic_drill(marks: Sequence[Mark]) -> list[Segment]:
 
 
 def program_drill(marks: Sequence[Mark], rng: random.Random) -> list[Segment]:
-    """What the annotator's checks print; half of them are true, only the output is learnt."""
+    """Shows what the annotator's checks print; half of them are true, only the output is learnt."""
     segments = []
     for mark in marks:
         right = rng.random() < 0.5

@@ -74,7 +74,7 @@ class WorkedProblem:
 
 
 def find_file(root: Path, name: str) -> Path:
-    """The file `name`.jsonl or .jsonl.gz under `root` or `root`/gsm8k. Raises UserError naming where it looked."""
+    """Finds `name`.jsonl or .jsonl.gz under `root` or `root`/gsm8k. Raises UserError naming where it looked."""
     tried = [root / folder / f"{name}.jsonl{ending}" for folder in ("gsm8k", ".") for ending in ("", ".gz")]
     for path in tried:
         if path.is_file():
@@ -83,7 +83,7 @@ def find_file(root: Path, name: str) -> Path:
 
 
 def read_file(path: Path) -> tuple[list[WorkedProblem], list[str]]:
-    """(problems, "file:line: reason" of each unsound one). Raises UserError for the first bad one."""
+    """Reads (problems, "file:line: reason" of each unsound one). Raises UserError for the first bad one."""
     rows, unsound = [], []
     for found in read_rows(path):
         if found.fault:
@@ -110,7 +110,7 @@ def _problem(where: str, record: Any) -> WorkedProblem:
 
 
 def read_solution(worked: str) -> tuple[tuple[WorkedLine, ...], str]:
-    """(lines, final answer) of a worked solution.
+    """Reads (lines, final answer) of a worked solution.
 
     The answer, in the files a line "#### 72" of its own, is said at the end of the last step, as "Answer: 72.".
     Raises ValueError with the reason where it is not a solution, UnsoundMark where its calculations cannot be trusted.
@@ -127,7 +127,7 @@ def read_solution(worked: str) -> tuple[tuple[WorkedLine, ...], str]:
 
 
 def _read_line(raw: str) -> WorkedLine:
-    """The shown text of a line and its marks. Raises UnsoundMark for one that does not add up."""
+    """Reads the shown text of a line and its marks. Raises UnsoundMark for one that does not add up."""
     if len(raw) > MAX_LINE:  # searching for calculations takes time that grows with its square
         raise UnsoundMark(f"a line of {len(raw)} characters; the longest that is read has {MAX_LINE}")
     shown, marks, end = "", [], 0
@@ -144,7 +144,7 @@ def _read_line(raw: str) -> WorkedLine:
 
 
 def _read_mark(match: re.Match[str], before: str, after: str) -> Mark | None:
-    """The mark between the shown texts `before` and `after`; None where the text does not state its value next."""
+    """Reads the mark between the texts `before` and `after`; None where the text does not state its value next."""
     expression, value = plain(match[1]), evaluate(plain(match[2]))
     computed = evaluate(expression)
     if value is None or computed is None or abs(computed - value) >= TOLERANCE:
@@ -182,7 +182,7 @@ def _atoms(expression: str) -> list[str | Fraction]:
 
 
 def first_error(reference: Sequence[WorkedLine], steps: Sequence[str]) -> tuple[int | None, str]:
-    """(0-based first wrong step or -1, kind) of steps that derive from the reference; else (None, "unknown").
+    """Returns (0-based first wrong step or -1, kind), or (None, "unknown") where a step is not from the reference.
 
     Kinds: `op` another operator; `operand` another number in the expression; `slip` the right
     expression with another result; `noanswer` the steps end before the reference does.
@@ -199,12 +199,12 @@ def first_error(reference: Sequence[WorkedLine], steps: Sequence[str]) -> tuple[
 
 
 def derives(line: WorkedLine, step: str) -> bool:
-    """Whether a step has the words of the reference's line, whatever its numbers and operators."""
+    """Returns whether a step has the words of the reference's line, whatever its numbers and operators."""
     return step == line.text or skeleton(step) == skeleton(line.text)
 
 
 def _difference(line: WorkedLine, step: str) -> str:
-    """How a step that derives from the line differs from it: a kind of error, or ""."""
+    """Returns how a step that derives from the line differs from it: a kind of error, or ""."""
     if operators(step) != operators(line.text):
         return "op"
     changed = {i for i, (a, b) in enumerate(zip(numbers(line.text), numbers(step), strict=True)) if a != b}
@@ -216,7 +216,7 @@ def _difference(line: WorkedLine, step: str) -> str:
 
 
 def stated_calculations(text: str) -> list[tuple[str, Fraction]]:
-    """(expression, stated value) of each "48/2 = 24" in any text: what can be checked without a reference."""
+    """Finds (expression, stated value) of each "48/2 = 24" in any text: what can be checked without a reference."""
     found = []
     for match in _STATED.finditer(text):
         expression = plain(match[1]).strip(".")

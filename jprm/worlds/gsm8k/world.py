@@ -64,7 +64,7 @@ class Gsm8kWorld(World):
         self._tokenizer: Tokenizer | None = None
 
     def problems(self, split: base.Split, n: int, seed: int) -> list[Problem]:
-        """`n` problems in the order of the seed. Raises UserError where there are fewer."""
+        """Returns `n` problems in the order of the seed. Raises UserError where there are fewer."""
         base.check_split(split)
         rows = self._splits[split]
         if n > len(rows):
@@ -76,11 +76,11 @@ class Gsm8kWorld(World):
         ]
 
     def reference(self, problem: Problem, rng: np.random.Generator | None = None) -> Solution:
-        """The worked solution of the file; there is only one, whatever `rng`."""
+        """Returns the worked solution of the file; there is only one, whatever `rng`."""
         return base.make_solution(problem, [line.text for line in self._row(problem).lines], "reference", -1)
 
     def planted(self, problem: Problem, rng: np.random.Generator) -> Solution | None:
-        """The worked solution with one planted error that later steps carry on."""
+        """Returns the worked solution with one planted error that later steps carry on."""
         drawn = planted.plant(problem.text, self._row(problem).lines, base.scalar_rng(rng))
         if drawn is None:
             return None
@@ -93,7 +93,7 @@ class Gsm8kWorld(World):
         return (None, solutions.UNKNOWN) if row is None else solutions.first_error(row.lines, steps)
 
     def answer(self, steps: Sequence[str]) -> str | None:
-        """The answer that the last step states."""
+        """Returns the answer that the last step states."""
         return final_answer(steps[-1]) if steps else None
 
     def annotate(
@@ -105,13 +105,13 @@ class Gsm8kWorld(World):
         rng: np.random.Generator | None = None,
         noise: float = 0.0,
     ) -> Annotation:
-        """The annotator's rationale for `steps[step]`; it has the file's solution, if any."""
+        """Returns the annotator's rationale for `steps[step]`; it has the file's solution, if any."""
         row = self._rows.get(problem.text)
         scalar = None if rng is None else base.scalar_rng(rng)
         return documents.annotate(row.lines if row else (), steps, step, style, scalar, noise)
 
     def base_documents(self, n: int, seed: int) -> Iterator[list[Segment]]:
-        """The first `n` documents of the mix; rows come again, in another order."""
+        """Yields the first `n` documents of the mix; rows come again, in another order."""
         rng = random.Random(seed_of(seed, self.name, "base"))
         return islice(documents.documents(self._splits["train"], rng, self.mix), n)
 
@@ -138,5 +138,5 @@ class Gsm8kWorld(World):
 
 
 def split_of(text: str) -> str:
-    """The split of a problem of the train file."""
+    """Returns the split of a problem of the train file."""
     return "dev" if hashlib.sha256(text.encode()).digest()[0] % DEV_SHARE == 0 else "train"
