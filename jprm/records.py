@@ -33,6 +33,15 @@ T = TypeVar("T")
 Probability = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0)]
 _ANY: Mapping[str, Any] = types.MappingProxyType({})
+_EXPECTED = {  # by pydantic's type of an error
+    "string_type": "a text",
+    "int_type": "a whole number",
+    "float_type": "a number",
+    "bool_type": "true or false",
+    **dict.fromkeys(("list_type", "tuple_type"), "a list"),
+    **dict.fromkeys(("dict_type", "dataclass_type"), "an object"),
+    "too_short": "a list that is not empty",
+}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -188,21 +197,13 @@ def _complaint(error: ValidationError) -> str:
         return f"has no field {unknown[0]!r}"
     if first["type"] == "missing":
         return f"the field {name!r} is missing"
-    expected = " or ".join(_expected(e) for n, e in errors if n == name)
-    return f"{repr(name) + ' ' if name else ''}must be {expected}, it is {first['input']!r:.40}"
+    asked = (_EXPECTED.get(e["type"], e["msg"].removeprefix("Input should be ")) for n, e in errors if n == name)
+    return f"{repr(name) + ' ' if name else ''}must be {' or '.join(asked)}, it is {first['input']!r:.40}"
 
 
 def _name(place: Sequence[str | int]) -> str:
     """Returns a field's dotted name without the member of a union that pydantic tried, the `str` in `id.str`."""
     return ".".join(str(part) for part in place if part not in ("str", "int", "float"))
-
-
-def _expected(error: Any) -> str:
-    if error["type"] in ("dataclass_type", "dict_type"):
-        return "an object"
-    if error["type"] == "too_short":
-        return "a list that is not empty"
-    return error["msg"].removeprefix("Input should be ").replace("tuple", "list")
 
 
 def append_jsonl(path: Path | str, rows: Iterable[dict[str, Any]]) -> None:

@@ -63,11 +63,11 @@ def test_other_records_survive_json(record):
     ("change", "complaint"),
     [
         ({"stpes": []}, "Solution: has no field 'stpes'"),
-        ({"steps": "Step 1\n"}, "Solution: 'steps' must be a valid list, it is 'Step 1\\n'"),
-        ({"steps": [1]}, "Solution: 'steps.0' must be a valid string, it is 1"),
-        ({"first_error": True}, "Solution: 'first_error' must be a valid integer, it is True"),
-        ({"first_error": 1.0}, "Solution: 'first_error' must be a valid integer, it is 1.0"),
-        ({"source": None}, "Solution: 'source' must be a valid string, it is None"),
+        ({"steps": "Step 1\n"}, "Solution: 'steps' must be a list, it is 'Step 1\\n'"),
+        ({"steps": [1]}, "Solution: 'steps.0' must be a text, it is 1"),
+        ({"first_error": True}, "Solution: 'first_error' must be a whole number, it is True"),
+        ({"first_error": 1.0}, "Solution: 'first_error' must be a whole number, it is 1.0"),
+        ({"source": None}, "Solution: 'source' must be a text, it is None"),
     ],
 )
 def test_a_field_that_does_not_fit_is_named(change, complaint):
@@ -87,7 +87,7 @@ def test_a_missing_field_is_named_unless_it_has_a_default():
 
 def test_a_field_inside_a_field_is_named():
     row = {"correct": "Yes", "p_yes_raw": 1, "p_yes_tempered": None}
-    with pytest.raises(UserError, match="Verdict: 'correct' must be a valid boolean, it is 'Yes'"):
+    with pytest.raises(UserError, match="Verdict: 'correct' must be true or false, it is 'Yes'"):
         from_json(Verdict, row)
     good = from_json(Verdict, row | {"correct": True})
     assert good == Verdict(True, 1.0, None) and type(good.p_yes_raw) is float

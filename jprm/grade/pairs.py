@@ -17,6 +17,7 @@ from jprm.formats import FileRow, read_rows
 from jprm.grade.exact import Grade, Graded, Percent
 from jprm.grade.grader import PRELOAD, Grader
 from jprm.paths import present
+from jprm.records import fields_of
 from jprm.terminal import say
 
 AHEAD = 512  # lines that are read before the first of them must be graded
@@ -52,7 +53,7 @@ def grade_pairs(
         for row in read_rows(path):
             try:
                 gold, answer = _pair(row)
-            except ValueError as fault:
+            except UserError as fault:
                 bad += 1
                 say(f"left out: {row.place}: {fault}", sys.stderr)
                 continue
@@ -68,18 +69,13 @@ def grade_pairs(
 
 
 def _pair(row: FileRow) -> tuple[str, str | None]:
-    """Returns the two answers of a row. Raises ValueError for a row that has none."""
-    if row.fault or not isinstance(row.value, dict):
-        raise ValueError(row.fault or "not an object")
-    for key in ("gold", "answer"):
-        if key not in row.value:
-            raise ValueError(f"has no {key!r}")
-        found = row.value[key]
-        number = isinstance(found, int | float) and not isinstance(found, bool)
-        if not (isinstance(found, str) or number or (key == "answer" and found is None)):
-            raise ValueError(f"{key!r} must be a text" + " or null" * (key == "answer"))
-    answer = row.value["answer"]
-    return str(row.value["gold"]), None if answer is None else str(answer)
+    """Returns the two answers of a row. Raises UserError for a row that has none."""
+    if row.fault:
+        raise UserError(row.fault)
+    given = fields_of(row.value, {"gold": str | int | float, "answer": str | int | float | None})
+    if "answer" not in given:
+        raise UserError("the field 'answer' is missing")
+    return str(given["gold"]), None if given["answer"] is None else str(given["answer"])
 
 
 def _created(partial: Path, out: Path | None) -> TextIO:

@@ -14,9 +14,9 @@ def row(problem, index, scores, correct, **more):
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"is_correct": 1}, "'is_correct' must be a valid boolean"),
-        ({"problem_id": None}, "'problem_id' must be a valid string or a valid integer"),
-        ({"problem_id": True}, "'problem_id' must be a valid string or a valid integer"),
+        ({"is_correct": 1}, "'is_correct' must be true or false"),
+        ({"problem_id": None}, "'problem_id' must be a text or a whole number"),
+        ({"problem_id": True}, "'problem_id' must be a text or a whole number"),
         ({"candidate_index": 0}, "candidate 0 of this problem came before"),
     ],
 )

@@ -112,7 +112,7 @@ def test_plain_texts_are_never_refused(name, problem, steps, data):
     ("name", "change", "reason"),
     [
         ("trl", {"labels": [True]}, "2 completions but 1 labels"),
-        ("trl", {"labels": [1, 0]}, "'labels.0' must be a valid boolean"),
+        ("trl", {"labels": [1, 0]}, "'labels.0' must be true or false"),
         ("trl", {"completions": []}, "'completions' must be a list that is not empty"),
         ("math-shepherd", {"input": "How many? Step 1: 2"}, "must end with 'ки'"),
         ("math-shepherd", {"label": SHEPHERD["input"]}, "step 0"),

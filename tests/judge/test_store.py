@@ -29,11 +29,11 @@ def verdict(**change):
     [
         (verdict(p_yes_raw=7.0), "Rationale: 'verdict.p_yes_raw' must be less than or equal to 1, it is 7.0"),
         (verdict(p_yes_tempered=-0.1), "Rationale: 'verdict.p_yes_tempered' must be"),
-        (verdict(p_yes_raw=True), "Rationale: 'verdict.p_yes_raw' must be a valid number, it is True"),
-        (verdict(correct="Yes"), "Rationale: 'verdict.correct' must be a valid boolean, it is 'Yes'"),
+        (verdict(p_yes_raw=True), "Rationale: 'verdict.p_yes_raw' must be a number, it is True"),
+        (verdict(correct="Yes"), "Rationale: 'verdict.correct' must be true or false, it is 'Yes'"),
         (GOOD | {"step": -1}, "Rationale: 'step' must be greater than or equal to 0, it is -1"),
         (GOOD | {"vote": -1}, "Rationale: 'vote' must be"),
-        (GOOD | {"vote": 1.0}, "Rationale: 'vote' must be a valid integer, it is 1.0"),
+        (GOOD | {"vote": 1.0}, "Rationale: 'vote' must be a whole number, it is 1.0"),
         (GOOD | {"generated_tokens": -5}, "Rationale: 'generated_tokens' must be"),
         (GOOD | {"verdict": None}, "Rationale: 'verdict' must be an object, it is None"),
         (GOOD | {"solution_id": "other"}, "a vote on 'other', which is no row of the data"),
@@ -53,8 +53,8 @@ def test_a_foreign_vote_is_named_by_its_line(tmp_path, row, said):
     [
         ({"reason": "gone"}, "the field 'solution_id' is missing"),
         ({"solution_id": "s"}, "the field 'reason' is missing"),
-        ({"solution_id": 7, "reason": ""}, "'solution_id' must be a valid string, it is 7"),
-        ({"solution_id": "s", "reason": None}, "'reason' must be a valid string, it is None"),
+        ({"solution_id": 7, "reason": ""}, "'solution_id' must be a text, it is 7"),
+        ({"solution_id": "s", "reason": None}, "'reason' must be a text, it is None"),
         ([], "expected a JSON object, found list"),
     ],
 )
@@ -67,8 +67,8 @@ def test_a_foreign_row_of_lost_solutions_is_named(tmp_path, row, said):
     ("row", "said"),
     [
         ({"seconds": 1.0}, "the field 'sitting' is missing"),
-        ({"sitting": "a", "seconds": "1"}, "'seconds' must be a valid number or a valid integer, it is '1'"),
-        ({"sitting": "a", "seconds": True}, "'seconds' must be a valid number or a valid integer, it is True"),
+        ({"sitting": "a", "seconds": "1"}, "'seconds' must be a number or a whole number, it is '1'"),
+        ({"sitting": "a", "seconds": True}, "'seconds' must be a number or a whole number, it is True"),
     ],
 )
 def test_a_foreign_sitting_is_named(tmp_path, row, said):

@@ -171,7 +171,7 @@ def broken(**change):
     ("row", "said"),
     [
         ({"rationales": []}, "the field 'solution_id' is missing"),
-        ({"solution_id": "s", "rationales": {}}, "'rationales' must be a valid list, it is {}"),
+        ({"solution_id": "s", "rationales": {}}, "'rationales' must be a list, it is {}"),
         ({"solution_id": "s", "rationales": [broken(p_yes_raw=7.0)]}, "Rationale: .*p_yes_raw' must be"),
         ({"solution_id": "s", "rationales": [broken(step=-1)]}, "Rationale: 'step' must be"),
         ({"solution_id": "s", "rationales": [7]}, "Rationale: must be an object, it is 7"),
