@@ -147,6 +147,12 @@ def scalar_rng(rng: np.random.Generator) -> random.Random:
     return random.Random(int(rng.integers(2**63)))
 
 
+def printed(code: str, output: str) -> list[Segment]:
+    """Writes a program and what it prints; only the output is learnt."""
+    shown = f"{CODE_OPEN}{code}{CODE_CLOSE}{OUTPUT_OPEN}"
+    return [Segment(shown, False), Segment(output, True), Segment(OUTPUT_CLOSE, False)]
+
+
 def check_split(split: str) -> None:
     """Raises UserError where no split has this name."""
     if split not in SPLITS:

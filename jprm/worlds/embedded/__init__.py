@@ -6,19 +6,7 @@ are written about them (`documents`). Enter by `EmbeddedWorld`; the rest is for 
 """
 
 from jprm.worlds.embedded.documents import EmbeddedMix
-from jprm.worlds.embedded.problems import Difficulty, Graph, Quantity, parse_problem, render_problem
-from jprm.worlds.embedded.solutions import ERROR_KINDS, PLANTED_KINDS
+from jprm.worlds.embedded.problems import Difficulty, parse_problem
 from jprm.worlds.embedded.world import EmbeddedSettings, EmbeddedWorld
 
-__all__ = [
-    "ERROR_KINDS",
-    "PLANTED_KINDS",
-    "Difficulty",
-    "EmbeddedMix",
-    "EmbeddedSettings",
-    "EmbeddedWorld",
-    "Graph",
-    "Quantity",
-    "parse_problem",
-    "render_problem",
-]
+__all__ = ["Difficulty", "EmbeddedMix", "EmbeddedSettings", "EmbeddedWorld", "parse_problem"]

@@ -23,17 +23,7 @@ from pydantic import Field, NonNegativeInt
 
 from jprm.config import Config
 from jprm.tokenizer import EOS
-from jprm.worlds.base import (
-    ANALYZE_CLOSE,
-    ANALYZE_OPEN,
-    CODE_CLOSE,
-    CODE_OPEN,
-    OUTPUT_CLOSE,
-    OUTPUT_OPEN,
-    Annotation,
-    Segment,
-    Style,
-)
+from jprm.worlds.base import ANALYZE_CLOSE, ANALYZE_OPEN, CODE_CLOSE, CODE_OPEN, Annotation, Segment, Style, printed
 from jprm.worlds.embedded.problems import Graph, Quantity, compute, render_fact, render_problem
 from jprm.worlds.embedded.solutions import VALUE_LIMIT, ParsedStep, parse_step, reference_steps
 
@@ -163,10 +153,7 @@ def program_drill(steps: tuple[str, ...], rng: random.Random, n_runs: int) -> li
         step = rng.choice(parsed)
         claim = step.value if rng.random() < 0.5 else _other_number(step.value, rng)
         expression = f"{step.left} {step.op} {step.right}" if rng.random() < 0.5 else str(step.value)
-        code = f"print({expression} == {claim})"
-        segments.append(Segment(f"{CODE_OPEN}{code}{CODE_CLOSE}{OUTPUT_OPEN}", False))
-        segments.append(Segment(str(claim == step.value), True))
-        segments.append(Segment(OUTPUT_CLOSE, False))
+        segments += printed(f"print({expression} == {claim})", str(claim == step.value))
     return segments
 
 

@@ -6,17 +6,6 @@ and carried on (`planted`), and an annotator that knows the reference writes rat
 """
 
 from jprm.worlds.gsm8k.documents import Gsm8kMix
-from jprm.worlds.gsm8k.planted import PLANTED_KINDS
-from jprm.worlds.gsm8k.solutions import ERROR_KINDS, Mark, WorkedLine, read_solution
 from jprm.worlds.gsm8k.world import Gsm8kSettings, Gsm8kWorld
 
-__all__ = [
-    "ERROR_KINDS",
-    "PLANTED_KINDS",
-    "Gsm8kMix",
-    "Gsm8kSettings",
-    "Gsm8kWorld",
-    "Mark",
-    "WorkedLine",
-    "read_solution",
-]
+__all__ = ["Gsm8kMix", "Gsm8kSettings", "Gsm8kWorld"]

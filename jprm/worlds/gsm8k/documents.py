@@ -19,7 +19,7 @@ from pydantic import Field, NonNegativeInt
 
 from jprm.config import Config
 from jprm.tokenizer import EOS
-from jprm.worlds.base import CODE_CLOSE, CODE_OPEN, OUTPUT_CLOSE, OUTPUT_OPEN, Annotation, Segment, Style
+from jprm.worlds.base import Annotation, Segment, Style, printed
 from jprm.worlds.gsm8k.arithmetic import NUMBER, evaluate, numbers, plain
 from jprm.worlds.gsm8k.solutions import Mark, WorkedLine, WorkedProblem, derives, stated_calculations
 
@@ -126,8 +126,5 @@ def program_drill(marks: Sequence[Mark], rng: random.Random) -> list[Segment]:
     for mark in marks:
         right = rng.random() < 0.5
         stated = mark.value if right else mark.value + rng.choice((-10, -2, -1, 1, 2, 10))
-        code = write([(mark.expression, stated)], "code").code
-        segments.append(Segment(f"{CODE_OPEN}{code}{CODE_CLOSE}{OUTPUT_OPEN}", False))
-        segments.append(Segment(str(right), True))
-        segments.append(Segment(OUTPUT_CLOSE, False))
+        segments += printed(write([(mark.expression, stated)], "code").code, str(right))
     return segments
