@@ -68,7 +68,7 @@ def _checked(
     overrides: Sequence[str],
     others: Mapping[str, str] = types.MappingProxyType({}),
 ) -> C:
-    """Layers, later ones over earlier ones, as a configuration."""
+    """Lays later layers over earlier ones and checks the result."""
     known = known_keys(cls)
     table: dict[str, Any] = {}
     origin: dict[str, str] = {}
@@ -118,7 +118,7 @@ def known_keys(cls: type[pydantic.BaseModel], prefix: str = "") -> dict[str, Any
 
 
 def fingerprint(value: Any) -> str:
-    """16 hex digits over the canonical JSON of plain values, paths and configurations."""
+    """Returns 16 hex digits over the canonical JSON of plain values, paths and configurations."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), default=plain)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 

@@ -31,7 +31,7 @@ _seen: dict[str, str] = {}  # digests by signature
 
 
 def sha256(path: Path) -> str:
-    """64 hex digits over a file's bytes. Raises UserError where it cannot be read, or changes meanwhile."""
+    """Returns 64 hex digits over a file's bytes. Raises UserError where it cannot be read, or changes meanwhile."""
     try:
         now, signature = time.time_ns(), _signature(path)
         if found := _seen.get(signature) or _kept(signature):
@@ -51,7 +51,7 @@ def sha256(path: Path) -> str:
 
 
 def file_digest(path: Path) -> str:
-    """16 hex digits over a file's bytes. Raises UserError as `sha256`."""
+    """Returns 16 hex digits over a file's bytes. Raises UserError as `sha256` does."""
     return sha256(path)[:16]
 
 
@@ -93,9 +93,9 @@ def content_digest(path: Path) -> str:
 
 
 def files_digest(paths: Iterable[Path]) -> str:
-    """16 hex digits over names and contents of files, in any order.
+    """Returns 16 hex digits over names and contents of files, in any order.
 
-    Raises UserError as `sha256`, and where a SHA256SUMS beside a file says otherwise.
+    Raises UserError as `sha256` does, and where a SHA256SUMS beside a file says otherwise.
     """
     files = sorted(paths, key=lambda path: path.name)
     _tell(files)

@@ -123,7 +123,7 @@ class Rationale:
 
 
 def stable_id(*parts: str | int) -> str:
-    """16 hex digits of a SHA-256 over the parts; the same in every process."""
+    """Returns 16 hex digits of a SHA-256 over the parts; they are the same in every process."""
     # a numpy integer counts as the Python integer of the same value
     named = (f"str:{p}" if isinstance(p, str) else f"int:{operator.index(p)}" for p in parts)
     return hashlib.sha256("\x00".join(named).encode("utf-8", "surrogatepass")).hexdigest()[:16]

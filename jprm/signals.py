@@ -23,7 +23,7 @@ _LOADER = "<frozen importlib."
 
 
 def take_signals() -> None:
-    """From here on the first SIGTERM raises Preempted in the main thread, and each Ctrl-C KeyboardInterrupt.
+    """Makes the first SIGTERM raise Preempted in the main thread from here on, and each Ctrl-C KeyboardInterrupt.
 
     Later SIGTERMs are ignored: what is being saved is not torn. A signal that whoever started this process has it
     ignore (`nohup`, `&` in a script) stays ignored.

@@ -101,7 +101,7 @@ def _tokens(text: str) -> list[str]:
 
 
 def _products(tokens: list[str]) -> list[str]:
-    """Write out the products that the parser takes for sums of a mixed number, or for calls."""
+    """Writes out the products that the parser takes for sums of a mixed number, or for calls."""
     owners = _owners(tokens)
     out: list[str] = []
     last = -1  # the token before, spaces apart
@@ -170,7 +170,7 @@ def _owners(tokens: list[str]) -> dict[int, str]:
 
 
 def _renamed(letters: set[str]) -> dict[str, str]:
-    """New names for capitals, which the parser does not tell from small letters."""
+    """Returns new names for capitals, which the parser does not tell from small letters."""
     free = [one for one in string.ascii_lowercase if one not in letters | set("eijdfgh")]
     names = {}
     for letter in sorted(letters):
@@ -205,7 +205,7 @@ def _parse(tokens: list[str]) -> Any:
 
 
 def _clean(expression: Any, text: str) -> Any:
-    """Exact decimals, real variables, and `i` for the imaginary unit unless it counts terms."""
+    """Makes decimals exact, variables real, and `i` the imaginary unit unless it counts terms."""
     new: dict[sympy.Basic, sympy.Basic] = {one: sympy.Rational(str(one)) for one in expression.atoms(sympy.Float)}
     for symbol in expression.atoms(sympy.Symbol):
         if symbol.name == "i" and not re.search(r"_\{i=", text):

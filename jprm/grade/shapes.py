@@ -247,7 +247,7 @@ def _depths(text: str) -> Iterator[tuple[int, int]]:
 
 
 def split(text: str, separators: tuple[str, ...]) -> tuple[list[str], list[str]]:
-    """Cut a text at the separators outside of every bracket; also return those met."""
+    """Cuts a text at the separators outside of every bracket, and also returns those met."""
     parts, met, start, at, depth = [], [], 0, 0, 0
     steps = dict(_depths(text))
     while at < len(text):

@@ -95,7 +95,7 @@ def _nodes(gold: Node, answer: Node, percent: Percent) -> Graded:
 
 
 def _all(verdicts: list[Graded]) -> Graded:
-    """All parts must be equal; one that differs settles it."""
+    """Returns the verdict on a whole from those on its parts: one that differs settles it, else one that is unclear."""
     if DIFFERENT in verdicts:
         return DIFFERENT
     return next((verdict for verdict in verdicts if verdict != EQUAL), EQUAL)

@@ -158,7 +158,7 @@ def program_drill(steps: tuple[str, ...], rng: random.Random, n_runs: int) -> li
 
 
 def _other_number(value: int, rng: random.Random) -> int:
-    """Another number with a token: mostly one near by, as slips are."""
+    """Draws another number with a token, mostly one near by, as slips are."""
     while True:
         other = value + rng.choice((-10, -3, -2, -1, 1, 2, 3, 10, rng.randint(-60, 60)))
         if other != value and 0 <= other < VALUE_LIMIT:

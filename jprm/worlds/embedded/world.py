@@ -55,7 +55,7 @@ class EmbeddedWorld(World):
     digest = ""
 
     def __init__(self, difficulty: Difficulty | None = None, mix: EmbeddedMix | None = None):
-        """The defaults are a recipe that half a million parameters learn in minutes."""
+        """Takes as defaults a recipe that half a million parameters learn in minutes."""
         self.difficulty = difficulty or Difficulty()
         self.mix = mix or EmbeddedMix()
 
@@ -109,7 +109,7 @@ class EmbeddedWorld(World):
         )
 
     def truth(self, problem: Problem, steps: Sequence[str]) -> tuple[int, str]:
-        """Exact for any text: (first wrong step or -1, one of `solutions.ERROR_KINDS` or "")."""
+        """Returns (first wrong step or -1, one of `solutions.ERROR_KINDS` or ""), exact for any text."""
         return solutions.first_error(parse_problem(problem.text), steps)
 
     def answer(self, steps: Sequence[str]) -> str | None:

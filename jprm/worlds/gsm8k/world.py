@@ -88,7 +88,7 @@ class Gsm8kWorld(World):
         return base.make_solution(problem, steps, "planted", at, kind)
 
     def truth(self, problem: Problem, steps: Sequence[str]) -> tuple[int | None, str]:
-        """Exact for steps with the words of the worked solution, else (None, "unknown")."""
+        """Returns the exact truth for steps with the words of the worked solution, else (None, "unknown")."""
         row = self._rows.get(problem.text)
         return (None, solutions.UNKNOWN) if row is None else solutions.first_error(row.lines, steps)
 
@@ -116,7 +116,7 @@ class Gsm8kWorld(World):
         return islice(documents.documents(self._splits["train"], rng, self.mix), n)
 
     def tokenizer(self) -> Tokenizer:
-        """Byte-level BPE of the train split's problems, solutions and annotations; made once."""
+        """Returns byte-level BPE of the train split's problems, solutions and annotations; it is made once."""
         if self._tokenizer is None:
             self._tokenizer = bpe_tokenizer(self._texts(), self.vocab_size, ATOMIC)
         return self._tokenizer
