@@ -1,8 +1,7 @@
 """Configuration: frozen pydantic models, TOML files, dotted overrides, and every mistake named.
 
-`load(SweepConfig, "configs/sweep/laws.toml", ["train.steps=200"])` reads the file and what it
-`extends`, lays the overrides over it and checks the result. Nothing here imports JAX: a typo is
-answered before it costs a second.
+`load(SweepConfig, "configs/sweep/laws.toml", ["train.steps=200"])` reads the file and what it `extends`, lays the
+overrides over it and checks the result. Nothing here imports JAX: a typo is answered before it costs a second.
 
 Invariant: a value is known by where it came from, file or command line, until it has been checked.
 """
@@ -12,9 +11,10 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
+import pkgutil
 import tomllib
 import types
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, Union, get_args, get_origin
 
@@ -35,13 +35,25 @@ class Config(pydantic.BaseModel):
 C = TypeVar("C", bound=pydantic.BaseModel)
 
 
-def load(cls: type[C], path: Path | str | None = None, overrides: Sequence[str] = ()) -> C:
-    """The configuration of a TOML file under `key=value` overrides, of which the later ones win.
+def load(
+    cls: type[C],
+    path: Path | str | None = None,
+    overrides: Sequence[str] = (),
+    others: Mapping[str, str] = types.MappingProxyType({}),
+) -> C:
+    """Reads a TOML file and lays `key=value` overrides over it, of which the later ones win.
 
-    The value of an override is TOML; what is not valid TOML, and whatever is given to a key that
-    holds text, is taken as it stands. Raises UserError naming the key and where it came from.
+    The value of an override is TOML; what is not valid TOML, and whatever is given to a key that holds text, is taken
+    as it stands. others: the configurations of other commands, {"train": "jprm.train.config:RunConfig"}, by which a
+    file of theirs is recognised; they are imported only when a key is unknown.
+    Raises UserError naming the key and where it came from.
     """
-    return _checked(cls, [] if path is None else _layers(Path(path)), overrides)
+    return _checked(cls, [] if path is None else _layers(Path(path)), overrides, others)
+
+
+def checked(cls: type[C], table: dict[str, Any], where: str) -> C:
+    """Checks a table of values that came from `where`. Raises UserError as `load` does."""
+    return _checked(cls, [(where, table)], ())
 
 
 def overridden(config: C, where: str, overrides: Sequence[str]) -> C:
@@ -50,15 +62,21 @@ def overridden(config: C, where: str, overrides: Sequence[str]) -> C:
     return _checked(type(config), [(where, layer)], overrides)
 
 
-def _checked(cls: type[C], layers: Sequence[tuple[str, dict[str, Any]]], overrides: Sequence[str]) -> C:
-    """Lays layers over one another, the later ones on top, and checks the configuration that results."""
+def _checked(
+    cls: type[C],
+    layers: Sequence[tuple[str, dict[str, Any]]],
+    overrides: Sequence[str],
+    others: Mapping[str, str] = types.MappingProxyType({}),
+) -> C:
+    """Lays later layers over earlier ones and checks the result."""
     known = known_keys(cls)
     table: dict[str, Any] = {}
     origin: dict[str, str] = {}
     for where, layer in [*layers, *((COMMAND_LINE, _override(o, known)) for o in overrides)]:
         for key in _leaves(layer):
             if not _is_known(key, known):
-                raise UserError(_unknown(key, where, known))
+                owner = _owner(layer, key, known, others) if where != COMMAND_LINE else ""
+                raise UserError(f"{where}: that is a file for `{owner}`" if owner else _unknown(key, where, known))
             origin = {k: v for k, v in origin.items() if not k.startswith(key + ".")}
             origin[key] = where
         table = _merge(table, layer)
@@ -69,7 +87,7 @@ def _checked(cls: type[C], layers: Sequence[tuple[str, dict[str, Any]]], overrid
 
 
 def replaced(config: C, values: dict[str, Any], where: str) -> C:
-    """The configuration with other values at these dotted keys, checked anew.
+    """Puts other values at these dotted keys of a configuration, and checks it anew.
 
     Raises UserError naming the key and `where` it came from.
     """
@@ -88,7 +106,7 @@ def replaced(config: C, values: dict[str, Any], where: str) -> C:
 
 
 def known_keys(cls: type[pydantic.BaseModel], prefix: str = "") -> dict[str, Any]:
-    """Every dotted key of a configuration and the type that it is declared with."""
+    """Returns every dotted key of a configuration and the type that it is declared with."""
     keys: dict[str, Any] = {}
     for name, field in cls.model_fields.items():
         section = field.annotation
@@ -100,13 +118,13 @@ def known_keys(cls: type[pydantic.BaseModel], prefix: str = "") -> dict[str, Any
 
 
 def fingerprint(value: Any) -> str:
-    """Hashes the canonical JSON of plain values, paths and configurations to 16 hex digits."""
+    """Returns 16 hex digits over the canonical JSON of plain values, paths and configurations."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), default=plain)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def plain(value: Any) -> Any:
-    """The JSON of a path or a configuration (for `json.dumps(default=plain)`).
+    """Returns the JSON of a path or a configuration (for `json.dumps(default=plain)`).
 
     Anything else is a TypeError: its text might hold an address and differ from run to run.
     """
@@ -118,7 +136,7 @@ def plain(value: Any) -> Any:
 
 
 def _layers(path: Path, above: tuple[Path, ...] = ()) -> list[tuple[str, dict[str, Any]]]:
-    """Reads a file and those that it extends, the most basic first."""
+    """Returns a file and those that it extends, the most basic first."""
     if path.resolve() in above:
         raise UserError(f"{path}: extends itself; remove the circle of `extends`")
     try:
@@ -140,7 +158,7 @@ def _layers(path: Path, above: tuple[Path, ...] = ()) -> list[tuple[str, dict[st
 
 
 def _override(text: str, known: dict[str, Any]) -> dict[str, Any]:
-    """The nested table of one `a.b=value`."""
+    """Returns the nested table of one `a.b=value`."""
     key, equals, raw = text.partition("=")
     parts = [part.strip() for part in key.split(".")]
     if not equals or not all(parts):
@@ -183,10 +201,22 @@ def _leaves(table: dict[str, Any], prefix: str = "") -> Iterator[str]:
 
 
 def _is_known(key: str, known: dict[str, Any]) -> bool:
-    """Whether a key is declared, is a section, or lies in a table whose keys are free."""
+    """Returns whether a key is declared, is a section, or lies in a table whose keys are free."""
     if key in known or any(k.startswith(key + ".") for k in known):
         return True
     return any(key.startswith(k + ".") for k, kind in known.items() if get_origin(kind) is dict)
+
+
+def _owner(layer: dict[str, Any], key: str, known: dict[str, Any], others: Mapping[str, str]) -> str:
+    """Returns the command that knows this key and more keys of the layer than `known` and the others; "" for none."""
+    keys = list(_leaves(layer))
+    best, most = "", sum(_is_known(k, known) for k in keys)
+    for command, name in others.items():
+        theirs = known_keys(pkgutil.resolve_name(name))
+        count = sum(_is_known(k, theirs) for k in keys)
+        if count > most and _is_known(key, theirs):
+            best, most = command, count
+    return best
 
 
 def _unknown(key: str, where: str, known: dict[str, Any]) -> str:
@@ -195,7 +225,7 @@ def _unknown(key: str, where: str, known: dict[str, Any]) -> str:
 
 
 def _reason(error: pydantic.ValidationError, origin: dict[str, str]) -> str:
-    """The first complaint of pydantic in one line: key, value, where it was set, what is wrong."""
+    """Returns the first complaint of pydantic in one line: key, value, where it was set, what is wrong."""
     first = error.errors(include_url=False)[0]
     key = ".".join(str(part) for part in first["loc"])
     reason = first["msg"].removeprefix("Value error, ").replace("\n", " ")

@@ -31,7 +31,7 @@ _seen: dict[str, str] = {}  # digests by signature
 
 
 def sha256(path: Path) -> str:
-    """64 hex digits over a file's bytes. Raises UserError where it cannot be read, or changes meanwhile."""
+    """Returns 64 hex digits over a file's bytes. Raises UserError where it cannot be read, or changes meanwhile."""
     try:
         now, signature = time.time_ns(), _signature(path)
         if found := _seen.get(signature) or _kept(signature):
@@ -51,12 +51,12 @@ def sha256(path: Path) -> str:
 
 
 def file_digest(path: Path) -> str:
-    """16 hex digits over a file's bytes. Raises UserError as `sha256`."""
+    """Returns 16 hex digits over a file's bytes. Raises UserError as `sha256` does."""
     return sha256(path)[:16]
 
 
 def inventory(folder: Path, without: Collection[str] = ()) -> dict[str, str]:
-    """The SHA-256 of every file below a folder by its relative path; what begins with a name of `without` is left out.
+    """Maps the relative path of every file below a folder to its SHA-256; names of `without` at the top are left out.
 
     Nothing is taken from memory: bits that change on a disk leave size and times as they are. Raises OSError.
     """
@@ -67,7 +67,7 @@ def inventory(folder: Path, without: Collection[str] = ()) -> dict[str, str]:
 
 
 def damage(folder: Path, wanted: Mapping[str, str]) -> str:
-    """What is wrong with the files of an `inventory`, as "weights: changed since it was written"; "" for nothing."""
+    """Says what is wrong with the files of an `inventory`, as "weights: changed since it was written", or ""."""
     if not isinstance(wanted, Mapping):
         return "digests of its files: damaged"
     if missing := [name for name in wanted if not (folder / name).is_file()]:
@@ -81,7 +81,7 @@ def damage(folder: Path, wanted: Mapping[str, str]) -> str:
 
 
 def content_digest(path: Path) -> str:
-    """As `file_digest`, of what is packed where the name ends in .gz: packing it again changes nothing."""
+    """Returns 16 hex digits over a file's bytes, unpacked where the name ends in .gz: packing again changes nothing."""
     if path.suffix != ".gz":
         return file_digest(path)
     try:
@@ -93,9 +93,9 @@ def content_digest(path: Path) -> str:
 
 
 def files_digest(paths: Iterable[Path]) -> str:
-    """16 hex digits over names and contents of files, in any order.
+    """Returns 16 hex digits over names and contents of files, in any order.
 
-    Raises UserError as `sha256`, and where a SHA256SUMS beside a file says otherwise.
+    Raises UserError as `sha256` does, and where a SHA256SUMS beside a file says otherwise.
     """
     files = sorted(paths, key=lambda path: path.name)
     _tell(files)

@@ -35,7 +35,7 @@ def one_line(error: BaseException) -> str:
 
 
 def printable(text: str) -> str:
-    """A text of others as a terminal may show it: control and invisible characters as their escapes.
+    """Returns a text of others as a terminal may show it: control and invisible characters as their escapes.
 
     Newlines and tabs stay.
     """

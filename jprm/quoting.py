@@ -32,12 +32,12 @@ Offsets = list[tuple[int, int]]
 
 
 def unquote(text: str) -> str:
-    """The text without its marks."""
+    """Returns the text without its marks."""
     return _MARKED.sub(r"\1", text) if MARK in text else text
 
 
 def marks(text: str) -> int:
-    """How many spellings of control tokens are marked in a text."""
+    """Returns how many spellings of control tokens are marked in a text."""
     return sum(found[1] != MARK for found in _MARKED.finditer(text)) if MARK in text else 0
 
 
@@ -88,7 +88,7 @@ class Quoter:
         self._tokens = re.compile(f"{MARK}.|{_any_of(controls) or '(?!)'}", re.DOTALL)
 
     def _is_own(self, text: str) -> bool:
-        """Whether a model writes this token inside its own turn; tokens that begin or end a turn are special."""
+        """Says whether a model writes this token inside its own turn; tokens that begin or end a turn are special."""
         token = self._added.get(self.controls[text])
         special = token is not None and token.special
         return text in THOUGHT or bool(OWN.fullmatch(text) and not special)
@@ -115,7 +115,7 @@ class Quoter:
         return "".join(MARK + char if i in at else char for i, char in enumerate(text))
 
     def _hides_one(self, text: str, pattern: re.Pattern[str]) -> bool:
-        """Whether a control token comes up only in the normal form of the text."""
+        """Returns whether a control token comes up only in the normal form of the text."""
         normalizer = self._backend.normalizer
         if normalizer is None or text.isascii():
             return False

@@ -17,19 +17,31 @@ import operator
 import os
 import types
 import typing
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import Field, TypeAdapter, ValidationError
+from pydantic_core import SchemaValidator, core_schema
 
 from jprm.errors import Unwritable, UserError
 from jprm.strict_json import NotJson, parse
 
 ReadOut = Literal["vote", "prob_raw", "prob_tempered"]
 T = TypeVar("T")
-# The second part bounds what `from_json` takes.
-Probability = Annotated[float, (0, 1)]
-Count = Annotated[int, (0, float("inf"))]
+# The bounds hold for what is read from a file.
+Probability = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=0)]
 _ANY: Mapping[str, Any] = types.MappingProxyType({})
+_EXPECTED = {  # by pydantic's type of an error
+    "string_type": "a text",
+    "int_type": "a whole number",
+    "float_type": "a number",
+    "bool_type": "true or false",
+    **dict.fromkeys(("list_type", "tuple_type"), "a list"),
+    **dict.fromkeys(("dict_type", "dataclass_type"), "an object"),
+    "too_short": "a list that is not empty",
+}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -77,7 +89,7 @@ class Verdict:
     p_yes_tempered: Probability | None
 
     def reward(self, readout: ReadOut) -> float | None:
-        """The step reward in [0, 1] under a read-out; None where there was no judgement."""
+        """Returns the step reward in [0, 1] under a read-out; None where there was no judgement."""
         if self.correct is None:
             return None
         if readout == "vote":
@@ -111,63 +123,87 @@ class Rationale:
 
 
 def stable_id(*parts: str | int) -> str:
-    """16 hex digits of a SHA-256 over the parts; the same in every process."""
+    """Returns 16 hex digits of a SHA-256 over the parts; they are the same in every process."""
     # a numpy integer counts as the Python integer of the same value
     named = (f"str:{p}" if isinstance(p, str) else f"int:{operator.index(p)}" for p in parts)
     return hashlib.sha256("\x00".join(named).encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
 def to_json(record: Any) -> dict[str, Any]:
-    """A record as plain JSON values (tuples become lists)."""
+    """Returns a record as plain JSON values; tuples become lists."""
     return dataclasses.asdict(record)
 
 
-def from_json(cls: type[T], row: dict[str, Any]) -> T:
-    """The record of `to_json`.
+def from_json(cls: type[T], row: Any) -> T:
+    """Returns the record that `to_json` wrote.
 
-    Raises UserError naming a missing or unknown field, or one of another type or out of its bounds.
+    Raises UserError naming a field that is missing, unknown, of another type or out of its bounds.
     """
-    if not isinstance(row, dict):
-        raise UserError(f"{cls.__name__} is {row!r:.40}; expected an object")
-    hints, required = _fields(cls)
-    if unknown := sorted(row.keys() - hints.keys()):
-        raise UserError(f"{cls.__name__} has no field {unknown[0]!r}; it has {', '.join(hints)}")
-    if missing := [name for name in required if name not in row]:
-        raise UserError(f"{cls.__name__} lacks the field {missing[0]!r}")
-    values = {}
-    for name, value in row.items():
-        values[name] = _value(hints[name], value, cls, name)
-    return cls(**values)
+    try:
+        return _record_validator(cls).validate_python(row)
+    except ValidationError as error:
+        raise UserError(f"{cls.__name__}: {_complaint(error)}") from None
 
 
-@functools.cache  # reading the annotations anew for each of 100 000 rows takes most of the time
-def _fields(cls: type[Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """The type of every field, and the names of those without a default."""
-    hints = typing.get_type_hints(cls, include_extras=True)
-    required = (f.name for f in dataclasses.fields(cls) if f.default is dataclasses.MISSING)
-    return hints, tuple(required)
+def fields_of(row: Any, fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns a row of others in which these fields have these types; what it has besides is kept.
+
+    A type is what pydantic understands; a field that may be None may be absent. Raises UserError naming the first field
+    that is missing or of another type.
+    """
+    try:
+        return _row_validator(tuple(fields.items())).validate_python(row)
+    except ValidationError as error:
+        raise UserError(_complaint(error)) from None
 
 
-def _value(kind: Any, value: Any, cls: type[Any], name: str) -> Any:
-    if type(value) is kind:  # most values; also keeps True from passing for an int
-        return value
-    arguments = typing.get_args(kind)
-    if typing.get_origin(kind) is Annotated:
-        of_kind, (low, high) = _value(arguments[0], value, cls, name), arguments[1]
-        if not low <= of_kind <= high:
-            raise UserError(f"{cls.__name__}.{name} is {value!r}; expected {low} to {high}")
-        return of_kind
-    if typing.get_origin(kind) in (types.UnionType, typing.Union):  # `X | None`
-        inner = next(k for k in arguments if k is not types.NoneType)
-        return None if value is None else _value(inner, value, cls, name)
-    if typing.get_origin(kind) is tuple and isinstance(value, list | tuple):
-        return tuple(_value(arguments[0], item, cls, name) for item in value)
-    if dataclasses.is_dataclass(kind) and isinstance(value, dict):
-        return from_json(typing.cast(type[Any], kind), value)
-    if kind is float and type(value) is int:  # JSON written by others may say 1 for 1.0
-        return float(value)
-    expected = getattr(kind, "__name__", str(kind))
-    raise UserError(f"{cls.__name__}.{name} is {value!r:.40}; expected {expected}")
+@functools.cache  # building a validator takes milliseconds, checking a row microseconds
+def _record_validator(cls: type[Any]) -> SchemaValidator:
+    return SchemaValidator(_strict(TypeAdapter(cls).core_schema))
+
+
+@functools.cache
+def _row_validator(fields: tuple[tuple[str, Any], ...]) -> SchemaValidator:
+    known = {}
+    for name, kind in fields:
+        may_be_absent = types.NoneType in typing.get_args(kind)
+        known[name] = core_schema.typed_dict_field(TypeAdapter(kind).core_schema, required=not may_be_absent)
+    return SchemaValidator(_strict(core_schema.typed_dict_schema(known, extra_behavior="allow")))
+
+
+def _strict(schema: Any) -> Any:
+    """Returns the schema under which no value passes for one of another type, and no record has unknown fields.
+
+    Its own strict mode would refuse JSON's lists and objects for tuples and dataclasses, too.
+    """
+    if isinstance(schema, list):
+        return [_strict(part) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    strict = {name: _strict(part) for name, part in schema.items()}
+    if schema.get("type") in ("bool", "int", "float"):
+        strict["strict"] = True
+    elif schema.get("type") == "dataclass-args":
+        strict["extra_behavior"] = "forbid"
+    return strict
+
+
+def _complaint(error: ValidationError) -> str:
+    """Says in one line what pydantic complains of first, or of an unknown field, since that tells a foreign file."""
+    errors = [(_name(e["loc"]), e) for e in error.errors(include_url=False, include_context=False)]
+    unknown = [name for name, e in errors if e["type"] == "unexpected_keyword_argument"]
+    name, first = errors[0]
+    if unknown:
+        return f"has no field {unknown[0]!r}"
+    if first["type"] == "missing":
+        return f"the field {name!r} is missing"
+    asked = (_EXPECTED.get(e["type"], e["msg"].removeprefix("Input should be ")) for n, e in errors if n == name)
+    return f"{repr(name) + ' ' if name else ''}must be {' or '.join(asked)}, it is {first['input']!r:.40}"
+
+
+def _name(place: Sequence[str | int]) -> str:
+    """Returns a field's dotted name without the member of a union that pydantic tried, the `str` in `id.str`."""
+    return ".".join(str(part) for part in place if part not in ("str", "int", "float"))
 
 
 def append_jsonl(path: Path | str, rows: Iterable[dict[str, Any]]) -> None:
@@ -186,13 +222,12 @@ def append_jsonl(path: Path | str, rows: Iterable[dict[str, Any]]) -> None:
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:
-        raise Unwritable(
-            f"{path}: cannot write ({error.strerror}); free the space or choose another directory"
-        ) from None
+        advice = "free the space or choose another directory"
+        raise Unwritable(f"{path}: cannot write ({error.strerror}); {advice}") from None
 
 
 def read_jsonl(path: Path | str, fields: Mapping[str, Any] = _ANY) -> list[dict[str, Any]]:
-    """The rows of a file; none where there is no file. A torn last line is not a row.
+    """Reads the rows of a file; there are none where there is no file. A torn last line is not a row.
 
     fields: the types of those that every row must have; it may have others.
     Raises UserError naming the line of any other damage.
@@ -201,7 +236,7 @@ def read_jsonl(path: Path | str, fields: Mapping[str, Any] = _ANY) -> list[dict[
 
 
 def stream_jsonl(path: Path | str, fields: Mapping[str, Any] = _ANY) -> Iterator[dict[str, Any]]:
-    """As `read_jsonl`, one row after another: memory does not grow with the file."""
+    """Yields what `read_jsonl` returns, one row after another, so that memory does not grow with the file."""
     try:
         with open(path, "rb") as file:
             for number, line in enumerate(file, 1):
@@ -216,7 +251,7 @@ def stream_jsonl(path: Path | str, fields: Mapping[str, Any] = _ANY) -> Iterator
 def stream_records(
     path: Path | str, make: Callable[[dict[str, Any]], T], fields: Mapping[str, Any] = _ANY
 ) -> Iterator[T]:
-    """`make` of one row after another. Raises UserError naming the line of a row that it refuses."""
+    """Yields `make(row)` for one row after another. Raises UserError naming the line of a row that it refuses."""
     for number, row in enumerate(stream_jsonl(path, fields), 1):
         try:
             yield make(row)
@@ -225,20 +260,14 @@ def stream_records(
 
 
 def row_of(line: bytes, where: str, fields: Mapping[str, Any]) -> dict[str, Any]:
-    """The row in a line with these fields. Raises UserError beginning with `where`."""
+    """Returns the row in a line with these fields. Raises UserError beginning with `where`."""
     try:
         row = parse(line)
-    except NotJson as error:
+        if not isinstance(row, dict):
+            raise NotJson(f"expected a JSON object, found {type(row).__name__}")
+        return fields_of(row, fields) if fields else row
+    except (NotJson, UserError) as error:
         raise UserError(f"{where}: {error}; delete the line or the file") from None
-    if not isinstance(row, dict):
-        raise UserError(f"{where}: expected a JSON object, found {type(row).__name__}; delete the line or the file")
-    for key, kind in fields.items():
-        value = row.get(key)
-        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-            wanted = getattr(kind, "__name__", str(kind))
-            found = f"is {value!r:.40}, not {wanted}" if key in row else "is missing"
-            raise UserError(f"{where}: the field {key!r} {found}; delete the line or the file")
-    return row
 
 
 def _cut_torn_line(path: Path) -> None:
@@ -246,14 +275,11 @@ def _cut_torn_line(path: Path) -> None:
     if size == 0:
         return
     with open(path, "rb+") as file:
-        end = size
-        while end > 0:  # backwards in blocks: result files grow to gigabytes
+        end, newline = size, -1
+        while newline < 0 < end:  # backwards in blocks: result files grow to gigabytes
             start = max(0, end - 65536)
             file.seek(start)
             newline = file.read(end - start).rfind(b"\n")
-            if newline >= 0:
-                end = start + newline + 1
-                break
-            end = start
+            end = start + newline + 1
         if end < size:
             file.truncate(end)

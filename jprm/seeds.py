@@ -13,7 +13,7 @@ import numpy as np
 
 
 def seed_of(root: int, *path: str | int) -> int:
-    """A 63-bit seed for the place `path` under the seed `root`.
+    """Returns a 63-bit seed for the place `path` under the seed `root`.
 
     Parts are kept apart by type and length: ("ab", "c"), ("a", "bc") and ("1",), (1,) all differ.
     """
@@ -26,5 +26,5 @@ def seed_of(root: int, *path: str | int) -> int:
 
 
 def rng_of(root: int, *path: str | int) -> np.random.Generator:
-    """A numpy generator seeded with `seed_of(root, *path)`."""
+    """Returns a numpy generator seeded with `seed_of(root, *path)`."""
     return np.random.default_rng(seed_of(root, *path))

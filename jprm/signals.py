@@ -23,7 +23,7 @@ _LOADER = "<frozen importlib."
 
 
 def take_signals() -> None:
-    """From here on the first SIGTERM raises Preempted in the main thread, and each Ctrl-C KeyboardInterrupt.
+    """Makes the first SIGTERM raise Preempted in the main thread from here on, and each Ctrl-C KeyboardInterrupt.
 
     Later SIGTERMs are ignored: what is being saved is not torn. A signal that whoever started this process has it
     ignore (`nohup`, `&` in a script) stays ignored.
@@ -35,7 +35,7 @@ def take_signals() -> None:
 
 @contextlib.contextmanager
 def signals_taken() -> Iterator[None]:
-    """`take_signals` within. Outside of the main thread, where Python takes no signals, nothing changes."""
+    """Takes signals while it is entered. Outside of the main thread, where Python takes none, nothing changes."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -72,7 +72,7 @@ def _interrupt(_number: int, frame: FrameType | None) -> None:
 
 
 def _loads(frame: FrameType | None) -> bool:
-    """Whether the program is within an import."""
+    """Returns whether the program is within an import."""
     while frame is not None:
         if frame.f_code.co_filename.startswith(_LOADER):
             return True

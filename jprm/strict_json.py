@@ -32,7 +32,7 @@ class NotJson(ValueError):
 
 
 def parse(text: bytes | str) -> Any:
-    """The value of a text that holds one JSON value and nothing else. Raises NotJson."""
+    """Returns the value of a text that holds one JSON value and nothing else. Raises NotJson."""
     if isinstance(text, bytes):
         text = decode(text)
     value, end = parse_from(text, blank_end(text, 0))
@@ -43,7 +43,7 @@ def parse(text: bytes | str) -> Any:
 
 
 def parse_from(text: str, start: int) -> tuple[Any, int]:
-    """The JSON value that begins at `start`, and where it ends. Raises NotJson."""
+    """Returns the JSON value that begins at `start`, and where it ends. Raises NotJson."""
     try:
         value, end = _DECODER.raw_decode(text, start)
     except json.JSONDecodeError as error:
@@ -56,7 +56,7 @@ def parse_from(text: str, start: int) -> tuple[Any, int]:
 
 
 def decode(data: bytes) -> str:
-    """The text of UTF-8 bytes, without a byte order mark. Raises NotJson."""
+    """Returns the text of UTF-8 bytes, without a byte order mark. Raises NotJson."""
     for mark, name in BYTE_ORDER_MARKS.items():
         if data.startswith(mark):
             raise NotJson(f"{name}, not UTF-8; save it as UTF-8")
@@ -67,14 +67,14 @@ def decode(data: bytes) -> str:
 
 
 def blank_end(text: str, at: int) -> int:
-    """The place of the next character that is not JSON's white space."""
+    """Returns the place of the next character that is not JSON's white space."""
     blanks = _BLANKS.match(text, at)
     assert blanks is not None
     return blanks.end()
 
 
 def is_unicode(value: Any) -> bool:
-    r"""Whether all texts in a value can be encoded; an escape such as \ud800 alone cannot."""
+    r"""Returns whether all texts in a value can be encoded; an escape such as \ud800 alone cannot."""
     try:
         json.dumps(value, ensure_ascii=False).encode()
     except UnicodeEncodeError:
@@ -83,7 +83,7 @@ def is_unicode(value: Any) -> bool:
 
 
 def read_object(path: Path | str, advice: str) -> dict[str, Any]:
-    """The JSON object in a file. Raises UserError, with the advice where the file is absent or bad."""
+    """Returns the JSON object in a file. Raises UserError, with the advice where the file is absent or bad."""
     try:
         value = parse(Path(path).read_bytes())
     except FileNotFoundError:
@@ -98,7 +98,7 @@ def read_object(path: Path | str, advice: str) -> dict[str, Any]:
 
 
 def _deeper_than(value: Any, depth: int) -> bool:
-    """Whether containers lie in one another more than `depth` deep."""
+    """Returns whether containers lie in one another more than `depth` deep."""
     level = [value] if isinstance(value, dict | list) else []
     while level and depth:
         inner = (v for c in level for v in (c.values() if isinstance(c, dict) else c))

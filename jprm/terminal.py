@@ -27,7 +27,7 @@ class Terminal(Console):
 
 
 def terminal(stream: TextIO | None = None, soft_wrap: bool = False, **options: Any) -> Terminal:
-    """The console of a stream, by default standard output; `soft_wrap` leaves long lines to the terminal."""
+    """Returns the console of a stream, by default standard output; `soft_wrap` leaves long lines to the terminal."""
     out: Any = stream or sys.stdout
     width = None if out.isatty() else WIDTH
     settings = {"width": width, "highlight": False, "soft_wrap": soft_wrap} | options

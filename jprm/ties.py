@@ -18,12 +18,12 @@ EQUAL = 1e-9  # of the larger one
 
 
 def mean(values: Sequence[float]) -> float:
-    """The mean of one value and more, the same to the bit in any order and under any Python."""
+    """Returns the mean of one value and more, the same to the bit in any order and under any Python."""
     return math.fsum(values) / len(values)
 
 
 def equal(a: ArrayLike, b: ArrayLike) -> np.ndarray:
-    """Whether scores are equal, element by element; infinities equal themselves only."""
+    """Returns whether scores are equal, element by element; infinities equal themselves only."""
     a, b = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
     with np.errstate(invalid="ignore"):  # inf - inf
         near = np.abs(a - b) <= EQUAL * np.maximum(np.abs(a), np.abs(b))
@@ -31,12 +31,12 @@ def equal(a: ArrayLike, b: ArrayLike) -> np.ndarray:
 
 
 def below(a: ArrayLike, b: ArrayLike) -> np.ndarray:
-    """Whether a lies below b and is not equal to it, element by element."""
+    """Returns whether a lies below b and is not equal to it, element by element."""
     return (np.asarray(a) < np.asarray(b)) & ~equal(a, b)
 
 
 def places(scores: Sequence[float], logs: bool = False) -> list[int]:
-    """The place of each score: 0 for the highest, and equal scores share one.
+    """Returns the place of each score: 0 for the highest, and equal scores share one.
 
     A place holds what equals its highest score. logs: these are logarithms of the scores, of products
     that are too small for a float, say.

@@ -169,6 +169,29 @@ def test_a_bad_file_is_named(tmp_path, content, message):
     assert complaint(path=path).startswith(f"{path}: {message}")
 
 
+OTHERS = {"fit": "tests.test_config:Train", "size": "tests.test_config:Required"}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("steps = 50\nrate = 0.5", "that is a file for `fit`"),
+        ("rate = 0.5\nstepz = 3", "that is a file for `fit`"),
+        ("size = 3", "that is a file for `size`"),
+        ("[train]\nsteps = 50\nrate = 0.5\n[grid]\nsize = 1", 'unknown key "grid.size" (from '),
+        ('name = "a"\nrate = 0.5', 'unknown key "rate" (from '),  # one key each: a mistake, no other file
+    ],
+)
+def test_a_file_of_another_command_is_refused_as_such(tmp_path, content, message):
+    path = tmp_path / "a.toml"
+    path.write_text(content)
+    with pytest.raises(UserError) as caught:
+        load(Settings, path, (), OTHERS)
+    assert str(caught.value).removeprefix(f"{path}: ").startswith(message)
+    with pytest.raises(UserError, match="unknown key"):
+        load(Settings, None, ["rate=0.5"], OTHERS)
+
+
 def test_a_missing_file_is_named(tmp_path):
     path = tmp_path / "none.toml"
     reason = "cannot read the configuration (No such file or directory)"

@@ -62,12 +62,12 @@ def test_other_records_survive_json(record):
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [
-        ({"stpes": []}, "Solution has no field 'stpes'; it has id, problem_id, steps"),
-        ({"steps": "Step 1\n"}, "Solution.steps is 'Step 1\\n'; expected tuple"),
-        ({"steps": [1]}, "Solution.steps is 1; expected str"),
-        ({"first_error": True}, "Solution.first_error is True; expected int"),
-        ({"first_error": 1.0}, "Solution.first_error is 1.0; expected int"),
-        ({"source": None}, "Solution.source is None; expected str"),
+        ({"stpes": []}, "Solution: has no field 'stpes'"),
+        ({"steps": "Step 1\n"}, "Solution: 'steps' must be a list, it is 'Step 1\\n'"),
+        ({"steps": [1]}, "Solution: 'steps.0' must be a text, it is 1"),
+        ({"first_error": True}, "Solution: 'first_error' must be a whole number, it is True"),
+        ({"first_error": 1.0}, "Solution: 'first_error' must be a whole number, it is 1.0"),
+        ({"source": None}, "Solution: 'source' must be a text, it is None"),
     ],
 )
 def test_a_field_that_does_not_fit_is_named(change, complaint):
@@ -81,13 +81,13 @@ def test_a_missing_field_is_named_unless_it_has_a_default():
     del row["error_kind"]
     assert from_json(Solution, row).error_kind == ""
     del row["source"]
-    with pytest.raises(UserError, match="Solution lacks the field 'source'"):
+    with pytest.raises(UserError, match="Solution: the field 'source' is missing"):
         from_json(Solution, row)
 
 
 def test_a_field_inside_a_field_is_named():
     row = {"correct": "Yes", "p_yes_raw": 1, "p_yes_tempered": None}
-    with pytest.raises(UserError, match="Verdict.correct is 'Yes'; expected bool"):
+    with pytest.raises(UserError, match="Verdict: 'correct' must be true or false, it is 'Yes'"):
         from_json(Verdict, row)
     good = from_json(Verdict, row | {"correct": True})
     assert good == Verdict(True, 1.0, None) and type(good.p_yes_raw) is float

@@ -17,7 +17,7 @@ import numpy as np
 from jprm.chat import ChatCodec, quote_messages, render_chat
 from jprm.data.documents import Document, Soft
 from jprm.errors import UserError
-from jprm.formats.rows import Row
+from jprm.formats.rows import FileRow
 from jprm.formats.rows import read_rows as rows_of
 
 TRAINED_ROLE = "assistant"
@@ -264,7 +264,7 @@ def _message(where: str, message: Any, markers: Markers) -> Message:
     return Message(role, [(content, False)] if train is False else without_output(content, markers))
 
 
-def _object(row: Row) -> dict[str, Any]:
+def _object(row: FileRow) -> dict[str, Any]:
     if row.fault:
         raise UserError(row.fault)
     if not isinstance(row.value, dict):

@@ -1,15 +1,14 @@
 """Files of judged solutions: public benchmarks, and the layouts that step labels are traded in.
 
-Enter by `read_benchmark(path)` for a benchmark, by `convert` and `FORMATS` for training data, by
-`read_step_scores` for best-of-N, and by `read_rows` for plain rows. Whatever the layout, a row
-becomes `JudgedSolution`s, or a rejection with its place and reason; what rejections mean is the
-caller's to decide.
+Enter by `read_benchmark(path)` for a benchmark, by `convert` and `FORMATS` for training data, by `read_step_scores` for
+best-of-N, and by `read_rows` for plain rows. Whatever the layout, a row becomes `JudgedSolution`s, or a rejection with
+its place and reason; what rejections mean is the caller's to decide.
 """
 
 from jprm.formats.benchmarks import BENCHMARKS, read_benchmark
 from jprm.formats.convert import Conversion, convert, report
-from jprm.formats.judged import JudgedFile, JudgedSolution
-from jprm.formats.rows import Row, read_rows, read_unpacked
+from jprm.formats.judged import JudgedFile, JudgedSolution, Text
+from jprm.formats.rows import FileRow, read_rows, read_unpacked
 from jprm.formats.scores import StepScores, read_step_scores
 from jprm.formats.steps import FORMATS, StepFormat
 
@@ -19,9 +18,10 @@ __all__ = [
     "Conversion",
     "JudgedFile",
     "JudgedSolution",
-    "Row",
+    "FileRow",
     "StepFormat",
     "StepScores",
+    "Text",
     "convert",
     "read_benchmark",
     "read_rows",

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from jprm.errors import INCOMPLETE, UserError
 from jprm.formats.benchmarks import BENCHMARKS
-from jprm.formats.judged import Fault, parse_rows
+from jprm.formats.judged import parse_rows
 from jprm.formats.rows import read_rows
 from jprm.formats.steps import FORMATS
 
@@ -69,8 +69,8 @@ def convert(path: Path, source: str, target: str, out: Path) -> Conversion:
             row, shortened = FORMATS[target].dump(item)
             (written,) = FORMATS[target].parse(row, f"{out}:{len(lines) + 1}", [])
             if (written.subset, written.id) in seen:
-                raise Fault(f"its id in {target}, {written.id!r}, is another solution's already")
-        except Fault as fault:
+                raise UserError(f"its id in {target}, {written.id!r}, is another solution's already")
+        except UserError as fault:
             rejected.append(f"{path}: solution {item.id!r}: {fault}")
             continue
         seen.add((written.subset, written.id))
@@ -101,7 +101,7 @@ def _write(out: Path, data: bytes) -> None:
 
 
 def report(done: Conversion) -> str:
-    """A conversion in lines for a terminal; long lists of reasons are shortened."""
+    """Describes a conversion in lines for a terminal, with long lists of reasons shortened."""
     parts = [f"solutions read {done.read}, written {done.written}, rejected {len(done.rejected)}"]
     parts.append("labels: " + ", ".join(f"{WORD[k]} {done.labels.get(k, 0)}" for k in WORD))
     places = ", ".join(f"{step} {n}" for step, n in done.first_errors.items())

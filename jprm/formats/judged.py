@@ -1,23 +1,33 @@
 """The one record that benchmarks and training files are read into: a solution judged by step.
 
-Invariant: texts are exactly the file's (nothing stripped), because prompts and positions of a
-published protocol depend on every character.
+Invariant: texts are exactly the file's (nothing stripped), because prompts and positions of a published protocol depend
+on every character.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, TypeGuard
+from typing import Annotated, Any
 
-from jprm.formats.rows import Row
+from pydantic import AfterValidator, Field
+from pydantic_core import PydanticCustomError
+
+from jprm.errors import UserError
+from jprm.formats.rows import FileRow
 from jprm.records import Problem, Solution, stable_id
 
 SHOWN = 400  # characters of a reason
 
 
-class Fault(Exception):
-    """Why a row cannot be used; becomes a rejection with the row's place."""
+def _not_blank(text: str) -> str:
+    if not text.strip():
+        raise PydanticCustomError("blank", "Input should be a text that is not empty")
+    return text
+
+
+Text = Annotated[str, AfterValidator(_not_blank)]
+Steps = Annotated[tuple[Text, ...], Field(min_length=1)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +58,7 @@ class JudgedSolution:
         return -1
 
     def records(self) -> tuple[Problem, Solution]:
-        """The house's records: every text stripped and ended by a newline; no answer is known."""
+        """Returns the records of this package: every text is stripped and ended by a newline; no answer is known."""
         text = self.problem.strip() + "\n"
         problem = Problem(id=stable_id(self.benchmark, text), text=text, answer="", tier=self.subset, split="test")
         return problem, Solution(
@@ -74,10 +84,10 @@ class JudgedFile:
 
 
 Parse = Callable[[dict[str, Any], str, list[str]], list[JudgedSolution]]
-"""Solutions of a row `(row, place, notes)`; raises Fault, appends peculiarities to `notes`."""
+"""Solutions of a row `(row, place, notes)`; raises UserError, appends peculiarities to `notes`."""
 
 
-def parse_rows(rows: Iterable[Row], parse: Parse) -> JudgedFile:
+def parse_rows(rows: Iterable[FileRow], parse: Parse) -> JudgedFile:
     """Reads rows; a row with a fault, or with an id that came before, is rejected."""
     items: list[JudgedSolution] = []
     rejected: list[str] = []
@@ -86,50 +96,19 @@ def parse_rows(rows: Iterable[Row], parse: Parse) -> JudgedFile:
     for row in rows:
         try:
             if row.fault:
-                raise Fault(row.fault)
+                raise UserError(row.fault)
             if not isinstance(row.value, dict):
-                raise Fault("not an object")
+                raise UserError("not an object")
             found = parse(row.value, row.place, notes)
             for item in found:
                 if (item.subset, item.id) in seen:
-                    raise Fault(f"the id {item.id!r} stands in the file twice")
-        except Fault as fault:
-            rejected.append(f"{row.place}: {str(fault):.{SHOWN}}")  # a fault may quote the row
+                    raise UserError(f"the id {item.id!r} stands in the file twice")
+        except UserError as fault:
+            rejected.append(f"{row.place}: {str(fault):.{SHOWN}}")  # it may quote the row
             continue
         seen.update((item.subset, item.id) for item in found)
         items += found
     return JudgedFile(tuple(items), tuple(rejected), tuple(notes))
-
-
-def text_of(row: dict[str, Any], key: str) -> str:
-    """A text that is not blank."""
-    if not isinstance(row.get(key), str) or not row[key].strip():
-        raise Fault(f"{key!r} must be a text that is not empty")
-    return row[key]
-
-
-def optional_text(row: dict[str, Any], key: str) -> str:
-    """A text; "" where it is absent or null."""
-    value = row.get(key)
-    if not isinstance(value, str | None):
-        raise Fault(f"{key!r} must be a text, it is {value!r:.40}")
-    return value or ""
-
-
-def steps_of(row: dict[str, Any], key: str, blank: bool = False) -> tuple[str, ...]:
-    """A list of texts that is not empty; blank ones only where `blank` allows them."""
-    steps = row.get(key)
-    if not isinstance(steps, list) or not steps:
-        raise Fault(f"{key!r} must be a list that is not empty")
-    for index, step in enumerate(steps):
-        if not isinstance(step, str) or not (blank or step.strip()):
-            raise Fault(f"step {index} must be a text that is not empty")
-    return tuple(steps)
-
-
-def whole(value: Any) -> TypeGuard[int]:
-    """Whether a JSON value is a whole number; true and 1.0 are none."""
-    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def until_first_error(first_error: int, steps: int) -> tuple[bool | None, ...]:

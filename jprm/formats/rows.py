@@ -27,7 +27,7 @@ SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class FileRow:
     """A row at `place`: "file:line", in a list "file:line[index]". `value` is None after a fault."""
 
     place: str
@@ -36,8 +36,8 @@ class Row:
     line: int = 0
 
 
-def read_rows(path: Path | str) -> Iterator[Row]:
-    """The rows of a file in their order; lines that are not JSON or not Unicode come with a fault.
+def read_rows(path: Path | str) -> Iterator[FileRow]:
+    """Yields the rows of a file in their order; lines that are not JSON or not Unicode come with a fault.
 
     Raises UserError where the file is missing, unreadable, too large or damaged as a whole.
     """
@@ -64,7 +64,7 @@ def read_rows(path: Path | str) -> Iterator[Row]:
 
 
 def read_unpacked(path: Path) -> bytes:
-    """The content of a file, unpacked where it is gzipped.
+    """Returns the content of a file, unpacked where it is gzipped.
 
     Raises UserError where it cannot be read, or is larger than 4 GiB.
     """
@@ -102,25 +102,25 @@ def _rest(path: Path, file: IO[bytes]) -> bytes:
     return data
 
 
-def _row(path: Path, number: int, line: bytes) -> Row:
+def _row(path: Path, number: int, line: bytes) -> FileRow:
     place = f"{path}:{number}"
     try:
         text = decode(line.rstrip())
         value = parse(text)
     except NotJson as error:
-        return Row(place, None, str(error), number)
-    return Row(place, value, "", number) if _is_text(text, value) else _no_text(place, number)
+        return FileRow(place, None, str(error), number)
+    return FileRow(place, value, "", number) if _is_text(text, value) else _no_text(place, number)
 
 
 def _is_text(source: str, value: Any) -> bool:
     return not SURROGATE.search(source) or is_unicode(value)
 
 
-def _no_text(place: str, number: int) -> Row:
-    return Row(place, None, r"a text holds half of a surrogate pair (\ud800 to \udfff)", number)
+def _no_text(place: str, number: int) -> FileRow:
+    return FileRow(place, None, r"a text holds half of a surrogate pair (\ud800 to \udfff)", number)
 
 
-def _list(path: Path, data: bytes, blank: int) -> Iterator[Row]:
+def _list(path: Path, data: bytes, blank: int) -> Iterator[FileRow]:
     try:
         text, damaged = decode(data), False
     except NotJson:
@@ -136,11 +136,11 @@ def _list(path: Path, data: bytes, blank: int) -> Iterator[Row]:
             raise UserError(f"{path}:{line}: {error}") from None
         place = f"{path}:{line}[{index}]"
         if damaged and not is_unicode(value):
-            yield Row(place, None, "not UTF-8", line)
+            yield FileRow(place, None, "not UTF-8", line)
         elif not _is_text(text[counted:at], value):
             yield _no_text(place, line)
         else:
-            yield Row(place, value, "", line)
+            yield FileRow(place, value, "", line)
         at, index = blank_end(text, at), index + 1
         if text[at : at + 1] == ",":
             at = blank_end(text, at + 1)
@@ -156,7 +156,7 @@ def _list(path: Path, data: bytes, blank: int) -> Iterator[Row]:
         )
 
 
-def _parquet(path: Path) -> Iterator[Row]:
+def _parquet(path: Path) -> Iterator[FileRow]:
     try:
         import pyarrow  # pyright: ignore[reportMissingImports]
         import pyarrow.parquet as parquet  # pyright: ignore[reportMissingImports]
@@ -171,4 +171,4 @@ def _parquet(path: Path) -> Iterator[Row]:
         rows = parquet.read_table(path).to_pylist()
     except (OSError, ValueError, pyarrow.ArrowException) as error:
         raise UserError(f"{path}: cannot be read ({error})") from None
-    return (Row(f"{path}:{number}", row, "", number) for number, row in enumerate(rows, 1))
+    return (FileRow(f"{path}:{number}", row, "", number) for number, row in enumerate(rows, 1))

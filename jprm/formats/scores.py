@@ -1,10 +1,10 @@
 """Files of step scores of many candidates per problem, for best-of-N without a model.
 
-A row is `{"problem_id", "candidate_index", "step_scores", "is_correct"}` (StrictPRMBench), with the
-candidate's final `answer` where a majority vote is wanted too. Ids and answers may be numbers.
+A row is `{"problem_id", "candidate_index", "step_scores", "is_correct"}` (StrictPRMBench), with the candidate's final
+`answer` where a majority vote is wanted too. Ids and answers may be numbers.
 
-A row whose scores or answer cannot be read is a candidate all the same, without them: who leaves it
-out of its problem changes what the best choice could be.
+A row whose scores or answer cannot be read is a candidate all the same, without them: who leaves it out of its problem
+changes what the best choice could be.
 """
 
 from __future__ import annotations
@@ -13,7 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from jprm.errors import UserError
 from jprm.formats.rows import read_rows
+from jprm.records import fields_of
+
+CANDIDATE = {"problem_id": str | int, "candidate_index": int, "is_correct": bool}
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,41 +32,31 @@ class StepScores:
 
 
 def read_step_scores(path: Path | str) -> tuple[dict[str, list[StepScores]], tuple[str, ...]]:
-    """The candidates of each problem by number, and "place: reason" of rows that were not read in full.
+    """Reads the candidates of each problem by number, and "place: reason" of rows that were not read in full.
 
     Raises UserError where the file cannot be read.
     """
     problems: dict[str, dict[int, StepScores]] = {}
     faults = []
     for row in read_rows(path):
-        fault = row.fault or _fault(row.value)
-        if not fault:
-            stored, fault = _stored(row.value)
+        try:
+            if row.fault:
+                raise UserError(row.fault)
+            stored, fault = _stored(fields_of(row.value, CANDIDATE))
             candidates = problems.setdefault(stored.problem_id, {})
             if stored.candidate in candidates:
-                fault = f"left out: candidate {stored.candidate} of this problem came before"
-            else:
-                candidates[stored.candidate] = stored
+                raise UserError(f"candidate {stored.candidate} of this problem came before")
+            candidates[stored.candidate] = stored
+        except UserError as error:
+            fault = f"left out: {error}"
         if fault:
             faults.append(f"{row.place}: {fault}")
     ordered = {name: [by[i] for i in sorted(by)] for name, by in problems.items()}
     return ordered, tuple(faults)
 
 
-def _fault(row: Any) -> str:
-    """Why nobody knows whose candidate a row is, or whether it is right; "" where that is clear."""
-    if not isinstance(row, dict):
-        return "left out: not an object"
-    if not isinstance(row.get("problem_id"), str | int) or isinstance(row["problem_id"], bool):
-        return "left out: 'problem_id' must be of type str or int"
-    for key, kind in {"candidate_index": int, "is_correct": bool}.items():
-        if type(row.get(key)) is not kind:
-            return f"left out: {key!r} must be of type {kind.__name__}"
-    return ""
-
-
 def _stored(row: dict[str, Any]) -> tuple[StepScores, str]:
-    """The candidate of a row, and what of it cannot be read."""
+    """Returns the candidate of a row, and what of it cannot be read."""
     given, answer, fault = row.get("step_scores"), row.get("answer"), ""
     if not isinstance(given, list) or not given:
         wanted = "must not be empty" if given == [] else "must be of type list"
@@ -80,5 +74,5 @@ def _stored(row: dict[str, Any]) -> tuple[StepScores, str]:
 
 
 def _is_number(value: Any) -> bool:
-    """Whether it is a finite number; JSON reads 1e999 as infinity, NaN as nan and true as a bool."""
+    """Returns whether it is a finite number; JSON reads 1e999 as infinity, NaN as nan and true as a bool."""
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300

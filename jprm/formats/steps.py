@@ -1,11 +1,11 @@
 """The five layouts in which step labels are traded: readers and writers of one row.
 
-ProcessBench, PRM800K (openai/prm800k), Math-Shepherd (OpenRLHF, vLLM), TRL's stepwise supervision,
-and RLHFlow's chat turns. Math-Shepherd and RLHFlow run the problem and a numbered first step
-together, so the number "Step 1:" is their only border and belongs to the layout, not to the step.
+ProcessBench, PRM800K (openai/prm800k), Math-Shepherd (OpenRLHF, vLLM), TRL's stepwise supervision, and RLHFlow's chat
+turns. Math-Shepherd and RLHFlow run the problem and a numbered first step together, so the number "Step 1:" is their
+only border and belongs to the layout, not to the step.
 
-Invariant: what a writer writes its reader reads back the same; a solution for which that does not
-hold (it contains the layout's own marks) is refused.
+Invariant: what a writer writes its reader reads back the same; a solution for which that does not hold (it contains the
+layout's own marks) is refused.
 """
 
 from __future__ import annotations
@@ -14,15 +14,28 @@ import dataclasses
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, Optional
 
+from pydantic import Field
+
+from jprm.errors import UserError
 from jprm.formats.benchmarks import parse_processbench
-from jprm.formats.judged import Fault, JudgedSolution, Parse, steps_of, text_of, until_first_error, whole
+from jprm.formats.judged import JudgedSolution, Parse, Steps, Text, until_first_error
+from jprm.records import fields_of
 
 TAG = "ки"  # Math-Shepherd's end of a step
 BORDER = re.compile(r"\sStep 1:")
 SIGNS = {"+": True, "-": False}
 SIGN = {True: "+", False: "-"}
+SOLUTION = {"problem": Text, "steps": Steps}
+TRL = {"prompt": Text, "completions": Steps, "labels": list[bool]}
+SHEPHERD = {"input": Text, "label": Text}
+RLHFLOW = {"conversations": Annotated[list[dict], Field(min_length=1)]}
+TURN = {"role": str, "content": Text}
+PRM800K = {"question": dict, "label": dict}
+STAGES = {"steps": Annotated[list[dict], Field(min_length=1)]}
+STAGE = {"completions": list[dict] | None, "chosen_completion": int | None, "human_completion": dict | None}
+COMPLETION = {"text": str, "rating": Optional[Annotated[int, Field(ge=-1, le=1)]]}  # noqa: UP045
 
 
 @dataclass(frozen=True)
@@ -35,20 +48,20 @@ class StepFormat:
     row: Callable[[JudgedSolution], dict[str, Any]]
 
     def dump(self, solution: JudgedSolution) -> tuple[dict[str, Any], bool]:
-        """The row of a solution, and whether labels or steps had to be left out for it.
+        """Returns the row of a solution, and whether labels or steps had to be left out for it.
 
-        Raises Fault where nothing is left, or the row would be read back as something else.
+        Raises UserError where nothing is left, or the row would be read back as something else.
         """
         fitted = self._fit(solution)
         row = self.row(fitted)
         try:
             (again,) = self.parse(row, "", [])
-        except Fault as fault:
-            raise Fault(f"cannot be written as {self.name}: {fault}") from None
+        except UserError as fault:
+            raise UserError(f"cannot be written as {self.name}: {fault}") from None
         except ValueError:
-            raise Fault(f"cannot be written as {self.name}: it would be several solutions") from None
+            raise UserError(f"cannot be written as {self.name}: it would be several solutions") from None
         if _content(again) != _content(fitted):
-            raise Fault(f"cannot be written as {self.name}: the text holds the layout's own marks")
+            raise UserError(f"cannot be written as {self.name}: the text holds the layout's own marks")
         return row, _content(fitted) != _content(solution)
 
     def _fit(self, solution: JudgedSolution) -> JudgedSolution:
@@ -59,7 +72,7 @@ class StepFormat:
             return dataclasses.replace(solution, labels=until_first_error(first, count))
         known = next((i for i, label in enumerate(solution.labels) if label is None), count)
         if not known:
-            raise Fault("the first step has no label")
+            raise UserError("the first step has no label")
         return dataclasses.replace(solution, steps=solution.steps[:known], labels=solution.labels[:known], pieces=())
 
 
@@ -70,10 +83,9 @@ def _content(solution: JudgedSolution) -> tuple[Any, ...]:
 def _solution(
     name: str, place: str, problem: str, steps: Sequence[str], labels: Sequence[bool | None]
 ) -> JudgedSolution:
-    """A checked solution; layouts without ids are named by their line."""
-    row = {"problem": problem, "steps": list(steps)}
-    line = place.rsplit(":", 1)[-1]
-    return JudgedSolution(name, line, text_of(row, "problem"), steps_of(row, "steps"), tuple(labels))
+    """Returns a checked solution; layouts without ids are named by their line."""
+    given = fields_of({"problem": problem, "steps": list(steps)}, SOLUTION)
+    return JudgedSolution(name, place.rsplit(":", 1)[-1], given["problem"], given["steps"], tuple(labels))
 
 
 def _processbench_row(solution: JudgedSolution) -> dict[str, Any]:
@@ -90,12 +102,11 @@ def _processbench_row(solution: JudgedSolution) -> dict[str, Any]:
 
 
 def _parse_trl(row: dict[str, Any], place: str, notes: list[str]) -> list[JudgedSolution]:
-    steps, labels = steps_of(row, "completions"), row.get("labels")
-    if not isinstance(labels, list) or not all(isinstance(label, bool) for label in labels):
-        raise Fault("'labels' must be a list of true and false")
+    given = fields_of(row, TRL)
+    steps, labels = given["completions"], given["labels"]
     if len(labels) != len(steps):
-        raise Fault(f"{len(steps)} completions but {len(labels)} labels")
-    return [_solution("trl", place, text_of(row, "prompt"), steps, labels)]
+        raise UserError(f"{len(steps)} completions but {len(labels)} labels")
+    return [_solution("trl", place, given["prompt"], steps, labels)]
 
 
 def _trl_row(solution: JudgedSolution) -> dict[str, Any]:
@@ -103,19 +114,20 @@ def _trl_row(solution: JudgedSolution) -> dict[str, Any]:
 
 
 def _parse_shepherd(row: dict[str, Any], place: str, notes: list[str]) -> list[JudgedSolution]:
-    *segments, rest = text_of(row, "input").split(TAG)
+    given = fields_of(row, SHEPHERD)
+    *segments, rest = given["input"].split(TAG)
     if not segments or rest.strip():
-        raise Fault(f"'input' must end with {TAG!r}, as every step does")
-    marked, at, labels = text_of(row, "label"), 0, []
+        raise UserError(f"'input' must end with {TAG!r}, as every step does")
+    marked, at, labels = given["label"], 0, []
     for segment in segments:
         at += len(segment)
         sign = marked[at : at + 1]
         if marked[at - len(segment) : at] != segment or sign not in SIGNS:
-            raise Fault(f"'label' is not 'input' with + or - for {TAG!r}: step {len(labels)}")
+            raise UserError(f"'label' is not 'input' with + or - for {TAG!r}: step {len(labels)}")
         labels.append(SIGNS[sign])
         at += 1
     if marked[at:].strip():
-        raise Fault("'label' goes on after the last step")
+        raise UserError("'label' goes on after the last step")
     problem, first = _border(segments[0])
     texts = [first, *(segment.removeprefix("\n") for segment in segments[1:])]
     steps = [_unnumbered(text.removesuffix(" "), i) for i, text in enumerate(texts, 1)]
@@ -132,17 +144,15 @@ def _shepherd_row(solution: JudgedSolution) -> dict[str, Any]:
 
 
 def _parse_rlhflow(row: dict[str, Any], place: str, notes: list[str]) -> list[JudgedSolution]:
-    turns = row.get("conversations")
-    if not isinstance(turns, list) or not turns or len(turns) % 2:
-        raise Fault("'conversations' must be pairs of a user's and an assistant's turn")
-    said = []
+    turns = [fields_of(turn, TURN) for turn in fields_of(row, RLHFLOW)["conversations"]]
+    if len(turns) % 2:
+        raise UserError("'conversations' must be pairs of a user's and an assistant's turn")
     for index, turn in enumerate(turns):
-        role = "assistant" if index % 2 else "user"
-        if not isinstance(turn, dict) or turn.get("role") != role:
-            raise Fault(f"turn {index} must be the {role}'s")
-        said.append(text_of(turn, "content"))
+        if turn["role"] != (role := "assistant" if index % 2 else "user"):
+            raise UserError(f"turn {index} must be the {role}'s")
+    said = [turn["content"] for turn in turns]
     if odd := [sign for sign in said[1::2] if sign not in SIGNS]:
-        raise Fault(f"an assistant's turn must be + or -, not {odd[0]!r}")
+        raise UserError(f"an assistant's turn must be + or -, not {odd[0]!r}")
     problem, first = _border(said[0])
     steps = [_unnumbered(text, i) for i, text in enumerate([first, *said[2::2]], 1)]
     return [_solution("rlhflow", place, problem, steps, [SIGNS[sign] for sign in said[1::2]])]
@@ -159,10 +169,10 @@ def _rlhflow_row(solution: JudgedSolution) -> dict[str, Any]:
 
 
 def _border(text: str) -> tuple[str, str]:
-    """The problem, and the first step with its number."""
+    """Returns the problem, and the first step with its number."""
     found = list(BORDER.finditer(text))
     if not found:
-        raise Fault("no 'Step 1:' tells the problem from the first step")
+        raise UserError("no 'Step 1:' tells the problem from the first step")
     at = found[-1].start()  # a problem may speak of steps, a first step hardly of itself
     return text[:at], text[at + 1 :]
 
@@ -177,30 +187,22 @@ def _unnumbered(text: str, number: int) -> str:
 
 
 def _parse_prm800k(row: dict[str, Any], place: str, notes: list[str]) -> list[JudgedSolution]:
-    """The path that the labeller went, and for each other completion the path up to it.
+    """Returns the path that the labeller went, and for each other completion the path up to it.
 
     Rating 1 is right, -1 wrong, 0 (right, but no progress) right as well; null is unknown.
     """
-    question, label = row.get("question"), row.get("label")
-    if not isinstance(question, dict) or not isinstance(label, dict):
-        raise Fault("'question' and 'label' must be objects")
-    problem, stages = text_of(question, "problem"), label.get("steps")
-    if not isinstance(stages, list) or not stages:
-        raise Fault("'label.steps' must be a list that is not empty")
+    given = fields_of(row, PRM800K)
+    problem = fields_of(given["question"], {"problem": Text})["problem"]
     path: list[tuple[str, bool | None]] = []
     paths, neutral = [], 0
-    for index, stage in enumerate(stages):
-        if not isinstance(stage, dict):
-            raise Fault(f"step {index} is not an object")
-        completions = stage.get("completions")
-        if completions is not None and not isinstance(completions, list):
-            raise Fault(f"step {index}: 'completions' must be a list, it is {completions!r:.40}")
-        offered = [_completion(c, index) for c in completions or []]
+    for index, row_of_stage in enumerate(fields_of(given["label"], STAGES)["steps"]):
+        stage = fields_of(row_of_stage, STAGE)
+        offered = [_completion(c, index) for c in stage.get("completions") or []]
         neutral += sum(rating == 0 for _, rating in offered)
         judged = [(text, None if rating is None else rating >= 0) for text, rating in offered]
         chosen, human = stage.get("chosen_completion"), stage.get("human_completion")
-        if chosen is not None and (not whole(chosen) or not 0 <= chosen < len(judged)):
-            raise Fault(f"step {index}: 'chosen_completion' {chosen!r} is none of {len(judged)}")
+        if chosen is not None and not 0 <= chosen < len(judged):
+            raise UserError(f"step {index}: 'chosen_completion' {chosen!r} is none of {len(judged)}")
         paths += [[*path, judgement] for i, judgement in enumerate(judged) if i != chosen]
         if chosen is not None:
             path = [*path, judged[chosen]]
@@ -213,20 +215,19 @@ def _parse_prm800k(row: dict[str, Any], place: str, notes: list[str]) -> list[Ju
     if path:
         paths.insert(0, path)
     if not paths:
-        raise Fault("no step has a completion")
+        raise UserError("no step has a completion")
     if neutral:
         notes.append(f"{place}: {neutral} neutral ratings (0), read as right")
     found = [_solution("prm800k", place, problem, *zip(*path, strict=True)) for path in paths]
     return [dataclasses.replace(s, id=f"{s.id}.{i}") for i, s in enumerate(found)]
 
 
-def _completion(value: Any, step: int) -> tuple[str, int | None]:
-    if not isinstance(value, dict) or not isinstance(value.get("text"), str):
-        raise Fault(f"step {step}: a completion must be an object with a 'text'")
-    rating = value.get("rating")
-    if rating is not None and (not whole(rating) or rating not in (-1, 0, 1)):
-        raise Fault(f"step {step}: 'rating' must be -1, 0, 1 or null, it is {rating!r}")
-    return value["text"], rating
+def _completion(value: dict[str, Any], step: int) -> tuple[str, int | None]:
+    try:
+        given = fields_of(value, COMPLETION)
+    except UserError as error:
+        raise UserError(f"step {step}: {error}") from None
+    return given["text"], given.get("rating")
 
 
 def _prm800k_row(solution: JudgedSolution) -> dict[str, Any]:

@@ -44,7 +44,7 @@ Span = tuple[int, int]
 
 
 def final_answer(text: str) -> str | None:
-    r"""The last answer stated as `\boxed{..}`, `#### ..`, `Answer: ..`; else None.
+    r"""Returns the last answer stated as `\boxed{..}`, `#### ..`, `Answer: ..`; else None.
 
     A box counts only when its braces balance, nested ones included; one that was cut off is passed
     over. A box inside of an `Answer: ..` is the answer, without the words around it. An answer may
@@ -67,7 +67,7 @@ def final_answer(text: str) -> str | None:
 
 
 def _statements(text: str) -> Iterator[tuple[int, Span]]:
-    """(where, the characters) of the answers that are stated in words."""
+    """Yields (where, the characters) of the answers that are stated in words."""
     for match in _STATED.finditer(text):
         span = match.span(match.lastgroup or 0)
         said = _BOLD.sub("", text[slice(*span)]).strip()
@@ -76,7 +76,7 @@ def _statements(text: str) -> Iterator[tuple[int, Span]]:
 
 
 def closings(text: str) -> dict[int, int]:
-    r"""Where each brace that opens closes (`\{` and `\}` are letters), in one pass."""
+    r"""Returns where each brace that opens closes (`\{` and `\}` are letters), in one pass."""
     ends: dict[int, int] = {}
     opened: list[int] = []
     for match in _BRACE.finditer(text):
@@ -88,7 +88,7 @@ def closings(text: str) -> dict[int, int]:
 
 
 def depth(text: str) -> int:
-    """How many brackets of any kind are open at once, at most."""
+    """Returns how many brackets of any kind are open at once, at most."""
     deepest = level = 0
     for match in _BRACKET.finditer(text):
         level = level + 1 if match[0] in "{[(" else max(0, level - 1)
@@ -97,16 +97,10 @@ def depth(text: str) -> int:
 
 
 def closing(text: str, at: int) -> int | None:
-    r"""Where the brace that opens at `at` closes (`\{` and `\}` are letters), or None."""
-    depth = 0
-    while at < len(text):
-        if text[at] == "\\":
-            at += 1
-        elif text[at] == "{":
-            depth += 1
-        elif text[at] == "}":
-            depth -= 1
-            if depth == 0:
-                return at
-        at += 1
+    r"""Returns where the brace that opens at `at` closes (`\{` and `\}` are letters), or None."""
+    level = 0
+    for match in _BRACE.finditer(text, at):
+        level += {"{": 1, "}": -1}.get(match[0], 0)
+        if level == 0 and match[0] == "}":
+            return match.start()
     return None

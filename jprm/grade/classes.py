@@ -1,13 +1,13 @@
 """Finds which answers to a problem are the same, so that votes for `0.5` and `1/2` are counted together.
 
-Equality of spellings as the grader sees it is not transitive everywhere ("10,100" may be a number or
-a list), so classes are no connected components. Each has a representative, and an answer belongs to
-the first class whose representative it equals. Classes are opened in the order of their spellings'
-frequency (of equals the shortest, then the alphabet), so that the order of the answers counts for
-nothing. A pair that cannot be compared (unparsed, timeout, error) is not equal.
+Equality of spellings as the grader sees it is not transitive everywhere ("10,100" may be a number or a list), so
+classes are no connected components. Each has a representative, and an answer belongs to the first class whose
+representative it equals. Classes are opened in the order of their spellings' frequency (of equals the shortest, then
+the alphabet), so that the order of the answers counts for nothing. A pair that cannot be compared (unparsed, timeout,
+error) is not equal.
 
-Where candidates are graded, their grades are the truth: an answer that was graded right and one that
-was graded wrong are two answers, whatever the comparison says.
+Where candidates are graded, their grades are the truth: an answer that was graded right and one that was graded wrong
+are two answers, whatever the comparison says.
 """
 
 from __future__ import annotations
@@ -19,17 +19,15 @@ from collections.abc import Callable, Hashable, Sequence
 from typing import Any, ClassVar, Literal, Protocol, TypeVar
 
 from jprm.execute import Pool
-from jprm.grade.exact import EQUAL, Grade
-from jprm.grade.grader import Grader
-from jprm.grade.preload import PRELOAD
-from jprm.grade.spelling import by_spelling
+from jprm.grade.exact import EQUAL, Grade, by_spelling
+from jprm.grade.grader import PRELOAD, Grader
 
 Grouping = Literal["equivalent", "exact"]  # how answers are told apart where votes are counted
 # Pairs of different texts -> whether each pair is equal.
 Equal = Callable[[Sequence[tuple[str, str]]], Sequence[bool]]
 
 
-class Candidate(Protocol):
+class GradedAnswer(Protocol):
     """What has an answer and its grade: a dataclass of any room."""
 
     __dataclass_fields__: ClassVar[dict[str, Any]]
@@ -45,13 +43,13 @@ class Candidate(Protocol):
         ...
 
 
-T = TypeVar("T", bound=Candidate)
+T = TypeVar("T", bound=GradedAnswer)
 
 _INTEGER = re.compile(r"[-+]?\d{1,4000}")
 
 
 def spelled_alike(pairs: Sequence[tuple[str, str]]) -> list[bool]:
-    r"""Whether pairs are equal as far as the spelling tells: rational numbers, words, layout."""
+    r"""Returns whether pairs are equal as far as the spelling tells: rational numbers, words, layout."""
     return [by_spelling(a, b)[0] == EQUAL for a, b in pairs]
 
 
@@ -60,7 +58,7 @@ def representatives(
     grades: Sequence[Sequence[bool]] | None = None,
     equal: Equal = spelled_alike,
 ) -> list[list[str | None]]:
-    """Every answer of every problem replaced by its class's representative; None stays None.
+    """Replaces every answer of every problem by its class's representative; None stays None.
 
     `grades` are those of the candidates that gave the answers; a spelling that was graded both right
     and wrong counts as what it was graded more often, wrong where that is the same. Integers are
@@ -96,7 +94,7 @@ def representatives(
 
 
 def united(problems: Sequence[Sequence[T]], equal: Equal = spelled_alike) -> list[list[T]]:
-    """The candidates of every problem, each with its answer's representative for its `answer`."""
+    """Gives every candidate of every problem its answer's representative for its `answer`."""
     texts = [[c.answer if isinstance(c.answer, str) else None for c in each] for each in problems]
     grades = [[c.correct for c in each] for each in problems]
     return [
@@ -109,7 +107,7 @@ def united(problems: Sequence[Sequence[T]], equal: Equal = spelled_alike) -> lis
 
 
 def _balances(answers: Sequence[str | None], grades: Sequence[Any]) -> Counter[str | None]:
-    """How many more of a spelling's candidates were graded right than wrong."""
+    """Returns how many more of a spelling's candidates were graded right than wrong."""
     balance: Counter[str | None] = Counter()
     for answer, right in zip(answers, grades, strict=True):
         balance[answer] += 1 if right else -1
@@ -143,7 +141,7 @@ class Equivalence:
             self._pool.close()
 
     def __call__(self, pairs: Sequence[tuple[str, str]]) -> list[bool]:
-        """Whether each pair is equal; waits for those that need the pool, all at once."""
+        """Returns whether each pair is equal; waits for those that need the pool, all at once."""
         open_pairs = []
         for pair in dict.fromkeys(pairs):
             if pair not in self._known:

@@ -1,7 +1,7 @@
 r"""One spelling for what LaTeX and plain text spell in many ways.
 
-`normalise` changes how an answer is written and never what it says: `\dfrac12`, `\tfrac{1}{2}` and
-`½` become `\frac{1}{2}`. What it does not know it leaves as it stands.
+`normalise` changes how an answer is written and never what it says: `\dfrac12`, `\tfrac{1}{2}` and `½` become
+`\frac{1}{2}`. What it does not know it leaves as it stands.
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ _COMMAND = re.compile(r"\\([a-zA-Z]+)\s*")
 
 
 def normalise(text: str) -> str:
-    """The canonical spelling; a fixed point: normalising it again changes nothing more.
+    """Returns the canonical spelling, a fixed point: normalising it again changes nothing more.
 
     A text with brackets deeper than MAX_DEPTH is left as it stands.
     """
@@ -154,9 +154,10 @@ def _rewritten(row: str) -> str:
 
 
 def _commas(text: str) -> str:
-    """Take away the commas that are surely thousands: before a group that begins with 0 (no other
-    number does), inside of braces, and between the same brackets as a comma with a space, which
-    marks those of a list.
+    """Takes away the commas that are surely thousands.
+
+    They stand before a group that begins with 0 (no other number does), inside of braces, and between the same brackets
+    as a comma with a space, which marks those of a list.
     """
     parts = re.split(r"([()\[\]])", text.replace(" ,", ","))
 
@@ -213,7 +214,7 @@ def _braced(text: str) -> str:
 
 
 def _argument(text: str, at: int, out: list[str], digits: bool = False) -> int:
-    """Copy the argument at `at` with braces around it; return where it ends."""
+    """Copies the argument at `at` with braces around it, and returns where it ends."""
     while at < len(text) and text[at] == " ":
         at += 1
     if at >= len(text):

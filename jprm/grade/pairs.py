@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import sys
-from collections import Counter, deque
+from collections import deque
 from concurrent.futures import Future
 from contextlib import ExitStack
 from pathlib import Path
@@ -13,11 +13,11 @@ from typing import Any, TextIO, get_args
 
 from jprm.errors import INCOMPLETE, UserError
 from jprm.execute import Pool
-from jprm.formats import Row, read_rows
-from jprm.grade.exact import Grade, Percent
-from jprm.grade.grader import Graded, Grader
-from jprm.grade.preload import PRELOAD
+from jprm.formats import FileRow, read_rows
+from jprm.grade.exact import Grade, Graded, Percent
+from jprm.grade.grader import PRELOAD, Grader
 from jprm.paths import present
+from jprm.records import fields_of
 from jprm.terminal import say
 
 AHEAD = 512  # lines that are read before the first of them must be graded
@@ -28,11 +28,10 @@ def grade_pairs(
 ) -> int:
     """Writes every line back, in order, with `verdict`: a `Grade`; the exit code, 3 for bad lines.
 
-    A line is an object with `gold` (a text or a number) and `answer` (the same, or null: no answer,
-    which is "unparsed"); its other keys are kept. The file is as `jprm.formats.read_rows` reads it; an
-    `out` that ends in .gz is packed. Without
-    `out` the lines go to standard output; counts and bad lines, which are left out, to standard
-    error. Raises UserError for a file that cannot be read or written, and for an `out` that exists.
+    A line is an object with `gold` (a text or a number) and `answer` (the same, or null: no answer, which is
+    "unparsed"); its other keys are kept. The file is as `jprm.formats.read_rows` reads it; an `out` that ends in .gz is
+    packed. Without `out` the lines go to standard output; counts and bad lines, which are left out, to standard error.
+    Raises UserError for a file that cannot be read or written, and for an `out` that exists.
     """
     present(path, "--pairs")
     if out is not None and out.exists():
@@ -41,7 +40,6 @@ def grade_pairs(
         raise UserError(f"--percent {percent}: it can be {' or '.join(get_args(Percent))}")
     partial = None if out is None else out.with_name(out.name + ".partial")
     bad, waiting = 0, deque[tuple[dict[str, Any], Future[Graded]]]()
-    counts: Counter[Grade] = Counter()
     with ExitStack() as stack:
         target = sys.stdout if partial is None else stack.enter_context(_created(partial, out))
         pool = stack.enter_context(Pool(workers, timeout_s, preload=PRELOAD))
@@ -50,14 +48,12 @@ def grade_pairs(
         def write(most: int) -> None:
             while len(waiting) > most:
                 row, future = waiting.popleft()
-                row["verdict"] = future.result().grade
-                counts[row["verdict"]] += 1
-                _put(target, row, out)
+                _put(target, row | {"verdict": future.result().grade}, out)
 
         for row in read_rows(path):
             try:
                 gold, answer = _pair(row)
-            except ValueError as fault:
+            except UserError as fault:
                 bad += 1
                 say(f"left out: {row.place}: {fault}", sys.stderr)
                 continue
@@ -66,25 +62,20 @@ def grade_pairs(
         write(0)
     if out is not None and partial is not None:
         partial.replace(out)
-    shown = ", ".join(f"{counts[grade]} {grade}" for grade in get_args(Grade) if counts[grade])
+    shown = ", ".join(f"{grader.counts[grade]} {grade}" for grade in get_args(Grade) if grader.counts[grade])
     left_out = f"; {bad} lines left out" if bad else ""
-    print(f"graded {counts.total()} pairs: {shown or 'none'}{left_out}", file=sys.stderr)
+    print(f"graded {grader.counts.total()} pairs: {shown or 'none'}{left_out}", file=sys.stderr)
     return INCOMPLETE if bad else 0
 
 
-def _pair(row: Row) -> tuple[str, str | None]:
-    """The two answers of a row. Raises ValueError for a row that has none."""
-    if row.fault or not isinstance(row.value, dict):
-        raise ValueError(row.fault or "not an object")
-    for key in ("gold", "answer"):
-        if key not in row.value:
-            raise ValueError(f"has no {key!r}")
-        found = row.value[key]
-        number = isinstance(found, int | float) and not isinstance(found, bool)
-        if not (isinstance(found, str) or number or (key == "answer" and found is None)):
-            raise ValueError(f"{key!r} must be a text" + " or null" * (key == "answer"))
-    answer = row.value["answer"]
-    return str(row.value["gold"]), None if answer is None else str(answer)
+def _pair(row: FileRow) -> tuple[str, str | None]:
+    """Returns the two answers of a row. Raises UserError for a row that has none."""
+    if row.fault:
+        raise UserError(row.fault)
+    given = fields_of(row.value, {"gold": str | int | float, "answer": str | int | float | None})
+    if "answer" not in given:
+        raise UserError("the field 'answer' is missing")
+    return str(given["gold"]), None if given["answer"] is None else str(given["answer"])
 
 
 def _created(partial: Path, out: Path | None) -> TextIO:

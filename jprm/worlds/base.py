@@ -1,11 +1,11 @@
 """What a world is: problems, solutions with the truth of each step, an annotator, training text.
 
-Everything above (labels, verification, evaluation) talks to this protocol and to nothing of a
-particular world. The pieces of a rationale that must be single tokens stand here, because a world
-owns its vocabulary and lies below the rationale protocol, which imports them for its templates.
+Everything above (labels, verification, evaluation) talks to this protocol and to nothing of a particular world. The
+pieces of a rationale that must be single tokens stand here, because a world owns its vocabulary and lies below the
+rationale protocol, which imports them for its templates.
 
-Invariant: all that a world says about a problem is a function of the problem's text, so records
-read back from a file are as good as the ones just made.
+Invariant: all that a world says about a problem is a function of the problem's text, so records read back from a file
+are as good as the ones just made.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Literal, Protocol, get_args
 
 import numpy as np
 
+from jprm.errors import UserError
+from jprm.grade import same_answer
 from jprm.records import Problem, Solution, stable_id
 
 if TYPE_CHECKING:  # loads tokenizers
@@ -67,34 +69,33 @@ class World(Protocol):
     digest: str  # of the files that it reads; "" where it reads none
 
     def problems(self, split: Split, n: int, seed: int) -> list[Problem]:
-        """`n` different problems, prefix-stable; splits share no text, whatever the seeds."""
+        """Returns `n` different problems, prefix-stable; splits share no text, whatever the seeds."""
         ...
 
     def reference(self, problem: Problem, rng: np.random.Generator | None = None) -> Solution:
-        """A right solution; with `rng` sometimes one with a right but unhelpful step."""
+        """Returns a right solution; with `rng` sometimes one with a right but unhelpful step."""
         ...
 
     def planted(self, problem: Problem, rng: np.random.Generator) -> Solution | None:
-        """A solution with one planted error that later steps carry on; None if none was found."""
+        """Returns a solution with one planted error that later steps carry on; None if none was found."""
         ...
 
     def truth(self, problem: Problem, steps: Sequence[str]) -> tuple[int | None, str]:
-        """(0-based first wrong step, -1 for none, None for unknown; kind of the error, "" or
-        "unknown").
-        """
+        """Returns (0-based first wrong step, -1 for none, None for unknown; kind of the error, "" or "unknown")."""
         ...
 
     def split_steps(self, text: str) -> tuple[str, ...]:
-        """The steps of a solution's text, each ending with a newline."""
-        ...
+        """Returns the steps of a solution's text, one a line, each ending with a newline."""
+        return lines(text)
 
     def answer(self, steps: Sequence[str]) -> str | None:
-        """The final answer that the last step states."""
+        """Returns the final answer that the last step states."""
         ...
 
     def is_correct(self, problem: Problem, steps: Sequence[str]) -> bool:
-        """Whether the final answer is right; says nothing about the steps."""
-        ...
+        """Returns whether the final answer is right; says nothing about the steps."""
+        stated = self.answer(steps)
+        return stated is not None and same_answer(stated, problem.answer)
 
     def annotate(
         self,
@@ -105,27 +106,27 @@ class World(Protocol):
         rng: np.random.Generator | None = None,
         noise: float = 0.0,
     ) -> Annotation:
-        """The teacher's rationale for a step, bad with probability `noise` (drawn from `rng`)."""
+        """Returns the teacher's rationale for a step, bad with probability `noise` (drawn from `rng`)."""
         ...
 
     def base_documents(self, n: int, seed: int) -> Iterator[list[Segment]]:
-        """`n` documents to pretrain on, of train problems only; prefix-stable."""
+        """Returns `n` documents to pretrain on, of train problems only; prefix-stable."""
         ...
 
     def tokenizer(self) -> Tokenizer:
-        """The vocabulary of this world's texts and of `RATIONALE_PIECES`."""
+        """Returns the vocabulary of this world's texts and of `RATIONALE_PIECES`."""
         ...
 
 
 def make_problem(world: str, text: str, answer: str, tier: str, split: str) -> Problem:
-    """A problem whose id is a function of the world and the text."""
+    """Returns a problem whose id is a function of the world and the text."""
     return Problem(id=stable_id(world, text), text=text, answer=answer, tier=tier, split=split)
 
 
 def make_solution(
     problem: Problem, steps: Sequence[str], source: str, first_error: int | None, error_kind: str = ""
 ) -> Solution:
-    """A solution whose id is a function of the problem and the steps."""
+    """Returns a solution whose id is a function of the problem and the steps."""
     return Solution(
         id=stable_id(problem.id, source, *steps),
         problem_id=problem.id,
@@ -137,10 +138,22 @@ def make_solution(
 
 
 def lines(text: str) -> tuple[str, ...]:
-    """The non-empty lines of a text, each ending with a newline, a cut-off last one too."""
+    """Returns the non-empty lines of a text, each ending with a newline, a cut-off last one too."""
     return tuple(line + "\n" for line in text.split("\n") if line.strip())
 
 
 def scalar_rng(rng: np.random.Generator) -> random.Random:
-    """A scalar generator seeded from `rng`: single draws of numpy's are five times slower."""
+    """Returns a scalar generator seeded from `rng`: single draws of numpy's are five times slower."""
     return random.Random(int(rng.integers(2**63)))
+
+
+def printed(code: str, output: str) -> list[Segment]:
+    """Writes a program and what it prints; only the output is learnt."""
+    shown = f"{CODE_OPEN}{code}{CODE_CLOSE}{OUTPUT_OPEN}"
+    return [Segment(shown, False), Segment(output, True), Segment(OUTPUT_CLOSE, False)]
+
+
+def check_split(split: str) -> None:
+    """Raises UserError where no split has this name."""
+    if split not in SPLITS:
+        raise UserError(f"split must be one of {', '.join(SPLITS)}, it is {split!r}")

@@ -77,7 +77,7 @@ def test_ids_of_records_stay_what_stored_votes_know():
         ({"label": 1.0}, "'label' must be"),
         ({"steps": []}, "'steps' must be a list that is not empty"),
         ({"steps": "One."}, "'steps' must be a list"),
-        ({"steps": ["One.", ""]}, "step 1 must be a text"),
+        ({"steps": ["One.", ""]}, "'steps.1' must be a text"),
         ({"problem": ""}, "'problem' must be a text"),
         ({"id": 3}, "'id' must be a text"),
         ({"id": "gsm8k-1"}, "stands in the file twice"),
@@ -92,9 +92,9 @@ def test_a_bad_row_is_rejected_with_its_place(tmp_path, change, reason):
 @pytest.mark.parametrize(
     ("row", "change", "reason"),
     [
-        (FLAWED, {"error_steps": [0]}, "'error_steps' must be a list of step numbers from 1"),
+        (FLAWED, {"error_steps": [0]}, "'error_steps.0' must be greater than or equal to 1"),
         (FLAWED, {"error_steps": 1}, "'error_steps' must be"),
-        (FLAWED, {"error_steps": [True]}, "'error_steps' must be"),
+        (FLAWED, {"error_steps": [True]}, "'error_steps.0' must be"),
         (FLAWED, {"modified_process": []}, "'modified_process' must be a list"),
         (FLAWED, {"modified_question": " "}, "'modified_question' must be a text"),
         (FLAWED, {"classification": "odd"}, "unknown classification 'odd'"),
@@ -102,10 +102,10 @@ def test_a_bad_row_is_rejected_with_its_place(tmp_path, change, reason):
         (INVALID, {"model_output_solution_first_error_step": 4}, "or 'wrong' with one of 1 to 3"),
         (INVALID, {"model_output_solution_first_error_step": "N/A"}, "this is 'wrong' with 'N/A'"),
         (INVALID, {"model_output_step_format": [["a"], []]}, "step 1 must not be empty"),
-        (INVALID, {"model_output_step_format": ["a"]}, "step 0 must be a list of texts"),
-        (INVALID, {"id": "4"}, "'id' must be a number"),
+        (INVALID, {"model_output_step_format": ["a"]}, "'model_output_step_format.0' must be a list"),
+        (INVALID, {"id": "4"}, "'id' must be a whole number"),
         (REDUNDANT, {"rating": [1]}, "'rating' must be a list of 2 numbers"),
-        (REDUNDANT, {"rating": [1, -1]}, "expected 0 or 1"),
+        (REDUNDANT, {"rating": [1, -1]}, "'rating.1' must be greater than or equal to 0"),
     ],
 )
 def test_bad_rows_of_the_other_benchmarks(tmp_path, row, change, reason):

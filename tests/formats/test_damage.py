@@ -14,7 +14,7 @@ from jprm.formats import BENCHMARKS, FORMATS, convert, read_benchmark, read_step
 from jprm.formats import read_rows as rows_of
 from jprm.scaling.laws import read_table
 from jprm.strict_json import MAX_DEPTH, NotJson, parse, read_object
-from jprm.worlds.gsm8k.files import read as read_gsm8k
+from jprm.worlds.gsm8k.solutions import read_file as read_gsm8k
 
 COMPLETION = {"text": "1+1=2.", "rating": 1, "flagged": False}
 ROWS = {

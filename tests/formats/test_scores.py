@@ -14,9 +14,9 @@ def row(problem, index, scores, correct, **more):
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"is_correct": 1}, "'is_correct' must be of type bool"),
-        ({"problem_id": None}, "'problem_id' must be of type str or int"),
-        ({"problem_id": True}, "'problem_id' must be of type str or int"),
+        ({"is_correct": 1}, "'is_correct' must be true or false"),
+        ({"problem_id": None}, "'problem_id' must be a text or a whole number"),
+        ({"problem_id": True}, "'problem_id' must be a text or a whole number"),
         ({"candidate_index": 0}, "candidate 0 of this problem came before"),
     ],
 )

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from jprm.cli import app
 from jprm.errors import UserError
 from jprm.formats import FORMATS, JudgedSolution, convert, report
-from jprm.formats.judged import Fault, until_first_error
+from jprm.formats.judged import until_first_error
 from jprm.formats.rows import read_rows
 
 SHEPHERD = {
@@ -82,7 +82,7 @@ solutions = st.builds(
 def test_what_is_written_is_read_back_or_refused(name, solution):
     try:
         row, cut = FORMATS[name].dump(solution)
-    except Fault:
+    except UserError:
         return
     (again,) = parse(name, json.loads(json.dumps(row)))
     kept = len(again.steps)
@@ -112,7 +112,7 @@ def test_plain_texts_are_never_refused(name, problem, steps, data):
     ("name", "change", "reason"),
     [
         ("trl", {"labels": [True]}, "2 completions but 1 labels"),
-        ("trl", {"labels": [1, 0]}, "'labels' must be a list of true and false"),
+        ("trl", {"labels": [1, 0]}, "'labels.0' must be true or false"),
         ("trl", {"completions": []}, "'completions' must be a list that is not empty"),
         ("math-shepherd", {"input": "How many? Step 1: 2"}, "must end with 'ки'"),
         ("math-shepherd", {"label": SHEPHERD["input"]}, "step 0"),
@@ -121,15 +121,15 @@ def test_plain_texts_are_never_refused(name, problem, steps, data):
         ("math-shepherd", {"input": "Two ки", "label": "Two +"}, "no 'Step 1:'"),
         ("rlhflow", {"conversations": RLHFLOW["conversations"][:3]}, "must be pairs"),
         ("rlhflow", {"conversations": RLHFLOW["conversations"][::-1]}, "turn 0 must be the user's"),
-        ("prm800k", {"question": {}}, "'problem' must be a text"),
-        ("prm800k", prm800k(stage(completion("a", 2))), "'rating' must be -1, 0, 1 or null"),
+        ("prm800k", {"question": {}}, "the field 'problem' is missing"),
+        ("prm800k", prm800k(stage(completion("a", 2))), "step 0: 'rating' must be less than or equal to 1"),
         ("prm800k", prm800k(stage(completion("a", 1), chosen=1)), "'chosen_completion' 1 is none"),
         ("prm800k", prm800k(stage(chosen=None)), "no step has a completion"),
-        ("prm800k", prm800k(), "'label.steps' must be a list"),
+        ("prm800k", prm800k(), "'steps' must be a list"),
     ],
 )
 def test_bad_rows_are_refused(name, change, reason):
-    with pytest.raises(Fault) as caught:
+    with pytest.raises(UserError) as caught:
         parse(name, NATIVE[name] | change)
     assert reason in str(caught.value)
 
@@ -166,7 +166,7 @@ def test_labels_that_a_layout_cannot_state_are_left_out():
     partly = dataclasses.replace(solution, labels=(True, False, None))
     row, cut = FORMATS["trl"].dump(partly)
     assert cut and row["completions"] == ["w", "x"] and row["labels"] == [True, False]
-    with pytest.raises(Fault, match="the first step has no label"):
+    with pytest.raises(UserError, match="the first step has no label"):
         FORMATS["trl"].dump(dataclasses.replace(solution, labels=(None, True, True)))
 
 

@@ -8,9 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jprm.grade import as_number, final_answer, same_answer
-from jprm.grade.exact import DIFFERENT, EQUAL, Number, decide, number
+from jprm.grade.exact import DIFFERENT, EQUAL, Number, decide, number, split_unit
 from jprm.grade.normal import normalise
-from jprm.grade.units import split_unit
 
 
 @pytest.mark.parametrize(

@@ -47,7 +47,7 @@ def test_the_golden_file_itself():
 
 def test_what_is_too_large_says_so(pool):
     for text in ("2^{2^{100}}", "1000000!", r"\binom{10^9}{5\cdot10^8}", r"\sum_{k=1}^{10^9} k^{-k}"):
-        assert Grader(pool).grade(text, "1") == Graded("unparsed", "too large", symbolic=True)
+        assert Grader(pool).grade(text, "1") == Graded("unparsed", "too large")
     assert Grader(pool).grade("9" * 20_000, "1") == Graded("unparsed", "too large")
 
 
@@ -103,7 +103,7 @@ def test_a_hanging_comparison_is_a_timeout_within_its_limit():
         assert grader.grade("x+x", "2x").grade in ("equal", "timeout")  # starts the program
         started = time.perf_counter()
         graded = grader.grade(nested, "0")
-        assert graded == Graded("timeout", symbolic=True)
+        assert graded == Graded("timeout")
         assert time.perf_counter() - started < 1.0 + grace_s + 1.0
         assert grader.counts["timeout"] >= 1
 
@@ -138,16 +138,6 @@ def test_percent_may_be_either(pool):
     assert Grader(pool).grade("x\\%", "x").grade == "different"
     with pytest.raises(UserError, match="'strict' or 'either'"):
         Grader(pool, percent="sometimes")  # pyright: ignore[reportArgumentType]
-
-
-def test_the_second_opinion_is_kept_where_it_differs(pool):
-    grader = Grader(pool, second_opinion=True)
-    grader.grade("x+x", "2x")
-    grader.grade("2(3)", "5")
-    grader.grade("50\\%", "50")
-    found = [(one.gold, one.graded.grade, one.math_verify) for one in grader.disagreements]
-    assert found == [("2(3)", "different", True), ("50\\%", "different", True)]
-    assert grader.counts == {"equal": 1, "different": 2}
 
 
 def test_no_answer_is_unparsed(pool):

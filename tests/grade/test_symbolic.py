@@ -9,9 +9,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from jprm.grade.exact import DIFFERENT, EQUAL
-from jprm.grade.leaves import Refused, TooLarge, guard, parse_pair
+from jprm.grade.expressions import TooLarge, _guard, parse_pair
 from jprm.grade.normal import normalise
-from jprm.grade.structure import Many, Named, Row, Scalar, Unreadable, read, split, thousands
+from jprm.grade.shapes import Bracketed, Many, Named, Scalar, Unreadable, read, split, thousands
 from jprm.grade.symbolic import compare
 
 WRITTEN = {
@@ -74,7 +74,7 @@ def test_polynomials_agree_with_their_coefficients(left, right):
     "text", ["3 4", "x'", "5!!", "1/2x", r"\frac{1", "3x+", "2024-01-05", "1e3x", r"\sin", "hello", "a=b"]
 )
 def test_what_would_be_read_wrongly_is_refused(text):
-    with pytest.raises(Refused):
+    with pytest.raises(Unreadable):
         parse_pair(text, "1")
 
 
@@ -88,7 +88,7 @@ def test_what_is_too_large_is_refused(text):
 
 @given(st.integers(2, 50), st.integers(1, 400))
 def test_the_guard_bounds_a_power(base, exponent):
-    size = guard(sympy.Pow(base, exponent, evaluate=False))
+    size = _guard(sympy.Pow(base, exponent, evaluate=False))
     assert len(str(base**exponent)) - 1 <= size + 1e-6
 
 
@@ -101,8 +101,8 @@ def test_read():
     assert read(r"\{1,2\}") == Many("set", (Scalar("1"), Scalar("2")))
     assert read(r"\pm 1,2") == Many("list", (Scalar("1"), Scalar("-1"), Scalar("2")))
     assert read(r"\{\pm 1\}") == Many("set", (Scalar("1"), Scalar("-1")))
-    assert read("[0,1)") == Row("[", ")", (Scalar("0"), Scalar("1")))
-    assert read(r"x\geq 0") == Named("x", Row("[", ")", (Scalar("0"), Scalar(r"\infty"))))
+    assert read("[0,1)") == Bracketed("[", ")", (Scalar("0"), Scalar("1")))
+    assert read(r"x\geq 0") == Named("x", Bracketed("[", ")", (Scalar("0"), Scalar(r"\infty"))))
     assert read("(x+1)") == Scalar("x+1")
     assert read("(x+1)(x-1)") == Scalar("(x+1)(x-1)")
     assert read(thousands("1,000")) == Scalar("1000")

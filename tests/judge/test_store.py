@@ -27,18 +27,18 @@ def verdict(**change):
 @pytest.mark.parametrize(
     ("row", "said"),
     [
-        (verdict(p_yes_raw=7.0), "Verdict.p_yes_raw is 7.0; expected 0 to 1"),
-        (verdict(p_yes_tempered=-0.1), "Verdict.p_yes_tempered is -0.1; expected 0 to 1"),
-        (verdict(p_yes_raw=True), "Verdict.p_yes_raw is True; expected float"),
-        (verdict(correct="Yes"), "Verdict.correct is 'Yes'; expected bool"),
-        (GOOD | {"step": -1}, "Rationale.step is -1; expected 0 to inf"),
-        (GOOD | {"vote": -1}, "Rationale.vote is -1"),
-        (GOOD | {"vote": 1.0}, "Rationale.vote is 1.0; expected int"),
-        (GOOD | {"generated_tokens": -5}, "Rationale.generated_tokens is -5"),
-        (GOOD | {"verdict": None}, "Rationale.verdict is None; expected Verdict"),
+        (verdict(p_yes_raw=7.0), "Rationale: 'verdict.p_yes_raw' must be less than or equal to 1, it is 7.0"),
+        (verdict(p_yes_tempered=-0.1), "Rationale: 'verdict.p_yes_tempered' must be"),
+        (verdict(p_yes_raw=True), "Rationale: 'verdict.p_yes_raw' must be a number, it is True"),
+        (verdict(correct="Yes"), "Rationale: 'verdict.correct' must be true or false, it is 'Yes'"),
+        (GOOD | {"step": -1}, "Rationale: 'step' must be greater than or equal to 0, it is -1"),
+        (GOOD | {"vote": -1}, "Rationale: 'vote' must be"),
+        (GOOD | {"vote": 1.0}, "Rationale: 'vote' must be a whole number, it is 1.0"),
+        (GOOD | {"generated_tokens": -5}, "Rationale: 'generated_tokens' must be"),
+        (GOOD | {"verdict": None}, "Rationale: 'verdict' must be an object, it is None"),
         (GOOD | {"solution_id": "other"}, "a vote on 'other', which is no row of the data"),
-        (GOOD | {"answer": 7}, "Rationale has no field 'answer'"),
-        ({"sitting": "1", "seconds": 2.0}, "Rationale has no field 'seconds'"),
+        (GOOD | {"answer": 7}, "Rationale: has no field 'answer'"),
+        ({"sitting": "1", "seconds": 2.0}, "Rationale: has no field 'sitting'"),
     ],
 )
 def test_a_foreign_vote_is_named_by_its_line(tmp_path, row, said):
@@ -53,8 +53,8 @@ def test_a_foreign_vote_is_named_by_its_line(tmp_path, row, said):
     [
         ({"reason": "gone"}, "the field 'solution_id' is missing"),
         ({"solution_id": "s"}, "the field 'reason' is missing"),
-        ({"solution_id": 7, "reason": ""}, "the field 'solution_id' is 7, not str"),
-        ({"solution_id": "s", "reason": None}, "the field 'reason' is None, not str"),
+        ({"solution_id": 7, "reason": ""}, "'solution_id' must be a text, it is 7"),
+        ({"solution_id": "s", "reason": None}, "'reason' must be a text, it is None"),
         ([], "expected a JSON object, found list"),
     ],
 )
@@ -67,8 +67,8 @@ def test_a_foreign_row_of_lost_solutions_is_named(tmp_path, row, said):
     ("row", "said"),
     [
         ({"seconds": 1.0}, "the field 'sitting' is missing"),
-        ({"sitting": "a", "seconds": "1"}, "the field 'seconds' is '1', not"),
-        ({"sitting": "a", "seconds": True}, "the field 'seconds' is True, not"),
+        ({"sitting": "a", "seconds": "1"}, "'seconds' must be a number or a whole number, it is '1'"),
+        ({"sitting": "a", "seconds": True}, "'seconds' must be a number or a whole number, it is True"),
     ],
 )
 def test_a_foreign_sitting_is_named(tmp_path, row, said):

@@ -217,10 +217,10 @@ def broken(**change):
     ("row", "said"),
     [
         ({"rationales": []}, "the field 'solution_id' is missing"),
-        ({"solution_id": "s", "rationales": {}}, "the field 'rationales' is {}, not list"),
-        ({"solution_id": "s", "rationales": [broken(p_yes_raw=7.0)]}, "p_yes_raw is 7.0"),
-        ({"solution_id": "s", "rationales": [broken(step=-1)]}, "Rationale.step is -1"),
-        ({"solution_id": "s", "rationales": [7]}, "Rationale is 7; expected an object"),
+        ({"solution_id": "s", "rationales": {}}, "'rationales' must be a list, it is {}"),
+        ({"solution_id": "s", "rationales": [broken(p_yes_raw=7.0)]}, "Rationale: .*p_yes_raw' must be"),
+        ({"solution_id": "s", "rationales": [broken(step=-1)]}, "Rationale: 'step' must be"),
+        ({"solution_id": "s", "rationales": [7]}, "Rationale: must be an object, it is 7"),
     ],
 )
 def test_foreign_rows_are_named_by_their_line(tmp_path, row, said):

@@ -9,10 +9,17 @@ import re
 
 import pytest
 
-from jprm.worlds.embedded.annotator import annotate
-from jprm.worlds.embedded.errors import PLANTED_KINDS, plant
-from jprm.worlds.embedded.quantities import Difficulty, draw_graph, parse_problem
-from jprm.worlds.embedded.solutions import first_error, parse_step, reference_steps, render_step, stated_answer
+from jprm.worlds.embedded.documents import annotate
+from jprm.worlds.embedded.problems import Difficulty, draw_graph, parse_problem
+from jprm.worlds.embedded.solutions import (
+    PLANTED_KINDS,
+    first_error,
+    parse_step,
+    plant,
+    reference_steps,
+    render_step,
+    stated_answer,
+)
 
 PROBLEM = parse_problem(
     "Ann has 8. Joe gets 3 more than Ann. Bob has 3. Kim gets as many as Ann and Joe. How many does Kim get?\n"

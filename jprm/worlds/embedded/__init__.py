@@ -1,26 +1,12 @@
-"""The embedded world: small enough to learn in minutes on two CPU cores, exact in everything it
-says.
+"""The embedded world: small enough to learn in minutes on two CPU cores, exact in everything it says.
 
-A problem is a graph of quantities (`quantities`), a solution derives them step by step
-(`solutions`), errors are planted (`errors`) or the policy's own, the annotator writes rationales
-(`annotator`), and a pretraining mix teaches the skills (`drills`). Enter by `EmbeddedWorld`; the
-rest is for tests and for reading.
+A problem is a graph of quantities (`problems`), a solution derives them step by step, right or with a planted error
+(`solutions`, and `delayed_evidence` for errors that only later steps show), and rationales and pretraining documents
+are written about them (`documents`). Enter by `EmbeddedWorld`; the rest is for tests and for reading.
 """
 
-from jprm.worlds.embedded.drills import Mix
-from jprm.worlds.embedded.errors import PLANTED_KINDS
-from jprm.worlds.embedded.quantities import Difficulty, Graph, Quantity, parse_problem, render_problem
-from jprm.worlds.embedded.solutions import ERROR_KINDS
-from jprm.worlds.embedded.world import EmbeddedWorld
+from jprm.worlds.embedded.documents import EmbeddedMix
+from jprm.worlds.embedded.problems import Difficulty, parse_problem
+from jprm.worlds.embedded.world import EmbeddedSettings, EmbeddedWorld
 
-__all__ = [
-    "ERROR_KINDS",
-    "PLANTED_KINDS",
-    "Difficulty",
-    "EmbeddedWorld",
-    "Graph",
-    "Mix",
-    "Quantity",
-    "parse_problem",
-    "render_problem",
-]
+__all__ = ["Difficulty", "EmbeddedMix", "EmbeddedSettings", "EmbeddedWorld", "parse_problem"]

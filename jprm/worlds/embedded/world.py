@@ -14,16 +14,16 @@ from itertools import islice
 
 import numpy as np
 
+from jprm.config import Config
 from jprm.errors import UserError
-from jprm.grade import same_answer
 from jprm.records import Problem, Solution
 from jprm.seeds import seed_of
 from jprm.tokenizer import Tokenizer, word_tokenizer
 from jprm.worlds import base
-from jprm.worlds.base import RATIONALE_PIECES, Annotation, Segment, Style
-from jprm.worlds.embedded import annotator, drills, errors, hindsight, solutions
-from jprm.worlds.embedded.drills import Mix
-from jprm.worlds.embedded.quantities import NAMES, Difficulty, Graph, draw_graph, parse_problem, render_problem
+from jprm.worlds.base import RATIONALE_PIECES, Annotation, Segment, Style, World
+from jprm.worlds.embedded import delayed_evidence, documents, solutions
+from jprm.worlds.embedded.documents import EmbeddedMix
+from jprm.worlds.embedded.problems import NAMES, Difficulty, Graph, draw_graph, parse_problem, render_problem
 
 SPLIT_OF_HASH = ("train", "train", "dev", "test")
 REPEATS = 1000  # draws in a row without a new problem after which the world counts as exhausted
@@ -36,26 +36,32 @@ PIECES = (
     *(" is unknown. ", " is asked. ", "print(", ")", " == ", ' and "', '" == "', '")'),
     *("True", "False", "None", "Error"),
     *RATIONALE_PIECES,
-    *(str(number) for number in range(errors.VALUE_LIMIT)),
+    *(str(number) for number in range(solutions.VALUE_LIMIT)),
 )
 
 
-class EmbeddedWorld:
+class EmbeddedSettings(Config):
+    """What a configuration may say about this world."""
+
+    difficulty: Difficulty = Difficulty()
+    mix: EmbeddedMix = EmbeddedMix()
+
+
+class EmbeddedWorld(World):
     """Word problems over a graph of quantities, in a closed vocabulary, with exact truth."""
 
     name = "embedded"
     version = "4"
     digest = ""
 
-    def __init__(self, difficulty: Difficulty | None = None, mix: Mix | None = None):
-        """The defaults are a recipe that half a million parameters learn in minutes."""
+    def __init__(self, difficulty: Difficulty | None = None, mix: EmbeddedMix | None = None):
+        """Takes as defaults a recipe that half a million parameters learn in minutes."""
         self.difficulty = difficulty or Difficulty()
-        self.mix = mix or Mix()
+        self.mix = mix or EmbeddedMix()
 
     def problems(self, split: base.Split, n: int, seed: int) -> list[Problem]:
-        """`n` different problems of the split; see `World.problems`."""
-        if split not in base.SPLITS:
-            raise UserError(f"split must be one of {', '.join(base.SPLITS)}, it is {split!r}")
+        """Returns `n` different problems of the split; see `World.problems`."""
+        base.check_split(split)
         rng = random.Random(seed_of(seed, self.name, "problems", split))
         found: dict[str, Problem] = {}
         repeats = 0
@@ -70,14 +76,14 @@ class EmbeddedWorld:
         return list(found.values())
 
     def reference(self, problem: Problem, rng: np.random.Generator | None = None) -> Solution:
-        """The right solution, with `rng` sometimes one step longer than needed."""
+        """Returns the right solution, with `rng` sometimes one step longer than needed."""
         scalar = None if rng is None else base.scalar_rng(rng)
         steps = solutions.reference_steps(parse_problem(problem.text), scalar, self.mix.unhelpful)
         return base.make_solution(problem, steps, "reference", -1)
 
     def planted(self, problem: Problem, rng: np.random.Generator) -> Solution | None:
-        """A solution with one planted error (`errors.PLANTED_KINDS`) that later steps carry on."""
-        drawn = errors.plant(parse_problem(problem.text), base.scalar_rng(rng))
+        """Returns a solution with one planted error (`solutions.PLANTED_KINDS`) that later steps carry on."""
+        drawn = solutions.plant(parse_problem(problem.text), base.scalar_rng(rng))
         if drawn is None:
             return None
         steps, at, kind = drawn
@@ -86,13 +92,13 @@ class EmbeddedWorld:
     def withheld(
         self, problem: Problem, rng: np.random.Generator, corrected: bool = False
     ) -> tuple[Problem, tuple[Solution, ...]] | None:
-        """The problem without one fact, and four solutions of which only later steps tell which are right.
+        """Returns the problem without one fact, and four solutions of which only later steps tell which are right.
 
-        They contradict a wrong step, or correct it. See `hindsight`. None where no fact can go, or the shorter
+        They contradict a wrong step, or correct it. See `delayed_evidence`. None where no fact can go, or the shorter
         text is of another split. Its answer is "": what is left of the text does not decide it, and `truth`
         cannot read it.
         """
-        drawn = hindsight.withhold(parse_problem(problem.text), base.scalar_rng(rng), self.difficulty)
+        drawn = delayed_evidence.withhold(parse_problem(problem.text), base.scalar_rng(rng), self.difficulty)
         if drawn is None or split_of(drawn.text) != problem.split:
             return None
         shown = base.make_problem(self.name, drawn.text, "", problem.tier, problem.split)
@@ -103,22 +109,13 @@ class EmbeddedWorld:
         )
 
     def truth(self, problem: Problem, steps: Sequence[str]) -> tuple[int, str]:
-        """Exact for any text: (first wrong step or -1, one of `solutions.ERROR_KINDS` or "")."""
+        """Returns (first wrong step or -1, one of `solutions.ERROR_KINDS` or ""), exact for any text."""
         return solutions.first_error(parse_problem(problem.text), steps)
 
-    def split_steps(self, text: str) -> tuple[str, ...]:
-        """One step a line."""
-        return base.lines(text)
-
     def answer(self, steps: Sequence[str]) -> str | None:
-        """The number that the last step announces."""
+        """Returns the number that the last step announces."""
         stated = solutions.stated_answer(steps)
         return None if stated is None else str(stated)
-
-    def is_correct(self, problem: Problem, steps: Sequence[str]) -> bool:
-        """Whether the announced answer is the problem's."""
-        stated = self.answer(steps)
-        return stated is not None and same_answer(stated, problem.answer)
 
     def annotate(
         self,
@@ -129,21 +126,21 @@ class EmbeddedWorld:
         rng: np.random.Generator | None = None,
         noise: float = 0.0,
     ) -> Annotation:
-        """The annotator's rationale for `steps[step]`; see `annotator.annotate`."""
+        """Returns the annotator's rationale for `steps[step]`; see `documents.annotate`."""
         scalar = None if rng is None else base.scalar_rng(rng)
-        return annotator.annotate(parse_problem(problem.text), steps, step, style, scalar, noise)
+        return documents.annotate(parse_problem(problem.text), steps, step, style, scalar, noise)
 
     def base_documents(self, n: int, seed: int) -> Iterator[list[Segment]]:
-        """The first `n` documents of the pretraining mix; see `drills`."""
+        """Yields the first `n` documents of the pretraining mix; see `documents`."""
         rng = random.Random(seed_of(seed, self.name, "base"))
-        return islice(drills.documents(lambda: self._draw(rng, "train"), rng, self.mix), n)
+        return islice(documents.documents(lambda: self._draw(rng, "train"), rng, self.mix), n)
 
     def tokenizer(self) -> Tokenizer:
-        """The closed vocabulary: one token per number, name, phrase and tag."""
+        """Returns the closed vocabulary: one token per number, name, phrase and tag."""
         return _tokenizer()
 
     def _draw(self, rng: random.Random, split: str) -> Graph:
-        """The next problem of a split."""
+        """Returns the next problem of a split."""
         for _ in range(REPEATS):
             graph = draw_graph(rng, self.difficulty)
             if split_of(render_problem(graph)) == split:
@@ -152,7 +149,7 @@ class EmbeddedWorld:
 
 
 def split_of(text: str) -> str:
-    """The split of a problem's text: half are train, a quarter each development and test."""
+    """Returns the split of a problem's text: half are train, a quarter each development and test."""
     return SPLIT_OF_HASH[hashlib.sha256(text.encode()).digest()[0] % len(SPLIT_OF_HASH)]
 
 

@@ -1,8 +1,7 @@
-"""Numbers and expressions inside free text: finding, evaluating exactly, and replacing them in the
-style they had.
+"""Numbers and expressions inside free text: finding, evaluating exactly, and replacing them in the style they had.
 
-Invariant: all values are `Fraction`s, so 0.1 + 0.2 is 0.3 and nothing is ever compared by a
-tolerance, save against a reference that rounded its own result (`TOLERANCE`).
+Invariant: all values are `Fraction`s, so 0.1 + 0.2 is 0.3 and nothing is ever compared by a tolerance, save against a
+reference that rounded its own result (`TOLERANCE`).
 """
 
 from __future__ import annotations
@@ -22,31 +21,27 @@ _OPERATIONS = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.
 
 @lru_cache(maxsize=1 << 16)
 def number(text: str) -> Fraction:
-    """The value of a match of `NUMBER`: "1,000", "0.20", ".5"."""
+    """Returns the value of a match of `NUMBER`: "1,000", "0.20", ".5"."""
     return Fraction(text.replace(",", ""))
 
 
 def numbers(text: str) -> list[Fraction]:
-    """The values of all numbers of a text, in order."""
+    """Returns the values of all numbers of a text, in order."""
     return [number(match[0]) for match in NUMBER.finditer(text)]
 
 
 def count_numbers(text: str) -> int:
-    """How many numbers a text has, which is the index of the next one."""
+    """Returns how many numbers a text has, which is the index of the next one."""
     return len(NUMBER.findall(text))
 
 
 def plain(expression: str) -> str:
-    """An expression as Python writes it: without spaces, currency signs and thousands commas; x and
-    ÷ as * and /.
-    """
+    """Writes an expression as Python does: no spaces, currency signs or thousands commas; * and / for x and ÷."""
     return expression.translate(_PLAIN)
 
 
 def evaluate(expression: str) -> Fraction | None:
-    """The exact value of a plain expression of numbers, + - * / and brackets; None for anything
-    else, or x/0.
-    """
+    """Computes a plain expression of numbers, + - * / and brackets exactly; None for anything else, or x/0."""
     try:
         return _value(ast.parse(expression.strip(), mode="eval").body)
     except (SyntaxError, ValueError, ZeroDivisionError, RecursionError, MemoryError):
@@ -67,8 +62,7 @@ def _value(node: ast.expr) -> Fraction:
 
 
 def format_value(value: Fraction, like: str = "") -> str | None:
-    """The value in decimal, with the commas and decimals of `like`; None where two decimals cannot
-    say it.
+    """Writes a value in decimal, with the commas and decimals of `like`; None where two decimals cannot say it.
 
     >>> format_value(Fraction(2500), "1,000"), format_value(Fraction(7, 2), "1.00")
     ('2,500', '3.50')
@@ -86,21 +80,17 @@ def format_value(value: Fraction, like: str = "") -> str | None:
 
 
 def skeleton(text: str) -> str:
-    """The text with every number and every operator between numbers masked: what a planted error
-    leaves as it was.
-    """
+    """Masks every number and every operator between numbers: the rest is what a planted error leaves as it was."""
     return OPERATOR.sub("@", NUMBER.sub("0", text))
 
 
 def operators(text: str) -> list[str]:
-    """The operators between numbers, as + - * /."""
+    """Returns the operators between numbers, as + - * /."""
     return [plain(match[0]) for match in OPERATOR.finditer(NUMBER.sub("0", text))]
 
 
 def rewrite(text: str, values: dict[int, Fraction]) -> str | None:
-    """The text with its i-th numbers replaced in the style they had; None where a value cannot be
-    written.
-    """
+    """Replaces the i-th numbers of a text in the style they had; returns None where a value cannot be written."""
     pieces, end = [], 0
     for index, match in enumerate(NUMBER.finditer(text)):
         if index in values:

@@ -1,10 +1,10 @@
 """GSM8K as a `World`: the real problems, with the truth that their calculator marks give.
 
-The test split is the test file; development is a share of the train file, by a hash of the text; a
-problem that stands in both files is a test problem.
+The test split is the test file; development is a share of the train file, by a hash of the text; a problem that stands
+in both files is a test problem.
 
-Invariant: splits share no problem, and no method but `base_documents` and `tokenizer` depends on
-more than the problem's own row.
+Invariant: splits share no problem, and no method but `base_documents` and `tokenizer` depends on more than the
+problem's own row.
 """
 
 from __future__ import annotations
@@ -16,37 +16,45 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
+from pydantic import Field
 
+from jprm.config import Config
 from jprm.digests import content_digest
 from jprm.errors import UserError
-from jprm.grade import final_answer, same_answer
+from jprm.grade import final_answer
 from jprm.records import Problem, Solution
 from jprm.seeds import seed_of
 from jprm.tokenizer import Tokenizer, bpe_tokenizer
 from jprm.worlds import base
-from jprm.worlds.base import RATIONALE_PIECES, SPLITS, Annotation, Segment, Style
-from jprm.worlds.gsm8k import annotator, chain, drills, errors, files
-from jprm.worlds.gsm8k.drills import Mix
-from jprm.worlds.gsm8k.files import Row
+from jprm.worlds.base import RATIONALE_PIECES, SPLITS, Annotation, Segment, Style, World
+from jprm.worlds.gsm8k import documents, planted, solutions
+from jprm.worlds.gsm8k.documents import Gsm8kMix
+from jprm.worlds.gsm8k.solutions import WorkedProblem
 
 DEV_SHARE = 10  # one train problem in so many is a development problem
 ATOMIC = (*RATIONALE_PIECES, "True", "False", "None", "Error")
 
 
-class Gsm8kWorld:
+class Gsm8kSettings(Config):
+    """What a configuration may say about this world."""
+
+    root: Path | None = None  # the folder that holds train.jsonl and test.jsonl, or .jsonl.gz
+    vocab_size: int = Field(default=2048, ge=512)  # of the tokenizer; bytes and tags need 512
+    mix: Gsm8kMix = Gsm8kMix()
+
+
+class Gsm8kWorld(World):
     """Grade-school word problems; steps are the lines of the worked solutions."""
 
     name = "gsm8k"
     version = "2"  # since final answers are read past marks and prose
 
-    def __init__(self, root: str | Path, vocab_size: int = 2048, mix: Mix | None = None):
+    def __init__(self, root: str | Path, vocab_size: int = 2048, mix: Gsm8kMix | None = None):
         """Reads both files under `root`. Raises UserError naming the file, and the bad line."""
-        if vocab_size < 512:
-            raise UserError(f"vocab_size must be at least 512 for bytes and tags, it is {vocab_size}")
-        self.mix = mix or Mix()
+        self.mix = mix or Gsm8kMix()
         self.vocab_size = vocab_size
-        train, unsound_train = files.read(train_file := files.find(Path(root), "train"))
-        test, unsound_test = files.read(test_file := files.find(Path(root), "test"))
+        train, unsound_train = solutions.read_file(train_file := solutions.find_file(Path(root), "train"))
+        test, unsound_test = solutions.read_file(test_file := solutions.find_file(Path(root), "test"))
         self.digest = f"{content_digest(train_file)}-{content_digest(test_file)}"
         self.unsound = unsound_train + unsound_test  # rows left out: "file:line: reason"
         rows = {row.text: (split_of(row.text), row) for row in train}
@@ -56,9 +64,8 @@ class Gsm8kWorld:
         self._tokenizer: Tokenizer | None = None
 
     def problems(self, split: base.Split, n: int, seed: int) -> list[Problem]:
-        """`n` problems in the order of the seed. Raises UserError where there are fewer."""
-        if split not in SPLITS:
-            raise UserError(f"split must be one of {', '.join(SPLITS)}, it is {split!r}")
+        """Returns `n` problems in the order of the seed. Raises UserError where there are fewer."""
+        base.check_split(split)
         rows = self._splits[split]
         if n > len(rows):
             raise UserError(f"gsm8k has {len(rows)} {split} problems in these files, {n} were asked")
@@ -69,34 +76,25 @@ class Gsm8kWorld:
         ]
 
     def reference(self, problem: Problem, rng: np.random.Generator | None = None) -> Solution:
-        """The worked solution of the file; there is only one, whatever `rng`."""
+        """Returns the worked solution of the file; there is only one, whatever `rng`."""
         return base.make_solution(problem, [line.text for line in self._row(problem).lines], "reference", -1)
 
     def planted(self, problem: Problem, rng: np.random.Generator) -> Solution | None:
-        """The worked solution with one planted error that later steps carry on."""
-        drawn = errors.plant(problem.text, self._row(problem).lines, base.scalar_rng(rng))
+        """Returns the worked solution with one planted error that later steps carry on."""
+        drawn = planted.plant(problem.text, self._row(problem).lines, base.scalar_rng(rng))
         if drawn is None:
             return None
         steps, at, kind = drawn
         return base.make_solution(problem, steps, "planted", at, kind)
 
     def truth(self, problem: Problem, steps: Sequence[str]) -> tuple[int | None, str]:
-        """Exact for steps with the words of the worked solution, else (None, "unknown")."""
+        """Returns the exact truth for steps with the words of the worked solution, else (None, "unknown")."""
         row = self._rows.get(problem.text)
-        return (None, chain.UNKNOWN) if row is None else chain.first_error(row.lines, steps)
-
-    def split_steps(self, text: str) -> tuple[str, ...]:
-        """One step a line."""
-        return base.lines(text)
+        return (None, solutions.UNKNOWN) if row is None else solutions.first_error(row.lines, steps)
 
     def answer(self, steps: Sequence[str]) -> str | None:
-        """The answer that the last step states."""
+        """Returns the answer that the last step states."""
         return final_answer(steps[-1]) if steps else None
-
-    def is_correct(self, problem: Problem, steps: Sequence[str]) -> bool:
-        """Whether the stated answer is the problem's."""
-        stated = self.answer(steps)
-        return stated is not None and same_answer(stated, problem.answer)
 
     def annotate(
         self,
@@ -107,18 +105,18 @@ class Gsm8kWorld:
         rng: np.random.Generator | None = None,
         noise: float = 0.0,
     ) -> Annotation:
-        """The annotator's rationale for `steps[step]`; it has the file's solution, if any."""
+        """Returns the annotator's rationale for `steps[step]`; it has the file's solution, if any."""
         row = self._rows.get(problem.text)
         scalar = None if rng is None else base.scalar_rng(rng)
-        return annotator.annotate(row.lines if row else (), steps, step, style, scalar, noise)
+        return documents.annotate(row.lines if row else (), steps, step, style, scalar, noise)
 
     def base_documents(self, n: int, seed: int) -> Iterator[list[Segment]]:
-        """The first `n` documents of the mix; rows come again, in another order."""
+        """Yields the first `n` documents of the mix; rows come again, in another order."""
         rng = random.Random(seed_of(seed, self.name, "base"))
-        return islice(drills.documents(self._splits["train"], rng, self.mix), n)
+        return islice(documents.documents(self._splits["train"], rng, self.mix), n)
 
     def tokenizer(self) -> Tokenizer:
-        """Byte-level BPE of the train split's problems, solutions and annotations; made once."""
+        """Returns byte-level BPE of the train split's problems, solutions and annotations; it is made once."""
         if self._tokenizer is None:
             self._tokenizer = bpe_tokenizer(self._texts(), self.vocab_size, ATOMIC)
         return self._tokenizer
@@ -128,11 +126,11 @@ class Gsm8kWorld:
             steps = [line.text for line in row.lines]
             yield row.text + "".join(steps)
             for index in range(len(steps)):
-                note = annotator.annotate(row.lines, steps, index, "analysis")
+                note = documents.annotate(row.lines, steps, index, "analysis")
                 yield note.analysis
                 yield note.code
 
-    def _row(self, problem: Problem) -> Row:
+    def _row(self, problem: Problem) -> WorkedProblem:
         row = self._rows.get(problem.text)
         if row is None:
             raise UserError(f"problem {problem.id} is not in the GSM8K files that were read")
@@ -140,5 +138,5 @@ class Gsm8kWorld:
 
 
 def split_of(text: str) -> str:
-    """The split of a problem of the train file."""
+    """Returns the split of a problem of the train file."""
     return "dev" if hashlib.sha256(text.encode()).digest()[0] % DEV_SHARE == 0 else "train"

@@ -1,11 +1,10 @@
 """Planted errors: a worked solution with one wrong calculation, carried on by the later ones.
 
-What depends on a value is found by value: a later number equal to an earlier result means that
-result. Where this is ambiguous (the problem states the same number, or two results agree) nothing
-is planted.
+What depends on a value is found by value: a later number equal to an earlier result means that result. Where this is
+ambiguous (the problem states the same number, or two results agree) nothing is planted.
 
-Invariant: `chain.first_error` finds the planted step, its result differs from the right one by more
-than twice `TOLERANCE`, and every text keeps its words.
+Invariant: `solutions.first_error` finds the planted step, its result differs from the right one by more than twice
+`TOLERANCE`, and every text keeps its words.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from jprm.worlds.gsm8k.arithmetic import (
     plain,
     rewrite,
 )
-from jprm.worlds.gsm8k.chain import Line, Mark
+from jprm.worlds.gsm8k.solutions import Mark, WorkedLine
 
 PLANTED_KINDS = ("slip", "operand", "op")
 TRIES = 20
@@ -34,8 +33,8 @@ VALUE_LIMIT = 10**7
 Changed = dict[Fraction, Fraction]  # right value -> the wrong one that replaces it
 
 
-def plant(question: str, lines: Sequence[Line], rng: random.Random) -> tuple[tuple[str, ...], int, str] | None:
-    """(steps, 0-based index of the wrong one, kind), or None where no try stays consistent."""
+def plant(question: str, lines: Sequence[WorkedLine], rng: random.Random) -> tuple[tuple[str, ...], int, str] | None:
+    """Returns (steps, 0-based index of the wrong one, kind), or None where no try stays consistent."""
     places = [(index, mark) for index, line in enumerate(lines) for mark in line.marks]
     if not places:
         return None
@@ -53,7 +52,7 @@ def plant(question: str, lines: Sequence[Line], rng: random.Random) -> tuple[tup
 
 
 def _corrupt(text: str, mark: Mark, kind: str, pool: list[Fraction], rng: random.Random) -> tuple[str, Fraction] | None:
-    """(the line's text with its wrong expression, the wrong value to state), or None."""
+    """Returns (the line's text with its wrong expression, the wrong value to state), or None."""
     if kind == "slip":
         unit = Fraction(1) if mark.value.denominator == 1 else Fraction(1, 100)
         value = mark.value + unit * rng.choice((-10, -2, -1, 1, 2, 10, rng.randint(-20, 20)))
@@ -79,15 +78,15 @@ def _corrupt(text: str, mark: Mark, kind: str, pool: list[Fraction], rng: random
 
 
 def _acceptable(right: Fraction, wrong: Fraction) -> bool:
-    """Whether a wrong value could pass: another, positive, not huge, whole where it should be."""
+    """Returns whether a wrong value could pass: another, positive, not huge, whole where it should be."""
     whole = right.denominator > 1 or wrong.denominator == 1
     return abs(wrong - right) > 2 * TOLERANCE and 0 < wrong < VALUE_LIMIT and whole
 
 
 def _carry_on(
-    question: str, lines: Sequence[Line], index: int, mark: Mark, text: str, value: Fraction
+    question: str, lines: Sequence[WorkedLine], index: int, mark: Mark, text: str, value: Fraction
 ) -> tuple[str, ...] | None:
-    """The steps where `mark`, in `text` at `index`, states `value`, and all that follows."""
+    """Returns the steps where `mark`, in `text` at `index`, states `value`, and all that follows."""
     changed: Changed = {}
     results: list[dict[int, Fraction]] = [{} for _ in lines]
     for at in range(index, len(lines)):
@@ -113,7 +112,7 @@ def _carry_on(
 
 
 def _recomputed(mark: Mark, changed: Changed) -> Fraction | None:
-    """The mark's value with the changed operands; None where no solution could state it."""
+    """Returns the mark's value with the changed operands; None where no solution could state it."""
     if not changed.keys() & set(numbers(mark.expression)):
         return mark.value
     pieces = NUMBER.sub(lambda m: f"({changed.get(number(m[0]), number(m[0]))})", mark.expression)
@@ -123,8 +122,8 @@ def _recomputed(mark: Mark, changed: Changed) -> Fraction | None:
     return value
 
 
-def _unambiguous(question: str, lines: Sequence[Line], index: int, place: int) -> bool:
-    """Whether every number equal to the value of a mark can only mean this mark's result."""
+def _unambiguous(question: str, lines: Sequence[WorkedLine], index: int, place: int) -> bool:
+    """Returns whether every number equal to the value of a mark can only mean this mark's result."""
     marks = lines[index].marks
     value = marks[place].value
     taken = numbers(question) + [n for line in lines[:index] for n in numbers(line.text)]

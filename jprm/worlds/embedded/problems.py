@@ -1,9 +1,7 @@
-"""Problems of the embedded world: a graph of quantities, its text, and the graph read back from the
-text.
+"""Problems of the embedded world: a graph of quantities, its text, and the graph read back from the text.
 
-Invariant: `parse_problem(render_problem(graph)) == graph`. A problem is therefore its text and
-nothing else, and whatever is said about it (needed steps, values, truth of a step) is computed from
-the text.
+Invariant: `parse_problem(render_problem(graph)) == graph`. A problem is therefore its text and nothing else, and
+whatever is said about it (needed steps, values, truth of a step) is computed from the text.
 """
 
 from __future__ import annotations
@@ -12,40 +10,39 @@ import random
 import re
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from typing import Literal, get_args
 
+from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
+
+from jprm.config import Config
 from jprm.errors import UserError
 
 NAMES = tuple("Ann Bob Cal Dan Eve Fay Gus Hal Ida Joe Kim Leo Mia Ned Ola Pam Ray Sue Tom Uma".split())
-KINDS = ("add", "sub", "mul", "sum")
+Kind = Literal["add", "sub", "mul", "sum"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
 OPERATORS = {"add": "+", "sub": "-", "mul": "*", "sum": "+"}
 TRIES = 10_000
 
 
-@dataclass(frozen=True)
-class Difficulty:
+class Difficulty(Config):
     """The knobs of the problem generator. Ranges are inclusive."""
 
-    steps: tuple[int, ...] = (2, 3, 4)  # derived quantities that the answer needs
-    distractors: tuple[int, ...] = (0, 1)  # quantities that it does not need
-    base_values: tuple[int, int] = (5, 40)
-    constants: tuple[int, int] = (2, 12)
-    factors: tuple[int, int] = (2, 4)
-    value_max: int = 99
-    names: int = len(NAMES)  # how many different people there are
-    kinds: tuple[str, ...] = KINDS
+    steps: tuple[PositiveInt, ...] = Field(default=(2, 3, 4), min_length=1)  # derived quantities that the answer needs
+    distractors: tuple[NonNegativeInt, ...] = Field(default=(0, 1), min_length=1)  # quantities that it does not need
+    base_values: tuple[int, int] = (5, 40)  # of a quantity that the text states as a number
+    constants: tuple[int, int] = (2, 12)  # that are added or subtracted
+    factors: tuple[int, int] = (2, 4)  # that are multiplied with
+    value_max: int = Field(default=99, le=199)  # of any quantity; larger numbers have no token
+    names: int = Field(default=len(NAMES), le=len(NAMES))  # how many different people there are
+    kinds: tuple[Kind, ...] = Field(default=KINDS, min_length=1)  # of derived quantities
     shuffle: bool = False  # facts in any order instead of dependency order
 
-    def __post_init__(self):
-        """Checks that problems can exist. Raises UserError."""
-        needed = max(self.steps, default=0) + max(self.distractors, default=0) + 2
-        if min(self.steps, default=0) < 1 or min(self.distractors, default=-1) < 0:
-            raise UserError("difficulty.steps must be 1 or more, difficulty.distractors 0 or more")
-        if not needed <= self.names <= len(NAMES):
-            raise UserError(f"difficulty.names must be {needed}..{len(NAMES)}, it is {self.names}")
-        if not set(self.kinds) <= set(KINDS) or not self.kinds:
-            raise UserError(f"difficulty.kinds must be among {', '.join(KINDS)}")
-        if self.value_max > 199:
-            raise UserError("difficulty.value_max must be at most 199: larger numbers have no token")
+    @model_validator(mode="after")
+    def _has_names(self) -> Difficulty:
+        needed = max(self.steps) + max(self.distractors) + 2
+        if self.names < needed:
+            raise ValueError(f"names must be {needed} or more for as many steps and distractors, it is {self.names}")
+        return self
 
 
 @dataclass(frozen=True)
@@ -63,7 +60,7 @@ class Quantity:
         return OPERATORS[self.kind]
 
     def operands(self, values: dict[str, int]) -> tuple[int | None, int | None]:
-        """The two numbers of the operation; None for one that `values` does not have."""
+        """Returns the two numbers of the operation; None for one that `values` does not have."""
         right = values.get(self.sources[1]) if self.kind == "sum" else self.number
         return values.get(self.sources[0]), right
 
@@ -92,9 +89,7 @@ class Graph:
 
     @cached_property
     def order(self) -> tuple[str, ...]:
-        """Names in an order in which each follows its sources, else as in the text. Raises
-        UserError.
-        """
+        """Names in an order in which each follows its sources, else as in the text. Raises UserError."""
         known, left = [], list(self.quantities)
         while left:
             ready = next((q for q in left if set(q.sources) <= set(known)), None)
@@ -131,12 +126,12 @@ class Graph:
 
 
 def compute(a: int, op: str, b: int) -> int:
-    """The value of `a op b` for an operator of the world."""
+    """Returns the value of `a op b` for an operator of the world."""
     return a + b if op == "+" else a - b if op == "-" else a * b
 
 
 def render_fact(quantity: Quantity) -> str:
-    """The sentence of one quantity, with the space that follows it."""
+    """Writes the sentence of one quantity, with the space that follows it."""
     name, number, sources = quantity.name, quantity.number, quantity.sources
     match quantity.kind:
         case "base":
@@ -151,7 +146,7 @@ def render_fact(quantity: Quantity) -> str:
 
 
 def render_problem(graph: Graph) -> str:
-    """The text of the problem: its facts in order, then the question."""
+    """Writes the text of the problem: its facts in order, then the question."""
     return "".join(map(render_fact, graph.quantities)) + f"How many does {graph.target} get?\n"
 
 
@@ -166,7 +161,7 @@ _QUESTION = re.compile(r"How many does (\w+) get\?\n")
 
 @lru_cache(maxsize=8192)
 def parse_problem(text: str) -> Graph:
-    """The graph of a problem's text. Raises UserError with the place that it cannot read."""
+    """Reads the graph of a problem's text. Raises UserError with the place that it cannot read."""
     at, quantities = 0, []
     while (match := _FACT.match(text, at)) is not None:
         quantities.append(_quantity(match))
@@ -182,16 +177,14 @@ def parse_problem(text: str) -> Graph:
 
 
 def _quantity(match: re.Match[str]) -> Quantity:
-    kind = match.lastgroup
-    assert kind is not None
     _, name, *rest = [group for group in match.groups() if group is not None]
-    if kind == "sum":
-        return Quantity(name, kind, 0, tuple(rest))
-    return Quantity(name, kind, int(rest[0]), tuple(rest[1:]))
+    if match.lastgroup == "sum":
+        return Quantity(name, "sum", 0, tuple(rest))
+    return Quantity(name, str(match.lastgroup), int(rest[0]), tuple(rest[1:]))
 
 
 def draw_graph(rng: random.Random, difficulty: Difficulty) -> Graph:
-    """A random problem. Raises UserError where the difficulty leaves (almost) none to draw."""
+    """Draws a random problem. Raises UserError where the difficulty leaves (almost) none to draw."""
     for _ in range(TRIES):
         graph = _try_graph(rng, difficulty)
         if graph is not None:
@@ -200,7 +193,7 @@ def draw_graph(rng: random.Random, difficulty: Difficulty) -> Graph:
 
 
 def _try_graph(rng: random.Random, difficulty: Difficulty) -> Graph | None:
-    """One try: a chain of derived quantities, with distractors anywhere between."""
+    """Tries once to draw a chain of derived quantities, with distractors anywhere between."""
     steps, extra = rng.choice(difficulty.steps), rng.choice(difficulty.distractors)
     names = rng.sample(NAMES[: difficulty.names], steps + extra + 2)
     facts: list[tuple[Quantity, int]] = []  # with its value
@@ -241,7 +234,7 @@ def _try_graph(rng: random.Random, difficulty: Difficulty) -> Graph | None:
 def _derive(
     rng: random.Random, difficulty: Difficulty, name: str, facts: list[tuple[Quantity, int]], source: int
 ) -> tuple[Quantity, int] | None:
-    """A new quantity on top of fact `source`, of the first kind drawn whose value fits."""
+    """Derives a new quantity from fact `source`, of the first kind drawn whose value fits."""
     quantity, value = facts[source]
     for kind in rng.sample(difficulty.kinds, len(difficulty.kinds)):
         if kind == "sum":

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jprm.worlds.embedded import Difficulty, EmbeddedWorld
-from jprm.worlds.embedded.hindsight import withhold
-from jprm.worlds.embedded.quantities import draw_graph, render_fact, render_problem
+from jprm.worlds.embedded.delayed_evidence import withhold
+from jprm.worlds.embedded.problems import draw_graph, render_fact, render_problem
 from jprm.worlds.embedded.solutions import first_error, parse_step
 from jprm.worlds.embedded.world import split_of
 

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jprm.worlds.gsm8k.annotator import annotate
 from jprm.worlds.gsm8k.arithmetic import NUMBER, evaluate, format_value, number, numbers, operators, rewrite, skeleton
-from jprm.worlds.gsm8k.chain import UnsoundMark, first_error, read_solution, stated_calculations
-from jprm.worlds.gsm8k.errors import PLANTED_KINDS, plant
+from jprm.worlds.gsm8k.documents import annotate
+from jprm.worlds.gsm8k.planted import PLANTED_KINDS, plant
+from jprm.worlds.gsm8k.solutions import UnsoundMark, first_error, read_solution, stated_calculations
 
 WORKED = (
     "Ann buys 12 pens at $1.50 each: 12 x $1.50 = $<<12*1.50=18>>18.\n"

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jprm.errors import UserError
-from jprm.worlds.embedded.quantities import KINDS, NAMES, Difficulty, draw_graph, parse_problem, render_problem
+from jprm.worlds import load_world
+from jprm.worlds.embedded.problems import KINDS, NAMES, Difficulty, draw_graph, parse_problem, render_problem
 
 EXAMPLE = "Ann has 8. Joe gets 3 more than Ann. Kim gets as many as Ann and Joe. How many does Kim get?\n"
 
@@ -83,7 +84,7 @@ def test_what_cannot_be_read_is_said(text, message):
 )
 def test_impossible_settings_are_refused(wrong):
     with pytest.raises(UserError, match="difficulty"):
-        Difficulty(**wrong)
+        load_world("embedded", difficulty=wrong)
 
 
 def test_a_difficulty_without_problems_ends():

@@ -1,12 +1,11 @@
-"""Steps that only a later step shows to be wrong: the fact that they rest on is left out.
+"""Delayed evidence: steps that only a later step shows to be wrong, since the fact that they rest on is left out.
 
-A problem loses the sentence of one needed quantity. There are two readings of what it may have said,
-each an operator and a constant; the step of that quantity is written after one of them, and all
-steps behind it take over the value of one of them.
+A problem loses the sentence of one needed quantity. There are two readings of what it may have said, each an operator
+and a constant; the step of that quantity is written after one of them, and all steps behind it take over the value of
+one of them.
 
-Invariant: each reading is stated with either one true. So every beginning up to the step in
-question stands before a right and a wrong solution, and so does every continuation behind it:
-neither tells, the two together do.
+Invariant: each reading is stated with either one true. So every beginning up to the step in question stands before a
+right and a wrong solution, and so does every continuation behind it: neither tells, the two together do.
 """
 
 from __future__ import annotations
@@ -16,10 +15,10 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from jprm.worlds.embedded.quantities import Difficulty, Graph, Quantity, render_problem
+from jprm.worlds.embedded.problems import Difficulty, Graph, Quantity, render_problem
 from jprm.worlds.embedded.solutions import parse_step, reference_steps, render_step
 
-LEAST = 2  # the least value of a quantity that `quantities` draws
+LEAST = 2  # the least value of a quantity that `draw_graph` draws
 
 
 @dataclass(frozen=True)
@@ -38,7 +37,7 @@ class Withheld:
         return render_problem(Graph(left, graph.target))
 
     def solutions(self, corrected: bool = False) -> tuple[tuple[tuple[str, ...], bool], ...]:
-        """(steps, whether step `at` is right) for each reading stated and each one true."""
+        """Returns (steps, whether step `at` is right) for each reading stated and each one true."""
         written = []
         for stated, true in itertools.product(map(reference_steps, self.graphs), repeat=2):
             behind = self.at if corrected and stated != true else self.at + 1
@@ -67,7 +66,7 @@ def withhold(graph: Graph, rng: random.Random, difficulty: Difficulty) -> Withhe
 
 
 def _readings(graph: Graph, quantity: Quantity, kind: str, difficulty: Difficulty) -> Iterator[Graph]:
-    """The graph with another value at `quantity`, by this kind of fact, where all values can be."""
+    """Yields the graph with another value at `quantity`, by this kind of fact, where all values are possible."""
     if kind == "sum":
         return
     first, final = difficulty.factors if kind == "mul" else difficulty.constants

@@ -1,12 +1,13 @@
 r"""The outer shape of a normalised answer: lists, sets, tuples, intervals, matrices, relations.
 
-math-verify reads `(1,2)` as an open interval and then calls it equal to `\{1,2\}` and to `1,2`. So
-brackets, order and names are compared here, and only what stands inside goes to the mathematics.
+math-verify reads `(1,2)` as an open interval and then calls it equal to `\{1,2\}` and to `1,2`. So brackets, order and
+names are compared here, and only what stands inside goes to the mathematics.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import accumulate, chain
 
@@ -14,7 +15,7 @@ from jprm.grade.answers import closing
 
 
 class Unreadable(ValueError):
-    """The text has no shape that is known here; the message is the reason of the verdict."""
+    """The text is not surely read right; the message is the reason of the verdict."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Many:
 
 
 @dataclass(frozen=True)
-class Row:
+class Bracketed:
     """Values in order, with the brackets around them: a tuple, a vector, an interval."""
 
     opening: str
@@ -65,9 +66,9 @@ class Relation:
     right: str
 
 
-Node = Scalar | Many | Row | Matrix | Named | Relation
+Node = Scalar | Many | Bracketed | Matrix | Named | Relation
 
-_SIGNS = {"=": "=", "<": "<", ">": ">", r"\leq": r"\leq", r"\geq": r"\geq", r"\neq": r"\neq"}
+_SIGNS = ("=", "<", ">", r"\leq", r"\geq", r"\neq")
 _FLIPPED = {"<": ">", ">": "<", r"\leq": r"\geq", r"\geq": r"\leq"}
 _SEPARATORS = (",", ";", r"\and", r"\or", r"\cup")
 _WORD = re.compile(r"(?<![a-zA-Z\\]) ?(and|or)(?![a-zA-Z]) ?")
@@ -83,21 +84,17 @@ _CONSTANTS = frozenset((r"\pi", r"\infty", "e", "i"))
 
 
 def thousands(text: str) -> str:
-    """The text with the commas outside of its brackets read as thousands where they can be.
+    """Returns the text with the commas outside of its brackets read as thousands where they can be.
 
-    "40,200" is a number or two: its writer knows. The comparison tries both (see `symbolic`).
+    "40,200" is one number or two. The comparison tries both (see `symbolic`).
     """
     steps = dict(_depths(text))
     depth = list(accumulate(steps.get(at, 0) for at in range(len(text))))
-
-    def joined(match: re.Match[str]) -> str:
-        return re.sub(", ?", "", match[0]) if depth[match.start()] == 0 else match[0]
-
-    return _THOUSANDS.sub(joined, text)
+    return _THOUSANDS.sub(lambda m: m[0] if depth[m.start()] else re.sub(", ?", "", m[0]), text)
 
 
 def read(text: str) -> Node:
-    """The shape of a normalised text. Raises Unreadable."""
+    """Reads the shape of a normalised text. Raises Unreadable."""
     text = text.strip()
     if not text:
         raise Unreadable("an empty part")
@@ -106,7 +103,7 @@ def read(text: str) -> Node:
     if text in (r"\emptyset", r"\{\}"):
         return Many("set", ())
     if text == r"\mathbb{R}":
-        return Row("(", ")", (Scalar(r"-\infty"), Scalar(r"\infty")))
+        return Bracketed("(", ")", (Scalar(r"-\infty"), Scalar(r"\infty")))
     text = _WORD.sub(r"\\\1 ", text)
     parts, signs = split(text, _SEPARATORS)
     if signs:
@@ -139,7 +136,7 @@ def _several(parts: list[str], signs: list[str]) -> Node:
     if len(items) == 1:
         return items[0]
     inequality = any(
-        isinstance(item, Relation) or isinstance(getattr(item, "value", None), Row | Many) for item in items
+        isinstance(item, Relation) or isinstance(getattr(item, "value", None), Bracketed | Many) for item in items
     )
     if inequality and set(signs) == {r"\or"}:
         names = {item.name for item in items if isinstance(item, Named)}
@@ -150,7 +147,7 @@ def _several(parts: list[str], signs: list[str]) -> Node:
 
 
 def _values(parts: list[str]) -> tuple[Node, ...]:
-    r"""The values of a list or a set; `\pm 2` in it is two of them."""
+    r"""Returns the values of a list or a set; `\pm 2` in it is two of them."""
     nodes = [read(part) for part in parts]
     return tuple(
         chain.from_iterable(node.items if isinstance(node, Many) and node.kind == "list" else (node,) for node in nodes)
@@ -187,15 +184,15 @@ def _relation(sides: list[str], signs: list[str]) -> Node:
             low, high, signs = high, low, [_FLIPPED[one] for one in reversed(signs)]
         if set(signs) <= {"<", r"\leq"}:
             ends = "(" if signs[0] == "<" else "[", ")" if signs[1] == "<" else "]"
-            return Named(name.strip(), Row(*ends, (read(low), read(high))))
+            return Named(name.strip(), Bracketed(*ends, (read(low), read(high))))
     raise Unreadable("a chain of relations")
 
 
-def _ray(sign: str, bound: str) -> Row:
+def _ray(sign: str, bound: str) -> Bracketed:
     value = read(bound)
     if sign in ("<", r"\leq"):
-        return Row("(", ")" if sign == "<" else "]", (Scalar(r"-\infty"), value))
-    return Row("(" if sign == ">" else "[", ")", (value, Scalar(r"\infty")))
+        return Bracketed("(", ")" if sign == "<" else "]", (Scalar(r"-\infty"), value))
+    return Bracketed("(" if sign == ">" else "[", ")", (value, Scalar(r"\infty")))
 
 
 def _variable(text: str) -> bool:
@@ -205,7 +202,7 @@ def _variable(text: str) -> bool:
 def _bracketed(text: str) -> Node | None:
     opening = r"\{" if text.startswith(r"\{") else text[0]
     end = r"\}" if text.endswith(r"\}") else text[-1]
-    if opening not in ("(", "[", r"\{") or end not in (")", "]", r"\}") or _partner(text) is False:
+    if opening not in ("(", "[", r"\{") or end not in (")", "]", r"\}") or not _is_enclosed(text):
         return None
     inner = text[len(opening) : -len(end)]
     parts, signs = split(inner, (",", ";"))
@@ -217,11 +214,11 @@ def _bracketed(text: str) -> Node | None:
         return Many("set", _values(parts))
     if not signs:
         return read(inner) if (opening, end) == ("(", ")") or _MATRIX.fullmatch(inner) else None
-    return Row(opening, end, tuple(read(part) for part in parts))
+    return Bracketed(opening, end, tuple(read(part) for part in parts))
 
 
-def _partner(text: str) -> bool:
-    """Whether the first bracket closes with the last; any kind closes any, as in [0,1)."""
+def _is_enclosed(text: str) -> bool:
+    """Returns whether the first bracket closes with the last; any kind closes any, as in [0,1)."""
     depth = 0
     for position, step in _depths(text):
         depth += step
@@ -230,7 +227,8 @@ def _partner(text: str) -> bool:
     return False
 
 
-def _depths(text: str):
+def _depths(text: str) -> Iterator[tuple[int, int]]:
+    """Yields (position, +1 or -1) of the brackets outside of braces."""
     at = 0
     while at < len(text):
         if text[at] == "\\":
@@ -249,7 +247,7 @@ def _depths(text: str):
 
 
 def split(text: str, separators: tuple[str, ...]) -> tuple[list[str], list[str]]:
-    """Cut a text at the separators outside of every bracket; also return those met."""
+    """Cuts a text at the separators outside of every bracket, and also returns those met."""
     parts, met, start, at, depth = [], [], 0, 0, 0
     steps = dict(_depths(text))
     while at < len(text):
