@@ -50,7 +50,7 @@ class Mixed(ToyPolicy):
 
 def mixed(n):
     tiers = ("easy", "hard", "easy")
-    return [Problem(f"p{i}", "5 steps\n", "right", tiers[i % 3]) for i in range(n)]
+    return [Problem(f"p{i}", "5 steps\n", "0", tiers[i % 3]) for i in range(n)]
 
 
 class Shuffled(RewardModel):

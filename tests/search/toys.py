@@ -24,7 +24,7 @@ def normal(*path):
 
 
 def problems(n, steps=5):
-    return [Problem(f"p{i}", f"{steps} steps\n", "right") for i in range(n)]
+    return [Problem(f"p{i}", f"{steps} steps\n", "0") for i in range(n)]
 
 
 def length(problem):
@@ -36,7 +36,7 @@ def is_good(step):
 
 
 class Answers:
-    """The grading of toy solutions; wrong ones give one of `wrong` other answers."""
+    """The grading of toy solutions: the answer is 0, and wrong ones give one of `wrong` other numbers."""
 
     def __init__(self, wrong=3):
         self.wrong = wrong
@@ -45,7 +45,7 @@ class Answers:
         if not steps:
             return None
         number = int(steps[-1].split()[-1])
-        return "right" if is_good(steps[-1]) else f"wrong {number % self.wrong}"
+        return "0" if is_good(steps[-1]) else f"{1 + number % self.wrong}"
 
     def is_correct(self, problem, steps):
         return len(steps) == length(problem) and self.answer(steps) == problem.answer
