@@ -12,6 +12,7 @@ bounds what is expanded and the result is the last beam.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -60,18 +61,27 @@ class Beam:
         aggregation[self.aggregation]
 
     def search(self, problem: Problem, answer: Answer) -> Asking[Found]:
-        """Expands and prunes the beam step by step until all of it has ended."""
+        """Expands and prunes step by step until every branch that is kept has ended."""
+        # 1. Draw the first step, and keep the best of it.
         [first] = yield from grow([ROOT], n=self.width * self.expand)
-        beam = best((yield from self.rank(first)), self.width)
+        subtrees, size = self.subtrees((yield from self.rank(first)))
+        beams = [best(scored, size) for scored in subtrees]
         for _ in range(1, self.max_steps):
-            growing = [judged.branch for _, judged in beam if not judged.branch.ended]
-            if not growing:
+            # 2. Expand what has not ended, all subtrees in one request.
+            growing = [[judged.branch for _, judged in beam if not judged.branch.ended] for beam in beams]
+            if not any(growing):
                 break
-            grown = yield from grow(growing, n=self.expand)
-            ended = [scored for scored in beam if scored[1].branch.ended]
-            children = yield from self.rank([child for of_one in grown for child in of_one])
-            beam = best([*ended, *children], self.width)
-        return Found(tuple(judged for _, judged in beam))
+            grown = yield from grow([branch for own in growing for branch in own], n=self.expand)
+            children = iter((yield from self.rank([child for of_one in grown for child in of_one])))
+            # 3. The children compete with what has ended in their subtree.
+            for at, (beam, own) in enumerate(zip(beams, growing, strict=True)):
+                ended = [scored for scored in beam if scored[1].branch.ended]
+                beams[at] = best([*ended, *itertools.islice(children, len(own) * self.expand)], size)
+        return Found(tuple(judged for beam in beams for _, judged in beam))
+
+    def subtrees(self, first: list[Scored]) -> tuple[list[list[Scored]], int]:
+        """The first steps by the subtree that they begin, and how many branches a subtree keeps."""
+        return [first], self.width
 
     def rank(self, branches: Sequence[Branch]) -> Asking[list[Scored]]:
         """Each branch with the score that decides on its survival."""
@@ -84,20 +94,9 @@ class Beam:
 class Diverse(Beam):
     """`width` subtrees; in each the best of `expand` draws is kept at every step."""
 
-    def search(self, problem: Problem, answer: Answer) -> Asking[Found]:
-        """Goes down all subtrees together; the result is the best child of every subtree."""
-        [first] = yield from grow([ROOT], n=self.width * self.expand)
-        scored = yield from self.rank(first)
-        kept = [best(scored[i :: self.width], 1)[0] for i in range(self.width)]
-        for _ in range(1, self.max_steps):
-            growing = [i for i, (_, judged) in enumerate(kept) if not judged.branch.ended]
-            if not growing:
-                break
-            grown = yield from grow([kept[i][1].branch for i in growing], n=self.expand)
-            scored = yield from self.rank([child for of_one in grown for child in of_one])
-            for at, i in enumerate(growing):
-                kept[i] = best(scored[at * self.expand : (at + 1) * self.expand], 1)[0]
-        return Found(tuple(judged for _, judged in kept))
+    def subtrees(self, first: list[Scored]) -> tuple[list[list[Scored]], int]:
+        """Every `width`-th first step begins the same subtree, which keeps one branch."""
+        return [first[i :: self.width] for i in range(self.width)], 1
 
 
 @strategy("lookahead")

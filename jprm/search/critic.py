@@ -58,6 +58,7 @@ class Critic:
         known: list[JudgedBranch] = yield from judge(drawn)
         pools, refined = [tuple(range(len(known)))], []
         for _ in range(self.turns):
+            # 1. Stop where the gate finds the problem easy, or where no step is doubted.
             pool = pools[-1]
             if self.gate is not None:
                 members = [known[i] for i in pool]
@@ -66,11 +67,14 @@ class Critic:
             doubted = {i: at for i in pool if (at := self._doubted(known[i])) >= 0}
             if not doubted:
                 break
+            # 2. Have the doubted solutions rewritten, and the new ones judged.
             branches = yield from revise([_revision(known[i], at) for i, at in doubted.items()])
             new = dict(zip(doubted, range(len(known), len(known) + len(branches)), strict=True))
             known += yield from judge(branches)
+            # 3. Choose who goes on to the next turn.
             refined.append(len(new))
             pools.append(self._next(pool, new, known))
+        # Turns that were not needed change nothing.
         pools += pools[-1:] * (self.turns + 1 - len(pools))
         refined += [0] * (self.turns - len(refined))
         return Found(tuple(known), tuple(pools), notes={"refined": refined})
