@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from jprm.errors import UserError
-from jprm.evaluate import Difference, Interval, Missing, Resamples, accuracy_interval, counted, mean_difference
+from jprm.evaluate import Interval, Missing, Resamples, accuracy_interval, counted
 from jprm.grade import united
 from jprm.search.budget import Cost, SearchCost
 from jprm.search.selection import Candidate, Tie, accuracy, unjudged
@@ -89,20 +89,6 @@ def summary(rows: Sequence[Row], choosing: Choosing | None = None) -> dict[str, 
         "missing_share": missing_share(rows, choosing),
         "lost": dict(Counter(row["error"] for row in rows if row["error"]).most_common()),
     } | {f"by {key}": value for key, value in asdict(choosing or Choosing()).items()}
-
-
-def gain(
-    rows: Sequence[Row], over: Sequence[Row], choosing: Choosing | None = None, over_choosing: Choosing | None = None
-) -> Difference:
-    """Accuracy of `rows` minus that of `over`, paired by problem.
-
-    Raises UserError where they are not of the same problems.
-    """
-    other = {row["problem_id"]: row for row in over}
-    if other.keys() != {row["problem_id"] for row in rows}:
-        raise UserError("a gain is paired: both searches must be of the same problems")
-    second = correctness([other[row["problem_id"]] for row in rows], over_choosing or choosing)
-    return mean_difference(second, correctness(rows, choosing), _resamples(rows))
 
 
 def _resamples(rows: Sequence[Row]) -> Resamples:

@@ -27,13 +27,12 @@ from jprm.search import (
     correctness,
     feedback,
     fit_gate,
-    gain,
     make_strategy,
     run_search,
 )
 from jprm.search.gate import confidence
 from jprm.seeds import rng_of
-from tests.search.toys import Answers, ToyPolicy, ToyRefiner, is_good, noise, perfect, soft
+from tests.search.toys import Answers, ToyPolicy, ToyRefiner, gain, is_good, noise, perfect, soft
 
 VOTE = Choosing("min", "weighted", "first")
 N = 8

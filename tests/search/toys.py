@@ -9,9 +9,17 @@ from statistics import NormalDist
 
 import numpy as np
 
+from jprm.evaluate import Resamples, mean_difference
 from jprm.records import Problem
-from jprm.search import Branch, Cost, Grown, Revised, RewardModel, StepRewards
+from jprm.search import Branch, Cost, Grown, Revised, RewardModel, StepRewards, correctness
 from jprm.seeds import seed_of
+
+
+def gain(rows, over, choosing=None):
+    """Accuracy of `rows` minus that of `over`, paired by problem, with its interval."""
+    ids = [row["problem_id"] for row in rows]
+    assert [row["problem_id"] for row in over] == ids
+    return mean_difference(correctness(over, choosing), correctness(rows, choosing), Resamples.of(ids))
 
 
 def uniform(*path):
