@@ -19,7 +19,7 @@ from jprm.evaluate import (
     best_of_n,
     mean_difference,
 )
-from jprm.search import Choosing, candidates_of, correctness
+from jprm.search import Choosing, aggregate, candidates_of, correctness
 from jprm.search.table import accuracy_of, budget_of, missing_share
 from jprm.uses.config import UsesConfig
 from jprm.uses.grid import interval_row
@@ -87,7 +87,10 @@ class Reference:
     def searched(cls, rows: Sequence[dict[str, Any]], n: int, missing: Missing = "wrong") -> Reference:
         """From the rows of a best-of-N; a problem that was lost has no judged candidate."""
         lost = [ScoredCandidate(None, False, None)] * n
-        problems = [[c.scored("min") for c in candidates_of(row)] or lost for row in rows]
+        problems = [
+            [ScoredCandidate(c.answer, c.correct, aggregate(c.rewards, "min")) for c in candidates_of(row)] or lost
+            for row in rows
+        ]
         ids = [row["problem_id"] for row in rows]
         each = float(np.mean([budget_of(row).flops for row in rows])) / n
         best = best_of_n(problems, range(1, n + 1), problem_ids=ids, missing=missing)
