@@ -19,9 +19,9 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import functools
-import pathlib
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol, TypeVar, get_type_hints
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
@@ -93,7 +93,7 @@ strategy: Registry[type] = Registry("strategy", "jprm.strategies")
 
 
 @functools.cache
-def load_plugins(path: pathlib.Path) -> frozenset[tuple[str, str]]:
+def load_plugins(path: Path) -> frozenset[tuple[str, str]]:
     """Runs a user's file of scorers, strategies, aggregations and choices; the (kind, name) of each that it adds.
 
     Raises UserError where it fails or registers nothing.

@@ -111,19 +111,18 @@ def grid(
     for how in aggregation:
         refusal = _refusal(problems, how)
         for pick in choice:
-            row = {"aggregation": how, "choice": pick, "accuracy": None, "low": None, "high": None}
-            row |= {"n_problems": len(problems), "missing_share": None, "missing_as": missing}
-            rows.append(row | {"refused": ""})
+            row: dict[str, Any] = {"aggregation": how, "choice": pick, "accuracy": None, "low": None, "high": None}
+            row |= {"n_problems": len(problems), "missing_share": None, "missing_as": missing, "refused": ""}
+            rows.append(row)
             by = "last" if refusal and pick in WITHOUT_SCORES and tie != "score" else how
             try:
                 right, silent = accuracy(problems, by, pick, tie), unjudged(problems, by, pick)
             except UserError as error:
-                rows[-1]["refused"] = str(error)
-                continue
-            at = accuracy_interval(counted(right, silent, missing), silent, missing, resamples)
-            ends = {"accuracy": at.value, "low": at.low, "high": at.high}
-            rows[-1] |= {name: finite(value) for name, value in ends.items()}
-            rows[-1]["missing_share"] = float(silent.mean())
+                row["refused"] = str(error)
+            else:
+                at = accuracy_interval(counted(right, silent, missing), silent, missing, resamples)
+                row |= {"accuracy": finite(at.value), "low": finite(at.low), "high": finite(at.high)}
+                row["missing_share"] = float(silent.mean())
     return rows
 
 
