@@ -52,16 +52,16 @@ class BestOfNAccuracy:
     missing_as: Missing
 
     def interval(self, method: str, k: int) -> Interval:
-        """Accuracy of a method at k with its interval over problems."""
+        """Returns the accuracy of a method at k with its interval over problems."""
         missing = self.missing[k] if method in BY_SCORE else np.zeros(len(self.resamples.group))
         return accuracy_interval(self.accuracy[method, k], missing, self.missing_as, self.resamples)
 
     def gain(self, method: str, over: str, k: int) -> Difference:
-        """Accuracy of `method` minus that of `over` at k, paired by problem."""
+        """Returns the accuracy of `method` minus that of `over` at k, paired by problem."""
         return mean_difference(self.accuracy[over, k], self.accuracy[method, k], self.resamples)
 
     def missing_share(self, method: str, k: int) -> float:
-        """Share of the choices for which no candidate was judged, where the method needs one."""
+        """Returns the share of the choices for which no candidate was judged, where the method needs one."""
         return float(self.missing[k].mean()) if method in BY_SCORE else 0.0
 
 
@@ -73,7 +73,7 @@ def best_of_n(
     seed: int = 0,
     missing: Missing = "wrong",
 ) -> BestOfNAccuracy:
-    """Expected accuracy of every method at every k over `problems` [P][M].
+    """Measures the expected accuracy of every method at every k over `problems` [P][M].
 
     "pass": any correct; "best": the highest score; "majority": plurality of answers; "weighted":
     the answer with the largest sum of scores. A method that ends without an answer is wrong;
@@ -107,12 +107,12 @@ def _in_logs(candidates: Sequence[ScoredCandidate]) -> bool:
 
 
 def _judged(candidates: Sequence[ScoredCandidate], k: int) -> float:
-    """P(any of k candidates was judged)."""
+    """Returns P(any of k candidates was judged)."""
     return pass_at_k(len(candidates), sum(c.score is not None for c in candidates), k)
 
 
 def _right_answers(candidates: Sequence[ScoredCandidate]) -> set[Hashable]:
-    """The answers graded correct (several spellings may be); None never is."""
+    """Returns the answers graded correct (several spellings may be); None never is."""
     right = {c.answer for c in candidates if c.correct and c.answer is not None}
     wrong = {c.answer for c in candidates if not c.correct}
     if right & wrong:
@@ -126,6 +126,6 @@ def _majority(candidates: Sequence[ScoredCandidate], k: int) -> float:
 
 
 def _weighted(candidates: Sequence[ScoredCandidate], ks: Sequence[int]) -> list[float]:
-    """Accuracy of the weighted vote at each k."""
+    """Returns the accuracy of the weighted vote at each k."""
     answers, scores = [c.answer for c in candidates], [c.score for c in candidates]
     return weighted_shares(answers, scores, _right_answers(candidates), ks, _in_logs(candidates))

@@ -23,7 +23,7 @@ from jprm.ties import equal
 def weighted_vote_at_k(
     answers: Sequence[Hashable | None], scores: Sequence[float | None], truth: Hashable, k: int
 ) -> float:
-    """P(the answer with the largest sum of scores among k candidates is `truth`), ties shared.
+    """Returns P(the answer with the largest sum of scores among k candidates is `truth`), ties shared.
 
     `answers` [n], None for a candidate without one; `scores` [n] of at least 0, None for one that was
     not judged: neither votes, and where nobody does nothing is chosen. Raises UserError for a
@@ -39,7 +39,7 @@ def weighted_shares(
     ks: Sequence[int],
     logs: bool = False,
 ) -> list[float]:
-    """P(the weighted vote is one of `right`) at each k.
+    """Returns P(the weighted vote is one of `right`) at each k.
 
     logs: the scores are logarithms of the weights.
     """
@@ -71,7 +71,7 @@ def weighted_shares(
 
 
 def _vote(chosen: np.ndarray, cast: np.ndarray, log_weights: np.ndarray, is_right: np.ndarray) -> np.ndarray:
-    """Share of right answers among the winners [S] of each choice [S, groups]; 0 without votes."""
+    """Returns the share of right answers among the winners [S] of each choice [S, groups]; 0 without votes."""
     present = chosen @ cast > 0
     # In parts of the choice's largest weight: products of many probabilities are too small to add.
     voting = np.where((chosen > 0) & cast.any(axis=1), log_weights, -np.inf)

@@ -28,7 +28,7 @@ Scored = tuple[float, JudgedBranch]
 @strategy("best_of_n")
 @dataclass(frozen=True)
 class BestOfN:
-    """`n` solutions of each problem."""
+    """Draws `n` solutions of each problem."""
 
     n: int = 16
 
@@ -44,7 +44,7 @@ class BestOfN:
 @strategy("beam")
 @dataclass(frozen=True)
 class Beam:
-    """`width` branches survive each step; each is expanded by `expand` draws, `max_steps` deep.
+    """Keeps the best `width` branches at each step and expands each by `expand` draws, `max_steps` deep.
 
     The first step is drawn width x expand times. Branches are ranked by `aggregation` of their
     rewards; of equal branches the earlier draw is kept. What has not ended at `max_steps` is a
@@ -80,11 +80,11 @@ class Beam:
         return Found(tuple(judged for beam in beams for _, judged in beam))
 
     def subtrees(self, first: list[Scored]) -> tuple[list[list[Scored]], int]:
-        """The first steps by the subtree that they begin, and how many branches a subtree keeps."""
+        """Returns the first steps by the subtree that they begin, and how many branches a subtree keeps."""
         return [first], self.width
 
     def rank(self, branches: Sequence[Branch]) -> Asking[list[Scored]]:
-        """Each branch with the score that decides on its survival."""
+        """Scores each branch; the score decides on its survival."""
         judged = yield from judge(branches)
         return [(j.score(self.aggregation), j) for j in judged]
 
@@ -92,17 +92,17 @@ class Beam:
 @strategy("dvts")
 @dataclass(frozen=True)
 class Diverse(Beam):
-    """`width` subtrees; in each the best of `expand` draws is kept at every step."""
+    """Goes down `width` subtrees; in each the best of `expand` draws is kept at every step."""
 
     def subtrees(self, first: list[Scored]) -> tuple[list[list[Scored]], int]:
-        """Every `width`-th first step begins the same subtree, which keeps one branch."""
+        """Puts every `width`-th first step into the same subtree, which keeps one branch."""
         return [first[i :: self.width] for i in range(self.width)], 1
 
 
 @strategy("lookahead")
 @dataclass(frozen=True)
 class Lookahead(Beam):
-    """Beam search in which a child takes the score of its continuation by `ahead` steps.
+    """Is beam search in which a child takes the score of its continuation by `ahead` steps.
 
     The continuation itself is thrown away; `greedy` False draws it. With `ahead` = 0 it is beam search.
     """
@@ -115,7 +115,7 @@ class Lookahead(Beam):
         at_least(0, ahead=self.ahead)
 
     def rank(self, branches: Sequence[Branch]) -> Asking[list[Scored]]:
-        """Scores from the continuations, rewards of the branches themselves."""
+        """Scores each branch by its continuation; the rewards are those of the branch itself."""
         judged = yield from judge(branches)
         going = [b for b in branches if not b.ended] if self.ahead else []
         ahead = yield from grow(going, steps=self.ahead, greedy=self.greedy, label="ahead")
@@ -125,5 +125,5 @@ class Lookahead(Beam):
 
 
 def best(scored: Sequence[Scored], n: int) -> list[Scored]:
-    """The `n` highest scores, the highest first; of equal ones the earlier."""
+    """Returns the `n` highest scores, the highest first; of equal ones the earlier."""
     return [scored[i] for i in highest_first([score for score, _ in scored])[:n]]
