@@ -10,7 +10,7 @@ The estimators (`pass_at_k`, `maj_at_k`, `best_of_k`, `weighted_vote_at_k`) redu
 any smaller k. Plain numpy on plain lists: nothing here samples, trains or reads files.
 """
 
-from jprm.evaluate.best_of_n import METHODS, BestOfNAccuracy, ScoredCandidate, best_of_n
+from jprm.evaluate.best_of_n import BestOfNAccuracy, ScoredCandidate, best_of_n
 from jprm.evaluate.calibration import Bin, Calibration, calibration
 from jprm.evaluate.confusion import (
     binary_confusion,
@@ -51,7 +51,6 @@ from jprm.evaluate.weighted_vote import weighted_vote_at_k
 __all__ = [
     "EXACT_LIMIT",
     "LEVEL",
-    "METHODS",
     "BestOfNAccuracy",
     "Bin",
     "Calibration",

@@ -18,10 +18,9 @@ from jprm.errors import UserError
 from jprm.evaluate.estimators import best_of_k, maj_at_k, pass_at_k
 from jprm.evaluate.missing import Missing, accuracy_interval, check_missing, counted
 from jprm.evaluate.resamples import Resamples
-from jprm.evaluate.uncertainty import Difference, Interval, finite, mean_difference
+from jprm.evaluate.uncertainty import Difference, Interval, mean_difference
 from jprm.evaluate.weighted_vote import weighted_shares
 
-METHODS = ("pass", "best", "weighted", "majority")
 BY_SCORE = ("best", "weighted")
 
 
@@ -49,33 +48,21 @@ class BestOfNAccuracy:
     ks: tuple[int, ...]
     accuracy: dict[tuple[str, int], np.ndarray]
     resamples: Resamples
-    exact_weighted: bool
     missing: dict[int, np.ndarray]
     missing_as: Missing
 
     def interval(self, method: str, k: int) -> Interval:
-        """Accuracy of a method at k with its interval over problems."""
+        """Returns the accuracy of a method at k with its interval over problems."""
         missing = self.missing[k] if method in BY_SCORE else np.zeros(len(self.resamples.group))
         return accuracy_interval(self.accuracy[method, k], missing, self.missing_as, self.resamples)
 
     def gain(self, method: str, over: str, k: int) -> Difference:
-        """Accuracy of `method` minus that of `over` at k, paired by problem."""
+        """Returns the accuracy of `method` minus that of `over` at k, paired by problem."""
         return mean_difference(self.accuracy[over, k], self.accuracy[method, k], self.resamples)
 
     def missing_share(self, method: str, k: int) -> float:
-        """Share of the choices for which no candidate was judged, where the method needs one."""
+        """Returns the share of the choices for which no candidate was judged, where the method needs one."""
         return float(self.missing[k].mean()) if method in BY_SCORE else 0.0
-
-    def rows(self) -> list[dict]:
-        """One row per method and k: `method, k, accuracy, low, high, n_problems, missing_share`."""
-        n = len(self.resamples.group)
-        return [
-            {"method": method, "k": k, "accuracy": finite(at.value), "low": finite(at.low), "high": finite(at.high)}
-            | {"n_problems": n, "missing_share": self.missing_share(method, k)}
-            for method in METHODS
-            for k in self.ks
-            for at in (self.interval(method, k),)
-        ]
 
 
 def best_of_n(
@@ -86,7 +73,7 @@ def best_of_n(
     seed: int = 0,
     missing: Missing = "wrong",
 ) -> BestOfNAccuracy:
-    """Expected accuracy of every method at every k over `problems` [P][M].
+    """Measures the expected accuracy of every method at every k over `problems` [P][M].
 
     "pass": any correct; "best": the highest score; "majority": plurality of answers; "weighted":
     the answer with the largest sum of scores. A method that ends without an answer is wrong;
@@ -105,15 +92,14 @@ def best_of_n(
         accuracy["majority", k] = np.array([_majority(c, k) for c in problems])
     weighted = [_weighted(c, ks) for c in problems]
     for at, k in enumerate(ks):
-        accuracy["weighted", k] = np.array([shares[at] for shares, _ in weighted])
+        accuracy["weighted", k] = np.array([shares[at] for shares in weighted])
     ids = range(len(problems)) if problem_ids is None else problem_ids
-    exact = all(complete for _, complete in weighted)
     silent = {k: np.array([1.0 - _judged(c, k) for c in problems]) for k in ks}
     for method, k in accuracy:
         if method in BY_SCORE:
             accuracy[method, k] = counted(accuracy[method, k], silent[k], missing)
     resamples = Resamples.of(list(ids), seed=seed)
-    return BestOfNAccuracy(tuple(ks), accuracy, resamples, exact, silent, missing)
+    return BestOfNAccuracy(tuple(ks), accuracy, resamples, silent, missing)
 
 
 def _in_logs(candidates: Sequence[ScoredCandidate]) -> bool:
@@ -121,12 +107,12 @@ def _in_logs(candidates: Sequence[ScoredCandidate]) -> bool:
 
 
 def _judged(candidates: Sequence[ScoredCandidate], k: int) -> float:
-    """P(any of k candidates was judged)."""
+    """Returns P(any of k candidates was judged)."""
     return pass_at_k(len(candidates), sum(c.score is not None for c in candidates), k)
 
 
 def _right_answers(candidates: Sequence[ScoredCandidate]) -> set[Hashable]:
-    """The answers graded correct (several spellings may be); None never is."""
+    """Returns the answers graded correct (several spellings may be); None never is."""
     right = {c.answer for c in candidates if c.correct and c.answer is not None}
     wrong = {c.answer for c in candidates if not c.correct}
     if right & wrong:
@@ -139,7 +125,7 @@ def _majority(candidates: Sequence[ScoredCandidate], k: int) -> float:
     return sum(maj_at_k(votes, answer, k) for answer in _right_answers(candidates))
 
 
-def _weighted(candidates: Sequence[ScoredCandidate], ks: Sequence[int]) -> tuple[list[float], bool]:
-    """Accuracy of the weighted vote at each k, and whether all subsets were averaged."""
+def _weighted(candidates: Sequence[ScoredCandidate], ks: Sequence[int]) -> list[float]:
+    """Returns the accuracy of the weighted vote at each k."""
     answers, scores = [c.answer for c in candidates], [c.score for c in candidates]
     return weighted_shares(answers, scores, _right_answers(candidates), ks, _in_logs(candidates))

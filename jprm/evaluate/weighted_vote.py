@@ -23,13 +23,13 @@ from jprm.ties import equal
 def weighted_vote_at_k(
     answers: Sequence[Hashable | None], scores: Sequence[float | None], truth: Hashable, k: int
 ) -> float:
-    """P(the answer with the largest sum of scores among k candidates is `truth`), ties shared.
+    """Returns P(the answer with the largest sum of scores among k candidates is `truth`), ties shared.
 
     `answers` [n], None for a candidate without one; `scores` [n] of at least 0, None for one that was
     not judged: neither votes, and where nobody does nothing is chosen. Raises UserError for a
     negative score or a k outside 1..n.
     """
-    return weighted_shares(answers, scores, {truth}, [k])[0][0]
+    return weighted_shares(answers, scores, {truth}, [k])[0]
 
 
 def weighted_shares(
@@ -38,8 +38,8 @@ def weighted_shares(
     right: Collection[Hashable],
     ks: Sequence[int],
     logs: bool = False,
-) -> tuple[list[float], bool]:
-    """P(the weighted vote is one of `right`) at each k, and whether all subsets were averaged.
+) -> list[float]:
+    """Returns P(the weighted vote is one of `right`) at each k.
 
     logs: the scores are logarithms of the weights.
     """
@@ -55,7 +55,7 @@ def weighted_shares(
     groups = Counter(candidates)
     known = sorted({answer for answer, _ in groups if answer is not None}, key=str)
     if not known:
-        return [0.0] * len(ks), True
+        return [0.0] * len(ks)
     cast = np.array([[answer == a for a in known] for answer, _ in groups], dtype=np.float64)
     scale = np.array([score for _, score in groups], dtype=np.float64)
     with np.errstate(divide="ignore"):
@@ -64,16 +64,14 @@ def weighted_shares(
     if math.prod(count + 1 for count in groups.values()) <= EXACT_LIMIT:
         chosen, ways, size = multisets(tuple(groups.values()))
         by_size = np.bincount(size, ways * _vote(chosen, cast, weights, is_right), n + 1)
-        return [float(by_size[k]) / math.comb(n, k) for k in ks], True
+        return [float(by_size[k]) / math.comb(n, k) for k in ks]
     order = {group: i for i, group in enumerate(groups)}
     rows = [order[candidate] for candidate in candidates]
-    drawn = [subsets(n, k) for k in ks]
-    shares = [_vote(m, cast[rows], weights[rows], is_right).mean() for m, _ in drawn]
-    return [float(share) for share in shares], all(exact for _, exact in drawn)
+    return [float(_vote(subsets(n, k)[0], cast[rows], weights[rows], is_right).mean()) for k in ks]
 
 
 def _vote(chosen: np.ndarray, cast: np.ndarray, log_weights: np.ndarray, is_right: np.ndarray) -> np.ndarray:
-    """Share of right answers among the winners [S] of each choice [S, groups]; 0 without votes."""
+    """Returns the share of right answers among the winners [S] of each choice [S, groups]; 0 without votes."""
     present = chosen @ cast > 0
     # In parts of the choice's largest weight: products of many probabilities are too small to add.
     voting = np.where((chosen > 0) & cast.any(axis=1), log_weights, -np.inf)

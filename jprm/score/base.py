@@ -89,7 +89,7 @@ class Scorer(ABC):
         """
 
     def for_search(self, votes: int) -> Scorer:
-        """The scorer that a search with this many votes asks: one that judges by beginnings, where there is one."""
+        """Returns the scorer that a search with this many votes asks: one that judges by beginnings, or itself."""
         return self
 
     def forget(self, problem: Problem) -> None:
@@ -125,7 +125,7 @@ class StepScorer(Scorer):
 
     @abstractmethod
     def scores(self, problem: str, steps: Sequence[str], seed: int) -> Iterable[float | None]:
-        """A number from 0 to 1 for each step, None without a judgement.
+        """Returns a number from 0 to 1 for each step, None without a judgement.
 
         seed: another one for every vote; a scorer without chance ignores it.
         """
@@ -156,7 +156,7 @@ class StepScorer(Scorer):
 
 
 def _as_rationale(solution_id: str, step: int, vote: int, mode: str, score: float | None) -> Rationale:
-    """A number as a rationale without text. Raises ValueError for one that is not between 0 and 1."""
+    """Makes a rationale without text of a number. Raises ValueError for one that is not between 0 and 1."""
     verdict = Verdict(None, None, None)
     if score is not None:
         score = float(score)
@@ -168,7 +168,7 @@ def _as_rationale(solution_id: str, step: int, vote: int, mode: str, score: floa
 
 
 def _as_scorer(made: Any, name: str) -> type[Scorer]:
-    """The class of a scorer, made from a function `(problem, steps, seed) -> a number per step` if it is one."""
+    """Returns the class of a scorer; a function `(problem, steps, seed) -> a number per step` becomes one."""
     if inspect.isclass(made):
         if not issubclass(made, Scorer):
             raise UserError(f"scorer {name!r}: {made!r} is neither a Scorer nor a function")
@@ -188,7 +188,7 @@ scorer: registry.Registry[type[Scorer]] = registry.Registry(
 
 
 def find_scorer(name: str) -> type[Scorer]:
-    """The scorer of that name. Raises UserError, naming the nearest, where there is none."""
+    """Finds the scorer of that name. Raises UserError, naming the nearest, where there is none."""
     return scorer[name]
 
 

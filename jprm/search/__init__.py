@@ -1,7 +1,7 @@
 """The verifier at work: choosing among solutions, searching for better ones, mending them.
 
 Enter by `run_search(problems, make_strategy("beam", width=4), generator, reward_model, ...)`, which
-writes one row per problem and goes on where it was stopped; by `summary` and `gain` for what came out;
+writes one row per problem and goes on where it was stopped; by `summary` for what came out;
 and by `winners`, `accuracy` and `grid` to choose from stored step scores. A strategy, an aggregation
 or a choice of one's own is a decorator: `@strategy("name")`, `@aggregation("name")`, `@choice("name")`;
 `names()` of each lists them. What a search needs from others is declared in `ports`: `SampledSteps` is
@@ -31,7 +31,7 @@ from jprm.search.ports import (
 from jprm.search.rewards import Cascade, VoteRewards, mean_rewards
 from jprm.search.sampled import Layout, SampledSteps, boundary_ids
 from jprm.search.selection import Candidate, accuracy, aggregate, aggregation, choice, winners
-from jprm.search.table import Choosing, accuracy_of, budget_of, candidates_of, correctness, gain, missing_share, summary
+from jprm.search.table import Choosing, accuracy_of, budget_of, candidates_of, correctness, missing_share, summary
 
 __all__ = [
     "ROOT",
@@ -74,7 +74,6 @@ __all__ = [
     "correctness",
     "feedback",
     "fit_gate",
-    "gain",
     "grid",
     "grow",
     "judge",

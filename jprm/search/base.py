@@ -19,9 +19,9 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import functools
-import pathlib
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol, TypeVar, get_type_hints
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
@@ -64,7 +64,7 @@ class JudgedBranch:
     analyses: tuple[str, ...] = ()
 
     def score(self, aggregation: str) -> float:
-        """One number to compare by; -inf for a branch without a score, which loses to any."""
+        """Returns one number to compare by; -inf for a branch without a score, which loses to any."""
         return rank(self.rewards, aggregation)
 
 
@@ -93,8 +93,8 @@ strategy: Registry[type] = Registry("strategy", "jprm.strategies")
 
 
 @functools.cache
-def load_plugins(path: pathlib.Path) -> frozenset[tuple[str, str]]:
-    """Runs a user's file of scorers, strategies, aggregations and choices; the (kind, name) of each that it adds.
+def load_plugins(path: Path) -> frozenset[tuple[str, str]]:
+    """Runs a user's file of scorers, strategies, aggregations and choices; returns the (kind, name) of what it adds.
 
     Raises UserError where it fails or registers nothing.
     """
@@ -102,7 +102,10 @@ def load_plugins(path: pathlib.Path) -> frozenset[tuple[str, str]]:
 
 
 def make_strategy(name: str, **settings: Any) -> Strategy:
-    """The strategy of that name. Raises UserError for an unknown name or setting, and for a value of another type."""
+    """Makes the strategy of that name.
+
+    Raises UserError for an unknown name or setting, and for a value of another type.
+    """
     cls = strategy[name]
     known = [f.name for f in dataclasses.fields(cls)]
     for key in settings:

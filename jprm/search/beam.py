@@ -12,6 +12,7 @@ bounds what is expanded and the result is the last beam.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -27,7 +28,7 @@ Scored = tuple[float, JudgedBranch]
 @strategy("best_of_n")
 @dataclass(frozen=True)
 class BestOfN:
-    """`n` solutions of each problem."""
+    """Draws `n` solutions of each problem."""
 
     n: int = 16
 
@@ -43,7 +44,7 @@ class BestOfN:
 @strategy("beam")
 @dataclass(frozen=True)
 class Beam:
-    """`width` branches survive each step; each is expanded by `expand` draws, `max_steps` deep.
+    """Keeps the best `width` branches at each step and expands each by `expand` draws, `max_steps` deep.
 
     The first step is drawn width x expand times. Branches are ranked by `aggregation` of their
     rewards; of equal branches the earlier draw is kept. What has not ended at `max_steps` is a
@@ -60,21 +61,30 @@ class Beam:
         aggregation[self.aggregation]
 
     def search(self, problem: Problem, answer: Answer) -> Asking[Found]:
-        """Expands and prunes the beam step by step until all of it has ended."""
+        """Expands and prunes step by step until every branch that is kept has ended."""
+        # 1. Draw the first step, and keep the best of it.
         [first] = yield from grow([ROOT], n=self.width * self.expand)
-        beam = best((yield from self.rank(first)), self.width)
+        subtrees, size = self.subtrees((yield from self.rank(first)))
+        beams = [best(scored, size) for scored in subtrees]
         for _ in range(1, self.max_steps):
-            growing = [judged.branch for _, judged in beam if not judged.branch.ended]
-            if not growing:
+            # 2. Expand what has not ended, all subtrees in one request.
+            growing = [[judged.branch for _, judged in beam if not judged.branch.ended] for beam in beams]
+            if not any(growing):
                 break
-            grown = yield from grow(growing, n=self.expand)
-            ended = [scored for scored in beam if scored[1].branch.ended]
-            children = yield from self.rank([child for of_one in grown for child in of_one])
-            beam = best([*ended, *children], self.width)
-        return Found(tuple(judged for _, judged in beam))
+            grown = yield from grow([branch for own in growing for branch in own], n=self.expand)
+            children = iter((yield from self.rank([child for of_one in grown for child in of_one])))
+            # 3. The children compete with what has ended in their subtree.
+            for at, (beam, own) in enumerate(zip(beams, growing, strict=True)):
+                ended = [scored for scored in beam if scored[1].branch.ended]
+                beams[at] = best([*ended, *itertools.islice(children, len(own) * self.expand)], size)
+        return Found(tuple(judged for beam in beams for _, judged in beam))
+
+    def subtrees(self, first: list[Scored]) -> tuple[list[list[Scored]], int]:
+        """Returns the first steps by the subtree that they begin, and how many branches a subtree keeps."""
+        return [first], self.width
 
     def rank(self, branches: Sequence[Branch]) -> Asking[list[Scored]]:
-        """Each branch with the score that decides on its survival."""
+        """Scores each branch; the score decides on its survival."""
         judged = yield from judge(branches)
         return [(j.score(self.aggregation), j) for j in judged]
 
@@ -82,28 +92,17 @@ class Beam:
 @strategy("dvts")
 @dataclass(frozen=True)
 class Diverse(Beam):
-    """`width` subtrees; in each the best of `expand` draws is kept at every step."""
+    """Goes down `width` subtrees; in each the best of `expand` draws is kept at every step."""
 
-    def search(self, problem: Problem, answer: Answer) -> Asking[Found]:
-        """Goes down all subtrees together; the result is the best child of every subtree."""
-        [first] = yield from grow([ROOT], n=self.width * self.expand)
-        scored = yield from self.rank(first)
-        kept = [best(scored[i :: self.width], 1)[0] for i in range(self.width)]
-        for _ in range(1, self.max_steps):
-            growing = [i for i, (_, judged) in enumerate(kept) if not judged.branch.ended]
-            if not growing:
-                break
-            grown = yield from grow([kept[i][1].branch for i in growing], n=self.expand)
-            scored = yield from self.rank([child for of_one in grown for child in of_one])
-            for at, i in enumerate(growing):
-                kept[i] = best(scored[at * self.expand : (at + 1) * self.expand], 1)[0]
-        return Found(tuple(judged for _, judged in kept))
+    def subtrees(self, first: list[Scored]) -> tuple[list[list[Scored]], int]:
+        """Puts every `width`-th first step into the same subtree, which keeps one branch."""
+        return [first[i :: self.width] for i in range(self.width)], 1
 
 
 @strategy("lookahead")
 @dataclass(frozen=True)
 class Lookahead(Beam):
-    """Beam search in which a child takes the score of its continuation by `ahead` steps.
+    """Is beam search in which a child takes the score of its continuation by `ahead` steps.
 
     The continuation itself is thrown away; `greedy` False draws it. With `ahead` = 0 it is beam search.
     """
@@ -116,7 +115,7 @@ class Lookahead(Beam):
         at_least(0, ahead=self.ahead)
 
     def rank(self, branches: Sequence[Branch]) -> Asking[list[Scored]]:
-        """Scores from the continuations, rewards of the branches themselves."""
+        """Scores each branch by its continuation; the rewards are those of the branch itself."""
         judged = yield from judge(branches)
         going = [b for b in branches if not b.ended] if self.ahead else []
         ahead = yield from grow(going, steps=self.ahead, greedy=self.greedy, label="ahead")
@@ -126,5 +125,5 @@ class Lookahead(Beam):
 
 
 def best(scored: Sequence[Scored], n: int) -> list[Scored]:
-    """The `n` highest scores, the highest first; of equal ones the earlier."""
+    """Returns the `n` highest scores, the highest first; of equal ones the earlier."""
     return [scored[i] for i in highest_first([score for score, _ in scored])[:n]]

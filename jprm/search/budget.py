@@ -72,7 +72,7 @@ class ModelCost:
     per_logits: float = 0.0
 
     def cost(self, context: int, prompt: int, generated: int = 0) -> Cost:
-        """The cost of reading `prompt` tokens behind `context` known ones, then writing `generated`."""
+        """Counts reading `prompt` tokens behind `context` known ones, then writing `generated`."""
         read = prompt * context + prompt * (prompt + 1) / 2
         behind = context + prompt
         written = generated * behind + generated * (generated + 1) / 2
@@ -84,6 +84,6 @@ class ModelCost:
         return Cost(prompt, generated, flops)
 
     def reread(self, tokens: int) -> Cost:
-        """The cost of reading a text of `tokens` from its beginning that has been read or written before."""
+        """Counts reading a text of `tokens` from its beginning that has been read or written before."""
         cost = self.cost(0, tokens)
         return replace(cost, reread_tokens=tokens, reread_flops=cost.flops)

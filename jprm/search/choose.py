@@ -27,13 +27,13 @@ MOST_SHOWN = 3
 
 
 def sigmoid(score: float) -> float:
-    """The probability that a logit stands for."""
+    """Returns the probability that a logit stands for."""
     small = math.exp(-abs(score))  # of a negative number only: it cannot overflow
     return 1 / (1 + small) if score >= 0 else small / (1 + small)
 
 
 def exponential(score: float) -> float:
-    """The probability that a logarithm stands for. Raises UserError for a score above 0, which is none."""
+    """Returns the probability that a logarithm stands for. Raises UserError for a score above 0, which is none."""
     if score > 0:
         raise UserError(f"--transform exp: {score} is above 0 and so no logarithm of a probability")
     return math.exp(score)
@@ -98,7 +98,7 @@ def voting(pools: Sequence[Pool]) -> tuple[list[list[Candidate]], str]:
 def grid(
     problems: Sequence[Pool], tie: Tie = "first", seed: int = 0, missing: Missing = "wrong"
 ) -> list[dict[str, Any]]:
-    """One row per aggregation and choice: `aggregation, choice, accuracy, low, high, n_problems,
+    """Returns one row per aggregation and choice: `aggregation, choice, accuracy, low, high, n_problems,
     missing_share, missing_as, refused`.
 
     Choices that read no score (majority under "first" and "shared", oracle) are rows as well, equal
@@ -111,24 +111,23 @@ def grid(
     for how in aggregation:
         refusal = _refusal(problems, how)
         for pick in choice:
-            row = {"aggregation": how, "choice": pick, "accuracy": None, "low": None, "high": None}
-            row |= {"n_problems": len(problems), "missing_share": None, "missing_as": missing}
-            rows.append(row | {"refused": ""})
+            row: dict[str, Any] = {"aggregation": how, "choice": pick, "accuracy": None, "low": None, "high": None}
+            row |= {"n_problems": len(problems), "missing_share": None, "missing_as": missing, "refused": ""}
+            rows.append(row)
             by = "last" if refusal and pick in WITHOUT_SCORES and tie != "score" else how
             try:
                 right, silent = accuracy(problems, by, pick, tie), unjudged(problems, by, pick)
             except UserError as error:
-                rows[-1]["refused"] = str(error)
-                continue
-            at = accuracy_interval(counted(right, silent, missing), silent, missing, resamples)
-            ends = {"accuracy": at.value, "low": at.low, "high": at.high}
-            rows[-1] |= {name: finite(value) for name, value in ends.items()}
-            rows[-1]["missing_share"] = float(silent.mean())
+                row["refused"] = str(error)
+            else:
+                at = accuracy_interval(counted(right, silent, missing), silent, missing, resamples)
+                row |= {"accuracy": finite(at.value), "low": finite(at.low), "high": finite(at.high)}
+                row["missing_share"] = float(silent.mean())
     return rows
 
 
 def _refusal(problems: Sequence[Pool], how: str) -> str:
-    """Why these rewards do not have this aggregation; "" where they do."""
+    """Says why these rewards do not have this aggregation; "" where they do."""
     try:
         for candidates in problems:
             scores_of(candidates, how)

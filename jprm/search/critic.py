@@ -29,8 +29,9 @@ PREFACE = "There might be some problem in this paragraph of your reasoning, plea
 @strategy("critic")
 @dataclass(frozen=True)
 class Critic:
-    """`n` solutions, then `turns` turns of refinement; `Found.pools` are the solutions after each
-    and `notes["refined"]` how many were rewritten in each.
+    """Draws `n` solutions and refines them in `turns` turns after what the verifier says.
+
+    `Found.pools` are the solutions after each turn, `notes["refined"]` how many were rewritten in each.
 
     pool: "replace", a rewritten solution takes the place of the old one (the reference), or
         "union", old and new compete and the best `n` by `aggregation` stay (MAgICoRe).
@@ -58,6 +59,7 @@ class Critic:
         known: list[JudgedBranch] = yield from judge(drawn)
         pools, refined = [tuple(range(len(known)))], []
         for _ in range(self.turns):
+            # 1. Stop where the gate finds the problem easy, or where no step is doubted.
             pool = pools[-1]
             if self.gate is not None:
                 members = [known[i] for i in pool]
@@ -66,11 +68,14 @@ class Critic:
             doubted = {i: at for i in pool if (at := self._doubted(known[i])) >= 0}
             if not doubted:
                 break
+            # 2. Have the doubted solutions rewritten, and the new ones judged.
             branches = yield from revise([_revision(known[i], at) for i, at in doubted.items()])
             new = dict(zip(doubted, range(len(known), len(known) + len(branches)), strict=True))
             known += yield from judge(branches)
+            # 3. Choose who goes on to the next turn.
             refined.append(len(new))
             pools.append(self._next(pool, new, known))
+        # Turns that were not needed change nothing.
         pools += pools[-1:] * (self.turns + 1 - len(pools))
         refined += [0] * (self.turns - len(refined))
         return Found(tuple(known), tuple(pools), notes={"refined": refined})
@@ -91,7 +96,7 @@ class Critic:
 
 
 def feedback(step: str, analysis: str) -> str:
-    """The critic's message: the doubted step and the analysis, without its heading if it has one."""
+    """Writes the critic's message: the doubted step and the analysis, without its heading if it has one."""
     _, colon, rest = analysis.partition(":")
     return f"{PREFACE}\n>{step.strip()}\n\n{(rest if colon else analysis).strip()}"
 
@@ -103,7 +108,7 @@ def _revision(judged: JudgedBranch, at: int) -> Revision:
 
 
 class Redraw:
-    """A `Refiner` for policies that cannot read criticism: draws the doubted step and all behind it
+    """A `Refiner` for policies that cannot read criticism. It draws the doubted step and all behind it
     anew, so it uses only the place of the fault.
     """
 
@@ -111,7 +116,7 @@ class Redraw:
         self.generator = generator
 
     def revise(self, items: Sequence[tuple[Problem, Revision]]) -> list[Revised | Exception]:
-        """The solutions with their ends drawn anew."""
+        """Returns the solutions with their ends drawn anew."""
         requests = [(problem, Grow((Branch(r.steps[: r.step], r.path),), steps=None)) for problem, r in items]
         return [
             grown if isinstance(grown, Exception) else Revised(grown.branches[0][0], grown.cost)

@@ -52,7 +52,7 @@ def run_search(
     in_flight: int = 64,
     progress: Callable[[str], None] = lambda text: None,
 ) -> list[dict[str, Any]]:
-    """One row per problem, in the order of `problems`; those in the file `store` are not redone.
+    """Searches the problems that have no row in the file `store`; returns one row per problem, in their order.
 
     inputs: what decides the replies of the ports (weights, seeds, templates), as JSON values. It is
         kept in the rows with the strategy's settings, and a store of another search is refused.
@@ -103,7 +103,7 @@ def run_search(
 
 
 def run_identity(strategy: Strategy, inputs: Mapping[str, Any] | None = None) -> str:
-    """What a search's rows depend on, apart from the problem."""
+    """Returns a fingerprint of what a search's rows depend on, apart from the problem."""
     name = type(strategy).__qualname__
     if not dataclasses.is_dataclass(strategy):
         raise UserError(f"search: {name} must be a dataclass; its fields are its settings")
@@ -149,7 +149,7 @@ class _Search:
         self.judged[steps] = reply
 
     def row(self, identity: str, grading: Grading) -> dict[str, Any]:
-        """The record; grading that raises, or notes that JSON lacks, lose the problem, too."""
+        """Returns the record; grading that raises, or notes that JSON lacks, lose the problem, too."""
         result: dict[str, Any] = {"candidates": [], "pools": [], "notes": {}}
         if self.found is not None:
             try:
@@ -182,7 +182,7 @@ class _Ports:
         self._generator, self._reward_model, self._refiner = generator, reward_model, refiner
 
     def forget(self, problem: Problem) -> None:
-        """The search of this problem is over."""
+        """Tells all that the search of this problem is over."""
         self._generator.forget(problem)
         self._reward_model.forget(problem)
 
@@ -228,7 +228,7 @@ class _Ports:
 def _each(
     items: Mapping[_Search, Sequence[Item]], call: Callable[[Sequence[Item]], Sequence[Reply | Exception]]
 ) -> list[tuple[_Search, list[Reply]]]:
-    """The replies to each search's items, in one batch; search by search if the batch raises.
+    """Asks for the replies to each search's items, in one batch; search by search if the batch raises.
 
     A search whose own items fail is lost and not among the results. Interrupts are not caught.
     """

@@ -56,7 +56,7 @@ class Gate:
             raise UserError(f"gate: std = {self.std} must be above 0; were all scores equal?")
 
     def is_hard(self, judged: Sequence[JudgedBranch], answers: Sequence[str | None]) -> bool:
-        """Whether these solutions of a problem should be refined; without any answer, yes.
+        """Says whether these solutions of a problem should be refined; without any answer, yes.
 
         Equal answers are one answer, as far as their spelling tells.
         """
@@ -73,7 +73,7 @@ class Gate:
         )
 
     def quality(self, rewards: Mapping[str, Sequence[Rewards]]) -> float:
-        """The standardised score of the majority answer's solutions (of a tie, the first's), or the best of all."""
+        """Returns the standardised score of the majority answer's solutions (of a tie, the first's), or the best."""
         scores = [[summed(r, self.outcome, self.process) for r in each] for each in rewards.values()]
         if self.whose == "best":
             return (max(map(max, scores)) - self.mean) / self.std
@@ -81,7 +81,7 @@ class Gate:
 
 
 def confidence(weights: Sequence[float]) -> float:
-    """How far the summed votes for each answer agree, in (0, 1]; 0 where there is no weight at all.
+    """Says how far the summed votes for each answer agree, in (0, 1]; 0 where there is no weight at all.
 
     It is 2 (1 - sigmoid(H)) with H the entropy of the votes in nats: 1 for one answer, 1/2 for three equal ones.
     """
@@ -93,12 +93,12 @@ def confidence(weights: Sequence[float]) -> float:
 
 
 def summed(rewards: Rewards, outcome: str, process: str) -> float:
-    """Outcome score plus process score; 0 for each that a solution does not have."""
+    """Returns outcome score plus process score; 0 for each that a solution does not have."""
     return (aggregate(rewards, outcome) or 0.0) + (aggregate(rewards, process) or 0.0)
 
 
 def fit_gate(rows: Sequence[Mapping[str, Any]], outcome: str = "last", process: str = "prod") -> Gate:
-    """The gate for a data set, from the rows of a search over it (best-of-N, say).
+    """Makes the gate for a data set from the rows of a search over it (best-of-N, say).
 
     Of a search in turns, the solutions before the first turn count. Raises UserError where all
     candidates score the same.
@@ -111,7 +111,7 @@ def fit_gate(rows: Sequence[Mapping[str, Any]], outcome: str = "last", process: 
 
 
 def open_turns(row: Mapping[str, Any], gate: Gate) -> int:
-    """How many turns of a critic's row this gate lets through, one after the other."""
+    """Counts the turns of a critic's row that this gate lets through, one after the other."""
     turns = max(0, len(row["pools"]) - 1)
     for turn in range(turns):
         members = _members(row, turn)
@@ -122,7 +122,7 @@ def open_turns(row: Mapping[str, Any], gate: Gate) -> int:
 
 
 def behind(row: Mapping[str, Any], gate: Gate) -> dict[str, Any]:
-    """The row that the critic would have given behind this gate, from its row without one.
+    """Returns the row that the critic would have given behind this gate, from its row without one.
 
     What it draws depends on the problem and the turn alone, so a gate only ends the turns earlier.
     The budget stays that of all turns; `notes["refined"]` counts the rewritings that are left.

@@ -47,11 +47,11 @@ class TreeNode:
 
     @property
     def value(self) -> float:
-        """Mean of its own score, which counts as a visit, and of those handed up through it."""
+        """The mean of its own score, which counts as a visit, and of those handed up through it."""
         return (self.score + self.total) / self.visits
 
     def record(self) -> dict[str, Any]:
-        """As JSON; `score` None where nothing was judged."""
+        """Returns the node as JSON values."""
         return {
             "steps": list(self.branch.steps),
             "ended": self.branch.ended,
@@ -66,7 +66,7 @@ class TreeNode:
 @strategy("mcts")
 @dataclass(frozen=True)
 class Mcts:
-    """`walks` from the root, with `expand` children drawn at every new node, `max_steps` deep.
+    """Walks `walks` times from the root and draws `expand` children at every new node, `max_steps` deep.
 
     exploration: the constant of UCB1; 0 is greedy. A score is an `aggregation` of the rewards; a
     branch without a score counts as 0, and so does the root. The candidates are the tree's
@@ -119,14 +119,14 @@ class Mcts:
         return node.branch.ended or len(node.branch.steps) >= self.max_steps
 
     def _best_child(self, nodes: Sequence[TreeNode], parent: TreeNode) -> int:
-        """By UCB1; of equal children the earliest."""
+        """Chooses a child by UCB1; of equal children the earliest."""
         children = [nodes[i] for i in parent.children]
         log = math.log(sum(child.visits for child in children))
         bounds = [c.value + self.exploration * math.sqrt(log / c.visits) for c in children]
         return parent.children[places(bounds).index(0)]
 
     def _measure(self, nodes: Sequence[TreeNode], new: Sequence[int]) -> Asking[None]:
-        """Complete the new nodes' branches `rollouts` times each."""
+        """Completes the new nodes' branches `rollouts` times each."""
         going = [i for i in new if not nodes[i].branch.ended] if self.rollouts else []
         branches = [nodes[i].branch for i in going]
         drawn = yield from grow(branches, n=self.rollouts, steps=None, label="rollout")

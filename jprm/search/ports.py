@@ -64,7 +64,7 @@ class Grow:
             raise UserError(f"search: greedy continuations are all the same; n = {self.n} must be 1")
 
     def paths(self, branch: Branch) -> list[Path]:
-        """The paths of a branch's continuations."""
+        """Returns the paths of a branch's continuations."""
         stem = (*branch.path, self.label) if self.label else branch.path
         return [(*stem, i) for i in range(self.first, self.first + self.n)]
 
@@ -114,7 +114,7 @@ class StepGenerator(Protocol):
     """Writes solutions step by step."""
 
     def grow(self, requests: Sequence[tuple[Problem, Grow]]) -> Sequence[Grown | Exception]:
-        """The continuations asked for, request by request.
+        """Returns the continuations asked for, request by request.
 
         A continuation of a branch that has ended, or that cannot go on, is an ended branch.
         """
@@ -134,7 +134,7 @@ class RewardModel(ABC):
 
     @abstractmethod
     def score(self, items: Sequence[tuple[Problem, Steps]]) -> Sequence[StepRewards | Exception]:
-        """One reward per step of each item."""
+        """Returns one reward per step of each item, or the exception that an item ended in."""
 
     def forget(self, problem: Problem) -> None:
         """Gives up whatever is held for this problem, because its search is over."""
@@ -145,7 +145,7 @@ class Refiner(Protocol):
     """Rewrites solutions."""
 
     def revise(self, items: Sequence[tuple[Problem, Revision]]) -> Sequence[Revised | Exception]:
-        """The new solution of each item."""
+        """Returns the new solution of each item."""
         ...
 
 
@@ -153,9 +153,9 @@ class Grading(Protocol):
     """What is known about final answers. `jprm.worlds.World` satisfies it."""
 
     def answer(self, steps: Sequence[str]) -> str | None:
-        """The final answer that a solution states. Strategies may see it."""
+        """Returns the final answer that a solution states. Strategies may see it."""
         ...
 
     def is_correct(self, problem: Problem, steps: Sequence[str]) -> bool:
-        """Whether it is right. Strategies never see it."""
+        """Says whether a solution is right. Strategies never see it."""
         ...

@@ -69,7 +69,7 @@ class VoteRewards(RewardModel):
         ]
 
     def forget(self, problem: Problem) -> None:
-        """The search of this problem is over; another one pays for itself."""
+        """Ends the search of this problem; another search of it pays for itself."""
         self._paid.pop(problem.id, None)
         self.scorer.forget(problem)
 
@@ -93,7 +93,7 @@ class VoteRewards(RewardModel):
         )
 
     def _judged(self, problem: Problem, steps: Steps, heard: Sequence[Rationale]) -> StepRewards:
-        """The rewards of a part: of its last step where beginnings are parts, else of all its steps."""
+        """Makes the rewards of a part: of its last step where beginnings are parts, else of all its steps."""
         first = len(steps) - 1 if self.scorer.by_beginnings else 0
         said = [read_votes([r for r in heard if r.step == t], self.readout) for t in range(first, len(steps))]
         spent = self._spent_on_last if self.scorer.by_beginnings else self._spent_on_whole
@@ -101,7 +101,7 @@ class VoteRewards(RewardModel):
         return StepRewards(rewards, spent(problem, steps, heard), analyses)
 
     def _spent_on_whole(self, problem: Problem, steps: Steps, heard: Sequence[Rationale]) -> Cost:
-        """The problem once, then for each vote the steps, what was forced and what it wrote."""
+        """Counts the problem once, then for each vote the steps, what was forced and what it wrote."""
         start = len(self.codec.encode(problem.text))
         lengths = [len(self.codec.encode(step)) for step in steps]
         total = self.cost.cost(0, start)
@@ -114,7 +114,7 @@ class VoteRewards(RewardModel):
         return total
 
     def _spent_on_last(self, problem: Problem, steps: Steps, heard: Sequence[Rationale]) -> Cost:
-        """The votes on the last step, each behind the history of its own or, in fork mode, of vote 0."""
+        """Counts the votes on the last step, each behind the history of its own or, in fork mode, of vote 0."""
         last = len(steps) - 1
         here = [r for r in heard if r.step == last]
         # 1. The tokens of each vote's history.
@@ -136,7 +136,7 @@ class VoteRewards(RewardModel):
 
 
 def read_votes(votes: Sequence[Rationale], readout: ReadOut) -> tuple[float | None, str]:
-    """The mean reward of the votes on one step, and the text of the vote nearest to it."""
+    """Returns the mean reward of the votes on one step, and the text of the vote nearest to it."""
     judged = [(reward, r.text) for r in votes if (reward := r.verdict.reward(readout)) is not None]
     at = mean_reward([reward for reward, _ in judged])
     if at is None:
@@ -164,7 +164,7 @@ class Cascade(RewardModel):
             raise UserError(f"cascade: the band [{self.low}, {self.high}] must lie in [0, 1]")
 
     def score(self, items: Sequence[tuple[Problem, Steps]]) -> list[StepRewards | Exception]:
-        """The rewards, at the cost of both models."""
+        """Asks the fast model about everything and the slow one where that is unsure; a reply costs what both did."""
         # 1. The fast model judges everything.
         replies = list(self.fast.score(items))
         # 2. The slow one reads a solution up to its last unsure step, and only if it has one.
@@ -198,7 +198,7 @@ class Cascade(RewardModel):
 
 
 def mean_rewards(replies: Sequence[StepRewards]) -> StepRewards:
-    """The mean of several replies to one item, step by step, such as of two passes (BiPRM, arXiv 2508.01682).
+    """Averages several replies to one item step by step, such as those of two passes (BiPRM, arXiv 2508.01682).
 
     A None of one leaves the step to the others. The costs add up; the analyses are those of the first.
     """

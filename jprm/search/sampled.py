@@ -38,7 +38,7 @@ class Layout:
 
 
 def boundary_ids(codec: TextCodec, vocab_size: int, boundary: str = "\n") -> tuple[int, ...]:
-    """The tokens whose text ends with `boundary`. Raises UserError where there are none."""
+    """Finds the tokens whose text ends with `boundary`. Raises UserError where there are none."""
     ids = tuple(i for i in range(vocab_size) if codec.decode([i]).endswith(boundary))
     if not ids:
         raise UserError(f"search: no token ends with {boundary!r}; steps could not be told apart")
@@ -173,7 +173,7 @@ class SampledSteps:
         return job
 
     def _left(self, ids: Sequence[int]) -> int:
-        """Tokens that may follow these of a solution."""
+        """Counts the tokens that may follow these of a solution."""
         return self.layout.max_tokens - len(ids)
 
     def _release(self, memory: _Memory) -> None:
@@ -229,7 +229,7 @@ class SampledSteps:
         return draw.ids[:-1] if self._at_end(draw) else draw.ids
 
     def _steps(self, draw: _Draw) -> Steps:
-        """The steps of the branch and those that were drawn behind them."""
+        """Returns the steps of the branch and those that were drawn behind them."""
         return (*draw.branch.steps, *self.layout.split(self.codec.decode(self._text_ids(draw))))
 
     def _grown(self, job: _Job) -> Grown:

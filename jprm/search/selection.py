@@ -112,7 +112,7 @@ IN_LOGS: dict[str, Aggregation] = {"prod": log_product}  # those that leave the 
 
 
 def aggregate(rewards: Sequence[float | None], how: str) -> float | None:
-    """The score of a solution from the rewards [T] of its steps.
+    """Aggregates the score of a solution from the rewards [T] of its steps.
 
     It is None where a step that it needs was not judged: the last one for "last", any for the others.
     Raises UserError for an unknown aggregation, and for one that these rewards do not have.
@@ -132,13 +132,13 @@ def _aggregate(rewards: Sequence[float | None], how: str, reduce: Aggregation) -
 
 
 def rank(rewards: Sequence[float | None], how: str) -> float:
-    """One number to compare solutions by; -inf for one without a score, which loses to any."""
+    """Returns one number to compare solutions by; -inf for one without a score, which loses to any."""
     score = _score(rewards, how)
     return -math.inf if score is None else score
 
 
 def scores_of(candidates: Sequence[Candidate], how: str) -> list[float]:
-    """The scores of the candidates of a problem, -inf without one; products in parts of the largest."""
+    """Returns the scores of the candidates of a problem, -inf without one; products in parts of the largest."""
     scores = [rank(c.rewards, how) for c in candidates]
     top = max(scores, default=-math.inf)
     if how not in IN_LOGS or top == -math.inf:
@@ -175,7 +175,7 @@ def oracle(candidates: Sequence[Candidate], scores: Sequence[float], tie: Tie) -
 
 
 def winners(candidates: Sequence[Candidate], how: str = "min", pick: str = "argmax", tie: Tie = "first") -> list[int]:
-    """Indices of the chosen candidates: one, or under "shared" all that are tied.
+    """Returns the indices of the chosen candidates: one, or under "shared" all that are tied.
 
     [] where nothing can be chosen: no candidates, a vote in which nobody has an answer, or a choice
     by scores where no candidate has one.
@@ -189,13 +189,13 @@ def winners(candidates: Sequence[Candidate], how: str = "min", pick: str = "argm
 def accuracy(
     problems: Sequence[Sequence[Candidate]], how: str = "min", pick: str = "argmax", tie: Tie = "first"
 ) -> np.ndarray:
-    """Share of right candidates among the winners of each problem [P]; 0 without a winner."""
+    """Returns the share of right candidates among the winners of each problem [P]; 0 without a winner."""
     chosen = ((cs, winners(cs, how, pick, tie)) for cs in problems)
     return np.array([sum(cs[i].correct for i in at) / max(1, len(at)) for cs, at in chosen])
 
 
 def unjudged(problems: Sequence[Sequence[Candidate]], how: str, pick: str) -> np.ndarray:
-    """Whether the choice wants a score and no candidate of a problem has one [P]."""
+    """Says whether the choice wants a score and no candidate of a problem has one [P]."""
     if pick in WITHOUT_SCORES:
         return np.zeros(len(problems), bool)
     return np.array([all(_score(c.rewards, how) is None for c in cs) for cs in problems])
@@ -222,7 +222,7 @@ def _vote(
 
 
 def _top(indices: Sequence[int], ranks: Sequence[tuple[float, ...]], tie: Tie) -> list[int]:
-    """The indices of the highest rank, compared place by place; under "shared" all of them."""
+    """Returns the indices of the highest rank, compared place by place; under "shared" all of them."""
     left = list(range(len(ranks)))
     for column in range(len(ranks[0]) if ranks else 0):
         place = places([ranks[i][column] for i in left])

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from jprm.errors import UserError
-from jprm.evaluate import Difference, Interval, Missing, Resamples, accuracy_interval, counted, mean_difference
+from jprm.evaluate import Interval, Missing, Resamples, accuracy_interval, counted
 from jprm.grade import united
 from jprm.search.budget import Cost, SearchCost
 from jprm.search.selection import Candidate, Tie, accuracy, unjudged
@@ -38,29 +38,29 @@ class Choosing:
 
 
 def candidates_of(row: Row, pool: int = -1) -> list[Candidate]:
-    """The candidates of a row, or of one of its pools where it has some; equal answers get one spelling."""
+    """Returns the candidates of a row, or of one of its pools where it has some; equal answers get one spelling."""
     every = [Candidate(c["answer"], c["correct"], tuple(c["rewards"])) for c in row["candidates"]]
     return united([[every[i] for i in row["pools"][pool]] if row["pools"] else every])[0]
 
 
 def correctness(rows: Sequence[Row], choosing: Choosing | None = None) -> np.ndarray:
-    """Whether (or, for shared ties, how likely) each problem's choice is right [P]."""
+    """Says whether (or, for shared ties, how likely) each problem's choice is right [P]."""
     return _choices(rows, choosing)[0]
 
 
 def accuracy_of(rows: Sequence[Row], choosing: Choosing | None = None, resamples: Resamples | None = None) -> Interval:
-    """The accuracy of the choices with its interval over problems."""
+    """Returns the accuracy of the choices with its interval over problems."""
     by, draws = choosing or Choosing(), resamples or _resamples(rows)
     return accuracy_interval(*_choices(rows, by), by.missing, draws)
 
 
 def missing_share(rows: Sequence[Row], choosing: Choosing | None = None) -> float:
-    """Share of the problems that were searched, but none of whose candidates has a score."""
+    """Returns the share of the problems that were searched, but none of whose candidates has a score."""
     return float(_choices(rows, choosing)[1].mean())
 
 
 def _choices(rows: Sequence[Row], choosing: Choosing | None) -> tuple[np.ndarray, np.ndarray]:
-    """What each problem's choice counts, and whether the problem has candidates but no score among them [P]."""
+    """Returns what each problem's choice counts, and whether the problem has candidates but no score among them [P]."""
     by = choosing or Choosing()
     pools = [candidates_of(row, by.pool) for row in rows]
     silent = unjudged(pools, by.aggregation, by.choice) & np.array([bool(pool) for pool in pools])
@@ -68,13 +68,13 @@ def _choices(rows: Sequence[Row], choosing: Choosing | None) -> tuple[np.ndarray
 
 
 def budget_of(row: Row) -> SearchCost:
-    """What the search of a problem cost."""
+    """Reads what the search of a problem cost."""
     spent = row["budget"]
     return SearchCost(Cost(**spent["generator"]), Cost(**spent["verifier"]))
 
 
 def summary(rows: Sequence[Row], choosing: Choosing | None = None) -> dict[str, Any]:
-    """Accuracy with its interval, mean cost per problem, and the lost problems by reason."""
+    """Returns accuracy with its interval, mean cost per problem, and the lost problems by reason."""
     at = accuracy_of(rows, choosing)
     total = sum((budget_of(row) for row in rows), SearchCost())
     n = len(rows)
@@ -89,20 +89,6 @@ def summary(rows: Sequence[Row], choosing: Choosing | None = None) -> dict[str, 
         "missing_share": missing_share(rows, choosing),
         "lost": dict(Counter(row["error"] for row in rows if row["error"]).most_common()),
     } | {f"by {key}": value for key, value in asdict(choosing or Choosing()).items()}
-
-
-def gain(
-    rows: Sequence[Row], over: Sequence[Row], choosing: Choosing | None = None, over_choosing: Choosing | None = None
-) -> Difference:
-    """Accuracy of `rows` minus that of `over`, paired by problem.
-
-    Raises UserError where they are not of the same problems.
-    """
-    other = {row["problem_id"]: row for row in over}
-    if other.keys() != {row["problem_id"] for row in rows}:
-        raise UserError("a gain is paired: both searches must be of the same problems")
-    second = correctness([other[row["problem_id"]] for row in rows], over_choosing or choosing)
-    return mean_difference(second, correctness(rows, choosing), _resamples(rows))
 
 
 def _resamples(rows: Sequence[Row]) -> Resamples:

@@ -27,13 +27,12 @@ from jprm.search import (
     correctness,
     feedback,
     fit_gate,
-    gain,
     make_strategy,
     run_search,
 )
 from jprm.search.gate import confidence
 from jprm.seeds import rng_of
-from tests.search.toys import Answers, ToyPolicy, ToyRefiner, is_good, noise, perfect, soft
+from tests.search.toys import Answers, ToyPolicy, ToyRefiner, gain, is_good, noise, perfect, soft
 
 VOTE = Choosing("min", "weighted", "first")
 N = 8
@@ -50,7 +49,7 @@ class Mixed(ToyPolicy):
 
 def mixed(n):
     tiers = ("easy", "hard", "easy")
-    return [Problem(f"p{i}", "5 steps\n", "right", tiers[i % 3]) for i in range(n)]
+    return [Problem(f"p{i}", "5 steps\n", "0", tiers[i % 3]) for i in range(n)]
 
 
 class Shuffled(RewardModel):

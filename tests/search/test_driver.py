@@ -13,9 +13,9 @@ import pytest
 
 from jprm.errors import UserError
 from jprm.records import read_jsonl
-from jprm.search import ROOT, BestOfN, Choosing, Found, gain, grow, judge, make_strategy, run_search, strategy, summary
+from jprm.search import ROOT, BestOfN, Found, grow, judge, make_strategy, run_search, strategy, summary
 from tests.search.killed import SETTINGS, search
-from tests.search.toys import Answers, Scored, ToyPolicy, is_good, noise, perfect, problems
+from tests.search.toys import Answers, Scored, ToyPolicy, gain, is_good, noise, perfect, problems
 
 ROOT_FOLDER = Path(__file__).resolve().parents[2]
 
@@ -175,8 +175,6 @@ def test_a_missing_refiner_is_the_users_to_give(tmp_path):
         run_search(problems(2), how, ToyPolicy(slip=0.9), perfect(), Answers(), tmp_path / "x")
 
 
-def test_a_gain_is_of_the_same_problems(tmp_path):
+def test_a_summary_is_json_and_says_how_was_chosen(tmp_path):
     rows = run_search(problems(4), BestOfN(2), ToyPolicy(), noise(), Answers(), tmp_path / "x")
-    with pytest.raises(UserError, match="same problems"):
-        gain(rows, rows[:3], Choosing("last"))
     assert json.loads(json.dumps(summary(rows)))["by aggregation"] == "min"

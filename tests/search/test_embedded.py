@@ -11,13 +11,13 @@ from jprm.search import (
     StepRewards,
     boundary_ids,
     correctness,
-    gain,
     make_strategy,
     run_search,
     summary,
 )
 from jprm.seeds import rng_of
 from jprm.worlds import load_world
+from tests.search.toys import gain
 from tests.verify.fakes import ScriptedSampler
 
 WORLD = load_world("embedded")

@@ -9,9 +9,17 @@ from statistics import NormalDist
 
 import numpy as np
 
+from jprm.evaluate import Resamples, mean_difference
 from jprm.records import Problem
-from jprm.search import Branch, Cost, Grown, Revised, RewardModel, StepRewards
+from jprm.search import Branch, Cost, Grown, Revised, RewardModel, StepRewards, correctness
 from jprm.seeds import seed_of
+
+
+def gain(rows, over, choosing=None):
+    """Accuracy of `rows` minus that of `over`, paired by problem, with its interval."""
+    ids = [row["problem_id"] for row in rows]
+    assert [row["problem_id"] for row in over] == ids
+    return mean_difference(correctness(over, choosing), correctness(rows, choosing), Resamples.of(ids))
 
 
 def uniform(*path):
@@ -24,7 +32,7 @@ def normal(*path):
 
 
 def problems(n, steps=5):
-    return [Problem(f"p{i}", f"{steps} steps\n", "right") for i in range(n)]
+    return [Problem(f"p{i}", f"{steps} steps\n", "0") for i in range(n)]
 
 
 def length(problem):
@@ -36,7 +44,7 @@ def is_good(step):
 
 
 class Answers:
-    """The grading of toy solutions; wrong ones give one of `wrong` other answers."""
+    """The grading of toy solutions: the answer is 0, and wrong ones give one of `wrong` other numbers."""
 
     def __init__(self, wrong=3):
         self.wrong = wrong
@@ -45,7 +53,7 @@ class Answers:
         if not steps:
             return None
         number = int(steps[-1].split()[-1])
-        return "right" if is_good(steps[-1]) else f"wrong {number % self.wrong}"
+        return "0" if is_good(steps[-1]) else f"{1 + number % self.wrong}"
 
     def is_correct(self, problem, steps):
         return len(steps) == length(problem) and self.answer(steps) == problem.answer

@@ -35,7 +35,7 @@ class GenPRMScorer(Scorer):
             yield Ended(rationales[0].solution_id, next(lost, ""))
 
     def for_search(self, votes: int) -> Scorer:
-        """The same judge by beginnings; a scorer made from this one that judges in another way is asked itself."""
+        """Returns the same judge by beginnings, or itself where a subclass judges in a way of its own."""
         if type(self).judge is not GenPRMScorer.judge:
             return self
         g = self._generator()
@@ -55,7 +55,7 @@ class DirectScorer(GenPRMScorer):
 
 
 def _unreadable(item: Item, generator: Generator) -> str:
-    """Why this item's texts have no tokens; "" where they have."""
+    """Says why this item's texts have no tokens; "" where they have."""
     problem, solution = item
     for name, text in (("problem", problem.text), *enumerate(solution.steps)):
         where = name if name == "problem" else f"step {name}"

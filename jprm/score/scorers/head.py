@@ -46,7 +46,7 @@ class HeadScorer(StepScorer):
         self.params = params | {STEP_HEAD: head}
 
     def scores(self, problem: str, steps: Sequence[str], seed: int) -> Iterable[float | None]:
-        """The head's probability at the end of every step."""
+        """Returns the head's probability at the end of every step."""
         from jprm.data import render_steps
         from jprm.train.forward import label_probabilities
 
