@@ -12,7 +12,7 @@ import pytest
 
 from jprm.cli import app, guarded
 from jprm.errors import UserError
-from tests.judge import checkpoint
+from tests.experiments.benchmark import checkpoint
 
 ROOT = Path(__file__).resolve().parents[1]
 

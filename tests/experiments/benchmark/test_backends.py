@@ -7,7 +7,7 @@ import pytest
 
 from jprm import cli
 from jprm.models.hf_export import to_hf
-from tests.judge import checkpoint
+from tests.experiments.benchmark import checkpoint
 from tests.served.models import drawer, make
 from tests.served.scripted import drawer as script
 from tests.served.stub import MODEL, Stub
@@ -25,7 +25,7 @@ PROTOCOL = (
 
 
 def run(monkeypatch, *words):
-    defaults = ("--context", "768", "--lanes", "4", *PROTOCOL)
+    defaults = ("--context", "768", "--slots", "4", *PROTOCOL)
     monkeypatch.setattr("sys.argv", ["jprm", "evaluate", *map(str, (*words, *defaults))])
     return cli.main()
 

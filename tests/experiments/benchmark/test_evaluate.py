@@ -10,14 +10,16 @@ from hypothesis import strategies as st
 
 from jprm import cli
 from jprm.errors import UserError
-from jprm.judge import Options, evaluate, report
-from jprm.judge.evaluate import _votes
+from jprm.experiments.benchmark import report
+from jprm.experiments.benchmark.config import read_config
+from jprm.experiments.benchmark.run import run_benchmark
 from jprm.score import StepScorer, scorer
 from jprm.score.scorers.direct import DirectScorer
 from jprm.score.scorers.genprm import GenPRMScorer
 from jprm.score.scorers.head import HeadScorer
-from tests.judge import checkpoint
-from tests.judge.scripted import Killed, Scripted, chance
+from jprm.tasks.checkpoint import CheckpointSampling
+from tests.experiments.benchmark import checkpoint
+from tests.experiments.benchmark.scripted import Killed, Scripted, chance
 
 
 @scorer("scripted-chance")
@@ -42,7 +44,7 @@ def run(data, out, **options):
     """The JSON table, without what the clock decides."""
     file = out.parent / f"{out.name}.json"
     defaults = dict(scorer="scripted-chance", model=None)
-    code = evaluate(Options(data=data, out=out, json_file=file, **(defaults | options)))
+    code = run_benchmark(read_config(data=data, out=out, json_file=file, **(defaults | options)))
     table = json.loads(file.read_text())
     assert table.pop("seconds") >= 0
     return code, table
@@ -148,7 +150,7 @@ def test_a_scorer_that_says_nothing_has_no_score(data, tmp_path):
     [overall] = [s for s in table["scores"] if s["group"] == "overall"]
     assert overall["missing_share"] == overall["step_missing_share"] == 1.0
     with pytest.raises(UserError, match="known: wrong, excluded"):
-        Options(data=data, model=None, missing="right")
+        read_config(data=data, model=None, missing="right")
 
 
 @scorer("no-chance")
@@ -174,7 +176,7 @@ def test_greedy_sampling_has_one_vote():
     def votes(scorer, temperature, top_k=0, asked=4):
         sampling = {"temperature": temperature, "top_k": top_k}
         identity = {f"protocol.sampling.{key}": value for key, value in sampling.items()}
-        return _votes(asked, scorer, identity)
+        return CheckpointSampling(scorer, "vote", identity).draws(asked)
 
     assert votes(GenPRMScorer, 0) == votes(DirectScorer, 0.0) == votes(GenPRMScorer, 1.0, 1) == 1
     assert votes(GenPRMScorer, 0.6) == votes(Chance, 0) == 4, "of a scorer without a model it says nothing"
@@ -281,7 +283,7 @@ def exit_code(monkeypatch, *arguments):
         (["--mode", "ring"], "--mode ring: no such mode; known: chain, fork"),
         (["--readout", "prob"], "--readout prob: no such readout"),
         (["--overflow", "wrap"], "--overflow wrap: no such overflow; known: "),
-        (["--lanes", "0"], "--lanes 0: must be at least 1"),
+        (["--slots", "0"], "--lanes 0: must be at least 1"),
         (["budget.max_token=3"], 'unknown key "budget.max_token"'),
         (["--plugin", "nowhere.py"], "nowhere.py: not a Python file"),
     ],

@@ -12,14 +12,14 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from jprm import cli
-from jprm.judge.identity import model_digest
+from jprm.tasks.checkpoint import model_digest
 from jprm.models import bind
 from jprm.models.hf_config import read_config
 from jprm.train.config import LoraSection
 from jprm.train.lora import init_adapters, save_peft
-from tests.judge import checkpoint
+from tests.experiments.benchmark import checkpoint
 
-SIZES = ("--lanes", "1", "--context", "1280")
+SIZES = ("--slots", "1", "--context", "1280")
 
 
 @pytest.fixture(scope="module")
