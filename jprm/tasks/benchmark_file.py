@@ -123,7 +123,5 @@ class BenchmarkFile(SolutionSet):
         write_items(stage, [Item(row.problem, row.solution) for row in rows])
         names = stage.file("rows.jsonl")
         names.unlink(missing_ok=True)
-        append_jsonl(
-            names, ({"solution_id": r.solution.id, "subset": r.truth.subset, "id": r.truth.id} for r in rows)
-        )
+        append_jsonl(names, ({"solution_id": r.solution.id, "subset": r.truth.subset, "id": r.truth.id} for r in rows))
         return {"items": len(rows), "rejected": len(self.contents.rejected)}

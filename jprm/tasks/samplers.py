@@ -111,7 +111,7 @@ class SamplerRequest:
 
 
 def open_engine(request: SamplerRequest) -> OpenSampler:
-    """The engine of this project, with the weights on its devices. Raises UserError for what is missing or too large."""
+    """The engine of this project with the weights on its devices. Raises UserError for what is missing or too large."""
     import jax
 
     from jprm.models.hf_config import read_config, read_fields
@@ -241,7 +241,8 @@ def recorded_sizes(recorded: Mapping[str, Any], asked: CheckpointSection) -> Eng
     now = {"context_tokens": asked.context, "tensor": asked.tensor}
     try:
         groups = sizes["banks"]
-        now |= {n: v and _in_multiples(v, groups) for n, v in (("lanes", asked.slots), ("prefix_rows", asked.prefix_rows))}
+        for name, value in (("lanes", asked.slots), ("prefix_rows", asked.prefix_rows)):
+            now[name] = None if value is None else _in_multiples(value, groups)
         return EngineConfig(**sizes | {name: value for name, value in now.items() if value is not None})
     except (KeyError, TypeError) as error:
         raise UserError(f"engine.json: not the sizes of an engine ({error}); give another --out") from None

@@ -160,7 +160,7 @@ class CheckpointSection(Config):
     seed: int = 0
     """The seed of the votes."""
     readout: ReadOut | None = None
-    """What the reward of a vote is: P(Yes) before or after the temperature, or the word; by default the scorer's own."""
+    """What the reward of a vote is: P(Yes) before or after the temperature, or the word; the scorer has a default."""
     overflow: Overflow = "give_up"
     """What becomes of a conversation that outgrows the context (see `jprm.verify.history`)."""
     backend: Literal["own", "openai"] = "own"

@@ -9,11 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jprm.evaluate import auc, measure
-from jprm.formats import JudgedSolution
-from jprm.tasks.benchmark_file import BenchmarkRow, read_rows
 from jprm.experiments.benchmark.judged import Account, Judged, judged
 from jprm.experiments.benchmark.measures import scores
+from jprm.formats import JudgedSolution
 from jprm.records import Execution, Problem, Rationale, Solution, Verdict
+from jprm.tasks.benchmark_file import BenchmarkRow, read_rows
 from jprm.verify import first_error, mean_reward
 
 REWARD = st.sampled_from([0.0, 1.0, None, 0.25, 0.5])
