@@ -4,25 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from jprm.formats import BENCHMARKS, FORMATS
 from jprm.models import PRESETS
 from jprm.models.hf_config import FAMILIES
-from jprm.score import known_scorers
-from jprm.search import aggregation, choice, strategy
-from jprm.search.plugins import load_plugins
+from jprm.registry import Registry
+from jprm.score import scorer
+from jprm.search import aggregation, choice, load_plugins, strategy
 from jprm.verify import EMBEDDED
 from jprm.worlds import WORLDS
 
 
 def catalogue() -> dict[str, dict[str, str]]:
-    """Names and what they stand for, by the place where they are given. Raises UserError."""
-    scorers = {name: _first_line(cls.__doc__) for name, cls in known_scorers().items()}
+    """Names and what they stand for, by the place where they are given. Raises UserError as the registries do."""
     return {
-        "scorers (evaluate --scorer, search --scorer)": scorers,
-        "strategies (search --strategy)": {n: _first_line(strategy[n].__doc__) for n in strategy},
-        "aggregations (search --aggregation)": {n: _first_line(aggregation[n].__doc__) for n in aggregation},
-        "choices (search --choice)": {n: _first_line(choice[n].__doc__) for n in choice},
+        "scorers (evaluate --scorer, search --scorer)": _described(scorer),
+        "strategies (search --strategy)": _described(strategy),
+        "aggregations (search --aggregation)": _described(aggregation),
+        "choices (search --choice)": _described(choice),
         "benchmarks (evaluate --format)": dict.fromkeys(BENCHMARKS, ""),
         "step formats (data convert --from, --to)": dict.fromkeys(FORMATS, ""),
         "worlds (world.kind)": {name: "" for name in WORLDS},
@@ -33,7 +33,7 @@ def catalogue() -> dict[str, dict[str, str]]:
 
 
 def print_catalogue(plugin: Path | None) -> None:
-    """Prints it, with what a user's file registers where one is given."""
+    """Prints the catalogue, with what a user's file registers where one is given."""
     if plugin is not None:
         load_plugins(plugin)
     print("\n".join(_lines(catalogue().items())))
@@ -47,8 +47,9 @@ def _lines(sections: Iterable[tuple[str, dict[str, str]]]) -> Iterator[str]:
             yield f"  {name.ljust(width)}  {about}".rstrip()
 
 
-def _first_line(doc: str | None) -> str:
-    return (doc or "").strip().partition("\n")[0]
+def _described(registry: Registry[Any]) -> dict[str, str]:
+    """The first line of the docstring of each entry, by name."""
+    return {name: (entry.__doc__ or "").strip().partition("\n")[0] for name, entry in registry.entries().items()}
 
 
 def _sizes(name: str) -> str:

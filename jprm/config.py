@@ -27,9 +27,9 @@ LARGEST_FILE_BYTES = 16 << 20
 
 
 class Config(pydantic.BaseModel):
-    """Base of every section: immutable, and unknown keys are errors."""
+    """Base of every section: immutable, and unknown keys are errors. The text below a field is its description."""
 
-    model_config = pydantic.ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
 
 C = TypeVar("C", bound=pydantic.BaseModel)
@@ -45,13 +45,13 @@ def load(cls: type[C], path: Path | str | None = None, overrides: Sequence[str] 
 
 
 def overridden(config: C, where: str, overrides: Sequence[str]) -> C:
-    """A configuration, which came from `where`, under `key=value` overrides. Errors as `load`."""
+    """Lays `key=value` overrides over a configuration that came from `where`. Raises UserError as `load` does."""
     layer = json.loads(config.model_dump_json(exclude_unset=True))
     return _checked(type(config), [(where, layer)], overrides)
 
 
 def _checked(cls: type[C], layers: Sequence[tuple[str, dict[str, Any]]], overrides: Sequence[str]) -> C:
-    """Layers, later ones over earlier ones, as a configuration."""
+    """Lays layers over one another, the later ones on top, and checks the configuration that results."""
     known = known_keys(cls)
     table: dict[str, Any] = {}
     origin: dict[str, str] = {}
@@ -100,7 +100,7 @@ def known_keys(cls: type[pydantic.BaseModel], prefix: str = "") -> dict[str, Any
 
 
 def fingerprint(value: Any) -> str:
-    """16 hex digits over the canonical JSON of plain values, paths and configurations."""
+    """Hashes the canonical JSON of plain values, paths and configurations to 16 hex digits."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), default=plain)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -118,7 +118,7 @@ def plain(value: Any) -> Any:
 
 
 def _layers(path: Path, above: tuple[Path, ...] = ()) -> list[tuple[str, dict[str, Any]]]:
-    """A file and those that it extends, the most basic first."""
+    """Reads a file and those that it extends, the most basic first."""
     if path.resolve() in above:
         raise UserError(f"{path}: extends itself; remove the circle of `extends`")
     try:

@@ -29,6 +29,11 @@ class Preempted(BaseException):
     """
 
 
+def one_line(error: BaseException) -> str:
+    """What an error says, in one line of at most 300 characters; its type where it says nothing."""
+    return " ".join(str(error).split())[:300] or type(error).__name__
+
+
 def printable(text: str) -> str:
     """A text of others as a terminal may show it: control and invisible characters as their escapes.
 

@@ -19,39 +19,28 @@ from jprm.errors import UserError
 MeshAxis = str | tuple[str, ...] | None
 
 
-@dataclasses.dataclass(frozen=True)
-class MeshConfig:
-    """Devices along each axis: `data` copies weights, `fsdp` shards, `tensor` splits layers."""
+def make_mesh(data: int = 1, fsdp: int = 1, tensor: int = 1) -> jax.sharding.Mesh:
+    """Makes a mesh over the first data * fsdp * tensor devices; its axes are Explicit, so shardings are types.
 
-    data: int = 1
-    fsdp: int = 1
-    tensor: int = 1
-
-    @property
-    def devices(self) -> int:
-        """How many devices the mesh takes."""
-        return self.data * self.fsdp * self.tensor
-
-
-def make_mesh(config: MeshConfig) -> jax.sharding.Mesh:
-    """A mesh over the first `config.devices` devices, every axis Explicit: shardings are types.
-
-    Raises UserError when there are fewer devices than that.
+    `data` axes copy the weights, `fsdp` axes shard them, `tensor` axes split the layers. Raises
+    UserError where there are fewer devices than that.
     """
     available = jax.devices()
-    if config.devices > len(available):
+    count = data * fsdp * tensor
+    if count > len(available):
         raise UserError(
-            f"mesh: {config.data} x {config.fsdp} x {config.tensor} needs {config.devices} devices "
-            f"of {len(available)}; make the product smaller"
+            f"mesh: {data} x {fsdp} x {tensor} needs {count} devices of {len(available)}; make the product smaller"
         )
-    names = ("data", "fsdp", "tensor")
-    shape = (config.data, config.fsdp, config.tensor)
-    return jax.make_mesh(shape, names, axis_types=(AxisType.Explicit,) * 3, devices=available[: config.devices])
+    types = (AxisType.Explicit,) * 3
+    return jax.make_mesh((data, fsdp, tensor), ("data", "fsdp", "tensor"), axis_types=types, devices=available[:count])
 
 
 @dataclasses.dataclass(frozen=True)
 class Rules:
-    """Logical axis name -> mesh axis (or several, or none). Called with names: a PartitionSpec."""
+    """Says for each logical axis along which mesh axis (or several, or none) it is laid.
+
+    A call with the names of an array's axes gives its PartitionSpec.
+    """
 
     batch: MeshAxis = ("data", "fsdp")
     embed: MeshAxis = "fsdp"
@@ -72,7 +61,7 @@ class Rules:
         return self.spec(*names)
 
     def spec(self, *names: str | None) -> PartitionSpec:
-        """As a call, whether or not a mesh is set."""
+        """The spec as a call gives it, whether or not a mesh is set."""
         entries = tuple(None if name is None else getattr(self, name) for name in names)
         used = [axis for entry in entries for axis in _axes(entry)]
         if len(set(used)) != len(used):
@@ -80,7 +69,7 @@ class Rules:
         return PartitionSpec(*entries)
 
     def check(self, sizes: dict[str, int], where: str) -> None:
-        """Raise UserError unless each size divides among the devices that its rule gives it."""
+        """Raises UserError unless each size divides among the devices that its rule gives it."""
         mesh = jax.sharding.get_abstract_mesh()
         for name, size in sizes.items():
             ways = 1
@@ -100,7 +89,7 @@ DECODE_RULES = Rules(embed=None)
 
 
 def sharding(spec: PartitionSpec | None) -> NamedSharding | None:
-    """The spec on the mesh in force; `None` without one. For use outside of jit."""
+    """The sharding of the spec on the mesh in force, for use outside of jit; `None` without a mesh."""
     mesh = jax.sharding.get_mesh()
     if spec is None or mesh.empty:
         return None
@@ -108,7 +97,7 @@ def sharding(spec: PartitionSpec | None) -> NamedSharding | None:
 
 
 def reshard(x: jax.Array, spec: PartitionSpec | None) -> jax.Array:
-    """`x` laid out by the spec; untouched without a mesh. For use inside of jit."""
+    """Lays `x` out by the spec, inside of jit; without a mesh it is left as it is."""
     return x if spec is None else jax.reshard(x, spec)
 
 

@@ -38,9 +38,8 @@ def below(a: ArrayLike, b: ArrayLike) -> np.ndarray:
 def places(scores: Sequence[float], logs: bool = False) -> list[int]:
     """The place of each score: 0 for the highest, and equal scores share one.
 
-    A place holds what equals its highest score. `sorted(range(n), key=places(scores).__getitem__)` is
-    from the highest to the lowest, equal ones in the order in which they were given. logs: these are
-    logarithms of the scores, of products that are too small for a float, say.
+    A place holds what equals its highest score. logs: these are logarithms of the scores, of products
+    that are too small for a float, say.
     """
     relative, absolute = (0.0, EQUAL) if logs else (EQUAL, 0.0)
     found, place, top = [0] * len(scores), -1, math.inf
@@ -49,3 +48,8 @@ def places(scores: Sequence[float], logs: bool = False) -> list[int]:
             place, top = place + 1, scores[i]
         found[i] = place
     return found
+
+
+def highest_first(scores: Sequence[float]) -> list[int]:
+    """The indices of the scores from the highest to the lowest, equal ones in the order in which they were given."""
+    return sorted(range(len(scores)), key=places(scores).__getitem__)

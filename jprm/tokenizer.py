@@ -30,7 +30,61 @@ EOS = "<eos>"
 FILE = "tokenizer.json"
 
 
-class Tokenizer:
+class QuotingCodec:
+    """What all tokenizers share: how they read and write texts of others, which spell no control token.
+
+    It is also what `jprm.data.render` needs of a tokenizer. A subclass sets `_quoter`.
+    """
+
+    _quoter: Quoter
+
+    def encode_offsets(self, text: str) -> tuple[list[int], Sequence[tuple[int, int]]]:
+        """The ids of a text with quoted parts, and for each the characters [start, end) that it covers."""
+        raise NotImplementedError
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """The text of the ids, without padding and ends of a text."""
+        raise NotImplementedError
+
+    def token_id(self, token: str) -> int:
+        """The id of a text that is one token. Raises UserError where it is not."""
+        raise NotImplementedError
+
+    def shown(self, text: str) -> str:
+        """A text with quoted parts, as `decode` gives it back."""
+        raise NotImplementedError
+
+    def quote(self, text: str, own: bool = False) -> str:
+        """Marks a text of others so that `encode_quoted` reads no control token in it.
+
+        own: see `jprm.quoting.Quoter.quote`.
+        """
+        return self._quoter.quote(text, own)
+
+    def encode_quoted(self, text: str) -> list[int]:
+        """Token ids of a text with quoted parts.
+
+        A closed vocabulary has no other spelling of its tags: there quoted ones are left out.
+        """
+        return self.encode_offsets(text)[0]
+
+    def decode_quoted(self, ids: Sequence[int]) -> str:
+        """Decodes as `decode` does, and quotes the places where a model spelled a control token letter by letter."""
+        return self._quoter.decode(ids, self.decode)
+
+    def encode_spans(self, pieces: Sequence[str]) -> tuple[list[int], list[int]]:
+        """Returns the ids of the joined pieces in ONE tokenisation, and for each the index of its piece.
+
+        A token belongs to the piece in which it begins. Tokenising piece by piece could split words that
+        the model always sees whole; asking for the piece of each token afterwards gives exact loss masks
+        whatever the merges are.
+        """
+        ends = list(accumulate(map(len, pieces)))
+        ids, offsets = self.encode_offsets("".join(pieces))
+        return ids, [bisect_right(ends, start) for start, _ in offsets]
+
+
+class Tokenizer(QuotingCodec):
     """Encodes and decodes text. Built by `word_tokenizer`, `bpe_tokenizer` or `Tokenizer.load`."""
 
     def __init__(self, backend: hf.Tokenizer):
@@ -45,79 +99,41 @@ class Tokenizer:
         self._quoter = Quoter(backend, controls_of(backend), self._without_tags if closed else None)
 
     def encode(self, text: str) -> list[int]:
-        """Token ids of `text`. Raises UserError on text outside a closed vocabulary."""
+        """The token ids of `text`. Raises UserError for a text outside of a closed vocabulary."""
         if self._pieces is None:
             return self.backend.encode(text, add_special_tokens=False).ids
         ids = self._ids
         return [ids[piece] for piece in _cut(self._pieces, text)]
 
-    def decode_quoted(self, ids: Sequence[int]) -> str:
-        """Decodes as `decode` does, and quotes the places where a model spelled a control token letter by letter."""
-        return self._quoter.decode(ids, self.decode)
-
-    def quote(self, text: str, own: bool = False) -> str:
-        """A text of others, marked so that `encode_quoted` reads no control token in it.
-
-        own: see `jprm.quoting.Quoter.quote`.
-        """
-        return self._quoter.quote(text, own)
-
-    def encode_quoted(self, text: str) -> list[int]:
-        """As `encode`, of a text with quoted parts.
-
-        A closed vocabulary has no other spelling of its tags: there quoted ones are left out.
-        """
-        return self._quoted(text)[0]
-
-    def _quoted(self, text: str) -> tuple[list[int], Sequence[int]]:
-        """(ids, where in the text each begins)."""
+    def encode_offsets(self, text: str) -> tuple[list[int], Sequence[tuple[int, int]]]:
+        """The ids of a text with quoted parts, and for each the characters [start, end) that it covers."""
         if MARK in text:
-            ids, offsets = self._quoter.encode(text)
-        elif self._pieces is not None:
-            ids, offsets = self._words(text)
-        else:
-            encoding = self.backend.encode(text, add_special_tokens=False)
-            ids, offsets = encoding.ids, encoding.offsets
-        return ids, [start for start, _ in offsets]
+            return self._quoter.encode(text)
+        if self._pieces is not None:
+            return self._words(text)
+        encoding = self.backend.encode(text, add_special_tokens=False)
+        return encoding.ids, encoding.offsets
 
     def _words(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
-        """(ids of a text in a closed vocabulary, the characters that each covers)."""
+        """The ids of a text in a closed vocabulary, and the characters that each covers."""
         assert self._pieces is not None
         words = _cut(self._pieces, text)
         ends = list(accumulate(map(len, words)))
         return [self._ids[word] for word in words], list(zip([0, *ends], ends, strict=False))
 
     def _without_tags(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
-        """As `_words`; no tag is left in it."""
+        """Reads a text as `_words` does, and leaves its tags out."""
         ids, offsets = self._words(text)
         tags = set(self._quoter.controls.values())
         kept = [pair for pair in zip(ids, offsets, strict=True) if pair[0] not in tags]
         return [i for i, _ in kept], [offset for _, offset in kept]
-
-    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
-        """`[encode(t) for t in texts]`, on all cores where the vocabulary is open."""
-        if self._pieces is not None:
-            return [self.encode(text) for text in texts]
-        encodings = self.backend.encode_batch_fast(list(texts), add_special_tokens=False)
-        return [encoding.ids for encoding in encodings]
-
-    def encode_spans(self, pieces: Sequence[str]) -> tuple[list[int], list[int]]:
-        """(ids of the joined pieces in ONE tokenisation, for each id the index of its piece).
-
-        A token belongs to the piece in which it begins.
-        Tokenising piece by piece could split words that the model always sees whole; asking for the
-        piece of each token afterwards gives exact loss masks whatever the merges are.
-        """
-        ends = list(accumulate(map(len, pieces)))
-        ids, starts = self._quoted("".join(pieces))
-        return ids, [bisect_right(ends, start) for start in starts]
 
     def decode(self, ids: Iterable[int]) -> str:
         """The text of the ids; `<pad>` and `<eos>` are left out."""
         return self.backend.decode(list(ids), skip_special_tokens=True)
 
     def shown(self, text: str) -> str:
-        """A text, quoted parts and all, as `decode` gives it back."""
+        """A text with quoted parts, as `decode` gives it back."""
         if MARK in text:
             return self.decode(self.encode_quoted(text))
         return text.replace(EOS, "").replace(PAD, "")
@@ -154,13 +170,13 @@ class Tokenizer:
             raise UserError(f"{path}: no tokenizer there")
         try:
             backend = hf.Tokenizer.from_file(str(path))
-        except Exception as error:  # the Rust reader raises bare Exception, nothing narrower
+        except Exception as error:  # Rust raises a bare Exception, nothing narrower
             raise UserError(f"{path}: not a tokenizer ({error})") from error
         return cls(backend)
 
 
 def word_tokenizer(pieces: Sequence[str]) -> Tokenizer:
-    """A closed vocabulary: text is cut into the given pieces, the longest that fits first.
+    """Makes a closed vocabulary: text is cut into the given pieces, the longest that fits first.
 
     Ids follow the order of `pieces`, after `<pad>` and `<eos>`. Any other text is refused with a
     UserError.
@@ -178,7 +194,7 @@ def word_tokenizer(pieces: Sequence[str]) -> Tokenizer:
 
 
 def bpe_tokenizer(texts: Iterable[str], vocab_size: int, special: Sequence[str]) -> Tokenizer:
-    """Byte-level BPE trained on `texts`, at most `vocab_size` tokens; deterministic.
+    """Trains a byte-level BPE of at most `vocab_size` tokens on `texts`; deterministic.
 
     Every piece of `special` is one atomic token (a piece of letters only as a whole word: "No", not
     "Noah"), every digit is a token of its own, and a newline always ends a token.

@@ -3,7 +3,7 @@
 from jprm import cli
 from jprm.formats import BENCHMARKS, FORMATS
 from jprm.models import PRESETS
-from jprm.score import known_scorers
+from jprm.score import scorer
 from jprm.worlds import WORLDS
 
 
@@ -20,6 +20,6 @@ def test_everything_is_named_on_a_line_of_its_own(monkeypatch, capsys, tmp_path)
     assert cli.main() == 0
     lines = capsys.readouterr().out.splitlines()
     names = {line.split()[0] for line in lines if line.startswith("  ")}
-    assert names >= {*known_scorers(), *BENCHMARKS, *FORMATS, *WORLDS, *PRESETS, "qwen3"}
+    assert names >= {*scorer, *BENCHMARKS, *FORMATS, *WORLDS, *PRESETS, "qwen3"}
     [mine] = [line for line in lines if line.split()[0] == "listed"]
     assert mine.endswith("  Likes short steps.")

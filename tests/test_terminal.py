@@ -5,10 +5,10 @@ import io
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from jprm.jobs import Progress
 from rich.table import Table
 
 from jprm.errors import printable
-from jprm.progress import Progress
 from jprm.terminal import say, terminal
 
 HOSTILE = ["\x1b[2Jgone", "\x1b]0;title\x07", "[/x]", "[bold]no[/bold]", ":warning:", "\ud800", "a\rb", "\x9b31m"]

@@ -6,8 +6,8 @@ Random bf16 weights in the shapes of Qwen2.5. For each model:
 
 ceilings    bf16 matrix products, and copying memory
 prefill     32 prompts of 2048 tokens
-decode      fork mode: 256 lanes, 32 prompts of 2048 tokens with 8 votes each; with shared prefix
-            rows, and dense (every lane holds its prompt)
+decode      fork mode: 256 slots, 32 prompts of 2048 tokens with 8 votes each; with shared prefix
+            rows, and dense (every slot holds its prompt)
 tools       the same votes in three stretches with a tool of 0.5 s between them, against no waits
 transformers  `generate` with a static cache and compiled decoding, and continuous batching
 
@@ -33,7 +33,7 @@ import numpy as np
 
 @dataclasses.dataclass(frozen=True)
 class Sizes:
-    """What is measured: groups x votes lanes, prompts, stretches of new tokens."""
+    """What is measured: groups x votes slots, prompts, stretches of new tokens."""
 
     groups: int = 32
     votes: int = 8
@@ -48,7 +48,7 @@ class Sizes:
     torch_tokens: int = 64
 
     @property
-    def lanes(self) -> int:
+    def slots(self) -> int:
         """Votes of all groups."""
         return self.groups * self.votes
 
@@ -111,14 +111,14 @@ def _engine(model, params, sizes: Sizes, shared: bool):
 
     own = 4 * sizes.new_tokens
     config = EngineConfig(
-        lanes=sizes.lanes,
-        banks=1,
+        slots=sizes.slots,
+        slot_groups=1,
         context_tokens=sizes.prompt_tokens + own,
-        chunk_steps=sizes.chunk_steps,
+        decode_steps=sizes.chunk_steps,
         block_tokens=sizes.block_tokens,
         in_flight=2,
         prefix_rows=sizes.groups if shared else 0,
-        row_lanes=sizes.votes,
+        row_slots=sizes.votes,
         prefix_tokens=sizes.prompt_tokens,
         own_tokens=own,
     )
@@ -171,15 +171,15 @@ def jprm(preset_name: str, sizes: Sizes, tiny: bool, left: Callable[[], bool]) -
         handles = []
         for g, prompt in enumerate(_prompts(sizes, model.config.vocab_size)):
             ids = range(g * sizes.votes, (g + 1) * sizes.votes)
-            handles += engine.submit(prompt, ids, max_tokens=1, watch=(1, 2))
-        _events(engine, sizes.lanes)
+            handles += engine.submit(prompt, ids, max_tokens=1, logprob_ids=(1, 2))
+        _events(engine, sizes.slots)
         tokens = sizes.groups * sizes.prompt_tokens
         yield name | {"workload": "prefill", "tokens_per_s": tokens / (time.perf_counter() - began)}
         began = time.perf_counter()
         for handle in handles:
             engine.extend(handle, [], max_tokens=sizes.new_tokens)
-        _events(engine, sizes.lanes)
-        rate = sizes.lanes * sizes.new_tokens / (time.perf_counter() - began)
+        _events(engine, sizes.slots)
+        rate = sizes.slots * sizes.new_tokens / (time.perf_counter() - began)
         yield name | {"workload": "decode", "tokens_per_s": rate, "progress": str(engine.progress)}
         if not shared or not left():
             continue
@@ -190,7 +190,7 @@ def jprm(preset_name: str, sizes: Sizes, tiny: bool, left: Callable[[], bool]) -
             for g, prompt in enumerate(_prompts(sizes, model.config.vocab_size)):
                 ids = range(g * sizes.votes, (g + 1) * sizes.votes)
                 handles += engine.submit(prompt, ids, max_tokens=1)
-            _events(engine, sizes.lanes)
+            _events(engine, sizes.slots)
             rate = _stretches(engine, handles, sizes, tool_s)
             yield name | {"workload": f"tools {tool_s} s", "tokens_per_s": rate}
             for handle in handles:

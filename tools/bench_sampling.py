@@ -139,7 +139,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write rows and ratios to this file")
     parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, help="libraries to run")
     parser.add_argument("--model", default="tiny-0.3m", help="preset of the sweep's workloads")
-    parser.add_argument("--lanes", type=int, default=128, help="lanes of the sweep's workloads")
+    parser.add_argument("--lanes", type=int, default=128, help="slots of the sweep's workloads")
     parser.add_argument("--part", choices=PARTS, help=argparse.SUPPRESS)
     parser.add_argument("--core", type=int, default=0, help=argparse.SUPPRESS)
     args = parser.parse_args()

@@ -17,13 +17,12 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import itertools
 import json
 import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,19 +31,20 @@ from jprm.pipeline.lab import Lab
 from jprm.pipeline.verifier import Verifier
 from jprm.pipeline.votes import verifier_engine, verify_settings
 from jprm.records import Problem
+from jprm.score import Ended, Heard, Item, Known, Scorer
 from jprm.search import (
     Choosing,
     Cost,
     Grow,
     Grown,
+    RewardModel,
     StepGenerator,
-    StepScorer,
-    VotedScorer,
+    VoteRewards,
+    budget_of,
     make_strategy,
     run_search,
     summary,
 )
-from jprm.search.table import budget_of
 from jprm.seeds import seed_of
 from jprm.uses.judges import model_cost
 from jprm.uses.one_search import run_config, settings_of, trained_verifier
@@ -85,18 +85,25 @@ class Apart:
         return Grown(tuple(groups), sum((reply.cost for reply in good), Cost()))
 
 
-def scorer_anew(lab: Lab, verifier: Verifier, votes: int) -> WholeSteps:
+class Anew(Scorer):
     """The verifier as a scorer that judges every branch from its first step."""
-    engine = verifier_engine(lab, verifier)
-    settings = verify_settings(lab, verifier.style, "executed", lab.config.verify.mode)
 
-    def judge(items, votes):
-        asked = engine, lab.pool, lab.tokenizer, settings, seed_of(verifier.seed, "search votes")
-        return itertools.chain.from_iterable(verify(items, votes, *asked))
+    def __init__(self, lab: Lab, verifier: Verifier):
+        settings = verify_settings(lab, verifier.style, "executed", lab.config.verify.mode)
+        seed = seed_of(verifier.seed, "search votes")
+        self._model = verifier_engine(lab, verifier), lab.pool, lab.tokenizer, settings, seed
 
+    def judge(self, items: Sequence[Item], votes: Sequence[int], known: Known, heard: Heard) -> Iterator[Ended]:
+        """Whole solutions, all conversations side by side."""
+        for rationales in verify(items, votes, *self._model, heard=heard):
+            yield Ended(rationales[0].solution_id)
+
+
+def rewards_anew(lab: Lab, verifier: Verifier, votes: int) -> WholeSteps:
+    """The rewards of such a scorer."""
     cost = model_cost(lab, verifier.size)
-    scorer = VotedScorer(judge, votes, lab.config.verify.readout, lab.tokenizer, cost)
-    return whole_steps(lab, verifier, scorer)
+    model = VoteRewards(Anew(lab, verifier), votes, lab.config.verify.readout, lab.tokenizer, cost)
+    return whole_steps(lab, verifier, model)
 
 
 def measure(args: argparse.Namespace) -> dict[str, Any]:
@@ -109,14 +116,14 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
         problems = search_problems(lab, "dev", args.problems, main.seed)
         generator = policy_steps(lab, main.seed)
 
-        def shared() -> StepScorer:
+        def shared() -> RewardModel:
             verifier_scorer.cache_clear()  # what it remembers would be free in the next round
             return verifier_scorer(lab, main, args.votes)
 
         arms = {
             "shared": (generator, shared),
             "prompts": (Apart(generator), shared),
-            "anew": (generator, lambda: scorer_anew(lab, main, args.votes)),
+            "anew": (generator, lambda: rewards_anew(lab, main, args.votes)),
         }
         times: dict[str, list[float]] = {name: [] for name in arms}
         rows: dict[str, list[dict]] = {}

@@ -55,17 +55,17 @@ def _model(config: ModelConfig):
 
 
 def votes_engine(model, params, prompt_tokens: int, votes: int, **sizes) -> Engine:
-    """An engine with a lane for each vote, all on one row."""
+    """An engine with a slot for each vote, all on one row."""
     config = EngineConfig(
-        lanes=votes,
-        banks=1,
+        slots=votes,
+        slot_groups=1,
         context_tokens=prompt_tokens + NEW_TOKENS,
         block_tokens=64,
         prefix_rows=1,
-        row_lanes=votes,
+        row_slots=votes,
         prefix_tokens=prompt_tokens,
         own_tokens=NEW_TOKENS,
-        max_watch=0,
+        max_logprob_ids=0,
     )
     return Engine(model, params, dataclasses.replace(config, **sizes), SAMPLING, seed=1)
 
@@ -87,18 +87,18 @@ def decode(engine: Engine, prompt_tokens: int, votes: int) -> int:
 
 
 def tool_engine(model, params) -> Engine:
-    """64 lanes, rows for groups of 8: 8 full ones, and some that linger with a few votes."""
+    """64 slots, rows for groups of 8: 8 full ones, and some that linger with a few votes."""
     config = EngineConfig(
-        lanes=64,
-        banks=1,
+        slots=64,
+        slot_groups=1,
         context_tokens=MAX_PROMPT + 224,
-        chunk_steps=4,
+        decode_steps=4,
         block_tokens=64,
         prefix_rows=11,
-        row_lanes=8,
+        row_slots=8,
         prefix_tokens=MAX_PROMPT,
         own_tokens=224,
-        max_watch=0,
+        max_logprob_ids=0,
     )
     return Engine(model, params, config, SAMPLING, seed=1)
 
@@ -131,9 +131,9 @@ def tools(engine: Engine, groups: list[Group], tool_s: float = TOOL_S) -> int:
     return sum(vote.tokens for group in groups for vote in group.votes)
 
 
-def sweep_engine(model, params, context_tokens: int, temperature: float, lanes: int) -> Engine:
-    """As `jprm.pipeline` makes it."""
-    config = EngineConfig(lanes=lanes, context_tokens=context_tokens)
+def sweep_engine(model, params, context_tokens: int, temperature: float, slots: int) -> Engine:
+    """An engine as a sweep makes it."""
+    config = EngineConfig(slots=slots, context_tokens=context_tokens)
     return Engine(model, params, config, SamplingParams(temperature), seed=1)
 
 
@@ -145,12 +145,12 @@ def _sample_ids(rng, n: int) -> list[int]:
     return rng.integers(0, 2**62, n).tolist()
 
 
-def rollouts(engine: Engine, lanes: int, seconds: float) -> int:
+def rollouts(engine: Engine, slots: int, seconds: float) -> int:
     """Keeps the queue full until the time is up."""
     rng, end, waiting = np.random.default_rng(0), time.perf_counter() + seconds, 0
     before = engine.stats.generated
     while time.perf_counter() < end:
-        while waiting < lanes:
+        while waiting < slots:
             ids = _sample_ids(rng, int(rng.choice([32, 64, 128])))
             waiting += len(engine.submit(_prompt(rng, 64), ids, max_tokens=60, stops=range(8)))
         for event in engine.poll():
@@ -159,7 +159,7 @@ def rollouts(engine: Engine, lanes: int, seconds: float) -> int:
     return engine.stats.generated - before
 
 
-def verification(engine: Engine, lanes: int, seconds: float) -> int:
+def verification(engine: Engine, slots: int, seconds: float) -> int:
     """Keeps the queue full; a vote alternates between analysis, tool and verdict."""
     rng, end = np.random.default_rng(0), time.perf_counter() + seconds
     before = engine.stats.generated
@@ -167,8 +167,8 @@ def verification(engine: Engine, lanes: int, seconds: float) -> int:
     turns: dict[int, int] = {}
     running_tools: list[tuple[float, int]] = []
     while time.perf_counter() < end:
-        while len(turns) < 2 * lanes:
-            handles = engine.submit(_prompt(rng, 76), _sample_ids(rng, 8), max_tokens=analysis(), watch=(1, 2))
+        while len(turns) < 2 * slots:
+            handles = engine.submit(_prompt(rng, 76), _sample_ids(rng, 8), max_tokens=analysis(), logprob_ids=(1, 2))
             turns |= dict.fromkeys(handles, 0)
         for event in engine.poll():
             turn = turns[event.handle] = turns[event.handle] + 1
@@ -207,7 +207,7 @@ def ceilings() -> dict[str, float]:
     }
 
 
-def engine(quick: bool, preset_name: str, lanes: int) -> Iterator[Row]:
+def engine(quick: bool, preset_name: str, slots: int) -> Iterator[Row]:
     """Every row of jprm: peers' workloads, the curve in N, the sweep's workloads."""
     model, params = _model(ModelConfig(**SHAPE))
     for prompt_tokens in (256, 1024):
@@ -232,8 +232,8 @@ def engine(quick: bool, preset_name: str, lanes: int) -> Iterator[Row]:
         ("rollouts", rollouts, 128, 1.0),
         ("verification", verification, 240, 0.6),
     ):
-        here = sweep_engine(model, params, context_tokens, temperature, lanes)
-        yield timed("jprm", name, 1, lambda e=here, r=run: r(e, lanes, seconds), most_runs=1)
+        here = sweep_engine(model, params, context_tokens, temperature, slots)
+        yield timed("jprm", name, 1, lambda e=here, r=run: r(e, slots, seconds), most_runs=1)
 
 
 def matmul_flops_per_token(prompt_tokens: int) -> float:

@@ -12,9 +12,7 @@ import datetime
 import random
 import re
 import sys
-from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -22,15 +20,17 @@ import tokenizers as hf
 from tokenizers import processors
 
 from jprm.chat.endless import CPU_S, MEMORY_BYTES, backtracks_on, is_panic, template_ends
-from jprm.errors import UserError
+from jprm.errors import UserError, one_line
 from jprm.quoting import MARK, Quoter, broken, controls_of
 from jprm.strict_json import read_object
 from jprm.terminal import say
+from jprm.tokenizer import QuotingCodec
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json")
 TEMPLATE_FILES = ("chat_template.jinja", "chat_template.json", "tokenizer_config.json")
-VERBATIM = ("PreTrainedTokenizerFast", "TokenizersBackend")  # its name before and since transformers 5
-# What rules of splitting differ in: digits, blanks, line ends, contractions, accents, other scripts, signs.
+# The class named where tokenizer.json is the whole tokenizer, as it is called before and since transformers 5.
+VERBATIM = ("PreTrainedTokenizerFast", "TokenizersBackend")
+# Texts in which rules of splitting differ: digits, blanks, line ends, contractions, accents, other scripts, signs.
 PROBES = (
     "Step 12: 345 + 6 = 351.",
     "x\n\n  y\t z ",
@@ -38,15 +38,15 @@ PROBES = (
     "caf\u00e9 nai\u0308ve",
     "\u4f60\u597d5\u20ac \\frac{1}{2}",
 )
-EOS_FILES = ("generation_config.json", "config.json")  # the first that names any counts
-MOST_TOKENS = 1 << 24  # of a vocabulary; the largest published ones have 2^18
+EOS_FILES = ("generation_config.json", "config.json")  # the first file that names any counts
+MOST_TOKENS = 1 << 24  # how many a vocabulary may have; the largest published ones have 2^18
 
-DATE_CODES = ("%d", "%m", "%b", "%B", "%y", "%Y", "%a", "%A")  # of formats that templates put together
+DATE_CODES = ("%d", "%m", "%b", "%B", "%y", "%Y", "%a", "%A")  # the codes of formats that templates put together
 
 Messages = Sequence[Mapping[str, Any]]
 
 
-class ChatCodec:
+class ChatCodec(QuotingCodec):
     """Encodes and decodes as the checkpoint does, but adds no token of its own accord.
 
     eos_id: the token that ends a text, as the tokenizer has it.
@@ -122,7 +122,7 @@ class ChatCodec:
                 "files of the checkpoint into it"
             )
         eos_ids = _eos_ids(directory)
-        from transformers import AutoTokenizer, PreTrainedTokenizerFast  # takes a second
+        from transformers import AutoTokenizer, PreTrainedTokenizerFast  # importing it takes a second
 
         # For some kinds of model AutoTokenizer puts rules of its own in the place of those of
         # tokenizer.json, whatever class the directory names.
@@ -133,7 +133,7 @@ class ChatCodec:
                 _tell_disagreement(directory, tokenizer)
         except Exception as error:  # damaged files raise whatever they break, Rust's bare Exception too
             raise UserError(
-                f"{directory / found[0]}: cannot be loaded as a tokenizer ({_one_line(error)}); copy "
+                f"{directory / found[0]}: cannot be loaded as a tokenizer ({one_line(error)}); copy "
                 "tokenizer.json and tokenizer_config.json of the checkpoint again"
             ) from error
         return cls(tokenizer, eos_ids, str(directory), date)
@@ -142,46 +142,25 @@ class ChatCodec:
         """Token ids of a text; the text of a special token becomes that token, and none is added."""
         return self._encoding(text).ids
 
-    def quote(self, text: str, own: bool = False) -> str:
-        """A text of others, marked so that the readers below see no control token in it.
-
-        own: see `jprm.quoting.Quoter.quote`.
-        """
-        return self._quoter.quote(text, own)
-
-    def encode_quoted(self, text: str) -> list[int]:
-        """As `encode`, of a text with quoted parts."""
-        return self.encode_offsets(text)[0]
-
     def encode_offsets(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
-        """`encode_quoted`, and for each token the characters [start, end) that it covers.
+        """The ids of a text with quoted parts, and for each the characters [start, end) that it covers.
 
         The tokens of one character that is several of them all cover it.
         """
         if MARK in text:
             try:
                 return self._quoter.encode(text)
-            except Exception as error:  # Rust's, as below
+            except Exception as error:  # Rust raises a bare Exception
                 raise self._unreadable(text, error) from error
         encoding = self._encoding(text)
         return encoding.ids, encoding.offsets
-
-    def encode_spans(self, pieces: Sequence[str]) -> tuple[list[int], list[int]]:
-        """(ids of the joined pieces in one tokenisation, the index of the piece each begins in)."""
-        ends = list(accumulate(map(len, pieces)))
-        ids, offsets = self.encode_offsets("".join(pieces))
-        return ids, [bisect_right(ends, start) for start, _ in offsets]
-
-    def decode_quoted(self, ids: Sequence[int]) -> str:
-        """Decodes as `decode` does, and quotes the places where a model spelled a control token letter by letter."""
-        return self._quoter.decode(ids, self.decode)
 
     def decode(self, ids: Iterable[int]) -> str:
         """The text of the ids. Padding and ends of a text are left out, other special tokens not."""
         return self._spelled([i for i in ids if i not in self._silent])
 
     def spell(self, ids: Iterable[int]) -> str:
-        """The text of the ids, all special tokens by their texts.
+        """The text of the ids, in which all special tokens stand by their texts.
 
         What only spells one has a blank without width in it: whoever reads the text again takes it
         for no token.
@@ -192,7 +171,7 @@ class ChatCodec:
         return self.backend.decode(list(ids), skip_special_tokens=False)
 
     def shown(self, text: str) -> str:
-        """A text as `decode` gives it back: in the normal form of the tokenizer, without ends."""
+        """A text as `decode` gives it back, in the normal form of the tokenizer and without ends of a text."""
         if MARK in text:
             return self.decode(self.encode_quoted(text))
         if self.backend.normalizer is not None:
@@ -231,7 +210,7 @@ class ChatCodec:
     @property
     def writes_date(self) -> bool:
         """Whether there is a chat template that writes the date."""
-        templates = self.peer.chat_template or ""  # a text, or several by name
+        templates = self.peer.chat_template or ""  # one text, or several texts by name
         texts = templates.values() if isinstance(templates, Mapping) else [templates]
         return any("strftime_now" in text for text in texts)
 
@@ -278,7 +257,7 @@ class ChatCodec:
         except Exception as error:  # a template is a program
             raise UserError(
                 f"{self._template_file}: the chat template fails on these messages "
-                f"({_one_line(error)}); check their roles and their order, or repair the template"
+                f"({one_line(error)}); check their roles and their order, or repair the template"
             ) from error
 
     @property
@@ -302,11 +281,11 @@ class ChatCodec:
                 raise self._backtracks(text) from None
             if not isinstance(error, Exception):
                 raise
-            # Rust's bare Exception, of a closed vocabulary without a token for the unknown
+            # Rust raises a bare Exception for a closed vocabulary without a token for the unknown
             raise self._unreadable(text, error) from error
 
     def _unreadable(self, text: str, error: Exception) -> UserError:
-        return UserError(f"{self.source}: no tokens for {text[:40]!r} ({_one_line(error)})")
+        return UserError(f"{self.source}: no tokens for {text[:40]!r} ({one_line(error)})")
 
     def _backtracks(self, text: str) -> UserError:
         return UserError(
@@ -327,7 +306,7 @@ def fixed_chance() -> Iterator[None]:
 
 
 def _eos_ids(directory: Path) -> list[int]:
-    """Ends of a text that the configs of a directory name. Raises UserError for a damaged file."""
+    """The ends of a text that the configs of a directory name. Raises UserError for a damaged file."""
     for name in EOS_FILES:
         path = directory / name
         if not path.is_file():
@@ -366,7 +345,3 @@ def _tell_disagreement(directory: Path, tokenizer: Any) -> None:
                 sys.stderr,
             )
             return
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:300] or type(error).__name__

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 CPU_S, MEMORY_BYTES = 5, 1 << 30
-WALL_S = 60.0  # a machine may be busy
+WALL_S = 60.0  # long, because a machine may be busy
 PROGRAM = r"""
 import json, re, resource, sys
 from datetime import datetime
@@ -58,7 +58,7 @@ def template_ends(template: str, messages: Sequence[Mapping[str, Any]], options:
         )
     except subprocess.TimeoutExpired:
         return False
-    return done.returncode >= 0 and done.returncode != 3  # negative: killed at a limit
+    return done.returncode >= 0 and done.returncode != 3  # a negative code: it was killed at a limit
 
 
 def backtracks_on(encode: Callable[[str], object]) -> str:
@@ -69,7 +69,7 @@ def backtracks_on(encode: Callable[[str], object]) -> str:
         except BaseException as error:
             if is_panic(error):
                 return text
-            if not isinstance(error, Exception):  # that of a closed vocabulary is one
+            if not isinstance(error, Exception):  # a closed vocabulary raises one, which is no panic
                 raise
     return ""
 

@@ -25,14 +25,14 @@ from jprm.errors import UserError
 
 GENERATION = re.compile(r"\{%-?\s*generation\s*-?%\}")
 NOT_CONTENT = ("reasoning_content", "reasoning", "thinking", "tool_calls")
-# What templates do with the ends of a content.
+# What templates do with the blanks at the ends of a content.
 SHOWN_AS: tuple[Callable[[str], str], ...] = (lambda s: s, str.strip, str.lstrip, str.rstrip)
 
 Span = tuple[int, int]
 
 
 def quote_messages(messages: Messages, codec: ChatCodec) -> list[dict[str, Any]]:
-    """Messages with quoted contents: none of them forges a turn.
+    """Quotes the contents of messages, so that none of them forges a turn.
 
     What an assistant says may hold the marks of its thinking and of its tools, which are tokens.
     """
@@ -52,7 +52,7 @@ def quote_messages(messages: Messages, codec: ChatCodec) -> list[dict[str, Any]]
 def render_chat(
     messages: Messages, codec: ChatCodec, control_tokens: bool = False, **options: object
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(int32 token ids, bool whether each is learnt), both (T,), of a conversation.
+    """Returns the token ids (int32) of a conversation, and whether each is learnt (bool), both (T,).
 
     messages: `{"role": ..., "content": ...}`. control_tokens: whether what they spell of a control
     token is one, as for transformers; else it is plain text (`quote_messages`). options: of the
@@ -78,12 +78,12 @@ def render_chat(
 
 
 def _generated(messages: Messages, codec: ChatCodec, options: dict[str, Any]) -> tuple[str, list[Span]]:
-    """The text, and the characters of its `{% generation %}` blocks."""
+    """Renders the text, and finds the characters of its `{% generation %}` blocks."""
     from transformers.utils.chat_template_utils import render_jinja_template
 
-    text = codec.chat_text(messages, **options)  # says what is wrong with messages or template
+    text = codec.chat_text(messages, **options)  # this says what is wrong with the messages or the template
     with fixed_chance():
-        both: Any = render_jinja_template(  # typed as one text
+        both: Any = render_jinja_template(  # it is typed as if it gave one text
             conversations=[[{k: v for k, v in m.items() if v is not None} for m in messages]],
             chat_template=codec.dated_template,
             return_assistant_tokens_mask=True,
@@ -95,7 +95,7 @@ def _generated(messages: Messages, codec: ChatCodec, options: dict[str, Any]) ->
 
 
 def _derived(messages: Messages, codec: ChatCodec, options: dict[str, Any]) -> tuple[str, list[Span]]:
-    """The text, and the characters of the assistant's contents and of what ends their turns."""
+    """Renders the text, and finds the characters of the assistant's contents and of what ends their turns."""
     turns = [n for n, message in enumerate(messages) if message.get("role") == "assistant"]
     contents = [_content(messages, n, codec) for n in turns]
     text = codec.chat_text(messages, **options)
@@ -130,7 +130,7 @@ def _derived(messages: Messages, codec: ChatCodec, options: dict[str, Any]) -> t
 
 
 def _content(messages: Messages, n: int, codec: ChatCodec) -> str:
-    """What an assistant said. Raises UserError where that is more than a text."""
+    """What an assistant said in a turn. Raises UserError where that is more than a text."""
     message = messages[n]
     other = [name for name in NOT_CONTENT if message.get(name)]
     if other or not isinstance(message.get("content"), str):
@@ -161,7 +161,7 @@ def _first_changed(contents: list[str], turns: list[int], text: str) -> str:
 
 
 def _ending(codec: ChatCodec, marked: Messages, mark: str, options: dict[str, Any]) -> str:
-    """The special token behind the last content, where no header can follow. Raises UserError."""
+    """The special token behind the last content, where no header can follow. Raises UserError where there is none."""
     tail = codec.chat_text(marked, **options).rpartition(mark)[2]
     found = re.match(rf"\s*(?:{'|'.join(map(re.escape, codec.special_texts))})", tail)
     if found is None:

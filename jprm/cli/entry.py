@@ -34,6 +34,11 @@ def sweep_main(arguments: Sequence[str]) -> int:
     return guarded(lambda: app(["sweep", *arguments], standalone_mode=False))
 
 
+def applications_main(arguments: Sequence[str]) -> int:
+    """`python experiments/uses.py`: the exit code."""
+    return guarded(lambda: app(["applications", *arguments], standalone_mode=False))
+
+
 def ask_for_huge_pages() -> None:
     """Starts this program again with huge pages for large allocations; does nothing where that is not to be had.
 

@@ -83,6 +83,28 @@ def sweep(
     raise typer.Exit(code)
 
 
+@app.command()
+def applications(words: Words = None, replace: Replace = False) -> None:
+    """Set verifiers to work: baselines, best-of-N, search, criticism, at equal compute.
+
+    Results land in <directory>/<name>/ (runs/applications/): results.jsonl, report.html, figures/, stages/. Stages of a
+    sweep in the same directory are used where they fit. Exit code 0: done; 3: stages failed; 2: a mistake in the
+    command; 75: stopped by SIGTERM, and the same command goes on.
+    """
+    from jprm.experiments.applications.config import ApplicationsConfig
+
+    file, overrides = split_words(words)
+    config = load(ApplicationsConfig, file, overrides)
+    present(config.data.root, "data.root")
+    from jprm.experiments.applications.search_choices import check_search
+
+    check_search(config.search)
+    from jprm.experiments.applications.run import run_applications
+
+    command = shlex.join(["python", "experiments/uses.py", *command_words()])
+    raise typer.Exit(run_applications(config, command, replace))
+
+
 def split_words(words: list[str] | None) -> tuple[str | None, list[str]]:
     """The configuration file, where there is one, and the overrides. Raises UserError for two files."""
     files = [word for word in words or [] if "=" not in word]

@@ -53,7 +53,7 @@ def search(
     """
     _require_sweep(run)
     present(plugin, "--plugin")
-    from jprm.uses.one_search import SearchOptions, print_search
+    from jprm.experiments.applications.search_command import SearchOptions, print_search
 
     options = SearchOptions(
         run,
@@ -62,7 +62,7 @@ def search(
         scorer,
         votes,
         problems,
-        split,
+        split,  # type: ignore[arg-type] - checked there
         aggregation,
         choice,
         missing,  # type: ignore[arg-type] - checked there

@@ -12,6 +12,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
+
+from jprm.chat import ChatCodec, quote_messages, render_chat
 from jprm.data.documents import Document, Soft
 from jprm.errors import UserError
 from jprm.formats.rows import Row
@@ -20,8 +23,8 @@ from jprm.formats.rows import read_rows as rows_of
 TRAINED_ROLE = "assistant"
 ROLES = ("system", "user", "assistant", "tool", "output", "ipython", "function")
 TURN_OPEN, TURN_CLOSE = "<|im_start|>", "<|im_end|>"
-SHOWN = 400  # characters of a reason
-NAMED = 10  # lines that an error names; the first ones are enough to find the cause
+SHOWN = 400  # how many characters of a reason an error shows
+NAMED = 10  # how many lines an error names; the first ones are enough to find the cause
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -32,7 +35,10 @@ Quote = Callable[[str], str]
 
 @dataclasses.dataclass(frozen=True)
 class Corpus:
-    """`lines[i]` is the line of `documents[i]`, from 1; `untrained`: lines left out, with nothing to learn."""
+    """The documents of a file. `lines[i]`, from 1, is the line of `documents[i]`.
+
+    `untrained` are the lines that are left out because nothing in them is trained.
+    """
 
     path: Path
     documents: tuple[Document, ...]
@@ -42,23 +48,19 @@ class Corpus:
 
 @dataclasses.dataclass(frozen=True)
 class Message:
-    """One turn; `pieces` of its text with whether each is trained."""
+    """One turn of a conversation: its role, and the pieces of its text, each with whether it is trained."""
 
     role: str
     pieces: Pieces
 
     @property
     def text(self) -> str:
-        """All of it."""
+        """The whole text of the turn."""
         return "".join(text for text, _ in self.pieces)
 
 
-def _as_it_is(text: str) -> str:
-    return text
-
-
 def read_rows(path: Path, of_row: Callable[[dict[str, Any]], T]) -> list[tuple[int, T]]:
-    """(line number from 1, `of_row` of the row's object) for a file as `jprm.formats` reads it.
+    """Reads a file as `jprm.formats` does: for each row its line, from 1, and what `of_row` makes of its object.
 
     Raises UserError naming every line that is no object or that `of_row` refuses.
     """
@@ -66,15 +68,11 @@ def read_rows(path: Path, of_row: Callable[[dict[str, Any]], T]) -> list[tuple[i
     return by_line(path, rows, lambda row: of_row(_object(row)))
 
 
-def read_pieces(path: Path, markers: Markers) -> list[tuple[int, Pieces]]:
-    """(line, pieces) of a file's rows, conversations as `chatml`. Raises UserError naming bad lines."""
-    return [(line, pieces(_as_it_is)) for line, pieces in read_unquoted(path, markers)]
+def read_pieces(path: Path, markers: Markers) -> list[tuple[int, Callable[[Quote], Pieces]]]:
+    """Reads a file: for each row its line, and a function from how messages are quoted to the row's pieces.
 
-
-def read_unquoted(path: Path, markers: Markers) -> list[tuple[int, Callable[[Quote], Pieces]]]:
-    """As `read_pieces`, each row's pieces once it is known how contents of messages are quoted.
-
-    Pieces that a row gives are our own text: the control tokens that they spell are meant.
+    Conversations become pieces as `chatml` writes them. Pieces that a row gives are our own text: the
+    control tokens that they spell are meant. Raises UserError naming bad lines.
     """
 
     def pieces(row: dict[str, Any]) -> Callable[[Quote], Pieces]:
@@ -87,7 +85,7 @@ def read_unquoted(path: Path, markers: Markers) -> list[tuple[int, Callable[[Quo
 
 
 def by_line(path: Path, numbered: Iterable[tuple[int, S]], make: Callable[[S], T]) -> list[tuple[int, T]]:
-    """`make` of every numbered item. Raises one UserError for all lines that it refuses."""
+    """Applies `make` to every numbered item. Raises one UserError for all lines that it refuses."""
     made, bad = [], []
     for number, item in numbered:
         try:
@@ -167,10 +165,10 @@ def messages_of(row: dict[str, Any], markers: Markers) -> list[Message]:
     return [_message(f"messages[{i}]", message, markers) for i, message in enumerate(messages)]
 
 
-def chatml(messages: Sequence[Message], quote: Quote = _as_it_is) -> Pieces:
+def chatml(messages: Sequence[Message], quote: Quote = str) -> Pieces:
     """The conversation as text, a turn's end trained with the turn: how the models trained here read it.
 
-    quote: of contents, so that none spells a turn.
+    quote: marks the contents, so that none spells the header or the end of a turn.
     """
     pieces: Pieces = []
     for message in messages:
@@ -181,8 +179,53 @@ def chatml(messages: Sequence[Message], quote: Quote = _as_it_is) -> Pieces:
     return pieces
 
 
+def chat_document(
+    messages: Sequence[Message], codec: ChatCodec, markers: Markers, control_tokens: bool = False
+) -> Document:
+    """The document of a conversation as a checkpoint's own chat template writes it.
+
+    `render_chat` says which tokens an assistant wrote; the turns that are not to be trained, and what
+    code printed between a pair of `markers`, with every token that touches it, are taken out of that
+    again. control_tokens: see `jprm.chat.render_chat`. Raises UserError for what the template refuses
+    or rewrites.
+    """
+    raw = [{"role": message.role, "content": message.text} for message in messages]
+    if not control_tokens:
+        raw = quote_messages(raw, codec)
+    ids, learnt = render_chat(raw, codec, control_tokens=True)  # whatever still spells one is meant
+    weights = learnt.astype(np.float32)
+    turns = [message for message in messages if message.role == TRAINED_ROLE]
+    if all(trained for message in turns for _, trained in message.pieces):
+        return Document(ids, weights)
+    text = codec.chat_text(raw)
+    _, offsets = codec.encode_offsets(text)
+    starts, ends = np.asarray(offsets, np.int64).reshape(-1, 2).T
+    runs = _stretches(learnt)
+    if len(runs) != len(turns):
+        raise UserError(
+            f"data: the chat template trains {len(runs)} stretches of {len(turns)} assistant turns, so "
+            "none can be left out; give the row as 'pieces'"
+        )
+    for (first, last), turn in zip(runs, turns, strict=True):
+        if not any(trained for _, trained in turn.pieces):
+            weights[first:last] = 0
+            continue
+        at = starts[first]
+        for piece, trained in without_output(text[at : ends[last - 1]], markers):
+            if not trained:
+                weights[first:last][(starts[first:last] < at + len(piece)) & (ends[first:last] > at)] = 0
+            at += len(piece)
+    return Document(ids, weights)
+
+
+def _stretches(flags: np.ndarray) -> list[tuple[int, int]]:
+    """Finds [first, last) of every stretch of true values."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], flags, [False]])))
+    return [(int(a), int(b)) for a, b in edges.reshape(-1, 2)]
+
+
 def without_output(text: str, markers: Markers) -> Pieces:
-    """Trained pieces of an assistant's text, and untrained ones from an opening marker to its close.
+    """Cuts an assistant's text into trained pieces, and untrained ones from an opening marker to its close.
 
     A span that is not closed goes on to the end.
     """

@@ -7,36 +7,18 @@ masking by a token's id (the pad id, say) would mask the same token where it is 
 
 import dataclasses
 from collections.abc import Iterable, Sequence
-from typing import Protocol
 
 import numpy as np
 
 from jprm.errors import UserError
-
-
-class SpanCodec(Protocol):
-    """What `render` needs of a tokenizer: a `jprm.tokenizer.Tokenizer` or a `jprm.chat.ChatCodec`."""
-
-    def encode_spans(self, pieces: Sequence[str]) -> tuple[list[int], list[int]]:
-        """(ids of the joined pieces in one tokenisation, the index of the piece each begins in)."""
-        ...
-
-    def decode(self, ids: Iterable[int]) -> str:
-        """The text of the ids, without padding and ends of a text."""
-        ...
-
-    def token_id(self, token: str) -> int:
-        """The id of a text that is one token. Raises UserError where it is not."""
-        ...
-
-    def shown(self, text: str) -> str:
-        """A text as `decode` gives it back."""
-        ...
+from jprm.tokenizer import QuotingCodec
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Document:
-    """`ids` int32 and `weights` float32, both (T,): weights[t] weighs the loss on ids[t].
+    """One text as token ids, with how much the model is trained to produce each of them.
+
+    `ids` int32 and `weights` float32, both (T,): weights[t] weighs the loss on ids[t].
 
     weights[0] is never used: nothing stands before the first token that could predict it.
     Soft labels: ids[t] has probability `targets[t]`, and `others[t]` the rest; for a step head
@@ -58,19 +40,19 @@ class Document:
 
     @property
     def arrays(self) -> list[np.ndarray]:
-        """Those that are there."""
+        """The arrays that this document has."""
         return [x for x in (self.ids, self.weights, self.targets, self.others) if x is not None]
 
 
 @dataclasses.dataclass(frozen=True)
 class Soft:
-    """A label for text that is one token: it has probability `target`, and `other` the rest."""
+    """A label for a text that is one token: the text has probability `target`, and `other` has the rest."""
 
     other: str
     target: float
 
 
-def render(pieces: Iterable[tuple[str, bool | Soft]], tokenizer: SpanCodec) -> Document:
+def render(pieces: Iterable[tuple[str, bool | Soft]], tokenizer: QuotingCodec) -> Document:
     """The document of (text, trained) pieces in order: weight 1 on the tokens of trained text.
 
     Raises UserError for empty text, for a soft label of more than one token, and where one token
@@ -98,7 +80,7 @@ def render(pieces: Iterable[tuple[str, bool | Soft]], tokenizer: SpanCodec) -> D
     return Document(ids, weights, targets, others)
 
 
-def render_steps(pieces: Iterable[tuple[str, float | None]], tokenizer: SpanCodec) -> Document:
+def render_steps(pieces: Iterable[tuple[str, float | None]], tokenizer: QuotingCodec) -> Document:
     """The document of texts, of which those with a probability are steps: judged at their last token.
 
     Raises UserError for empty text, and where a token runs over the end of a text.
@@ -118,7 +100,7 @@ def render_steps(pieces: Iterable[tuple[str, float | None]], tokenizer: SpanCode
 
 
 def _runs(pieces: Iterable[tuple[str, bool | Soft]]) -> list[tuple[str, bool | Soft]]:
-    """Neighbours of one kind joined, empty texts dropped: the weight changes at every boundary."""
+    """Joins neighbours of one kind and drops empty texts, so that the weight changes at every boundary."""
     runs: list[tuple[str, bool | Soft]] = []
     for text, trained in pieces:
         if not text:
@@ -130,8 +112,8 @@ def _runs(pieces: Iterable[tuple[str, bool | Soft]]) -> list[tuple[str, bool | S
     return runs
 
 
-def _check_boundaries(texts: Sequence[str], ids: np.ndarray, run_of_id: np.ndarray, tokenizer: SpanCodec) -> None:
-    """The tokens that begin in a run must spell it: one that ran over its end would spell more."""
+def _check_boundaries(texts: Sequence[str], ids: np.ndarray, run_of_id: np.ndarray, tokenizer: QuotingCodec) -> None:
+    """Raises UserError unless the tokens that begin in a run spell it: one that ran over its end spells more."""
     for run, text in enumerate(texts):
         spelt = tokenizer.decode(ids[run_of_id == run].tolist())
         if spelt != tokenizer.shown(text):

@@ -9,15 +9,15 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 
-from jprm.doctor.facts import Facts, gather
+from jprm.doctor.facts import MachineFacts, gather
 from jprm.doctor.findings import Finding, diagnose, print_findings
 from jprm.errors import UserError
 
-__all__ = ["Facts", "Finding", "diagnose", "gather", "run_doctor"]
+__all__ = ["Finding", "MachineFacts", "diagnose", "gather", "run_doctor"]
 
 
 def run_doctor(as_json: bool, wait_s: float) -> int:
-    """Look, print, and return the exit code: 0 if the main command can run here, else 1."""
+    """Examines this machine, prints what it found, and returns 0 if the main command can run here, else 1."""
     from jprm.execute.probe import survey
 
     facts = gather(wait_s)

@@ -1,4 +1,4 @@
-"""What there is on a machine. Nothing here needs a network, and nothing waits without a limit."""
+"""Gathers what there is on a machine. Nothing here needs a network, and nothing waits without a limit."""
 
 from __future__ import annotations
 
@@ -15,21 +15,22 @@ from pathlib import Path
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
-from jprm.execute.resources import Budget, available_memory, memory_limit
+from jprm.compile_cache import find_compile_cache
+from jprm.execute.resources import MemoryBudget, available_memory, memory_limit
 
 JAX_QUESTION = """
 import json, jax
 devices = [(d.platform, d.device_kind, (d.memory_stats() or {}).get("bytes_limit"))
            for d in jax.local_devices()]
-print(json.dumps({"devices": devices, "cache": jax.config.jax_compilation_cache_dir}))
+print(json.dumps(devices))
 """
 JAX_VARIABLES = ("JAX_PLATFORMS", "XLA_FLAGS", "CUDA_VISIBLE_DEVICES", "TPU_VISIBLE_DEVICES")
-DEVICE_FILES = {"cuda": "nvidia[0-9]*", "tpu": "accel[0-9]*"}  # extra -> pattern in /dev
+DEVICE_FILES = {"cuda": "nvidia[0-9]*", "tpu": "accel[0-9]*"}  # for each extra the pattern of its files in /dev
 
 
 @dataclass(slots=True)
-class Facts:
-    """What was found on a machine; sizes in bytes, None where it could not be learnt.
+class MachineFacts:
+    """What was found on a machine. Sizes are in bytes, None where it could not be learnt.
 
     packages: name -> (version or None, what jprm asks for).
     extras: name -> the packages that it lacks.
@@ -37,6 +38,8 @@ class Facts:
     accelerators: the extras ("cuda", "tpu") for whose devices the system has a driver.
     memory_limit: of the control group that this process is in.
     code_memory: what the sessions of generated code may take together.
+    cache_directory: where compiled programs are kept, which take cache_bytes; cache_why says who chose it, or why
+        there is none.
     """
 
     python: str
@@ -54,14 +57,16 @@ class Facts:
     devices: list[tuple[str, str, int | None]] = field(default_factory=list)
     devices_error: str | None = None
     cache_directory: str | None = None
+    cache_bytes: int = 0
+    cache_why: str = ""
     accelerators: tuple[str, ...] = ()
     environment: dict[str, str] = field(default_factory=dict)
     code_memory: int | None = None
 
 
-def gather(wait_s: float) -> Facts:
-    """The facts of this machine; JAX has `wait_s` seconds to name its devices."""
-    # Another process: JAX would wait for ever on a device that another program holds.
+def gather(wait_s: float) -> MachineFacts:
+    """Gathers the facts of this machine; JAX has `wait_s` seconds to name its devices."""
+    # This is another process, because JAX would wait for ever on a device that another program holds.
     asked = subprocess.Popen(
         [sys.executable, "-c", JAX_QUESTION],
         stdout=subprocess.PIPE,
@@ -70,9 +75,10 @@ def gather(wait_s: float) -> Facts:
         env=os.environ | {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"},
     )
     packages, extras = _requirements()
+    cache = find_compile_cache()
     affinity = getattr(os, "sched_getaffinity", None)  # not on macOS
     directory = Path.cwd()
-    facts = Facts(
+    facts = MachineFacts(
         python=platform.python_version(),
         system=platform.platform(),
         cpus=len(affinity(0)) if affinity else os.cpu_count() or 1,
@@ -82,11 +88,14 @@ def gather(wait_s: float) -> Facts:
         memory=os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"),
         memory_available=available_memory(),
         memory_limit=memory_limit(),
-        code_memory=Budget().left_bytes(0),
+        code_memory=MemoryBudget().left_bytes(0),
         directory=str(directory),
         disk_free=shutil.disk_usage(directory).free,
         writable=os.access(directory, os.W_OK),
         accelerators=accelerators(),
+        cache_directory=str(cache.folder) if cache.writable else None,
+        cache_bytes=cache.bytes_used,
+        cache_why=cache.why if cache.writable or cache.folder is None else f"{cache.folder} cannot be written to",
         environment={name: os.environ[name] for name in JAX_VARIABLES if name in os.environ},
     )
     try:
@@ -99,19 +108,17 @@ def gather(wait_s: float) -> Facts:
     if asked.returncode:
         facts.devices_error = complaint.strip().splitlines()[-1] if complaint.strip() else "no reason"
     else:
-        said = json.loads(answer.splitlines()[-1])
-        facts.devices = [tuple(device) for device in said["devices"]]
-        facts.cache_directory = said["cache"]
+        facts.devices = [tuple(device) for device in json.loads(answer.splitlines()[-1])]
     return facts
 
 
 def accelerators(root: Path = Path("/")) -> tuple[str, ...]:
-    """Which of DEVICE_FILES are there."""
+    """The extras of DEVICE_FILES for whose devices the system has a driver."""
     return tuple(name for name, pattern in DEVICE_FILES.items() if [*root.glob(f"dev/{pattern}")])
 
 
 def _requirements() -> tuple[dict[str, tuple[str | None, str]], dict[str, list[str]]]:
-    """(packages, extras) of `Facts`, from what pip knows; importing them would take seconds."""
+    """The packages and extras of `MachineFacts`, from what pip knows; importing them would take seconds."""
     try:
         metadata = importlib.metadata.metadata("jprm")
     except importlib.metadata.PackageNotFoundError:

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from jprm.doctor.facts import Facts, satisfies
+from jprm.compile_cache import JAX_FOLDER, MOST_BYTES
+from jprm.doctor.facts import MachineFacts, satisfies
 from jprm.terminal import say
 
 if TYPE_CHECKING:
     from jprm.execute.probe import Survey
 
 GIB = 1 << 30
-LEAST_DISK_BYTES = 1 << 30  # a sweep with its checkpoints, and room to spare
-LEAST_CODE_MEMORY_BYTES = 1 << 29  # what one session may take
+LEAST_DISK_BYTES = 1 << 30  # enough for a sweep with its checkpoints
+LEAST_CODE_MEMORY_BYTES = 1 << 29  # as much as one session may take
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One line: what was looked at, what was found, and what to do about it.
+    """One line of the report: what was looked at, what was found, and what to do about it.
 
     verdict: "ok", "note" (worth knowing, stops nothing) or "bad" (the main command cannot run).
     """
@@ -30,8 +32,8 @@ class Finding:
     remedy: str = ""
 
 
-def diagnose(facts: Facts, survey: Survey | None, survey_error: str = "") -> list[Finding]:
-    """All lines, in the order in which they are shown; `survey` None where it failed."""
+def diagnose(facts: MachineFacts, survey: Survey | None, survey_error: str = "") -> list[Finding]:
+    """Judges the facts: all lines in the order in which they are shown. `survey` is None where it failed."""
     findings = [
         Finding("system", f"Python {facts.python}, {facts.system}"),
         _packages(facts),
@@ -50,7 +52,7 @@ def diagnose(facts: Facts, survey: Survey | None, survey_error: str = "") -> lis
 
 
 def print_findings(findings: Iterable[Finding]) -> None:
-    """A line each, and below it what to do."""
+    """Prints each finding as a line, and below it what to do."""
     marks = {"ok": "ok  ", "note": "note", "bad": "BAD "}
     for finding in findings:
         say(f"{marks[finding.verdict]}  {finding.topic:11} {finding.text}".rstrip())
@@ -58,7 +60,7 @@ def print_findings(findings: Iterable[Finding]) -> None:
             say(f"{'':18}-> {finding.remedy}")
 
 
-def _packages(facts: Facts) -> Finding:
+def _packages(facts: MachineFacts) -> Finding:
     found = ", ".join(f"{name} {version}" for name, (version, _) in facts.packages.items() if version)
     wrong = [
         f"{name}{wanted} ({version or 'missing'})"
@@ -71,14 +73,14 @@ def _packages(facts: Facts) -> Finding:
     return Finding("packages", found)
 
 
-def _extras(facts: Facts) -> Finding:
+def _extras(facts: MachineFacts) -> Finding:
     there = [name for name, lacking in facts.extras.items() if not lacking]
     absent = [f"{name} ({', '.join(lacking)})" for name, lacking in facts.extras.items() if lacking]
     text = f"installed: {', '.join(there) or 'none'}"
     return Finding("extras", text + (f"; not: {', '.join(absent)}" if absent else ""))
 
 
-def _devices(facts: Facts) -> Finding:
+def _devices(facts: MachineFacts) -> Finding:
     variables = "".join(f", {name}={value}" for name, value in facts.environment.items())
     if facts.devices_error is not None:
         remedy = (
@@ -86,12 +88,9 @@ def _devices(facts: Facts) -> Finding:
             "a slow start may need `doctor --wait 60`."
         )
         return Finding("devices", facts.devices_error + variables, "bad", remedy)
-    kinds: dict[tuple, int] = {}
-    for device in facts.devices:
-        kinds[device] = kinds.get(device, 0) + 1
     text = ", ".join(
         f"{count} x {kind if kind == name else f'{name} {kind}'}" + (f" of {_gib(memory)}" if memory else "")
-        for (name, kind, memory), count in kinds.items()
+        for (name, kind, memory), count in Counter(facts.devices).items()
     )
     if facts.accelerators and all(name == "cpu" for name, _, _ in facts.devices):
         unused = facts.accelerators[0]
@@ -101,14 +100,17 @@ def _devices(facts: Facts) -> Finding:
     return Finding("devices", text + variables)
 
 
-def _cache(facts: Facts) -> Finding:
-    if facts.cache_directory:
-        return Finding("compiled", f"kept in {facts.cache_directory}")
-    remedy = "Set JAX_COMPILATION_CACHE_DIR to a directory, and later runs start faster."
-    return Finding("compiled", "programs are not kept between runs", "note", remedy)
+def _cache(facts: MachineFacts) -> Finding:
+    if facts.cache_directory is None:
+        remedy = "Leave JPRM_CACHE unset, or set it to a folder, and later runs start faster."
+        return Finding("compiled", f"programs are not kept between runs ({facts.cache_why})", "note", remedy)
+    text = f"programs are kept in {facts.cache_directory}, {_gib(facts.cache_bytes)}"
+    if facts.cache_why == JAX_FOLDER:
+        return Finding("compiled", f"{text}, as {JAX_FOLDER} says")
+    return Finding("compiled", f"{text} of at most {_gib(MOST_BYTES)}; JPRM_CACHE=off turns it off")
 
 
-def _memory(facts: Facts) -> Finding:
+def _memory(facts: MachineFacts) -> Finding:
     text = _gib(facts.memory)
     if facts.memory_available is not None:
         text += f", {_gib(facts.memory_available)} available"
@@ -117,8 +119,8 @@ def _memory(facts: Facts) -> Finding:
     return Finding("memory", f"{text}; the control group allows {_gib(facts.memory_limit)}", "note")
 
 
-def _code_memory(facts: Facts) -> list[Finding]:
-    """What is left for the sessions of generated code; beyond it the largest is ended."""
+def _code_memory(facts: MachineFacts) -> list[Finding]:
+    """Judges the memory that is left for generated code; beyond it the largest session is ended."""
     if facts.code_memory is None:
         return []
     text = f"{_gib(max(0, facts.code_memory))} for all sessions of generated code"
@@ -128,7 +130,7 @@ def _code_memory(facts: Facts) -> list[Finding]:
     return [Finding("code memory", text)]
 
 
-def _disk(facts: Facts) -> Finding:
+def _disk(facts: MachineFacts) -> Finding:
     text = f"{_gib(facts.disk_free)} free in {facts.directory}"
     remedy = "Work in another directory, or give one: directory=PATH."
     if not facts.writable:
@@ -139,7 +141,7 @@ def _disk(facts: Facts) -> Finding:
 
 
 def _jail(survey: Survey) -> list[Finding]:
-    """A line for each layer, then one for each need; an uncovered need stops the main command."""
+    """Judges each layer of the jail, then each need; a need that no layer covers stops the main command."""
     findings = [
         Finding("jail", f"{layer.name}: {layer.detail or 'works'}")
         if layer.works

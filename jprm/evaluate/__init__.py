@@ -10,7 +10,7 @@ The estimators (`pass_at_k`, `maj_at_k`, `best_of_k`, `weighted_vote_at_k`) redu
 any smaller k. Plain numpy on plain lists: nothing here samples, trains or reads files.
 """
 
-from jprm.evaluate.best_of_n import METHODS, BestOfN, Candidate, best_of_n
+from jprm.evaluate.best_of_n import METHODS, BestOfNAccuracy, ScoredCandidate, best_of_n
 from jprm.evaluate.calibration import Bin, Calibration, calibration
 from jprm.evaluate.confusion import (
     binary_confusion,
@@ -52,10 +52,9 @@ __all__ = [
     "EXACT_LIMIT",
     "LEVEL",
     "METHODS",
-    "BestOfN",
+    "BestOfNAccuracy",
     "Bin",
     "Calibration",
-    "Candidate",
     "Difference",
     "FirstErrorScore",
     "Interval",
@@ -63,6 +62,7 @@ __all__ = [
     "Missing",
     "Paired",
     "Resamples",
+    "ScoredCandidate",
     "SeedSpread",
     "accuracy_interval",
     "auc",

@@ -26,7 +26,7 @@ BY_SCORE = ("best", "weighted")
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
+class ScoredCandidate:
     """One sampled solution: final answer (None without one), its grade, the verifier's score.
 
     in_logs: the score is a logarithm, for products of many steps; the same for all of a problem.
@@ -39,7 +39,7 @@ class Candidate:
 
 
 @dataclass(frozen=True)
-class BestOfN:
+class BestOfNAccuracy:
     """Expected accuracy per problem [P] for each (method, k), with shared resamples.
 
     missing [P] by k: P(none of the k candidates was judged), which is what `missing_as` says where
@@ -79,13 +79,13 @@ class BestOfN:
 
 
 def best_of_n(
-    problems: Sequence[Sequence[Candidate]],
+    problems: Sequence[Sequence[ScoredCandidate]],
     ks: Sequence[int],
     *,
     problem_ids: Sequence[Hashable] | None = None,
     seed: int = 0,
     missing: Missing = "wrong",
-) -> BestOfN:
+) -> BestOfNAccuracy:
     """Expected accuracy of every method at every k over `problems` [P][M].
 
     "pass": any correct; "best": the highest score; "majority": plurality of answers; "weighted":
@@ -113,19 +113,19 @@ def best_of_n(
         if method in BY_SCORE:
             accuracy[method, k] = counted(accuracy[method, k], silent[k], missing)
     resamples = Resamples.of(list(ids), seed=seed)
-    return BestOfN(tuple(ks), accuracy, resamples, exact, silent, missing)
+    return BestOfNAccuracy(tuple(ks), accuracy, resamples, exact, silent, missing)
 
 
-def _in_logs(candidates: Sequence[Candidate]) -> bool:
+def _in_logs(candidates: Sequence[ScoredCandidate]) -> bool:
     return any(c.in_logs for c in candidates if c.score is not None)
 
 
-def _judged(candidates: Sequence[Candidate], k: int) -> float:
+def _judged(candidates: Sequence[ScoredCandidate], k: int) -> float:
     """P(any of k candidates was judged)."""
     return pass_at_k(len(candidates), sum(c.score is not None for c in candidates), k)
 
 
-def _right_answers(candidates: Sequence[Candidate]) -> set[Hashable]:
+def _right_answers(candidates: Sequence[ScoredCandidate]) -> set[Hashable]:
     """The answers graded correct (several spellings may be); None never is."""
     right = {c.answer for c in candidates if c.correct and c.answer is not None}
     wrong = {c.answer for c in candidates if not c.correct}
@@ -134,12 +134,12 @@ def _right_answers(candidates: Sequence[Candidate]) -> set[Hashable]:
     return right
 
 
-def _majority(candidates: Sequence[Candidate], k: int) -> float:
+def _majority(candidates: Sequence[ScoredCandidate], k: int) -> float:
     votes = [c.answer for c in candidates]
     return sum(maj_at_k(votes, answer, k) for answer in _right_answers(candidates))
 
 
-def _weighted(candidates: Sequence[Candidate], ks: Sequence[int]) -> tuple[list[float], bool]:
+def _weighted(candidates: Sequence[ScoredCandidate], ks: Sequence[int]) -> tuple[list[float], bool]:
     """Accuracy of the weighted vote at each k, and whether all subsets were averaged."""
     answers, scores = [c.answer for c in candidates], [c.score for c in candidates]
     return weighted_shares(answers, scores, _right_answers(candidates), ks, _in_logs(candidates))

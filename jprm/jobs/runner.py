@@ -60,6 +60,7 @@ class Runner(Generic[R]):
         self.failures: dict[str, Failure] = {}
         self.computed = self.reused = 0
         self._finished: set[Task] = set()
+        self._expected = set(graph.unfinished())  # what the progress counts
 
     def ensure(self, task: Task) -> Stage:
         """Returns the finished stage of a task, and computes it first where it is not there yet.
@@ -109,7 +110,8 @@ class Runner(Generic[R]):
         """Counts a finished task into the progress, once."""
         if task not in self._finished:
             self._finished.add(task)
-            self.progress.advance(self.graph.seconds(task, self.speed), task.kind)
+            seconds = self.graph.seconds(task, self.speed) if task in self._expected else 0.0
+            self.progress.advance(seconds, task.kind)
 
     def count_reused(self) -> None:
         """Counts the finished stages that nobody had to ask for, because what they lead to was finished too."""

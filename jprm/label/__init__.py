@@ -7,7 +7,7 @@ draws plain solutions for test items and best-of-N. The sampler is whatever sati
 `jprm.verify.ports.Sampler`; nothing here imports JAX.
 """
 
-from jprm.label.consensus import Counts, disagreement, filter_conversations
+from jprm.label.consensus import Counts, filter_conversations
 from jprm.label.progress import (
     difference_labels,
     first_error_of,
@@ -18,28 +18,25 @@ from jprm.label.progress import (
 )
 from jprm.label.rationales import Check, Conversation, synthesize
 from jprm.label.rollouts import (
-    ProblemSamples,
+    MALFORMED,
     ProblemValues,
     RolloutSettings,
     ValuedSolution,
-    choose_solutions,
     sample_solutions,
     value_problems,
 )
-from jprm.label.runner import Sample
+from jprm.label.runner import Rollout
 
 __all__ = [
+    "MALFORMED",
     "Check",
     "Conversation",
     "Counts",
-    "ProblemSamples",
     "ProblemValues",
+    "Rollout",
     "RolloutSettings",
-    "Sample",
     "ValuedSolution",
-    "choose_solutions",
     "difference_labels",
-    "disagreement",
     "filter_conversations",
     "first_error_of",
     "hard_labels",

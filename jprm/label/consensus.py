@@ -30,11 +30,11 @@ class Counts:
 
     @property
     def seen(self) -> int:
-        """All that were counted."""
+        """How many were counted."""
         return self.kept + self.dropped.total()
 
     def add(self, reason: str) -> bool:
-        """Count one: kept where `reason` is "", else dropped for it. Returns whether it is kept."""
+        """Counts one: kept where `reason` is "", else dropped for it. Returns whether it is kept."""
         if reason:
             self.dropped[reason] += 1
         else:
@@ -42,22 +42,12 @@ class Counts:
         return not reason
 
     def to_json(self) -> dict:
-        """`{"kept": n, "dropped": {reason: n}}`, reasons by falling count."""
+        """Returns `{"kept": n, "dropped": {reason: n}}`, with the reasons by falling count."""
         return {"kept": self.kept, "dropped": dict(self.dropped.most_common())}
-
-    @classmethod
-    def from_json(cls, row: dict) -> Counts:
-        """The counts written by `to_json`."""
-        return cls(row["kept"], Counter(row["dropped"]))
-
-    def rows(self) -> list[tuple[str, int, float]]:
-        """(what, how many, share of all seen) for a table, the kept ones first."""
-        parts = [("kept", self.kept), *self.dropped.most_common()]
-        return [(what, n, n / max(self.seen, 1)) for what, n in parts]
 
 
 def disagreement(checks: Sequence[Check], first_error: int) -> str:
-    """Why checks and labels do not agree, or "" when they do on every judged step."""
+    """Returns why checks and labels do not agree, or "" when they do on every judged step."""
     for t, check in enumerate(checks):
         if check.verdict is None:
             return f"{NO_CHECK} ({check.kind})"
@@ -69,7 +59,7 @@ def disagreement(checks: Sequence[Check], first_error: int) -> str:
 def filter_conversations(
     conversations: Iterable[Conversation], counts: Counts, *, consensus: bool = True
 ) -> list[Conversation]:
-    """The conversations to train on; the rest is counted in `counts`.
+    """Returns the conversations to train on; the rest is counted in `counts`.
 
     With `consensus` off only those that did not fit the budget are dropped.
     """

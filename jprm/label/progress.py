@@ -26,9 +26,9 @@ _ROUNDING = 1e-9
 
 
 def rollouts_needed(pass_at_1: float) -> int:
-    """Rollouts K per state of a problem that the policy solves with rate `pass_at_1`.
+    """Returns the rollouts K per state of a problem that the policy solves with rate `pass_at_1`.
 
-    128 below .1, 64 below .9, 32 from .9 on (GenPRM, appendix A): the rarer the success, the more
+    They are 128 below .1, 64 below .9, 32 from .9 on (GenPRM, appendix A): the rarer the success, the more
     rollouts it takes to see it. Raises UserError outside [0, 1].
     """
     if not 0.0 <= pass_at_1 <= 1.0:
@@ -39,7 +39,7 @@ def rollouts_needed(pass_at_1: float) -> int:
 
 
 def truncate(mc: ArrayLike) -> np.ndarray:
-    """Values [T + 1] with everything after the first zero set to zero.
+    """Returns the values [T + 1] with everything after the first zero set to zero.
 
     Raises UserError when `mc` is empty, not one-dimensional, or leaves [0, 1].
     """
@@ -55,7 +55,7 @@ def truncate(mc: ArrayLike) -> np.ndarray:
 
 
 def relative_progress(mc: ArrayLike, epsilon: float = 0.8) -> list[int]:
-    """Label of each step: 1 where MC(s_t, a_t) / MC(s_t) >= epsilon (GenPRM, eq. 8).
+    """Labels each step: 1 where MC(s_t, a_t) / MC(s_t) >= epsilon (GenPRM, eq. 8).
 
     `mc` [T + 1] -> T labels. A step that keeps `epsilon` of the success rate that it was given is
     right; equality up to rounding counts as reached. Raises UserError for values outside [0, 1].
@@ -67,13 +67,13 @@ def relative_progress(mc: ArrayLike, epsilon: float = 0.8) -> list[int]:
 
 
 def hard_labels(mc: ArrayLike) -> list[int]:
-    """Label of each step: 1 where any rollout after it succeeded, MC(s_t, a_t) > 0."""
+    """Labels each step: 1 where any rollout after it succeeded, MC(s_t, a_t) > 0."""
     _, after = _pairs(mc)
     return _labels(after, after > 0.0)
 
 
 def difference_labels(mc: ArrayLike, epsilon: float = -0.3) -> list[int]:
-    """Label of each step: 1 where MC(s_t, a_t) - MC(s_t) >= epsilon (GenPRM, table 4).
+    """Labels each step: 1 where MC(s_t, a_t) - MC(s_t) >= epsilon (GenPRM, table 4).
 
     `epsilon` is a change of the success rate, so negative: the paper tries -.1, -.3 and -.5.
     """
@@ -84,7 +84,7 @@ def difference_labels(mc: ArrayLike, epsilon: float = -0.3) -> list[int]:
 
 
 def first_error_of(labels: Sequence[int]) -> int:
-    """0-based index of the first step labelled 0, or -1 when every step is labelled 1."""
+    """Returns the 0-based index of the first step labelled 0, or -1 when every step is labelled 1."""
     return next((t for t, label in enumerate(labels) if not label), -1)
 
 

@@ -16,9 +16,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from jprm.records import Problem, Solution
+from jprm.verify.compact import EMBEDDED, CompactDialogue, Template
 from jprm.verify.ports import TextCodec
-from jprm.verify.protocol import Dialogue, Done, Execute, Generate
-from jprm.verify.template import EMBEDDED, Template
+from jprm.verify.protocol import Done, Execute, Generate
 from jprm.verify.texts import texts_of
 from jprm.worlds.base import Annotation, Style, World
 
@@ -74,7 +74,7 @@ def synthesize(
     rng: np.random.Generator | None = None,
     template: Template = EMBEDDED,
 ) -> Conversation:
-    """The conversation about a solution whose first wrong step is labelled `first_error` (or -1).
+    """Writes the conversation about a solution whose first wrong step is labelled `first_error` (or -1).
 
     `noise` is the annotator's rate of bad rationales, drawn from `rng`; with equal `rng` the same
     steps are bad in every style. Code is run in every style, shown or not, for the consensus
@@ -105,9 +105,9 @@ def _play(
     tokenizer: TextCodec,
     template: Template,
 ) -> list[tuple[str, bool]] | None:
-    """One rationale as (text, trained) pieces; None where the dialogue would run out of budget."""
+    """Returns one rationale as (text, trained) pieces; None where the dialogue would run out of budget."""
     mode = "executed" if style in ("full", "code") else "none"
-    dialogue = Dialogue(template, tokenizer, style, mode)
+    dialogue = CompactDialogue(template, tokenizer, style=style, execute=mode)
     turns = _turns(annotation, is_right, style, template)
     pieces: list[tuple[str, bool]] = []
     while not isinstance(action := dialogue.next_action(), Done):
@@ -132,7 +132,7 @@ def _play(
 
 
 def _turns(annotation: Annotation, is_right: bool, style: Style, template: Template):
-    """The verifier's turns: up to the end of its code, where it has some, and up to the verdict.
+    """Returns the verifier's turns: up to the end of its code, where it has some, and up to the verdict.
 
     The opening of the style is forced by the template; all later tags the verifier writes itself.
     """

@@ -20,12 +20,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from jprm.label.progress import rollouts_needed
-from jprm.label.runner import Request, Runner, Sample, Task
+from jprm.label.runner import Rollout, RolloutRequest, RolloutTask, Runner
 from jprm.records import Problem, Solution
 from jprm.seeds import rng_of
 from jprm.verify.ports import Sampler, TextCodec
 from jprm.worlds.base import World, make_solution
 
+Asking = Generator[list[RolloutRequest], list[list[Rollout]], list[list[Rollout]]]
 MALFORMED = ("format", "noanswer")  # kinds of `World.truth` for text that is not a solution
 
 
@@ -33,10 +34,12 @@ MALFORMED = ("format", "noanswer")  # kinds of `World.truth` for text that is no
 class RolloutSettings:
     """How much is sampled, and which solutions are valued.
 
-    `first` samples per problem estimate pass@1; K is `rollouts_needed(pass@1) // divisor`, at
-    least 1 (divisor 1 is the paper's schedule, more is for small machines and costs label noise);
-    `max_tokens` bounds a solution, its given and its sampled steps together, so that every state
-    fits a context of problem + max_tokens. Solutions have `min_steps` to `max_steps` steps.
+    first: samples per problem that estimate pass@1.
+    divisor: K is `rollouts_needed(pass@1) // divisor`, at least 1. A divisor of 1 is the paper's
+        schedule; a larger one is for small machines and costs label noise.
+    max_tokens: bounds a solution, its given and its sampled steps together, so that every state fits
+        a context of problem + max_tokens.
+    min_steps, max_steps: solutions with fewer or more steps are not valued.
     """
 
     first: int = 16
@@ -50,7 +53,7 @@ class RolloutSettings:
     chunk_problems: int = 64
 
     def rollouts(self, pass_at_1: float) -> int:
-        """Rollouts K per state of a problem with this success rate."""
+        """Returns the rollouts K per state of a problem with this success rate."""
         return max(1, rollouts_needed(pass_at_1) // self.divisor)
 
 
@@ -59,12 +62,12 @@ class ProblemSamples:
     """All samples of one problem, in the order of their indices."""
 
     problem_id: str
-    samples: tuple[Sample, ...]
+    samples: tuple[Rollout, ...]
     prompt_tokens: int
 
     @property
     def pass_at_1(self) -> float:
-        """Share of correct samples."""
+        """The share of correct samples."""
         return sum(s.correct for s in self.samples) / len(self.samples)
 
 
@@ -107,14 +110,14 @@ def sample_solutions(
     chunk_problems: int = 64,
     done: Container[str] = (),
 ) -> Iterator[list[ProblemSamples]]:
-    """`n` solutions of every problem, a chunk of problems at a time.
+    """Samples `n` solutions of every problem, for test items, best-of-N and pass@1.
 
-    For test items, best-of-N and pass@1. Yields the records whose problem id is not in `done`.
-    The first samples of a larger `n` are the same.
+    Yields the records whose problem id is not in `done`, a chunk of problems at a time. The first
+    samples of a larger `n` are the same.
     """
 
-    def task(problem: Problem) -> Task:
-        [samples] = yield [Request(problem, (), 0, n)]
+    def task(problem: Problem) -> RolloutTask:
+        [samples] = yield [RolloutRequest(problem, (), 0, n)]
         return ProblemSamples(problem.id, tuple(samples), len(tokenizer.encode(problem.text)))
 
     runner = Runner(world, sampler, tokenizer, max_tokens, seed)
@@ -131,14 +134,14 @@ def value_problems(
     seed: int,
     done: Container[str] = (),
 ) -> Iterator[list[ProblemValues]]:
-    """Values of chosen solutions of every problem, a chunk of problems at a time.
+    """Measures the values of chosen solutions of every problem, a chunk of problems at a time.
 
     Append the records that a chunk yields to a file, and give the problem ids of that file as
     `done` when the work is taken up again: finished chunks are skipped, an unfinished one is
     repeated and yields what is missing.
     """
 
-    def task(problem: Problem) -> Task:
+    def task(problem: Problem) -> RolloutTask:
         return _value(problem, world, tokenizer, settings, seed)
 
     runner = Runner(world, sampler, tokenizer, settings.max_tokens, seed)
@@ -147,13 +150,13 @@ def value_problems(
 
 def choose_solutions(
     problem: Problem,
-    samples: Sequence[Sample],
+    samples: Sequence[Rollout],
     world: World,
     tokenizer: TextCodec,
     settings: RolloutSettings,
     rng: np.random.Generator,
 ) -> list[Solution]:
-    """Different solutions to value: some right ones, some wrong ones, some with a planted error.
+    """Returns different solutions to value: some right ones, some wrong ones, some with a planted error.
 
     A sample is usable when it ended by itself with an answer, has an admissible number of steps,
     and every step has the form of one.
@@ -180,58 +183,62 @@ def _policy_solution(problem: Problem, steps: tuple[str, ...], world: World) -> 
 
 
 def _fits(solution: Solution, tokenizer: TextCodec, settings: RolloutSettings) -> bool:
-    """Whether the solution can be valued: its states can be written and leave room to go on."""
+    """Says whether the solution can be valued: its states can be written and leave room to go on."""
     text = "".join(solution.steps)
     if not settings.min_steps <= len(solution.steps) <= settings.max_steps:
         return False
     return tokenizer.accepts(text) and len(tokenizer.encode(text)) < settings.max_tokens
 
 
-def _value(problem: Problem, world: World, tokenizer: TextCodec, settings: RolloutSettings, seed: int) -> Task:
+def _value(problem: Problem, world: World, tokenizer: TextCodec, settings: RolloutSettings, seed: int) -> RolloutTask:
     generated = read = 0
 
-    def ask(requests: list[Request]) -> Generator[list[Request], list[list[Sample]], list[list[Sample]]]:
+    def ask(requests: list[RolloutRequest]) -> Asking:
         nonlocal generated, read
         results = yield requests
-        generated += sum(s.tokens for samples in results for s in samples)
+        generated += sum(rollout.tokens for rollouts in results for rollout in rollouts)
         read += sum(len(tokenizer.encode(problem.text + "".join(r.steps))) for r in requests)
         return results
 
-    [samples] = yield from ask([Request(problem, (), 0, settings.first)])
+    # 1. A few samples from the bare problem estimate pass@1, which sets K; they are extended to K.
+    [samples] = yield from ask([RolloutRequest(problem, (), 0, settings.first)])
     k = settings.rollouts(_share(samples))
     if k > settings.first:
-        [more] = yield from ask([Request(problem, (), settings.first, k)])
+        [more] = yield from ask([RolloutRequest(problem, (), settings.first, k)])
         samples = samples + more
+    # 2. Choose solutions to value, where the problem is solvable at all.
     correct = sum(s.correct for s in samples)
     solutions, reason = [], "unsolvable problem"
     if correct:
         rng = rng_of(seed, "choose", problem.id)
         solutions = choose_solutions(problem, samples, world, tokenizer, settings, rng)
         reason = "" if solutions else "no usable solution"
-    # By the steps so far, so that a state which several solutions share is measured once.
+    # 3. Roll out the states after step 1, 2, ... as long as they are alive. Values are kept by the
+    #    steps so far, so that a state which several solutions share is measured once.
     value: dict[tuple[str, ...], float] = {(): correct / len(samples)}
     for t in range(1, max((len(s.steps) for s in solutions), default=0)):
         alive = (s.steps for s in solutions if len(s.steps) > t and value.get(s.steps[: t - 1], 0.0))
         states = sorted({steps[:t] for steps in alive})
-        results = yield from ask([Request(problem, state, 0, k) for state in states])
+        results = yield from ask([RolloutRequest(problem, state, 0, k) for state in states])
         value |= {state: _share(r) for state, r in zip(states, results, strict=True)}
+    # 4. The value after the last step is exact.
     valued = tuple(ValuedSolution(s, _values(s.steps, value, world.is_correct(problem, s.steps))) for s in solutions)
     return ProblemValues(problem.id, len(samples), correct, k, valued, generated, read, reason=reason)
 
 
 def _values(steps: tuple[str, ...], value: dict[tuple[str, ...], float], is_correct: bool) -> tuple[float, ...]:
-    """Values [T + 1] along a solution; states that were not reached alive are zero."""
+    """Returns the values [T + 1] along a solution; states that were not reached alive are zero."""
     mc = [value.get(steps[:t], 0.0) for t in range(len(steps))] + [float(is_correct)]
     first_zero = mc.index(0.0) if 0.0 in mc else len(mc)
     return tuple(mc[:first_zero]) + (0.0,) * (len(mc) - first_zero)
 
 
-def _share(samples: Sequence[Sample]) -> float:
+def _share(samples: Sequence[Rollout]) -> float:
     return sum(s.correct for s in samples) / len(samples)
 
 
 def _chunks(
-    problems: Sequence[Problem], task: Callable[[Problem], Task], runner: Runner, size: int, done: Container[str]
+    problems: Sequence[Problem], task: Callable[[Problem], RolloutTask], runner: Runner, size: int, done: Container[str]
 ) -> Iterator[list]:
     for start in range(0, len(problems), size):
         chunk = problems[start : start + size]

@@ -2,7 +2,7 @@
 
 A task is a generator: it yields requests for rollouts from some states, is sent the finished
 rollouts, and goes on as soon as it has them all, whatever the others wait for. So the measuring of
-one problem reads from top to bottom, and the sampler's lanes stay full.
+one problem reads from top to bottom, and the sampler's slots stay full.
 
 Invariant: a rollout is named by its state and its index and draws on that name alone.
 """
@@ -21,7 +21,7 @@ from jprm.worlds.base import World
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
+class Rollout:
     """One solution as the policy wrote it; `finished` is False where it ran out of tokens."""
 
     steps: tuple[str, ...]
@@ -31,8 +31,8 @@ class Sample:
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
-    """Rollouts number `first` to `last` - 1 from the state after `steps`."""
+class RolloutRequest:
+    """Asks for the rollouts number `first` to `last` - 1 from the state after `steps`."""
 
     problem: Problem
     steps: tuple[str, ...]
@@ -41,12 +41,18 @@ class Request:
 
 
 # Yields requests, is sent the rollouts in the order of the requests, returns its record.
-Task = Generator[list[Request], list[list[Sample]], Any]
+RolloutTask = Generator[list[RolloutRequest], list[list[Rollout]], Any]
 
 
-def state_id(problem: Problem, steps: Sequence[str]) -> str:
-    """Name of a state: the problem's text and the steps so far."""
-    return stable_id("state", problem.text, *steps)
+@dataclass(eq=False)
+class _Running:
+    """A task, what it has asked for last, and its record in the end."""
+
+    task: RolloutTask
+    requests: Sequence[RolloutRequest] = ()
+    rollouts: Any = None  # lists of `Rollout` in the order of the requests, None where one is missing
+    missing: int = 0
+    record: Any = None
 
 
 class Runner:
@@ -56,69 +62,63 @@ class Runner:
         self.world, self.sampler, self.tokenizer = world, sampler, tokenizer
         self.texts = texts_of(tokenizer)
         self.max_tokens, self.seed = max_tokens, seed
-        self.owner: dict[int, tuple[int, int, int]] = {}  # handle -> task, request, index in it
-        self.tokens: dict[int, list[int]] = {}
-        self.asked: dict[int, list[Request]] = {}
-        self.rollouts: dict[int, list[list[Sample | None]]] = {}
-        self.missing: dict[int, int] = {}
+        self._asked: dict[int, tuple[_Running, int, int]] = {}  # by handle: task, request, index in it
+        self._tokens: dict[int, list[int]] = {}
 
-    def run(self, tasks: list[Task]) -> list:
-        """The tasks' records, in their order."""
-        records: list = [None] * len(tasks)
-        for number, task in enumerate(tasks):
-            self._advance(number, task, None, records)
+    def run(self, tasks: Sequence[RolloutTask]) -> list:
+        """Returns the tasks' records, in their order."""
+        running = [_Running(task) for task in tasks]
+        for one in running:
+            self._advance(one)
         try:
-            while self.owner:
+            while self._asked:
                 events = self.sampler.poll()
                 if not events and not self.sampler.busy:
-                    raise RuntimeError(f"the sampler is idle, but {len(self.owner)} rollouts wait")
+                    raise RuntimeError(f"the sampler is idle, but {len(self._asked)} rollouts wait")
                 for event in events:
-                    self.tokens[event.handle] += event.tokens
+                    self._tokens[event.handle] += event.tokens
                     if event.finish is not None:
-                        number = self._finish(event.handle, event.finish)
-                        if self.missing[number] == 0:
-                            self._advance(number, tasks[number], self.rollouts[number], records)
+                        one = self._finish(event.handle, event.finish == "stop")
+                        if one.missing == 0:
+                            self._advance(one)
         finally:
-            for handle in list(self.owner):  # interrupted: leave no lane behind
+            for handle in self._asked:  # the run was interrupted: leave no slot behind
                 self.sampler.release(handle)
-            self.owner.clear()
-        return records
+            self._asked.clear()
+        return [one.record for one in running]
 
-    def _advance(self, number: int, task: Task, results: list | None, records: list) -> None:
+    def _advance(self, one: _Running) -> None:
+        """Sends a task its rollouts, and submits what it asks for next."""
         try:
-            requests = next(task) if results is None else task.send(results)
+            requests = one.task.send(one.rollouts)
             while not requests:
-                requests = task.send([])
+                requests = one.task.send([])
         except StopIteration as end:
-            records[number] = end.value
+            one.record = end.value
             return
-        self.asked[number] = requests
-        self.rollouts[number] = [[None] * (r.last - r.first) for r in requests]
-        self.missing[number] = sum(r.last - r.first for r in requests)
+        one.requests = requests
+        one.rollouts = [[None] * (r.last - r.first) for r in requests]
+        one.missing = sum(map(len, one.rollouts))
         for at, request in enumerate(requests):
-            name = state_id(request.problem, request.steps)
+            state = stable_id("state", request.problem.text, *request.steps)
             steps = self.texts.encode(self.texts.quote("".join(request.steps)))
             handles = self.sampler.submit(
                 [*self.texts.encode(self.texts.quote(request.problem.text)), *steps],
-                [seed_of(self.seed, "rollout", name, i) for i in range(request.first, request.last)],
+                [seed_of(self.seed, "rollout", state, i) for i in range(request.first, request.last)],
                 max_tokens=max(1, self.max_tokens - len(steps)),
                 stops=(self.tokenizer.eos_id,),
             )
-            for i, handle in enumerate(handles):
-                self.owner[handle] = (number, at, i)
-                self.tokens[handle] = []
+            self._asked |= {handle: (one, at, i) for i, handle in enumerate(handles)}
+            self._tokens |= {handle: [] for handle in handles}
 
-    def _finish(self, handle: int, finish: str) -> int:
-        number, at, i = self.owner.pop(handle)
-        tokens = self.tokens.pop(handle)
+    def _finish(self, handle: int, stopped: bool) -> _Running:
+        """Gives a finished rollout to its task, which is returned."""
+        one, at, i = self._asked.pop(handle)
+        tokens = self._tokens.pop(handle)
         self.sampler.release(handle)
-        request = self.asked[number][at]
+        request = one.requests[at]
         steps = request.steps + tuple(self.world.split_steps(self.tokenizer.decode(tokens)))
-        self.rollouts[number][at][i] = Sample(
-            steps=steps,
-            correct=self.world.is_correct(request.problem, steps),
-            finished=finish == "stop",
-            tokens=len(tokens),
-        )
-        self.missing[number] -= 1
-        return number
+        correct = self.world.is_correct(request.problem, steps)
+        one.rollouts[at][i] = Rollout(steps, correct, finished=stopped, tokens=len(tokens))
+        one.missing -= 1
+        return one

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from jprm.models.attention import segment_attention
     from jprm.models.config import PRESETS, ModelConfig, preset
-    from jprm.models.costs import decode_flops, parameter_count, prefill_flops, train_flops
+    from jprm.models.costs import decode_flops, parameter_count, train_flops
     from jprm.models.hf_export import to_hf
     from jprm.models.hf_weights import from_hf
     from jprm.models.transformer import Model, bind, split_layers
@@ -25,7 +25,6 @@ __all__ = [
     "decode_flops",
     "from_hf",
     "parameter_count",
-    "prefill_flops",
     "preset",
     "segment_attention",
     "split_layers",
@@ -35,7 +34,7 @@ __all__ = [
 
 _LATE = {
     **dict.fromkeys(("PRESETS", "ModelConfig", "preset"), "config"),
-    **dict.fromkeys(("decode_flops", "parameter_count", "prefill_flops", "train_flops"), "costs"),
+    **dict.fromkeys(("decode_flops", "parameter_count", "train_flops"), "costs"),
     **dict.fromkeys(("Model", "bind", "split_layers"), "transformer"),
     "segment_attention": "attention",
     "from_hf": "hf_weights",

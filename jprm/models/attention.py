@@ -73,7 +73,7 @@ def segment_attention(segments_BT: jax.Array, rules: Rules = TRAIN_RULES, impl: 
         mesh = jax.sharding.get_abstract_mesh()
         if mesh.empty:
             return call(q_BTNH, k_BTKH, v_BTKH, segments_BT)
-        # Rows and heads know nothing of each other: each device has its own.
+        # Rows and heads do not depend on each other, so each device attends over its own.
         q_spec = rules.spec("batch", None, "heads", None)
         k_spec = rules.spec("batch", None, "kv_heads", None)
         if rules.kv_heads != rules.heads:  # a device would take its first heads for the first of all
@@ -118,7 +118,7 @@ def _einsum_attention(segments_BT: jax.Array, rules: Rules):
 
 
 def _for_each_query_head(x_BTKH: jax.Array, heads: int, rules: Rules) -> jax.Array:
-    """BTNH: every key/value head repeated for the queries of its group.
+    """Repeats every key/value head for the queries of its group: BTNH.
 
     A batch axis for the groups would save the copy, but XLA on CPU takes a fifth longer for it even
     with groups of 1.

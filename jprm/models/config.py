@@ -24,7 +24,7 @@ class RopeScaling:
     original_context: int
 
     def __post_init__(self):
-        """Raise UserError for factors that leave no band to blend over."""
+        """Raises UserError for factors that leave no band to blend over."""
         if not (self.factor >= 1 and 0 < self.low_freq_factor < self.high_freq_factor):
             raise UserError(
                 f"model: rope scaling wants factor >= 1 and 0 < low_freq_factor < high_freq_factor, not {self}"
@@ -59,7 +59,7 @@ class ModelConfig:
     induction_init: bool = False
 
     def __post_init__(self):
-        """Raise UserError for shapes that cannot be built."""
+        """Raises UserError for shapes that cannot be built."""
         if self.n_heads % self.n_kv_heads:
             raise UserError(f"model: n_heads = {self.n_heads} is no multiple of n_kv_heads = {self.n_kv_heads}")
         if self.head_dim % 2:
@@ -69,17 +69,17 @@ class ModelConfig:
 
     @property
     def group(self) -> int:
-        """Query heads for each key/value head."""
+        """How many query heads share a key/value head."""
         return self.n_heads // self.n_kv_heads
 
 
 def _tiny(n_layers: int, embed: int, n_heads: int = 4) -> dict:
-    # 4 heads: three that look back and a free one; with fewer, lookups are not learnt
+    # Of 4 heads three look back and one is free; with fewer, lookups are not learnt.
     return dict(
         n_layers=n_layers,
         embed=embed,
         n_heads=n_heads,
-        n_kv_heads=n_heads,  # grouped heads save memory, not time, and on a CPU they cost time
+        n_kv_heads=n_heads,  # grouped heads would save memory, and cost time on a CPU
         head_dim=embed // n_heads,
         mlp=2 * embed,
         embed_scale=embed**0.5,
@@ -93,7 +93,7 @@ def _qwen(n_layers, embed, n_heads, n_kv_heads, head_dim, mlp, tied) -> dict:
     )
 
 
-# Fields of ModelConfig but the vocabulary, which the tokenizer decides.
+# The fields of ModelConfig without the vocabulary, which the tokenizer decides.
 PRESETS: dict[str, dict] = {
     "tiny-0.1m": _tiny(3, 64),
     "tiny-0.3m": _tiny(3, 96),
@@ -103,7 +103,7 @@ PRESETS: dict[str, dict] = {
     "small-10m": _tiny(6, 416, 8),
     "small-30m": _tiny(8, 608, 8),
     "small-100m": _tiny(12, 896, 14),
-    # config.json of Qwen/Qwen2.5-* on huggingface.co
+    # as in config.json of Qwen/Qwen2.5-* on huggingface.co
     "qwen2.5-0.5b": _qwen(24, 896, 14, 2, 64, 4864, tied=True),
     "qwen2.5-1.5b": _qwen(28, 1536, 12, 2, 128, 8960, tied=True),
     "qwen2.5-3b": _qwen(36, 2048, 16, 2, 128, 11008, tied=True),

@@ -138,33 +138,33 @@ class Fields:
     values: dict[str, Any]
 
     def get(self, key: str, default: Any = None) -> Any:
-        """The value as it stands; `default` where it is absent or null."""
+        """The value as it stands in the file; `default` where it is absent or null."""
         value = self.values.get(key)
         return default if value is None else value
 
     def integer(self, key: str, most: int = MOST) -> int:
-        """An integer from 1 to `most`. Raises UserError."""
+        """The value as an integer from 1 to `most`. Raises UserError where it is none."""
         value = self._present(key)
         if type(value) is not int or not 1 <= value <= most:
             raise self.wrong(key, f"a positive integer up to {most}")
         return value
 
     def number(self, key: str) -> float:
-        """A positive finite number. Raises UserError."""
+        """The value as a positive finite number. Raises UserError where it is none."""
         value = self._present(key)
         if type(value) not in (int, float) or not 0 < value < float("inf"):
             raise self.wrong(key, "a positive number")
         return float(value)
 
     def flag(self, key: str) -> bool:
-        """True or false; false where it is absent, as in transformers. Raises UserError."""
+        """The value as true or false; false where it is absent, as in transformers. Raises UserError for others."""
         value = self.get(key, False)
         if type(value) is not bool:
             raise self.wrong(key, "true or false")
         return value
 
     def names(self, key: str) -> list[str]:
-        """A list of strings, empty where it is absent. Raises UserError."""
+        """The value as a list of strings, empty where it is absent. Raises UserError for others."""
         value = self.get(key, [])
         if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
             raise self.wrong(key, "a list of names")
@@ -223,7 +223,7 @@ def _refuse_unsupported(fields: Fields) -> None:
 
 
 def _rope(fields: Fields) -> tuple[float, RopeScaling | None]:
-    """theta and the scaling: `rope_parameters` of transformers 5, or the two fields before it."""
+    """Reads theta and the scaling from `rope_parameters` of transformers 5, or from the two fields before it."""
     key = "rope_parameters" if fields.get("rope_parameters") is not None else "rope_scaling"
     given = fields.get(key, {})
     if not isinstance(given, dict):

@@ -1,4 +1,4 @@
-"""Parameters out into a directory that `transformers` opens."""
+"""Writes parameters into a directory that `transformers` opens."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from safetensors.numpy import save_file
 from jprm.digests import write_sums
 from jprm.errors import UserError
 from jprm.models.hf_config import FILE, config_fields, read_fields
-from jprm.models.hf_files import INDEX, WEIGHTS
-from jprm.models.hf_weights import Slot, tensor_slots
+from jprm.models.hf_weights import TensorPlace, tensor_places
+from jprm.models.locate import INDEX, WEIGHTS
 from jprm.models.transformer import Model, Params, bind
 
 SHARD_BYTES = 5_000_000_000
@@ -49,7 +49,7 @@ def to_hf(
 ) -> None:
     """Writes the model as a Hugging Face checkpoint, whole or not at all.
 
-    dtype: of the numbers in the files; None keeps that of the parameters.
+    dtype: the type of the numbers in the files; None keeps that of the parameters.
     source: a directory whose tokenizer files, chat template and generation config are copied, and
         whose config.json, if it has one, gives the fields that say nothing of the arithmetic.
     fields: more of those fields, such as eos_token_id and max_position_embeddings.
@@ -75,7 +75,7 @@ def to_hf(
     shutil.rmtree(unfinished, ignore_errors=True)
     try:
         unfinished.mkdir(parents=True)
-        _write_weights(unfinished, tensor_slots(model), params, dtype, shard_bytes)
+        _write_weights(unfinished, tensor_places(model), params, dtype, shard_bytes)
         write_sums(unfinished, unfinished.glob("*.safetensors"))
         _write_json(unfinished / FILE, about)
         special = ("bos_token_id", "eos_token_id", "pad_token_id")
@@ -96,7 +96,7 @@ def copy_tokenizer(source: Path, directory: Path) -> None:
 
 
 def _without_embed_scale(model: Model, params: Params) -> tuple[Model, Params]:
-    """The same function with an embed_scale of 1: the scale moves into the embeddings."""
+    """The model that computes the same with an embed_scale of 1: the scale moves into the embeddings."""
     c = model.config
     if c.embed_scale == 1:
         return model, params
@@ -106,8 +106,10 @@ def _without_embed_scale(model: Model, params: Params) -> tuple[Model, Params]:
     return bind(config, model.rules), params | {"embed": embed * c.embed_scale, "head": head}
 
 
-def _write_weights(directory: Path, slots: dict[str, Slot], params: Params, dtype: np.dtype, shard_bytes: int) -> None:
-    sizes = {name: int(np.prod(slot.file_shape)) * dtype.itemsize for name, slot in slots.items()}
+def _write_weights(
+    directory: Path, places: dict[str, TensorPlace], params: Params, dtype: np.dtype, shard_bytes: int
+) -> None:
+    sizes = {name: int(np.prod(place.file_shape)) * dtype.itemsize for name, place in places.items()}
     shards: list[list[str]] = [[]]
     filled = 0
     for name, size in sizes.items():
@@ -117,29 +119,29 @@ def _write_weights(directory: Path, slots: dict[str, Slot], params: Params, dtyp
         shards[-1].append(name)
         filled += size
 
-    places = {}
+    files = {}
     for i, names in enumerate(shards, 1):
         file = WEIGHTS if len(shards) == 1 else f"model-{i:05d}-of-{len(shards):05d}.safetensors"
-        tensors = {name: _as_type(name, _tensor(slots[name], params), dtype) for name in names}
+        tensors = {name: _as_type(name, _tensor(places[name], params), dtype) for name in names}
         save_file(tensors, directory / file, metadata={"format": "pt"})
-        places |= dict.fromkeys(names, file)
+        files |= dict.fromkeys(names, file)
     if len(shards) > 1:
         total = {"total_size": sum(sizes.values())}
-        _write_json(directory / INDEX, {"metadata": total, "weight_map": places})
+        _write_json(directory / INDEX, {"metadata": total, "weight_map": files})
 
 
 def _as_type(name: str, tensor: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    with np.errstate(over="ignore"):  # told below
+    with np.errstate(over="ignore"):  # the next lines say so
         cast = tensor.astype(dtype, copy=False)
     if np.isfinite(tensor).all() and not np.isfinite(cast).all():
         raise UserError(f"{name}: has numbers that {dtype.name} cannot hold; export it as float32 or bfloat16")
     return cast
 
 
-def _tensor(slot: Slot, params: Params) -> np.ndarray:
-    if slot.layer is None:
-        return slot.to_file(np.asarray(params[slot.leaf[0]]))
-    return slot.to_file(np.asarray(params["layers"][slot.leaf[1]][slot.layer]))
+def _tensor(place: TensorPlace, params: Params) -> np.ndarray:
+    if place.layer is None:
+        return place.to_file(np.asarray(params[place.leaf[0]]))
+    return place.to_file(np.asarray(params["layers"][place.leaf[1]][place.layer]))
 
 
 def _write_json(path: Path, value: dict[str, Any]) -> None:

@@ -22,14 +22,14 @@ from jax.sharding import NamedSharding, PartitionSpec
 from jprm.errors import UserError
 from jprm.mesh import TRAIN_RULES, Rules
 from jprm.models.hf_config import read_config
-from jprm.models.hf_files import opened, weight_files
+from jprm.models.locate import opened, weight_files
 from jprm.models.transformer import Model, Params, bind
 
 DTYPES = {"F32": np.dtype(np.float32), "F16": np.dtype(np.float16)}
 DTYPES["BF16"] = np.dtype(jnp.bfloat16)
 COMPARED_ROWS = 4096
 
-# Our leaf, its axes, the name in the files, the axes there (letters written together are one axis).
+# Each row names our leaf, its axes, its name in the files, and the axes there; letters written together are one axis.
 ENDS = (
     ("embed", "VD", "model.embed_tokens.weight", "V D"),
     ("norm", "D", "model.norm.weight", "D"),
@@ -54,7 +54,7 @@ LAYER = (
 
 
 @dataclasses.dataclass(frozen=True)
-class Slot:
+class TensorPlace:
     """Where one tensor of the files lies among the parameters.
 
     leaf: path in the tree. layer: index on the leading axis, None for a leaf outside of the layers.
@@ -69,16 +69,16 @@ class Slot:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """The shape among the parameters, without the layers."""
+        """The shape of the tensor among the parameters, without the axis of the layers."""
         return tuple(self.sizes[axis] for axis in self.axes)
 
     @property
     def file_shape(self) -> tuple[int, ...]:
-        """The shape in the file."""
+        """The shape of the tensor in the file."""
         return tuple(math.prod(self.sizes[a] for a in group) for group in self.file_axes.split())
 
     def from_file(self, tensor: Any, index: tuple[slice, ...]) -> np.ndarray:
-        """The part `index` (of `shape`) of a tensor that can be sliced; only that part is read."""
+        """Reads the part `index` (of `shape`) of a tensor that can be sliced, and nothing else of it."""
         wanted = {axis: part.indices(self.sizes[axis]) for axis, part in zip(self.axes, index, strict=True)}
         cut, within = [], []
         for group in self.file_axes.split():
@@ -94,57 +94,60 @@ class Slot:
         return np.ascontiguousarray(part.transpose([letters.index(axis) for axis in self.axes]))
 
     def to_file(self, array: np.ndarray) -> np.ndarray:
-        """The tensor as it stands in the file, from the one among the parameters."""
+        """Lays an array of the parameters out as the tensor that stands in the file."""
         order = [self.axes.index(axis) for axis in self.file_axes.replace(" ", "")]
         return np.ascontiguousarray(array.transpose(order).reshape(self.file_shape))
 
 
-def tensor_slots(model: Model) -> dict[str, Slot]:
+def tensor_places(model: Model) -> dict[str, TensorPlace]:
     """Every tensor of this architecture by its name in the files, in the order of the layers."""
     c = model.config
     sizes = {"V": c.vocab_size, "D": c.embed, "N": c.n_heads, "K": c.n_kv_heads}
     sizes |= {"H": c.head_dim, "F": c.mlp}
     tree = model.spec()
-    slots = {name: Slot((leaf,), None, sizes, axes, file_axes) for leaf, axes, name, file_axes in ENDS if leaf in tree}
+    places = {
+        name: TensorPlace((leaf,), None, sizes, axes, file_axes) for leaf, axes, name, file_axes in ENDS if leaf in tree
+    }
     for i in range(c.n_layers):
         for leaf, axes, name, file_axes in LAYER:
             if leaf in tree["layers"]:
-                slot = Slot(("layers", leaf), i, sizes, axes, file_axes)
-                slots[f"model.layers.{i}.{name}"] = slot
-    return slots
+                places[f"model.layers.{i}.{name}"] = TensorPlace(("layers", leaf), i, sizes, axes, file_axes)
+    return places
 
 
 def from_hf(directory: Path, dtype: Any = None, rules: Rules = TRAIN_RULES) -> tuple[Model, Params]:
     """The model of a checkpoint directory, and its parameters laid out by `rules` on the mesh in force.
 
-    dtype: of the parameters; None keeps that of the files. Raises UserError naming file and field
+    dtype: the type of the parameters; None keeps that of the files. Raises UserError naming file and field
     or tensor for whatever is missing, unknown, damaged, of another shape or not supported.
     """
+    # 1. Check the names, shapes and types of all tensors before one of them is read.
     directory = Path(directory)
     model = bind(read_config(directory), rules)
-    slots = tensor_slots(model)
+    places = tensor_places(model)
     files = weight_files(directory)
-    types = _check_headers(files, slots)
+    types = _check_headers(files, places)
     dtype = _common_type(types, files) if dtype is None else np.dtype(dtype)
     if model.config.tied and "lm_head.weight" in files:
         _check_tied_head(files)
 
+    # 2. Read file by file and tensor by tensor, each into its place on the devices.
     spec = model.spec()
     params: Params = {"layers": {}}
     for path in sorted(set(files.values())):
         with opened(path) as file:
-            for name in (n for n in slots if files[n] == path):
-                slot = slots[name]
-                tree = params["layers"] if slot.layer is not None else params
-                leaf, about = slot.leaf[-1], _at(spec, slot.leaf)
-                value = _on_devices(file.get_slice(name), slot, dtype, about.sharding)
-                if slot.layer is None:
+            for name in (n for n in places if files[n] == path):
+                place = places[name]
+                tree = params["layers"] if place.layer is not None else params
+                leaf, about = place.leaf[-1], _at(spec, place.leaf)
+                value = _on_devices(file.get_slice(name), place, dtype, about.sharding)
+                if place.layer is None:
                     tree[leaf] = value
                     continue
                 if leaf not in tree:
                     tree[leaf] = jnp.zeros(about.shape, dtype, device=about.sharding)
                 # Waiting keeps the queue from holding many tensors at once.
-                tree[leaf] = _set_layer(tree[leaf], value, slot.layer).block_until_ready()
+                tree[leaf] = _set_layer(tree[leaf], value, place.layer).block_until_ready()
     return model, params
 
 
@@ -153,28 +156,28 @@ def _set_layer(stack: jax.Array, value: jax.Array, layer: jax.Array) -> jax.Arra
     return lax.dynamic_update_index_in_dim(stack, value, layer, 0)
 
 
-def _on_devices(tensor: Any, slot: Slot, dtype: np.dtype, stacked: NamedSharding | None):
+def _on_devices(tensor: Any, place: TensorPlace, dtype: np.dtype, stacked: NamedSharding | None):
     def read(index: tuple[slice, ...] | None) -> np.ndarray:
-        part = (slice(None),) * len(slot.shape) if index is None else index
-        return slot.from_file(tensor, part).astype(dtype, copy=False)
+        part = (slice(None),) * len(place.shape) if index is None else index
+        return place.from_file(tensor, part).astype(dtype, copy=False)
 
     if stacked is None:
         return jax.device_put(read(None))
-    spec = stacked.spec if slot.layer is None else stacked.spec[1:]
-    return jax.make_array_from_callback(slot.shape, NamedSharding(stacked.mesh, PartitionSpec(*spec)), read)
+    spec = stacked.spec if place.layer is None else stacked.spec[1:]
+    return jax.make_array_from_callback(place.shape, NamedSharding(stacked.mesh, PartitionSpec(*spec)), read)
 
 
 def _at(tree: dict, path: tuple[str, ...]) -> Any:
     return functools.reduce(lambda node, key: node[key], path, tree)
 
 
-def _check_headers(files: dict[str, Path], slots: dict[str, Slot]) -> dict[str, np.dtype]:
-    """The type of each tensor; UserError for names, shapes and types that do not fit."""
-    known = slots.keys() | {"lm_head.weight"}  # a tied head may be stored as well
+def _check_headers(files: dict[str, Path], places: dict[str, TensorPlace]) -> dict[str, np.dtype]:
+    """The type of each tensor. Raises UserError for names, shapes and types that do not fit."""
+    known = places.keys() | {"lm_head.weight"}  # a tied head may be stored as well
     for name in files:
         if name not in known:
             raise UserError(f"{files[name]}: tensor {name} has no place in this architecture")
-    for name in slots:
+    for name in places:
         if name not in files:
             some = min(files.values(), default="the checkpoint")
             raise UserError(f"{some}: tensor {name} is missing (from every file of the checkpoint)")
@@ -184,9 +187,9 @@ def _check_headers(files: dict[str, Path], slots: dict[str, Slot]) -> dict[str, 
             for name in (n for n in files if files[n] == path):
                 header = file.get_slice(name)
                 shape, code = tuple(header.get_shape()), header.get_dtype()
-                if name in slots and shape != slots[name].file_shape:
+                if name in places and shape != places[name].file_shape:
                     raise UserError(
-                        f"{path}: tensor {name} has shape {shape}, config.json says {slots[name].file_shape}"
+                        f"{path}: tensor {name} has shape {shape}, config.json says {places[name].file_shape}"
                     )
                 if code not in DTYPES:
                     raise UserError(f"{path}: tensor {name} has type {code}; supported are {', '.join(DTYPES)}")
@@ -196,8 +199,8 @@ def _check_headers(files: dict[str, Path], slots: dict[str, Slot]) -> dict[str, 
 
 def stored_dtype(directory: Path) -> np.dtype:
     """The type of a checkpoint's embeddings, in which most of it is stored. Raises UserError as `from_hf`."""
-    slots = tensor_slots(bind(read_config(directory)))
-    return _check_headers(weight_files(directory), slots)["model.embed_tokens.weight"]
+    places = tensor_places(bind(read_config(directory)))
+    return _check_headers(weight_files(directory), places)["model.embed_tokens.weight"]
 
 
 def _common_type(types: dict[str, np.dtype], files: dict[str, Path]) -> np.dtype:
@@ -212,7 +215,7 @@ def _common_type(types: dict[str, np.dtype], files: dict[str, Path]) -> np.dtype
 
 
 def _check_tied_head(files: dict[str, Path]) -> None:
-    """Some writers store the tied head as well; it must then be the embedding."""
+    """Raises UserError where a tied head is stored as well, as some writers do, and is not the embedding."""
     head, embed = "lm_head.weight", "model.embed_tokens.weight"
     with opened(files[head]) as a, opened(files[embed]) as b:
         x, y = a.get_slice(head), b.get_slice(embed)

@@ -19,7 +19,7 @@ from jprm.models.config import ModelConfig
 
 MAX_OFFSETS = 3
 SCORE_GAP = 6.0  # how far the score at the offset lies above that of a distance with a random phase
-COPY_GAIN = 2.0  # of the copies in the residual stream; embed_scale gives its tokens size 1
+COPY_GAIN = 2.0  # the size of copies in the residual stream, whose tokens embed_scale gives size 1
 CONTENT_GAIN = 0.1  # what is left of the content-dependent part of the looking-back heads' scores
 
 

@@ -1,33 +1,39 @@
-"""Finds the files of a checkpoint by the name that a user gives, and says what to do if they are not there.
+"""The files of a checkpoint: found by the name that a user gives, and the tensors that lie in each.
 
 A name is a directory, or one of the Hugging Face hub whose files are in the local cache; an adapter
 (PEFT) stands for its base with the adapter merged. Nothing is downloaded and no weights are read, so
-that a mistake is answered before JAX and transformers are loaded.
+that a mistake is answered, with what to do, before JAX and transformers are loaded.
 """
 
 from __future__ import annotations
 
+import contextlib
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
 
 from jprm.errors import UserError
 from jprm.models.hf_config import FILE, read_config
-from jprm.models.hf_files import INDEX, WEIGHTS, weight_files
 from jprm.paths import nearest_name
 from jprm.strict_json import read_object
 
+WEIGHTS = "model.safetensors"
+INDEX = "model.safetensors.index.json"
 ADAPTER = "adapter_config.json"
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 HUB_ADDRESS = re.compile(r"(?:https?:/+huggingface\.co/|hf:/+)")
 POINTER = b"version https://git-lfs.github.com/spec/v1"
-POINTER_BYTES = 1024  # none is longer
+POINTER_BYTES = 1024  # no pointer is longer
 CONVERTED = (
     'python -c "from transformers import AutoModelForCausalLM as M, AutoTokenizer as T; '
     "[c.from_pretrained('{source}').save_pretrained('NEW') for c in (M, T)]\""
 )
-# transformers opens the weights dequantised, and yet refuses to save them as long as it remembers whence they came.
+# transformers opens the weights dequantised, and yet refuses to save them as long as it knows where they came from.
 CONVERTED_GGUF = (
     'python -c "from transformers import AutoModelForCausalLM as M, AutoTokenizer as T; '
     "m, t = [c.from_pretrained('{folder}', gguf_file='{name}') for c in (M, T)]; "
@@ -37,7 +43,7 @@ CONVERTED_GGUF = (
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """`directory` holds config.json, weights and tokenizer; `adapters` are merged in their order."""
+    """A directory with config.json, weights and tokenizer, and the adapters that are merged on it in their order."""
 
     directory: Path
     adapters: tuple[Path, ...] = ()
@@ -46,7 +52,7 @@ class Checkpoint:
 def find_checkpoint(name: Path | str, option: str, weights: bool = True) -> Checkpoint:
     """The checkpoint that a user calls `name`, given as `option`.
 
-    weights: whether they are read as well as the tokenizer; then their files are looked at.
+    weights: whether the weights are read as well as the tokenizer; then their files are looked at.
     Raises UserError saying what is there instead, and how to make it a checkpoint.
     """
     return _found(name, option, weights, ())
@@ -80,7 +86,7 @@ def _found(name: Path | str, option: str, weights: bool, above: tuple[Path, ...]
 
 
 def find_directory(name: Path | str, option: str) -> Path:
-    """The directory of that name, or the hub's in the local cache. Raises UserError."""
+    """The directory of that name, or of its snapshot in the local cache of the hub. Raises UserError for none."""
     path = Path(name).expanduser()
     if path.is_dir():
         return _snapshot(path) if path.name.startswith("models--") else path
@@ -101,7 +107,7 @@ def find_directory(name: Path | str, option: str) -> Path:
 
 
 def _cache() -> Path:
-    from huggingface_hub import constants  # knows HF_HOME, HF_HUB_CACHE and their defaults
+    from huggingface_hub import constants  # it reads HF_HOME and HF_HUB_CACHE, and knows their defaults
 
     return Path(constants.HF_HUB_CACHE)
 
@@ -166,7 +172,7 @@ def _refuse_others(directory: Path, where: str, weights: bool) -> None:
     if WEIGHTS in names or INDEX in names:
         return
     if any(name.startswith("pytorch_model") and name.endswith(".bin") for name in names):
-        line = CONVERTED.format(source=directory, more="")
+        line = CONVERTED.format(source=directory)
         raise UserError(
             f"{where}: pytorch_model.bin is a pickle, which can run code and is not read; convert it "
             f"once, with torch installed, and name the new directory: {line}"
@@ -176,3 +182,43 @@ def _refuse_others(directory: Path, where: str, weights: bool) -> None:
     if shards := sorted(name for name in names if name.endswith(".safetensors")):
         raise UserError(f"{where}: {shards[0]} without {INDEX}; copy that file as well")
     raise UserError(f"{where}: neither {WEIGHTS} nor {INDEX} there; fetch the weights as well")
+
+
+@contextlib.contextmanager
+def opened(path: Path) -> Iterator[Any]:
+    """The open safetensors file. Raises UserError where it is missing, truncated or damaged."""
+    try:
+        with safe_open(path, "numpy") as file:
+            yield file
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{path}: truncated or damaged ({error}); fetch it again") from None
+
+
+def weight_files(directory: Path) -> dict[str, Path]:
+    """The file of each tensor. Raises UserError where an index and its shards disagree."""
+    single, index = directory / WEIGHTS, directory / INDEX
+    if single.is_file():
+        with opened(single) as file:
+            return dict.fromkeys(file.keys(), single)
+    if not index.is_file():
+        raise UserError(f"{directory}: neither {WEIGHTS} nor {INDEX} there; other formats are not read")
+    listed = read_object(index, "fetch it again").get("weight_map")
+    if not isinstance(listed, dict) or not all(isinstance(shard, str) for shard in listed.values()):
+        raise UserError(f"{index}: the field 'weight_map' must map tensor names to file names")
+    for shard in sorted(set(listed.values())):
+        expected = {name for name, place in listed.items() if place == shard}
+        if shard != Path(shard).name:
+            raise UserError(f"{index}: {shard!r} is not the name of a file in this directory")
+        if not (directory / shard).is_file():
+            raise UserError(
+                f"{directory / shard}: no such file; {INDEX} lists it for {len(expected)} tensors, "
+                f"{min(expected)} among them"
+            )
+        with opened(directory / shard) as file:
+            found = set(file.keys())
+        for name in sorted(expected ^ found):
+            fault = "is listed there but not in it" if name in expected else "is not listed there"
+            raise UserError(f"{directory / shard}: does not match {INDEX}: tensor {name} {fault}")
+    return {name: directory / shard for name, shard in listed.items()}

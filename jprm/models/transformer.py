@@ -36,7 +36,7 @@ Params = dict
 Attend = Callable[[int, jax.Array, jax.Array, jax.Array], jax.Array]
 
 MAX_UNROLLED_LAYERS = 8
-# What the backward pass finds kept. Scores of attention are products too, but with batch axes.
+# What is kept for the backward pass. The scores of attention are products too, but with batch axes.
 REMAT_POLICIES = {
     "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
     "layers": jax.checkpoint_policies.nothing_saveable,
@@ -45,7 +45,7 @@ REMAT_POLICIES = {
 
 @dataclasses.dataclass(frozen=True)
 class _Call:
-    """What every layer of one forward pass shares."""
+    """What all layers of one forward pass share."""
 
     rows: int
     tokens: int
@@ -53,10 +53,10 @@ class _Call:
     sin_MH: jax.Array
     rules: Rules
     attend: Attend
-    adapters: dict = dataclasses.field(default_factory=dict)  # of this layer: see train/lora.py
+    adapters: dict = dataclasses.field(default_factory=dict)  # those of this layer, see train/lora.py
 
     def adapted(self, name: str, x_MI: jax.Array, y_MO: jax.Array, axes: tuple) -> jax.Array:
-        """y plus what the adapter of this projection makes of x; `axes` name x's and y's second."""
+        """Adds what the adapter of this projection makes of x to y; `axes` name the second axes of x and y."""
         if name not in self.adapters:
             return y_MO
         a_IR, b_RO = self.adapters[name]["a"], self.adapters[name]["b"]
@@ -65,7 +65,7 @@ class _Call:
 
 
 def _param(shape: tuple[int, ...], axes: tuple, std: float = 0.0, mean: float = 0.0) -> nnx.Param:
-    """A parameter with the logical name of each axis and the normal distribution it starts from.
+    """Declares a parameter with the logical name of each axis and the normal distribution that it starts from.
 
     The values are drawn by `Model.init`: NumPy needs no compilation and knows no mesh, so the same
     seed gives the same weights everywhere, in milliseconds.
@@ -74,10 +74,10 @@ def _param(shape: tuple[int, ...], axes: tuple, std: float = 0.0, mean: float = 
 
 
 class Block(nnx.Module):
-    """One layer: attention and gated MLP, each normalised before and added to the stream."""
+    """One layer: attention and a gated MLP, whose inputs are normalised and whose outputs are added to the stream."""
 
     def __init__(self, config: ModelConfig):
-        """Variance 1 / fan-in; what writes to the residual stream is divided by 2 L besides."""
+        """Weights start with variance 1 / fan-in; what writes to the residual stream is divided by 2 L besides."""
         c = self.config = config
         d, n, k, h, f = c.embed, c.n_heads, c.n_kv_heads, c.head_dim, c.mlp
         into, out_of = d**-0.5, (2 * c.n_layers) ** -0.5
@@ -117,7 +117,7 @@ class Block(nnx.Module):
         return x_MD + call.adapted("down", y_MF, out_MD, ("mlp", None))
 
     def _heads(self, h_MD: jax.Array, call: _Call) -> tuple[jax.Array, jax.Array, jax.Array]:
-        """Queries and keys (biased, normalised, rotated) and values, by row, token and head."""
+        """Computes queries and keys (biased, normalised, rotated) and values, by row, token and head."""
         c = self.config
 
         def project(name, weight, bias, norm, axis):
@@ -149,7 +149,7 @@ class Ends(nnx.Module):
     """What lies around the layers: token embeddings, the last norm, the head."""
 
     def __init__(self, config: ModelConfig):
-        """Embeddings of variance 1 / embed: with a tied head the first logits have variance 1."""
+        """Embeddings start with variance 1 / embed: with a tied head the first logits have variance 1."""
         d, v = config.embed, config.vocab_size
         self.embed = _param((v, d), ("vocab", "embed"), d**-0.5)
         self.norm = _param((d,), (None,), mean=1)
@@ -158,21 +158,21 @@ class Ends(nnx.Module):
 
 
 def rms_norm(x: jax.Array, weight: jax.Array, eps: float) -> jax.Array:
-    """x / rms(x) * weight over the last axis, in f32 whatever the type of x."""
+    """Computes x / rms(x) * weight over the last axis, in f32 whatever the type of x."""
     x32 = x.astype(jnp.float32)
     scale = lax.rsqrt(jnp.mean(x32 * x32, -1, keepdims=True) + eps)
     return (x32 * scale * weight).astype(x.dtype)
 
 
 def rotate(x_MNH: jax.Array, cos_MH: jax.Array, sin_MH: jax.Array) -> jax.Array:
-    """Rotary positions, halves as pairs like Hugging Face's Qwen2: (x1 c - x2 s, x2 c + x1 s)."""
+    """Rotates the halves of each head as pairs, as Hugging Face's Qwen2 does: (x1 c - x2 s, x2 c + x1 s)."""
     x1, x2 = jnp.split(x_MNH.astype(jnp.float32), 2, -1)
     cos, sin = cos_MH[:, None, :], sin_MH[:, None, :]
     return jnp.concatenate([x1 * cos - x2 * sin, x2 * cos + x1 * sin], -1).astype(x_MNH.dtype)
 
 
 def _rotations(positions_M: jax.Array, config: ModelConfig) -> tuple[jax.Array, jax.Array]:
-    """cos and sin of position * theta**(-2 i / H) for the H / 2 pairs, f32; scaled as the config says."""
+    """Computes cos and sin of position * theta**(-2 i / H) for the H / 2 pairs, f32, scaled as the config says."""
     exponent = jnp.arange(0, config.head_dim, 2, dtype=jnp.float32) / config.head_dim
     speed_H = config.rope_theta**-exponent
     if config.rope_scaling is not None:
@@ -182,7 +182,7 @@ def _rotations(positions_M: jax.Array, config: ModelConfig) -> tuple[jax.Array, 
 
 
 def _scaled(speed_H: jax.Array, scaling: RopeScaling) -> jax.Array:
-    """Radians a token after Llama 3's scaling (its reference code, `apply_scaling`)."""
+    """Slows rotations (radians a token) as Llama 3 does (`apply_scaling` of its reference code)."""
     turns_H = scaling.original_context * speed_H / (2 * math.pi)
     low, high = scaling.low_freq_factor, scaling.high_freq_factor
     kept_H = jnp.clip((turns_H - low) / (high - low), 0, 1)
@@ -195,7 +195,7 @@ def _dot(x_MI: jax.Array, w_IO: jax.Array, spec) -> jax.Array:
 
 @dataclasses.dataclass(frozen=True)
 class _Described:
-    """One parameter: its shape, the logical name of each axis, and what it is drawn from."""
+    """Describes a parameter by its shape, the logical name of each axis, and the distribution it is drawn from."""
 
     shape: tuple[int, ...]
     axes: tuple[str | None, ...]
@@ -205,11 +205,11 @@ class _Described:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Model:
-    """Pure functions of one architecture under one set of sharding rules. Made by `bind`."""
+    """The pure functions of one architecture under one set of sharding rules. `bind` makes it."""
 
     config: ModelConfig
     rules: Rules
-    _parameters: dict  # tree of _Described
+    _parameters: dict  # a tree of _Described
     _block_graph: nnx.GraphDef
 
     def spec(self) -> Params:
@@ -220,7 +220,7 @@ class Model:
         )
 
     def init(self, seed: int) -> Params:
-        """Fresh f32 parameters, the same for the same seed on every mesh."""
+        """Draws fresh f32 parameters, which are the same for the same seed on every mesh."""
 
         def draw(path, p: _Described) -> np.ndarray:
             rng = rng_of(seed, "init", *(key.key for key in path))
@@ -241,7 +241,7 @@ class Model:
         unroll: bool | None = None,
         remat: str = "none",
     ) -> jax.Array:
-        """The residual stream after the last layer and norm, BTD, in the type of the parameters.
+        """Computes the residual stream after the last layer and norm, BTD, in the type of the parameters.
 
         `attend(layer, q_BTNH, k_BTKH, v_BTKH) -> o_BTNH` does the attention: q and k are rotated, q
         is not scaled. `unroll` False scans over the layers (`layer` is then traced), True unrolls
@@ -252,6 +252,7 @@ class Model:
         weights ("dots"), or whole "layers".
         `params["layers"]["lora"]`, where it is there, holds adapters (`jprm.train.lora`).
         """
+        # 1. Look the tokens up.
         c, rules = self.config, self.rules
         rows, tokens = ids_BT.shape
         flat = rules("batch")
@@ -259,11 +260,12 @@ class Model:
         positions_M = lax.reshape(positions_BT, (rows * tokens,), out_sharding=flat)
         cos_MH, sin_MH = _rotations(positions_M, c)
         call = _Call(rows, tokens, cos_MH, sin_MH, rules, attend)
-        # Gathered along fsdp first: left to itself the partitioner replicates the looked-up rows
+        # The table is gathered along fsdp first: left to itself the partitioner replicates the looked-up rows
         # instead.
         table_VD = reshard(params["embed"], rules("vocab", None))
         x_MD = table_VD.at[ids_M].get(out_sharding=rules("batch", None)) * c.embed_scale
 
+        # 2. Go through the layers, unrolled or in a scan.
         def block(x_MD, layer, weights):
             adapters = weights.get("lora", {})
             weights = {name: leaf for name, leaf in weights.items() if name != "lora"}
@@ -283,11 +285,12 @@ class Model:
         else:
             step = lambda x_MD, xs: (block(x_MD, *xs), None)  # noqa: E731
             x_MD, _ = lax.scan(step, x_MD, (jnp.arange(c.n_layers), layers))
+        # 3. Normalise, and give rows and tokens axes of their own again.
         x_MD = rms_norm(x_MD, params["norm"], c.norm_eps)
         return lax.reshape(x_MD, (rows, tokens, c.embed), out_sharding=rules("batch", None, None))
 
     def logits(self, params: Params, h: jax.Array) -> jax.Array:
-        """f32 logits (..., V) of hidden states (..., D); the leading axis is the batch."""
+        """Computes f32 logits (..., V) of hidden states (..., D); the leading axis is the batch."""
         spec = self.rules("batch", *[None] * (h.ndim - 2), "vocab")
         if self.config.tied:
             equation, head = "...d,vd->...v", params["embed"]
@@ -304,7 +307,7 @@ def _layer(layers: Params, i: int) -> Params:
 
 
 def split_layers(params: Params) -> Params:
-    """The parameters with a list of layers instead of stacked leaves, for programs that loop.
+    """Gives the parameters a list of layers instead of stacked leaves, for programs that loop.
 
     A step inside of a loop would copy its slices of the stacked weights at every turn.
     """

@@ -1,20 +1,19 @@
 """Sampling: prompts in, tokens and log-probabilities out, many sequences side by side.
 
-Enter by `Engine(model, params, EngineConfig(...), SamplingParams(...), seed)`. `submit` a prompt
-with sample ids, `poll` for events, `extend` a stopped handle with forced tokens (templates, output
-of code) or `release` it.
+Enter by `Engine(model, params, EngineConfig(...), SamplingParams(...), seed)`. Call `submit` with a
+prompt and sample ids, `poll` for events, then `extend` a stopped handle with forced tokens (a
+template, the output of code) or `release` it.
 
-    engine    the public face
-    request   what callers ask for, checked, and the events they get
-    schedule  queue, handles, which sample is in which lane       (no JAX)
-    bank      the lanes of one cache as tapes of tokens           (no JAX)
-    prefix    which prompt is in which shared row                 (no JAX)
-    device    a bank's caches and weights on its device, and the programs of a visit
-    decode    feed, copy, promote, decode, on the device; pure functions
-    attend    attention in parts that merge by log-sum-exp
-    draw      from logits to a token
-    plan      what fits into memory
-    config    SamplingParams, EngineConfig
+    engine    the public face: drives the devices from the scheduler's work
+    schedule  the queue, the handles, and which sample is in which slot        (no JAX)
+    slots     one slot group as token buffers, and the work of its next visit  (no JAX)
+    prefix    requests, and which prompt is in which shared row                (no JAX)
+    config    SamplingParams, EngineConfig                                     (no JAX)
+    device    a slot group's caches and weights on its device
+    decode    prefill, copies and decode steps on the device; pure functions
+    attend    attention in parts that merge by log-sum-exp; pure functions
+    draw      from logits to a token; pure functions
+    memory    what fits into a device
 
 A sample depends on the parameters, the seed, its id and its own tokens alone: to the bit, for fixed
 engine sizes and f32.
@@ -22,8 +21,8 @@ engine sizes and f32.
 
 from jprm.sample.config import EngineConfig, SamplingParams
 from jprm.sample.engine import Engine
-from jprm.sample.plan import MemoryPlan
-from jprm.sample.request import Event
-from jprm.sample.schedule import Progress, Stats
+from jprm.sample.memory import EngineMemory
+from jprm.sample.schedule import EngineProgress
+from jprm.sample.slots import EngineStats, SampleEvent
 
-__all__ = ["Engine", "EngineConfig", "Event", "MemoryPlan", "Progress", "SamplingParams", "Stats"]
+__all__ = ["Engine", "EngineConfig", "EngineMemory", "EngineProgress", "EngineStats", "SampleEvent", "SamplingParams"]

@@ -1,13 +1,13 @@
-"""Softmax attention in parts that can be merged: what a lane holds itself, and its shared prompt.
+"""Softmax attention in parts that can be merged: what a slot holds itself, and its shared prompt.
 
-A part is the triple (weighted values, highest score, sum of weights) over some of the slots. Two
-parts over different slots merge by log-sum-exp, all in f32, so that a prompt is read once for all
-its samples: their queries are gathered into the prompt's row, never its keys and values into lanes.
+A part is the triple (weighted values, highest score, sum of weights) over some of the cache entries.
+Two parts over different entries merge by log-sum-exp, all in f32, so that a prompt is read once for all
+its samples: their queries are gathered into the prompt's row, never its keys and values into slots.
 
 These einsums are the definition; a fused kernel has to equal them.
 
-Shape letters: B lanes, T tokens, S slots, P slots of a row, N query heads, K key/value heads,
-G query heads for each of those, X = G * T, H head dim, R rows, M lanes of a row.
+Shape letters: B slots, T tokens, S entries, P entries of a row, N query heads, K key/value heads,
+G query heads for each of those, X = G * T, H head dim, R rows, M slots of a row.
 """
 
 from typing import NamedTuple
@@ -16,11 +16,13 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jprm.sample.prefix import RowPlaces
+
 HIDDEN = -1e30  # finite: a part that sees nothing has no NaN, and weighs exactly 0 when merged
 
 
 class Part(NamedTuple):
-    """Unnormalised attention over some slots, f32."""
+    """Unnormalised attention over some entries, f32."""
 
     out_BKXH: jax.Array
     highest_BKX1: jax.Array
@@ -34,19 +36,8 @@ def by_head(q_BTNH: jax.Array, kv_heads: int) -> jax.Array:
     return q_BTKGH.transpose(0, 2, 3, 1, 4).reshape(B, kv_heads, -1, H)
 
 
-def finish(part: Part, like_BTNH: jax.Array) -> jax.Array:
-    """Normalised output, BTNH, in the type of the queries.
-
-    The sum of the weights divides the output, which is shorter than the weights it comes from.
-    """
-    B, T, N, H = like_BTNH.shape
-    o_BKXH = (part.out_BKXH / part.total_BKX1).astype(like_BTNH.dtype)
-    o_BKGTH = o_BKXH.reshape(B, o_BKXH.shape[1], -1, T, H)
-    return o_BKGTH.transpose(0, 3, 1, 2, 4).reshape(B, T, N, H)
-
-
 def attend_part(q_BKXH: jax.Array, k_BKSH: jax.Array, v_BKSH: jax.Array, visible_BTS: jax.Array) -> Part:
-    """Attention of scaled queries over the visible slots."""
+    """Attention of scaled queries over the visible entries."""
     B, K, X, _ = q_BKXH.shape
     T, S = visible_BTS.shape[1:]
     scores = jnp.einsum("bkxh,bksh->bkxs", q_BKXH, k_BKSH, preferred_element_type=jnp.float32)
@@ -60,9 +51,9 @@ def attend_part(q_BKXH: jax.Array, k_BKSH: jax.Array, v_BKSH: jax.Array, visible
 def attend_filled(
     q_BKXH: jax.Array, k_BKSH: jax.Array, v_BKSH: jax.Array, visible_BTS: jax.Array, filled: jax.Array, span: int
 ) -> Part:
-    """As `attend_part`, where no query that counts sees a slot from `filled` on.
+    """The part over the visible entries, where no query that counts sees one from `filled` on.
 
-    Slots are read `span` at a time up to there (0: all at once). A line's part does not depend on how
+    Entries are read `span` at a time up to there (0: all at once). A line's part does not depend on how
     far the others made it go: a span of which it sees nothing is merged with weight exactly 0.
     """
     S = k_BKSH.shape[2]
@@ -79,25 +70,40 @@ def attend_filled(
     return lax.fori_loop(1, spans, lambda i, part: merge(part, over(i)), over(0))
 
 
-def prefix_part(
-    q_BKGH: jax.Array, k_RKPH: jax.Array, v_RKPH: jax.Array, base_B, row_B, column_B, lanes_RM, span: int = 0
-) -> Part:
-    """Attention of each lane's scaled query over the first `base` slots of its row."""
-    R, M = lanes_RM.shape
+def prefix_part(q_BKGH: jax.Array, k_RKPH: jax.Array, v_RKPH: jax.Array, places: RowPlaces, span: int = 0) -> Part:
+    """Attention of each slot's scaled query over the first `base` entries of its row."""
+    # 1. Gather the queries of the slots that read a row into that row.
+    R, M = places.slots_RM.shape
     _, K, G, H = q_BKGH.shape
-    q_RKXH = q_BKGH[lanes_RM].transpose(0, 2, 3, 1, 4).reshape(R, K, G * M, H)
-    visible_RMP = jnp.arange(k_RKPH.shape[2]) < base_B[lanes_RM][..., None]
-    part = attend_filled(q_RKXH, k_RKPH, v_RKPH, visible_RMP, base_B.max(), span)
+    q_RKXH = q_BKGH[places.slots_RM].transpose(0, 2, 3, 1, 4).reshape(R, K, G * M, H)
+    # 2. Attend once for each row; a query sees its own prompt, which may be the beginning of a longer one.
+    visible_RMP = jnp.arange(k_RKPH.shape[2]) < places.base_B[places.slots_RM][..., None]
+    part = attend_filled(q_RKXH, k_RKPH, v_RKPH, visible_RMP, places.base_B.max(), span)
 
-    def by_lane(x_RKXH):
+    # 3. Hand each slot its own part back.
+    def by_slot(x_RKXH):
         x_RMKGH = x_RKXH.reshape(R, K, G, M, -1).transpose(0, 3, 1, 2, 4)
-        return x_RMKGH[row_B, column_B]
+        return x_RMKGH[places.row_B, places.column_B]
 
-    return Part(*map(by_lane, part))
+    return Part(*map(by_slot, part))
 
 
 def merge(a: Part, b: Part) -> Part:
-    """The part over the slots of both."""
+    """The part over the entries of both."""
+    # 1. The highest score of both is the common scale, so that no weight overflows.
     highest = jnp.maximum(a.highest_BKX1, b.highest_BKX1)
+    # 2. Each part's weights are relative to its own highest score: bring them to the common one.
     scale_a, scale_b = jnp.exp(a.highest_BKX1 - highest), jnp.exp(b.highest_BKX1 - highest)
+    # 3. Weighted values and weights then simply add up.
     return Part(a.out_BKXH * scale_a + b.out_BKXH * scale_b, highest, a.total_BKX1 * scale_a + b.total_BKX1 * scale_b)
+
+
+def finish(part: Part, like_BTNH: jax.Array) -> jax.Array:
+    """Normalised output, BTNH, in the type of the queries.
+
+    The sum of the weights divides the output, which is shorter than the weights it comes from.
+    """
+    B, T, N, H = like_BTNH.shape
+    o_BKXH = (part.out_BKXH / part.total_BKX1).astype(like_BTNH.dtype)
+    o_BKGTH = o_BKXH.reshape(B, o_BKXH.shape[1], -1, T, H)
+    return o_BKGTH.transpose(0, 3, 1, 2, 4).reshape(B, T, N, H)

@@ -1,7 +1,4 @@
-"""How to sample, and how large the engine is.
-
-Both are static: another value is another compiled program.
-"""
+"""How to sample, and how large the engine is. Both are static: another value is another compiled program."""
 
 import dataclasses
 
@@ -10,17 +7,13 @@ from jprm.errors import UserError
 
 @dataclasses.dataclass(frozen=True)
 class SamplingParams:
-    """Temperature, then top-k, then top-p: vLLM's order.
+    """Temperature, then top-k, then top-p: vLLM's order. Raises UserError for a value outside its range."""
 
-    Temperature 0 is greedy. top_k 0 and top_p 1 cut nothing.
-    """
-
-    temperature: float = 1.0
-    top_k: int = 0
-    top_p: float = 1.0
+    temperature: float = 1.0  # 0 is greedy
+    top_k: int = 0  # 0 cuts nothing
+    top_p: float = 1.0  # 1 cuts nothing
 
     def __post_init__(self):
-        """Raise UserError for values outside their ranges."""
         if not 0 <= self.temperature < float("inf"):
             raise UserError(f"sampling: temperature = {self.temperature} must be finite and at least 0")
         if self.top_k < 0:
@@ -31,72 +24,72 @@ class SamplingParams:
 
 @dataclasses.dataclass(frozen=True)
 class EngineConfig:
-    """Sizes of the engine.
+    """Sizes of the engine. Raises UserError for one below its least, or that does not divide over the groups.
 
-    lanes: sequences held and decoded side by side, over all banks.
-    banks: groups of lanes with a cache and a host thread each, dealt out to the local devices in
-        turn. The host works on one while another computes. On a CPU one for each core: a decode
-        step is too small to be split between cores. On accelerators one for each device (or group
-        of `tensor` devices): more would read the weights more often.
-    context_tokens: the longest sequence, prompt, generated and forced tokens together. Every step
-        reads all its slots, so what is not needed costs time.
-    chunk_steps: decode steps between two visits of the host. A lane that stops inside a chunk
-        idles to its end, so this wants to be well below the length of a stretch.
-    block_tokens: prompts and long forced texts are fed in blocks of this many tokens.
-    max_stops, max_watch: the most stop ids and watched ids that a request may name.
-    tensor: devices that share the layers of one bank, for models that do not fit into one.
-    attend_span: slots that attention reads at a time, up to the longest lane that runs; 0 reads all
-        slots at once. On a CPU spans pay for contexts that are mostly empty. A lane's bits depend
-        on the span, not on other lanes.
-    in_flight: chunks of one bank that may be under way at once. With 2 the device never waits for
-        the host, but a lane that stops idles for one more chunk.
-
-    With prefix_rows = 0 every lane holds its whole sequence. With more, prompts are held in rows
-    that all their samples read, and a lane holds only what it adds. That pays from prompts of some
-    hundred tokens on; below, the second attention costs what the shorter lanes save.
-
-    prefix_rows: rows of shared prompts, over all banks. Twice lanes / samples of a prompt is plenty.
-    row_lanes: the most lanes that read one row. Groups beyond that take several rows.
-    prefix_tokens: the longest prompt (0: context_tokens).
-    own_tokens: the most tokens that a sample adds to its prompt, generated and forced together
-        (0: context_tokens). Without rows neither has a meaning.
+    With prefix_rows = 0 every slot holds its whole sequence. With more, prompts are held in rows that
+    all their samples read, and a slot holds only what it adds. That pays from prompts of some hundred
+    tokens on; below, the second attention costs what the shorter slots save.
     """
 
-    lanes: int = 128
-    banks: int = 2
+    # Sequences held and decoded side by side, over all slot groups.
+    slots: int = 128
+    # Groups of slots with a cache and a host thread each, dealt out to the local devices in turn. The
+    # host works on one while another computes. On a CPU one for each core: a decode step is too small
+    # to be split between cores. On accelerators one for each device (or group of `tensor` devices):
+    # more would read the weights more often.
+    slot_groups: int = 2
+    # The longest sequence: prompt, generated and forced tokens together. Every step reads room for all
+    # of them, so what is not needed costs time.
     context_tokens: int = 256
-    chunk_steps: int = 8
+    # Decode steps between two visits of the host. A slot that stops inside idles to the end, so this
+    # wants to be well below the number of tokens between two stops.
+    decode_steps: int = 8
+    # Prompts and long forced texts are fed in blocks of this many tokens.
     block_tokens: int = 16
+    # The most stop ids that a request may name.
     max_stops: int = 8
-    max_watch: int = 2
+    # The most token ids whose log-probabilities a request may ask for.
+    max_logprob_ids: int = 2
+    # Devices that share the layers of one slot group, for models that do not fit into one.
     tensor: int = 1
+    # Visits of one slot group that may be under way at once. With 2 the device never waits for the
+    # host, but a slot that stops idles for one more visit.
     in_flight: int = 1
+    # Cache entries that attention reads at a time, up to the longest slot that runs; 0 reads all at
+    # once. On a CPU spans pay for contexts that are mostly empty. A slot's bits depend on the span, not
+    # on other slots.
     attend_span: int = 0
+    # Rows of shared prompts, over all slot groups. Twice slots / samples of a prompt is plenty.
     prefix_rows: int = 0
-    row_lanes: int = 8
+    # The most slots that read one row. Samples beyond that take several rows.
+    row_slots: int = 8
+    # The longest prompt (0: context_tokens). Without rows it has no meaning.
     prefix_tokens: int = 0
+    # The most tokens that a sample adds to its prompt, generated and forced together (0:
+    # context_tokens). Without rows it has no meaning.
     own_tokens: int = 0
 
     def __post_init__(self):
-        """Raise UserError for sizes below their least, or that do not divide over the banks."""
-        least = dict(max_watch=0, max_stops=0, attend_span=0, prefix_rows=0, prefix_tokens=0, own_tokens=0)
-        for field in dataclasses.fields(self):
-            size, lowest = getattr(self, field.name), least.get(field.name, 1)
-            if size < lowest:
-                raise UserError(f"sample: {field.name} = {size} must be at least {lowest}")
-        for name in ("lanes", "prefix_rows"):
-            if getattr(self, name) % self.banks:
-                raise UserError(f"sample: {name} = {getattr(self, name)} must be a multiple of banks = {self.banks}")
+        may_be_zero = {"max_logprob_ids", "max_stops", "attend_span", "prefix_rows", "prefix_tokens", "own_tokens"}
+        for name, size in dataclasses.asdict(self).items():
+            least = 0 if name in may_be_zero else 1
+            if size < least:
+                raise UserError(f"sample: {name} = {size} must be at least {least}")
+        for name in ("slots", "prefix_rows"):
+            if getattr(self, name) % self.slot_groups:
+                raise UserError(
+                    f"sample: {name} = {getattr(self, name)} must be a multiple of slot_groups = {self.slot_groups}"
+                )
 
     @property
-    def bank_lanes(self) -> int:
-        """Lanes of one bank: the batch of a decode step."""
-        return self.lanes // self.banks
+    def group_slots(self) -> int:
+        """Slots of one group: the batch of a decode step."""
+        return self.slots // self.slot_groups
 
     @property
-    def bank_rows(self) -> int:
-        """Prefix rows of one bank."""
-        return self.prefix_rows // self.banks
+    def group_rows(self) -> int:
+        """Prefix rows of one group."""
+        return self.prefix_rows // self.slot_groups
 
     @property
     def most_prompt_tokens(self) -> int:
@@ -109,8 +102,8 @@ class EngineConfig:
         return (self.prefix_rows and self.own_tokens) or self.context_tokens
 
     @property
-    def slots(self) -> int:
-        """Key/value slots of a lane: the context in whole blocks, or what may follow a prompt."""
+    def slot_entries(self) -> int:
+        """Tokens whose keys and values a slot holds: the context in whole blocks, or what may follow a prompt."""
         if self.prefix_rows:
             return self.most_own_tokens
         return -(-self.context_tokens // self.block_tokens) * self.block_tokens

@@ -1,13 +1,12 @@
-"""One bank on its device: caches, weights, and the programs of a visit in their order.
+"""One slot group on its device: caches, weights, and the programs of a visit in their order.
 
-A bank's programs are started by one thread, so that its caches have one owner, and read by another,
+A group's programs are started by one thread, so that its caches have one owner, and read by another,
 so that the next can be started meanwhile. (JAX on a CPU runs the calls of one thread one after the
 other, those of several side by side. On an accelerator they queue up, and the gain is that it does
 not wait for the host.)
 """
 
 import dataclasses
-import time
 from concurrent import futures
 from typing import Any
 
@@ -20,14 +19,14 @@ from jprm.errors import UserError
 from jprm.mesh import DECODE_RULES
 from jprm.models import Model, split_layers
 from jprm.sample import decode
-from jprm.sample.bank import Bank, Work
 from jprm.sample.config import EngineConfig, SamplingParams
+from jprm.sample.slots import DeviceWork, EngineStats, SlotGroup
 
 _BLOCKS_PER_CALL = 64
 
 
-class Place:
-    """Where a bank lives: one device, or several that share every layer's heads."""
+class Replica:
+    """The weights where slot groups run: on one device, or on several that share every layer's heads."""
 
     def __init__(self, model: Model, params, devices: list[Any]):
         """Lay the weights out here, once, from wherever they are.
@@ -35,7 +34,6 @@ class Place:
         A vocabulary that does not divide among the devices is held whole by each. Raises UserError
         when heads or widths do not.
         """
-        self.device = devices[0]
         if len(devices) == 1:
             self.small = self.cache = SingleDeviceSharding(devices[0])
             self.params = split_layers(jax.device_put(params, self.small))
@@ -43,94 +41,14 @@ class Place:
         mesh = jax.sharding.Mesh(np.array(devices), ("tensor",), axis_types=(AxisType.Auto,))
         self.small = NamedSharding(mesh, PartitionSpec())
         self.cache = NamedSharding(mesh, PartitionSpec(None, "tensor"))
-        divides = model.config.vocab_size % len(devices) == 0
+        c = model.config
+        divides = c.vocab_size % len(devices) == 0
         rules = DECODE_RULES if divides else dataclasses.replace(DECODE_RULES, vocab=None)
         with jax.set_mesh(mesh):
-            c = model.config
             rules.check(dict(heads=c.n_heads, kv_heads=c.n_kv_heads, mlp=c.mlp), "sample")
             spec = dataclasses.replace(model, rules=rules).spec()
         shardings = jax.tree.map(lambda leaf: leaf.sharding, spec)
         self.params = split_layers(jax.device_put(params, shardings))
-
-
-class DeviceBank:
-    """The caches of one bank, and what runs on them."""
-
-    def __init__(
-        self,
-        model: Model,
-        place: Place,
-        config: EngineConfig,
-        sampling: SamplingParams,
-        triggers_V: np.ndarray,
-        seed_2: np.ndarray,
-        starter: futures.Executor,
-    ):
-        """Allocate the caches and compile all that will ever run."""
-        self._model, self._config, self._sampling = model, config, sampling
-        self._place, self._starter = place, starter
-        self._reader = futures.ThreadPoolExecutor(1, "sample-read")
-        dtype = jax.tree.leaves(place.params)[0].dtype
-        new = lambda lines, slots: decode.new_cache(model, lines, slots, dtype, place.cache)  # noqa: E731
-        self._own = new(config.bank_lanes, config.slots)
-        rows = config.bank_rows
-        self._prefix = new(rows, config.most_prompt_tokens) if rows else None
-        put = lambda x: jax.device_put(x, place.small)  # noqa: E731
-        self._triggers_V, self._seed_2 = put(triggers_V), put(seed_2)
-        lanes = config.bank_lanes
-        self._carry = put(decode.Carry(jnp.zeros(lanes, jnp.int32), jnp.zeros(lanes, bool)))
-        self._warm_up()
-
-    def start(self, work: Work) -> futures.Future:
-        """Run a visit; the result is (tokens_BC, ran_B, stopped_B, watched_BCW), and its seconds."""
-        started = time.perf_counter()
-        outputs = self._starter.submit(self._run, work)
-
-        def read():
-            return jax.device_get(tuple(outputs.result())), time.perf_counter() - started
-
-        return self._reader.submit(read)
-
-    def _run(self, work: Work) -> decode.LaneOutputs:
-        params = self._place.params
-        if work.promotions:
-            columns = _padded(work.promotions, self._config.bank_lanes)
-            count = len(work.promotions)
-            self._prefix = decode.promote(self._prefix, self._own, *columns, count)
-        cache = self._own if self._prefix is None else self._prefix
-        for first in range(0, len(work.blocks), _BLOCKS_PER_CALL):
-            blocks = work.blocks[first : first + _BLOCKS_PER_CALL]
-            arrays = _block_arrays(blocks, self._config.block_tokens)
-            cache = decode.prefill(self._model, params, cache, *arrays, len(blocks), self._config.attend_span)
-        if work.clones:
-            pairs = _padded(work.clones, self._config.bank_lanes)
-            cache = decode.clone(cache, *pairs, len(work.clones))
-        if self._prefix is None:
-            self._own = cache
-        else:
-            self._prefix = cache
-        self._own, self._carry, outputs = decode.chunk(
-            self._model,
-            self._sampling,
-            params,
-            self._own,
-            self._prefix,
-            work.lanes,
-            self._carry,
-            self._triggers_V,
-            self._seed_2,
-            self._config.attend_span,
-        )
-        return outputs
-
-    def _warm_up(self) -> None:
-        """Run every program once, with all lanes frozen. An unused line may hold anything."""
-        idle = Bank(self._config).work()
-        idle.blocks.append((0, 0, np.zeros(1, np.int32)))
-        idle.clones.append((0, 0))
-        if self._prefix is not None:
-            idle.promotions.append((0, 0, 0, 0))
-        self.start(idle).result()
 
 
 def device_groups(devices: list[Any], ways: int) -> list[list[Any]]:
@@ -140,11 +58,84 @@ def device_groups(devices: list[Any], ways: int) -> list[list[Any]]:
     return [devices[i : i + ways] for i in range(0, len(devices) - ways + 1, ways)]
 
 
-def _padded(rows: list[tuple[int, ...]], n: int) -> tuple[np.ndarray, ...]:
-    """Columns of a list of tuples of equal length, padded to n."""
+class GroupRunner:
+    """The caches of one slot group, and what runs on them."""
+
+    def __init__(
+        self,
+        model: Model,
+        replica: Replica,
+        config: EngineConfig,
+        sampling: SamplingParams,
+        triggers_V: np.ndarray,
+        seed_2: np.ndarray,
+        starter: futures.Executor,
+    ):
+        """Allocate the caches and compile all that will ever run."""
+        self._model, self._config, self._sampling = model, config, sampling
+        self._replica, self._starter = replica, starter
+        self._reader = futures.ThreadPoolExecutor(1, "sample-read")
+        B, rows = config.group_slots, config.group_rows
+        dtype = jax.tree.leaves(replica.params)[0].dtype
+        self._own = decode.new_cache(model, B, config.slot_entries, dtype, replica.cache)
+        self._prefix = decode.new_cache(model, rows, config.most_prompt_tokens, dtype, replica.cache) if rows else None
+        carry = decode.Carry(jnp.zeros(B, jnp.int32), jnp.zeros(B, bool))
+        self._carry, *self._constants = jax.device_put((carry, triggers_V, seed_2), replica.small)
+        self._compile()
+
+    def start(self, work: DeviceWork) -> futures.Future:
+        """Run a visit; the result is a `SlotOutputs` of numpy arrays."""
+        outputs = self._starter.submit(self._run, work)
+        return self._reader.submit(lambda: jax.device_get(outputs.result()))
+
+    def _run(self, work: DeviceWork) -> decode.SlotOutputs:
+        config, params, writes, span = self._config, self._replica.params, work.writes, self._config.attend_span
+        # 1. Copy what continued samples hold into their prefix rows.
+        if n := len(writes.promotions):
+            columns = _padded(writes.promotions, config.group_slots)
+            self._prefix = decode.promote(self._prefix, self._own, *columns, n)
+        # 2. Feed prompts and long forced texts, into the rows where there are some.
+        cache = self._own if self._prefix is None else self._prefix
+        for first in range(0, len(writes.blocks), _BLOCKS_PER_CALL):
+            blocks = writes.blocks[first : first + _BLOCKS_PER_CALL]
+            arrays = _block_arrays(blocks, config.block_tokens)
+            cache = decode.prefill(self._model, params, cache, *arrays, len(blocks), span)
+        # 3. Copy fed prompts to the other lines that begin with them.
+        if n := len(writes.clones):
+            cache = decode.clone(cache, *_padded(writes.clones, config.group_slots), n)
+        if self._prefix is None:
+            self._own = cache
+        else:
+            self._prefix = cache
+        # 4. Decode.
+        self._own, self._carry, outputs = decode.decode_steps(
+            self._model,
+            self._sampling,
+            params,
+            self._own,
+            self._prefix,
+            work.inputs,
+            self._carry,
+            *self._constants,
+            span,
+        )
+        return outputs
+
+    def _compile(self) -> None:
+        """Run every program once, with all slots frozen. An unused cache line may hold anything."""
+        idle = SlotGroup(self._config, EngineStats()).next_work()
+        idle.writes.blocks.append((0, 0, np.zeros(1, np.int32)))
+        idle.writes.clones.append((0, 0))
+        if self._prefix is not None:
+            idle.writes.promotions.append((0, 0, 0, 0))
+        self.start(idle).result()
+
+
+def _padded(rows: list[tuple[int, ...]], n: int) -> np.ndarray:
+    """The columns of a list of tuples of equal length, each padded to n."""
     columns = np.zeros((len(rows[0]), n), np.int32)
     columns[:, : len(rows)] = np.array(rows).T
-    return tuple(columns)
+    return columns
 
 
 def _block_arrays(

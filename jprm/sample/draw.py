@@ -8,7 +8,7 @@ values.
 
 Invariant: a token depends on its row's logits, its sample id and its absolute position alone.
 
-Shape letters: B lanes, V vocabulary, N blocks, K entries of a block, W watched ids.
+Shape letters: B slots, V vocabulary, N blocks, K entries of a block, W logprob ids.
 """
 
 import math
@@ -24,12 +24,9 @@ _WEIGHT_BITS = 30  # weights are at most 1.0, whose bit pattern is below 2**30
 
 def sample_keys(seed_2: jax.Array, sample_id_B2: jax.Array) -> jax.Array:
     """One random key for each sample id; seed and ids come as (high, low) 32-bit halves."""
-    root = jax.random.fold_in(jax.random.key(seed_2[0]), seed_2[1])
-
-    def of(id_2):
-        return jax.random.fold_in(jax.random.fold_in(root, id_2[0]), id_2[1])
-
-    return jax.vmap(of)(sample_id_B2)
+    fold_in = jax.random.fold_in
+    root = fold_in(jax.random.key(seed_2[0]), seed_2[1])
+    return jax.vmap(lambda id_2: fold_in(fold_in(root, id_2[0]), id_2[1]))(sample_id_B2)
 
 
 def uniforms(keys_B: jax.Array, positions_B: jax.Array) -> jax.Array:
@@ -61,12 +58,12 @@ def draw(logits_BV: jax.Array, uniform_B: jax.Array, sampling: SamplingParams) -
 
 
 def weights(logits_BV: jax.Array, sampling: SamplingParams) -> tuple[jax.Array, jax.Array | None]:
-    """Unnormalised probabilities: 1 for the most likely token, 0 for what is cut off; whose they are.
+    """Unnormalised probabilities, 1 for the most likely token and 0 for what is cut off, and their token ids.
 
-    vLLM's order: temperature, then top-k, then top-p over what is left (the fewest tokens whose
-    share of it is at least top_p). With top-k there are k weights in falling order, and their token
-    ids; of tokens tied with the last one kept, those with the lowest ids are kept. Without, there
-    is one for every token (ids None), and all tied with the last one kept are kept.
+    vLLM's order: temperature, then top-k, then top-p over what is left (the fewest tokens whose share
+    of it is at least top_p). With top-k there are k weights in falling order; of tokens tied with the
+    last one kept, those with the lowest ids are kept. Without, there is one weight for every token (the
+    ids are None), and all tied with the last one kept are kept.
     """
     if 0 < sampling.top_k < logits_BV.shape[-1]:
         # Without the barrier XLA on CPU fuses the search into each of its uses: four times the cost.
@@ -104,7 +101,7 @@ def top_k(x_BV: jax.Array, k: int) -> tuple[jax.Array, jax.Array]:
 
 
 def _keep_top(weight_BV: jax.Array, goal_B1: jax.Array) -> jax.Array:
-    """The weights not below a threshold, the largest at which the weights kept reach the goal."""
+    """The weights from a threshold on: the largest threshold at which they still add up to the goal."""
     bits_BV = lax.bitcast_convert_type(weight_BV, jnp.int32)
 
     def refine(i, threshold_B1):

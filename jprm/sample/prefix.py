@@ -1,63 +1,75 @@
-"""The prefix rows of one bank: which prompt stands in which row, and who reads it. No JAX.
+"""Prompts, and the prefix rows of one slot group: which prompt stands in which row, and who reads it. No JAX.
 
 A row keeps its prompt when its last reader leaves, until another prompt needs the row. Only which
 row a sample reads depends on others, never what it reads there.
 
-Shape letters: B lanes, R rows, M columns (lanes of a row).
+Shape letters: B slots, R rows, M columns (the slots that read a row).
 """
 
 import dataclasses
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from jprm.sample.request import Request
+StopWhen = Callable[[list[int]], bool]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
+class SampleRequest:
+    """One prompt, shared by the samples drawn from it. It fits into the engine that it was checked for."""
+
+    prompt: np.ndarray
+    stops: tuple[int, ...]
+    logprob_ids: tuple[int, ...]
+    stop_when: StopWhen | None
+
+
+class RowPlaces(NamedTuple):
+    """Where each slot reads its prompt; read by the host as numpy and by the device as JAX arrays."""
+
+    base_B: Any  # how many tokens of the slot's sequence stand in its row
+    row_B: Any
+    column_B: Any
+    slots_RM: Any  # the slot at each row and column; an unused column names any slot
 
 
 @dataclasses.dataclass(slots=True, eq=False)
-class Row:
-    """A prompt's keys and values, read by up to M lanes. (Equal prompts of two requests are two.)
-
-    columns: those that are free. readers: samples that read the row, and queued ones to which it
-    was promised. requests: those whose prompts stand at its beginning. used: when it was last entered.
-    """
+class PrefixRow:
+    """A prompt's keys and values, read by up to M slots. (Equal prompts of two requests are two.)"""
 
     index: int
-    columns: list[int]
-    readers: int = 0
-    requests: set[Request] = dataclasses.field(default_factory=set)
-    used: int = 0
+    free_columns: list[int]
+    readers: int = 0  # samples that read the row, and queued ones to which it was promised
+    requests: set[SampleRequest] = dataclasses.field(default_factory=set)  # whose prompts stand at its beginning
+    used: int = 0  # when it was last entered, on the clock of `PrefixRows`
 
 
 class PrefixRows:
-    """Rows and columns given out and taken back.
+    """Rows and columns given out and taken back."""
 
-    row_B, column_B: where a lane reads its prompt. lanes_RM is the inverse; an unused place names
-    any lane. base_B: how many tokens of a lane's sequence stand in its row.
-    """
-
-    def __init__(self, lanes: int, rows: int, row_lanes: int):
-        """All rows empty."""
-        self.rows = [Row(i, list(range(row_lanes))[::-1]) for i in range(rows)]
-        self.holding: dict[Request, list[Row]] = {}
-        self.row_B, self.column_B, self.base_B = np.zeros((3, lanes), np.int32)
-        self.lanes_RM = np.zeros((rows, row_lanes), np.int32)
+    def __init__(self, slots: int, rows: int, row_slots: int):
+        self.rows = [PrefixRow(i, list(range(row_slots))[::-1]) for i in range(rows)]
+        self.holding: dict[SampleRequest, list[PrefixRow]] = {}
+        base_B, row_B, column_B = np.zeros((3, slots), np.int32)
+        self.places = RowPlaces(base_B, row_B, column_B, np.zeros((rows, row_slots), np.int32))
         self._clock = 0
 
-    def place(self, request: Request) -> Row | None:
-        """A row with this prompt and a free column; else the idle row unused for longest."""
+    def find(self, request: SampleRequest) -> PrefixRow | None:
+        """A row with this prompt and a free column; else the idle row that was unused for longest."""
         for row in self.holding.get(request, ()):
-            if row.columns:
+            if row.free_columns:
                 return row
         idle = [row for row in self.rows if not row.readers]
         return min(idle, key=lambda row: row.used, default=None)
 
-    def enter(self, lane: int, request: Request, base: int) -> tuple[Row, Row | None, bool]:
-        """Let a lane read a prompt of `base` tokens, for which there is a `place`.
+    def enter(self, slot: int, request: SampleRequest, base: int) -> tuple[PrefixRow, PrefixRow | None, bool]:
+        """Let a slot read a prompt of `base` tokens, for which `find` has a row.
 
         Returns its row, another row from which to copy the prompt, and whether to feed it.
         """
-        row = self.place(request)
-        assert row is not None, "no place was asked for"
+        row = self.find(request)
+        assert row is not None, "`find` was not asked"
         source, feed = None, False
         if request not in row.requests:
             holders = self.holding.get(request)
@@ -66,23 +78,23 @@ class PrefixRows:
             self.hold(row, request)
         self._clock += 1
         row.used, row.readers = self._clock, row.readers + 1
-        column = row.columns.pop()
-        self.lanes_RM[row.index, column] = lane
-        self.row_B[lane], self.column_B[lane], self.base_B[lane] = row.index, column, base
+        column, places = row.free_columns.pop(), self.places
+        places.slots_RM[row.index, column] = slot
+        places.row_B[slot], places.column_B[slot], places.base_B[slot] = row.index, column, base
         return row, source, feed
 
-    def leave(self, lane: int) -> None:
-        """Take back a lane's column."""
-        row = self.rows[self.row_B[lane]]
-        row.columns.append(int(self.column_B[lane]))
+    def leave(self, slot: int) -> None:
+        """Take back a slot's column."""
+        row = self.rows[self.places.row_B[slot]]
+        row.free_columns.append(int(self.places.column_B[slot]))
         row.readers -= 1
 
-    def hold(self, row: Row, request: Request) -> None:
+    def hold(self, row: PrefixRow, request: SampleRequest) -> None:
         """Note that a row begins with this prompt."""
         row.requests.add(request)
         self.holding.setdefault(request, []).append(row)
 
-    def _empty(self, row: Row) -> None:
+    def _empty(self, row: PrefixRow) -> None:
         for request in row.requests:
             self.holding[request].remove(row)
             if not self.holding[request]:

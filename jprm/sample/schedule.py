@@ -1,86 +1,56 @@
-"""Which sample is in which lane. Host only: numpy, no JAX.
+"""Which sample is in which slot: the engine's half on the host. Numpy, no JAX.
 
-Invariants: a lane belongs to one handle from admission to release. What a lane does next is a
-function of its own sample's tape alone (`Bank`); only when it does it depends on the others.
+Invariants: a slot belongs to one handle from admission to release. What a slot does next is a function
+of its own sample's token buffer alone (`SlotGroup`); only when it does it depends on the others.
 """
 
 import collections
 import dataclasses
+import time
 import weakref
 from collections.abc import Iterable, Sequence
 
 import numpy as np
 
 from jprm.errors import UserError
-from jprm.sample.bank import Bank, Sample, Work
 from jprm.sample.config import EngineConfig
-from jprm.sample.prefix import Row
-from jprm.sample.request import Event, Request, StopWhen, checked_request, token_ids
-
-
-@dataclasses.dataclass(slots=True)
-class Stats:
-    """Counts since the engine was made.
-
-    generated: tokens drawn.
-    forced: tokens given by `extend`.
-    prefilled: tokens fed in blocks: prompts, and forced texts of at least half a block.
-    cloned: prompt tokens copied from a sibling's lane, or from one prefix row to another, instead.
-    promoted: tokens of a continued sample that were copied into its prefix row instead.
-    lane_steps: lanes x steps that ran; generated / lane_steps is the use that was made of them.
-    device_s: seconds of device calls, added up over the banks.
-    finished: samples that were released after they had stopped.
-    """
-
-    generated: int = 0
-    forced: int = 0
-    prefilled: int = 0
-    cloned: int = 0
-    promoted: int = 0
-    lane_steps: int = 0
-    device_s: float = 0.0
-    finished: int = 0
+from jprm.sample.prefix import PrefixRow, SampleRequest, StopWhen
+from jprm.sample.slots import DeviceWork, EngineStats, SampleEvent, SampleState, SlotGroup
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Progress:
-    """A look at a running engine.
+class EngineProgress:
+    """A look at a running engine."""
 
-    tokens_per_s: drawn, since the engine was made.
-    running, waiting, queued: samples that decode, that have stopped and wait for `extend` (their
-        code runs, say), and that have no lane yet. lanes: those there are.
-    eta_s: seconds until all of them are released, at the rate so far; None before the first.
-    """
-
-    tokens_per_s: float
-    running: int
-    waiting: int
-    queued: int
-    lanes: int
-    eta_s: float | None
+    tokens_per_s: float  # drawn, since the engine was made
+    running: int  # samples that decode
+    waiting: int  # samples that have stopped and wait for `extend` or `release`; their code runs, say
+    queued: int  # samples that have no slot yet
+    slots: int  # those there are
 
     def __str__(self) -> str:
-        """All but the ETA, which only who knows what is still to be submitted should show."""
         return (
-            f"{self.tokens_per_s:,.0f} tokens/s, {self.running} of {self.lanes} lanes run, "
+            f"{self.tokens_per_s:,.0f} tokens/s, {self.running} of {self.slots} slots run, "
             f"{self.waiting} wait, {self.queued} queued"
         )
 
 
-class Schedule:
-    """The queue, the banks and the handles. `Engine` says what the public methods promise."""
+class Scheduler:
+    """The queue, the slot groups and the handles. The public methods are those of `Engine`.
+
+    stats: counts since it was made.
+    """
 
     def __init__(self, config: EngineConfig, vocab_size: int):
-        """The books of an idle engine."""
-        self.config = config
-        self.vocab_size = vocab_size
-        self.banks = [Bank(config) for _ in range(config.banks)]
-        self.queue: collections.deque[Sample] = collections.deque()
-        self.samples: dict[int, Sample] = {}
-        self.events: list[Event] = []
-        self.stats = Stats()
+        self.config, self.vocab_size = config, vocab_size
+        self.stats = EngineStats()
+        self._groups = [SlotGroup(config, self.stats) for _ in range(config.slot_groups)]
+        self._queue: collections.deque[SampleState] = collections.deque()
+        self._samples: dict[int, SampleState] = {}
+        self._events: list[SampleEvent] = []
         self._next_handle = 0
-        self._continued: weakref.WeakSet[Request] = weakref.WeakSet()
+        self._continued: weakref.WeakSet[SampleRequest] = weakref.WeakSet()
+        self._started = time.monotonic()
 
     # What callers ask for.
 
@@ -88,169 +58,213 @@ class Schedule:
         self,
         prompt: Sequence[int],
         sample_ids: Sequence[int],
+        *,
         max_tokens: int | Sequence[int],
-        stops: Iterable[int],
-        watch: Iterable[int],
+        stops: Iterable[int] = (),
+        logprob_ids: Iterable[int] = (),
         stop_when: StopWhen | None = None,
         parent: int | None = None,
     ) -> list[int]:
-        """Queue one sample for each id."""
+        """Queue one sample of up to max_tokens tokens for each id; returns their handles.
+
+        max_tokens is one number, or one for each sample. The prompt is fed once for its samples. Equal
+        sample ids (63 bits) give equal samples. `stops` and `logprob_ids` (of which events tell the
+        log-probabilities) hold as long as the handle; a stop counts when drawn, not when forced.
+
+        stop_when: for stops that are not single tokens. A sample that draws one of the engine's
+            triggers freezes, and `stop_when` of what it has drawn since its last event says whether
+            it stops there. If not, it goes on as if nothing had been, at the price of the steps that
+            were left of this visit.
+        parent: a stopped handle whose whole sequence begins the prompt. With prefix rows its keys
+            and values are copied to the end of its own prompt's row, and only the rest is fed.
+            One handle of a prompt can be continued so; it may be released at once.
+
+        Raises UserError, before anything runs, for an empty prompt, no sample ids, token ids
+        outside the vocabulary, a prompt that leaves no room for max_tokens, and a parent that has
+        not stopped or does not begin the prompt.
+        """
         if isinstance(max_tokens, int):
             max_tokens = [max_tokens] * len(sample_ids)
-        request = checked_request(prompt, sample_ids, max_tokens, stops, watch, stop_when, self.config, self.vocab_size)
-        bank, row = None, None
+        request = self._checked(prompt, sample_ids, max_tokens, stops, logprob_ids, stop_when)
+        group, row = None, None
         if parent is not None:
-            held = self._stopped(parent, "submit: parent")
-            bank, row = self._continue(held, request, len(sample_ids))
-        handles = list(range(self._next_handle, self._next_handle + len(sample_ids)))
-        self._next_handle += len(sample_ids)
-        for handle, sample_id, most in zip(handles, sample_ids, max_tokens, strict=True):
-            sample = Sample(handle, int(sample_id), request, most, bank, promised=row)
-            self.samples[handle] = sample
-            self.queue.append(sample)
+            group, row = self._continue(parent, request, len(sample_ids))
+        handles = []
+        for sample_id, most in zip(sample_ids, max_tokens, strict=True):
+            sample = SampleState(self._next_handle, int(sample_id), request, most, group, promised=row)
+            self._next_handle += 1
+            self._samples[sample.handle] = sample
+            self._queue.append(sample)
+            handles.append(sample.handle)
         return handles
 
-    def _continue(self, parent: Sample, request: Request, n: int) -> tuple[Bank | None, Row | None]:
-        """Let a prompt begin with what a stopped sample holds; returns where that is."""
-        bank, lane = parent.bank, parent.lane
-        assert bank is not None
-        known = int(bank.known_B[lane])
-        if not np.array_equal(request.prompt[:known], bank.tape_BS[lane, :known]):
+    def _checked(self, prompt, sample_ids, max_tokens, stops, logprob_ids, stop_when) -> SampleRequest:
+        """The request, or a UserError that names the numbers which do not fit: nothing fails once slots run."""
+        config, vocab = self.config, self.vocab_size
+        ids = token_ids(prompt, vocab, "submit: prompt token")
+        if not len(ids):
+            raise UserError("submit: the prompt is empty; give at least one token")
+        if not len(sample_ids):
+            raise UserError("submit: no sample ids; give one for each sample wanted")
+        if not all(0 <= i < 2**63 for i in sample_ids):
+            raise UserError("submit: sample ids must be integers from 0 to 2**63 - 1")
+        if len(max_tokens) != len(sample_ids):
+            raise UserError(f"submit: {len(max_tokens)} values of max_tokens for {len(sample_ids)} sample ids")
+        if min(max_tokens) < 1:
+            raise UserError(f"submit: max_tokens = {min(max_tokens)} must be at least 1")
+        most = max(max_tokens)
+        if len(ids) + most > config.context_tokens:
+            raise UserError(
+                f"submit: a prompt of {len(ids)} tokens + max_tokens = {most} do not fit into "
+                f"context_tokens = {config.context_tokens}"
+            )
+        if len(ids) > config.most_prompt_tokens:
+            raise UserError(
+                f"submit: a prompt of {len(ids)} tokens does not fit into a prefix row; raise "
+                f"prefix_tokens = {config.most_prompt_tokens}"
+            )
+        if most > config.most_own_tokens:
+            raise UserError(f"submit: max_tokens = {most} do not fit into own_tokens = {config.most_own_tokens}")
+        stops = token_ids(stops, vocab, "submit: stop id")
+        logprob_ids = token_ids(logprob_ids, vocab, "submit: logprob id")
+        for name, given in (("stops", stops), ("logprob_ids", logprob_ids)):
+            if len(given) > (allowed := getattr(config, f"max_{name}")):
+                raise UserError(f"submit: {len(given)} ids in {name}; the engine's max_{name} = {allowed}")
+        return SampleRequest(ids, tuple(stops.tolist()), tuple(logprob_ids.tolist()), stop_when)
+
+    def _continue(self, handle: int, request: SampleRequest, n: int) -> tuple[SlotGroup | None, PrefixRow | None]:
+        """Let a prompt begin with what a stopped sample holds; returns where its n samples find that."""
+        parent, group = self._stopped(handle, "submit: parent")
+        known = int(group.known_B[parent.slot])
+        if not np.array_equal(request.prompt[:known], group.tokens_BS[parent.slot, :known]):
             raise UserError(f"submit: the prompt does not begin with the {known} tokens of its parent")
         if not self.config.prefix_rows:
             return None, None
         if parent.request in self._continued:
             raise UserError(
-                f"submit: another sample of the prompt of parent {parent.handle} has been continued; "
+                f"submit: another sample of the prompt of parent {handle} has been continued; "
                 "a prompt goes on in one way only"
             )
         self._continued.add(parent.request)
-        row, fed, promoted = bank.continue_row(parent, request, n)
-        self.stats.prefilled += fed
-        self.stats.promoted += promoted
-        return bank, row
+        return group, group.continue_row(parent, request, n)
 
-    def extend(self, handle: int, tokens: Iterable[int], max_tokens: int) -> None:
-        """Write forced tokens on a stopped lane's tape and let it run again."""
-        sample = self._stopped(handle, "extend:")
-        bank, lane = sample.bank, sample.lane
-        assert bank is not None
+    def extend(self, handle: int, tokens: Iterable[int], *, max_tokens: int) -> None:
+        """Force tokens on a stopped handle, then let it draw up to max_tokens more.
+
+        With max_tokens 0 it stops again at once, with an empty event; splitting a forced text over
+        several such calls changes nothing. Raises UserError for a handle that has not stopped, and
+        for more tokens than fit into the context.
+        """
+        sample, group = self._stopped(handle, "extend:")
         forced = token_ids(tokens, self.vocab_size, "extend: forced token")
-        known = int(bank.known_B[lane])
+        known, config = int(group.known_B[sample.slot]), self.config
         if max_tokens < 0:
             raise UserError(f"extend: max_tokens = {max_tokens} must be at least 0")
-        if known + len(forced) + max_tokens > self.config.context_tokens:
+        if known + len(forced) + max_tokens > config.context_tokens:
             raise UserError(
                 f"extend: {known} tokens + {len(forced)} forced + max_tokens = {max_tokens} "
-                f"do not fit into context_tokens = {self.config.context_tokens}"
+                f"do not fit into context_tokens = {config.context_tokens}"
             )
-        if len(forced) + max_tokens > self.room(handle):
+        own = known - len(sample.request.prompt)
+        if own + len(forced) + max_tokens > config.most_own_tokens:
             raise UserError(
-                f"extend: {len(forced)} forced + max_tokens = {max_tokens} after "
-                f"{known - len(sample.request.prompt)} tokens do not fit into own_tokens = "
-                f"{self.config.most_own_tokens}"
+                f"extend: {len(forced)} forced + max_tokens = {max_tokens} after {own} tokens do not fit "
+                f"into own_tokens = {config.most_own_tokens}"
             )
-        bank.write(lane, forced, max_tokens)
+        group.write(sample.slot, forced, max_tokens)
         self.stats.forced += len(forced)
         if max_tokens:
-            self.stats.prefilled += bank.feed_blocks(lane, whole=False)
+            group.feed_blocks(sample.slot, whole=False)
         else:  # fed later, together with what comes next: how a text was split must not show
-            self.events.append(bank.event(sample, "length"))
+            self._events.append(group.event(sample, "length"))
 
     def release(self, handle: int) -> None:
-        """Forget a handle, and what it has not reported yet."""
+        """Forget a handle in any state, with what it has not reported yet, and free its slot.
+
+        Every handle has to be released in the end.
+        """
         sample = self._sample(handle)
-        del self.samples[handle]
-        self.events = [event for event in self.events if event.handle != handle]
-        if sample.lane < 0:
-            self.queue.remove(sample)
-            if sample.promised is not None:
-                sample.promised.readers -= 1
+        del self._samples[handle]
+        self._events = [event for event in self._events if event.handle != handle]
+        if sample.slot >= 0 and sample.group is not None:
+            sample.group.leave(sample)
             return
-        assert sample.bank is not None
-        self.stats.finished += not sample.bank.running_B[sample.lane]
-        sample.bank.leave(sample)
+        self._queue.remove(sample)
+        if sample.promised is not None:
+            sample.promised.readers -= 1
 
-    def room(self, handle: int) -> int:
-        """How many more tokens fit into this handle's context."""
-        sample = self._sample(handle)
-        start = known = len(sample.request.prompt)
-        if sample.lane >= 0 and sample.bank is not None:
-            known = int(sample.bank.known_B[sample.lane])
-        config = self.config
-        return min(config.context_tokens - known, config.most_own_tokens - (known - start))
-
-    def progress(self, seconds: float) -> Progress:
-        """A look at the books, `seconds` after the start."""
-        running = sum(int(bank.running_B.sum()) for bank in self.banks)
-        left, finished = len(self.samples), self.stats.finished
-        return Progress(
-            tokens_per_s=self.stats.generated / max(seconds, 1e-9),
-            running=running,
-            waiting=left - running - len(self.queue),
-            queued=len(self.queue),
-            lanes=self.config.lanes,
-            eta_s=left * seconds / finished if finished else None,
+    @property
+    def progress(self) -> EngineProgress:
+        """Where things stand now."""
+        running = sum(int(group.running_B.sum()) for group in self._groups)
+        seconds = max(time.monotonic() - self._started, 1e-9)
+        waiting = len(self._samples) - running - len(self._queue)
+        return EngineProgress(
+            self.stats.generated / seconds, running, waiting, len(self._queue), slots=self.config.slots
         )
 
-    # What the device loop asks for.
+    # What the loop over the devices asks for.
 
-    def can_run(self, bank: Bank) -> bool:
-        """Whether a visit of the device would get anything done for this bank."""
-        return bank.can_step() or self._next(bank) is not None
+    def _can_run(self, group: SlotGroup) -> bool:
+        """Whether a visit to the device would get anything done for this group."""
+        return group.can_step() or self._next_admitted(group) is not None
 
-    def work(self, bank: Bank) -> Work:
-        """Admit from the queue into the bank's free lanes, then describe its next visit."""
-        stats = self.stats
-        while (sample := self._next(bank)) is not None:
-            self.queue.remove(sample)
-            fed, cloned = bank.admit(sample)
-            stats.prefilled += fed
-            stats.cloned += cloned
-        stats.lane_steps += self.config.chunk_steps * self.config.bank_lanes
-        return bank.work()
+    def _next_work(self, group: SlotGroup) -> DeviceWork:
+        """The next visit to the device of a group that can run."""
+        # 1. Admit waiting samples into free slots.
+        while (sample := self._next_admitted(group)) is not None:
+            self._queue.remove(sample)
+            group.admit(sample)
+        # 2. Describe what the group's slots do next.
+        return group.next_work()
 
-    def _next(self, bank: Bank) -> Sample | None:
-        """The first sample of the queue that has a place in this bank."""
-        if not bank.free:
+    def _next_admitted(self, group: SlotGroup) -> SampleState | None:
+        """The first sample of the queue for which this group has a place."""
+        if not group.free:
             return None
         refused = set()  # requests: what holds for one of their samples holds for all
-        for sample in self.queue:
+        for sample in self._queue:
             if sample.request not in refused:
-                if bank.has_place(sample):
+                if group.can_admit(sample):
                     return sample
                 refused.add(sample.request)
         return None
 
-    def absorb(self, bank: Bank, work: Work, tokens_BC, ran_B, stopped_B, watched_BCW) -> None:
-        """Take in what a chunk brought back, and turn the lanes that finished into events."""
-        drawn, finished = bank.absorb(work, tokens_BC, ran_B, stopped_B, watched_BCW)
-        self.stats.generated += drawn
-        for lane, stopped in finished:
-            sample = self.samples[int(bank.handle_B[lane])]
-            stop = stopped and self._is_stop(sample, bank.drawn(lane))
-            if stop or not bank.resume(lane):
-                self.events.append(bank.event(sample, "stop" if stop else "length"))
+    def _absorb(self, group: SlotGroup, work: DeviceWork, outputs: Sequence[np.ndarray]) -> None:
+        """Take in what a visit brought back (`SlotOutputs`), and tell which samples have stopped."""
+        # 1. Write it into the token buffers.
+        for slot, frozen in group.absorb(work, *outputs):
+            # 2. A slot that froze stops at one of its stops, or if its `stop_when` says so.
+            sample = self._samples[int(group.handle_B[slot])]
+            drawn, request = group.drawn(slot), sample.request
+            stop = frozen and (
+                drawn[-1] in request.stops or (request.stop_when is not None and request.stop_when(drawn))
+            )
+            # 3. Else it was a false alarm, and the slot goes on unless it is at its limit.
+            if stop or not group.resume(slot):
+                self._events.append(group.event(sample, "stop" if stop else "length"))
 
-    def _is_stop(self, sample: Sample, drawn: list[int]) -> bool:
-        """Whether a lane that froze at a stop or a trigger is to stop; else it was a false alarm."""
-        request = sample.request
-        if drawn[-1] in request.stops:
-            return True
-        return request.stop_when is not None and request.stop_when(drawn)
-
-    def take_events(self) -> list[Event]:
+    def _take_events(self) -> list[SampleEvent]:
         """The events since the last call."""
-        events, self.events = self.events, []
+        events, self._events = self._events, []
         return events
 
-    def _stopped(self, handle: int, what: str) -> Sample:
+    def _stopped(self, handle: int, what: str) -> tuple[SampleState, SlotGroup]:
         sample = self._sample(handle)
-        if sample.bank is None or sample.lane < 0 or sample.bank.running_B[sample.lane]:
+        if sample.group is None or sample.slot < 0 or sample.group.running_B[sample.slot]:
             raise UserError(f"{what} handle {handle} has not stopped; wait for its event")
-        return sample
+        return sample, sample.group
 
-    def _sample(self, handle: int) -> Sample:
-        if handle not in self.samples:
+    def _sample(self, handle: int) -> SampleState:
+        if handle not in self._samples:
             raise UserError(f"sample: handle {handle} is unknown or released")
-        return self.samples[handle]
+        return self._samples[handle]
+
+
+def token_ids(tokens: Iterable[int], vocab_size: int, what: str) -> np.ndarray:
+    """The tokens as int32. Raises UserError, beginning with `what`, for one outside the vocabulary."""
+    ids = np.fromiter(tokens, np.int64)
+    bad = ids[(ids < 0) | (ids >= vocab_size)]
+    if len(bad):
+        raise UserError(f"{what} {bad[0]} is not in the vocabulary (0 to {vocab_size - 1})")
+    return ids.astype(np.int32)

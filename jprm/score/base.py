@@ -1,20 +1,23 @@
-"""What a scorer is given and what it owes, and the simple kind that needs no sampler."""
+"""What a scorer is given and what it owes, the simple kind that needs no sampler, and all scorers by name."""
 
 from __future__ import annotations
 
+import dataclasses
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
+from jprm import registry
 from jprm.errors import UserError
 from jprm.records import Problem, Rationale, ReadOut, Solution, Verdict
 from jprm.seeds import seed_of
-from jprm.verify import Branches, Execution, Executor, Sampler, Settings, TextCodec
+from jprm.verify import Branches, Execution, Executor, GenPRM, Sampler, TextCodec, ThinkPRM, VerifySettings
 
 Item = tuple[Problem, Solution]
-Known = Mapping[str, Sequence[Rationale]]
+Known = Mapping[str, Sequence[Rationale]]  # rationales by solution id
 Heard = Callable[[Rationale], None]
 
 
@@ -25,7 +28,7 @@ class Generator:
     sampler: Sampler
     executor: Executor | None
     codec: TextCodec
-    settings: Settings
+    settings: VerifySettings
 
 
 @dataclass(frozen=True)
@@ -33,8 +36,10 @@ class Setup:
     """What a scorer is made with.
 
     model: the directory of its weights; None where there is none.
+    mode: how votes share a history, "chain" or "fork" (see `jprm.verify`).
     readout: the reward that is asked of its verdicts.
-    stop_early: whether steps behind a unanimous No are wanted no more (see `jprm.verify.verify`).
+    seed: decides, with the solution and the vote, what is drawn.
+    stop_early: whether the steps behind a unanimous No are not wanted (see `jprm.verify.verify`).
     generator: loads the model for sampling in a style of `jprm.verify`; may take long.
     """
 
@@ -60,33 +65,63 @@ class Scorer(ABC):
     readout: the reward that suits its verdicts, where the user asks for no other.
     samples: whether it samples a model's text, and so wants a sampler and the protocol's settings.
     chance: whether its votes can differ; where they cannot, one is drawn.
+    by_beginnings: whether what it says about a step depends on the steps up to it alone, and is kept for
+        every solution that begins alike until `forget` is called.
+    protocol: the protocol of what it samples, which `--protocol` and overrides change.
     """
 
     readout: ClassVar[ReadOut] = "prob_raw"
     samples: ClassVar[bool] = False
     chance: ClassVar[bool] = True
+    by_beginnings: ClassVar[bool] = False
+    protocol: ClassVar[type[GenPRM] | type[ThinkPRM]] = GenPRM
 
     def __init__(self, setup: Setup):
         self.setup = setup
 
     @abstractmethod
     def judge(self, items: Sequence[Item], votes: Sequence[int], known: Known, heard: Heard) -> Iterator[Ended]:
-        """Judge every step with the votes asked for, telling `heard` every rationale at once.
+        """Judges every step with the votes asked for, and tells `heard` every rationale at once.
 
-        known: rationales by solution id that need not be made again. Votes that are asked for in
-        several calls, or after a call that was cut off, have to be those of one call. What goes
-        wrong with one item is that item's `Ended`, and nobody else's.
+        known: rationales by solution id that need not be made again. Votes that are asked for in several
+        calls, or after a call that was cut off, have to be those of one call. What goes wrong with one item
+        is reported in that item's `Ended` and harms no other.
         """
 
-    def branches(self, votes: int) -> Branches | None:
-        """The same judge for a search, whose branches share what is said of their beginnings; None
-        where this kind of scorer judges whole solutions only.
-        """
-        return None
+    def for_search(self, votes: int) -> Scorer:
+        """The scorer that a search with this many votes asks: one that judges by beginnings, where there is one."""
+        return self
+
+    def forget(self, problem: Problem) -> None:
+        """Gives up whatever is held for this problem, because its search is over."""
+        return
+
+
+class SharedBeginnings(Scorer):
+    """A generative verifier for the branches of searches, which judges every beginning of solutions once."""
+
+    samples: ClassVar[bool] = True
+    by_beginnings: ClassVar[bool] = True
+
+    def __init__(self, branches: Branches):
+        self._branches = branches
+
+    def judge(self, items: Sequence[Item], votes: Sequence[int], known: Known, heard: Heard) -> Iterator[Ended]:
+        """Judges as `Scorer` says, all branches together; `known` adds nothing to what is held."""
+        assert list(votes) == list(self._branches.votes), "a search asks for the same votes all along"
+        judged = self._branches.judge([(problem, solution.steps) for problem, solution in items])
+        for (_, solution), rationales in zip(items, judged, strict=True):
+            for rationale in rationales:
+                heard(dataclasses.replace(rationale, solution_id=solution.id))
+            yield Ended(solution.id)
+
+    def forget(self, problem: Problem) -> None:
+        """Gives up the conversations about this problem."""
+        self._branches.forget(problem)
 
 
 class StepScorer(Scorer):
-    """Gives every step of one solution at a time a number: P(the step is right)."""
+    """Gives every step of a solution a number, P(the step is right); it sees one solution at a time."""
 
     @abstractmethod
     def scores(self, problem: str, steps: Sequence[str], seed: int) -> Iterable[float | None]:
@@ -96,7 +131,7 @@ class StepScorer(Scorer):
         """
 
     def judge(self, items: Sequence[Item], votes: Sequence[int], known: Known, heard: Heard) -> Iterator[Ended]:
-        """As `Scorer`, one after another."""
+        """Judges as `Scorer` says, one solution and vote after another."""
         for problem, solution in items:
             there = {(r.step, r.vote) for r in known.get(solution.id, ())}
             try:
@@ -117,27 +152,46 @@ class StepScorer(Scorer):
         scores = list(self.scores(problem.text.removesuffix("\n"), texts, seed))
         if len(scores) != len(texts):
             raise ValueError(f"{len(scores)} scores for {len(texts)} steps")
-        return [
-            Rationale(
-                solution_id=solution.id,
-                step=step,
-                vote=vote,
-                mode=self.setup.mode,
-                text="",
-                executions=(),
-                verdict=_verdict(score),
-                generated_tokens=0,
-                forced_tokens=0,
-                reason="no_verdict" if score is None else "",
-            )
-            for step, score in enumerate(scores)
-        ]
+        return [_as_rationale(solution.id, step, vote, self.setup.mode, score) for step, score in enumerate(scores)]
 
 
-def _verdict(score: float | None) -> Verdict:
-    if score is None:
-        return Verdict(None, None, None)
-    score = float(score)
-    if not 0.0 <= score <= 1.0:
-        raise ValueError(f"the score {score} is not between 0 and 1")
-    return Verdict(score >= 0.5, score, score)
+def _as_rationale(solution_id: str, step: int, vote: int, mode: str, score: float | None) -> Rationale:
+    """A number as a rationale without text. Raises ValueError for one that is not between 0 and 1."""
+    verdict = Verdict(None, None, None)
+    if score is not None:
+        score = float(score)
+        if not 0.0 <= score <= 1.0:
+            raise ValueError(f"the score {score} is not between 0 and 1")
+        verdict = Verdict(score >= 0.5, score, score)
+    reason = "no_verdict" if score is None else ""
+    return Rationale(solution_id, step, vote, mode, "", (), verdict, 0, 0, reason)
+
+
+def _as_scorer(made: Any, name: str) -> type[Scorer]:
+    """The class of a scorer, made from a function `(problem, steps, seed) -> a number per step` if it is one."""
+    if inspect.isclass(made):
+        if not issubclass(made, Scorer):
+            raise UserError(f"scorer {name!r}: {made!r} is neither a Scorer nor a function")
+        return made
+    about = {key: getattr(made, key) for key in ("__module__", "__qualname__", "__doc__")}
+    about["scores"] = lambda self, problem, steps, seed: made(problem, steps, seed)
+    return type(made.__name__, (StepScorer,), about)
+
+
+scorer: registry.Registry[type[Scorer]] = registry.Registry(
+    "scorer",
+    "jprm.scorers",
+    package="jprm.score.scorers",
+    adapt=_as_scorer,
+    unknown="no scorer {name!r}; nearest is {near!r} (all: {known}); one of your own is registered by --plugin FILE.py",
+)
+
+
+def find_scorer(name: str) -> type[Scorer]:
+    """The scorer of that name. Raises UserError, naming the nearest, where there is none."""
+    return scorer[name]
+
+
+def load_plugin(path: Path) -> None:
+    """Runs a user's Python file that registers scorers. Raises UserError where it fails or registers none."""
+    registry.load_plugin(path, scorer)

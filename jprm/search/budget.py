@@ -34,36 +34,36 @@ class Cost:
 
     @property
     def tokens(self) -> int:
-        """Read and written."""
+        """Tokens read and written."""
         return self.prompt_tokens + self.generated_tokens
 
 
 @dataclass(frozen=True, slots=True)
-class Budget:
-    """What one problem has cost so far."""
+class SearchCost:
+    """What the search of one problem has cost."""
 
     generator: Cost = field(default_factory=Cost)
     verifier: Cost = field(default_factory=Cost)
 
-    def __add__(self, other: Budget) -> Budget:
-        return Budget(self.generator + other.generator, self.verifier + other.verifier)
+    def __add__(self, other: SearchCost) -> SearchCost:
+        return SearchCost(self.generator + other.generator, self.verifier + other.verifier)
 
     @property
     def flops(self) -> float:
-        """Of both models; what curves are matched by."""
+        """FLOPs of both models, by which searches are compared."""
         return self.generator.flops + self.verifier.flops
 
     @property
     def cached_flops(self) -> float:
-        """The same where prefixes stay cached: without what was read again."""
+        """FLOPs where prefixes stay cached: without what was read again."""
         return self.flops - self.generator.reread_flops - self.verifier.reread_flops
 
 
 @dataclass(frozen=True, slots=True)
 class ModelCost:
-    """FLOPs of a model in three numbers, `jprm.models.costs.forward_flops` being linear in them.
+    """FLOPs of a model in three numbers; `jprm.models.costs.forward_flops` is linear in their counts.
 
-    per_token: of one token through the layers. per_pair: of one (query, key) pair. per_logits: of
+    per_token: FLOPs of one token through the layers. per_pair: of one (query, key) pair. per_logits: of
     one row of logits. `ModelCost()` counts no FLOPs.
     """
 
@@ -72,7 +72,7 @@ class ModelCost:
     per_logits: float = 0.0
 
     def cost(self, context: int, prompt: int, generated: int = 0) -> Cost:
-        """Of reading `prompt` tokens behind `context` known ones, then writing `generated`."""
+        """The cost of reading `prompt` tokens behind `context` known ones, then writing `generated`."""
         read = prompt * context + prompt * (prompt + 1) / 2
         behind = context + prompt
         written = generated * behind + generated * (generated + 1) / 2
@@ -84,6 +84,6 @@ class ModelCost:
         return Cost(prompt, generated, flops)
 
     def reread(self, tokens: int) -> Cost:
-        """Of reading from its beginning a text that has been read or written before."""
+        """The cost of reading a text of `tokens` from its beginning that has been read or written before."""
         cost = self.cost(0, tokens)
         return replace(cost, reread_tokens=tokens, reread_flops=cost.flops)

@@ -16,11 +16,11 @@ from typing import Literal
 
 from jprm.errors import UserError
 from jprm.records import Problem
+from jprm.search.base import Answer, Asking, Found, JudgedBranch, at_least, grow, judge, revise, strategy
 from jprm.search.gate import Gate
-from jprm.search.plan import Answer, Found, Judged, Talk, at_least, grow, judge, revise, strategy
-from jprm.search.ports import ROOT, Branch, Grow, Grown, Revised, Revision, StepGenerator
+from jprm.search.ports import ROOT, Branch, Grow, Revised, Revision, StepGenerator
 from jprm.search.selection import aggregation
-from jprm.ties import below, places
+from jprm.ties import below, highest_first
 
 # what the reference's policies are told, to the letter
 PREFACE = "There might be some problem in this paragraph of your reasoning, please rethink and refine your answer:"
@@ -52,10 +52,10 @@ class Critic:
         if isinstance(self.gate, Mapping):
             object.__setattr__(self, "gate", Gate(**self.gate))
 
-    def search(self, problem: Problem, answer: Answer) -> Talk[Found]:
-        """As `Strategy`."""
+    def search(self, problem: Problem, answer: Answer) -> Asking[Found]:
+        """Draws solutions, then lets the critic and the policy take turns."""
         [drawn] = yield from grow([ROOT], n=self.n, steps=None)
-        known: list[Judged] = yield from judge(drawn)
+        known: list[JudgedBranch] = yield from judge(drawn)
         pools, refined = [tuple(range(len(known)))], []
         for _ in range(self.turns):
             pool = pools[-1]
@@ -75,20 +75,19 @@ class Critic:
         refined += [0] * (self.turns - len(refined))
         return Found(tuple(known), tuple(pools), notes={"refined": refined})
 
-    def _doubted(self, judged: Judged) -> int:
-        """The first step that is called wrong, -1 for none. An open one before it is no reason to wait:
-        the critic says what it doubts, it gives no verdict.
+    def _doubted(self, judged: JudgedBranch) -> int:
+        """The first step that is called wrong, -1 for none. A step without a reward before it is passed over,
+        because the critic says what it doubts and gives no verdict.
         """
         said = (t for t, r in enumerate(judged.rewards) if r is not None and below(r, self.threshold))
         return next(said, -1)
 
-    def _next(self, pool: Sequence[int], new: Mapping[int, int], known: Sequence[Judged]) -> tuple[int, ...]:
+    def _next(self, pool: Sequence[int], new: Mapping[int, int], known: Sequence[JudgedBranch]) -> tuple[int, ...]:
         if self.pool == "replace":
             return tuple(new.get(i, i) for i in pool)
         both = [*pool, *new.values()]
-        place = places([known[i].score(self.aggregation) for i in both])
-        ranked = sorted(range(len(both)), key=place.__getitem__)
-        return tuple(both[i] for i in ranked[: self.n])
+        best = highest_first([known[i].score(self.aggregation) for i in both])[: self.n]
+        return tuple(both[i] for i in best)
 
 
 def feedback(step: str, analysis: str) -> str:
@@ -97,7 +96,7 @@ def feedback(step: str, analysis: str) -> str:
     return f"{PREFACE}\n>{step.strip()}\n\n{(rest if colon else analysis).strip()}"
 
 
-def _revision(judged: Judged, at: int) -> Revision:
+def _revision(judged: JudgedBranch, at: int) -> Revision:
     steps, analyses = judged.branch.steps, judged.analyses
     said = feedback(steps[at], analyses[at] if at < len(analyses) else "")
     return Revision(steps, at, said, (*judged.branch.path, "revise"))
@@ -105,17 +104,16 @@ def _revision(judged: Judged, at: int) -> Revision:
 
 class Redraw:
     """A `Refiner` for policies that cannot read criticism: draws the doubted step and all behind it
-    anew, so only the place of the fault is used.
+    anew, so it uses only the place of the fault.
     """
 
     def __init__(self, generator: StepGenerator):
         self.generator = generator
 
     def revise(self, items: Sequence[tuple[Problem, Revision]]) -> list[Revised | Exception]:
-        """As `Refiner`."""
+        """The solutions with their ends drawn anew."""
         requests = [(problem, Grow((Branch(r.steps[: r.step], r.path),), steps=None)) for problem, r in items]
-        return [_revised(grown) for grown in self.generator.grow(requests)]
-
-
-def _revised(grown: Grown | Exception) -> Revised | Exception:
-    return grown if isinstance(grown, Exception) else Revised(grown.branches[0][0], grown.cost)
+        return [
+            grown if isinstance(grown, Exception) else Revised(grown.branches[0][0], grown.cost)
+            for grown in self.generator.grow(requests)
+        ]

@@ -1,8 +1,8 @@
 """Runs a strategy on many problems side by side, into a file that can be taken up again.
 
-Every round, the plans' requests are put into one batch for the generator, one for the scorer and
-one for the refiner. A row is written when its problem is done; a killed run goes on with the
-problems that have no row. A problem whose plan, or whose own item in a batch, raises is lost alone:
+Every round, the requests of all searches are put into one batch for the generator, one for the reward
+model and one for the refiner. A row is written when its problem is done; a killed run goes on with the
+problems that have no row. A problem whose strategy, or whose own item in a batch, raises is lost alone:
 its row says why. Equal texts of one problem are scored once.
 
 Invariant: a row is a function of the strategy, the problem and what the ports return for it; never
@@ -14,7 +14,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -22,9 +22,9 @@ from typing import Any, TypeVar
 from jprm.config import fingerprint
 from jprm.errors import UserError
 from jprm.records import Problem, append_jsonl, read_jsonl
-from jprm.search.budget import Budget
-from jprm.search.plan import Found, Judge, Judged, Request, Revise, Strategy, Talk
-from jprm.search.ports import Grading, Grow, Refiner, StepGenerator, StepRewards, StepScorer, forget
+from jprm.search.base import Asking, Found, JudgedBranch, JudgeRequest, Request, Revise, Strategy
+from jprm.search.budget import SearchCost
+from jprm.search.ports import Grading, Grow, Refiner, RewardModel, StepGenerator, StepRewards, Steps
 
 ROW = {  # what the readers of a search's rows need
     "run": str,
@@ -43,7 +43,7 @@ def run_search(
     problems: Sequence[Problem],
     strategy: Strategy,
     generator: StepGenerator,
-    scorer: StepScorer,
+    reward_model: RewardModel,
     grading: Grading,
     store: Path | str,
     *,
@@ -72,15 +72,23 @@ def run_search(
             f"{store}: holds rows of another search (strategy, settings or inputs differ); "
             "give another file, or delete it"
         )
-    todo = [p for p in problems if p.id not in rows]
-    waiting = [_Search(p, strategy.search(p, grading.answer)) for p in reversed(todo)]
+    waiting = [p for p in reversed(problems) if p.id not in rows]
     running: list[_Search] = []
-    ports = _Ports(generator, scorer, refiner)
+    ports = _Ports(generator, reward_model, refiner)
     try:
         while waiting or running:
+            # 1. See what the running searches ask for.
+            asked = {kind: [s for s in running if isinstance(s.request, kind)] for kind in (Grow, JudgeRequest, Revise)}
+            # 2. Start further searches, up to their first request, which waits for the next round.
             while waiting and len(running) < max(1, in_flight):
-                running.append(waiting.pop())
-            ports.answer(running)
+                problem = waiting.pop()
+                running.append(_Search(problem, strategy.search(problem, grading.answer)))
+                running[-1].advance(None)
+            # 3. Answer the requests, those of a kind together.
+            ports.grow(asked[Grow])
+            ports.judge(asked[JudgeRequest])
+            ports.revise(asked[Revise])
+            # 4. Write the rows of the searches that are done.
             done = [search for search in running if search.request is None]
             running = [search for search in running if search.request is not None]
             for search in done:
@@ -105,33 +113,40 @@ def run_identity(strategy: Strategy, inputs: Mapping[str, Any] | None = None) ->
 
 @dataclass(eq=False)
 class _Search:
-    """One problem's plan: what it asks for now (None at its end) and what it has spent."""
+    """The search of one problem: what it asks for now (None at its end) and what it has spent."""
 
     problem: Problem
-    plan: Talk[Found]
+    asking: Asking[Found]
     request: Request | None = None
-    started: bool = False
     found: Found | None = None
     error: str = ""
-    budget: Budget = field(default_factory=Budget)
-    judged: dict[tuple[str, ...], StepRewards] = field(default_factory=dict)
+    cost: SearchCost = field(default_factory=SearchCost)
+    judged: dict[Steps, StepRewards] = field(default_factory=dict)
 
-    def advance(self, reply: Any = None) -> None:
-        """Let the plan go on to its next request or to its end."""
+    def advance(self, reply: Any) -> None:
+        """Lets the strategy go on to its next request or to its end; the first reply is None."""
         try:
-            self.request = self.plan.send(reply if self.started else None)
+            self.request = self.asking.send(reply)
         except StopIteration as end:
             self.request, self.found = None, end.value
         except Exception as error:  # a strategy may be anybody's code
             self.lose(error)
         if not isinstance(self.request, Request | None):
             self.lose(UserError(f"the strategy asked for {self.request!r}, which is no request"))
-        self.started = True
 
     def lose(self, error: Exception) -> None:
-        """End without a result; what was spent until now stays in the books."""
+        """Ends the search without a result; what was spent until now still counts."""
         self.request, self.error = None, f"{type(error).__name__}: {error}"
-        self.plan.close()
+        self.asking.close()
+
+    def note(self, steps: Steps, reply: StepRewards) -> None:
+        """Keeps the rewards of a text. Raises UserError for what are no rewards."""
+        self.cost += SearchCost(verifier=reply.cost)
+        if len(reply.rewards) != len(steps):
+            raise UserError(f"the scorer gave {len(reply.rewards)} rewards for {len(steps)} steps")
+        if not all(r is None or math.isfinite(r) for r in reply.rewards):
+            raise UserError(f"the scorer gave {reply.rewards}; a reward is a number or None")
+        self.judged[steps] = reply
 
     def row(self, identity: str, grading: Grading) -> dict[str, Any]:
         """The record; grading that raises, or notes that JSON lacks, lose the problem, too."""
@@ -148,9 +163,9 @@ class _Search:
             except Exception as error:
                 self.error = f"{type(error).__name__}: {error}"
         key = {"run": identity, "problem_id": self.problem.id, "error": self.error}
-        return key | result | {"budget": dataclasses.asdict(self.budget)}
+        return key | result | {"budget": dataclasses.asdict(self.cost)}
 
-    def _candidate(self, judged: Judged, grading: Grading) -> dict[str, Any]:
+    def _candidate(self, judged: JudgedBranch, grading: Grading) -> dict[str, Any]:
         steps = judged.branch.steps
         return {
             "steps": list(steps),
@@ -161,108 +176,79 @@ class _Search:
 
 
 class _Ports:
-    """Answers the requests of one round, kind by kind."""
+    """Answers requests of one kind for many searches, and counts what the answers cost."""
 
-    def __init__(self, generator: StepGenerator, scorer: StepScorer, refiner: Refiner | None):
-        self.generator, self.scorer, self.refiner = generator, scorer, refiner
-
-    def answer(self, running: Iterable[_Search]) -> None:
-        """Give every plan its reply; new plans their start."""
-        asked: dict[type, list[_Search]] = {Grow: [], Judge: [], Revise: []}
-        for search in running:
-            if not search.started:
-                search.advance()
-            elif search.request is not None:
-                asked[type(search.request)].append(search)
-        self._grow(asked[Grow])
-        self._judge(asked[Judge])
-        self._revise(asked[Revise])
+    def __init__(self, generator: StepGenerator, reward_model: RewardModel, refiner: Refiner | None):
+        self._generator, self._reward_model, self._refiner = generator, reward_model, refiner
 
     def forget(self, problem: Problem) -> None:
         """The search of this problem is over."""
-        self.generator.forget(problem)
-        forget(self.scorer, problem)
+        self._generator.forget(problem)
+        self._reward_model.forget(problem)
 
-    def _grow(self, searches: list[_Search]) -> None:
-        requests = ((search, search.request) for search in searches)
-        items = [(s, (s.problem, request)) for s, request in requests if isinstance(request, Grow)]
-        for search, [grown] in _each(items, self.generator.grow):
-            search.budget += Budget(generator=grown.cost)
+    def grow(self, searches: Sequence[_Search]) -> None:
+        """Continues branches."""
+        items = {s: [(s.problem, s.request)] for s in searches if isinstance(s.request, Grow)}
+        for search, [grown] in _each(items, self._generator.grow):
+            search.cost += SearchCost(generator=grown.cost)
             search.advance(grown.branches)
 
-    def _judge(self, searches: list[_Search]) -> None:
-        asked: dict[_Search, list[tuple[str, ...]]] = {}
+    def judge(self, searches: Sequence[_Search]) -> None:
+        """Rewards branches; a search whose texts are all known asks nobody."""
+        items: dict[_Search, list[tuple[Problem, Steps]]] = {}
         for search in searches:
-            assert isinstance(search.request, Judge)
+            assert isinstance(search.request, JudgeRequest)
             texts = dict.fromkeys(branch.steps for branch in search.request.branches)
-            asked[search] = [steps for steps in texts if steps not in search.judged]
-        items = [(s, (s.problem, steps)) for s, texts in asked.items() for steps in texts]
-        for search, replies in _each(items, self.scorer.score):
+            if new := [(search.problem, steps) for steps in texts if steps not in search.judged]:
+                items[search] = new
+        for search, replies in _each(items, self._reward_model.score):
             try:
-                self._note(search, asked[search], replies)
+                for (_, steps), reply in zip(items[search], replies, strict=True):
+                    search.note(steps, reply)
             except UserError as error:
                 search.lose(error)
         for search in searches:
-            if isinstance(search.request, Judge):
+            if isinstance(search.request, JudgeRequest):
                 known = [(b, search.judged[b.steps]) for b in search.request.branches]
-                search.advance([Judged(b, r.rewards, r.analyses) for b, r in known])
+                search.advance([JudgedBranch(b, r.rewards, r.analyses) for b, r in known])
 
-    @staticmethod
-    def _note(search: _Search, texts: list[tuple[str, ...]], replies: Sequence[StepRewards]) -> None:
-        for steps, reply in zip(texts, replies, strict=True):
-            search.budget += Budget(verifier=reply.cost)
-            if len(reply.rewards) != len(steps):
-                raise UserError(f"the scorer gave {len(reply.rewards)} rewards for {len(steps)} steps")
-            if not all(r is None or math.isfinite(r) for r in reply.rewards):
-                raise UserError(f"the scorer gave {reply.rewards}; a reward is a number or None")
-            search.judged[steps] = reply
-
-    def _revise(self, searches: list[_Search]) -> None:
-        if searches and self.refiner is None:
+    def revise(self, searches: Sequence[_Search]) -> None:
+        """Rewrites solutions. Raises UserError where nothing can."""
+        if not searches:
+            return
+        if self._refiner is None:
             raise UserError("this strategy rewrites solutions: give run_search a refiner")
-        items = []
-        for search in searches:
-            assert isinstance(search.request, Revise)
-            items += [(search, (search.problem, r)) for r in search.request.revisions]
-        for search, replies in _each(items, self.refiner.revise if self.refiner else None):
+        items = {s: [(s.problem, r) for r in s.request.revisions] for s in searches if isinstance(s.request, Revise)}
+        for search, replies in _each(items, self._refiner.revise):
             for reply in replies:
-                search.budget += Budget(generator=reply.cost)
+                search.cost += SearchCost(generator=reply.cost)
             search.advance([reply.branch for reply in replies])
 
 
 def _each(
-    items: Sequence[tuple[_Search, Item]], call: Callable[[Sequence[Item]], Sequence[Reply | Exception]] | None
+    items: Mapping[_Search, Sequence[Item]], call: Callable[[Sequence[Item]], Sequence[Reply | Exception]]
 ) -> list[tuple[_Search, list[Reply]]]:
     """The replies to each search's items, in one batch; search by search if the batch raises.
 
     A search whose own items fail is lost and not among the results. Interrupts are not caught.
     """
-    if not items or call is None:
+    batch = [item for own in items.values() for item in own]
+    if not batch:
         return []
-    mine: dict[_Search, list[Item]] = {}
-    for search, item in items:
-        mine.setdefault(search, []).append(item)
     try:
-        replies = iter(_replies(call, [item for own in mine.values() for item in own]))
-        answered = [(search, [next(replies) for _ in own]) for search, own in mine.items()]
-    except Exception as error:  # a scorer may be anybody's code
-        if len(mine) == 1:
-            answered = [(search, [error]) for search in mine]
+        replies = list(call(batch))
+        if len(replies) != len(batch):
+            raise UserError(f"{len(replies)} replies to {len(batch)} items")
+    except Exception as error:  # a reward model may be anybody's code
+        if len(items) > 1:
+            return [pair for search, own in items.items() for pair in _each({search: own}, call)]
+        replies = [error] * len(batch)
+    good, left = [], iter(replies)
+    for search, own in items.items():
+        mine = [next(left) for _ in own]
+        failed = next((reply for reply in mine if isinstance(reply, Exception)), None)
+        if failed is None:
+            good.append((search, mine))
         else:
-            answered = [pair for s, own in mine.items() for pair in _each([(s, i) for i in own], call)]
-    good = []
-    for search, own in answered:
-        if failed := [reply for reply in own if isinstance(reply, Exception)]:
-            search.lose(failed[0])
-        else:
-            good.append((search, own))
+            search.lose(failed)
     return good
-
-
-def _replies(
-    call: Callable[[Sequence[Item]], Sequence[Reply | Exception]], items: list[Item]
-) -> list[Reply | Exception]:
-    replies = list(call(items))
-    if len(replies) != len(items):
-        raise UserError(f"{len(replies)} replies to {len(items)} items")
-    return replies

@@ -6,11 +6,12 @@ values of a node are kept apart:
 
     value     mean of its own score and of all that was handed up through it. It guides the walks,
               and leans towards the better children, because they are visited more often.
-    estimate  the success rate of the policy from here: a leaf's own measurement, above it the plain
-              mean over the children. They are all draws of the policy and are measured before the
-              walk can prefer any, so this is unbiased as long as the measurement neither is biased
-              nor steers the walks. `rollouts` > 0 measures by completed solutions that are shown to
-              no scorer (Monte-Carlo labels, see `tree_labels`); 0 takes the verifier's word.
+    estimate  the success rate of the policy from here, which a reader of the tree computes: a leaf's
+              own measurement, above it the plain mean over the children. They are all draws of the
+              policy and are measured before the walk can prefer any, so this is unbiased as long as
+              the measurement neither is biased nor steers the walks. `rollouts` > 0 measures by
+              completed solutions that no reward model sees (Monte-Carlo values); with 0 the
+              verifier's score is all there is.
 """
 
 from __future__ import annotations
@@ -21,17 +22,17 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from jprm.records import Problem
-from jprm.search.plan import Answer, Found, Judged, Talk, at_least, grow, judge, strategy
+from jprm.search.base import Answer, Asking, Found, JudgedBranch, at_least, grow, judge, strategy
 from jprm.search.ports import ROOT, Branch
 from jprm.search.selection import aggregate, aggregation
-from jprm.ties import places
+from jprm.ties import highest_first, places
 
 
 @dataclass(eq=False, slots=True)
-class Node:
-    """A state of the tree; `score` is the verifier's word on it."""
+class TreeNode:
+    """A state of the tree; `score` is what the verifier says about it."""
 
-    judged: Judged
+    judged: JudgedBranch
     score: float
     parent: int = -1
     children: list[int] = field(default_factory=list)
@@ -69,7 +70,8 @@ class Mcts:
 
     exploration: the constant of UCB1; 0 is greedy. A score is an `aggregation` of the rewards; a
     branch without a score counts as 0, and so does the root. The candidates are the tree's
-    solutions (all that have ended or reached `max_steps`), the highest score first.
+    solutions (all that have ended or reached `max_steps`), the highest score first. rollouts: how
+    often every new node is completed, for the records of the tree.
     """
 
     walks: int = 8
@@ -84,44 +86,46 @@ class Mcts:
         at_least(0, rollouts=self.rollouts)
         aggregation[self.aggregation]
 
-    def search(self, problem: Problem, answer: Answer) -> Talk[Found]:
-        """As `Strategy`."""
-        nodes = [Node(Judged(ROOT, ()), 0.0)]
+    def search(self, problem: Problem, answer: Answer) -> Asking[Found]:
+        """Walks the tree `walks` times and returns its solutions; `notes["tree"]` is the tree."""
+        nodes = [TreeNode(JudgedBranch(ROOT, ()), 0.0)]
         yield from self._measure(nodes, [0])
         for _ in range(self.walks):
+            # 1. Select: go down by UCB1 until the solution is complete.
             path = [0]
             while not self._closed(nodes[path[-1]]):
                 node = nodes[path[-1]]
+                # 2. Expand: a node that was not left before gets its children, judged and measured.
                 if not node.children:
                     [drawn] = yield from grow([node.branch], n=self.expand)
                     judged = yield from judge(drawn)
                     node.children = list(range(len(nodes), len(nodes) + len(judged)))
-                    nodes += [Node(j, self._score(j), parent=path[-1]) for j in judged]
+                    nodes += [TreeNode(j, self._score(j), parent=path[-1]) for j in judged]
                     yield from self._measure(nodes, node.children)
                 path.append(self._best_child(nodes, node))
+            # 3. Back up: hand the score of the solution to every node on the way.
             for i in path:
                 nodes[i].visits += 1
                 nodes[i].total += nodes[path[-1]].score
+        # 4. Rank the solutions that the tree holds.
         closed = [node for node in nodes if self._closed(node)]
-        place = places([node.score for node in closed])
-        solutions = [closed[i] for i in sorted(range(len(closed)), key=place.__getitem__)]
-        tree = [node.record() for node in nodes]
-        return Found(tuple(node.judged for node in solutions), notes={"tree": tree})
+        solutions = [closed[i].judged for i in highest_first([node.score for node in closed])]
+        return Found(tuple(solutions), notes={"tree": [node.record() for node in nodes]})
 
-    def _score(self, judged: Judged) -> float:
+    def _score(self, judged: JudgedBranch) -> float:
         return aggregate(judged.rewards, self.aggregation) or 0.0
 
-    def _closed(self, node: Node) -> bool:
+    def _closed(self, node: TreeNode) -> bool:
         return node.branch.ended or len(node.branch.steps) >= self.max_steps
 
-    def _best_child(self, nodes: Sequence[Node], parent: Node) -> int:
+    def _best_child(self, nodes: Sequence[TreeNode], parent: TreeNode) -> int:
         """By UCB1; of equal children the earliest."""
         children = [nodes[i] for i in parent.children]
         log = math.log(sum(child.visits for child in children))
         bounds = [c.value + self.exploration * math.sqrt(log / c.visits) for c in children]
         return parent.children[places(bounds).index(0)]
 
-    def _measure(self, nodes: Sequence[Node], new: Sequence[int]) -> Talk[None]:
+    def _measure(self, nodes: Sequence[TreeNode], new: Sequence[int]) -> Asking[None]:
         """Complete the new nodes' branches `rollouts` times each."""
         going = [i for i in new if not nodes[i].branch.ended] if self.rollouts else []
         branches = [nodes[i].branch for i in going]

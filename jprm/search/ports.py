@@ -1,19 +1,20 @@
-"""What a search needs from others, as protocols, and the records that pass between them.
+"""What a search needs from others, and the records that pass between them.
 
-A generator grows branches, a scorer rewards their steps, a refiner rewrites a solution after
-criticism, a grader knows answers. Declared here and not imported, so that strategies know neither
-JAX nor processes, and their tests run on scripts.
+A generator grows branches, a reward model rewards their steps, a refiner rewrites a solution after
+criticism, a grader knows answers. They are declared here and not imported, so that strategies know
+neither JAX nor processes, and their tests run on scripts.
 
 Each answers a batch item by item; an item that fails may be answered by its exception, which loses
 this item's problem and no other.
 
 Invariant: what any of them returns for an item is a function of that item and of what the search of
-the same problem asked before, never of its company in a batch or of other searches. So a search can
+the same problem asked before, never of the rest of the batch or of other searches. So a search can
 be killed and taken up again at any problem.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -23,6 +24,7 @@ from jprm.records import Problem
 from jprm.search.budget import Cost
 
 Path = tuple[int | str, ...]
+Steps = tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +35,7 @@ class Branch:
         the same text and different paths go on differently. ended: nothing can follow.
     """
 
-    steps: tuple[str, ...] = ()
+    steps: Steps = ()
     path: Path = ()
     ended: bool = False
 
@@ -43,10 +45,10 @@ ROOT = Branch()
 
 @dataclass(frozen=True, slots=True)
 class Grow:
-    """Draw `n` continuations of each branch, of up to `steps` steps (None: to the end).
+    """The request for `n` continuations of each branch, of up to `steps` steps (None: to the end).
 
-    greedy: without randomness, and so once (`n` 1). first: the number of the first draw, so that later calls for the
-    same branch draw anew. label: keeps draws of another kind apart from these.
+    greedy: without randomness, and so once (`n` is 1). first: the number of the first draw, so that later
+    requests for the same branch draw anew. label: keeps draws of another kind apart from these.
     """
 
     branches: tuple[Branch, ...]
@@ -77,9 +79,9 @@ class Grown:
 
 @dataclass(frozen=True, slots=True)
 class StepRewards:
-    """A scorer's rewards [T] in [0, 1], None where it could not judge.
+    """Rewards [T] in [0, 1] of the steps of a solution, None for a step that could not be judged.
 
-    analyses: what it wrote about each step, where it writes; the critic hands it on.
+    analyses: what was written about each step, where anything was; the critic hands it on.
     """
 
     rewards: tuple[float | None, ...]
@@ -94,7 +96,7 @@ class Revision:
     step: index of the step that is doubted. path: names the randomness of the rewriting.
     """
 
-    steps: tuple[str, ...]
+    steps: Steps
     step: int
     feedback: str
     path: Path
@@ -119,27 +121,24 @@ class StepGenerator(Protocol):
         ...
 
     def forget(self, problem: Problem) -> None:
-        """The search of this problem is over: give up whatever is held for it."""
+        """Gives up whatever is held for this problem, because its search is over."""
         ...
 
 
-class StepScorer(Protocol):
+class RewardModel(ABC):
     """Rewards the steps of solutions and of their beginnings.
 
-    One that holds something for a problem may have a method `forget(problem)`, as `StepGenerator`
-    has, and is then told when the search of a problem is over. Its rewards are functions of the
-    items alone; its costs may also depend on what the same search has asked before.
+    The rewards are functions of the items alone; the costs may also depend on what the same search has
+    asked before.
     """
 
-    def score(self, items: Sequence[tuple[Problem, tuple[str, ...]]]) -> Sequence[StepRewards | Exception]:
+    @abstractmethod
+    def score(self, items: Sequence[tuple[Problem, Steps]]) -> Sequence[StepRewards | Exception]:
         """One reward per step of each item."""
-        ...
 
-
-def forget(scorer: StepScorer, problem: Problem) -> None:
-    """Tell a scorer, where it wants to know, that the search of this problem is over."""
-    if hasattr(scorer, "forget"):
-        scorer.forget(problem)  # pyright: ignore[reportAttributeAccessIssue] - asked the line above
+    def forget(self, problem: Problem) -> None:
+        """Gives up whatever is held for this problem, because its search is over."""
+        return
 
 
 class Refiner(Protocol):

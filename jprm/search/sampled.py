@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 from jprm.errors import UserError
 from jprm.records import Problem
 from jprm.search.budget import Cost, ModelCost
-from jprm.search.ports import ROOT, Branch, Grow, Grown, Path
+from jprm.search.ports import ROOT, Branch, Grow, Grown, Path, Steps
 from jprm.seeds import seed_of
-from jprm.verify.ports import Event, Sampler, StopWhen, TextCodec
+from jprm.verify.ports import Sampler, SamplerEvent, StopWhen, TextCodec
 from jprm.verify.texts import texts_of
 
 
@@ -56,8 +56,8 @@ class _Draw:
     given: list[int]
     prompt_tokens: int
     steps_left: int | None  # None: to the end
+    ended: bool  # before anything is drawn, where there is nothing to draw
     ids: list[int] = field(default_factory=list)
-    ended: bool = False
 
 
 @dataclass(eq=False)
@@ -77,12 +77,15 @@ class _Memory:
     handles: dict[Path, int] = field(default_factory=dict)
 
 
+Running = dict[tuple[int, int], _Draw]  # draws under way by sampler (its id) and handle
+
+
 class SampledSteps:
     """A `StepGenerator` over `jprm.verify.ports.Sampler` (`jprm.sample.Engine` is one).
 
     greedy: a sampler of temperature 0, for requests without randomness. cost: the model's FLOPs.
     share: keep drawn branches in the engine. Useful where it has prefix rows; each problem in
-        flight then holds up to width x expand lanes, also while it is judged. Of the draws from one
+        flight then holds up to width x expand slots, also while it is judged. Of the draws from one
         branch the first that is continued goes on in place, others are read again.
     """
 
@@ -103,52 +106,62 @@ class SampledSteps:
         self._known: dict[str, _Memory] = {}
 
     def grow(self, requests: Sequence[tuple[Problem, Grow]]) -> list[Grown | Exception]:
-        """As `StepGenerator`; a request that does not fit the sampler is answered by its UserError."""
-        under_way: dict[tuple[int, int], _Draw] = {}
+        """Draws for all requests together; one that does not fit the sampler is answered by its UserError."""
+        running: Running = {}
         try:
-            jobs = [self._submit(problem, request, under_way) for problem, request in requests]
-            self._run(under_way)
+            jobs = [self._submit(problem, request, running) for problem, request in requests]
+            self._run(running)
         finally:
-            for (_, handle), draw in under_way.items():  # interrupted: leave no lane behind
+            for (_, handle), draw in running.items():  # interrupted: leave no slot behind
                 draw.sampler.release(handle)
         return [job.error or self._grown(job) for job in jobs]
 
     def forget(self, problem: Problem) -> None:
-        """As `StepGenerator`."""
+        """Gives up the branches of this problem that the engine holds."""
         self._release(self._known.pop(problem.id, _Memory()))
 
     # One request: submit its draws.
 
-    def _submit(self, problem: Problem, request: Grow, under_way: dict[tuple[int, int], _Draw]) -> _Job:
+    def _submit(self, problem: Problem, request: Grow, running: Running) -> _Job:
         sampler = self.greedy if request.greedy else self.sampler
         if sampler is None:
             raise UserError("search: greedy continuations need a sampler of temperature 0")
         memory, job = self._known.setdefault(problem.id, _Memory()), _Job()
-        mine: dict[tuple[int, int], _Draw] = {}
-        continued: set[Path] = set()
+        mine: Running = {}
+        continued: set[Path] = set()  # whose draws go on in place; the first of them only
         try:
+            asked = self.texts.encode(self.texts.quote(problem.text))
             for branch in request.branches:
-                group = self._draws(sampler, problem, branch, request, memory)
+                # 1. The tokens of the branch, as they were drawn here or as its text has them.
+                given = memory.ids.get(branch.path)
+                if given is None:
+                    given = list(self.texts.encode(self.texts.quote("".join(branch.steps))))
+                prompt, left = [*asked, *given], self._left(given)
+                group = [
+                    _Draw(sampler, problem, branch, path, given, len(prompt), request.steps, branch.ended or left < 1)
+                    for path in request.paths(branch)
+                ]
                 job.groups.append(group)
                 if group[0].ended:
                     continue
+                # 2. Go on from what the engine holds, or read the prompt.
                 siblings, parent = branch.path[:-1], memory.handles.get(branch.path)
                 if request.greedy or siblings in continued:
                     parent = None
-                prompt = [*self.texts.encode(self.texts.quote(problem.text)), *group[0].given]
                 handles = sampler.submit(
                     prompt,
                     [seed_of(self.seed, problem.id, *draw.path) for draw in group],
-                    max_tokens=self._left(group[0].given),
-                    stops=self._stops(request.steps),
+                    max_tokens=left,
+                    stops=(self.codec.eos_id, *(() if request.steps is None else self.layout.boundary_ids)),
                     stop_when=None if request.steps is None else self.layout.stop_when,
                     parent=parent,
                 )
-                if parent is None:
-                    again = branch != ROOT
-                    job.read += self.cost.reread(len(prompt)) if again else self.cost.cost(0, len(prompt))
-                else:
+                if parent is not None:
                     continued.add(siblings)
+                elif branch == ROOT:
+                    job.read += self.cost.cost(0, len(prompt))
+                else:
+                    job.read += self.cost.reread(len(prompt))
                 mine |= {(id(sampler), h): d for h, d in zip(handles, group, strict=True)}
         except UserError as error:
             for _, handle in mine:
@@ -156,28 +169,12 @@ class SampledSteps:
             return _Job(error=error)
         if not request.greedy:
             self._release(memory)
-        under_way |= mine
+        running |= mine
         return job
-
-    def _draws(self, sampler: Sampler, problem: Problem, branch: Branch, request: Grow, memory: _Memory) -> list[_Draw]:
-        """The draws from one branch; ended where there is nothing to draw."""
-        given = memory.ids.get(branch.path)
-        if given is None:
-            given = list(self.texts.encode(self.texts.quote("".join(branch.steps))))
-        asked = self.texts.encode(self.texts.quote(problem.text))
-        prompt_tokens = len(asked) + len(given)
-        ended = branch.ended or self._left(given) < 1
-        return [
-            _Draw(sampler, problem, branch, path, given, prompt_tokens, request.steps, ended=ended)
-            for path in request.paths(branch)
-        ]
 
     def _left(self, ids: Sequence[int]) -> int:
         """Tokens that may follow these of a solution."""
         return self.layout.max_tokens - len(ids)
-
-    def _stops(self, steps: int | None) -> tuple[int, ...]:
-        return (self.codec.eos_id, *(() if steps is None else self.layout.boundary_ids))
 
     def _release(self, memory: _Memory) -> None:
         for handle in memory.handles.values():
@@ -186,37 +183,38 @@ class SampledSteps:
 
     # All requests together: draw.
 
-    def _run(self, under_way: dict[tuple[int, int], _Draw]) -> None:
-        while under_way:
-            samplers = {id(draw.sampler): draw.sampler for draw in under_way.values()}
+    def _run(self, running: Running) -> None:
+        while running:
+            samplers = {id(draw.sampler): draw.sampler for draw in running.values()}
             news = [(key, sampler.poll()) for key, sampler in samplers.items()]
-            if not any(events for _, events in news):
-                if not any(sampler.busy for sampler in samplers.values()):
-                    raise UserError(
-                        f"search: {len(under_way)} draws wait and branches hold all lanes; give "
-                        "the engine more lanes, lower in_flight, or turn share off"
-                    )
+            if not any(events for _, events in news) and not any(sampler.busy for sampler in samplers.values()):
+                raise UserError(
+                    f"search: {len(running)} draws wait and branches hold all slots; give "
+                    "the engine more slots, lower in_flight, or turn share off"
+                )
             for key, events in news:
                 for event in events:
-                    if (key, event.handle) in under_way:
-                        self._hear(event, (key, event.handle), under_way)
+                    if (key, event.handle) in running:
+                        self._hear(event, (key, event.handle), running)
 
-    def _hear(self, event: Event, key: tuple[int, int], under_way: dict[tuple[int, int], _Draw]) -> None:
-        draw = under_way[key]
+    def _hear(self, event: SamplerEvent, key: tuple[int, int], running: Running) -> None:
+        draw = running[key]
         draw.ids += event.tokens
         if event.finish is None:
             return
+        # 1. What the draw says now, and whether anything can follow.
         text_ids = [*draw.given, *self._text_ids(draw)]
-        left = self._left(text_ids)
-        steps = (*draw.branch.steps, *self._steps(draw))
+        left, steps = self._left(text_ids), self._steps(draw)
         final = self.layout.is_final is not None and self.layout.is_final(steps)
         draw.ended = event.finish != "stop" or self._at_end(draw) or final or left < 1
+        # 2. Go on to the next step, if several were asked for.
         if draw.steps_left is not None:
             draw.steps_left -= 1
         if not draw.ended and draw.steps_left:
             draw.sampler.extend(event.handle, (), max_tokens=left)
             return
-        del under_way[key]
+        # 3. Keep its tokens, and with `share` its slot.
+        del running[key]
         memory = self._known[draw.problem.id]
         memory.ids[draw.path] = text_ids
         if self.share and draw.sampler is self.sampler and not draw.ended:
@@ -230,14 +228,11 @@ class SampledSteps:
     def _text_ids(self, draw: _Draw) -> list[int]:
         return draw.ids[:-1] if self._at_end(draw) else draw.ids
 
-    def _steps(self, draw: _Draw) -> Sequence[str]:
-        return self.layout.split(self.codec.decode(self._text_ids(draw)))
+    def _steps(self, draw: _Draw) -> Steps:
+        """The steps of the branch and those that were drawn behind them."""
+        return (*draw.branch.steps, *self.layout.split(self.codec.decode(self._text_ids(draw))))
 
     def _grown(self, job: _Job) -> Grown:
-        every = [draw for group in job.groups for draw in group]
-        written = (self.cost.cost(draw.prompt_tokens, 0, len(draw.ids)) for draw in every)
-        branches = tuple(tuple(self._branch(draw) for draw in group) for group in job.groups)
+        written = (self.cost.cost(d.prompt_tokens, 0, len(d.ids)) for group in job.groups for d in group)
+        branches = tuple(tuple(Branch(self._steps(d), d.path, d.ended) for d in group) for group in job.groups)
         return Grown(branches, sum(written, job.read))
-
-    def _branch(self, draw: _Draw) -> Branch:
-        return Branch((*draw.branch.steps, *self._steps(draw)), draw.path, draw.ended)

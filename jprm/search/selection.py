@@ -1,8 +1,8 @@
 """Choosing one of N candidate solutions by the rewards of their steps.
 
 An aggregation turns the rewards of a solution's steps into one score; a choice turns scores and
-answers into a winner. All combinations make a grid, reported as a whole, since papers differ in
-which cell they plot (GenPRM, appendix A.1, names three aggregations and no choice).
+answers into a winner. `jprm.evaluate.best_of_n` gives the expectation of the same choices at every
+smaller N.
 
 The tie rule has a name, because published tables depend on it:
 
@@ -11,7 +11,7 @@ The tie rule has a name, because published tables depend on it:
              score, then first (StrictPRMBench); for candidates the same as "first"
     shared   every tied winner counts equally, so that no result depends on the stored order
 
-Scores that differ by rounding only are equal (`jprm.ties`). What an answer stands for is its best
+Scores that differ by rounding only are equal (`jprm.ties`). An answer is represented by its best
 candidate. A candidate with an unjudged step that its score needs has no score: no choice that goes by
 scores takes it, though its answer counts in a majority.
 """
@@ -21,21 +21,20 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import numpy as np
 
 from jprm.errors import UserError
-from jprm.evaluate import Candidate as Graded
-from jprm.evaluate import Interval, Missing, Resamples, accuracy_interval, check_missing, counted, finite
+from jprm.evaluate import ScoredCandidate
 from jprm.formats import StepScores
-from jprm.search.registry import Registry
+from jprm.registry import Registry
 from jprm.ties import mean as exact_mean
 from jprm.ties import places
 
 Tie = Literal["first", "score", "shared"]
 CLIP = 1e-30  # the least factor of a product: one zero must not hide the others (StrictPRMBench)
-WITHOUT_SCORES = ("majority", "oracle")  # choices that a silent verifier takes nothing from
+WITHOUT_SCORES = ("majority", "oracle")  # choices that need no score
 ADVICE = "; --transform sigmoid makes probabilities of logits, --transform exp of their logarithms"
 
 
@@ -48,21 +47,22 @@ class Candidate:
     rewards: tuple[float | None, ...] = ()
 
     @classmethod
-    def of(cls, stored: StepScores) -> Candidate:
-        """The candidate of a row of a file of step scores."""
-        return cls(stored.answer, stored.correct, stored.scores)
+    def of(cls, stored: StepScores, transform: Callable[[float], float] = lambda score: score) -> Candidate:
+        """The candidate of a row of a file of step scores, each score transformed."""
+        rewards = tuple(None if score is None else transform(score) for score in stored.scores)
+        return cls(stored.answer, stored.correct, rewards)
 
-    def graded(self, how: str) -> Graded:
-        """With one score, for `jprm.evaluate.best_of_n`: expectations at every smaller N."""
-        return Graded(self.answer, self.correct, _score(self.rewards, how), how in IN_LOGS)
+    def scored(self, how: str) -> ScoredCandidate:
+        """The candidate with its rewards aggregated, for `jprm.evaluate.best_of_n`."""
+        return ScoredCandidate(self.answer, self.correct, _score(self.rewards, how), how in IN_LOGS)
 
 
 # Rewards [T] of the steps, T >= 1, to a score.
 Aggregation = Callable[[Sequence[float]], float]
 # Candidates, their scores (-inf without), the tie rule -> the indices of the winners.
 Choice = Callable[[Sequence[Candidate], Sequence[float], Tie], list[int]]
-aggregation: Registry[Aggregation] = Registry("aggregation")
-choice: Registry[Choice] = Registry("choice")
+aggregation: Registry[Aggregation] = Registry("aggregation", "jprm.aggregations")
+choice: Registry[Choice] = Registry("choice", "jprm.choices")
 
 
 @aggregation("last")
@@ -73,13 +73,13 @@ def last(rewards: Sequence[float]) -> float:
 
 @aggregation("min")
 def minimum(rewards: Sequence[float]) -> float:
-    """The worst step's."""
+    """The worst step's reward."""
     return min(rewards)
 
 
 @aggregation("mean")
 def mean(rewards: Sequence[float]) -> float:
-    """The mean."""
+    """The mean reward."""
     return exact_mean(rewards)
 
 
@@ -92,19 +92,19 @@ def log_product(rewards: Sequence[float]) -> float:
 
 @aggregation("prod")
 def product(rewards: Sequence[float]) -> float:
-    """The product; longer solutions score lower."""
+    """The product of the rewards; longer solutions score lower."""
     return math.exp(log_product(rewards))
 
 
 @aggregation("geometric")
 def geometric(rewards: Sequence[float]) -> float:
-    """The geometric mean: the product made independent of the length."""
+    """The geometric mean of the rewards: a product that does not depend on the length."""
     return math.exp(log_product(rewards) / len(rewards))
 
 
 @aggregation("max")
 def maximum(rewards: Sequence[float]) -> float:
-    """The best step's."""
+    """The best step's reward."""
     return max(rewards)
 
 
@@ -112,16 +112,16 @@ IN_LOGS: dict[str, Aggregation] = {"prod": log_product}  # those that leave the 
 
 
 def aggregate(rewards: Sequence[float | None], how: str) -> float | None:
-    """Score of a solution from the rewards [T] of its steps.
+    """The score of a solution from the rewards [T] of its steps.
 
-    None where a step that it needs was not judged: the last one for "last", any for the others.
+    It is None where a step that it needs was not judged: the last one for "last", any for the others.
     Raises UserError for an unknown aggregation, and for one that these rewards do not have.
     """
     return _aggregate(rewards, how, aggregation[how])
 
 
 def _score(rewards: Sequence[float | None], how: str) -> float | None:
-    """To be compared: as `aggregate`, or its logarithm where that is out of range."""
+    """The score that solutions are compared by: as `aggregate`, or its logarithm where that leaves a float's range."""
     return _aggregate(rewards, how, IN_LOGS.get(how) or aggregation[how])
 
 
@@ -148,7 +148,7 @@ def scores_of(candidates: Sequence[Candidate], how: str) -> list[float]:
 
 @choice("argmax")
 def argmax(candidates: Sequence[Candidate], scores: Sequence[float], tie: Tie) -> list[int]:
-    """The highest score."""
+    """The candidate with the highest score."""
     judged = [i for i, s in enumerate(scores) if s > -math.inf]
     return _top(judged, [(scores[i],) for i in judged], tie)
 
@@ -169,7 +169,7 @@ def weighted(candidates: Sequence[Candidate], scores: Sequence[float], tie: Tie)
 
 @choice("oracle")
 def oracle(candidates: Sequence[Candidate], scores: Sequence[float], tie: Tie) -> list[int]:
-    """A right one if there is any: what no choice can beat."""
+    """A right candidate if there is any: no choice can beat it."""
     right = [i for i, c in enumerate(candidates) if c.correct]
     return right[:1] or [0]
 
@@ -199,49 +199,6 @@ def unjudged(problems: Sequence[Sequence[Candidate]], how: str, pick: str) -> np
     if pick in WITHOUT_SCORES:
         return np.zeros(len(problems), bool)
     return np.array([all(_score(c.rewards, how) is None for c in cs) for cs in problems])
-
-
-def grid(
-    problems: Sequence[Sequence[Candidate]], tie: Tie = "first", seed: int = 0, missing: Missing = "wrong"
-) -> list[dict[str, Any]]:
-    """One row per aggregation and choice: `aggregation, choice, accuracy, low, high, n_problems,
-    missing_share, missing_as, refused`.
-
-    Choices that read no score (majority under "first" and "shared", oracle) are rows as well, equal
-    over the aggregations. What these rewards do not allow has None for numbers, and in `refused` the
-    reason. missing: what a problem counts none of whose candidates has a score.
-    """
-    check_missing(missing)
-    resamples = Resamples.of(list(range(len(problems))), seed=seed)
-    rows = []
-    for how in aggregation:
-        refusal = _refusal(problems, how)
-        for pick in choice:
-            row = {"aggregation": how, "choice": pick, "accuracy": None, "low": None, "high": None}
-            row |= {"n_problems": len(problems), "missing_share": None, "missing_as": missing}
-            rows.append(row | {"refused": ""})
-            by = "last" if refusal and pick in WITHOUT_SCORES and tie != "score" else how
-            try:
-                right, silent = accuracy(problems, by, pick, tie), unjudged(problems, by, pick)
-            except UserError as error:
-                rows[-1]["refused"] = str(error)
-                continue
-            values = counted(right, silent, missing)
-            at: Interval = accuracy_interval(values, silent, missing, resamples)
-            ends = {"accuracy": at.value, "low": at.low, "high": at.high}
-            rows[-1] |= {name: finite(value) for name, value in ends.items()}
-            rows[-1]["missing_share"] = float(silent.mean())
-    return rows
-
-
-def _refusal(problems: Sequence[Sequence[Candidate]], how: str) -> str:
-    """Why these rewards do not have this aggregation; "" where they do."""
-    try:
-        for candidates in problems:
-            scores_of(candidates, how)
-    except UserError as error:
-        return str(error)
-    return ""
 
 
 def _vote(

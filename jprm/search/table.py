@@ -1,4 +1,4 @@
-"""What a search is reported by: accuracy and compute, with intervals, from the rows of its file.
+"""The accuracy and the compute of a search, with intervals, from the rows of its file.
 
 A problem that was lost has no candidates and counts as wrong, so a scorer cannot gain by raising on
 hard problems; how many were lost, and why, is part of the summary.
@@ -16,7 +16,7 @@ import numpy as np
 from jprm.errors import UserError
 from jprm.evaluate import Difference, Interval, Missing, Resamples, accuracy_interval, counted, mean_difference
 from jprm.grade import united
-from jprm.search.budget import Budget, Cost
+from jprm.search.budget import Cost, SearchCost
 from jprm.search.selection import Candidate, Tie, accuracy, unjudged
 
 Row = Mapping[str, Any]
@@ -24,8 +24,9 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Choosing:
-    """How a row's candidates become one answer; `pool` names the turn, -1 the last.
+    """How a row's candidates become one answer.
 
+    aggregation, choice, tie: as in `winners`. pool: the turn whose candidates are meant, -1 the last.
     missing: what a problem counts that was searched, but none of whose candidates has a score.
     """
 
@@ -37,46 +38,45 @@ class Choosing:
 
 
 def candidates_of(row: Row, pool: int = -1) -> list[Candidate]:
-    """The candidates of a row, of one of its pools where it has some; equal answers are one answer."""
+    """The candidates of a row, or of one of its pools where it has some; equal answers get one spelling."""
     every = [Candidate(c["answer"], c["correct"], tuple(c["rewards"])) for c in row["candidates"]]
     return united([[every[i] for i in row["pools"][pool]] if row["pools"] else every])[0]
 
 
 def correctness(rows: Sequence[Row], choosing: Choosing | None = None) -> np.ndarray:
     """Whether (or, for shared ties, how likely) each problem's choice is right [P]."""
-    by = choosing or Choosing()
-    pools = [candidates_of(row, by.pool) for row in rows]
-    right = accuracy(pools, by.aggregation, by.choice, by.tie)
-    return counted(right, _silent(rows, by), by.missing)
+    return _choices(rows, choosing)[0]
 
 
 def accuracy_of(rows: Sequence[Row], choosing: Choosing | None = None, resamples: Resamples | None = None) -> Interval:
     """The accuracy of the choices with its interval over problems."""
     by, draws = choosing or Choosing(), resamples or _resamples(rows)
-    return accuracy_interval(correctness(rows, by), _silent(rows, by), by.missing, draws)
+    return accuracy_interval(*_choices(rows, by), by.missing, draws)
 
 
 def missing_share(rows: Sequence[Row], choosing: Choosing | None = None) -> float:
     """Share of the problems that were searched, but none of whose candidates has a score."""
-    return float(_silent(rows, choosing or Choosing()).mean())
+    return float(_choices(rows, choosing)[1].mean())
 
 
-def _silent(rows: Sequence[Row], by: Choosing) -> np.ndarray:
+def _choices(rows: Sequence[Row], choosing: Choosing | None) -> tuple[np.ndarray, np.ndarray]:
+    """What each problem's choice counts, and whether the problem has candidates but no score among them [P]."""
+    by = choosing or Choosing()
     pools = [candidates_of(row, by.pool) for row in rows]
-    lost = np.array([not pool for pool in pools])
-    return unjudged(pools, by.aggregation, by.choice) & ~lost
+    silent = unjudged(pools, by.aggregation, by.choice) & np.array([bool(pool) for pool in pools])
+    return counted(accuracy(pools, by.aggregation, by.choice, by.tie), silent, by.missing), silent
 
 
-def budget_of(row: Row) -> Budget:
-    """What a problem cost."""
+def budget_of(row: Row) -> SearchCost:
+    """What the search of a problem cost."""
     spent = row["budget"]
-    return Budget(Cost(**spent["generator"]), Cost(**spent["verifier"]))
+    return SearchCost(Cost(**spent["generator"]), Cost(**spent["verifier"]))
 
 
 def summary(rows: Sequence[Row], choosing: Choosing | None = None) -> dict[str, Any]:
     """Accuracy with its interval, mean cost per problem, and the lost problems by reason."""
     at = accuracy_of(rows, choosing)
-    total = sum((budget_of(row) for row in rows), Budget())
+    total = sum((budget_of(row) for row in rows), SearchCost())
     n = len(rows)
     return {
         "accuracy": at.value,

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 from jprm.digests import content_digest
 from jprm.errors import UserError
 from jprm.jobs import Stage, Task
-from jprm.label import Sample
+from jprm.label import Rollout
 from jprm.records import Problem, Solution, append_jsonl, from_json, stream_records, to_json
 from jprm.seeds import rng_of, seed_of
 from jprm.tasks.base import Base
@@ -161,7 +161,7 @@ class Benchmark(SolutionSet):
                 items.append(Item(problem, solution, world.is_correct(problem, solution.steps)))
         return items, {}
 
-    def _usable(self, problem: Problem, samples: Sequence[Sample]) -> list[Item]:
+    def _usable(self, problem: Problem, samples: Sequence[Rollout]) -> list[Item]:
         """The different samples that have the form of a solution: they ended, every step readable, with an answer."""
         world, items = self.world.world, {}
         for sample in samples:

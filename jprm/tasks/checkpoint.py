@@ -12,18 +12,18 @@ from typing import Any
 
 from jprm.digests import file_digest, files_digest
 from jprm.errors import UserError
-from jprm.execute import Place
+from jprm.execute import CodePlace
 from jprm.jobs import Stage, Stages, Task, differing_keys, flattened, read_identity, write_atomic
 from jprm.models.locate import Checkpoint, find_checkpoint, find_directory
 from jprm.records import Problem, Rationale, ReadOut, Solution
-from jprm.score import Generator, Scorer, Setup, find_scorer
+from jprm.score import Generator, Scorer, Setup
 from jprm.score.base import Heard
 from jprm.tasks.benchmark import load_items
 from jprm.tasks.resources import TaskContext
 from jprm.tasks.samplers import OpenSampler, SamplerRequest, open_engine, open_server, processors
 from jprm.tasks.settings import CheckpointSection
 from jprm.tasks.votes import Judging, Votes, related_stages
-from jprm.verify import Execution, GenPRM, Settings, TextCodec, votes_drawn
+from jprm.verify import Execution, GenPRM, TextCodec, ThinkPRM, VerifySettings, votes_drawn
 
 ENGINE = "engine.json"  # in the folder of a stage: how its sampler was opened
 ADVICE = "give another --out, or run it as it was"
@@ -44,12 +44,13 @@ class CheckpointSampling:
     identity: Mapping[str, Any]
     settings: CheckpointSection = CheckpointSection()
     checkpoint: Checkpoint | None = None
-    protocol: GenPRM | None = None
+    protocol: GenPRM | ThinkPRM | None = None
 
     @classmethod
-    def of(cls, model: Path | None, settings: CheckpointSection, protocol: GenPRM) -> CheckpointSampling:
-        """The scorer on what a user calls `model`. Raises UserError where there is no such scorer or checkpoint."""
-        scorer = find_scorer(settings.scorer)
+    def of(
+        cls, model: Path | None, settings: CheckpointSection, scorer: type[Scorer], protocol: GenPRM | ThinkPRM
+    ) -> CheckpointSampling:
+        """The scorer on the checkpoint that a user calls `model`. Raises UserError where there is none."""
         checkpoint = None
         if model is None:
             if scorer.samples:
@@ -128,7 +129,7 @@ class CheckpointSampling:
             except FloatingPointError as error:  # the weights' fault, not the program's
                 raise UserError(f"--model {setup.model}: {error}") from None
 
-    def pool(self, context: TaskContext) -> Place | None:
+    def pool(self, context: TaskContext) -> CodePlace | None:
         """The pool that runs its code; None where the scorer runs none."""
         runs = self.scorer.samples and getattr(self.scorer, "execute", "none") == "executed"
         return self._pool(context) if runs else None
@@ -137,9 +138,9 @@ class CheckpointSampling:
         """0: what a checkpoint writes, and how fast, is not known before it does."""
         return 0.0
 
-    def _pool(self, context: TaskContext) -> Place:
-        assert self.protocol is not None
-        return context.resources.place(
+    def _pool(self, context: TaskContext) -> CodePlace:
+        assert isinstance(self.protocol, GenPRM), "no other protocol runs code"
+        return context.resources.code_place(
             self.settings.place,
             context.progress,
             workers=self.settings.workers or processors(),
@@ -198,7 +199,7 @@ class CheckpointSampling:
             f"sampling starts after {time.monotonic() - started:.1f} s; a conversation may "
             f"have {sampler.context_tokens} tokens"
         )
-        verify = Settings(
+        verify = VerifySettings(
             context_tokens=sampler.context_tokens,
             mode=settings.mode,
             style=style,
@@ -228,12 +229,10 @@ def model_digest(directory: Path) -> str:
     return files_digest(p for p in directory.glob("*") if p.suffix in SUFFIXES and p.is_file())
 
 
-def _note_vocabulary(codec: TextCodec, protocol: GenPRM, note: Callable[[str], None]) -> None:
-    chat, tags = protocol.chat, protocol.tags
-    turns, words = (chat.user, chat.assistant, chat.end_of_turn), (tags.yes, tags.no)
+def _note_vocabulary(codec: TextCodec, protocol: GenPRM | ThinkPRM, note: Callable[[str], None]) -> None:
     for texts, why in (
-        (turns, "is no single token of this vocabulary: another family's chat? (chat.* overrides)"),
-        (words, "is no single token of this vocabulary: verdicts are read without probabilities"),
+        (protocol.turn_marks, "is no single token of this vocabulary: another family's chat? (chat.* overrides)"),
+        (protocol.verdict_words, "is no single token of this vocabulary: verdicts are read without probabilities"),
     ):
         for text in texts:
             if len(codec.encode(text)) != 1:

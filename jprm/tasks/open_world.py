@@ -49,7 +49,7 @@ class OpenWorld:
         """A sampling engine for these weights. A shorter context is faster, since attention reads all of it."""
         from jprm.sample import Engine, EngineConfig, SamplingParams
 
-        sizes = EngineConfig(lanes=slots, context_tokens=context_tokens)
+        sizes = EngineConfig(slots=slots, context_tokens=context_tokens)
         return Engine(self.model(size), params, sizes, SamplingParams(temperature=temperature), seed=0)
 
     def decode_flops(self, size: str, context_tokens: int, tokens: float) -> float:

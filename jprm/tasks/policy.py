@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from jprm.jobs import Stages
-from jprm.label import Sample
+from jprm.label import Rollout
 from jprm.label import sample_solutions as sample
 from jprm.records import Problem
 from jprm.seeds import seed_of
@@ -37,7 +37,7 @@ class Policy:
 
     def sample(
         self, stages: Stages, problems: Sequence[Problem], n: int, seed: int, purpose: str
-    ) -> list[tuple[Sample, ...]]:
+    ) -> list[tuple[Rollout, ...]]:
         """`n` samples of each problem, in the order of the problems."""
         chunks = sample(
             problems,

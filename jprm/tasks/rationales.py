@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from jprm.execute import Place
+from jprm.execute import CodePlace
 from jprm.label import Conversation, synthesize
 from jprm.records import Problem, Solution
 from jprm.seeds import rng_of, seed_of
@@ -19,7 +19,7 @@ HELD_OUT_SEED = 0  # the same set for all cells of a world
 
 def write_conversation(
     world: OpenWorld,
-    pool: Place,
+    pool: CodePlace,
     template: Template,
     problem: Problem,
     solution: Solution,
@@ -56,7 +56,7 @@ def write_conversation(
         session.close()
 
 
-def held_out_conversations(world: OpenWorld, pool: Place, template: Template, style: str) -> Iterator[Conversation]:
+def held_out_conversations(world: OpenWorld, pool: CodePlace, template: Template, style: str) -> Iterator[Conversation]:
     """Right rationales of development problems: of a reference and of a planted error each, labelled by truth.
 
     Training loss falls with fewer examples, which are learnt by heart; only the loss on these can be compared.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Self
 
-from jprm.execute import Place, Tier, open_place
+from jprm.execute import CodePlace, PreloadLevel, open_place
 from jprm.jobs import Context, Progress
 from jprm.tasks.settings import VerifySection
 
@@ -22,26 +22,26 @@ class Resources:
     """Opens each code pool at its first use. Use it as a context manager, which ends the pools."""
 
     def __init__(self) -> None:
-        self._pools: dict[tuple[object, ...], Place] = {}
+        self._pools: dict[tuple[object, ...], CodePlace] = {}
 
-    def pool(self, verify: VerifySection, progress: Progress) -> Place:
+    def pool(self, verify: VerifySection, progress: Progress) -> CodePlace:
         """The pool for the settings of a configuration; the progress is told where code runs when it is opened."""
-        return self.place(
+        return self.code_place(
             verify.place,
             progress,
             workers=verify.workers,
             timeout_s=verify.timeout_s,
             options=verify.code.options,
             uncovered=verify.uncovered,
-            warm=Tier.PLAIN,
+            warm=PreloadLevel.PLAIN,
         )
 
-    def place(
+    def code_place(
         self, name: str, progress: Progress, *, workers: int, timeout_s: float, options: str, **local: Any
-    ) -> Place:
+    ) -> CodePlace:
         """The place of this name (see `jprm.execute.open_place`); `local` are settings of the local pool alone.
 
-        options: the last line of every piece of code (see `jprm.execute.Place`).
+        options: the last line of every piece of code (see `jprm.execute.CodePlace`).
         """
         key = (name, workers, timeout_s, options, *sorted(local.items()))
         if key not in self._pools:

@@ -8,6 +8,7 @@ once. So what is decided when a sampler is opened first is recorded, and holds f
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from jprm.models.locate import Checkpoint
 from jprm.records import ReadOut
 from jprm.tasks.benchmark import Item
 from jprm.tasks.settings import CheckpointSection
-from jprm.verify import GenPRM, Sampler, trigger_ids
+from jprm.verify import GenPRM, Sampler, ThinkPRM, trigger_ids
 
 if TYPE_CHECKING:  # these load JAX and transformers
     from jprm.chat import ChatCodec
@@ -28,7 +29,6 @@ if TYPE_CHECKING:  # these load JAX and transformers
 
 API_KEY = "OPENAI_API_KEY"
 ENGINE_SEED = 0  # votes differ by their sample ids, which the seed of the votes decides
-STEP_TOKENS = 512  # of a rationale on average, with room: published tables have 345 to 503
 ROUND_TOKENS = 256
 MOST_GROUP_SLOTS = {"cpu": 8}  # a decode step on a CPU is bound by the reading of keys and values
 ACCELERATOR_GROUP_SLOTS = 256
@@ -67,7 +67,7 @@ class SamplerRequest:
 
     settings: CheckpointSection
     checkpoint: Checkpoint
-    protocol: GenPRM
+    protocol: GenPRM | ThinkPRM
     readout: ReadOut
     codec: ChatCodec
     style: str
@@ -81,33 +81,25 @@ class SamplerRequest:
         return trigger_ids(self.codec, self.codec.vocab_size, self.protocol.all_stops)
 
     def context_tokens(self, longest: int | None) -> int:
-        """Tokens that hold the longest conversation: the user's, or by the mean length of a published rationale.
+        """Tokens that hold the longest conversation: the user's, or what the protocol expects of the texts.
 
         What outgrows them all the same ends there, and is counted (see `jprm.verify.verify`). longest: what the model
         was made for, which is never exceeded; None where it does not say.
         """
         if self.settings.context:
             return self.settings.context
-        tags, budget = self.protocol.tags, self.protocol.budget
-        around = len(self.codec.encode("".join(tags.model_dump().values()) + self.protocol.chat.assistant))
-        step_tokens = min(STEP_TOKENS, budget.max_tokens) + around
-        most = max(self._given_tokens(item) + len(item.solution.steps) * step_tokens for item in self.items)
-        need = most + budget.max_tokens + budget.verdict_tokens
+
+        @functools.cache
+        def count(text: str) -> int:
+            try:
+                return len(self.codec.encode(text))
+            except (UserError, ValueError):  # this solution is lost later, with its reason
+                return 0
+
+        expected = self.protocol.expected_tokens
+        need = max(expected(i.problem.text, i.solution.steps, self.style, count) for i in self.items)
         rounded = _in_multiples(need, ROUND_TOKENS)
         return rounded if longest is None else min(rounded, longest)
-
-    def _given_tokens(self, item: Item) -> int:
-        """The tokens of everything that the model is given: the chat with its problem and steps."""
-        first, *later = item.solution.steps
-        texts = [self.protocol.opening(item.problem.text, first, self.style)]
-        texts += [self.protocol.chat.user + step for step in later]
-        total = 0
-        for text in texts:
-            try:
-                total += len(self.codec.encode(text))
-            except (UserError, ValueError):  # this solution is lost later, with its reason
-                pass
-        return total
 
 
 def open_engine(request: SamplerRequest) -> OpenSampler:
@@ -148,7 +140,7 @@ def open_engine(request: SamplerRequest) -> OpenSampler:
         ENGINE_SEED,
         triggers=[i for i in request.triggers if i < config.vocab_size],
     )
-    return OpenSampler(engine, sizes.context_tokens, 2 * sizes.lanes, lambda: str(engine.progress))
+    return OpenSampler(engine, sizes.context_tokens, 2 * sizes.slots, lambda: str(engine.progress))
 
 
 def open_server(request: SamplerRequest) -> OpenSampler:
@@ -157,10 +149,10 @@ def open_server(request: SamplerRequest) -> OpenSampler:
     Raises NoProbabilities where it cannot give what the read-out needs, and UserError for what else keeps it from
     being used.
     """
-    from jprm.served import ServedSampler
+    from jprm.openai import OpenAISampler
 
     settings = request.settings
-    sampler = ServedSampler(
+    sampler = OpenAISampler(
         settings.base_url,
         request.codec,
         request.protocol.sampling,
@@ -201,7 +193,7 @@ def choose_sizes(model: ModelConfig, itemsize: int, context: int, asked: Checkpo
     import jax
 
     from jprm.sample import EngineConfig
-    from jprm.sample.plan import device_bytes, memory_plan
+    from jprm.sample.memory import device_bytes, engine_memory
 
     devices = jax.local_devices()
     kind = devices[0].platform
@@ -210,25 +202,25 @@ def choose_sizes(model: ModelConfig, itemsize: int, context: int, asked: Checkpo
     if asked.slots is not None:
         groups = min(groups, asked.slots)
     common: dict[str, Any] = dict(
-        banks=groups,
+        slot_groups=groups,
         context_tokens=context,
         tensor=tensor,
         prefix_rows=_in_multiples(asked.prefix_rows or 0, groups),
         block_tokens=64 if kind == "cpu" else 256,
-        chunk_steps=8 if kind == "cpu" else 16,
+        decode_steps=8 if kind == "cpu" else 16,
         attend_span=ATTEND_SPAN.get(kind, 0),
     )
     if asked.slots is not None:
-        return EngineConfig(lanes=_in_multiples(asked.slots, groups), **common)
+        return EngineConfig(slots=_in_multiples(asked.slots, groups), **common)
     limit = device_bytes(devices[0]) * MEMORY_SHARE.get(kind, ACCELERATOR_MEMORY_SHARE)
     group_slots = MOST_GROUP_SLOTS.get(kind, ACCELERATOR_GROUP_SLOTS)
     while True:
-        config = EngineConfig(lanes=group_slots * groups, **common)
-        plan = memory_plan(model, config, itemsize, len(devices))
-        if plan.total_bytes <= limit:
+        config = EngineConfig(slots=group_slots * groups, **common)
+        memory = engine_memory(model, config, itemsize, len(devices))
+        if memory.total_bytes <= limit:
             return config
         if group_slots == 1:
-            plan.check(int(limit), str(devices[0]))
+            memory.check(int(limit), str(devices[0]))
         group_slots //= 2
 
 
@@ -240,8 +232,8 @@ def recorded_sizes(recorded: Mapping[str, Any], asked: CheckpointSection) -> Eng
     sizes = {name: value for name, value in recorded.items() if name in names}
     now = {"context_tokens": asked.context, "tensor": asked.tensor}
     try:
-        groups = sizes["banks"]
-        for name, value in (("lanes", asked.slots), ("prefix_rows", asked.prefix_rows)):
+        groups = sizes["slot_groups"]
+        for name, value in (("slots", asked.slots), ("prefix_rows", asked.prefix_rows)):
             now[name] = None if value is None else _in_multiples(value, groups)
         return EngineConfig(**sizes | {name: value for name, value in now.items() if value is not None})
     except (KeyError, TypeError) as error:

@@ -16,8 +16,7 @@ from pydantic import Field, field_validator
 from jprm.config import Config
 from jprm.records import ReadOut
 from jprm.train.config import TrainConfig
-from jprm.verify import Overflow, votes_drawn
-from jprm.verify.snippets import CodeSettings
+from jprm.verify import CodeSettings, Overflow, votes_drawn
 
 LabelRule = Literal["rpe", "hard", "difference", "exact"]
 Style = Literal["full", "code", "analysis", "direct"]

@@ -77,7 +77,7 @@ class Verifier(Task):
     def template(self) -> Template:
         """The rationale format with its budget, the same in training and in use."""
         verify = self.verify
-        budget = Budget(verify.max_tokens, verify.max_rounds, verdict_tokens=1)
+        budget = Budget(max_tokens=verify.max_tokens, max_rounds=verify.max_rounds, verdict_tokens=1)
         return replace(EMBEDDED, budget=budget, code=verify.code)
 
     def of_style(self, style: str, learning_rate: float | None = None) -> Verifier:

@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Protocol
 
 from jprm.config import fingerprint, plain
 from jprm.errors import UserError
-from jprm.execute import Place
+from jprm.execute import CodePlace
 from jprm.jobs import Stage, Stages, Task
 from jprm.records import Problem, Rationale, ReadOut, Solution
 from jprm.score import Ended
@@ -28,7 +28,7 @@ from jprm.tasks.resources import Speed, TaskContext
 from jprm.tasks.settings import ExecutionMode, VerifySection, VoteMode
 from jprm.tasks.verifier import RUN_CODE, Verifier, code_inputs
 from jprm.tasks.vote_store import RATIONALES, VOTES, VoteStore, counted, read_lost, stream_rationales, stream_votes
-from jprm.verify import LOST, Settings, verify
+from jprm.verify import LOST, VerifySettings, verify
 
 # Expected numbers, which only the plan and the ETA use.
 STEPS_PER_SOLUTION = 2.5
@@ -70,13 +70,13 @@ class Sampling(Protocol):
         known: Mapping[str, Sequence[Rationale]],
         heard: Heard,
     ) -> Judging:
-        """Judges some of the solutions of `votes`, as `jprm.score.Scorer.judge` does, with as many votes as it asks for.
+        """Judges some of the solutions of `votes` as `jprm.score.Scorer.judge` does, with as many votes as it asks for.
 
         stage: what is being computed, the stage of `votes` or that of a part.
         """
         ...
 
-    def pool(self, context: TaskContext) -> Place | None:
+    def pool(self, context: TaskContext) -> CodePlace | None:
         """The pool that runs its code; None where there is none."""
         ...
 
@@ -133,22 +133,13 @@ class VerifierSampling:
     ) -> Judging:
         """Judges all solutions side by side on an engine of its own."""
         engine = self.engine(context.stages)
-        for rationales in verify(
-            items,
-            range(votes.n_votes),
-            engine,
-            self.pool(context),
-            self.verifier.world.tokenizer,
-            self.settings,
-            seed_of(self.verifier.seed, "votes"),
-            votes.stop_early,
-            known,
-            heard,
-        ):
+        model = engine, self.pool(context), self.verifier.world.tokenizer, self.settings
+        seed = seed_of(self.verifier.seed, "votes")
+        for rationales in verify(items, range(votes.n_votes), *model, seed, votes.stop_early, known, heard):
             lost = (r.reason for r in rationales if r.reason.startswith(LOST))
             yield Ended(rationales[0].solution_id, next(lost, "")), str(engine.progress)
 
-    def pool(self, context: TaskContext) -> Place:
+    def pool(self, context: TaskContext) -> CodePlace:
         """The pool of the configuration."""
         return context.resources.pool(self.verify, context.progress)
 
@@ -163,9 +154,9 @@ class VerifierSampling:
         )
 
     @property
-    def settings(self) -> Settings:
+    def settings(self) -> VerifySettings:
         """The driver's settings."""
-        return Settings(
+        return VerifySettings(
             context_tokens=self.verify.context_tokens,
             mode=self.mode,
             style=self.verifier.style,

@@ -8,22 +8,26 @@ What needs JAX is imported when it is first used: configurations hold a `TrainCo
 one must be answered before JAX has loaded.
 """
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 from jprm.train.config import TrainConfig
 
 if TYPE_CHECKING:
-    from jprm.train.held_out import held_out_loss
+    from jprm.train.forward import held_out_loss, label_probabilities
     from jprm.train.loop import FitResult, fit
     from jprm.train.weights import load_params, save_params
 
-__all__ = ["FitResult", "TrainConfig", "fit", "held_out_loss", "load_params", "save_params"]
+__all__ = ["FitResult", "TrainConfig", "fit", "held_out_loss", "label_probabilities", "load_params", "save_params"]
+
+_LATE = {
+    **dict.fromkeys(("held_out_loss", "label_probabilities"), "forward"),
+    **dict.fromkeys(("FitResult", "fit"), "loop"),
+    **dict.fromkeys(("load_params", "save_params"), "weights"),
+}
 
 
 def __getattr__(name: str) -> Any:
-    if name not in __all__:
+    if name not in _LATE:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from jprm.train import held_out, loop, weights
-
-    rooms = {"held_out_loss": held_out, "load_params": weights, "save_params": weights}
-    return getattr(rooms.get(name, loop), name)
+    return getattr(importlib.import_module(f"{__name__}.{_LATE[name]}"), name)

@@ -28,16 +28,16 @@ from orbax.checkpoint import v1 as ocp
 
 from jprm import strict_json
 from jprm.digests import damage, inventory
-from jprm.errors import Unwritable, UserError
+from jprm.errors import Unwritable, UserError, one_line
 from jprm.jobs import provenance, write_atomic
 from jprm.terminal import say
 
 KEPT = 2
-DIGESTS = "digests.json"  # in a checkpoint's folder
-DAMAGED = "damaged-"  # and its step: the name of a checkpoint that was set aside
+DIGESTS = "digests.json"  # the file of a checkpoint's folder that holds the digests of all others
+DAMAGED = "damaged-"  # with its step behind, the name of a checkpoint that was set aside
 
-# Each of Orbax's threads logs the whole chain of an error that also reaches the caller: a full disk
-# would be six hundred lines.
+# Each of Orbax's threads logs the whole chain of an error that also reaches the caller, which makes six hundred
+# lines of a full disk.
 logging.getLogger("absl").addFilter(lambda record: not (record.exc_info and "orbax" in record.pathname))
 
 
@@ -71,8 +71,7 @@ class Checkpoints:
         the host's memory, or is done. Raises UserError where a save, this or the one before, cannot
         be written.
         """
-        versions = provenance()["packages"]
-        metadata = {"identity": self._identity, "notes": notes, "versions": versions}
+        metadata = {"identity": self._identity, "notes": notes, "versions": provenance()["packages"]}
         with self._errors_named():
             self._wait()
             response = self._checkpointer.save_async(step, tree, force=True, custom_metadata=metadata)
@@ -82,7 +81,7 @@ class Checkpoints:
                 self._sealing = self._threads.submit(_seal, self.directory / str(step), response)
 
     def restore(self, wanted: dict) -> tuple[dict, dict] | None:
-        """(tree, notes) of the newest intact checkpoint, laid out as `wanted` (arrays, specs).
+        """Loads (tree, notes) of the newest intact checkpoint, laid out as `wanted` (arrays, specs).
 
         A save under way is waited for. None when there is none. Raises UserError when it belongs to
         another run, naming the keys that differ, and when it cannot be read.
@@ -101,7 +100,7 @@ class Checkpoints:
             raise
         except Exception as error:  # what Orbax and TensorStore raise depends on the file
             raise UserError(
-                f"{self.directory / str(newest.step)}: cannot read the checkpoint ({_one_line(error)}); "
+                f"{self.directory / str(newest.step)}: cannot read the checkpoint ({one_line(error)}); "
                 "delete that folder to go on from the one before"
             ) from error
         return tree, metadata["notes"]
@@ -128,22 +127,18 @@ class Checkpoints:
 
     @contextlib.contextmanager
     def _errors_named(self) -> Iterator[None]:
-        """What the file system or TensorStore refuses, as an error of the user's that names the place."""
+        """Turns what the file system or TensorStore refuses into an error that names the place."""
         try:
             yield
         except (OSError, ValueError, RuntimeError) as error:
             raise Unwritable(
-                f"{self.directory}: cannot save a checkpoint ({_one_line(error)}); the last complete one is "
+                f"{self.directory}: cannot save a checkpoint ({one_line(error)}); the last complete one is "
                 "kept: free the space, and the same command goes on from it"
             ) from error
 
     def _check(self, found: dict) -> None:
-        keys = sorted(found.keys() | self._identity.keys())
-        different = [
-            f"{key} (there {found.get(key)!r}, here {self._identity.get(key)!r})"
-            for key in keys
-            if found.get(key) != self._identity.get(key)
-        ]
+        pairs = {key: (found.get(key), self._identity.get(key)) for key in sorted(found.keys() | self._identity.keys())}
+        different = [f"{key} (there {there!r}, here {here!r})" for key, (there, here) in pairs.items() if there != here]
         if different:
             raise UserError(
                 f"{self.directory}: checkpoints of another run: other {', '.join(different)}; "
@@ -152,7 +147,7 @@ class Checkpoints:
 
 
 def _seal(folder: Path, response: Any) -> None:
-    """Leaves the digests of a checkpoint in its folder once it is complete. Raises what its save does."""
+    """Leaves the digests of a checkpoint in its folder once it is complete. Raises what its save raises."""
     if response.result():
         write_atomic(folder / DIGESTS, json.dumps(inventory(folder), indent=1))
 
@@ -177,7 +172,7 @@ def _set_aside_damaged(directory: Path) -> None:
 
 
 def _damage(folder: Path) -> str:
-    """What is wrong with a checkpoint; "" for nothing, or where it has no digests to compare with.
+    """What is wrong with a checkpoint; "" where nothing is, or where it has no digests to compare with.
 
     It has none where its run was killed in the moment after it became complete.
     """
@@ -186,9 +181,5 @@ def _damage(folder: Path) -> str:
     except FileNotFoundError:
         return ""
     except (OSError, ValueError) as error:
-        return f"{DIGESTS}: cannot be read ({_one_line(error)})"
+        return f"{DIGESTS}: cannot be read ({one_line(error)})"
     return damage(folder, found) if isinstance(found, dict) else f"{DIGESTS}: not a JSON object"
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]

@@ -1,4 +1,4 @@
-"""What a training run is told. The defaults train a tiny preset in a minute on two cores.
+"""The settings of a training run. The defaults train a tiny preset in a minute on two cores.
 
 `TrainConfig` is the recipe that every stage shares; `RunConfig` is a whole run of the command
 `train`: what to train, on which file, over which mesh.
@@ -15,15 +15,14 @@ from jprm.paths import present
 
 
 class LoraSection(Config):
-    """Low-rank adapters beside frozen weights; rank 0 trains the weights themselves.
-
-    `targets` are the projections of every layer that get one; an adapter's output is scaled by
-    alpha / rank.
-    """
+    """Low-rank adapters beside frozen weights."""
 
     rank: int = Field(default=0, ge=0)
+    """The rank of every adapter; 0 trains the weights themselves."""
     alpha: float = Field(default=16.0, gt=0)
+    """The output of an adapter is multiplied by alpha / rank."""
     targets: tuple[Literal["q", "k", "v", "o", "gate", "up", "down"], ...] = ("q", "k", "v", "o", "gate", "up", "down")
+    """The projections of every layer that get an adapter."""
 
     @model_validator(mode="after")
     def _consistent(self):
@@ -33,40 +32,50 @@ class LoraSection(Config):
 
 
 class TrainConfig(Config):
-    """One training run; the same for every stage that trains (policy, verifier).
-
-    A step takes `batch_rows` rows of `row_tokens` tokens, in `microbatches` parts one after the
-    other. The learning rate rises for `warmup_steps` and then falls to `final_fraction` of its peak:
-    on a line, on half a cosine, or ("wsd") on a line over the last `decay_fraction` of the steps.
-    Under "muon" the matrices of the layers learn by orthogonalised momentum at `learning_rate`, all
-    else (embeddings, biases, norms, head) by Adam at `adam_ratio` of it; under "adamw" everything
-    learns at `learning_rate`.
-    """
+    """One training run; the same for every stage that trains (policy, verifier)."""
 
     steps: int = Field(default=400, ge=1)
+    """Optimizer steps."""
     batch_rows: int = Field(default=8, ge=1)
+    """Rows of packed documents in each step, over all devices."""
     row_tokens: int = Field(default=256, ge=2)
+    """Tokens of a row; documents that are longer are left out."""
     microbatches: int = Field(default=1, ge=1)
+    """Parts of a step's rows that are computed one after the other, which saves memory."""
     optimizer: Literal["muon", "adamw"] = "muon"
+    """"muon": the matrices of the layers learn by orthogonalised momentum, all else by Adam. "adamw": all by AdamW."""
     learning_rate: float = Field(default=0.02, gt=0)
+    """The peak learning rate; under "muon" that of the matrices."""
     adam_ratio: float = Field(default=0.15, gt=0)
+    """Under "muon", the learning rate of embeddings, biases, norms and heads as a part of `learning_rate`."""
     warmup_steps: int = Field(default=20, ge=0)
+    """Steps over which the learning rate rises to its peak."""
     final_fraction: float = Field(default=0.05, ge=0, le=1)
+    """The learning rate at the end as a part of its peak."""
     schedule: Literal["linear", "cosine", "wsd"] = "linear"
-    decay_fraction: float = Field(default=0.2, gt=0, le=1)  # wsd only
+    """How the rate falls: on a line, on half a cosine, or ("wsd") on a line over the last part of the steps only."""
+    decay_fraction: float = Field(default=0.2, gt=0, le=1)
+    """Under "wsd", the part of the steps over which the learning rate falls."""
     weight_decay: float = Field(default=0.01, ge=0)
+    """Decoupled weight decay, multiplied by the learning rate."""
     adam_b2: float = Field(default=0.95, gt=0, lt=1)
-    clip_norm: float = Field(default=1.0, gt=0)  # adamw only: Muon's step does not depend on the gradient's size
-    compute_dtype: Literal["float32", "bfloat16"] = "float32"  # of the passes; the weights kept are f32
-    # What the backward pass recomputes: nothing, all but the matrix products, or whole layers (least
-    # memory, a third more time).
+    """Adam's decay of the squared gradients."""
+    clip_norm: float = Field(default=1.0, gt=0)
+    """The largest norm of a gradient, under "adamw" only: Muon's step does not depend on the gradient's size."""
+    compute_dtype: Literal["float32", "bfloat16"] = "float32"
+    """The type of the forward and backward passes; the weights that are kept are float32."""
     remat: Literal["none", "dots", "layers"] = "none"
+    """What the backward pass recomputes: nothing, all but the matrix products, or whole layers (a third more time)."""
     attention: Literal["auto", "einsum", "xla", "cudnn"] = "auto"
-    logits_mb: int = Field(default=64, ge=1)  # MiB of f32 logits that exist at once
-    # What is learnt: the next token, or a head that judges steps at their ends.
+    """The attention kernel; "auto" takes cuDNN where it can run, else the einsum."""
+    logits_mb: int = Field(default=64, ge=1)
+    """MiB of float32 logits that exist at once."""
     objective: Literal["tokens", "step_head"] = "tokens"
+    """What is learnt: the next token, or a head that judges steps at their ends."""
     lora: LoraSection = LoraSection()
+    """Adapters instead of the weights themselves."""
     checkpoint_every: int = Field(default=200, ge=1)
+    """Steps between two checkpoints."""
 
     @field_validator("remat", mode="before")
     @classmethod
@@ -82,11 +91,13 @@ class TrainConfig(Config):
         return self
 
 
-class ModelSection(Config):
+class FirstWeightsSection(Config):
     """Where the weights come from: a size trained from scratch, or a Hugging Face directory."""
 
     preset: str | None = None
+    """The name of a size that is trained from scratch, such as "tiny-0.5m"."""
     checkpoint: Path | None = None
+    """The directory of a checkpoint, or the name of one in the local Hugging Face cache."""
 
     @model_validator(mode="after")
     def _one_of_them(self):
@@ -95,33 +106,32 @@ class ModelSection(Config):
         return self
 
 
-class DataSection(Config):
-    """JSON lines of conversations. A checkpoint brings its tokenizer; a preset reads `tokenizer`
-    (a directory with tokenizer.json), or learns `vocab_size` tokens from the file.
-
-    `output_markers` are pairs of texts between which an assistant's message holds what code printed.
-    `control_tokens`: whether contents of messages may spell control tokens such as <|im_end|>; else
-    these are plain text. `date`: the day for chat templates that write it, such as 2026-11-30; unset,
-    it is the day on which the run first started.
-    """
+class TrainingDataSection(Config):
+    """The conversations that are trained on, and the tokenizer that reads them."""
 
     path: Path
+    """JSON lines of conversations."""
     tokenizer: Path | None = None
+    """For a preset: a directory with tokenizer.json. A checkpoint brings its own."""
     vocab_size: int = Field(default=2048, ge=300)
+    """For a preset without `tokenizer`: how many tokens are learnt from the file."""
     output_markers: tuple[tuple[str, str], ...] = (("[Code Output]\n\n```\n", "\n```\n"),)
+    """Pairs of texts between which an assistant's message holds what code printed, which is not trained."""
     control_tokens: bool = False
+    """Whether contents of messages may spell control tokens such as <|im_end|>; else these are plain text."""
     date: datetime.date | None = None
+    """The day for chat templates that write it, such as 2026-11-30; unset, the day on which the run first started."""
 
 
 class MeshSection(Config):
-    """Devices along each axis; at most one -1 stands for all that the others leave.
-
-    `data` copies the weights, `fsdp` shards them, `tensor` splits the layers.
-    """
+    """Devices along each axis of the mesh; at most one -1 stands for all that the others leave."""
 
     data: int = Field(default=1, ge=-1)
+    """Devices that each hold a copy of the weights."""
     fsdp: int = Field(default=-1, ge=-1)
+    """Devices among which the weights are sharded."""
     tensor: int = Field(default=1, ge=-1)
+    """Devices among which the layers are split."""
 
     @model_validator(mode="after")
     def _consistent(self):
@@ -132,18 +142,28 @@ class MeshSection(Config):
 
 
 class RunConfig(Config):
-    """One run of `python -m jprm train`; results land in <directory>/<name>."""
+    """One run of `python -m jprm train`."""
 
     name: str = "train"
+    """The name of the run."""
     directory: Path = Path("runs")
+    """The run's results land in <directory>/<name>."""
     seed: int = 0
-    model: ModelSection
-    data: DataSection
+    """Decides the first weights of a preset, and the order of the rows."""
+    model: FirstWeightsSection
+    """Where the weights come from."""
+    data: TrainingDataSection
+    """What is trained on."""
     mesh: MeshSection = MeshSection()
+    """How the run is laid out over devices."""
     train: TrainConfig = TrainConfig()
+    """The recipe."""
     keep_checkpoints: int = Field(default=2, ge=1)
-    log_every: int = Field(default=1, ge=1)  # steps
-    tensorboard: bool = False  # as well as log.jsonl; needs the extra of that name
+    """How many of the newest checkpoints stay."""
+    log_every: int = Field(default=1, ge=1)
+    """Steps between two lines of the log."""
+    tensorboard: bool = False
+    """Whether the log is written for TensorBoard too, besides log.jsonl; needs the extra of that name."""
 
     def check_files(self) -> None:
         """Raises UserError for files that are not there; loads neither JAX nor a tokenizer."""

@@ -1,10 +1,13 @@
-"""Several processes as one run: who they are, how they find each other, and when all stop together.
+"""Several processes as one run: how they meet, share devices, rows and weights, and stop together.
 
 On Slurm, Open MPI and TPU pods JAX reads from the environment who they are; elsewhere the command is told.
 """
 
 import contextlib
+import ctypes
 import dataclasses
+import functools
+import math
 import os
 import signal
 from collections.abc import Callable, Iterator, Mapping
@@ -13,9 +16,13 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
+from jprm.data import Rows
 from jprm.errors import UserError
+from jprm.mesh import make_mesh
+from jprm.train.config import MeshSection
 
 HEARTBEAT_S = 100
+M_TRIM_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX = -1, -4, -8  # malloc.h
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,7 +38,7 @@ class Processes:
     heartbeat_s: int = HEARTBEAT_S
 
     def __post_init__(self):
-        """Raise UserError for numbers that do not fit together."""
+        """Raises UserError for options of the command that do not fit together."""
         if self.count > 1 and (self.index is None or self.coordinator is None):
             raise UserError(f"--processes {self.count}: give --process-id and --coordinator host:port as well")
         if not 0 <= (self.index or 0) < self.count:
@@ -43,11 +50,9 @@ class Processes:
 def launched_by(environment: Mapping[str, str]) -> str | None:
     """The launcher that started several processes; None for a process on its own."""
     for variable, launcher in (("SLURM_STEP_NUM_TASKS", "Slurm"), ("OMPI_COMM_WORLD_SIZE", "MPI")):
-        if environment.get(variable, "1").isdigit() and int(environment.get(variable, "1")) > 1:
+        if (count := environment.get(variable, "1")).isdigit() and int(count) > 1:
             return launcher
-    if "," in environment.get("TPU_WORKER_HOSTNAMES", ""):
-        return "TPU pod"
-    return None
+    return "TPU pod" if "," in environment.get("TPU_WORKER_HOSTNAMES", "") else None
 
 
 def join(processes: Processes | None) -> None:
@@ -70,6 +75,11 @@ def join(processes: Processes | None) -> None:
         )
     except (RuntimeError, ValueError) as error:
         raise UserError(f"the processes of this run did not meet ({error})") from None
+
+
+def first_process() -> bool:
+    """Whether this process is the one that writes and speaks."""
+    return jax.process_index() == 0
 
 
 def of_first_process(number: int) -> int:
@@ -95,3 +105,84 @@ def stop_signal() -> Iterator[Callable[[int], bool]]:
         yield lambda step: bool(asked)
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def mesh_of(section: MeshSection, batch_rows: int, microbatches: int) -> jax.sharding.Mesh | None:
+    """The mesh of a run; None for one device.
+
+    Raises UserError where it does not divide the devices or the rows, and where it would leave
+    devices of a run of several processes idle.
+    """
+    sizes = section.model_dump()
+    devices = jax.device_count()
+    if -1 in sizes.values():
+        taken = -math.prod(sizes.values())
+        if devices % taken:
+            raise UserError(
+                f"mesh: {sizes} takes devices by {taken}, and {devices} are no multiple of it; "
+                "choose axes that divide them"
+            )
+        sizes = {name: devices // taken if size < 0 else size for name, size in sizes.items()}
+    count = sizes["data"] * sizes["fsdp"] * sizes["tensor"]
+    if jax.process_count() > 1 and count != devices:
+        raise UserError(
+            f"mesh: {sizes} has {count} devices, but the {jax.process_count()} processes "
+            f"have {devices}; a run of several processes takes all: set one axis to -1"
+        )
+    mesh = None if count == 1 else make_mesh(**sizes)
+    ways = sizes["data"] * sizes["fsdp"]
+    if (batch_rows // microbatches) % ways:
+        raise UserError(
+            f"mesh: the {batch_rows // microbatches} rows of a microbatch (train.batch_rows / "
+            f"train.microbatches) do not divide among data x fsdp = {sizes['data']} x {sizes['fsdp']} "
+            f"devices; make train.batch_rows a multiple of {microbatches * ways}"
+        )
+    return mesh
+
+
+def place_rows(rows: Rows, members: np.ndarray, layout: jax.sharding.NamedSharding | None) -> dict[str, jax.Array]:
+    """The rows of these numbers as one global batch, each array (rows, capacity).
+
+    `layout` None is one device. Otherwise each process builds only the rows that its devices hold.
+    """
+    if layout is None:
+        return jax.device_put(rows.stacked(members.tolist()))
+    built = functools.cache(lambda i: rows[int(members[i])])
+    shape = (len(members), rows.packing.capacity)
+
+    def part(name: str) -> jax.Array:
+        def read(index: tuple[slice, ...] | None) -> np.ndarray:
+            assert index is not None  # JAX asks without an index only for arrays without axes
+            picked = range(len(members))[index[0]]
+            return np.stack([built(i)[name][index[1]] for i in picked])
+
+        return jax.make_array_from_callback(shape, layout, read)
+
+    return {name: part(name) for name in rows.names}
+
+
+def gathered(params: dict) -> dict:
+    """Numpy copies of parameters whose parts lie with several processes; every process calls it."""
+
+    def whole(leaf: jax.Array) -> np.ndarray:
+        if leaf.is_fully_addressable or leaf.is_fully_replicated:
+            return np.asarray(leaf)
+        return np.asarray(multihost_utils.process_allgather(leaf, tiled=True))
+
+    return jax.tree.map(whole, params)
+
+
+@functools.cache
+def keep_freed_memory() -> bool:
+    """Tells glibc never to return memory to the system; False where the C library has no such option.
+
+    XLA on CPU takes the temporaries of a step anew at every call. glibc gives blocks of that size back
+    to the system as they are freed, so the system zeroes every page of them again, which costs a fifth
+    of a step of a small model. The price of keeping them: the process stays as large as it ever was.
+    One arena, because others cannot grow beyond 64 MB and would hand large blocks back.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is None:
+        return False
+    settings = {M_MMAP_MAX: 0, M_TRIM_THRESHOLD: -1, M_ARENA_MAX: 1}
+    return all(mallopt(parameter, value) for parameter, value in settings.items())

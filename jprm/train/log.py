@@ -1,4 +1,4 @@
-"""The log of a run: JSON lines, one for each logged step whatever the number of sittings."""
+"""The log of a run: JSON lines, one for each logged step whatever the number of attempts."""
 
 from __future__ import annotations
 
@@ -6,24 +6,19 @@ import json
 from pathlib import Path
 from typing import Any
 
-import jax
-
-from jprm.errors import Unwritable
-from jprm.jobs import Progress, write_atomic
+from jprm.errors import Unwritable, UserError
+from jprm.jobs import Progress
 from jprm.records import read_jsonl
-from jprm.train.job import Job
-from jprm.train.meter import Meter, TensorBoard
-
-
-def first_process() -> bool:
-    """Whether this process is the one that writes and speaks."""
-    return jax.process_index() == 0
+from jprm.jobs import write_atomic
+from jprm.train.distributed import first_process
+from jprm.train.loop import TrainingJob
+from jprm.train.meter import Meter
 
 
 class Log:
     """Writes the lines of a job's steps and shows its progress; silent but on process 0."""
 
-    def __init__(self, path: Path, job: Job, meter: Meter, every: int, tensorboard: bool = False):
+    def __init__(self, path: Path, job: TrainingJob, meter: Meter, every: int, tensorboard: bool = False):
         """A line for every `every` steps, and for the last one; to TensorBoard as well, if asked to.
 
         Raises UserError where TensorBoard is not installed.
@@ -35,7 +30,7 @@ class Log:
         self._board = TensorBoard(path.with_name("tensorboard")) if board else None
 
     def note(self, text: str) -> None:
-        """A line on the terminal."""
+        """Writes a line on the terminal."""
         if first_process():
             self._display.note(text)
 
@@ -73,8 +68,8 @@ class Log:
             self._board.close()
 
     def _write(self, row: dict[str, Any]) -> None:
-        # Not waited for: it outlives this process, and a wait for the disk costs more than a small
-        # model's step. A loss of power takes lines that the next sitting writes again.
+        # This does not wait for the disk, which would cost more than a small model's step: what is written outlives
+        # this process, and lines that a loss of power takes are written again by the next attempt.
         try:
             with open(self.path, "a", encoding="ascii") as file:
                 file.write(json.dumps(row, allow_nan=False) + "\n")
@@ -83,3 +78,26 @@ class Log:
                 f"{self.path}: cannot write ({error.strerror}); free the space, and the same command "
                 "goes on from the last checkpoint"
             ) from None
+
+
+class TensorBoard:
+    """Writes the numbers of the log's lines for TensorBoard."""
+
+    def __init__(self, directory: Path):
+        """Raises UserError without the package."""
+        try:
+            from tensorboardX import SummaryWriter  # pyright: ignore[reportMissingImports]
+        except ModuleNotFoundError:
+            raise UserError("log: TensorBoard needs tensorboardX: pip install 'jprm[tensorboard]'") from None
+        self._writer = SummaryWriter(str(directory))
+
+    def write(self, line: dict[str, Any]) -> None:
+        """Writes the numbers of one line, at its step."""
+        for name, value in line.items():
+            if name != "step" and isinstance(value, int | float):
+                self._writer.add_scalar(name, value, line["step"])
+        self._writer.flush()
+
+    def close(self) -> None:
+        """Ends the file."""
+        self._writer.close()

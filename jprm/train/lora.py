@@ -16,23 +16,24 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from jprm import strict_json
-from jprm.errors import UserError
+from jprm.errors import UserError, one_line
 from jprm.models import Model, from_hf
 from jprm.models.locate import Checkpoint
 from jprm.seeds import rng_of
 from jprm.train.config import LoraSection
 from jprm.train.optimizer import MUON_AXES
 
-KEY = "lora"  # where the adapters lie among the parameters of the layers, and of a training state
+LORA = "lora"  # the name of the adapters among the parameters of the layers, and in a training state
 PEFT_CONFIG, PEFT_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 PEFT_NAMES = {name: f"self_attn.{name}_proj" for name in ("q", "k", "v", "o")}
+PEFT_NAMES |= {name: f"mlp.{name}_proj" for name in ("gate", "up", "down")}
 # Fields of adapter_config.json that are read, or change nothing of a trained adapter's product. All others must be
 # empty: patterns of ranks and alphas, whole modules, chosen layers, DoRA, biases, and what later versions add.
 PEFT_READ = ("r", "lora_alpha", "target_modules", "use_rslora", "lora_dropout", "init_lora_weights", "inference_mode")
 PEFT_READ += ("task_type", "base_model_name_or_path", "revision", "auto_mapping", "peft_version", "runtime_config")
 PEFT_READ += ("megatron_core", "eva_config", "qalora_group_size", "lora_ga_config", "exclude_modules")
 PEFT_CHANGES_BASE = ("pissa", "olora", "corda", "loftq", "lora_ga")
-PEFT_NAMES |= {name: f"mlp.{name}_proj" for name in ("gate", "up", "down")}
+SIDES = {"a": "A", "b": "B"}  # the two matrices of an adapter: our name and PEFT's
 
 
 def init_adapters(model: Model, config: LoraSection, seed: int) -> dict:
@@ -47,15 +48,16 @@ def init_adapters(model: Model, config: LoraSection, seed: int) -> dict:
 
 def attach(params: dict, adapters: dict, config: LoraSection) -> dict:
     """`params` with the adapters beside the weights, for `Model.hidden`."""
-    scaled = {name: {"a": adapter["a"], "b": adapter["b"] * _scale(config)} for name, adapter in adapters.items()}
-    return params | {"layers": params["layers"] | {KEY: scaled}}
+    scale = config.alpha / config.rank
+    scaled = {name: {"a": adapter["a"], "b": adapter["b"] * scale} for name, adapter in adapters.items()}
+    return params | {"layers": params["layers"] | {LORA: scaled}}
 
 
 def merge(params: dict, adapters: dict, config: LoraSection) -> dict:
     """Plain parameters that compute what the adapted ones do."""
     layers = dict(params["layers"])
     for name, adapter in adapters.items():
-        product = jnp.einsum("lir,lro->lio", adapter["a"], adapter["b"] * _scale(config))
+        product = jnp.einsum("lir,lro->lio", adapter["a"], adapter["b"] * (config.alpha / config.rank))
         layers[name] = layers[name] + product.reshape(layers[name].shape).astype(layers[name].dtype)
     return params | {"layers": layers}
 
@@ -63,16 +65,15 @@ def merge(params: dict, adapters: dict, config: LoraSection) -> dict:
 def save_peft(directory: Path, adapters: dict, config: LoraSection, base: str = "") -> None:
     """Writes the adapters as PEFT does: adapter_config.json and adapter_model.safetensors.
 
-    base: what PEFT is to load them onto, a name or a directory. Raises UserError where they cannot
+    base: what PEFT loads them onto, a name or a directory. Raises UserError where they cannot
     be written.
     """
-    tensors = {}
-    for name, adapter in adapters.items():
-        for layer in range(len(adapter["a"])):
-            key = f"base_model.model.model.layers.{layer}.{PEFT_NAMES[name]}"
-            # torch's layers hold (outputs, inputs)
-            tensors[f"{key}.lora_A.weight"] = np.ascontiguousarray(np.asarray(adapter["a"][layer]).T)
-            tensors[f"{key}.lora_B.weight"] = np.ascontiguousarray(np.asarray(adapter["b"][layer]).T)
+    tensors = {
+        _peft_key(layer, name, side): np.ascontiguousarray(np.asarray(matrix).T)  # torch stores (outputs, inputs)
+        for name, adapter in adapters.items()
+        for side in SIDES
+        for layer, matrix in enumerate(adapter[side])
+    }
     about: dict[str, Any] = {
         "peft_type": "LORA",
         "task_type": "CAUSAL_LM",
@@ -96,7 +97,7 @@ def save_peft(directory: Path, adapters: dict, config: LoraSection, base: str = 
 
 
 def load_peft(directory: Path, model: Model) -> tuple[dict, LoraSection]:
-    """The adapters of PEFT, and their configuration. alpha / sqrt(rank), as rsLoRA scales, becomes an alpha.
+    """The adapters in a directory of PEFT, and their configuration; the scale of rsLoRA becomes an alpha.
 
     Raises UserError for what is missing, for adapters of another shape, and, by its name, for every field and
     every tensor that would change the product and is not read.
@@ -110,15 +111,12 @@ def load_peft(directory: Path, model: Model) -> tuple[dict, LoraSection]:
     adapters: dict = {}
     for name, adapter in init_adapters(model, config, 0).items():
         adapters[name] = {}
-        for side, letter in (("a", "A"), ("b", "B")):
-            keys = [
-                f"base_model.model.model.layers.{layer}.{PEFT_NAMES[name]}.lora_{letter}.weight"
-                for layer in range(model.config.n_layers)
-            ]
+        for side in SIDES:
+            keys = [_peft_key(layer, name, side) for layer in range(model.config.n_layers)]
             missing = [key for key in keys if key not in tensors]
             if missing:
                 raise UserError(f"{directory}: {missing[0]} is missing")
-            wanted = adapter[side].shape[:0:-1]  # torch's, of one layer
+            wanted = adapter[side].shape[:0:-1]  # the shape in torch, for one layer
             wrong = [key for key in keys if tensors[key].shape != wanted]
             if wrong:
                 shape = tensors[wrong[0]].shape
@@ -132,21 +130,23 @@ def load_peft(directory: Path, model: Model) -> tuple[dict, LoraSection]:
     return adapters, config
 
 
+def _peft_key(layer: int, name: str, side: str) -> str:
+    return f"base_model.model.model.layers.{layer}.{PEFT_NAMES[name]}.lora_{SIDES[side]}.weight"
+
+
 def from_checkpoint(checkpoint: Checkpoint, dtype: Any = None) -> tuple[Model, dict]:
-    """`from_hf`, with the adapters of the checkpoint merged. Raises UserError as that and `load_peft`."""
+    """The model and parameters of a checkpoint, its adapters merged. Raises UserError as `from_hf` and `load_peft`."""
     model, params = from_hf(checkpoint.directory, dtype)
     for directory in checkpoint.adapters:
         params = merge(params, *load_peft(directory, model))
     return model, params
 
 
-def _peft_section(path: Path, about: Any) -> LoraSection:
+def _peft_section(path: Path, about: dict[str, Any]) -> LoraSection:
     """The section that an adapter_config.json describes. Raises UserError naming the field."""
-    if not isinstance(about, dict):
-        raise UserError(f"{path}: holds {type(about).__name__}, not a JSON object")
     neutral = {"peft_type": "LORA", "bias": "none"}
     for key, value in about.items():
-        empty = value is None or value is False or value in ({}, [], "")  # 0 is a layer
+        empty = value is None or value is False or value in ({}, [], "")  # 0 is not empty: it names a layer
         if key not in PEFT_READ and not empty and value != neutral.get(key):
             raise UserError(
                 f"{path}: {key} = {value!r} is not supported; merge the adapters with PEFT (merge_and_unload)"
@@ -167,12 +167,11 @@ def _peft_section(path: Path, about: Any) -> LoraSection:
         chosen: Any = tuple(modules[target] for target in targets)
         return LoraSection(rank=rank, alpha=alpha, targets=chosen)
     except (KeyError, TypeError, ValueError) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"{path}: r and lora_alpha must be positive numbers ({reason})") from None
+        raise UserError(f"{path}: r and lora_alpha must be positive numbers ({one_line(error)})") from None
 
 
 def adapter_count(model: Model, config: LoraSection) -> int:
-    """Parameters of all adapters."""
+    """The number of parameters of all adapters together."""
     leaves = model.spec()["layers"]
     sides = [_sides(leaves[name].shape, name) for name in config.targets]
     return sum(layers * config.rank * (inputs + outputs) for layers, inputs, outputs in sides)
@@ -183,7 +182,3 @@ def _sides(shape: tuple[int, ...], name: str) -> tuple[int, int, int]:
     axes: Any = MUON_AXES[name]
     inputs, outputs = axes.reduction_axis, axes.output_axis
     return (shape[0], math.prod(shape[axis] for axis in inputs), math.prod(shape[axis] for axis in outputs))
-
-
-def _scale(config: LoraSection) -> float:
-    return config.alpha / config.rank

@@ -1,4 +1,7 @@
-"""The training loss: weighted cross-entropy of the next token, as a sum and the weight it is over.
+"""The training losses, each as a weighted sum and the weight that it is over.
+
+The loss of the next token is cross-entropy. That of the discriminative step head is binary
+cross-entropy of one logit at the end of each step, for "this step is right".
 
 Sum and weight stay apart until the whole step is in: with packed rows every microbatch has another
 number of trained tokens, so that a mean of means would weigh tokens by the batch they fell into.
@@ -6,58 +9,46 @@ number of trained tokens, so that a mean of means would weigh tokens by the batc
 Shape letters: B rows, T tokens, C tokens of a chunk, D embed, V vocabulary.
 """
 
-import dataclasses
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
-from jprm.models import Model, segment_attention
+from jprm.mesh import TRAIN_RULES, Rules
+from jprm.models import Model, ModelConfig, segment_attention
 from jprm.train.config import TrainConfig
 
+STEP_HEAD = "step_head"  # the name of the head among the parameters
+DEFAULT = TrainConfig()
 
-@dataclasses.dataclass(frozen=True)
-class Passes:
-    """How the passes are run. None of it changes the numbers by more than rounding.
 
-    remat, attention, logits_mb: as in `TrainConfig`. [tokens, 152k] logits must never exist whole.
+def hidden_states(model: Model, params: dict, batch: dict, config: TrainConfig = DEFAULT) -> jax.Array:
+    """The residual stream of the packed rows of a batch, BTD.
+
+    `config` says which attention kernel runs and what the backward pass recomputes.
     """
-
-    remat: str = "none"
-    attention: str = "auto"
-    logits_mb: int = 64
-
-    @classmethod
-    def of(cls, config: TrainConfig) -> "Passes":
-        """Those that a configuration asks for."""
-        return cls(config.remat, config.attention, config.logits_mb)
+    attend = segment_attention(batch["segments"], model.rules, config.attention)
+    return model.hidden(params, batch["ids"], batch["positions"], attend, remat=config.remat)
 
 
-DEFAULT_PASSES = Passes()
-
-
-def hidden_states(model: Model, params: dict, batch: dict, passes: Passes) -> jax.Array:
-    """BTD, of the packed rows of a batch."""
-    attend = segment_attention(batch["segments"], model.rules, passes.attention)
-    return model.hidden(params, batch["ids"], batch["positions"], attend, remat=passes.remat)
-
-
-def loss_and_weight(model: Model, params: dict, batch: dict, passes: Passes = DEFAULT_PASSES):
+def loss_and_weight(model: Model, params: dict, batch: dict, config: TrainConfig = DEFAULT):
     """(sum of weight * -log p, sum of weight), f32 scalars, over the tokens of a packed batch.
 
     `batch`: ids, positions, segments, weights, each BT, as `jprm.data.Rows` gives them. The shift
     by one happens here and nowhere else; the first token of a segment has weight 0, so no text is
-    predicted from another.
+    predicted from another. `config.logits_mb` bounds the logits that exist at once.
 
     Soft labels: with `others` (ids) and `targets` (probabilities), each BT, a token counts by
     -targets * log p(ids) - (1 - targets) * log p(others), such as Yes and No under an estimate of how
     likely the step is right. Where the target is 1 that is the plain loss.
     """
-    h_BTD = hidden_states(model, params, batch, passes)
+    h_BTD = hidden_states(model, params, batch, config)
     names = ("ids", "weights", "others", "targets")
-    shifted = {name: _shifted(batch[name]) for name in names if name in batch}
+    shifted = {name: jnp.pad(batch[name][:, 1:], ((0, 0), (0, 1))) for name in names if name in batch}
     rows, tokens = batch["ids"].shape
-    chunks = _chunks(rows, tokens, model.config.vocab_size, passes.logits_mb << 18)
+    chunks = _chunks(rows, tokens, model.config.vocab_size, config.logits_mb << 18)
 
     def chunk_loss(h_BCD, chunk):
         logits = model.logits(params, h_BCD)
@@ -80,11 +71,6 @@ def loss_and_weight(model: Model, params: dict, batch: dict, passes: Passes = DE
     return total, jnp.sum(shifted["weights"])
 
 
-def _shifted(x_BT: jax.Array) -> jax.Array:
-    """What the token behind each has."""
-    return jnp.pad(x_BT[:, 1:], ((0, 0), (0, 1)))
-
-
 def cross_entropy(logits_V: jax.Array, targets: jax.Array) -> jax.Array:
     """-log softmax(logits)[target] over the last axis.
 
@@ -102,3 +88,36 @@ def _chunks(rows: int, tokens: int, vocab_size: int, max_logits: int) -> int:
         if tokens % chunks == 0 and rows * (tokens // chunks) * vocab_size <= max_logits:
             return chunks
     return tokens
+
+
+def init_head(config: ModelConfig) -> dict:
+    """A step head that says 1/2 to everything: weight (D,), bias ()."""
+    return {"weight": np.zeros(config.embed, np.float32), "bias": np.zeros((), np.float32)}
+
+
+def step_logits(params: dict, h_BTD: jax.Array, rules: Rules = TRAIN_RULES) -> jax.Array:
+    """The log-odds that the step which ends at a token is right; f32, BT."""
+    head = params[STEP_HEAD]
+    spec = rules("batch", None)
+    logits = jnp.einsum("btd,d->bt", h_BTD, head["weight"], preferred_element_type=jnp.float32, out_sharding=spec)
+    return logits + head["bias"].astype(jnp.float32)
+
+
+def binary_cross_entropy(logits: jax.Array, targets: jax.Array) -> jax.Array:
+    """-targets * log p - (1 - targets) * log (1 - p) with p = sigmoid(logits)."""
+    return jax.nn.softplus(logits) - targets * logits
+
+
+def step_loss_and_weight(model: Model, params: dict, batch: dict, config: TrainConfig = DEFAULT):
+    """(sum of weight * cross-entropy, sum of weight) over the step ends of a packed batch.
+
+    `batch`: ids, positions, segments, weights (0 but at step ends) and targets (probabilities that
+    the step is right), each BT. Nothing is shifted: the state at a step's last token judges it.
+    """
+    h_BTD = hidden_states(model, params, batch, config)
+    loss_BT = binary_cross_entropy(step_logits(params, h_BTD, model.rules), batch["targets"])
+    return jnp.sum(loss_BT * batch["weights"]), jnp.sum(batch["weights"])
+
+
+Objective = Callable[[Model, dict, dict, TrainConfig], tuple[jax.Array, jax.Array]]
+OBJECTIVES: dict[str, Objective] = {"tokens": loss_and_weight, "step_head": step_loss_and_weight}

@@ -1,15 +1,14 @@
-"""The memory of a training step, planned before the first: what is held, by what, and what to turn.
+"""An estimate of the memory of a training step, made before the first: what takes it, and which setting to turn.
 
 Estimates for one device under the mesh in force. They are within a factor of 1.5 of what XLA allocates,
 on a CPU within 1.25 for models of millions of parameters (`tests/train/test_memory.py` compares), which
-is enough to say before minutes of compilation that a run cannot fit, and which knob would make it.
+is enough to say before minutes of compilation that a run cannot fit, and which setting would make it.
 On a CPU the program itself lies in the same memory.
 """
 
 import dataclasses
 import math
 import os
-from typing import Any
 
 import jax
 import numpy as np
@@ -23,7 +22,7 @@ from jprm.train.lora import adapter_count
 
 F32 = 4
 INT32 = 4
-KNOBS = {
+SETTINGS = {
     "weights": "mesh.fsdp (shards weights), or a smaller model",
     "optimizer": "mesh.fsdp (shards the moments), or train.lora.rank (trains adapters only)",
     "gradients": "mesh.fsdp, train.compute_dtype = 'bfloat16', or train.lora.rank",
@@ -31,16 +30,17 @@ KNOBS = {
     "logits": "a smaller train.logits_mb",
     "batch": "a smaller train.batch_rows",
 }
-# On a CPU: Python, JAX and the tokenizer's library (.25 GB), what XLA takes to compile a step, and what a checkpoint
-# is packed in. Whole runs of 19 and 53 million parameters, on a row of 640 tokens, had .7 to 1.2 GB beyond a step's.
+# On a CPU the program takes memory too: Python, JAX and the tokenizer's library (.25 GB), what XLA needs to compile
+# a step, and what a checkpoint is packed in. Whole runs of 19 and 53 million parameters, on a row of 640 tokens, had
+# .7 to 1.2 GB beyond a step's.
 PROGRAM_BYTES = 1_000_000_000
-# On a CPU: XLA fuses less there, and keeps more between the passes (measured from 5 to 135 million parameters).
+# On a CPU XLA fuses less, and keeps more between the passes (measured from 5 to 135 million parameters).
 CPU_ACTIVATIONS = 1.25
 
 
 @dataclasses.dataclass(frozen=True)
-class MemoryPlan:
-    """Bytes on one device, by what they are for; `capacity` 0 is unknown."""
+class StepMemory:
+    """Estimated bytes on one device, by what they are for; a `capacity` of 0 is unknown."""
 
     weights: int
     optimizer: int
@@ -53,22 +53,22 @@ class MemoryPlan:
 
     @property
     def parts(self) -> dict[str, int]:
-        """The bytes by name."""
-        return {name: getattr(self, name) for name in (*KNOBS, "program")}
+        """The bytes by the name of what they are for."""
+        return {name: getattr(self, name) for name in (*SETTINGS, "program")}
 
     @property
     def total(self) -> int:
-        """All of it."""
+        """The bytes of all parts together."""
         return sum(self.parts.values())
 
     def check(self) -> None:
-        """Raise UserError naming the largest part and its knob when it does not fit."""
+        """Raises UserError, naming the largest part and the setting that makes it smaller, where it does not fit."""
         if not self.capacity or self.total <= self.capacity:
             return
-        largest = max(KNOBS, key=lambda name: self.parts[name])
+        largest = max(SETTINGS, key=lambda name: self.parts[name])
         raise UserError(
             f"memory: a step needs about {gb(self.total)} a device of {gb(self.capacity)} "
-            f"({self}); most is {largest}: try {KNOBS[largest]}"
+            f"({self}); most is {largest}: try {SETTINGS[largest]}"
         )
 
     def __str__(self) -> str:
@@ -76,12 +76,12 @@ class MemoryPlan:
 
 
 def gb(size: int) -> str:
-    """1.2 GB, or 34 MB."""
+    """Writes a size as "1.2 GB" or "34 MB"."""
     return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"
 
 
 def capacity_bytes() -> int:
-    """Memory of one local device; on a CPU that of the machine, among the devices it plays."""
+    """The memory of one local device in bytes, 0 where unknown; a CPU's devices share the memory of the machine."""
     device = jax.local_devices()[0]
     stats = device.memory_stats() or {}
     if "bytes_limit" in stats:
@@ -92,106 +92,71 @@ def capacity_bytes() -> int:
     return machine // jax.local_device_count()
 
 
-def plan_memory(model: Model, config: TrainConfig, optimizer: optax.GradientTransformation) -> MemoryPlan:
-    """What a step of this configuration takes on each device of the mesh in force."""
-    tensor, ways = _mesh_ways()
-    rows = max(1, config.batch_rows // config.microbatches // ways)  # of a microbatch
+def step_memory(model: Model, config: TrainConfig, optimizer: optax.GradientTransformation) -> StepMemory:
+    """Estimates what a step of this configuration takes on each device of the mesh in force."""
+    mesh = jax.sharding.get_mesh()
+    tensor, ways = (1, 1) if mesh.empty else (mesh.shape["tensor"], mesh.shape["data"] * mesh.shape["fsdp"])
+    on_cpu = jax.local_devices()[0].platform == "cpu"
+    # 1. Weights, moments and gradients; a device has its shard of the weights, and adapters whole.
+    spec = model.spec()
+    shard = F32 * sum(math.prod(_shard_shape(leaf)) for leaf in jax.tree.leaves(spec))
+    in_passes = shard // F32 * np.dtype(config.compute_dtype).itemsize
+    if config.lora.rank:
+        trained = F32 * adapter_count(model, config.lora)
+        weights, moments, gradients = in_passes + trained, 2 * trained, trained  # the moments are AdamW's
+    else:
+        trained = weights = shard
+        share = shard / (F32 * sum(leaf.size for leaf in jax.tree.leaves(spec)))
+        states = jax.tree.leaves(jax.eval_shape(optimizer.init, spec))  # laid out as the weights
+        moments = int(share * sum(leaf.size * np.dtype(leaf.dtype).itemsize for leaf in states))
+        gradients = in_passes
+        if config.compute_dtype != "float32":
+            gradients *= 2  # there is a copy of the weights in the type of the passes, too
+        if config.microbatches > 1:
+            gradients += shard  # their sum over the microbatches is f32
+    # 2. The passes over one microbatch.
+    rows = max(1, config.batch_rows // config.microbatches // ways)
     logits = 0
     if config.objective == "tokens":
         whole = rows * config.row_tokens * (model.config.vocab_size // tensor) * F32
-        logits = 2 * min(config.logits_mb << 20, whole)  # themselves, and their gradient
-    held = _adapter_states(model, config) if config.lora.rank else _states(model, config, optimizer)
-    activations = _activation_bytes(model, config, rows, tensor, logits)
-    if _on_cpu():
-        activations = int(CPU_ACTIVATIONS * activations)
-    # When the passes are over, the optimizer's updates lie beside the gradients.
-    held["gradients"] += max(0, held["trained"] - activations - logits)
-    del held["trained"]
-    return MemoryPlan(
-        **held,
+        logits = 2 * min(config.logits_mb << 20, whole)  # the logits and their gradient
+    activations = _activation_bytes(model, config, rows, tensor, logits, on_cpu)
+    return StepMemory(
+        weights=weights,
+        optimizer=moments,
+        # When the passes are over, the optimizer's updates lie beside the gradients.
+        gradients=gradients + max(0, trained - activations - logits),
         activations=activations,
         logits=logits,
         batch=config.batch_rows // ways * config.row_tokens * (3 * INT32 + F32),
-        program=PROGRAM_BYTES // jax.local_device_count() if _on_cpu() else 0,
+        program=PROGRAM_BYTES // jax.local_device_count() if on_cpu else 0,
         capacity=capacity_bytes(),
     )
 
 
-def _states(model: Model, config: TrainConfig, optimizer: optax.GradientTransformation) -> dict[str, int]:
-    """Weights, moments and gradients where the weights are trained, which are all of them."""
-    spec = model.spec()
-    weights = sum(_shard_bytes(leaf) for leaf in jax.tree.leaves(spec))
-    share = weights / sum(_bytes(leaf) for leaf in jax.tree.leaves(spec))
-    moments = jax.tree.leaves(jax.eval_shape(optimizer.init, spec))  # laid out as the weights
-    gradients = _in_passes(weights, config)
-    if config.compute_dtype != "float32":
-        gradients *= 2  # and a copy of the weights in the type of the passes
-    if config.microbatches > 1:
-        gradients += weights  # their sum over the microbatches is f32
-    return {
-        "weights": weights,
-        "optimizer": int(share * sum(_bytes(leaf) for leaf in moments)),
-        "gradients": gradients,
-        "trained": weights,
-    }
-
-
-def _adapter_states(model: Model, config: TrainConfig) -> dict[str, int]:
-    """The same where adapters are trained, which every device has whole."""
-    frozen = sum(_shard_bytes(leaf) for leaf in jax.tree.leaves(model.spec()))
-    trained = F32 * adapter_count(model, config.lora)
-    return {
-        "weights": _in_passes(frozen, config) + trained,
-        "optimizer": 2 * trained,  # AdamW
-        "gradients": trained,
-        "trained": trained,
-    }
-
-
-def _in_passes(f32_bytes: int, config: TrainConfig) -> int:
-    return f32_bytes // F32 * np.dtype(config.compute_dtype).itemsize
-
-
-def _activation_bytes(model: Model, config: TrainConfig, rows: int, tensor: int, logits: int) -> int:
-    """What the forward pass keeps for the backward one, and the layer that is worked on.
+def _activation_bytes(model: Model, config: TrainConfig, rows: int, tensor: int, logits: int, on_cpu: bool) -> int:
+    """The bytes that the forward pass keeps for the backward one, and those of the layer that is worked on.
 
     That layer takes the place of the logits, which are gone by then, and what it needs beyond them.
     """
     c, tokens = model.config, rows * config.row_tokens
-    # bytes of one number for each token; CPUs compute in f32 whatever is asked for
-    entry = tokens * (F32 if _on_cpu() else np.dtype(config.compute_dtype).itemsize)
+    # The bytes of one number for each token; CPUs compute in f32 whatever is asked for.
+    entry = tokens * (F32 if on_cpu else np.dtype(config.compute_dtype).itemsize)
     heads = (c.n_heads + 2 * c.n_kv_heads) * c.head_dim
-    # Outputs of the products with weights: q, k, v, o; gate, up, down.
+    # The outputs of the products with weights: q, k, v, o; gate, up, down.
     products = entry * ((heads + 2 * c.mlp) // tensor + 2 * c.embed)
-    # Besides: normalised and rotated inputs of the products, silu and its product with up.
+    # The normalised and rotated inputs of the products, silu, and its product with up.
     between = entry * (4 * c.embed + (heads + c.n_heads * c.head_dim + 3 * c.mlp) // tensor)
     scores = 0
     if kernel_in_use(config.attention, config.compute_dtype) != "cudnn":
-        # f32, of three quarters of the square (models/attention.py); kept are their exponentials
+        # Three quarters of the square (models/attention.py), f32; their exponentials are kept.
         scores = F32 * rows * (c.n_heads // tensor) * config.row_tokens**2 * 3 // 4
     layer = products + between + scores
     stream = entry * c.embed
     kept = {"none": layer, "dots": stream + products, "layers": stream}[config.remat]
-    return c.n_layers * kept + max(0, layer + scores - logits)
+    activations = c.n_layers * kept + max(0, layer + scores - logits)
+    return int(CPU_ACTIVATIONS * activations) if on_cpu else activations
 
 
-def _on_cpu() -> bool:
-    return jax.local_devices()[0].platform == "cpu"
-
-
-def _mesh_ways() -> tuple[int, int]:
-    """(devices that split a layer, devices that split the rows)."""
-    mesh = jax.sharding.get_mesh()
-    if mesh.empty:
-        return 1, 1
-    return mesh.shape["tensor"], mesh.shape["data"] * mesh.shape["fsdp"]
-
-
-def _bytes(leaf: Any) -> int:
-    return leaf.size * np.dtype(leaf.dtype).itemsize
-
-
-def _shard_bytes(leaf: Any) -> int:
-    if leaf.sharding is None:
-        return _bytes(leaf)
-    return math.prod(leaf.sharding.shard_shape(leaf.shape)) * np.dtype(leaf.dtype).itemsize
+def _shard_shape(leaf: jax.ShapeDtypeStruct) -> tuple[int, ...]:
+    return leaf.shape if leaf.sharding is None else leaf.sharding.shard_shape(leaf.shape)

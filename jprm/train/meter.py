@@ -8,19 +8,17 @@ import dataclasses
 import resource
 import sys
 import time
-from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from jprm.errors import UserError
 from jprm.models import Model
 from jprm.models.attention import kernel_in_use
 from jprm.models.costs import forward_flops
 from jprm.train.config import TrainConfig
 
-# Dense bf16 FLOP/s of one device: (part of jax's device_kind, FLOP/s), the first that fits counts.
+# The dense bf16 FLOP/s of one device, by a part of JAX's device_kind; the first that fits counts.
 # NVIDIA: data sheets, without sparsity (H100 and H200 SXM 989.4, H100 PCIe 756, A100 312 TFLOP/s).
 # TPU: docs.cloud.google.com/tpu/docs (v4 275, v5e 197, v5p 459, v6e 918 TFLOP/s a chip).
 PEAK_FLOPS = (
@@ -39,14 +37,14 @@ MEASURED_SIDE = 1024
 
 @dataclasses.dataclass(frozen=True)
 class Peak:
-    """FLOP/s of all devices of the run, and where the number is from."""
+    """The FLOP/s of all devices of the run together, and where the number is from."""
 
     flops_per_s: float
     source: str
 
 
 def product_flops_per_s(side: int, dtype: Any) -> float:
-    """FLOP/s of the fastest of five square matrix products on the default device."""
+    """The FLOP/s of the fastest of five square matrix products on the default device."""
     a = jnp.ones((side, side), dtype)
     product = jax.jit(lambda a: a @ a)
     product(a).block_until_ready()
@@ -74,12 +72,12 @@ def peak(devices: int) -> Peak:
 
 
 def memory_bytes() -> tuple[int, str]:
-    """(peak bytes, "device" or "host"): of the fullest local device, else of this process."""
+    """Returns (peak bytes, "device") of the fullest local device, else (peak bytes, "host") of this process."""
     stats = [device.memory_stats() for device in jax.local_devices()]
     used = [s["peak_bytes_in_use"] for s in stats if s and "peak_bytes_in_use" in s]
     if used:
         return max(used), "device"
-    unit = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss: bytes there, KiB on Linux
+    unit = 1 if sys.platform == "darwin" else 1024  # ru_maxrss is in bytes there, and in KiB on Linux
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit, "host"
 
 
@@ -87,33 +85,28 @@ class Meter:
     """Counts what was trained since the last line, and says how fast that went."""
 
     def __init__(self, model: Model, config: TrainConfig):
-        """Under the mesh in force. Raises UserError for an attention kernel that cannot run."""
+        """Finds the peak of the devices of the mesh in force. Raises UserError for a kernel that cannot run."""
         mesh = jax.sharding.get_mesh()
         self.kernel = kernel_in_use(config.attention, config.compute_dtype)
         self.peak = peak(1 if mesh.empty else mesh.size)
         self._model, self._config = model, config
-        self._since = time.perf_counter()
-        self._clear()
-
-    def _clear(self) -> None:
-        self._steps = self._tokens = self._pairs = self._trained = 0
+        self.restart()
 
     def restart(self) -> None:
-        """Forget what was counted; time starts now (after compilation, or a checkpoint)."""
-        self._clear()
+        """Forgets what was counted; time starts now (after compilation, or a checkpoint)."""
+        self._steps = self._tokens = self._pairs = self._trained = 0
         self._since = time.perf_counter()
 
     def add(self, tokens: int, pairs: int, trained: int) -> None:
-        """A step over so many tokens (no padding), (query, key) pairs, and tokens with a loss."""
+        """Counts a step over so many tokens (no padding), (query, key) pairs, and tokens with a loss."""
         self._steps += 1
         self._tokens += tokens
         self._pairs += pairs
         self._trained += trained
 
     def line(self, step: int, metrics: dict[str, float]) -> dict[str, Any]:
-        """What the log says of the steps since the last line; plain JSON values."""
-        now = time.perf_counter()
-        seconds = now - self._since
+        """What the log says of the steps since the last line, as plain JSON values."""
+        seconds = time.perf_counter() - self._since
         used, where = memory_bytes()
         flops = train_flops_of(self._model, self._config, self._tokens, self._pairs)
         line = {"step": step, **metrics} | {
@@ -128,13 +121,12 @@ class Meter:
             "memory_of": where,
             "attention": self.kernel,
         }
-        self._clear()
-        self._since = now
+        self.restart()
         return line
 
 
 def train_flops_of(model: Model, config: TrainConfig, tokens: int, pairs: int) -> float:
-    """FLOPs of training on so many tokens and pairs, as this configuration does it.
+    """The FLOPs of training on so many tokens and pairs, as this configuration does it.
 
     Backward costs twice what forward does: a product for the inputs and one for the weights. Beside
     adapters the products for the weights are left out; adapters themselves count for nothing.
@@ -144,26 +136,3 @@ def train_flops_of(model: Model, config: TrainConfig, tokens: int, pairs: int) -
     if config.lora.rank:
         flops -= forward_flops(model.config, tokens, 0, logits)
     return flops
-
-
-class TensorBoard:
-    """Writes the numbers of the log's lines for TensorBoard."""
-
-    def __init__(self, directory: Path):
-        """Raises UserError without the package."""
-        try:
-            from tensorboardX import SummaryWriter  # pyright: ignore[reportMissingImports]
-        except ModuleNotFoundError:
-            raise UserError("log: TensorBoard needs tensorboardX: pip install 'jprm[tensorboard]'") from None
-        self._writer = SummaryWriter(str(directory))
-
-    def write(self, line: dict[str, Any]) -> None:
-        """The numbers of one line, at its step."""
-        for name, value in line.items():
-            if name != "step" and isinstance(value, int | float):
-                self._writer.add_scalar(name, value, line["step"])
-        self._writer.flush()
-
-    def close(self) -> None:
-        """Ends the file."""
-        self._writer.close()

@@ -43,18 +43,17 @@ def schedule(config: TrainConfig, peak: float) -> optax.Schedule:
     if config.schedule == "cosine":
         fall = optax.cosine_decay_schedule(peak, fall_steps, config.final_fraction)
         return optax.join_schedules([rise, fall], [config.warmup_steps])
-    if config.schedule == "linear":
-        fall = optax.linear_schedule(peak, peak * config.final_fraction, fall_steps)
-        return optax.join_schedules([rise, fall], [config.warmup_steps])
-    fall_steps = min(fall_steps, max(1, round(config.decay_fraction * config.steps)))
+    if config.schedule == "wsd":
+        fall_steps = min(fall_steps, max(1, round(config.decay_fraction * config.steps)))
     fall = optax.linear_schedule(peak, peak * config.final_fraction, fall_steps)
-    flat = optax.constant_schedule(peak)
+    if config.schedule == "linear":
+        return optax.join_schedules([rise, fall], [config.warmup_steps])
     starts = [config.warmup_steps, max(config.warmup_steps, config.steps - fall_steps)]
-    return optax.join_schedules([rise, flat, fall], starts)
+    return optax.join_schedules([rise, optax.constant_schedule(peak), fall], starts)
 
 
 def make_optimizer(config: TrainConfig) -> optax.GradientTransformation:
-    """The optimizer of this run, for the parameters of a `jprm.models.Model`."""
+    """The optimizer that a configuration asks for, for the parameters of a `jprm.models.Model`."""
     if config.optimizer == "muon":
         axes: Any = muon_axes  # optax's annotation forgets that a function may be given
         return optax.contrib.muon(
@@ -73,7 +72,7 @@ def make_optimizer(config: TrainConfig) -> optax.GradientTransformation:
 
 
 def _decayed(params: dict) -> dict:
-    """AdamW decays matrices, embeddings and adapters; biases and norms are no larger than they should be."""
+    """Which leaves AdamW decays: matrices, embeddings and adapters, but neither biases nor norms."""
     tree = jax.tree.map(lambda _: True, params)
     if "norm" in params:
         tree["norm"] = False

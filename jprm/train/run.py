@@ -19,35 +19,42 @@ import jax
 import numpy as np
 
 from jprm.config import plain
-from jprm.data import Rows, plan
+from jprm.data import Rows, pack
 from jprm.digests import inventory
 from jprm.errors import PREEMPTED, UserError
 from jprm.jobs import HeldDirectory, provenance, write_atomic
 from jprm.models import parameter_count
-from jprm.train.allocator import keep_freed_memory
+from jprm.jobs import HeldDirectory, provenance, write_atomic
 from jprm.train.checkpoint import Checkpoints
 from jprm.train.config import RunConfig
-from jprm.train.distributed import Processes, join, of_first_process, stop_signal
-from jprm.train.job import Job, make_job
-from jprm.train.log import Log, first_process
-from jprm.train.loop import Progress, run, run_identity
-from jprm.train.lora import KEY as LORA
-from jprm.train.lora import save_peft
-from jprm.train.memory import gb, plan_memory
+from jprm.train.distributed import (
+    Processes,
+    first_process,
+    gathered,
+    join,
+    keep_freed_memory,
+    mesh_of,
+    of_first_process,
+    stop_signal,
+)
+from jprm.train.log import Log
+from jprm.train.loop import TrainingJob, TrainingTotals, make_job, run, run_identity
+from jprm.train.lora import LORA, save_peft
+from jprm.train.memory import gb, step_memory
 from jprm.train.meter import Meter, train_flops_of
 from jprm.train.optimizer import make_optimizer
-from jprm.train.start import Start, mesh_of, start_of
+from jprm.train.start import Start, start_of
 from jprm.train.step import TrainState
-from jprm.train.weights import RESULT, save_params, whole
+from jprm.train.weights import RESULT, save_params
 
 SHOWN_LINES = 20
-# In the run directory, but no part of the trained model.
+# What lies in the run directory and is no part of the trained model.
 NOT_WEIGHTS = ("lock", "config.json", "data.json", "log.jsonl", "checkpoints", "tensorboard", RESULT)
 DATA_FILE = "data.json"
 
 
 def run_training(config: RunConfig, processes: Processes | None = None) -> int:
-    """Trains, or goes on training; 0 when the last step is done, 75 when it was asked to stop before.
+    """Trains, or goes on training; returns 0 when the last step is done, and 75 when it was asked to stop before.
 
     Raises UserError for every mistake in the configuration and the data.
     """
@@ -56,7 +63,7 @@ def run_training(config: RunConfig, processes: Processes | None = None) -> int:
     mesh = mesh_of(config.mesh, config.train.batch_rows, config.train.microbatches)
     directory = config.directory / config.name
     with contextlib.ExitStack() as stack:
-        if first_process():  # holds the run directory for all of them
+        if first_process():  # it holds the run directory for all processes
             stack.enter_context(HeldDirectory(directory))
         if mesh is not None:
             stack.enter_context(jax.set_mesh(mesh))
@@ -66,23 +73,23 @@ def run_training(config: RunConfig, processes: Processes | None = None) -> int:
 def _train(config: RunConfig, directory: Path, stop: Callable[[int], bool]) -> int:
     start = start_of(config, config.data.date or first_day(directory))
     documents = start.corpus.documents
-    layout = plan([len(d) for d in documents], config.train.row_tokens, config.seed)
-    rows = Rows(documents, layout, start.corpus.lines)
-    memory = plan_memory(start.model, config.train, make_optimizer(config.train))
+    packing = pack([len(d) for d in documents], config.train.row_tokens, config.seed)
+    rows = Rows(documents, packing, start.corpus.lines)
+    memory = step_memory(start.model, config.train, make_optimizer(config.train))
     memory.check()
     job = make_job(start.model, start.fresh, rows, config.train, config.seed)
-    meter = Meter(start.model, config.train)  # on every process: where it measures, all take part
+    meter = Meter(start.model, config.train)  # on every process, since all take part in what it measures
     log = Log(directory / "log.jsonl", job, meter, config.log_every, config.tensorboard)
     report = data_report(start, rows)
     for line in _summary(config, start, report):
         log.note(line)
-    log.note(f"attention by {meter.kernel}; planned memory of a device: {gb(memory.total)} ({memory})")
+    log.note(f"attention by {meter.kernel}; estimated memory of a device: {gb(memory.total)} ({memory})")
     identity = run_identity(start.model, documents, config.train, config.seed)
     identity["initial_parameters"] = start.weights
     if start.date:
         identity["data.date"] = start.date
 
-    def on_resume(step: int) -> None:  # the directory is this run's: nothing is overwritten before
+    def on_resume(step: int) -> None:  # by now the directory is known to be this run's, and may be written to
         log.resume(step)
         if first_process():
             write_atomic(directory / "config.json", json.dumps(config, indent=1, default=plain))
@@ -93,11 +100,11 @@ def _train(config: RunConfig, directory: Path, stop: Callable[[int], bool]) -> i
         contextlib.closing(log),
         Checkpoints(directory / "checkpoints", identity, config.keep_checkpoints) as checkpoints,
     ):
-        state, progress = run(job, checkpoints, log.on_step, stop, on_resume)
+        state, totals = run(job, checkpoints, log.on_step, stop, on_resume)
     if int(state.step) < job.steps:
         log.note(f"stopped after step {int(state.step)} and saved; the same command goes on from here")
         return PREEMPTED
-    _finish(config, directory, start, job, state, progress)
+    _finish(config, directory, start, job, state, totals)
     loss = np.asarray(state.losses)[-1]
     log.note(f"{directory}: all {job.steps} steps done, the last with loss {loss:.4f}")
     return 0
@@ -120,12 +127,12 @@ def first_day(directory: Path) -> datetime.date:
 
 
 def data_report(start: Start, rows: Rows) -> dict[str, Any]:
-    """What became of the rows of the file: numbers, and the lines of those that are left out."""
+    """Tells what became of the rows of the file: how many there are, and the lines of those that are left out."""
     corpus = start.corpus
     return {
         "file": str(corpus.path),
-        "documents": len(corpus.documents) - len(rows.plan.too_long),
-        "too_long": [corpus.lines[i] for i in rows.plan.too_long],
+        "documents": len(corpus.documents) - len(rows.packing.too_long),
+        "too_long": [corpus.lines[i] for i in rows.packing.too_long],
         "untrained": list(corpus.untrained),
         "quoted": list(start.quoted),
         "date": start.date,
@@ -148,39 +155,39 @@ def _summary(config: RunConfig, start: Start, report: dict[str, Any]) -> Iterato
         f"{config.train.row_tokens} tokens, {report['fill']:.1%} full, "
         f"{report['loss_tokens'] / report['tokens']:.1%} of the tokens trained"
     )
-    reasons = {"too_long": "longer than train.row_tokens", "untrained": "nothing to train in them"}
+    reasons = {
+        "too_long": "left out (longer than train.row_tokens)",
+        "untrained": "left out (nothing to train in them)",
+        "quoted": "rows have messages that spell control tokens; they are plain text (data.control_tokens=true "
+        "makes tokens of them)",
+    }
     for key, why in reasons.items():
         if lines := report[key]:
-            shown = ", ".join(map(str, lines[:SHOWN_LINES]))
             more = ", ... (all in data.json)" if len(lines) > SHOWN_LINES else ""
-            yield f"{report['file']}: {len(lines)} left out ({why}): lines {shown}{more}"
-    if lines := report["quoted"]:
-        shown = ", ".join(map(str, lines[:SHOWN_LINES]))
-        more = ", ... (all in data.json)" if len(lines) > SHOWN_LINES else ""
-        yield (
-            f"{report['file']}: {len(lines)} rows have messages that spell control tokens; they are "
-            f"plain text (data.control_tokens=true makes tokens of them): lines {shown}{more}"
-        )
+            shown = ", ".join(map(str, lines[:SHOWN_LINES])) + more
+            yield f"{report['file']}: {len(lines)} {why}: lines {shown}"
     if report["date"]:
         yield f"the chat template writes a date: {report['date']}, whenever this run goes on"
 
 
-def _finish(config: RunConfig, directory: Path, start: Start, job: Job, state: TrainState, progress: Progress) -> None:
-    params, adapters = whole(job.finished(state.params)), whole(state.params.get(LORA, {}))
+def _finish(
+    config: RunConfig, directory: Path, start: Start, job: TrainingJob, state: TrainState, totals: TrainingTotals
+) -> None:
+    params, adapters = gathered(job.finished(state.params)), gathered(state.params.get(LORA, {}))
     if not first_process():
         return
-    # Nothing of this sitting goes into the weights: a run that was killed ends in the same bytes.
+    # Nothing that differs between attempts goes into the file, so a run that was killed ends in the same bytes.
     recipe = config.model_dump(mode="json", include={"model", "train", "seed"})
-    save_params(directory, params, {"config": recipe, "tokens": progress.tokens})
+    save_params(directory, params, {"config": recipe, "tokens": totals.tokens})
     if adapters:
         save_peft(directory / "adapter", adapters, config.train.lora, str(config.model.checkpoint or ""))
     summary = {
         "params": sum(x.size for x in jax.tree.leaves(params)),
         "loss": float(np.asarray(state.losses)[-1]),
-        "tokens": progress.tokens,
-        "flops": train_flops_of(start.model, config.train, progress.tokens, progress.pairs),
-        "seconds": progress.seconds,
-        "dtype": start.dtype,  # in which the first weights were stored: an export keeps it
+        "tokens": totals.tokens,
+        "flops": train_flops_of(start.model, config.train, totals.tokens, totals.pairs),
+        "seconds": totals.seconds,
+        "dtype": start.dtype,  # the type in which the first weights were stored, which an export keeps
         "files": inventory(directory, NOT_WEIGHTS),
         "provenance": provenance(),
     }

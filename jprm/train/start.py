@@ -1,4 +1,4 @@
-"""What a run starts from: the mesh, the tokenizer and documents of its file, the model's first weights."""
+"""What a run starts from: the tokenizer and documents of its file, and the model's first weights."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
 from jprm.chat import ChatCodec
@@ -21,8 +20,8 @@ from jprm.data import (
     corpus_of,
     messages_of,
     pieces_of,
+    read_pieces,
     read_rows,
-    read_unquoted,
     render,
     render_steps,
     steps_of,
@@ -30,18 +29,17 @@ from jprm.data import (
 from jprm.data.conversations import TRAINED_ROLE, TURN_CLOSE, TURN_OPEN
 from jprm.digests import files_digest
 from jprm.errors import UserError
-from jprm.mesh import MeshConfig, make_mesh
 from jprm.models import Model, bind, preset
 from jprm.models.hf_config import FILE, read_config
 from jprm.models.hf_export import copy_tokenizer
-from jprm.models.hf_weights import stored_dtype, weight_files
-from jprm.models.locate import Checkpoint, find_checkpoint
+from jprm.models.hf_weights import stored_dtype
+from jprm.models.locate import Checkpoint, find_checkpoint, weight_files
 from jprm.quoting import marks
 from jprm.tokenizer import Tokenizer, bpe_tokenizer
-from jprm.train.config import DataSection, MeshSection, RunConfig
+from jprm.train.config import RunConfig, TrainingDataSection
 from jprm.train.lora import from_checkpoint
 
-# Writes what `jprm.data.conversations.chatml` does.
+# A template that writes what `jprm.data.conversations.chatml` writes.
 CHATML = (
     "{%- for message in messages -%}{{- '<|im_start|>' + message.role + '\\n' -}}"
     "{{- message.content + '<|im_end|>\\n' -}}{%- endfor -%}"
@@ -51,12 +49,12 @@ CHATML = (
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Start:
-    """`fresh()` makes the first weights, laid out over the mesh in force; `weights` says which they are, and
-    `dtype` in which type they were stored.
+    """A model with its first weights, and the documents that it is trained on.
 
-    `save_tokenizer(directory)` writes what reads the trained model's tokens. `quoted`: lines whose
-    messages spell control tokens, which were read as plain text. `date`: the day that the chat
-    template wrote; "" where it writes none.
+    `fresh()` makes the first weights, laid out over the mesh in force; `weights` says which they are, and
+    `dtype` in which type they were stored. `save_tokenizer(directory)` writes what reads the trained
+    model's tokens. `quoted` are the lines whose messages spell control tokens, which were read as plain
+    text. `date` is the day that the chat template wrote; "" where it writes none.
     """
 
     model: Model
@@ -69,45 +67,10 @@ class Start:
     date: str = ""
 
 
-def mesh_of(section: MeshSection, batch_rows: int, microbatches: int) -> jax.sharding.Mesh | None:
-    """The mesh of a run; None for one device.
-
-    Raises UserError where it does not divide the devices or the rows, and where it would leave
-    devices of a run of several processes idle.
-    """
-    sizes = section.model_dump()
-    devices = jax.device_count()
-    taken = 1
-    for size in sizes.values():
-        taken *= max(size, 1)
-    if -1 in sizes.values():
-        if devices % taken:
-            raise UserError(
-                f"mesh: {sizes} takes devices by {taken}, and {devices} are no multiple of it; "
-                "choose axes that divide them"
-            )
-        sizes = {name: devices // taken if size < 0 else size for name, size in sizes.items()}
-    config = MeshConfig(**sizes)
-    if jax.process_count() > 1 and config.devices != devices:
-        raise UserError(
-            f"mesh: {sizes} has {config.devices} devices, but the {jax.process_count()} processes "
-            f"have {devices}; a run of several processes takes all: set one axis to -1"
-        )
-    mesh = None if config.devices == 1 else make_mesh(config)
-    ways = config.data * config.fsdp
-    if (batch_rows // microbatches) % ways:
-        raise UserError(
-            f"mesh: the {batch_rows // microbatches} rows of a microbatch (train.batch_rows / "
-            f"train.microbatches) do not divide among data x fsdp = {config.data} x {config.fsdp} "
-            f"devices; make train.batch_rows a multiple of {microbatches * ways}"
-        )
-    return mesh
-
-
 def start_of(config: RunConfig, date: datetime.date | None = None) -> Start:
     """Reads the data and the checkpoint, or makes the model, under the mesh of the run.
 
-    date: the day on which the run first started, for chat templates that write it; None: today.
+    date: the day that chat templates write, on which the run first started; None is today.
     Raises UserError for what cannot be read, and for a model that does not divide over the mesh.
     """
     steps = config.train.objective == "step_head"
@@ -118,12 +81,11 @@ def start_of(config: RunConfig, date: datetime.date | None = None) -> Start:
     return _from_preset(config.model.preset, config.data, config.seed, steps)
 
 
-def _from_preset(size: str, data: DataSection, seed: int, steps: bool) -> Start:
+def _from_preset(size: str, data: TrainingDataSection, seed: int, steps: bool) -> Start:
     write: Callable[..., Document] = render_steps if steps else render
-    if steps:  # the control tokens of pieces are meant, and there are no messages
-        rows: list[tuple[int, Any]] = read_rows(data.path, lambda row: _pieces(steps_of(row)))
-    else:
-        rows = read_unquoted(data.path, data.output_markers)
+    # A row's pieces, once it is known how messages are quoted; those for a step head have no messages.
+    rows: list[tuple[int, Callable[[Callable[[str], str]], Any]]]
+    rows = read_rows(data.path, _steps_as_given) if steps else read_pieces(data.path, data.output_markers)
     if data.tokenizer is not None:
         tokenizer = Tokenizer.load(data.tokenizer)
     else:
@@ -132,7 +94,7 @@ def _from_preset(size: str, data: DataSection, seed: int, steps: bool) -> Start:
     quote = str if data.control_tokens else tokenizer.quote
     read = [(line, pieces(quote)) for line, pieces in rows]
     documents = by_line(data.path, read, lambda pieces: write(pieces, tokenizer))
-    model = bind(preset(size, -(-tokenizer.vocab_size // 8) * 8))  # a multiple that meshes divide
+    model = bind(preset(size, -(-tokenizer.vocab_size // 8) * 8))  # a multiple of 8, which meshes divide
     return Start(
         model,
         corpus_of(data.path, documents),
@@ -144,8 +106,9 @@ def _from_preset(size: str, data: DataSection, seed: int, steps: bool) -> Start:
     )
 
 
-def _pieces(pieces: Any) -> Callable[[Callable[[str], str]], Any]:
-    return lambda quote: pieces
+def _steps_as_given(row: dict[str, Any]) -> Callable[[Callable[[str], str]], Any]:
+    steps = steps_of(row)
+    return lambda quote: steps
 
 
 def _weights_digest(checkpoint: Checkpoint) -> str:
@@ -155,7 +118,9 @@ def _weights_digest(checkpoint: Checkpoint) -> str:
     return "+".join([base, *map(files_digest, adapters)])
 
 
-def _from_checkpoint(checkpoint: Checkpoint, data: DataSection, steps: bool, date: datetime.date | None) -> Start:
+def _from_checkpoint(
+    checkpoint: Checkpoint, data: TrainingDataSection, steps: bool, date: datetime.date | None
+) -> Start:
     directory = checkpoint.directory
     if data.tokenizer is not None:
         raise UserError(f"data.tokenizer = {data.tokenizer}: {directory} brings its own; leave it out")
@@ -169,14 +134,13 @@ def _from_checkpoint(checkpoint: Checkpoint, data: DataSection, steps: bool, dat
 
     def document(row: dict[str, Any]) -> tuple[Document, bool]:
         """The row's document, and whether control tokens are spelled in it."""
-        pieces = None if steps else pieces_of(row)
         if steps:
             return render_steps(steps_of(row), codec), False
-        if pieces is not None:
+        if (pieces := pieces_of(row)) is not None:
             return render(pieces, codec), False
-        messages, markers = messages_of(row, data.output_markers), data.output_markers
+        messages = messages_of(row, data.output_markers)
         spelled = any(marks(codec.quote(message.text, message.role == TRAINED_ROLE)) for message in messages)
-        return chat_document(messages, codec, markers, data.control_tokens), spelled
+        return chat_document(messages, codec, data.output_markers, data.control_tokens), spelled
 
     rows = read_rows(data.path, document)
     return Start(
@@ -199,4 +163,4 @@ def _save(tokenizer: Tokenizer, folder: Path) -> None:
 def _copy(directory: Path, folder: Path) -> None:
     folder.mkdir(exist_ok=True)
     copy_tokenizer(directory, folder)
-    shutil.copyfile(directory / FILE, folder / FILE)  # the export keeps its other fields
+    shutil.copyfile(directory / FILE, folder / FILE)  # an export keeps the fields that it does not set itself

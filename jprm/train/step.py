@@ -5,7 +5,6 @@ Pure device arithmetic; the loop around it, with data, checkpoints and reporting
 
 import dataclasses
 import functools
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -20,14 +19,13 @@ from jprm.models import Model
 from jprm.models.attention import kernel_in_use
 from jprm.train import lora
 from jprm.train.config import TrainConfig
-from jprm.train.head import step_loss_and_weight
-from jprm.train.loss import Passes, loss_and_weight
+from jprm.train.loss import OBJECTIVES, Objective
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass
 class TrainState:
-    """All that a resumed run needs; the step number gives the data. `losses`: (steps,)."""
+    """Holds all that a resumed run needs; the step number gives the data. `losses` (steps,) are those of all steps."""
 
     step: jax.Array
     params: dict
@@ -56,14 +54,10 @@ def init_state(model: Model, params: dict, optimizer: optax.GradientTransformati
 
 
 def shardings(model: Model, params: dict) -> dict:
-    """A tree like `params`: the model's weights by its rules, all else whole on every device."""
+    """The shardings of `params`: the model's weights are laid out by its rules, all else is whole on every device."""
     everywhere = sharding(model.rules())
     known = {name: jax.tree.map(lambda spec: spec.sharding, part) for name, part in model.spec().items()}
     return {name: known.get(name, jax.tree.map(lambda _: everywhere, part)) for name, part in params.items()}
-
-
-Objective = Callable[[Model, dict, dict, Passes], tuple[jax.Array, jax.Array]]
-OBJECTIVES: dict[str, Objective] = {"tokens": loss_and_weight, "step_head": step_loss_and_weight}
 
 
 def make_step(
@@ -72,21 +66,20 @@ def make_step(
     optimizer: optax.GradientTransformation,
     objective: Objective | None = None,
     frozen: dict | None = None,
-) -> "Step":
-    """A compiled (state, batch) -> (state, metrics): `loss` per unit of weight, `grad_norm`.
+) -> "CompiledStep":
+    """Makes a compiled (state, batch) -> (state, metrics); the metrics are `loss` per unit of weight and `grad_norm`.
 
     The state is donated: the one handed in is gone afterwards. A batch's arrays are (batch_rows,
     row_tokens).
 
-    objective: (sum, weight) of a batch; None takes that which `config.objective` names.
+    objective: gives (sum, weight) of a batch; None takes that which `config.objective` names.
     frozen: weights that are not trained, laid out over the mesh. With `config.lora` the state's
         "lora" goes beside them.
 
     Raises UserError for an attention kernel that cannot run here.
     """
     measure = OBJECTIVES[config.objective] if objective is None else objective
-    passes = Passes.of(config)
-    kernel_in_use(passes.attention, config.compute_dtype)
+    kernel_in_use(config.attention, config.compute_dtype)
     cast = functools.partial(jax.tree.map, lambda x: x.astype(config.compute_dtype))
     if config.lora.rank and frozen is None:
         raise UserError("train.lora: adapters need the frozen weights that they lie beside")
@@ -96,16 +89,16 @@ def make_step(
     def loss_of(trained, frozen, batch):
         params = trained
         if frozen is not None:
-            rest = {name: part for name, part in trained.items() if name != lora.KEY}
+            rest = {name: part for name, part in trained.items() if name != lora.LORA}
             params = frozen | rest
-        if lora.KEY in trained:
-            params = lora.attach(params, trained[lora.KEY], config.lora)
-        return measure(model, params, batch, passes)
+        if lora.LORA in trained:
+            params = lora.attach(params, trained[lora.LORA], config.lora)
+        return measure(model, params, batch, config)
 
     sums = jax.value_and_grad(loss_of, has_aux=True)
 
     def accumulated(params, frozen, batch):
-        params = cast(params)  # not inside of `sums`: gradients of 16-bit weights have 16 bits
+        params = cast(params)  # outside of `sums`, because the gradients of 16-bit weights have 16 bits
         if config.microbatches == 1:
             return sums(params, frozen, batch)
 
@@ -127,12 +120,12 @@ def make_step(
         metrics = {"loss": loss, "grad_norm": optax.tree.norm(grads)}
         return TrainState(state.step + 1, params, optimizer_state, losses), metrics
 
-    return Step(jax.jit(step, donate_argnums=0), frozen)
+    return CompiledStep(jax.jit(step, donate_argnums=0), frozen)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Step:
-    """A compiled step and the frozen weights that it takes besides: arguments, no constants."""
+class CompiledStep:
+    """A compiled step, and the frozen weights that it takes as further arguments, not as constants."""
 
     compiled: Any
     frozen: dict | None
@@ -142,12 +135,12 @@ class Step:
         return self.compiled(state, batch, self.frozen)
 
     def lower(self, state: TrainState, batch: dict):
-        """As of a jitted function: for what the compiler says about the step."""
+        """Lowers the step as a jitted function does, so that the compiler can be asked about it."""
         return self.compiled.lower(state, batch, self.frozen)
 
 
 def _microbatches(x_BT: jax.Array, microbatches: int, model: Model) -> jax.Array:
-    """(microbatches, rows of each, T): each takes a share of the rows that a device holds."""
+    """Splits the rows as (microbatches, rows of each, T); each microbatch takes a share of every device's rows."""
     rows, tokens = x_BT.shape
     shape = (rows // microbatches, microbatches, tokens)
     split = lax.reshape(x_BT, shape, out_sharding=model.rules("batch", None, None))
@@ -155,7 +148,7 @@ def _microbatches(x_BT: jax.Array, microbatches: int, model: Model) -> jax.Array
 
 
 def _update(optimizer, grads, state: TrainState):
-    """optimizer.update, sharded by the compiler: Muon contracts axes sharded on both sides."""
+    """Updates with shardings that the compiler chooses: Muon contracts axes that are sharded on both sides."""
     arguments = grads, state.optimizer, state.params
     if jax.sharding.get_abstract_mesh().empty:
         return optimizer.update(*arguments)

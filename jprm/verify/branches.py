@@ -7,7 +7,7 @@ from that of vote 0), in a namespace in which their earlier code has run.
 
 Invariant: what is drawn for a node depends on the problem, its steps, the vote and the seed, never
 on the branches beside it or on how many calls it took to get there. For the same reason, and so that
-no lane is held while a search decides, a node's conversation is a new one of the sampler: it reads
+no slot is held while a search decides, a node's conversation is a new one of the sampler: it reads
 all that went before in the same way whether that was written just now or long ago.
 """
 
@@ -18,17 +18,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from jprm.records import Problem, Rationale, Solution, stable_id
+from jprm.verify.conversation import OpenConversation
 from jprm.verify.driver import HISTORY_VOTE, Driver
-from jprm.verify.lane import Lane
 from jprm.verify.ports import Executor, Sampler, TextCodec
-from jprm.verify.settings import Settings
-from jprm.verify.table import Table
+from jprm.verify.settings import VerifySettings
+from jprm.verify.table import VoteTable
 
 Steps = tuple[str, ...]
 
 
 @dataclass(eq=False)
-class Node(Table):
+class Node(VoteTable):
     """The votes on the last step of a beginning; earlier steps are those of the nodes `before` it.
 
     ended: the conversations that can be gone on from, by vote. following: nodes that wait for this
@@ -36,7 +36,7 @@ class Node(Table):
     """
 
     before: Node | None = None
-    ended: dict[int, Lane] = field(default_factory=dict)
+    ended: dict[int, OpenConversation] = field(default_factory=dict)
     following: list[Node] = field(default_factory=list)
     full: bool = False
 
@@ -59,14 +59,14 @@ class Branches:
         sampler: Sampler,
         executor: Executor | None,
         tokenizer: TextCodec,
-        settings: Settings,
+        settings: VerifySettings,
         seed: int,
     ):
         """Raises UserError as `verify` does, for settings that do not fit."""
-        self._votes, self._mode = range(votes), settings.mode
+        self.votes, self._mode = range(votes), settings.mode
         self._asked = sampler, executor, tokenizer, settings, seed
         self._nodes: dict[str, dict[Steps, Node]] = {}
-        _NodeDriver(self._votes, *self._asked)
+        _NodeDriver(self.votes, *self._asked)
 
     def judge(self, items: Sequence[tuple[Problem, Steps]]) -> list[list[Rationale]]:
         """The rationales on all steps of each branch, by step, then vote.
@@ -74,10 +74,10 @@ class Branches:
         A rationale's `solution_id` names the beginning that ends with its step. Only nodes that are
         not there yet are drawn. Raises whatever stops the work; what was complete stays known.
         """
-        waiting: deque[Table] = deque()
+        waiting: deque[VoteTable] = deque()
         new = [node for problem, steps in items for node in self._plant(problem, steps, waiting)]
         try:
-            for node in _NodeDriver(self._votes, *self._asked).run(waiting):
+            for node in _NodeDriver(self.votes, *self._asked).run(waiting):
                 assert isinstance(node, Node)
                 node.full = True
                 waiting += node.following
@@ -100,7 +100,7 @@ class Branches:
         for node in self._nodes.pop(problem.id, {}).values():
             self._drop(node)
 
-    def _plant(self, problem: Problem, steps: Steps, waiting: deque[Table]) -> list[Node]:
+    def _plant(self, problem: Problem, steps: Steps, waiting: deque[VoteTable]) -> list[Node]:
         """The nodes that a branch adds; the first of them waits for nothing, or for its `before`."""
         nodes, before, new = self._nodes.setdefault(problem.id, {}), None, []
         for end in range(1, len(steps) + 1):
@@ -109,7 +109,7 @@ class Branches:
             if node is None:
                 name = stable_id("branch", problem.id, *beginning)
                 solution = Solution(name, problem.id, beginning, "search")
-                node = Node(*(problem, solution, self._votes, self._mode, (), lambda rationale: None), before=before)
+                node = Node(*(problem, solution, self.votes, self._mode, (), lambda rationale: None), before=before)
                 nodes[beginning] = node
                 new.append(node)
                 (waiting if before is None or before.full else before.following).append(node)
@@ -117,16 +117,16 @@ class Branches:
         return new
 
     def _drop(self, node: Node) -> None:
-        for lane in node.ended.values():
-            if lane.session is not None:
-                lane.session.close()
+        for conversation in node.ended.values():
+            if conversation.session is not None:
+                conversation.session.close()
         node.ended.clear()
 
 
 class _NodeDriver(Driver):
     """A driver whose conversations begin where those of the node before ended."""
 
-    def begin(self, table: Table) -> None:
+    def begin(self, table: VoteTable) -> None:
         """Open the conversations of a node; give it back where none is left to be had."""
         assert isinstance(table, Node)
         votes = table.lacking(table.step)
@@ -135,7 +135,7 @@ class _NodeDriver(Driver):
         elif table.before is None:
             super().begin(table)
         else:
-            table.open_lanes += 1  # this loop, lest a vote that ends at once ends the table
+            table.n_open += 1  # this loop, lest a vote that ends at once ends the table
             for group in [[vote] for vote in votes] if self.chain else [votes]:
                 self._go_on_from(table, table.before, group)
             self.leave(table)
@@ -152,16 +152,16 @@ class _NodeDriver(Driver):
         session = past.session.fork() if past.session else None
         self.open(table, table.step, votes, history, session, parent=past)
 
-    def retire(self, lane: Lane) -> None:
-        """Keep text and namespace of what others may go on from; its lane is free."""
-        table = lane.table
+    def retire(self, conversation: OpenConversation) -> None:
+        """Keep text and namespace of what others may go on from; its slot is free."""
+        table = conversation.table
         assert isinstance(table, Node)
-        outgrown = table.rationale(lane.step, lane.vote).reason == "context"
-        if outgrown or not (self.chain or lane.vote == HISTORY_VOTE):
-            self.release(lane)
+        outgrown = table.rationale(conversation.step, conversation.vote).reason == "context"
+        if outgrown or not (self.chain or conversation.vote == HISTORY_VOTE):
+            self.release(conversation)
         else:
-            if self.lanes.pop(lane.handle, None) is not None:
-                self.sampler.release(lane.handle)
-            lane.turn, lane.watched = [], []
-            table.ended[lane.vote] = lane
+            if self.conversations.pop(conversation.handle, None) is not None:
+                self.sampler.release(conversation.handle)
+            conversation.turn, conversation.logprobs = [], []
+            table.ended[conversation.vote] = conversation
         self.leave(table)

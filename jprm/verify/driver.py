@@ -12,7 +12,7 @@ step share one history, that of vote 0, and one new conversation per step and vo
     fork    problem step1 rationale1[0] ... step_t rationale_t[v]        for each step t and vote v
 
 A conversation is a text, and the sampler holds its tokens. Mostly the text only grows, and what it
-grew by is fed. Where the format rewrites what was written (the published protocol does), the whole
+grew by is fed. Where the protocol rewrites what was written (the published one does), the whole
 text is submitted anew.
 """
 
@@ -25,18 +25,15 @@ from concurrent.futures import Future
 from typing import Any
 
 from jprm.errors import UserError
-from jprm.records import Problem, Rationale, Solution, Verdict
+from jprm.records import Problem, Rationale, Solution
 from jprm.seeds import seed_of
-from jprm.verify.format import Machine, format_of
-from jprm.verify.history import History
-from jprm.verify.lane import Lane, Tokens
-from jprm.verify.ports import CodeSession, Event, Executor, Sampler, TextCodec
+from jprm.verify.conversation import ContextWindow, History, OpenConversation
+from jprm.verify.ports import CodeSession, Executor, Sampler, SamplerEvent, TextCodec
 from jprm.verify.protocol import Done, Execute, Generate
-from jprm.verify.readout import probability_yes, token_at, verdict_position
-from jprm.verify.settings import Settings
-from jprm.verify.stops import ends_of_text
-from jprm.verify.table import NO_VERDICT, Table
-from jprm.verify.texts import texts_of
+from jprm.verify.settings import VerifySettings
+from jprm.verify.table import VoteTable
+from jprm.verify.texts import ends_of_text, stop_when, texts_of
+from jprm.verify.votes import NO_VERDICT, verdict_of
 
 HISTORY_VOTE = 0  # the vote whose rationales all others continue in fork mode
 
@@ -47,13 +44,13 @@ def verify(
     sampler: Sampler,
     executor: Executor | None,
     tokenizer: TextCodec,
-    settings: Settings,
+    settings: VerifySettings,
     seed: int,
     stop_early: bool = False,
     known: Mapping[str, Sequence[Rationale]] | None = None,
     heard: Callable[[Rationale], None] | None = None,
 ) -> Iterator[list[Rationale]]:
-    """Judge every step of every solution with the given vote indices.
+    """Judges every step of every solution with the given vote indices.
 
     Yields all rationales of a solution (by step, then vote) when it is done; solutions come in the
     order in which they end, which may vary. The rationales do not vary: a vote is drawn with the
@@ -64,38 +61,34 @@ def verify(
     known: rationales by solution id that an earlier run has `heard`, however it ended; only what is
         missing of the votes asked for is drawn. A vote that lacks a step is drawn again from its
         first step (in fork mode from its own: only vote 0 is needed again), which gives the same.
-    heard: told every rationale that is new, as soon as it is there.
+    heard: is called with every rationale that is new, as soon as it is there.
+    stop_early: report a solution only up to the first step that every vote calls wrong (reward below
+        1/2). The first error of any subset of these votes stays the same: the mean of numbers below
+        1/2 is below 1/2, and all earlier steps are reported in full. A None there stops nothing: the
+        subset of that vote alone sees no error. Votes do not wait for one another, which could lock
+        a sampler with few slots; what a vote has written beyond that step is not reported (it may
+        have been `heard`). Of more votes than are `known` the new ones are drawn first; votes that
+        an earlier run stopped go on only where a new one disagrees.
 
-    A conversation that would outgrow the context ends there: this step and the later ones get the
-    verdict None with the reason "context". `settings.overflow` may first shorten what it wrote about
-    earlier steps, which `Rationale.shortened` counts. A verdict nobody could read is None, too (see
-    `Done`).
-
-    A solution of which the sampler has lost a conversation is given up; rationales that lack get the
-    verdict None, a reason that begins with `table.LOST`, and are not `heard`.
-
-    stop_early: report a solution only up to the first step that every vote calls wrong (reward
-    below 1/2), and waste no more on it. The first error of any subset of these votes stays the
-    same: at that step the mean of any subset of numbers below 1/2 is below 1/2, so its first error
-    is this step or an earlier one, and all earlier steps are reported in full. A None there stops
-    nothing: the subset of that vote alone sees no error. Votes do not wait for one another, which
-    could lock a sampler with few lanes; what a vote has written beyond that step is not reported
-    (the sampler's statistics count it; it may have been `heard`). With more votes than are `known`
-    the new ones are drawn first; votes that an earlier run stopped go on only where one of the new
-    ones disagrees. What is reported is the same as with all votes at once.
+    A verdict that nobody could read is None (see `Done`). A conversation that would outgrow the
+    context ends there, with the verdict None and the reason "context" for this step and the later
+    ones, unless `settings.overflow` shortens it (`Rationale.shortened` counts that). A solution of
+    which the sampler has lost a conversation is given up: the rationales that it lacks get the verdict
+    None, a reason that begins with `LOST`, and are not `heard`.
 
     Raises UserError for settings that do not fit the tokenizer or each other.
     """
     driver = Driver(votes, sampler, executor, tokenizer, settings, seed, stop_early)
     known, heard = known or {}, heard or (lambda rationale: None)
     tables = (
-        Table(problem, solution, votes, settings.mode, known.get(solution.id, ()), heard) for problem, solution in items
+        VoteTable(problem, solution, votes, settings.mode, known.get(solution.id, ()), heard)
+        for problem, solution in items
     )
     return (table.rows() for table in driver.run(deque(tables)))
 
 
 class Driver:
-    """Fills tables. What is not private, `jprm.verify.branches` changes for its own tables."""
+    """Fills tables of votes. `jprm.verify.branches` overrides public methods for tables of its own."""
 
     def __init__(
         self,
@@ -103,7 +96,7 @@ class Driver:
         sampler: Sampler,
         executor: Executor | None,
         tokenizer: TextCodec,
-        settings: Settings,
+        settings: VerifySettings,
         seed: int,
         stop_early: bool = False,
     ):
@@ -113,56 +106,59 @@ class Driver:
         self.sampler, self.executor, self.tokenizer = sampler, executor, tokenizer
         self.settings, self.seed, self.stop_early = settings, seed, stop_early
         self.chain = settings.mode == "chain"
-        self.format = format_of(settings.template)
-        self._new_dialogue(0)  # a wrong style or mode is said before anything runs
+        self.format = settings.template
+        settings.dialogue(tokenizer, 0)  # a wrong style is named before anything runs
         self.stops = self.format.stop_ids(tokenizer)
         self.ends = ends_of_text(tokenizer)
-        self.stop_when = self.format.stop_when(tokenizer)
-        self.watch = self._verdict_ids()
-        self.tokens = Tokens(self.format, tokenizer, settings)
+        self.stop_when = stop_when(tokenizer, self.format.all_stops) if self.format.all_stops else None
+        self.word_ids = self._word_ids()
+        self.window = ContextWindow(self.format, tokenizer, settings.context_tokens, settings.overflow)
         self.texts = texts_of(tokenizer, self.format.reference)
-        self.lanes: dict[int, Lane] = {}
-        self.finished: deque[Table] = deque()
-        self.outcomes: queue.SimpleQueue[tuple[Lane, Future[Any]]] = queue.SimpleQueue()
+        self.conversations: dict[int, OpenConversation] = {}  # by the sampler's handle
+        self.finished: deque[VoteTable] = deque()
+        self.outcomes: queue.SimpleQueue[tuple[OpenConversation, Future[Any]]] = queue.SimpleQueue()
         self.running_code = 0
 
-    def _verdict_ids(self) -> tuple[int, ...]:
+    def _word_ids(self) -> tuple[int, ...]:
+        """Returns the tokens of Yes and No; none where the vocabulary lacks them and only the word is asked for."""
         try:
             return self.format.verdict_ids(self.tokenizer)
         except UserError:
-            if self.settings.readout == "vote":  # read off the text; only P(Yes) is not to be had
+            if self.settings.readout == "vote":  # it is read off the text; only P(Yes) is not to be had
                 return ()
             raise
 
-    def run(self, waiting: deque[Table]) -> Iterator[Table]:
-        """Fill the tables, each given back as it is full; meanwhile further ones may be queued."""
+    def run(self, waiting: deque[VoteTable]) -> Iterator[VoteTable]:
+        """Fills the tables and gives each back as it is full; meanwhile the caller may queue further ones."""
         try:
-            while waiting or self.lanes or self.finished:
+            while waiting or self.conversations or self.finished:
+                # 1. Begin solutions as long as their conversations may be in flight.
                 while waiting and self._has_room():
                     self.begin(waiting.popleft())
+                # 2. Let the sampler work for a moment. A conversation that has stopped is fed to its
+                #    dialogue, and generates on, has code run, or concludes its step.
                 events = self.sampler.poll()
                 for event in events:
-                    self._hear(event)
-                while self.finished:  # before any wait: nobody should sit on finished work
+                    self._receive(event)
+                # 3. Give finished solutions back before any wait: nobody should sit on finished work.
+                while self.finished:
                     yield self.finished.popleft()
+                # 4. Feed back what code has printed; where the sampler has nothing to do, wait for some.
                 idle = not self.sampler.busy
-                assert events or not idle or self.running_code or not self.lanes, "a lane was lost"
+                assert events or not idle or self.running_code or not self.conversations, "a conversation was lost"
                 self._collect(wait=idle)
         finally:
-            for lane in list(self.lanes.values()):
-                self.release(lane)
+            for conversation in list(self.conversations.values()):
+                self.release(conversation)
 
     def _has_room(self) -> bool:
-        return not self.lanes or len(self.lanes) + len(self.votes) <= self.settings.max_in_flight
+        in_flight = len(self.conversations)
+        return not in_flight or in_flight + len(self.votes) <= self.settings.max_in_flight
 
-    def _new_dialogue(self, step: int) -> Machine:
-        settings = self.settings
-        return self.format.dialogue(self.tokenizer, step, settings.style, settings.execute, settings.budget)
+    # Phase 1: begin a solution, and open its conversations.
 
-    # Conversations: begin, go on, end.
-
-    def begin(self, table: Table) -> None:
-        """Draw what the table lacks, from the first step on; finish it if it lacks nothing."""
+    def begin(self, table: VoteTable) -> None:
+        """Draws what the table lacks, from the first step on; finishes it if it lacks nothing."""
         if self.stop_early:
             table.stop_where_known(self.settings.readout)
         votes = table.behind(self.stop_early) if self.chain else self._votes_of_step(table, 0)
@@ -174,12 +170,11 @@ class Driver:
         if self.settings.execute == "executed":
             assert self.executor is not None, "nothing executes code"
             session = self.executor.session()
-        begun, first = self.texts.quote(problem.text), self.texts.quote(solution.steps[0])
-        history = History.begin(self.format, begun, first, self.settings.style)
-        self.open(table, 0, votes, history, session)
+        quoted = self.texts.quote(problem.text), self.texts.quote(solution.steps[0])
+        self.open(table, 0, votes, History.begin(self.format, *quoted, self.settings.style), session)
 
-    def _votes_of_step(self, table: Table, step: int) -> list[int]:
-        """In fork mode: the votes that lack this step, and the one that the next steps continue."""
+    def _votes_of_step(self, table: VoteTable, step: int) -> list[int]:
+        """Returns the votes of fork mode that lack this step, and the one that the next steps continue."""
         if not any(table.lacking(later) for later in range(step, table.limit)):
             return []
         further = any(table.lacking(later) for later in range(step + 1, table.limit))
@@ -187,204 +182,198 @@ class Driver:
 
     def open(
         self,
-        table: Table,
+        table: VoteTable,
         step: int,
         votes: Sequence[int],
         history: History,
         past: CodeSession | None,
-        parent: Lane | None = None,
+        parent: OpenConversation | None = None,
     ) -> None:
-        """Start a conversation per vote at `step`, all from the same history and namespace.
+        """Starts a conversation per vote at `step`, all from the same history and namespace.
 
+        past: the session with that namespace; it is closed here, each conversation has a copy.
         parent: the conversation that this text repeats and goes on from, if there is one; the
             sampler need not hold it any more.
         """
-        dialogues = [self._new_dialogue(step) for _ in votes]
+        dialogues = [self.settings.dialogue(self.tokenizer, step) for _ in votes]
         opening = dialogues[0].next_action()
         assert isinstance(opening, Generate)
         said = dialogues[0].text
-        history, prompt, fits = self.tokens.make_room(history, said, opening.max_tokens, parent)
-        whole = history.text + said
-        lanes = [
-            Lane(table, vote, step, dialogue, past.fork() if past else None, history, whole, prompt)
+        history, prompt, fits = self.window.fit(history, said, opening.max_tokens, parent)
+        text = history.text + said
+        opened = [
+            OpenConversation(table, vote, step, dialogue, past.fork() if past else None, history, text, prompt)
             for vote, dialogue in zip(votes, dialogues, strict=True)
         ]
         if past:
             past.close()
-        table.open_lanes += len(lanes)
+        table.n_open += len(opened)
         if not fits:
-            for lane in lanes:
-                self._give_up(lane)
+            for conversation in opened:
+                self._give_up(conversation)
             return
-        known = parent is not None and prompt[: len(parent.ids)] == parent.ids
-        held = parent.handle if parent and known and parent.handle in self.lanes else None
-        self._submit(lanes, opening.max_tokens, held)
+        goes_on = parent is not None and prompt[: len(parent.ids)] == parent.ids
+        held = parent.handle if parent and goes_on and parent.handle in self.conversations else None
+        self._submit(opened, opening.max_tokens, held)
 
-    def _submit(self, lanes: list[Lane], max_tokens: int, parent: int | None = None) -> None:
-        """Hand conversations with the same tokens to the sampler."""
+    def _submit(self, opened: list[OpenConversation], max_tokens: int, parent: int | None = None) -> None:
+        """Hands conversations with the same tokens to the sampler."""
         handles = self.sampler.submit(
-            lanes[0].ids,
-            [self._sample_id(lane) for lane in lanes],
+            opened[0].ids,
+            [self._sample_id(conversation) for conversation in opened],
             max_tokens=max_tokens,
             stops=self.stops,
-            watch=self.watch,
+            logprob_ids=self.word_ids,
             stop_when=self.stop_when,
             parent=parent,
         )
-        for lane, handle in zip(lanes, handles, strict=True):
-            lane.handle = handle
-            self.lanes[handle] = lane
+        for conversation, handle in zip(opened, handles, strict=True):
+            conversation.handle = handle
+            self.conversations[handle] = conversation
 
-    def _sample_id(self, lane: Lane) -> int:
-        """Another one after a restart: positions that were drawn once are drawn again."""
-        path = (lane.vote,) if self.chain else (lane.step, lane.vote)
-        again = ("restart", lane.restarts) if lane.restarts else ()
-        return seed_of(self.seed, lane.table.solution.id, *path, *again)
+    def _sample_id(self, conversation: OpenConversation) -> int:
+        """Names the draws; a restart has another name, since positions that were drawn once are drawn again."""
+        vote, step, restarts = conversation.vote, conversation.step, conversation.restarts
+        path = (vote,) if self.chain else (step, vote)
+        again = ("restart", restarts) if restarts else ()
+        return seed_of(self.seed, conversation.table.solution.id, *path, *again)
 
-    def _say(self, lane: Lane, max_tokens: int) -> None:
-        """Bring a stopped conversation to what its dialogue says, and let it generate."""
-        known, said = len(lane.ids), lane.dialogue.text
-        lane.history, ids, fits = self.tokens.make_room(lane.history, said, max_tokens, lane)
-        whole = lane.history.text + said
-        forced = ids[known:]
-        grown = ids[:known] == lane.ids
-        lane.held, lane.ids, lane.exact = whole, ids, True
-        if forced or not grown:
-            lane.turn, lane.watched, lane.heard = [], [], 0
-        if not fits:
-            self._give_up(lane)
-        elif grown:
-            self.sampler.extend(lane.handle, forced, max_tokens=max_tokens)
-        else:
-            del self.lanes[lane.handle]
-            self.sampler.release(lane.handle)
-            lane.restarts += 1
-            self._submit([lane], max_tokens)
+    # Phase 2: a conversation has stopped; its dialogue says how it goes on.
 
-    def _hear(self, event: Event) -> None:
-        lane = self.lanes.get(event.handle)
-        if lane is None:
-            return  # dropped by `stop_early` while this event was under way
+    def _receive(self, event: SamplerEvent) -> None:
+        conversation = self.conversations.get(event.handle)
+        if conversation is None:
+            return  # `stop_early` dropped it while this event was under way
         if event.finish == "lost":
-            self._lose(lane.table, event.fault)
+            self._lose(conversation.table, event.fault)
             return
-        lane.turn += event.tokens
-        lane.watched += list(event.watched)
+        conversation.turn += event.tokens
+        conversation.logprobs += list(event.logprobs)
         if event.finish is None:
             return
-        new = lane.turn[lane.heard :]
-        lane.heard = len(lane.turn)
+        new = conversation.turn[conversation.fed :]
+        conversation.fed = len(conversation.turn)
         text = self.texts.decode(new)
         ended = bool(new) and new[-1] == self.tokenizer.eos_id
         # Another end of a text stands in no conversation that goes on: it is to be taken back.
-        lane.exact = ended or not new or new[-1] not in self.ends
-        lane.held += text + (self.format.end_of_turn if ended else "")
-        lane.ids = [*lane.ids, *new]
-        lane.dialogue.feed(text, len(new))
-        self._go_on(lane)
+        conversation.exact = ended or not new or new[-1] not in self.ends
+        conversation.text += text + (self.format.end_of_turn if ended else "")
+        conversation.ids = [*conversation.ids, *new]
+        conversation.dialogue.feed(text, len(new))
+        self._go_on(conversation)
 
-    def _go_on(self, lane: Lane) -> None:
-        match lane.dialogue.next_action():
+    def _go_on(self, conversation: OpenConversation) -> None:
+        match conversation.dialogue.next_action():
             case Generate(_, max_tokens):
-                self._say(lane, max_tokens)
+                self._generate(conversation, max_tokens)
             case Execute(code):
-                assert lane.session is not None
+                assert conversation.session is not None
                 self.running_code += 1
-                future = lane.session.submit(code)
-                future.add_done_callback(lambda done: self.outcomes.put((lane, done)))
+                future = conversation.session.submit(code)
+                future.add_done_callback(lambda done: self.outcomes.put((conversation, done)))
             case Done() as done:
-                self._conclude(lane, done)
+                self._conclude(conversation, done)
+
+    def _generate(self, conversation: OpenConversation, max_tokens: int) -> None:
+        """Brings a stopped conversation to the text of its dialogue, and lets it generate."""
+        n_held, said = len(conversation.ids), conversation.dialogue.text
+        conversation.history, ids, fits = self.window.fit(conversation.history, said, max_tokens, conversation)
+        forced = ids[n_held:]
+        only_grew = ids[:n_held] == conversation.ids
+        conversation.text, conversation.ids, conversation.exact = conversation.history.text + said, ids, True
+        if forced or not only_grew:
+            conversation.turn, conversation.logprobs, conversation.fed = [], [], 0
+        if not fits:
+            self._give_up(conversation)
+        elif only_grew:
+            self.sampler.extend(conversation.handle, forced, max_tokens=max_tokens)
+        else:  # the text was rewritten
+            del self.conversations[conversation.handle]
+            self.sampler.release(conversation.handle)
+            conversation.restarts += 1
+            self._submit([conversation], max_tokens)
+
+    def _conclude(self, conversation: OpenConversation, done: Done) -> None:
+        """Records the step's verdict, and goes on with the next step, in this conversation or in new ones."""
+        table, dialogue, following = conversation.table, conversation.dialogue, conversation.step + 1
+        # 1. Record what the vote says.
+        about_words = self.word_ids, self.tokenizer, self.settings.temperature
+        verdict = verdict_of(done, conversation.turn, conversation.logprobs, *about_words)
+        table.put(conversation.rationale(verdict, done.reason, done.unread))
+        # 2. Where every vote calls the step wrong, end the conversations on later steps.
+        if self.stop_early and table.stop_after(conversation.step, self.settings.readout):
+            for other in self._of(table):
+                if other.step >= table.limit:
+                    self.retire(other)
+        # 3. Go on with the next step, if one is wanted.
+        if following >= table.limit:
+            self.retire(conversation)
+            return
+        step = self.texts.quote(table.solution.steps[following])
+        history = conversation.history.following(dialogue.text, step)
+        if self.chain:
+            conversation.step, conversation.history = following, history
+            conversation.dialogue = self.settings.dialogue(self.tokenizer, following)
+            self._go_on(conversation)
+            return
+        if conversation.vote == HISTORY_VOTE and (votes := self._votes_of_step(table, following)):
+            past = conversation.session.fork() if conversation.session else None
+            self.open(table, following, votes, history, past, parent=conversation)
+        self.retire(conversation)
+
+    def _of(self, table: VoteTable) -> list[OpenConversation]:
+        return [conversation for conversation in self.conversations.values() if conversation.table is table]
+
+    # Phase 4: code has run.
 
     def _collect(self, wait: bool) -> None:
-        """Hand finished code back to its conversations; with `wait`, sleep until there is some."""
+        """Hands finished code back to its conversations; with `wait`, sleeps until there is some."""
         while self.running_code:
             try:
-                lane, future = self.outcomes.get(block=wait)
+                conversation, future = self.outcomes.get(block=wait)
             except queue.Empty:
                 return
             wait = False
             self.running_code -= 1
             outcome = future.result()  # raises if the executor is broken, not if the code is
-            if lane.handle in self.lanes:
-                lane.dialogue.feed_outcome(outcome.text, outcome.kind)
-                self._go_on(lane)
+            if conversation.handle in self.conversations:
+                conversation.dialogue.feed_outcome(outcome.text, outcome.kind)
+                self._go_on(conversation)
 
-    def _conclude(self, lane: Lane, done: Done) -> None:
-        """Record the step's verdict; then the next step, in this conversation or in new ones."""
-        table = lane.table
-        verdict = self._verdict(lane, done)
-        table.put(*(lane.step, lane.vote, lane.dialogue, verdict, done.reason, lane.history), unread=done.unread)
-        if self.stop_early and table.stop_after(lane.step, self.settings.readout):
-            for other in [other for other in self.lanes.values() if other.table is table]:
-                if other.step >= table.limit:
-                    self.retire(other)
-        following = lane.step + 1
-        if following >= table.limit:
-            self.retire(lane)
-            return
-        step = self.texts.quote(table.solution.steps[following])
-        history = lane.history.following(lane.dialogue.text, step)
-        if self.chain:
-            lane.step, lane.history = following, history
-            lane.dialogue = self._new_dialogue(following)
-            opening = lane.dialogue.next_action()
-            assert isinstance(opening, Generate)
-            self._say(lane, opening.max_tokens)
-        else:
-            votes = self._votes_of_step(table, following) if lane.vote == HISTORY_VOTE else []
-            if votes:
-                past = lane.session.fork() if lane.session else None
-                self.open(table, following, votes, history, past, parent=lane)
-            self.retire(lane)
+    # Conversations end.
 
-    def _give_up(self, lane: Lane) -> None:
-        """The context is full: no judgement of this step, nor of those that would follow here."""
-        table = lane.table
-        table.put(lane.step, lane.vote, lane.dialogue, NO_VERDICT, "context", lane.history)
-        if self.chain or lane.vote == HISTORY_VOTE:
-            for step in range(lane.step + 1, table.limit):
-                for vote in [lane.vote] if self.chain else table.lacking(step):
-                    table.put_nothing(step, vote, "context")
-        self.retire(lane)
+    def _give_up(self, conversation: OpenConversation) -> None:
+        """Ends a conversation that fills the context: no judgement of this step, nor of those that would follow."""
+        table, vote = conversation.table, conversation.vote
+        table.put(conversation.rationale(NO_VERDICT, "context"))
+        if self.chain or vote == HISTORY_VOTE:
+            for step in range(conversation.step + 1, table.limit):
+                for later in [vote] if self.chain else table.lacking(step):
+                    table.put_nothing(step, later, "context")
+        self.retire(conversation)
 
-    def _lose(self, table: Table, fault: str) -> None:
+    def _lose(self, table: VoteTable, fault: str) -> None:
         """Ends all conversations of a solution, because the sampler cannot complete one of them."""
-        for lane in [lane for lane in self.lanes.values() if lane.table is table]:
-            self.release(lane)
-        table.open_lanes = 0
+        for conversation in self._of(table):
+            self.release(conversation)
+        table.n_open = 0
         table.lose(fault)
         self.finished.append(table)
 
-    def retire(self, lane: Lane) -> None:
-        """A conversation has said all that its table wants of it."""
-        self.release(lane)
-        self.leave(lane.table)
+    def retire(self, conversation: OpenConversation) -> None:
+        """Ends a conversation that has said all that its table wants of it."""
+        self.release(conversation)
+        self.leave(conversation.table)
 
-    def leave(self, table: Table) -> None:
-        """One conversation less writes into a table."""
-        table.open_lanes -= 1
-        if table.open_lanes == 0:
+    def leave(self, table: VoteTable) -> None:
+        """Counts one conversation less that writes into a table."""
+        table.n_open -= 1
+        if table.n_open == 0:
             self.begin(table)  # votes that were stopped too early, if there are any
 
-    def release(self, lane: Lane) -> None:
-        """Give up what a conversation holds of the sampler and the executor."""
-        if lane.session is not None:
-            lane.session.close()
-        if self.lanes.pop(lane.handle, None) is not None:
-            self.sampler.release(lane.handle)
-
-    # Records.
-
-    def _verdict(self, lane: Lane, done: Done) -> Verdict:
-        if done.correct is None:
-            return NO_VERDICT
-        if not self.watch:
-            return Verdict(done.correct, None, None)
-        yes_id, no_id = self.watch
-        at = None if done.word_at is None else token_at(self.tokenizer, lane.turn, done.word_at)
-        position = verdict_position(lane.turn, yes_id, no_id, done.correct, at)
-        if position is None:
-            return Verdict(done.correct, None, None)
-        yes, no = (float(value) for value in lane.watched[position])
-        tempered = probability_yes(yes, no, self.settings.temperature)
-        return Verdict(done.correct, probability_yes(yes, no), tempered)
+    def release(self, conversation: OpenConversation) -> None:
+        """Gives up what a conversation holds of the sampler and the executor."""
+        if conversation.session is not None:
+            conversation.session.close()
+        if self.conversations.pop(conversation.handle, None) is not None:
+            self.sampler.release(conversation.handle)

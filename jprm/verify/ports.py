@@ -29,33 +29,33 @@ class TextCodec(Protocol):
         ...
 
     def encode(self, text: str) -> list[int]:
-        """Token ids of a text."""
+        """Returns the token ids of a text."""
         ...
 
     def decode(self, ids: Sequence[int]) -> str:
-        """The text of token ids, without padding and end marks."""
+        """Returns the text of token ids, without padding and end marks."""
         ...
 
     def token_id(self, token: str) -> int:
-        """The id of a text that is one token; UserError if it is not."""
+        """Returns the id of a text that is one token. Raises UserError if it is not one."""
         ...
 
     def accepts(self, text: str) -> bool:
-        """Whether the vocabulary can write this text at all."""
+        """Says whether the vocabulary can write this text at all."""
         ...
 
 
-class Event(Protocol):
-    """News of one handle since its last event."""
+class SamplerEvent(Protocol):
+    """What happened to one conversation of a sampler since its last event."""
 
     @property
     def handle(self) -> int:
-        """The conversation."""
+        """The number of the conversation."""
         ...
 
     @property
     def tokens(self) -> Sequence[int]:
-        """What it generated, the stop token included."""
+        """The tokens that it generated, the stop included."""
         ...
 
     @property
@@ -69,13 +69,13 @@ class Event(Protocol):
         ...
 
     @property
-    def watched(self) -> Any:
-        """[len(tokens), len(watch)] raw log-probabilities of the watched ids, per position."""
+    def logprobs(self) -> Any:
+        """[len(tokens), len(logprob_ids)] raw log-probabilities of the logprob ids, per position."""
         ...
 
 
 class Sampler(Protocol):
-    """A sampling engine; conversations that it has stopped keep their lane until released."""
+    """A sampling engine; conversations that it has stopped keep their slot until released."""
 
     @property
     def busy(self) -> bool:
@@ -89,28 +89,28 @@ class Sampler(Protocol):
         *,
         max_tokens: int,
         stops: Sequence[int],
-        watch: Sequence[int] = (),
+        logprob_ids: Sequence[int] = (),
         stop_when: StopWhen | None = None,
         parent: int | None = None,
     ) -> list[int]:
-        """Start one conversation per sample id from a shared prompt; returns their handles.
+        """Starts one conversation per sample id from a shared prompt; returns their handles.
 
-        stop_when: whether to stop after these tokens, all that were drawn since the last event. It
-            may be asked at some tokens only (the sampler is made with `stops.trigger_ids`).
+        stop_when: says whether to stop after these tokens, all that were drawn since the last event. It
+            may be asked at some tokens only (the sampler is made with `texts.trigger_ids`).
         parent: a stopped handle whose tokens begin the prompt; they need not be read again.
         """
         ...
 
     def extend(self, handle: int, tokens: Sequence[int], *, max_tokens: int) -> None:
-        """Feed a stopped conversation (possibly nothing) and let it go on."""
+        """Feeds a stopped conversation (possibly nothing) and lets it go on."""
         ...
 
     def release(self, handle: int) -> None:
-        """Give up a conversation."""
+        """Gives up a conversation."""
         ...
 
-    def poll(self) -> Sequence[Event]:
-        """Let the device work for a moment and return the news; [] if there was nothing to do."""
+    def poll(self) -> Sequence[SamplerEvent]:
+        """Lets the device work for a moment and returns what happened; [] if there was nothing to do."""
         ...
 
 
@@ -118,15 +118,15 @@ class CodeSession(Protocol):
     """A namespace in which one vote's code runs, snippet after snippet."""
 
     def submit(self, code: str) -> Future[Any]:
-        """Queue a snippet; the future's result has `kind` and `text`."""
+        """Queues a snippet; the future's result has `kind` and `text`."""
         ...
 
     def fork(self) -> CodeSession:
-        """A new session with this one's past."""
+        """Returns a new session in which this one's code has run."""
         ...
 
     def close(self) -> None:
-        """Forget the namespace."""
+        """Forgets the namespace."""
         ...
 
 
@@ -134,5 +134,5 @@ class Executor(Protocol):
     """Runs code away from this process."""
 
     def session(self) -> CodeSession:
-        """Open an empty session."""
+        """Opens an empty session."""
         ...

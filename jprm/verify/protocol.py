@@ -1,36 +1,69 @@
-"""The rationale of one step as a state machine over text: what to generate, run, or conclude next.
+"""What all rationale protocols share: their actions, their budget, and the two things that each of them is.
 
-    dialogue = Dialogue(template, codec, style="full", execute="executed")
+A `RationaleFormat` is data: it says how a conversation is laid out as text. A `Dialogue` is the
+rationale of one step in the making, a state machine over that text:
+
+    dialogue = CompactDialogue(EMBEDDED, codec, step=0, style="full", execute="executed")
     while not isinstance(action := dialogue.next_action(), Done):
         Generate -> dialogue.feed(text, tokens)         the model's turn
         Execute  -> dialogue.feed_outcome(text, kind)   the code's turn
 
-It is pure: no sampler, no clock, no randomness. It is total: whatever text is fed, it ends in Done
-after at most `max_tokens + 2 * max_rounds + 2` actions, with a verdict or with None and a reason.
-Why: every turn of the model but the last uses up a token of the budget or a round; when either is
-gone the verdict is forced, and the turn after a verdict's opening is the last.
+Every dialogue is pure: it knows no sampler, no clock and no randomness. It is total: whatever text
+is fed, it ends in Done, with a verdict or with None and a reason. Every turn of the model but the
+last uses up a token of the budget or a round; when either is gone the verdict is forced, and the
+turn behind a forced verdict's opening is the last.
 
-The reference's failures that this shape rules out: a verdict read from the middle of the analysis,
-code of an earlier block run again because a later one was cut off, a loop without end when the
-model stops in an unexpected way, a missing verdict counted as "No" (GenPRM, genprm_inference.py).
+This shape rules out what fails in the reference (GenPRM, genprm_inference.py): a verdict that is
+read from the middle of the analysis, code of an earlier block that runs again because a later one
+was cut off, a loop without end where the model stops in an unexpected way, and a missing verdict
+that counts as "No".
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from typing import get_args
+from typing import Any, Literal, get_args
+
+from pydantic import Field
 
 from jprm import records
+from jprm.config import Config
 from jprm.errors import UserError
 from jprm.quoting import unquote
 from jprm.verify.ports import TextCodec
-from jprm.verify.template import Budget, Execution, Template
 from jprm.verify.texts import texts_of
+from jprm.worlds.base import Style
+
+Execution = Literal["executed", "invented", "none"]
+NO_CODE = "Code format error: No code found."  # the reference's words
+
+
+class Budget(Config):
+    """What the rationale of one step may cost."""
+
+    max_tokens: int = Field(ge=1)
+    """Tokens of a rationale, generated and forced together; when they are used up the verdict is forced."""
+    max_rounds: int = Field(ge=0)
+    """Blocks of code (of ThinkPRM: rounds of thinking) after which the verdict is forced."""
+    verdict_tokens: int = Field(ge=1)
+    """Tokens that the model may write behind the opening of a forced verdict."""
+
+
+class TokenSampling(Config):
+    """How tokens are drawn."""
+
+    temperature: float = Field(ge=0)
+    """Divides the logits; 0 always takes the likeliest token."""
+    top_p: float = Field(gt=0, le=1)
+    """The likeliest tokens that together have this probability are drawn from."""
+    top_k: int = Field(ge=0)
+    """So many of the likeliest tokens are drawn from; 0 sets no limit."""
 
 
 @dataclass(frozen=True, slots=True)
 class Generate:
-    """Feed `forced` (may be empty), then sample up to `max_tokens` until one of the stops.
+    """Feed `forced` (which may be empty), then sample up to `max_tokens` until one of the stops.
 
     `forced` ends the dialogue's `text`. Where a dialogue may take text back (`ChatDialogue`), the
     sampler has to be brought to `text`, whatever it holds.
@@ -50,15 +83,15 @@ class Execute:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """The end. `correct` None means no judgement, and `reason` says why.
+    """The rationale is complete. Where `correct` is None there is no judgement, and `reason` says why.
 
     reason: "budget" (tokens or rounds were used up) or "no_verdict" (the model ended its turn
         without one), and the forced verdict could not be read either.
-    closing: end of the rationale that nobody has written yet; it belongs to `Dialogue.text` and has
-        to be fed before the next step.
-    unread: where there is no judgement, what stands in its place (see `jprm.verify.verdict`).
+    closing: the end of the rationale, which nobody has written yet; it belongs to `Dialogue.text`
+        and has to be fed before the next step.
+    unread: where there is no judgement, the kind of what stands in its place (see `jprm.verify.verdict`).
     word_at: where the verdict's word begins in the model's last turn, in characters; None where it
-        is the last Yes or No of it.
+        is the last Yes or No of that turn.
     """
 
     correct: bool | None
@@ -71,112 +104,126 @@ class Done:
 Action = Generate | Execute | Done
 
 
-class Dialogue:
-    """One step's rationale in the making.
+class RationaleFormat(ABC):
+    """How the conversations of a protocol are laid out as text, and which tokens end a turn of the model."""
 
-    text: all of it so far, forced text and code output included.
-    executions: the code that ran and what the model read of it.
-    generated_tokens, forced_tokens: their sum is the length of `text` in tokens.
+    @property
+    def end_of_turn(self) -> str:
+        """The text of the token with which the model ends its turn; "" where the layout shows none."""
+        return ""
+
+    @property
+    def retokenize(self) -> bool:
+        """Whether the whole text is tokenised anew at every turn."""
+        return False
+
+    @property
+    def reference(self) -> bool:
+        """Whether texts of others may spell control tokens, as they may in the published program."""
+        return False
+
+    @property
+    def all_stops(self) -> tuple[str, ...]:
+        """The stops that are texts of several tokens; a sampler needs their `trigger_ids`."""
+        return ()
+
+    @property
+    def turn_marks(self) -> tuple[str, ...]:
+        """The texts that begin and end turns, which are single tokens in a vocabulary that knows this chat."""
+        return ()
+
+    @property
+    @abstractmethod
+    def verdict_words(self) -> tuple[str, str]:
+        """The words of the verdicts Yes and No."""
+
+    @abstractmethod
+    def opening(self, problem: str, step: str, style: str) -> str:
+        """Returns all text before the rationale of the first step."""
+
+    @abstractmethod
+    def following(self, before: str, rationale: str, step: str) -> str:
+        """Returns all text before the next step's rationale, given all text before this one and this one."""
+
+    @abstractmethod
+    def parts(self, rationale: str) -> tuple[str, str, str]:
+        """Splits a rationale into its analysis, its code with what that printed, and its verdict; any may be ""."""
+
+    def without_analysis(self, analysis: str) -> str:
+        """Returns what is left of an analysis where its words are dropped."""
+        return ""
+
+    @abstractmethod
+    def stop_ids(self, codec: TextCodec) -> list[int]:
+        """Returns the tokens that end a turn."""
+
+    def verdict_ids(self, codec: TextCodec) -> tuple[int, int]:
+        """Returns the tokens of the verdicts Yes and No. Raises UserError where they are not single tokens."""
+        yes, no = self.verdict_words
+        return codec.token_id(yes), codec.token_id(no)
+
+
+class Dialogue(ABC):
+    """The rationale of one step in the making.
+
+    text: all of it so far, with what was forced and what code printed, as the next steps will see it.
+    executions: the code that ran and what the model read of its output, also where that was taken back.
+    generated_tokens, forced_tokens: what was drawn and what was given, with text that was taken back.
     """
 
+    _action: Action
+
     def __init__(
-        self,
-        template: Template,
-        codec: TextCodec,
-        style: str = "full",
-        execute: Execution = "executed",
-        budget: Budget | None = None,
+        self, format: Any, codec: TextCodec, step: int = 0, style: str = "full", execute: Execution = "executed"
     ):
-        """`budget` defaults to the template's. Raises UserError for an unknown style or mode."""
-        if style not in template.openings:
-            raise UserError(f"style {style!r} is unknown; known: {', '.join(template.openings)}")
-        if execute not in get_args(Execution):
-            known = ", ".join(get_args(Execution))
-            raise UserError(f"execute {execute!r} is unknown; known: {known}")
-        self.template = template
-        self.codec, self.texts = codec, texts_of(codec)
-        self.style = style
-        self.execute = execute
-        self.budget = budget or template.budget
+        """Begins the rationale of a 0-based step. Raises UserError for an unknown style or execution."""
+        for name, value, kind in (("style", style, Style), ("execute", execute, Execution)):
+            if value not in get_args(kind):
+                raise UserError(f"{name} {value!r} is unknown; known: {', '.join(get_args(kind))}")
+        self.codec, self.texts = codec, texts_of(codec, format.reference)
+        self.style, self.execute, self.budget = style, execute, format.budget
         self.text = ""
         self.executions: list[records.Execution] = []
-        self.generated_tokens = 0
-        self.forced_tokens = 0
+        self.generated_tokens = self.forced_tokens = 0
         self._rounds = 0
         self._unread = 0  # where the text begins that has not been searched for code
         self._reason = "no_verdict"
-        self._final = False
-        self._action: Action
-        self._turn(template.openings[style])
 
     def next_action(self) -> Action:
-        """What is to be done now; the same answer until something is fed."""
+        """Returns what is to be done now; the answer stays the same until something is fed."""
         return self._action
 
+    @abstractmethod
     def feed(self, text: str, tokens: int) -> None:
-        """Take the model's turn: its text up to and including the stop, and its length."""
-        assert isinstance(self._action, Generate), "nothing was to be generated"
-        template = self.template
-        self.text += text
-        self.generated_tokens += tokens
-        verdict = template.read_verdict(self.text)
-        false_alarm = text.endswith(template.stops)
-        if verdict is not None or self._final:
-            self._finish(verdict)
-        elif text.endswith(template.code_close):
-            self._rounds += 1
-            self._run_code()
-        elif (tokens > 0 and false_alarm) or self._left <= 0:
-            self._turn("")
-        else:  # the model ended its turn in a way that the protocol does not know
-            self._turn(template.forced_verdict(self.text))
+        """Takes the model's turn: its text up to and including the stop, and its length in tokens."""
 
     def feed_outcome(self, text: str, kind: str) -> None:
-        """Take what the code printed (or the sentence that says why it did not) and its kind."""
+        """Takes what the code printed (or the sentence that says why it did not) and the kind of outcome."""
         assert isinstance(self._action, Execute), "nothing was to be run"
         self._answer(self._action.code, kind, text)
 
-    @property
-    def _left(self) -> int:
-        return self.budget.max_tokens - self.generated_tokens - self.forced_tokens
-
-    def _turn(self, forced: str) -> None:
-        """Say `forced`, then let the model write: freely, or only the verdict where it is due."""
-        self._say(forced)
-        if self._left <= 0 or self._rounds >= self.budget.max_rounds:
-            if verdict := self.template.forced_verdict(self.text):
-                self._say(verdict)
-                forced += verdict
-                self._reason = "budget"
-        self._final = self.text.endswith(self.template.verdict_opening)
-        max_tokens = self.budget.verdict_tokens if self._final else self._left
-        self._action = Generate(forced, max_tokens, self.template.stops)
-
-    def _run_code(self) -> None:
-        code = self.template.code_of(self.text[self._unread :])
-        self._unread = len(self.text)
-        if self.execute == "none":
-            self._turn("")
-        elif self.execute == "invented":
-            self._turn(self.template.output_open)
-        elif code:
+    def _run(self, code: str) -> None:
+        """Has the code of a block run, or answers that there is none."""
+        if code:
             self._action = Execute(unquote(code))
         else:
-            self._answer(code, "no_code", self.template.no_code)
+            self._answer(code, "no_code", NO_CODE)
 
     def _answer(self, code: str, kind: str, output: str) -> None:
-        shown = self.template.shown(output, self.codec.accepts)
-        self.executions.append(records.Execution(code, kind, shown))
-        shown = self.texts.quote(shown)
-        self._turn(self.template.output_open + shown + self.template.output_close)
-        self._unread = len(self.text)
-
-    def _finish(self, correct: bool | None) -> None:
-        closing = self.template.missing_closing(self.text)
-        unread = self.template.unread(self.text) if correct is None else ""
-        self._say(closing)
-        self._action = Done(correct, self._reason if correct is None else "", closing, unread)
+        raise NotImplementedError("a protocol without code asks for none to be run")
 
     def _say(self, forced: str) -> None:
         self.text += forced
         self.forced_tokens += len(self.texts.encode(forced))
+
+
+def missing_end(text: str, end: str) -> str:
+    """Returns what `text` lacks of an end that it may have begun."""
+    written = next(n for n in range(len(end), -1, -1) if text.endswith(end[:n]))
+    return end[written:]
+
+
+def cut_at_last(text: str, opening: str) -> tuple[str, str]:
+    """Splits a text before its last `opening`; where there is none, all of it stands before."""
+    at = text.rfind(opening)
+    return (text[:at], text[at:]) if at >= 0 else (text, "")

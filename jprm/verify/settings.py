@@ -2,57 +2,46 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
-from jprm.errors import UserError
+from pydantic import Field
+
+from jprm.config import Config
 from jprm.records import ReadOut
+from jprm.verify.chat_dialogue import ChatDialogue
+from jprm.verify.compact import EMBEDDED, CompactDialogue, Template
+from jprm.verify.conversation import Overflow
 from jprm.verify.genprm import GenPRM
-from jprm.verify.history import Overflow
-from jprm.verify.template import EMBEDDED, Budget, Execution, Template
-from jprm.verify.think import ThinkPRM
+from jprm.verify.ports import TextCodec
+from jprm.verify.protocol import Dialogue, Execution
+from jprm.verify.think import ThinkDialogue, ThinkPRM
 
 Mode = Literal["chain", "fork"]
-ONE_VOTE = "all votes would be the same, so one is drawn for each step"
+DIALOGUES: dict[type, type[Dialogue]] = {Template: CompactDialogue, GenPRM: ChatDialogue, ThinkPRM: ThinkDialogue}
 
 
-def votes_drawn(asked: int, temperature: float, top_k: int = 0) -> int:
-    """The votes worth their price: one where sampling is greedy, since it leaves nothing to chance."""
-    return 1 if temperature == 0 or top_k == 1 else asked
+class VerifySettings(Config):
+    """The options of `verify`."""
 
-
-@dataclass(frozen=True)
-class Settings:
-    """Options of `verify`. Raises UserError for an unknown mode or sizes below 1.
-
-    context_tokens: longest conversation that the sampler holds, in tokens.
-    temperature: at which the sampler draws; only needed for the tempered readout.
-    max_in_flight: conversations at a time; a few more than the sampler's lanes keep a queue ready.
-    readout: reward by which `stop_early` judges a step.
-    budget: None is the template's.
-    overflow: what becomes of a conversation that outgrows the context; see `history`.
-    """
-
-    context_tokens: int
+    context_tokens: int = Field(ge=1)
+    """Tokens of the longest conversation that the sampler holds."""
     mode: Mode = "chain"
+    """Whether each vote continues its own rationales, or all votes those of vote 0 (see `jprm.verify.driver`)."""
     style: str = "full"
+    """Which sections a rationale has: full, code, analysis or direct."""
     execute: Execution = "executed"
+    """Whether code is executed, its output is invented by the model, or there is none."""
     temperature: float = 1.0
-    max_in_flight: int = 128
+    """The temperature at which the sampler draws; only the tempered readout needs it."""
+    max_in_flight: int = Field(default=128, ge=1)
+    """Conversations at a time; a few more than the sampler's slots keep a queue ready."""
     readout: ReadOut = "vote"
-    budget: Budget | None = None
+    """The reward by which `stop_early` judges a step."""
     template: Template | GenPRM | ThinkPRM = EMBEDDED
+    """The rationale protocol."""
     overflow: Overflow = "give_up"
+    """What becomes of a conversation that outgrows the context (see `jprm.verify.conversation`)."""
 
-    def __post_init__(self):
-        """Check what no later use would name clearly; style and execute are the dialogue's."""
-        for name, value, kind in (
-            ("mode", self.mode, Mode),
-            ("readout", self.readout, ReadOut),
-            ("overflow", self.overflow, Overflow),
-        ):
-            if value not in get_args(kind):
-                raise UserError(f"{name} {value!r} is unknown; known: {', '.join(get_args(kind))}")
-        for name in ("context_tokens", "max_in_flight"):
-            if getattr(self, name) < 1:
-                raise UserError(f"{name} = {getattr(self, name)} must be at least 1")
+    def dialogue(self, codec: TextCodec, step: int) -> Dialogue:
+        """Begins the rationale of a 0-based step. Raises UserError for a style that does not exist."""
+        return DIALOGUES[type(self.template)](self.template, codec, step, self.style, self.execute)

@@ -1,11 +1,10 @@
-"""The code of a rationale: which text is code, and what is shown of what it printed."""
+"""The code of a rationale: which text of it is code, and how that is run and its output shown."""
 
 from __future__ import annotations
 
 import re
-from typing import Annotated
 
-import pydantic
+from pydantic import Field
 
 from jprm.config import Config
 
@@ -18,23 +17,20 @@ _MARGIN = re.compile(r"(?:[ \t]*\r?\n)*([ \t]*)")
 
 
 class CodeSettings(Config):
-    """How code is read, run and shown. With nothing set it is as in the published program.
-
-    fences: a block may open with ```py, ```Python, ```python3 or with tildes, and be indented as a whole.
-    main: the body of `if __name__ == "__main__":` runs.
-    keep_printed: what was printed before an error is shown, and then the error.
-    output_chars: of more output than this the first and the last half are shown, and how much lies
-        between them; 0: the first 16384 characters.
-    """
+    """How code is read, run and shown. With nothing set it is as in the published program."""
 
     fences: bool = False
+    """Let a block open with ```py, ```Python, ```python3 or with tildes, and be indented as a whole."""
     main: bool = False
+    """Run the body of `if __name__ == "__main__":`."""
     keep_printed: bool = False
-    output_chars: Annotated[int, pydantic.Field(ge=0)] = 0
+    """Show what was printed before an error, and then the error."""
+    output_chars: int = Field(default=0, ge=0)
+    """Of more characters of output show the first and the last half, and how many lie between; 0: the first 16384."""
 
     @property
     def options(self) -> str:
-        """The last line that tells the place which runs the code what is asked of it (see `jprm.execute.runner`)."""
+        """The line behind the code that tells the place which runs it what is asked (see `jprm.execute.runner`)."""
         from jprm.execute.runner import OPTIONS  # a configuration is read without the pool
 
         words = ["main"] * self.main + ["printed"] * self.keep_printed
@@ -43,7 +39,7 @@ class CodeSettings(Config):
 
 
 def opened_block(text: str, code_open: str, settings: CodeSettings) -> tuple[str, str] | None:
-    """(what closes it, its text) of the last block of code that `text` opens; None without one."""
+    """Returns what closes the last block of code that `text` opens, and the block's text; None without one."""
     at = text.rfind(code_open)
     begins, close = (at + len(code_open), "```") if at >= 0 else (-1, "")
     for found in _FENCE.finditer(text) if settings.fences else ():

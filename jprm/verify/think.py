@@ -15,65 +15,99 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from typing import Annotated
 
-from jprm import records
+from pydantic import AfterValidator, Field
+
+from jprm.config import Config
 from jprm.errors import UserError
 from jprm.records import Solution
+from jprm.verify.genprm import Text, places
 from jprm.verify.ports import TextCodec
-from jprm.verify.protocol import Action, Done, Generate
-from jprm.verify.stops import ends_of_text
-from jprm.verify.template import Budget, Execution
-from jprm.verify.texts import texts_of
+from jprm.verify.protocol import Budget, Dialogue, Done, Execution, Generate, RationaleFormat, TokenSampling
+from jprm.verify.texts import ends_of_text
 from jprm.verify.verdict import bare, boxed
 
 
-@dataclass(frozen=True)
-class ThinkPRM:
-    """The strings of the chain. `close`, `yes` and `no` have to be tokens.
-
-    prompt: with the places `{problem}` and `{solution}`. budget: tokens of the thinking, rounds of
-        it, tokens of the verdict. triggers: what a further round begins with, in turn.
-    """
-
-    prompt: str = "{problem}{solution}"
-    opening: str = "<think>\n"
-    close: str = "</think>"
-    question: str = "\nIs the solution correct? "
-    yes: str = "Yes"
-    no: str = "No"
-    triggers: tuple[str, ...] = ("\nLet me double check", "\nLet's verify again", "\nDid I miss something?")
-    budget: Budget = Budget(max_tokens=8192, max_rounds=1, verdict_tokens=1)
+def _thinks(budget: Budget) -> Budget:
+    if budget.max_rounds < 1:
+        raise ValueError("max_rounds must be at least 1: a chain thinks before its verdict")
+    return budget
 
 
-class ThinkDialogue:
-    """The chain in the making: a pure machine with the actions and fields of `Dialogue`.
+class ThinkPRM(Config, RationaleFormat):
+    """The texts of the chain and what it may cost; `configs/verify/thinkprm.toml` holds the published ones."""
 
-    It is total: every feed but the last uses up a round, so it ends in Done after `max_rounds` + 1.
-    """
+    prompt: Annotated[str, places("problem", "solution")]
+    """All text before the chain, with the places {problem} and {solution}; control tokens stand in it as texts."""
+    think_open: str
+    """The forced beginning of the chain."""
+    think_close: Text
+    """The token that ends the thinking."""
+    question: str
+    """The forced question behind the thinking."""
+    yes: Text
+    """The token that answers that the solution is right."""
+    no: Text
+    """The token that answers that it is wrong."""
+    triggers: tuple[str, ...] = Field(min_length=1)
+    """What further rounds of thinking begin with, in turn."""
+    budget: Annotated[Budget, AfterValidator(_thinks)]
+    """Tokens of the thinking, rounds of it (at least 1), and tokens of the verdict."""
+    sampling: TokenSampling
+    """How tokens are drawn."""
 
-    def __init__(self, template: ThinkPRM, codec: TextCodec, budget: Budget | None = None):
-        """`budget` defaults to the template's. Raises UserError where no round is allowed."""
-        self.template, self.codec, self.texts = template, codec, texts_of(codec)
-        self.budget = budget or template.budget
-        if self.budget.max_rounds < 1 or self.budget.max_tokens < 1:
-            raise UserError("ThinkPRM: the budget needs at least one round and one token")
-        self.text = ""
-        self.executions: list[records.Execution] = []
-        self.generated_tokens = self.forced_tokens = 0
+    @property
+    def verdict_words(self) -> tuple[str, str]:
+        """The words of the verdicts Yes and No."""
+        return self.yes, self.no
+
+    def opening(self, problem: str, step: str, style: str) -> str:
+        """Returns all text before the chain on a solution that is given as one step."""
+        return self.prompt.format(problem=problem.removesuffix("\n"), solution=step.removesuffix("\n"))
+
+    def following(self, before: str, rationale: str, step: str) -> str:
+        """Raises UserError: a chain reads the whole solution."""
+        raise UserError("ThinkPRM judges whole solutions; verify `whole(solution)`, of one step")
+
+    def expected_tokens(self, problem: str, steps: Sequence[str], style: str, count: Callable[[str], int]) -> int:
+        """Returns the tokens of the longest chain about these steps; `count` gives the tokens of a text."""
+        again = "".join(self.triggers[i % len(self.triggers)] for i in range(self.budget.max_rounds - 1))
+        given = (
+            self.opening(problem, numbered(steps), style),
+            self.think_open + again + self.think_close + self.question,
+        )
+        return sum(map(count, given)) + self.budget.max_tokens + self.budget.verdict_tokens
+
+    def parts(self, rationale: str) -> tuple[str, str, str]:
+        """Takes all for analysis; nothing follows a chain that it could be shortened for."""
+        return rationale, "", ""
+
+    def stop_ids(self, codec: TextCodec) -> list[int]:
+        """Returns the tokens that end the thinking or a text."""
+        return [codec.token_id(self.think_close), *ends_of_text(codec)]
+
+
+class ThinkDialogue(Dialogue):
+    """The chain in the making. Every feed but the last uses up a round, so it ends after `max_rounds` + 1 feeds."""
+
+    def __init__(
+        self, template: ThinkPRM, codec: TextCodec, step: int = 0, style: str = "analysis", execute: Execution = "none"
+    ):
+        """Begins a chain. Raises UserError for styles and code, which a chain does not have."""
+        super().__init__(template, codec, step, style, execute)
+        if style != "analysis" or execute != "none":
+            raise UserError(
+                f"ThinkPRM has no style {style!r} with execute {execute!r}; set style = 'analysis' and execute = 'none'"
+            )
+        self.template = template
         self._thought = 0  # tokens of thinking
-        self._rounds = 0
         self._asked = False
-        self._reason = "no_verdict"
-        self._action: Action
-        self._think(template.opening)
-
-    def next_action(self) -> Action:
-        """What is to be done now; the same answer until something is fed."""
-        return self._action
+        self._think(template.think_open)
 
     def feed(self, text: str, tokens: int) -> None:
-        """Take the model's turn: its text up to and including the stop, and its length."""
+        """Takes the model's turn: its text up to and including the stop, and its length in tokens."""
         assert isinstance(self._action, Generate), "nothing was to be generated"
         self.generated_tokens += tokens
         self.text += text
@@ -82,91 +116,43 @@ class ThinkDialogue:
             return
         self._thought += tokens
         self._rounds += 1
-        left = self.budget.max_tokens - self._thought
-        if self._rounds < self.budget.max_rounds and left > 0:
-            self.text = self.text.removesuffix(self.template.close)
+        if self._rounds < self.budget.max_rounds and self._thought < self.budget.max_tokens:
+            self.text = self.text.removesuffix(self.template.think_close)
             self._think(self.template.triggers[(self._rounds - 1) % len(self.template.triggers)])
         else:
             self._ask()
 
-    def feed_outcome(self, text: str, kind: str) -> None:
-        """Never called: this protocol runs no code."""
-        raise AssertionError("nothing was to be run")
-
     def _think(self, forced: str) -> None:
         self._say(forced)
-        left = self.budget.max_tokens - self._thought
-        self._action = Generate(forced, left, (self.template.close,))
+        self._action = Generate(forced, self.budget.max_tokens - self._thought, (self.template.think_close,))
 
     def _ask(self) -> None:
-        if not self.text.endswith(self.template.close):  # cut short, or ended in another way
+        if not self.text.endswith(self.template.think_close):  # it was cut short, or ended in another way
             self._reason = "budget" if self._thought >= self.budget.max_tokens else "no_verdict"
-            self._say(self.template.close)
+            self._say(self.template.think_close)
         self._say(self.template.question)
         self._asked = True
         self._action = Generate(self.template.question, self.budget.verdict_tokens, ())
 
     def _finish(self, word: str) -> None:
-        correct = {self.template.yes: True, self.template.no: False}.get(word)
+        yes, no = (bare(word) for word in self.template.verdict_words)
+        correct = {yes: True, no: False}.get(word)
         unread = "" if correct is not None else "another text" if word else "nothing"
         self._action = Done(correct, self._reason if correct is None else "", "", unread)
 
-    def _say(self, forced: str) -> None:
-        self.text += forced
-        self.forced_tokens += len(self.texts.encode(forced))
 
-
-class ThinkFormat:
-    """How the driver lays the chain out; see `jprm.verify.format.Format`."""
-
-    end_of_turn = ""
-    retokenize = reference = False
-
-    def __init__(self, template: ThinkPRM):
-        self.template = template
-
-    def dialogue(
-        self, codec: TextCodec, step: int, style: str, execute: Execution, budget: Budget | None
-    ) -> ThinkDialogue:
-        """As `Format`. Raises UserError for styles and code, which a chain does not have."""
-        if style != "analysis" or execute != "none":
-            raise UserError(
-                f"ThinkPRM has no style {style!r} with execute {execute!r}; set style = 'analysis' and execute = 'none'"
-            )
-        return ThinkDialogue(self.template, codec, budget)
-
-    def opening(self, problem: str, step: str, style: str) -> str:
-        """As `Format`."""
-        return self.template.prompt.format(problem=problem, solution=step)
-
-    def following(self, before: str, rationale: str, step: str) -> str:
-        """Raises UserError: a chain reads the whole solution."""
-        raise UserError("ThinkPRM judges whole solutions; verify `whole(solution)`, of one step")
-
-    def parts(self, rationale: str) -> tuple[str, str, str]:
-        """As `Format`: all is analysis. (Nothing follows a chain that it could be shortened for.)"""
-        return rationale, "", ""
-
-    def without_analysis(self, analysis: str) -> str:
-        """As `Format`: nothing."""
-        return ""
-
-    def stop_ids(self, codec: TextCodec) -> list[int]:
-        """As `Format`."""
-        return [codec.token_id(self.template.close), *ends_of_text(codec)]
-
-    def stop_when(self, codec: TextCodec) -> None:
-        """As `Format`."""
-        return None
-
-    def verdict_ids(self, codec: TextCodec) -> tuple[int, int]:
-        """As `Format`."""
-        return codec.token_id(self.template.yes), codec.token_id(self.template.no)
+_NUMBERED = re.compile(r"\s*Step \d+:\s*")
 
 
 def whole(solution: Solution) -> Solution:
-    """The solution as one step, so that one verdict is about all of it."""
-    return dataclasses.replace(solution, steps=("".join(solution.steps),))
+    """Returns the solution as one step that holds all of them, so that one verdict is about the solution."""
+    return dataclasses.replace(solution, steps=(numbered(solution.steps),))
+
+
+def numbered(steps: Sequence[str]) -> str:
+    """Returns the steps one behind the other, each with its number before it, as the published program does."""
+    texts = (step[found.end() :] if (found := _NUMBERED.match(step)) else step for step in steps)
+    return "\n".join(f"Step {number}: {text.strip()}" for number, text in enumerate(texts, start=1))
 
 
 _WORDS = {"correct": True, "incorrect": False}
@@ -181,13 +167,13 @@ _STEP = re.compile(
 
 
 def step_verdicts(text: str, steps: int) -> list[bool | None]:
-    r"""What a chain says of each step [steps]: its last boxed word on it, None where it says none.
+    r"""Returns what a chain says of each step [steps]: its last boxed word on it, None where it says none.
 
     A word belongs to the step whose heading ("Step 2: ...") stands before it and behind the last
     word, else to one that begins a sentence there ("In step 2 ...") or is looked at again ("let me
-    recheck step 2"), and else to the step behind that
-    of the last word: "the 14 of step 1" inside of a sentence names no other. Later rounds correct
-    earlier ones. Marks around the word (`\boxed{\text{correct}}`) are passed over.
+    recheck step 2"), and else to the step behind that of the last word: "the 14 of step 1" inside of
+    a sentence names no other. Later rounds correct earlier ones. Marks around the word
+    (`\boxed{\text{correct}}`) are passed over.
     """
     verdicts: list[bool | None] = [None] * steps
     behind, following = 0, 1
@@ -211,20 +197,3 @@ def _named(text: str) -> int:
         kind.append(int(found["number"]))
     # Headings follow one another; the first sentence says what it is about, later ones refer.
     return lines[-1] if lines else headings[-1] if headings else sentences[0] if sentences else 0
-
-
-def process_filter(text: str, first_error: int, steps: int, tokens: int, max_tokens: int = 4096) -> str:
-    """Why a self-made chain is not to be learnt from; "" where it is.
-
-    It has to judge every step up to the first error (all, for -1) as the gold labels do; what it
-    says behind the first error is not asked. The outcome alone would keep chains that are right for
-    wrong reasons. Balancing the classes of what is kept is the caller's.
-    """
-    if tokens > max_tokens:
-        return "chain beyond the token limit"
-    judged = steps if first_error < 0 else first_error + 1
-    verdicts = step_verdicts(text, steps)[:judged]
-    if None in verdicts:
-        return "a step without a verdict"
-    gold = [t != first_error for t in range(judged)]
-    return "" if verdicts == gold else "a verdict that is not the label"

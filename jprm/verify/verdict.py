@@ -32,8 +32,8 @@ _NUMBER = re.compile(r"[-+]?\s*[\d.,/]*\d[\d.,/]*")
 class Reading:
     """The verdict that was read in a section, or the reason why there is none.
 
-    correct: None where it says nothing; then `unread` is the kind of what stands there. at: where
-        its word begins in the text that was read.
+    correct: None where the section says nothing; then `unread` is the kind of what stands there.
+    at: where the word begins in the text that was read.
     """
 
     correct: bool | None
@@ -42,7 +42,7 @@ class Reading:
 
 
 def first_box(text: str, yes: str, no: str, any_case: bool, opened: bool) -> Reading:
-    """The verdict in the first box of a section; `opened`: the text begins behind its `\\boxed`."""
+    """Reads the verdict in the first box of a section; `opened` says that the text begins behind its `\\boxed`."""
     found = (_OPEN.match(text) if opened else None) or _BOX.search(text)
     if found is None:
         cut_off = opened and not text.strip() or _BARE.search(text)
@@ -59,7 +59,7 @@ def first_box(text: str, yes: str, no: str, any_case: bool, opened: bool) -> Rea
 
 
 def first_word(text: str, yes: str, no: str) -> Reading:
-    """The first "Yes}" or "No}" of a text, in any case, as the published program has it."""
+    """Reads the first "Yes}" or "No}" of a text, in any case, as the published program does."""
     found = re.search(rf"({re.escape(yes)}|{re.escape(no)})\}}", text, re.IGNORECASE)
     if found is None:
         return Reading(None, "no box")
@@ -67,7 +67,7 @@ def first_word(text: str, yes: str, no: str) -> Reading:
 
 
 def boxed(text: str) -> Iterator[tuple[int, str]]:
-    """(where it begins, what it holds without marks) of every box whose braces balance."""
+    """Yields (where it begins, what it holds without marks) for every box whose braces balance."""
     ends, first = closings(text), 0
     for found in _BOX.finditer(text):
         if found.end() in ends and found.start() >= first:  # else it is a mark of the last one
@@ -102,6 +102,7 @@ def _inside(text: str, first: int, last: int, ends: Mapping[int, int]) -> tuple[
 
 
 def _kind(content: str, yes: str, no: str) -> str:
+    """Returns the kind of a box that holds neither word alone."""
     words = {
         word.casefold() for word in (yes, no) if re.search(rf"(?<!\w){re.escape(word)}(?!\w)", content, re.IGNORECASE)
     }

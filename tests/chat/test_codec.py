@@ -16,7 +16,7 @@ from jprm.data import render
 from jprm.errors import UserError
 from jprm.tokenizer import word_tokenizer
 from jprm.verify import trigger_ids
-from jprm.verify.stops import first_stop
+from jprm.verify.texts import first_stop
 from tests.chat.checkpoints import FAMILIES, make
 
 TEXT = st.lists(

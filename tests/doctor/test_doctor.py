@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import pytest
 
 from jprm import cli, doctor
-from jprm.doctor import Facts, diagnose
+from jprm.doctor import MachineFacts, diagnose
 from jprm.doctor.facts import accelerators, available_memory, gather, memory_limit
 
 GIB = 1 << 30
@@ -40,7 +40,7 @@ SURVEY = Survey(
     },
     {"reads": ("seccomp", "landlock"), "memory": ("limits",)},
 )
-FACTS = Facts(
+FACTS = MachineFacts(
     python="3.11.7",
     system="Linux-6.8",
     cpus=2,
@@ -55,6 +55,7 @@ FACTS = Facts(
     writable=True,
     devices=[("cpu", "cpu", None)],
     cache_directory="/home/me/compiled",
+    cache_bytes=GIB // 2,
 )
 
 
@@ -74,7 +75,9 @@ def test_a_machine_that_is_fit():
         "packages": ["ok: jprm 0.1.0, jax 0.10.2, jaxlib 0.10.2"],
         "extras": ["ok: installed: ray, peers; not: cuda (jax-cuda13-plugin)"],
         "devices": ["ok: 1 x cpu"],
-        "compiled": ["ok: kept in /home/me/compiled"],
+        "compiled": [
+            "ok: programs are kept in /home/me/compiled, 0.5 GiB of at most 2.0 GiB; JPRM_CACHE=off turns it off"
+        ],
         "processors": ["ok: 2, load 0.2"],
         "memory": ["ok: 16.0 GiB, 12.0 GiB available, no lower limit of a control group"],
         "disk": ["ok: 40.0 GiB free in /home/me"],
@@ -123,9 +126,14 @@ def test_a_machine_that_is_fit():
         ),
         (
             "compiled",
-            {"cache_directory": None},
-            "note: programs are not kept between runs -> "
-            "Set JAX_COMPILATION_CACHE_DIR to a directory, and later runs start faster.",
+            {"cache_directory": None, "cache_why": "JPRM_CACHE=off"},
+            "note: programs are not kept between runs (JPRM_CACHE=off) -> "
+            "Leave JPRM_CACHE unset, or set it to a folder, and later runs start faster.",
+        ),
+        (
+            "compiled",
+            {"cache_why": "JAX_COMPILATION_CACHE_DIR"},
+            "ok: programs are kept in /home/me/compiled, 0.5 GiB, as JAX_COMPILATION_CACHE_DIR says",
         ),
         (
             "memory",

@@ -9,11 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jprm.errors import UserError
-from jprm.evaluate import METHODS, Candidate, best_of_n
+from jprm.evaluate import METHODS, ScoredCandidate, best_of_n
 
 candidates = st.lists(
     st.builds(
-        lambda answer, score: Candidate(answer, answer == "a", score),
+        lambda answer, score: ScoredCandidate(answer, answer == "a", score),
         st.sampled_from(["a", "b", "c", None]),
         st.sampled_from([0.0, 0.25, 0.5, 1.0, None]),
     ),
@@ -55,7 +55,7 @@ def test_no_choice_beats_the_ceiling_and_one_candidate_leaves_none(pool, data):
 def test_listing_counting_and_drawing_agree(monkeypatch):
     rng = np.random.default_rng(0)
     draws = zip(rng.integers(0, 3, 12).tolist(), rng.integers(0, 4, 12).tolist(), strict=True)
-    pool = [Candidate("abc"[answer], answer == 0, score / 4) for answer, score in draws]
+    pool = [ScoredCandidate("abc"[answer], answer == 0, score / 4) for answer, score in draws]
     counted = best_of_n([pool], [5])
     module = sys.modules["jprm.evaluate.weighted_vote"]
     monkeypatch.setattr(module, "EXACT_LIMIT", 0)
@@ -72,7 +72,7 @@ def test_listing_counting_and_drawing_agree(monkeypatch):
 
 
 def _pool(*triples):
-    return [Candidate(*t) for t in triples]
+    return [ScoredCandidate(*t) for t in triples]
 
 
 def test_by_hand():

@@ -10,9 +10,9 @@ import pytest
 from jprm.label import synthesize
 from jprm.records import Solution
 from jprm.seeds import rng_of
-from jprm.verify import driver
-from jprm.verify.template import EMBEDDED
+from jprm.verify import VerifySettings, verify
 from jprm.worlds import STYLES, load_world
+from tests.verify.fakes import within
 
 WORLD = load_world("embedded")
 TOKENIZER = WORLD.tokenizer()
@@ -50,7 +50,7 @@ class Event:
     handle: int
     tokens: list
     finish: str
-    watched: np.ndarray
+    logprobs: np.ndarray
 
 
 class Replay:
@@ -63,7 +63,7 @@ class Replay:
     def busy(self):
         return self.waiting
 
-    def submit(self, prompt, sample_ids, *, max_tokens, stops, watch=(), stop_when=None, parent=None):
+    def submit(self, prompt, sample_ids, *, max_tokens, stops, logprob_ids=(), stop_when=None, parent=None):
         self.stops = stops
         self.extend(0, prompt, max_tokens=max_tokens)
         return [0]
@@ -113,11 +113,11 @@ def test_a_verifier_that_learned_the_text_writes_it_again(style):
         judged = solution.steps[: len(conversation.checks)]
         ids, piece = TOKENIZER.encode_spans([text for text, _ in conversation.pieces])
         sampler = Replay(ids)
-        settings = driver.Settings(
+        settings = VerifySettings(
             context_tokens=2000, style=style, execute="executed" if style in ("full", "code") else "none"
         )
         cut = Solution(solution.id, problem.id, judged, "policy")
-        [rationales] = driver.verify([(problem, cut)], [0], sampler, Inline(), TOKENIZER, settings, seed=0)
+        [rationales] = verify([(problem, cut)], [0], sampler, Inline(), TOKENIZER, settings, seed=0)
         steps = zip(judged, (r.text for r in rationales), strict=True)
         assert problem.text + "".join(itertools.chain(*steps)) == conversation.text
         # The loss falls on exactly what the sampler was left to write.
@@ -187,16 +187,14 @@ def test_checks_run_in_every_style_and_noise_hits_the_same_steps():
 
 @pytest.mark.parametrize("style", ["full", "code", "analysis"])
 def test_a_rationale_beyond_the_budget_is_marked(style):
-    from dataclasses import replace
-
     problem, solution = ITEMS[0]
     [*fits] = _synthesize(problem, solution, style).pieces
     longest = len(TOKENIZER.encode("".join(t for t, _ in fits)))
     for budget in range(1, 40):
-        template = replace(EMBEDDED, budget=replace(EMBEDDED.budget, max_tokens=budget))
+        template = within(budget, 3, 1)
         found = _synthesize(problem, solution, style, template=template)
         if not found.too_long:
             assert found.pieces == tuple(fits)
-    tight = replace(EMBEDDED, budget=replace(EMBEDDED.budget, max_tokens=3))
+    tight = within(3, 3, 1)
     assert _synthesize(problem, solution, style, template=tight).too_long
     assert longest > 3

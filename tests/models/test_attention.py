@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jprm.mesh import TRAIN_RULES, MeshConfig, make_mesh, sharding
+from jprm.mesh import TRAIN_RULES, make_mesh, sharding
 from jprm.models import ModelConfig, attention, bind, segment_attention
 
 CONFIG = ModelConfig(vocab_size=24, n_layers=2, embed=16, n_heads=4, n_kv_heads=2, head_dim=4, mlp=16)
@@ -54,7 +54,7 @@ WHOLE_KEYS = dataclasses.replace(TRAIN_RULES, kv_heads=None)
 
 @pytest.mark.parametrize(
     ("mesh", "rules"),
-    [(None, TRAIN_RULES), (MeshConfig(2, 2, 2), TRAIN_RULES), (MeshConfig(2, 1, 4), WHOLE_KEYS)],
+    [(None, TRAIN_RULES), ((2, 2, 2), TRAIN_RULES), ((2, 1, 4), WHOLE_KEYS)],
     ids=["one device", "mesh", "keys on every device"],
 )
 def test_the_kernels_of_jax_nn_give_what_the_einsums_do(mesh, rules):
@@ -73,7 +73,7 @@ def test_the_kernels_of_jax_nn_give_what_the_einsums_do(mesh, rules):
         return jax.jit(jax.value_and_grad(scored, (0, 1, 2), has_aux=True))(q, k, v)
 
     (_, expected), expected_grads = outputs_and_grads("einsum", *arrays, segments)
-    with contextlib.nullcontext() if mesh is None else jax.set_mesh(make_mesh(mesh)):
+    with contextlib.nullcontext() if mesh is None else jax.set_mesh(make_mesh(*mesh)):
         heads = sharding(rules("batch", None, "heads", None))
         kv_heads = sharding(rules("batch", None, "kv_heads", None))
         placed = map(jax.device_put, arrays, [heads, kv_heads, kv_heads, heads])

@@ -17,12 +17,11 @@ from jprm.models import (
     bind,
     decode_flops,
     parameter_count,
-    prefill_flops,
     preset,
     segment_attention,
     train_flops,
 )
-from jprm.models.costs import document_train_flops, forward_flops
+from jprm.models.costs import forward_flops
 from jprm.models.hf_config import read_config
 from tests.models import tiny_hf
 
@@ -72,6 +71,11 @@ def test_forward_flops_are_the_dot_products_of_the_program(monkeypatch, tied):
     assert dot_flops(jaxpr) == counted
 
 
+def prefill_flops(config, tokens):
+    """Of reading a prompt, of which only the last position is read out."""
+    return forward_flops(config, tokens, tokens * (tokens + 1) / 2, 1)
+
+
 def test_flops_by_hand():
     # one layer: q 8x24, k and v 8x12, o 24x8, gate, up and down 8x10: 816 multiply-adds a token
     layers = 2 * 2 * 816
@@ -80,7 +84,7 @@ def test_flops_by_hand():
     assert prefill_flops(SMALL, 3) == 3 * layers + 6 * pair + logits
     assert decode_flops(SMALL, context=3, tokens=2) == 2 * layers + (4 + 5) * pair + 2 * logits
     assert train_flops(SMALL, 6, context=3) == 3 * (6 * layers + 12 * pair + 6 * logits)
-    assert document_train_flops(SMALL, [3, 3]) == train_flops(SMALL, 6, context=3)
+    assert 2 * train_flops(SMALL, 3, context=3) == train_flops(SMALL, 6, context=3)
 
 
 @pytest.fixture(params=tiny_hf.CASES)
@@ -120,7 +124,8 @@ def test_pairs_are_those_that_the_mask_of_a_packed_row_lets_through(lengths):
     segments[:tokens] = np.repeat(np.arange(1, len(lengths) + 1), lengths)
     bias = np.asarray(attention._bias(jnp.asarray(segments[None]), 0, 60))[0, 0]
     pairs = int((bias[:tokens] == 0).sum())
-    assert document_train_flops(SMALL, lengths) == 3 * forward_flops(SMALL, tokens, pairs, tokens)
+    trained = sum(train_flops(SMALL, n, context=n) for n in lengths)
+    assert trained == 3 * forward_flops(SMALL, tokens, pairs, tokens)
 
 
 def test_decoding_token_by_token_reads_what_a_prefill_reads():

@@ -11,7 +11,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from jprm.errors import UserError
-from jprm.mesh import MeshConfig, make_mesh
+from jprm.mesh import make_mesh
 from jprm.models import bind, preset
 from jprm.models.hf_export import to_hf
 from jprm.models.hf_weights import from_hf
@@ -43,7 +43,7 @@ def test_sharded_parameters_are_written_whole(tmp_path):
     config = CASES["qwen2-untied"] | {"vocab_size": 68}
     weights = tensors(config)
     source = write(tmp_path / "in", config, weights)
-    with jax.set_mesh(make_mesh(MeshConfig(fsdp=2, tensor=2))):
+    with jax.set_mesh(make_mesh(fsdp=2, tensor=2)):
         to_hf(tmp_path / "out", *from_hf(source))
     written = all_tensors(tmp_path / "out")
     assert all(np.array_equal(written[name], x) for name, x in weights.items())
@@ -129,7 +129,7 @@ def test_transformers_agrees_live(tmp_path, case):
             theirs = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32)
             np.testing.assert_allclose(theirs(ids).logits[0].numpy(), ours, rtol=0, atol=1e-4)
         text = theirs.generate(ids[:, :9], max_new_tokens=30, do_sample=False, eos_token_id=VOCAB, pad_token_id=0)
-    sizes = dataclasses.replace(SIZES, lanes=1, banks=1)
+    sizes = dataclasses.replace(SIZES, slots=1, slot_groups=1)
     engine = one_device(model, params, sizes, GREEDY, seed=0)
     drawn = run(engine, [(token_ids()[0, :9].tolist(), [1], dict(max_tokens=30))])
     assert drawn[1][0][0] == text[0, 9:].tolist()

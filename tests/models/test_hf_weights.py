@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from jprm.errors import UserError
-from jprm.mesh import MeshConfig, make_mesh
+from jprm.mesh import make_mesh
 from jprm.models import parameter_count, segment_attention
 from jprm.models.hf_weights import from_hf
 from tests.models import tiny_hf
@@ -52,7 +52,7 @@ def test_each_device_gets_its_part(tmp_path, case):
     config = CASES[case] | {"vocab_size": 68}  # divides among the devices
     directory = write(tmp_path / "x", config, tensors(config), shards=2)
     _, whole = from_hf(directory)
-    with jax.set_mesh(make_mesh(MeshConfig(data=2, fsdp=2, tensor=2))):
+    with jax.set_mesh(make_mesh(data=2, fsdp=2, tensor=2)):
         model, sharded = from_hf(directory)
         for leaf, about in zip(*map(jax.tree.leaves, (sharded, model.spec())), strict=True):
             assert leaf.sharding == about.sharding and leaf.shape == about.shape

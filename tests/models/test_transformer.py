@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jprm.errors import UserError
-from jprm.mesh import DECODE_RULES, TRAIN_RULES, MeshConfig, make_mesh
+from jprm.mesh import DECODE_RULES, TRAIN_RULES, make_mesh
 from jprm.models import ModelConfig, bind, preset, segment_attention
 
 CONFIG = ModelConfig(vocab_size=24, n_layers=2, embed=16, n_heads=4, n_kv_heads=2, head_dim=6, mlp=20, rope_theta=50.0)
@@ -117,7 +117,7 @@ def test_initialisation_is_decided_by_the_seed_alone():
     first, again, other = model.init(2**40 + 1), model.init(2**40 + 1), model.init(1)
     assert all(np.array_equal(a, b) for a, b in zip(*map(jax.tree.leaves, (first, again)), strict=True))
     assert not np.array_equal(first["embed"], other["embed"])  # the high bits of a seed count
-    with jax.set_mesh(make_mesh(MeshConfig(2, 2, 2))):
+    with jax.set_mesh(make_mesh(2, 2, 2)):
         sharded = bind(model.config).init(2**40 + 1)
         gate = sharded["layers"]["gate"]
         assert gate.sharding.spec == TRAIN_RULES("layer", "embed", "mlp")
@@ -147,7 +147,7 @@ def test_hidden_states_take_the_type_of_the_parameters_and_logits_are_f32():
 
 
 def test_a_mesh_that_splits_key_heads_unevenly_is_refused():
-    with jax.set_mesh(make_mesh(MeshConfig(tensor=4))):
+    with jax.set_mesh(make_mesh(tensor=4)):
         with pytest.raises(UserError, match="kv_heads = 2 does not divide"):
             bind(CONFIG, DECODE_RULES)
 
@@ -157,7 +157,7 @@ def test_key_heads_may_stay_whole_where_query_heads_are_split():
     params = perturbed(model.init(0))
     expected = jax.jit(lambda p: logits_of(model, p, ids))(params)
     rules = dataclasses.replace(DECODE_RULES, kv_heads=None)
-    with jax.set_mesh(make_mesh(MeshConfig(data=2, tensor=4))):
+    with jax.set_mesh(make_mesh(data=2, tensor=4)):
         split = bind(CONFIG, rules)
         placed = jax.tree.map(lambda x, s: jax.device_put(x, s.sharding), params, split.spec())
         got = jax.jit(lambda p: logits_of(split, p, ids))(placed)

@@ -10,7 +10,7 @@ import pytest
 
 from jprm.errors import UserError
 from jprm.sample import EngineConfig, SamplingParams, decode
-from jprm.sample.bank import Bank
+from jprm.sample.slots import EngineStats, SlotGroup
 from tests.sample.tiny import BOTH, GREEDY, SIZES, VOCAB, WARM, greedy_continuation, one_device, run, votes
 
 
@@ -26,7 +26,7 @@ def test_stops_end_a_stretch_only_when_drawn(qwen2):
     assert (event.tokens, event.finish) == (wanted[:cut], "stop")
     engine.extend(handle, [stop] * 3, max_tokens=0)
     (event,) = next_events(engine)
-    assert (event.tokens, event.finish, event.watched.shape) == ([], "length", (0, 0))
+    assert (event.tokens, event.finish, event.logprobs.shape) == ([], "length", (0, 0))
     engine.extend(handle, [stop], max_tokens=1)
     (event,) = next_events(engine)
     assert event.tokens == greedy_continuation(model, params, prompt + wanted[:cut] + [stop] * 4, 1)
@@ -60,9 +60,9 @@ def test_equal_sample_ids_are_equal_samples(qwen2):
 
 @BOTH
 def test_nothing_compiles_after_the_engine_is_made(qwen2, sizes):
-    programs = [decode.prefill, decode.clone, decode.chunk]
+    programs = [decode.prefill, decode.clone, decode.decode_steps]
     programs += [decode.promote] if sizes.prefix_rows else []
-    fresh = dataclasses.replace(sizes, lanes=6, context_tokens=56)  # of no other test
+    fresh = dataclasses.replace(sizes, slots=6, context_tokens=56)  # of no other test
     counts = [program._cache_size() for program in programs]
     engine = one_device(*qwen2, fresh, WARM, seed=1)
     before = [program._cache_size() for program in programs]
@@ -74,22 +74,22 @@ def test_nothing_compiles_after_the_engine_is_made(qwen2, sizes):
 
 @pytest.mark.parametrize("span", [0, 24])
 @BOTH
-def test_the_compiled_chunk_copies_no_cache(qwen2, sizes, span):
+def test_the_compiled_decode_steps_copies_no_cache(qwen2, sizes, span):
     model, params = qwen2
     device = jax.devices()[0]
     own = decode.new_cache(model, 8, 64, jnp.float32, device)
     rows = decode.new_cache(model, 4, 32, jnp.float32, device) if sizes.prefix_rows else None
-    config = dataclasses.replace(sizes, lanes=8, banks=1, prefix_rows=4 if rows else 0)
-    lanes = Bank(config).work().lanes
+    config = dataclasses.replace(sizes, slots=8, slot_groups=1, prefix_rows=4 if rows else 0)
+    inputs = SlotGroup(config, EngineStats()).next_work().inputs
     carry = decode.Carry(np.zeros(8, np.int32), np.zeros(8, bool))
     triggers, seed = np.zeros(VOCAB, bool), np.zeros(2, np.uint32)
-    arguments = model, WARM, params, own, rows, lanes, carry, triggers, seed, span
-    compiled = decode.chunk.lower(*arguments).compile()
+    arguments = model, WARM, params, own, rows, inputs, carry, triggers, seed, span
+    compiled = decode.decode_steps.lower(*arguments).compile()
     shapes = {"8,2,64,8", "4,2,32,8"}
     copies = re.findall(r"= f32\[([\d,]+)\]\S* (?:copy|copy-start)\(", compiled.as_text())
     assert not shapes & set(copies)
     pointers = [x.unsafe_buffer_pointer() for x in jax.tree.leaves(own)]
-    own, _, _ = decode.chunk(*arguments)
+    own, _, _ = decode.decode_steps(*arguments)
     assert [x.unsafe_buffer_pointer() for x in jax.tree.leaves(own)] == pointers
 
 
@@ -111,7 +111,7 @@ def test_stats_count_tokens(qwen2):
     assert stats.generated == 4 * 7 == sum(len(t) for stretches in out.values() for t, _ in stretches)
     assert stats.forced == 4 * 3
     assert stats.prefilled + stats.cloned >= 4 * 8
-    assert stats.lane_steps >= stats.generated and stats.device_s > 0
+    assert stats.slot_steps >= stats.generated
 
 
 @BOTH
@@ -123,7 +123,7 @@ def test_bad_requests_raise_before_anything_runs_and_others_go_on(qwen2, sizes):
         ("fit", dict(prompt=[1] * 60)),
         ("empty", dict(prompt=[])),
         ("no sample ids", dict(sample_ids=[])),
-        ("watch id 61", dict(watch=(61,))),
+        ("logprob id 61", dict(logprob_ids=(61,))),
         ("stop id -1", dict(stops=(-1,))),
         ("max_tokens = 0", dict(max_tokens=0)),
         ("2 values of max_tokens for 1 sample", dict(max_tokens=[1, 2])),
@@ -143,12 +143,12 @@ def test_bad_requests_raise_before_anything_runs_and_others_go_on(qwen2, sizes):
 
 
 def test_bad_sizes_are_named(qwen2):
-    with pytest.raises(UserError, match="lanes = 5 must be a multiple of banks = 2"):
-        EngineConfig(lanes=5, banks=2)
-    with pytest.raises(UserError, match="prefix_rows = 3 must be a multiple of banks = 2"):
+    with pytest.raises(UserError, match="slots = 5 must be a multiple of slot_groups = 2"):
+        EngineConfig(slots=5, slot_groups=2)
+    with pytest.raises(UserError, match="prefix_rows = 3 must be a multiple of slot_groups = 2"):
         EngineConfig(prefix_rows=3)
-    with pytest.raises(UserError, match="chunk_steps = 0 must be at least 1"):
-        EngineConfig(chunk_steps=0)
+    with pytest.raises(UserError, match="decode_steps = 0 must be at least 1"):
+        EngineConfig(decode_steps=0)
     with pytest.raises(UserError, match="seed"):
         one_device(*qwen2, SIZES, GREEDY, seed=-1)
     with pytest.raises(UserError, match="trigger id 61"):

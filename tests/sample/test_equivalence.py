@@ -39,13 +39,13 @@ def test_greedy_tokens_and_watched_log_probabilities_are_the_full_forward(family
     engine = one_device(model, params, sizes, GREEDY, seed=0)
     rng = np.random.default_rng(1)
     prompts = [rng.integers(0, VOCAB, n).tolist() for n in (1, 2, 8, 9, 25)]
-    keywords = dict(max_tokens=9, watch=(7, 50))
+    keywords = dict(max_tokens=9, logprob_ids=(7, 50))
     out = run(engine, [(prompt, [i], keywords) for i, prompt in enumerate(prompts)])
     for i, prompt in enumerate(prompts):
-        ((tokens, watched),) = out[i]
+        ((tokens, logprobs),) = out[i]
         assert tokens == greedy_continuation(model, params, prompt, 9)
         full = full_log_probabilities(model, params, prompt + tokens)
-        np.testing.assert_allclose(watched, full[len(prompt) - 1 : -1][:, [7, 50]], atol=1e-4)
+        np.testing.assert_allclose(logprobs, full[len(prompt) - 1 : -1][:, [7, 50]], atol=1e-4)
 
 
 @BOTH
@@ -55,16 +55,16 @@ def test_forced_tokens_equal_one_long_prompt(qwen2, sizes, n_forced):
     rng = np.random.default_rng(n_forced)
     prompt, forced = rng.integers(0, VOCAB, 11).tolist(), rng.integers(0, VOCAB, n_forced).tolist()
     engine = one_device(model, params, sizes, GREEDY, seed=0)
-    out = run(engine, [(prompt, [5], dict(max_tokens=6, watch=(2,)))], forced=[(forced, 7)])
-    (first, _), (second, watched) = out[5]
+    out = run(engine, [(prompt, [5], dict(max_tokens=6, logprob_ids=(2,)))], forced=[(forced, 7)])
+    (first, _), (second, logprobs) = out[5]
     assert second == greedy_continuation(model, params, prompt + first + forced, 7)
     full = full_log_probabilities(model, params, prompt + first + forced + second)
-    np.testing.assert_allclose(watched, full[-8:-1][:, [2]], atol=1e-4)
+    np.testing.assert_allclose(logprobs, full[-8:-1][:, [2]], atol=1e-4)
 
 
 @BOTH
 def test_clones_equal_separate_requests(qwen2, sizes):
-    prompt, keywords = list(range(20)), dict(max_tokens=20, stops=(3, 4), watch=(3,))
+    prompt, keywords = list(range(20)), dict(max_tokens=20, stops=(3, 4), logprob_ids=(3,))
     together = run(one_device(*qwen2, sizes, WARM, seed=1), [(prompt, range(40), keywords)])
     alone = run(one_device(*qwen2, sizes, WARM, seed=1), [(prompt, [i], keywords) for i in range(40)])
     assert len(together) == 40
@@ -89,25 +89,25 @@ def test_votes_are_identical_to_the_bit_whatever_happens_around_them(qwen2, size
         delay = rng.integers(0, 7, (256, 2))
         row = {sample_id: r for r, sample_id in enumerate(plain)}
         engine = one_device(*qwen2, sizes, sampling, seed=9)
-        # Other company in the lanes, admitted first.
+        # Other company in the slots, admitted first.
         extra = [(p, [2**60 + k], kw) for k, (p, _, kw) in enumerate(votes(rng, 40 * trial))]
         other = run(engine, extra + shuffled, forced, lambda i, k, delay=delay, row=row: delay[row.get(i, 0), k])
         for sample_id, stretches in plain.items():
-            for (tokens, watched), (tokens2, watched2) in zip(stretches, other[sample_id], strict=True):
+            for (tokens, logprobs), (tokens2, logprobs2) in zip(stretches, other[sample_id], strict=True):
                 assert tokens == tokens2
-                assert watched.tobytes() == watched2.tobytes()
+                assert logprobs.tobytes() == logprobs2.tobytes()
 
 
 @pytest.mark.parametrize(
     "sizes, other",
     [
-        pytest.param(SHARED, dict(chunk_steps=7, lanes=8, in_flight=1), id="shared"),
-        pytest.param(SIZES, dict(chunk_steps=7, lanes=24, in_flight=2), id="dense"),
-        pytest.param(SHARED, dict(lanes=48, banks=1), id="shared, more", marks=pytest.mark.slow),
-        pytest.param(SIZES, dict(lanes=48, banks=1), id="dense, more", marks=pytest.mark.slow),
+        pytest.param(SHARED, dict(decode_steps=7, slots=8, in_flight=1), id="shared"),
+        pytest.param(SIZES, dict(decode_steps=7, slots=24, in_flight=2), id="dense"),
+        pytest.param(SHARED, dict(slots=48, slot_groups=1), id="shared, more", marks=pytest.mark.slow),
+        pytest.param(SIZES, dict(slots=48, slot_groups=1), id="dense, more", marks=pytest.mark.slow),
     ],
 )
-def test_tokens_do_not_depend_on_chunks_lanes_or_what_is_under_way(qwen2, sizes, other):
+def test_tokens_do_not_depend_on_decode_steps_slots_or_what_is_under_way(qwen2, sizes, other):
     requests = votes(np.random.default_rng(4), 256)
     forced = [([5, 6, 7], 6)]
     plain, changed = (
@@ -125,9 +125,9 @@ def test_shared_tokens_are_the_dense_ones(qwen2):
     dense, shared = (run(one_device(*qwen2, sizes, WARM, seed=2), requests, forced) for sizes in (SIZES, SHARED))
     assert len(dense) == 128
     for sample_id, stretches in dense.items():
-        for (tokens, watched), (tokens2, watched2) in zip(stretches, shared[sample_id], strict=True):
+        for (tokens, logprobs), (tokens2, logprobs2) in zip(stretches, shared[sample_id], strict=True):
             assert tokens == tokens2
-            np.testing.assert_allclose(watched, watched2, atol=1e-4)
+            np.testing.assert_allclose(logprobs, logprobs2, atol=1e-4)
 
 
 def test_a_continued_sample_equals_one_long_prompt(qwen2):
@@ -137,7 +137,7 @@ def test_a_continued_sample_equals_one_long_prompt(qwen2):
     prompt, parent, tokens = [4, 9, 11], None, {}
     for step in range(3):
         ids = range(10 * step, 10 * step + 4)
-        handles = engine.submit(prompt, ids, max_tokens=6, watch=(2,), parent=parent)
+        handles = engine.submit(prompt, ids, max_tokens=6, logprob_ids=(2,), parent=parent)
         if parent is not None:
             engine.release(parent)
         events = {}
@@ -148,7 +148,7 @@ def test_a_continued_sample_equals_one_long_prompt(qwen2):
         for event in events.values():
             if event.handle in handles:
                 assert event.tokens == wanted
-                np.testing.assert_allclose(event.watched, full[-7:-1][:, [2]], atol=1e-4)
+                np.testing.assert_allclose(event.logprobs, full[-7:-1][:, [2]], atol=1e-4)
             if event.handle != handles[0]:
                 engine.release(event.handle)
         parent, tokens = handles[0], prompt + wanted
@@ -159,7 +159,7 @@ def test_a_continued_sample_equals_one_long_prompt(qwen2):
 
 def test_a_stop_string_over_several_tokens_and_false_alarms(qwen2):
     """A stop is tokens (a, b); b alone is a false alarm and leaves no trace."""
-    requests = [([5, 9, 2], range(24), dict(max_tokens=30, watch=(3,)))]
+    requests = [([5, 9, 2], range(24), dict(max_tokens=30, logprob_ids=(3,)))]
     free = run(one_device(*qwen2, SIZES, WARM, seed=4), requests)
     pairs = [pair for ((t, _),) in free.values() for pair in zip(t, t[1:], strict=False)]
     first, last = max(set(pairs), key=pairs.count)
@@ -175,12 +175,12 @@ def test_a_stop_string_over_several_tokens_and_false_alarms(qwen2):
         keywords = requests[0][2] | dict(stop_when=stop_when)
         out = run(engine, [(requests[0][0], requests[0][1], keywords)])
         alarms = 0
-        for sample_id, ((tokens, watched),) in out.items():
+        for sample_id, ((tokens, logprobs),) in out.items():
             ((whole, log_probabilities),) = free[sample_id]
             pair = zip(whole, whole[1:], strict=False)
             ends = [i + 2 for i, p in enumerate(pair) if p == (first, last)]
             end = ends[0] if ends else len(whole)
             assert tokens == whole[:end]
-            np.testing.assert_allclose(watched, log_probabilities[:end], atol=1e-5)
+            np.testing.assert_allclose(logprobs, log_probabilities[:end], atol=1e-5)
             alarms += whole[:end].count(last)
         assert len(asked) == alarms > len(out), "each trigger is asked about once"

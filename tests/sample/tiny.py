@@ -17,8 +17,8 @@ FAMILIES = {
     "qwen3": dataclasses.replace(QWEN2, qkv_bias=False, qk_norm=True, n_kv_heads=4),
     "llama": dataclasses.replace(QWEN2, qkv_bias=False, tied=False, n_kv_heads=1, norm_eps=1e-5),
 }
-SIZES = EngineConfig(lanes=16, banks=2, context_tokens=64, chunk_steps=4, block_tokens=8)
-SHARED = dataclasses.replace(SIZES, prefix_rows=6, row_lanes=3, prefix_tokens=30, own_tokens=50, in_flight=2)
+SIZES = EngineConfig(slots=16, slot_groups=2, context_tokens=64, decode_steps=4, block_tokens=8)
+SHARED = dataclasses.replace(SIZES, prefix_rows=6, row_slots=3, prefix_tokens=30, own_tokens=50, in_flight=2)
 BOTH = pytest.mark.parametrize("sizes", [SIZES, SHARED], ids=["dense", "shared"])
 GREEDY, WARM = SamplingParams(0), SamplingParams(0.8, 0, 0.95)
 
@@ -57,7 +57,7 @@ def greedy_continuation(model, params, tokens, n):
 
 def run(engine, requests, forced=(), delays=None):
     """Draw every request; feed each sample the forced texts in turn. Returns {sample id: [(tokens,
-    watched), ...]}.
+    logprobs), ...]}.
 
     requests: (prompt, sample ids, submit's keywords). delays(sample id, stretch) polls pass before
     a text is forced.
@@ -68,8 +68,8 @@ def run(engine, requests, forced=(), delays=None):
             stretch[handle] = 0
     while stretch:
         for event in engine.poll():
-            out.setdefault(event.sample_id, []).append((event.tokens, event.watched))
-            assert len(event.tokens) == len(event.watched)
+            out.setdefault(event.sample_id, []).append((event.tokens, event.logprobs))
+            assert len(event.tokens) == len(event.logprobs)
             done = stretch[event.handle] == len(forced)
             if done:
                 engine.release(event.handle)
@@ -84,7 +84,7 @@ def run(engine, requests, forced=(), delays=None):
             engine.extend(handle, tokens, max_tokens=max_tokens)
         polls += 1
         assert polls < 10_000
-    while engine.busy:  # a chunk under way when the last event came
+    while engine.busy:  # a visit under way when the last event came
         assert engine.poll() == []
     return out
 
@@ -96,6 +96,6 @@ def votes(rng, n):
     while ids:
         prompt = rng.integers(0, VOCAB, int(rng.integers(2, 24))).tolist()
         take = int(rng.integers(1, 9))
-        requests.append((prompt, ids[:take], dict(max_tokens=12, stops=(1, 2, 3), watch=(1, 40))))
+        requests.append((prompt, ids[:take], dict(max_tokens=12, stops=(1, 2, 3), logprob_ids=(1, 40))))
         ids = ids[take:]
     return requests

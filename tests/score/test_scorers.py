@@ -6,8 +6,8 @@ import pytest
 
 from jprm.errors import UserError
 from jprm.records import Problem, Solution
-from jprm.score import Generator, Scorer, Setup, StepScorer, find_scorer, known_scorers, scorer
-from jprm.verify import Settings
+from jprm.score import Generator, Scorer, Setup, StepScorer, find_scorer, scorer
+from jprm.verify import VerifySettings
 from tests.verify.fakes import FakeExecutor, ScriptedSampler
 from tests.verify.published import codec, published
 
@@ -26,7 +26,7 @@ def judge(made, votes=(0, 1), known=None):
 
 
 def test_built_in_scorers_are_found():
-    assert {"genprm", "direct"} <= known_scorers().keys()
+    assert {"genprm", "direct"} <= {*scorer}
     with pytest.raises(UserError, match="no scorer 'direkt'; nearest is 'direct'"):
         find_scorer("direkt")
 
@@ -103,7 +103,9 @@ def test_direct_reads_the_probability_at_the_verdict():
         assert (style, execute) == ("direct", "none")
         tokenizer = codec()
         sampler = ScriptedSampler(tokenizer, script, margin=3.0)
-        settings = Settings(sampler.context_tokens, style=style, execute=execute, template=published())
+        settings = VerifySettings(
+            context_tokens=sampler.context_tokens, style=style, execute=execute, template=published()
+        )
         return Generator(sampler, None, tokenizer, settings)
 
     ended, heard = judge(find_scorer("direct")(setup(generator)), votes=(0,))
@@ -121,7 +123,9 @@ def test_a_text_without_tokens_loses_its_item_only():
         tokenizer._refused = "Problem 1"
         script = lambda *_: "{Yes}$\n</output>\n"  # noqa: E731
         sampler = ScriptedSampler(tokenizer, script)
-        settings = Settings(sampler.context_tokens, style=style, execute=execute, template=published())
+        settings = VerifySettings(
+            context_tokens=sampler.context_tokens, style=style, execute=execute, template=published()
+        )
         return Generator(sampler, FakeExecutor(), tokenizer, settings)
 
     ended, heard = judge(find_scorer("direct")(setup(generator)), votes=(0,))
@@ -129,13 +133,15 @@ def test_a_text_without_tokens_loses_its_item_only():
     assert {r.solution_id for r in heard} == {"s0", "s2"}
 
 
-def test_who_judges_branches():
-    """Those that write; not one made from them that judges in a way of its own."""
+def test_who_judges_by_beginnings():
+    """Scorers that write do; not one made from them that judges in a way of its own."""
     tokenizer = codec()
 
     def generator(style, execution):
         sampler = ScriptedSampler(tokenizer, lambda sample_id, text: "{Yes}</output>\n")
-        settings = Settings(sampler.context_tokens, style=style, execute=execution, template=published())
+        settings = VerifySettings(
+            context_tokens=sampler.context_tokens, style=style, execute=execution, template=published()
+        )
         return Generator(sampler, FakeExecutor(), tokenizer, settings)
 
     class Mine(find_scorer("genprm")):
@@ -147,10 +153,13 @@ def test_who_judges_branches():
             return [1.0] * len(steps)
 
     for made in (Mine(setup(generator)), Simple(setup())):
-        assert made.branches(2) is None
-    branches = find_scorer("direct")(setup(generator)).branches(2)
-    problem, solution = ITEMS[0]
-    [heard] = branches.judge([(problem, solution.steps)])
-    assert [(r.step, r.vote) for r in heard] == [(0, 0), (0, 1), (1, 0), (1, 1)]
+        assert made.for_search(2) is made and not made.by_beginnings
+    shared = find_scorer("direct")(setup(generator)).for_search(2)
+    assert shared.by_beginnings and shared.for_search(2) is shared
+    ended, heard = judge(shared)
+    assert ended == {"s0": "", "s1": "", "s2": ""}
+    for name in ended:
+        own = [r for r in heard if r.solution_id == name]
+        assert [(r.step, r.vote) for r in own] == [(0, 0), (0, 1), (1, 0), (1, 1)]
     assert all(r.verdict.correct and r.text for r in heard)
-    branches.forget(problem)
+    shared.forget(ITEMS[0][0])

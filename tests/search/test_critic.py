@@ -16,9 +16,10 @@ from jprm.search import (
     Choosing,
     Gate,
     Grow,
-    Judged,
+    JudgedBranch,
     Redraw,
     Revision,
+    RewardModel,
     StepRewards,
     accuracy,
     behind,
@@ -52,7 +53,7 @@ def mixed(n):
     return [Problem(f"p{i}", "5 steps\n", "right", tiers[i % 3]) for i in range(n)]
 
 
-class Shuffled:
+class Shuffled(RewardModel):
     """Another scorer's rewards, dealt out anew to the steps of each solution."""
 
     def __init__(self, scorer):
@@ -223,15 +224,14 @@ def test_redrawing_keeps_what_stands_before_the_doubted_step():
 
 
 def judged(*rewards):
-    return [Judged(Branch(("s",) * len(r)), tuple(r)) for r in rewards]
+    return [JudgedBranch(Branch(("s",) * len(r)), tuple(r)) for r in rewards]
 
 
 def test_the_gate_by_hand():
-    assert confidence([("a", 0.3)]) == pytest.approx(1.0)
-    assert confidence([("a", 1.0), ("b", 1.0), ("c", 1.0)]) == pytest.approx(0.5), "H = ln 3"
-    spread = [("a", 0.5), ("b", 0.25), ("b", 0.25)]
-    assert confidence(spread) == pytest.approx(2 / (1 + math.exp(math.log(2))))
-    assert confidence([("a", 0.0)]) == 0.0
+    assert confidence([0.3]) == pytest.approx(1.0)
+    assert confidence([1.0] * 3) == pytest.approx(0.5), "H = ln 3"
+    assert confidence([0.5, 0.5]) == pytest.approx(2 / (1 + math.exp(math.log(2))))
+    assert confidence([0.0]) == 0.0
     gate = Gate(mean=1.0, std=0.5)
     low, answers = judged([0.4], [0.4], [0.4], [0.4]), ["a", "b", "c", "d"]
     assert gate.is_hard(low, answers)
@@ -240,11 +240,11 @@ def test_the_gate_by_hand():
     assert gate.is_hard(low, [None] * 4), "nobody has an answer"
     best = dataclasses.replace(gate, whose="best", confidence=2.0, below=1.0)
     one_good = judged([0.4], [0.8], [0.4])
-    assert best.quality([("a", (0.4,)), ("b", (0.8,))]) == pytest.approx((1.6 - 1) / 0.5)
+    assert best.quality({"a": [(0.4,)], "b": [(0.8,)]}) == pytest.approx((1.6 - 1) / 0.5)
     assert not best.is_hard(one_good, ["a"] * 3) and best.is_hard(low, ["a"] * 4)
     with pytest.raises(UserError, match="'majority' or 'best'"):
         Gate(mean=1.0, std=0.5, whose="worst")  # pyright: ignore[reportArgumentType]
-    assert gate.quality([("a", (0.5, 0.8)), ("b", (1.0,))]) == pytest.approx((0.8 + 0.4 - 1) / 0.5)
+    assert gate.quality({"a": [(0.5, 0.8)], "b": [(1.0,)]}) == pytest.approx((0.8 + 0.4 - 1) / 0.5)
     with pytest.raises(UserError, match="were all scores equal"):
         fit_gate([{"candidates": [{"rewards": [0.5]}] * 2}])
     assert make_strategy("critic", gate={"mean": 1.0, "std": 0.5}).gate == gate
@@ -255,4 +255,4 @@ def test_the_gate_by_hand():
 def test_an_open_step_is_no_reason_to_doubt_or_to_wait():
     critic = make_strategy("critic")
     for rewards, doubted in (((None, 0.2), 1), ((None, 0.9), -1), ((0.4, None), 0)):
-        assert critic._doubted(Judged(Branch(("a\n", "b\n")), rewards)) == doubted
+        assert critic._doubted(JudgedBranch(Branch(("a\n", "b\n")), rewards)) == doubted

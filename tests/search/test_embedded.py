@@ -1,15 +1,12 @@
-"""A search end to end on the embedded world: a scripted policy, the world's truth, tree labels."""
+"""A search end to end on the embedded world: a scripted policy and the world's truth."""
 
-import numpy as np
 import pytest
 
-from jprm.errors import UserError
-from jprm.label import ProblemValues
-from jprm.records import from_json, to_json
 from jprm.search import (
     BestOfN,
     Choosing,
     Layout,
+    RewardModel,
     SampledSteps,
     StepRewards,
     boundary_ids,
@@ -18,7 +15,6 @@ from jprm.search import (
     make_strategy,
     run_search,
     summary,
-    tree_labels,
 )
 from jprm.seeds import rng_of
 from jprm.worlds import load_world
@@ -76,7 +72,7 @@ def generator(**how):
     return SampledSteps(sampler, tokenizer, layout, seed=1, **how), sampler
 
 
-class Truth:
+class Truth(RewardModel):
     """1 up to the first wrong step, 0 from there. That there is no answer yet is no fault."""
 
     def score(self, items):
@@ -104,33 +100,3 @@ def test_with_the_worlds_truth_every_problem_is_solved(tmp_path, name, share):
         for candidate in row["candidates"]:
             assert tuple(candidate["steps"]) in SOLUTIONS[problem.text], "steps were cut and joined"
     assert summary(rows, LAST)["lost"] == {}
-
-
-def test_the_tree_gives_labels_that_the_label_room_reads(tmp_path):
-    how = make_strategy("mcts", walks=4, expand=4, rollouts=4)
-    rows = run_search(PROBLEMS, how, generator()[0], Truth(), WORLD, tmp_path / "x")
-    before, after = [], []
-    for row, problem in zip(rows, PROBLEMS, strict=True):
-        values = tree_labels(row, problem, WORLD)
-        assert from_json(ProblemValues, to_json(values)) == values
-        assert values.n == values.rollouts == 4 and values.solutions
-        for valued in values.solutions:
-            steps, mc = valued.solution.steps, np.array(valued.mc)
-            assert len(mc) == len(steps) + 1
-            assert mc[-1] == float(WORLD.is_correct(problem, steps))
-            assert not mc[np.argmin(mc > 0) if (mc == 0).any() else len(mc) :].any(), "dead stays dead"
-            if (first := valued.solution.first_error) is not None and first >= 0:
-                before.append(mc[first])
-                after.append(mc[first + 1])
-    assert len(before) > 20
-    assert np.mean(before) > 0.15 and np.max(after) == 0.0, "the value falls at the first error"
-
-
-def test_a_tree_without_rollouts_is_no_label(tmp_path):
-    how = make_strategy("mcts", walks=1)
-    rows = run_search(PROBLEMS[:1], how, generator()[0], Truth(), WORLD, tmp_path / "x")
-    with pytest.raises(UserError, match="rollouts >= 1"):
-        tree_labels(rows[0], PROBLEMS[0], WORLD)
-    rows = run_search(PROBLEMS[:1], BestOfN(2), generator()[0], Truth(), WORLD, tmp_path / "y")
-    with pytest.raises(UserError, match="search with mcts"):
-        tree_labels(rows[0], PROBLEMS[0], WORLD)

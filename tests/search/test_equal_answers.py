@@ -6,9 +6,8 @@ import pytest
 
 from jprm.errors import UserError
 from jprm.grade import united
-from jprm.search import Candidate, Gate, Judged, candidates_of, print_grid, winners
-from jprm.search.ports import Branch
-from jprm.search.same_answers import voting
+from jprm.search import Branch, Candidate, Gate, JudgedBranch, candidates_of, print_grid, winners
+from jprm.search.choose import voting
 
 HALVES = ["0.5", "1/2", r"\frac{1}{2}"]
 SPLIT = [Candidate(a, True, (0.7,)) for a in HALVES] + [Candidate("3", False, (0.9,))] * 2
@@ -58,6 +57,6 @@ def test_the_rows_of_a_search():
 
 def test_the_gate_of_a_critic():
     gate = Gate(mean=0.0, std=1.0, below=9.0, confidence=0.9)
-    judged = [Judged(Branch(()), (0.5,)) for _ in HALVES]
+    judged = [JudgedBranch(Branch(()), (0.5,)) for _ in HALVES]
     assert not gate.is_hard(judged, HALVES)  # one answer: nothing is spread
     assert gate.is_hard(judged, ["1", "2", "3"])

@@ -8,7 +8,7 @@ import pytest
 from jprm.errors import UserError
 from jprm.mesh import Rules
 from jprm.models import bind
-from jprm.models.costs import decode_flops, forward_flops, prefill_flops
+from jprm.models.costs import decode_flops, forward_flops
 from jprm.records import Problem
 from jprm.search import ROOT, Grow, Grown, Layout, ModelCost, SampledSteps, boundary_ids, make_strategy, run_search
 from jprm.search.ports import Branch
@@ -17,8 +17,8 @@ from tests.sample.tiny import GREEDY, QWEN2, SHARED, SIZES, VOCAB, WARM, one_dev
 from tests.search.toys import Scored
 
 EOS, BOUNDARIES = 1, (2, 3, 4, 5, 6, 7)
-DENSE = dataclasses.replace(SIZES, lanes=32)
-ROWS = dataclasses.replace(SHARED, lanes=32, prefix_rows=24, row_lanes=4, prefix_tokens=60)
+DENSE = dataclasses.replace(SIZES, slots=32)
+ROWS = dataclasses.replace(SHARED, slots=32, prefix_rows=24, row_slots=4, prefix_tokens=60)
 N_FLOPS = ModelCost(*(forward_flops(QWEN2, *unit) for unit in ((1, 0, 0), (0, 1, 0), (0, 0, 1))))
 
 
@@ -199,7 +199,7 @@ def test_a_problem_that_does_not_fit_is_lost_alone(tmp_path, model):
 
 
 def test_branches_that_hold_all_lanes_are_told(model):
-    sizes = dataclasses.replace(DENSE, lanes=4)
+    sizes = dataclasses.replace(DENSE, slots=4)
     generator = SampledSteps(one_device(*model, sizes, WARM, seed=1), Codec(), layout(), seed=5, share=True)
     second, *others = problems(20)
     for first in others:
@@ -207,7 +207,7 @@ def test_branches_that_hold_all_lanes_are_told(model):
         if not any(b.ended for b in grown.branches[0]):
             break
         generator.forget(first)
-    with pytest.raises(UserError, match="more lanes, lower in_flight, or turn share off"):
+    with pytest.raises(UserError, match="more slots, lower in_flight, or turn share off"):
         generator.grow([(second, Grow((ROOT,), n=4))])
     generator.forget(first)
     [grown] = generator.grow([(second, Grow((ROOT,), n=4))])
@@ -242,6 +242,11 @@ def test_steps_that_were_not_drawn_here_spell_no_control_token(model, monkeypatc
     given = Branch(("<9><8><2>\n",), ("revise",))
     generator.grow([(problem, Grow((given,), n=1, steps=1))])
     assert prompts == [[9, 10, 11, 9, 10, 2]]
+
+
+def prefill_flops(config, tokens):
+    """Of reading a prompt, of which only the last position is read out."""
+    return forward_flops(config, tokens, tokens * (tokens + 1) / 2, 1)
 
 
 @pytest.mark.parametrize(("context", "prompt", "generated"), [(0, 17, 0), (20, 0, 5), (3, 4, 6)])

@@ -99,8 +99,8 @@ some = st.lists(
 def test_all_of_them_at_once_is_the_expectation_of_the_estimators(entries):
     """With k = N there is one subset, and the exact estimators share ties."""
     candidates = pool(*entries)
-    graded = [candidate.graded("min") for candidate in candidates]
-    expected = best_of_n([graded], [len(entries)]).accuracy
+    scored = [candidate.scored("min") for candidate in candidates]
+    expected = best_of_n([scored], [len(entries)]).accuracy
     for method, pick in [("best", "argmax"), ("majority", "majority"), ("weighted", "weighted")]:
         found = accuracy([candidates], "min", pick, "shared")[0]
         assert found == pytest.approx(expected[method, len(entries)][0]), pick
@@ -122,7 +122,7 @@ unequal = st.lists(
 def test_estimators_equal_the_choice_on_every_subset(entries, how, length, data):
     """Long products too, which a float cannot hold; orders differ, and so does their rounding."""
     candidates = [Candidate(a, a == "a", tuple(data.draw(st.permutations(r)) * length)) for a, r in entries]
-    found = best_of_n([[c.graded(how) for c in candidates]], range(1, len(entries) + 1))
+    found = best_of_n([[c.scored(how) for c in candidates]], range(1, len(entries) + 1))
     for k in found.ks:
         chosen = list(itertools.combinations(candidates, k))
         for method, pick in (("best", "argmax"), ("weighted", "weighted"), ("majority", "majority")):
@@ -136,8 +136,8 @@ def test_products_are_compared_in_logs():
         two = pool(("b", [low] * steps), ("a", [high] * steps))
         for pick in ("argmax", "weighted"):
             assert winners(two, "prod", pick, "shared") == [1]
-        graded = best_of_n([[c.graded("prod") for c in two]], [2]).accuracy
-        assert graded["weighted", 2][0] == graded["best", 2][0] == 1.0
+        found = best_of_n([[c.scored("prod") for c in two]], [2]).accuracy
+        assert found["weighted", 2][0] == found["best", 2][0] == 1.0
     assert weighted_vote_at_k(["a", "b"], [0.3**20, 0.2**20], "a", 2) == 1.0
     assert best_of_k([0.1 + 0.2, 0.3], [1, 0], 2) == 0.5
 

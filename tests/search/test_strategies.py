@@ -13,18 +13,17 @@ from jprm.search import (
     Choosing,
     Grow,
     Grown,
-    Judged,
+    JudgedBranch,
     Lookahead,
     Mcts,
     correctness,
-    estimates,
     make_strategy,
     run_search,
     strategy,
     summary,
 )
 from jprm.search.beam import best
-from jprm.search.mcts import Node
+from jprm.search.mcts import TreeNode
 from tests.search.toys import Answers, Scored, ToyPolicy, flipping, noise, perfect, problems
 
 LAST = Choosing("last")
@@ -194,6 +193,15 @@ def test_a_small_leak_of_the_truth_is_seen_by_the_same_test(tmp_path, name):
     assert gain_over_one_sample(tmp_path, name, noise(seed=3, leak=0.3)).low > 0.0
 
 
+def estimates(tree, measured):
+    """The policy's success rate from every node: measured at a leaf, above it the children's mean."""
+    values = [0.0] * len(tree)
+    for i in reversed(range(len(tree))):  # children stand behind their parents
+        below = [value for child, value in zip(tree, values, strict=True) if child["parent"] == i]
+        values[i] = float(np.mean(below)) if below else measured(tree[i])
+    return values
+
+
 def mcts_rows(tmp_path, n, scorer, policy, **how):
     return run_search(problems(n, steps=3), Mcts(**how), policy, scorer, Answers(), tmp_path / "mcts.jsonl")
 
@@ -290,7 +298,7 @@ def test_names_and_settings_are_checked_before_anything_runs():
         make_strategy("beam", width=0)
     with pytest.raises(UserError, match="unknown aggregation 'median'"):
         make_strategy("mcts", aggregation="median")
-    with pytest.raises(UserError, match="registered already"):
+    with pytest.raises(UserError, match="strategy 'beam' of jprm.search.beam is taken by jprm.search.beam; rename one"):
         strategy("beam")(Lookahead)
 
 
@@ -320,10 +328,10 @@ def test_equal_scores_keep_the_order_of_the_draws():
     """.1 + .2 + .3 and .3 + .2 + .1 differ by rounding, and so do their means and products."""
     forth, back = 0.1 + 0.2 + 0.3, 0.3 + 0.2 + 0.1
     assert forth > back
-    judged = Judged(ROOT, ())
+    judged = JudgedBranch(ROOT, ())
     first, second = (back, judged), (forth, judged)
     assert best([first, second, (0.1, judged)], 2) == [first, second]
-    nodes = [Node(judged, 0.0), Node(judged, back, parent=0), Node(judged, forth, parent=0)]
+    nodes = [TreeNode(judged, 0.0), TreeNode(judged, back, parent=0), TreeNode(judged, forth, parent=0)]
     nodes[0].children = [1, 2]
     assert make_strategy("mcts")._best_child(nodes, nodes[0]) == 1
 

@@ -10,7 +10,7 @@ from statistics import NormalDist
 import numpy as np
 
 from jprm.records import Problem
-from jprm.search import Branch, Cost, Grown, Revised, StepRewards
+from jprm.search import Branch, Cost, Grown, Revised, RewardModel, StepRewards
 from jprm.seeds import seed_of
 
 
@@ -94,8 +94,8 @@ class ToyPolicy:
         return Branch(tuple(steps), path, len(steps) == most)
 
 
-class Scored:
-    """A scorer from a function of (problem, steps) to rewards."""
+class Scored(RewardModel):
+    """A reward model from a function of (problem, steps) to rewards."""
 
     def __init__(self, rewards):
         self.rewards, self.calls, self.items = rewards, 0, 0

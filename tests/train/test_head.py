@@ -7,8 +7,7 @@ import pytest
 
 from jprm.models import ModelConfig, bind
 from jprm.train import TrainConfig
-from jprm.train.head import binary_cross_entropy, init_head, step_logits, step_loss_and_weight
-from jprm.train.loss import loss_and_weight
+from jprm.train.loss import binary_cross_entropy, init_head, loss_and_weight, step_logits, step_loss_and_weight
 from jprm.train.optimizer import make_optimizer
 from jprm.train.step import init_state, make_step
 

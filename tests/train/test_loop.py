@@ -11,9 +11,9 @@ import pytest
 
 from jprm.data import Document
 from jprm.errors import UserError
-from jprm.mesh import MeshConfig, make_mesh
+from jprm.mesh import make_mesh
 from jprm.models import ModelConfig, bind, preset
-from jprm.models.costs import document_train_flops
+from jprm.models.costs import train_flops
 from jprm.train import TrainConfig, fit
 from jprm.train.checkpoint import Checkpoints
 from jprm.train.optimizer import make_optimizer
@@ -59,7 +59,7 @@ def test_every_step_is_reported_once_and_counted(whole):
     np.testing.assert_allclose([loss for _, loss in seen], result.losses)
     assert result.tokens == 8 * 8 * 32 and result.fill == 1  # two documents of 16 fill a row
     documents_trained = result.tokens // 16
-    assert result.flops == document_train_flops(MODEL, [16] * documents_trained)
+    assert result.flops == documents_trained * train_flops(MODEL, 16, context=16)
     assert result.seconds > 0 and result.too_long == ()
 
 
@@ -128,7 +128,7 @@ def test_a_run_resumes_on_a_mesh(whole, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path, first, on_step=stop)
     seen = []
-    with jax.set_mesh(make_mesh(MeshConfig(2, 2, 2))):
+    with jax.set_mesh(make_mesh(2, 2, 2)):
         result = run(tmp_path, first, on_step=lambda step, metrics: seen.append(step))
         gate = result.params["layers"]["gate"]
         assert {s.data.shape for s in gate.addressable_shards} == {(1, 8, 8)}

@@ -9,7 +9,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from jprm.errors import UserError
-from jprm.mesh import MeshConfig, make_mesh
+from jprm.mesh import make_mesh
 from jprm.models import ModelConfig, bind, segment_attention
 from jprm.models.hf_export import to_hf
 from jprm.train import TrainConfig
@@ -93,7 +93,7 @@ def test_only_adapters_are_trained_and_kept(parts):
 def test_a_mesh_trains_the_same_adapters(parts):
     model, params, adapters = parts
     losses, alone = run(model, params, adapters)
-    with jax.set_mesh(make_mesh(MeshConfig(2, 2, 2))):
+    with jax.set_mesh(make_mesh(2, 2, 2)):
         split = bind(CONFIG)
         placed = jax.tree.map(lambda x, s: jax.device_put(x, s.sharding), params, split.spec())
         got, state = run(split, placed, adapters)

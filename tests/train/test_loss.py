@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jprm.data import Document, plan, rows
+from jprm.data import Document, Rows, pack
 from jprm.models import ModelConfig, bind
 from jprm.train import loss
 from jprm.train.loss import cross_entropy, loss_and_weight
@@ -16,7 +16,7 @@ def packed(lengths, capacity, seed=0):
     documents = [
         Document(rng.integers(0, 20, n, dtype=np.int32), rng.integers(0, 3, n).astype(np.float32)) for n in lengths
     ]
-    return documents, rows(documents, plan(lengths, capacity, seed))
+    return documents, Rows(documents, pack(lengths, capacity, seed)).stacked()
 
 
 def test_cross_entropy_is_optax_s():
@@ -32,7 +32,7 @@ def test_a_packed_batch_has_the_sums_of_its_documents_alone():
     sums = jax.jit(lambda batch: loss_and_weight(model, params, batch))
     documents, batch = packed([7, 7, 7, 7, 7], 16)
     total, weight = sums(batch)
-    alone = [sums(rows([d], plan([7], 7, 0))) for d in documents]
+    alone = [sums(Rows([d], pack([7], 7, 0)).stacked()) for d in documents]
     np.testing.assert_allclose(total, sum(t for t, _ in alone), rtol=1e-5)
     assert weight == sum(w for _, w in alone) == sum(d.weights[1:].sum() for d in documents)
 
@@ -52,7 +52,7 @@ def test_chunks_of_the_tokens_change_nothing(monkeypatch):
 
 
 def test_chunks_divide_the_tokens_and_respect_the_limit():
-    limit = loss.Passes().logits_mb << 18
+    limit = loss.DEFAULT.logits_mb << 18
     for rows_, tokens, vocab in [(8, 256, 320), (4, 1024, 151_936), (1, 7, limit), (2, 6, limit)]:
         chunks = loss._chunks(rows_, tokens, vocab, limit)
         assert tokens % chunks == 0

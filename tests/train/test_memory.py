@@ -1,4 +1,4 @@
-"""The plan against what XLA allocates, and what it says when a run does not fit."""
+"""The estimate against what XLA allocates, and what it says when a run does not fit."""
 
 import dataclasses
 
@@ -7,12 +7,12 @@ import jax.numpy as jnp
 import pytest
 
 from jprm.errors import UserError
-from jprm.mesh import MeshConfig, make_mesh, sharding
+from jprm.mesh import make_mesh, sharding
 from jprm.models import ModelConfig, bind
 from jprm.train import TrainConfig, memory
 from jprm.train.config import LoraSection
-from jprm.train.loss import Passes, loss_and_weight
-from jprm.train.memory import plan_memory
+from jprm.train.loss import loss_and_weight
+from jprm.train.memory import step_memory
 from jprm.train.optimizer import make_optimizer
 from jprm.train.step import init_state, make_step
 
@@ -27,9 +27,9 @@ def batch_spec(rows, tokens, where=None):
 
 
 def of_the_step(config, shape=CONFIG):
-    """Planned bytes, but for the program that the compiler knows nothing of."""
-    planned = plan_memory(bind(shape), config, make_optimizer(config))
-    return planned.total - planned.program
+    """Estimated bytes, but for the program that the compiler knows nothing of."""
+    estimated = step_memory(bind(shape), config, make_optimizer(config))
+    return estimated.total - estimated.program
 
 
 def allocated(config):
@@ -54,7 +54,7 @@ def allocated(config):
     ],
     ids=str,
 )
-def test_the_plan_is_what_xla_allocates_within_its_factor(changes):
+def test_the_estimate_is_what_xla_allocates_within_its_factor(changes):
     config = TRAIN.model_copy(update=changes)
     assert 1 / FACTOR < of_the_step(config) / allocated(config) < FACTOR
 
@@ -78,7 +78,7 @@ MEASURED = [
 
 
 @pytest.mark.parametrize(("sizes", "changes", "measured"), MEASURED, ids=str)
-def test_larger_models_on_a_cpu_are_planned_within_a_quarter(sizes, changes, measured):
+def test_larger_models_on_a_cpu_are_estimated_within_a_quarter(sizes, changes, measured):
     layers, embed, heads, kv_heads, mlp, vocab = sizes
     shape = ModelConfig(
         vocab_size=vocab,
@@ -93,17 +93,17 @@ def test_larger_models_on_a_cpu_are_planned_within_a_quarter(sizes, changes, mea
     assert 0.8 < of_the_step(config, shape) / measured < 1.25
 
 
-def test_on_a_mesh_the_plan_is_that_of_one_device():
-    with jax.set_mesh(make_mesh(MeshConfig(data=1, fsdp=4, tensor=2))):
-        planned = of_the_step(TRAIN)
-        assert 1 / FACTOR < planned / allocated(TRAIN) < FACTOR
-    assert planned < of_the_step(TRAIN) / 4
+def test_on_a_mesh_the_estimate_is_that_of_one_device():
+    with jax.set_mesh(make_mesh(data=1, fsdp=4, tensor=2)):
+        estimated = of_the_step(TRAIN)
+        assert 1 / FACTOR < estimated / allocated(TRAIN) < FACTOR
+    assert estimated < of_the_step(TRAIN) / 4
 
 
 def test_adapters_need_little_besides_the_frozen_weights():
     config = TRAIN.model_copy(update={"lora": LoraSection(rank=2)})
-    adapted = plan_memory(bind(CONFIG), config, make_optimizer(config))
-    full = plan_memory(bind(CONFIG), TRAIN, make_optimizer(TRAIN))
+    adapted = step_memory(bind(CONFIG), config, make_optimizer(config))
+    full = step_memory(bind(CONFIG), TRAIN, make_optimizer(TRAIN))
     assert adapted.optimizer < full.optimizer / 10 and adapted.gradients < full.gradients / 10
     assert full.weights < adapted.weights < 1.1 * full.weights
 
@@ -120,11 +120,11 @@ def test_what_does_not_fit_names_its_knob(monkeypatch, vocab, changes, knob):
     monkeypatch.setattr(memory, "capacity_bytes", lambda: 1 << 20)
     config = TRAIN.model_copy(update=changes)
     model = bind(dataclasses.replace(CONFIG, vocab_size=vocab))
-    planned = plan_memory(model, config, make_optimizer(config))
+    estimated = step_memory(model, config, make_optimizer(config))
     with pytest.raises(UserError, match=knob):
-        planned.check()
-    dataclasses.replace(planned, capacity=planned.total).check()
-    dataclasses.replace(planned, capacity=0).check()
+        estimated.check()
+    dataclasses.replace(estimated, capacity=estimated.total).check()
+    dataclasses.replace(estimated, capacity=0).check()
 
 
 def test_the_logits_of_a_large_vocabulary_never_exist_whole():
@@ -135,7 +135,7 @@ def test_the_logits_of_a_large_vocabulary_never_exist_whole():
 
     def temporaries(logits_mb):
         def loss(params, batch):
-            return loss_and_weight(model, params, batch, Passes(logits_mb=logits_mb))[0]
+            return loss_and_weight(model, params, batch, TrainConfig(logits_mb=logits_mb))[0]
 
         compiled = jax.jit(jax.grad(loss)).lower(model.spec(), batch).compile()
         return compiled.memory_analysis().temp_size_in_bytes

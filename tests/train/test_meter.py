@@ -9,10 +9,11 @@ import pytest
 
 from jprm.errors import UserError
 from jprm.models import ModelConfig, attention, bind
-from jprm.models.costs import document_train_flops
+from jprm.models.costs import train_flops
 from jprm.train import TrainConfig, meter
 from jprm.train.config import LoraSection
-from jprm.train.meter import Meter, Peak, TensorBoard, train_flops_of
+from jprm.train.log import TensorBoard
+from jprm.train.meter import Meter, Peak, train_flops_of
 
 MODEL = bind(ModelConfig(32, 1, 16, 4, 2, 4, 32))
 TRAIN = TrainConfig(optimizer="adamw")
@@ -37,7 +38,7 @@ def test_a_line_has_the_rates_since_the_last(clock):
     line = ours.line(7, {"loss": 1.5})
     assert line["step"] == 7 and line["loss"] == 1.5 and line["attention"] == "einsum"
     assert (line["step_s"], line["tokens_per_s"], line["loss_tokens_per_s"]) == (1.0, 15.0, 4.0)
-    flops = document_train_flops(MODEL.config, LENGTHS)
+    flops = sum(train_flops(MODEL.config, n, context=n) for n in LENGTHS)
     assert line["mfu"] == pytest.approx(2 * flops / 2.0 / 1e6)
     assert line["memory_bytes"] > 1e7 and line["memory_of"] == "host"
     ours.add(15, PAIRS, 4)
@@ -58,7 +59,7 @@ def test_a_restart_forgets(clock):
 def test_packing_counts_only_the_pairs_of_its_segments():
     whole = train_flops_of(MODEL, TRAIN, 15, 15 * 16 // 2)
     assert train_flops_of(MODEL, TRAIN, 15, PAIRS) < whole
-    assert train_flops_of(MODEL, TRAIN, 15, PAIRS) == document_train_flops(MODEL.config, LENGTHS)
+    assert train_flops_of(MODEL, TRAIN, 15, PAIRS) == sum(train_flops(MODEL.config, n, context=n) for n in LENGTHS)
 
 
 def test_what_is_not_computed_is_not_counted():

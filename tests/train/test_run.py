@@ -21,10 +21,10 @@ from jprm.models.hf_export import to_hf
 from jprm.models.hf_weights import from_hf
 from jprm.train import load_params
 from jprm.train.config import RunConfig
-from jprm.train.export import export_run
 from jprm.train.log import Log
 from jprm.train.lora import load_peft, merge
 from jprm.train.run import run_training
+from jprm.train.weights import export_run
 from tests.chat.checkpoints import make
 from tests.train import launch
 

@@ -7,7 +7,7 @@ import optax
 import pytest
 
 from jprm.errors import UserError
-from jprm.mesh import MeshConfig, make_mesh, sharding
+from jprm.mesh import make_mesh, sharding
 from jprm.models import ModelConfig, bind
 from jprm.train import TrainConfig
 from jprm.train.optimizer import make_optimizer
@@ -63,11 +63,11 @@ def alone(batch):
 
 @pytest.mark.parametrize("shape", [(2, 2, 2), (1, 8, 1), (4, 1, 2)])
 def test_eight_devices_compute_what_one_does(batch, alone, shape):
-    mesh = MeshConfig(*shape)
-    with jax.set_mesh(make_mesh(mesh)):
+    _, fsdp, tensor = shape
+    with jax.set_mesh(make_mesh(*shape)):
         metrics, state = run(batch)
         gate = state.params["layers"]["gate"]
-        assert {s.data.shape for s in gate.addressable_shards} == {(1, 16 // mesh.fsdp, 32 // mesh.tensor)}
+        assert {s.data.shape for s in gate.addressable_shards} == {(1, 16 // fsdp, 32 // tensor)}
         moments = [x for x in jax.tree.leaves(state.optimizer) if x.shape == gate.shape]
         assert moments and all(x.sharding == gate.sharding for x in moments)
         got = metrics, jax.device_get(state)

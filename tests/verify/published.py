@@ -4,7 +4,7 @@ from pathlib import Path
 
 from jprm.config import load
 from jprm.records import Problem, Solution
-from jprm.verify import GenPRM, Settings, verify
+from jprm.verify import GenPRM, ThinkPRM, VerifySettings, verify
 from tests.verify.fakes import FakeExecutor, FakeTokenizer, ScriptedSampler
 
 FILE = Path(__file__).resolve().parents[2] / "configs/verify/genprm.toml"
@@ -29,6 +29,12 @@ YES, NO = "{Yes}$\n</output>\n", "{No}$\n</output>\n"
 
 def published(*overrides):
     return load(GenPRM, FILE, overrides)
+
+
+def thinkprm(*overrides):
+    """Without the turns of a chat: a problem, its solution, and words that are tokens of the fakes."""
+    plain = ("prompt='{problem} {solution}'", "think_open='<think>'", "yes=Yes", "no=No")
+    return load(ThinkPRM, FILE.with_name("thinkprm.toml"), (*plain, 'question="\\n? "', *overrides))
 
 
 def codec():
@@ -56,7 +62,7 @@ def run(items, script, *overrides, votes=(0,), executor=None, context_tokens=10_
     """(rationales by solution, step and vote; the sampler)."""
     tokenizer, executor = codec(), executor or FakeExecutor()
     sampler = Watched(tokenizer, script, context_tokens=context_tokens)
-    chosen = Settings(sampler.context_tokens, template=published(*overrides), **settings)
+    chosen = VerifySettings(context_tokens=sampler.context_tokens, template=published(*overrides), **settings)
     rows = verify(items, votes, sampler, executor, tokenizer, chosen, 7)
     found = {(r.solution_id, r.step, r.vote): r for rationales in rows for r in rationales}
     assert sampler.conversations == {} and getattr(executor, "open_sessions", 0) == 0

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jprm.execute import Pool, Tier
+from jprm.execute import Pool, PreloadLevel
 from jprm.records import Problem, Solution
-from jprm.verify import Branches, Settings, verify
+from jprm.verify import Branches, VerifySettings, verify
 from tests.verify.fakes import FakeExecutor, FakeTokenizer, ScriptedSampler
 from tests.verify.test_driver import SEED, coin, model
 
@@ -19,7 +19,7 @@ MODES = ("chain", "fork")
 
 def branches_of(votes=2, mode="chain", script=model, executor=None, lanes=4, **settings):
     sampler = ScriptedSampler(FakeTokenizer(), script, lanes=lanes)
-    chosen = Settings(**{"context_tokens": sampler.context_tokens, **settings}, mode=mode)
+    chosen = VerifySettings(**{"context_tokens": sampler.context_tokens, **settings}, mode=mode)
     executor = executor or FakeExecutor()
     branches = Branches(votes, sampler, executor, sampler.tokenizer, chosen, SEED)
     return branches, sampler, executor
@@ -93,7 +93,7 @@ def test_a_branch_is_judged_as_verify_judges_a_solution(mode, context):
     branches, sampler, executor = branches_of(2, **how)
     for end in (1, 3, 6):
         [found] = branches.judge([(PROBLEM, steps[:end])])
-    settings = Settings(context, mode, overflow="drop_code")
+    settings = VerifySettings(context_tokens=context, mode=mode, overflow="drop_code")
     sampler = ScriptedSampler(FakeTokenizer(), without_chance)
     solution = Solution("s", PROBLEM.id, steps, "planted")
     [whole] = verify(*([(PROBLEM, solution)], (0, 1), sampler, FakeExecutor(), sampler.tokenizer, settings, SEED))
@@ -130,7 +130,7 @@ def with_names(sample_id, text):
 def test_later_code_finds_the_names_of_its_own_branch(mode):
     """Siblings change the same name, each in a namespace of its own, in whichever call."""
     left, right = STEPS[:2], (STEPS[0], STEPS[2])
-    with Pool(workers=1, warm=Tier.PLAIN) as pool:
+    with Pool(workers=1, warm=PreloadLevel.PLAIN) as pool:
         branches, _, _ = branches_of(2, mode, with_names, pool)
         branches.judge([(PROBLEM, left[:1])])
         [one] = branches.judge([(PROBLEM, left)])

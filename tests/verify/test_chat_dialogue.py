@@ -7,13 +7,14 @@ from hypothesis import strategies as st
 from jprm.errors import UserError
 from jprm.records import Execution
 from jprm.verify import Budget, ChatDialogue, Done, Execute, Generate
+from tests.verify.fakes import within
 from tests.verify.published import A0, FILE, NO, O0, PIECES, V0, YES, codec, published
 
 GENPRM, DROPPED, KEPT = published(), published(), published("quirks.keep_evidence=true")
 
 
 def dialogue(style="full", execute="executed", budget=None, template=GENPRM, step=0):
-    return ChatDialogue(template, codec(), step, style, execute, budget)
+    return ChatDialogue(within(*budget, template) if budget else template, codec(), step, style, execute)
 
 
 def feed(d, text):
@@ -58,36 +59,36 @@ def test_code_that_is_not_run():
 
 
 def test_an_analysis_that_uses_up_the_budget_gets_no_verification():
-    d = dialogue(budget=Budget(100, 3, 20))
+    d = dialogue(budget=(100, 3, 20))
     action = feed(d, "x" * 100)
     opening = A0.format(1) + "x" * 100 + "</analyze>\n" + O0
     assert d.text == opening and action.max_tokens == 20
     assert feed(d, YES) == Done(True, "", "")
     # The reference keeps what stands before the first closing, with a newline behind it or not.
-    d = dialogue(budget=Budget(20, 3, 20))
+    d = dialogue(budget=(20, 3, 20))
     feed(d, "a</analyze> and more")
     assert d.text == A0.format(1) + "a</analyze>\n" + O0
 
 
 def test_what_was_not_closed_is_closed_around_the_evidence():
-    d = dialogue("code", template=KEPT, budget=Budget(200, 3, 20))
+    d = dialogue("code", template=KEPT, budget=(200, 3, 20))
     feed(d, "x" * 1000)
     assert d.text == V0 + "x" * 1000 + "\n```\n</verify>\n" + O0
-    d = dialogue("full", template=KEPT, budget=Budget(100, 3, 20))
+    d = dialogue("full", template=KEPT, budget=(100, 3, 20))
     feed(d, "x" * 100)
     assert d.text == A0.format(1) + "x" * 100 + V0 + "\n```\n</verify>\n</analyze>\n" + O0
 
 
 def test_a_forced_verdict_is_asked_for_once():
     for answer, closing in (("", "}$\n</output>\n"), ("maybe", "}$\n</output>\n"), ("{", None)):
-        d = dialogue(budget=Budget(100, 3, 20))
+        d = dialogue(budget=(100, 3, 20))
         feed(d, "x" * 100)
         done = feed(d, answer)
         assert done.correct is None and done.reason == "budget"
         assert closing is None or done.closing == closing
         assert d.text.endswith("</output>\n")
     for word in ("{Yes", "{yep}", "Yes"):
-        d = dialogue("direct", budget=Budget(1, 0, 20))
+        d = dialogue("direct", budget=(1, 0, 20))
         assert d.next_action() == Generate(O0, 20, ("</output>\n",))
         assert feed(d, word + "\n</output>\n") == Done(None, "budget", "")
 
@@ -135,7 +136,7 @@ def test_mistakes_of_the_file(override, message):
 def test_the_file_is_the_reference():
     """The constants of the reference that no other test spells out."""
     assert GENPRM.sampling.model_dump() == {"temperature": 0.6, "top_p": 0.95, "top_k": 20, "code_timeout_s": 5.0}
-    assert GENPRM.limits == Budget(2048, 3, 20)
+    assert GENPRM.budget == Budget(max_tokens=2048, max_rounds=3, verdict_tokens=20)
     assert GENPRM.stops == ("</analyze>\n", "\n```\n", "</output>\n")
     assert "RyanLiu112/GenPRM" in FILE.read_text(encoding="utf-8")
 
@@ -147,19 +148,19 @@ TEXTS = st.lists(
 ).map("".join)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(
     chunks=st.lists(st.tuples(TEXTS, st.integers(0, 30)), max_size=40),
     template=st.sampled_from([DROPPED, KEPT]),
     style=st.sampled_from(["full", "code", "analysis", "direct"]),
     execute=st.sampled_from(["executed", "invented", "none"]),
-    budget=st.builds(Budget, st.integers(1, 250), st.integers(0, 4), st.integers(1, 5)),
+    budget=st.tuples(st.integers(1, 250), st.integers(0, 4), st.integers(1, 5)),
 )
 def test_any_text_ends_in_a_verdict_or_a_counted_none(chunks, template, style, execute, budget):
     """Total and bounded, whatever is fed; token counts may even disagree with the texts."""
     d = dialogue(style, execute, budget, template)
     fed = iter(chunks)
-    for _ in range(3 * budget.max_tokens + 2 * budget.max_rounds + budget.verdict_tokens + 4):
+    for _ in range(3 * budget[0] + 2 * budget[1] + budget[2] + 4):
         match d.next_action():
             case Generate(forced, max_tokens, stops):
                 text, tokens = next(fed, ("", 0))
@@ -178,7 +179,7 @@ def test_any_text_ends_in_a_verdict_or_a_counted_none(chunks, template, style, e
 @settings(max_examples=100, deadline=None)
 @given(texts=st.lists(TEXTS, max_size=12), style=st.sampled_from(["full", "code", "direct"]))
 def test_text_is_taken_back_at_most_once_and_down_to_the_analysis(texts, style):
-    d = dialogue(style, budget=Budget(300, 2, 3))
+    d = dialogue(style, budget=(300, 2, 3))
     fed, taken_back = iter(texts), 0
     while not isinstance(action := d.next_action(), Done):
         before = d.text

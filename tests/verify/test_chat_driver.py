@@ -4,9 +4,9 @@ import re
 
 import pytest
 
-from jprm.execute import Pool, Tier
-from jprm.verify import Settings, trigger_ids, verify
-from jprm.verify.stops import stop_when
+from jprm.execute import Pool, PreloadLevel
+from jprm.verify import VerifySettings, trigger_ids, verify
+from jprm.verify.texts import stop_when
 from tests.verify.fakes import FakeExecutor, FakeTokenizer
 from tests.verify.published import A0, EOS, NO, O0, PIECES, V0, YES, Watched, codec, item, published, run
 
@@ -180,7 +180,7 @@ def test_the_model_that_never_judges_is_a_counted_none():
 
 def test_code_that_kills_its_process():
     turns = [WORD, "import os\nos._exit(1)\n```\n", SECOND[2]]
-    with Pool(workers=1, warm=Tier.PLAIN) as pool:
+    with Pool(workers=1, warm=PreloadLevel.PLAIN) as pool:
         found, sampler = run([TWO], scripted(FIRST, turns), executor=pool)
     assert [found["s-a", step, 0].verdict.correct for step in (0, 1)] == [True, False]
     assert [found["s-a", step, 0].executions[0].kind for step in (0, 1)] == ["ok", "died"]
@@ -244,7 +244,7 @@ def test_another_end_of_a_text_is_taken_back(mode):
         unfinished = [WORD, CODE_1, f"</verify>\n{O0}" + YES.removesuffix("\n") + end]
         tokenizer = TwoEnds()
         sampler = Watched(tokenizer, scripted(unfinished, SECOND))
-        settings = Settings(10_000, mode, template=published(*switches))
+        settings = VerifySettings(context_tokens=10_000, mode=mode, template=published(*switches))
         [rows] = verify([TWO], (0,), sampler, FakeExecutor(), tokenizer, settings, 7)
         assert [row.verdict.correct for row in rows] == [True, False]
         assert rows[0].text == RATIONALE

@@ -9,12 +9,12 @@ import dataclasses
 import jax
 import pytest
 
-from jprm.execute import Pool, Tier
+from jprm.execute import Pool, PreloadLevel
 from jprm.mesh import Rules
 from jprm.models import bind
 from jprm.sample import Engine, EngineConfig, SamplingParams
 from jprm.tokenizer import bpe_tokenizer
-from jprm.verify import Settings, trigger_ids, verify
+from jprm.verify import VerifySettings, trigger_ids, verify
 from tests.sample.tiny import QWEN2
 from tests.verify.published import BRIEF, item, published
 
@@ -25,7 +25,7 @@ ITEMS = [
     item("b", "Step 1: 8-3=5\n"),
     item("c", "Let's add.\n", "8+8=16\n"),
 ]
-SIZES = EngineConfig(lanes=4, banks=1, context_tokens=768, chunk_steps=8, block_tokens=64)
+SIZES = EngineConfig(slots=4, slot_groups=1, context_tokens=768, decode_steps=8, block_tokens=64)
 
 
 @pytest.fixture(scope="module")
@@ -42,8 +42,8 @@ def run(parts, items, votes, mode, sizes=SIZES):
     tokenizer, model, params = parts
     triggers = trigger_ids(tokenizer, tokenizer.vocab_size, PUBLISHED.stops)
     engine = Engine(*(model, params, sizes, SamplingParams(1.0), 3), triggers=triggers, devices=jax.devices()[:1])
-    with Pool(workers=1, warm=Tier.PLAIN) as pool:
-        settings = Settings(sizes.context_tokens, mode, template=PUBLISHED)
+    with Pool(workers=1, warm=PreloadLevel.PLAIN) as pool:
+        settings = VerifySettings(context_tokens=sizes.context_tokens, mode=mode, template=PUBLISHED)
         rows = verify(items, votes, engine, pool, tokenizer, settings, 7)
         found = {(r.solution_id, r.step, r.vote): r for some in rows for r in some}
     assert not engine.busy
@@ -76,5 +76,5 @@ def test_three_solutions(parts, mode):
 
 @pytest.mark.slow
 def test_prefix_rows_change_nothing(parts):
-    shared = dataclasses.replace(SIZES, prefix_rows=4, row_lanes=2, prefix_tokens=640, own_tokens=256)
+    shared = dataclasses.replace(SIZES, prefix_rows=4, row_slots=2, prefix_tokens=640, own_tokens=256)
     assert run(parts, ITEMS[:2], (0, 1), "fork", shared) == run(parts, ITEMS[:2], (0, 1), "fork")

@@ -4,14 +4,15 @@ import hashlib
 import threading
 from itertools import combinations
 
+import pydantic
 import pytest
 
 from jprm.errors import UserError
-from jprm.execute import Pool, Tier
+from jprm.execute import Pool, PreloadLevel
 from jprm.records import Problem, Solution
 from jprm.seeds import seed_of
-from jprm.verify import Budget, Settings, first_error, mean_reward, verify
-from tests.verify.fakes import FakeExecutor, FakeTokenizer, ScriptedSampler
+from jprm.verify import VerifySettings, first_error, mean_reward, verify
+from tests.verify.fakes import FakeExecutor, FakeTokenizer, ScriptedSampler, within
 
 SEED = 11
 VERDICT = "<output>\\boxed{"
@@ -49,7 +50,7 @@ def run(items=ITEMS, votes=(0, 1), sampler=None, executor=None, stop_early=False
     tokenizer = sampler.tokenizer if sampler else FakeTokenizer()
     sampler = sampler or ScriptedSampler(tokenizer, model)
     executor = executor or FakeExecutor()
-    chosen = Settings(**{"context_tokens": sampler.context_tokens, **settings})
+    chosen = VerifySettings(**{"context_tokens": sampler.context_tokens, **settings})
     found = {}
     for rationales in verify(items, votes, sampler, executor, tokenizer, chosen, SEED, stop_early=stop_early):
         keys = [(r.solution_id, r.step, r.vote) for r in rationales]
@@ -159,7 +160,7 @@ def test_real_code_keeps_its_names_from_step_to_step():
         step = text.count("<analyze>")
         return f"<verify>{'a = 2' if step == 1 else 'print(a)'}</verify>\n"
 
-    with Pool(workers=1, memoize=True, warm=Tier.PLAIN) as pool:
+    with Pool(workers=1, memoize=True, warm=PreloadLevel.PLAIN) as pool:
         sampler = ScriptedSampler(FakeTokenizer(), names)
         found, _ = run(ITEMS[:1], votes=(0, 1, 2), sampler=sampler, executor=pool)
         assert [found["s-a", step, 2].verdict.correct for step in range(3)] == [False, True, True]
@@ -177,7 +178,7 @@ def test_sampling_goes_on_while_code_runs():
 
     tokenizer = FakeTokenizer()
     sampler = ScriptedSampler(tokenizer, sometimes)
-    chosen = Settings(context_tokens=1000)
+    chosen = VerifySettings(context_tokens=1000)
     order = []
     for rationales in verify(ITEMS, [0], sampler, executor, tokenizer, chosen, SEED):
         order.append(rationales[0].solution_id)
@@ -259,10 +260,10 @@ def test_a_none_stops_nothing():
 @pytest.mark.parametrize("mode", ["chain", "fork"])
 def test_a_full_context_costs_the_later_verdicts_only(mode):
     items = [solution("a"), solution("b", STEPS[:1])]
-    budget = Budget(60, 2, 1)
-    full, _ = run(items, (0, 1), mode=mode, budget=budget)
+    template = within(60, 2, 1)
+    full, _ = run(items, (0, 1), mode=mode, template=template)
     sampler = ScriptedSampler(FakeTokenizer(), model, context_tokens=150)
-    short, _ = run(items, (0, 1), sampler, mode=mode, budget=budget)
+    short, _ = run(items, (0, 1), sampler, mode=mode, template=template)
     assert short.keys() == full.keys()
     lost = {key for key, rationale in short.items() if rationale.reason == "context"}
     assert lost and all(short[key].verdict.correct is None for key in lost)
@@ -286,14 +287,14 @@ def test_a_broken_executor_is_heard_of_and_everything_given_back():
     tokenizer = FakeTokenizer()
     sampler, executor = ScriptedSampler(tokenizer, model), FakeExecutor(broken)
     with pytest.raises(RuntimeError, match="closed"):
-        list(verify(ITEMS, [0], sampler, executor, tokenizer, Settings(1000), SEED))
+        list(verify(ITEMS, [0], sampler, executor, tokenizer, VerifySettings(context_tokens=1000), SEED))
     assert sampler.conversations == {} and executor.open_sessions == 0
 
 
 def test_leaving_early_gives_everything_back():
     tokenizer = FakeTokenizer()
     sampler, executor = ScriptedSampler(tokenizer, model), FakeExecutor()
-    iterator = verify(ITEMS, [0, 1], sampler, executor, tokenizer, Settings(1000), SEED)
+    iterator = verify(ITEMS, [0, 1], sampler, executor, tokenizer, VerifySettings(context_tokens=1000), SEED)
     next(iterator)
     iterator.close()
     assert sampler.conversations == {} and executor.open_sessions == 0
@@ -301,19 +302,26 @@ def test_leaving_early_gives_everything_back():
 
 @pytest.mark.parametrize(
     ("votes", "settings", "message"),
-    [
-        ([], {}, "votes"),
-        ([0, 0], {}, "votes"),
-        ([-1], {}, "votes"),
-        ([0], {"mode": "chains"}, "'chains'.*chain, fork"),
-        ([0], {"readout": "prob"}, "'prob'.*prob_raw"),
-        ([0], {"max_in_flight": 0}, "max_in_flight = 0"),
-        ([0], {"style": "ful"}, "'ful'"),
-        ([0], {"execute": "yes"}, "'yes'"),
-    ],
+    [([], {}, "votes"), ([0, 0], {}, "votes"), ([-1], {}, "votes"), ([0], {"style": "ful"}, "'ful'")],
 )
 def test_mistakes_are_said_before_anything_runs(votes, settings, message):
     tokenizer = FakeTokenizer()
     sampler = ScriptedSampler(tokenizer, model)
     with pytest.raises(UserError, match=message):
-        verify(ITEMS, votes, sampler, FakeExecutor(), tokenizer, Settings(99, **settings), SEED)
+        verify(ITEMS, votes, sampler, FakeExecutor(), tokenizer, VerifySettings(context_tokens=99, **settings), SEED)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"mode": "chains"}, "mode\n.*'chain' or 'fork'.*'chains'"),
+        ({"readout": "prob"}, "readout\n.*'prob_raw'.*'prob'"),
+        ({"overflow": "shrink"}, "overflow\n.*'give_up', 'drop_code'.*'shrink'"),
+        ({"execute": "yes"}, "execute\n.*'executed'.*'yes'"),
+        ({"max_in_flight": 0}, "max_in_flight\n.*greater than or equal to 1"),
+        ({"context_tokens": 0}, "context_tokens\n.*greater than or equal to 1"),
+    ],
+)
+def test_settings_that_cannot_be_meant(settings, message):
+    with pytest.raises(pydantic.ValidationError, match=message):
+        VerifySettings(**{"context_tokens": 99, **settings})

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jprm.verify import Settings, verify
+from jprm.verify import VerifySettings, verify
 from tests.verify.fakes import FakeExecutor, FakeTokenizer, ScriptedSampler
 from tests.verify.test_driver import SEED, STEPS, model, solution
 
@@ -27,7 +27,7 @@ def run(votes, mode, stop_early, known, kill_after=None):
         heard.append(rationale)
 
     sampler = ScriptedSampler(FakeTokenizer(), model, lanes=3)
-    settings = Settings(sampler.context_tokens, mode)
+    settings = VerifySettings(context_tokens=sampler.context_tokens, mode=mode)
     work = verify(
         *(ITEMS, range(votes), sampler, FakeExecutor(), sampler.tokenizer, settings, SEED),
         stop_early=stop_early,

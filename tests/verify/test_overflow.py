@@ -2,11 +2,9 @@
 
 import pytest
 
-from jprm.errors import UserError
-from jprm.verify import EMBEDDED, Settings
-from jprm.verify.format import format_of
+from jprm.verify import EMBEDDED
 from tests.verify import test_driver
-from tests.verify.fakes import FakeTokenizer, ScriptedSampler
+from tests.verify.fakes import FakeTokenizer, ScriptedSampler, within
 from tests.verify.published import A0, EOS, O0, V0, YES, codec, item, published, run
 from tests.verify.test_chat_driver import CODE_1, OUTPUT, WORD, scripted
 
@@ -102,7 +100,7 @@ def test_votes_share_a_shortened_history():
 def test_the_plain_format(mode, overflow):
     """Its conversations only grow, until one is shortened: then all of it is read anew."""
     items = [test_driver.solution("a"), test_driver.solution("b", test_driver.STEPS[:1])]
-    keywords = dict(mode=mode, budget=test_driver.Budget(60, 2, 1))
+    keywords = dict(mode=mode, template=within(60, 2, 1))
     model = test_driver.model
 
     def sampler(context=150):
@@ -120,7 +118,7 @@ def test_the_plain_format(mode, overflow):
 
 
 def test_the_parts_of_a_rationale():
-    plain, chat = format_of(EMBEDDED), format_of(published())
+    plain, chat = EMBEDDED, published()
     ends = EMBEDDED.verdict_opening + "Yes" + EMBEDDED.verdict_closing
     code = "<verify>1+1</verify>\n[Code output: 2]\n"
     analysis = "<analyze>fine</analyze>\n"
@@ -134,8 +132,3 @@ def test_the_parts_of_a_rationale():
     assert chat.parts(code + verdict) == ("", code, verdict)
     assert chat.parts("hm") == ("", "hm", "")
     assert chat.without_analysis("") == "" == chat.without_analysis("other words")
-
-
-def test_an_unknown_policy_is_named():
-    with pytest.raises(UserError, match="overflow 'shrink' is unknown; known: give_up, drop_code"):
-        Settings(100, overflow="shrink")

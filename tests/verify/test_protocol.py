@@ -6,15 +6,16 @@ from hypothesis import strategies as st
 
 from jprm.errors import UserError
 from jprm.records import Execution
-from jprm.verify import EMBEDDED, Budget, Dialogue, Done, Execute, Generate
-from tests.verify.fakes import PIECES, FakeTokenizer
+from jprm.verify import EMBEDDED, CompactDialogue, Done, Execute, Generate
+from tests.verify.fakes import PIECES, FakeTokenizer, within
 
 STOPS = EMBEDDED.stops
 VERDICT = "<output>\\boxed{"
 
 
 def dialogue(style="full", execute="executed", budget=None, refused=""):
-    return Dialogue(EMBEDDED, FakeTokenizer(refused), style, execute, budget)
+    template = within(*budget) if budget else EMBEDDED
+    return CompactDialogue(template, FakeTokenizer(refused), 0, style, execute)
 
 
 def feed(dialogue, text):
@@ -24,7 +25,7 @@ def feed(dialogue, text):
 
 
 def test_full_and_executed():
-    d = dialogue(budget=Budget(100, 3, 1))
+    d = dialogue(budget=(100, 3, 1))
     assert d.next_action() == d.next_action() == Generate("<analyze>", 99, STOPS)
     written = "8 + 3 = 11. </analyze>\n<verify>print(8 + 3 == 11)</verify>\n"
     assert feed(d, written) == Execute("print(8 + 3 == 11)")
@@ -71,7 +72,7 @@ def test_a_closing_already_written_is_not_forced_again():
 
 @pytest.mark.parametrize("text", ["Is it Yes", "boxed{Yes", "<output>boxed{No", VERDICT + "maybe Yes", "Yes No"])
 def test_a_stop_elsewhere_is_a_false_alarm(text):
-    d = dialogue(budget=Budget(200, 3, 1))
+    d = dialogue(budget=(200, 3, 1))
     action = feed(d, text)
     assert action == Generate("", 200 - len(d.codec.encode(d.text)), STOPS)
     assert feed(d, f" it is.</analyze>\n{VERDICT}No").correct is False
@@ -97,24 +98,24 @@ def test_only_the_newest_block_runs():
     assert feed(d, "<verify>print(1)</verify>\n") == Execute("print(1)")
     d.feed_outcome("1", "ok")
     assert feed(d, "hm, </verify>\n").forced.startswith("[Code output: Code format error")
-    d = dialogue(budget=Budget(60, 3, 1))
+    d = dialogue(budget=(60, 3, 1))
     feed(d, "</analyze>\n<verify>print(1)</verify>\n")
     d.feed_outcome("1", "ok")
     assert feed(d, "<verify>" + "9" * 59).forced == "</verify>\n" + VERDICT
 
 
 def test_budget_forces_the_verdict():
-    d = dialogue(budget=Budget(10, 3, 2))
+    d = dialogue(budget=(10, 3, 2))
     assert feed(d, "x" * 9) == Generate("</analyze>\n" + VERDICT, 2, STOPS)
     assert feed(d, "No") == Done(False, "", "}</output>\n")
-    d = dialogue(budget=Budget(10, 3, 2))
+    d = dialogue(budget=(10, 3, 2))
     feed(d, "x" * 9)
     assert feed(d, "8}") == Done(None, "budget", "</output>\n")
     assert d.text.endswith(VERDICT + "8}</output>\n")
 
 
 def test_rounds_force_the_verdict():
-    d = dialogue("code", budget=Budget(1000, 2, 1))
+    d = dialogue("code", budget=(1000, 2, 1))
     assert feed(d, "print(1)</verify>\n") == Execute("print(1)")
     d.feed_outcome("1", "ok")
     assert feed(d, "<verify>print(2)</verify>\n") == Execute("print(2)")
@@ -123,14 +124,14 @@ def test_rounds_force_the_verdict():
 
 
 def test_open_sections_are_closed_innermost_first():
-    d = dialogue(budget=Budget(4, 3, 1))
+    d = dialogue(budget=(4, 3, 1))
     assert feed(d, "a<verify>8").forced == "</verify>\n</analyze>\n" + VERDICT
 
 
 def test_a_budget_that_ends_in_a_false_alarm_or_an_output():
-    d = dialogue(budget=Budget(4, 3, 1))
+    d = dialogue(budget=(4, 3, 1))
     assert feed(d, "abYes").forced == "</analyze>\n" + VERDICT
-    d = dialogue("code", "invented", budget=Budget(4, 3, 1))
+    d = dialogue("code", "invented", budget=(4, 3, 1))
     assert feed(d, "1</verify>\n").forced == "[Code output: ]\n" + VERDICT
 
 
@@ -178,18 +179,18 @@ TEXTS = st.lists(
 ).map("".join)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(
     chunks=st.lists(st.tuples(TEXTS, st.integers(0, 30)), max_size=40),
     style=st.sampled_from(["full", "code", "analysis", "direct"]),
     execute=st.sampled_from(["executed", "invented", "none"]),
-    budget=st.builds(Budget, st.integers(1, 60), st.integers(0, 4), st.integers(1, 5)),
+    budget=st.tuples(st.integers(1, 60), st.integers(0, 4), st.integers(1, 5)),
 )
 def test_any_text_ends_in_a_verdict_or_a_counted_none(chunks, style, execute, budget):
     """Total and bounded, whatever is fed; token counts may even disagree with the texts."""
     d = dialogue(style, execute, budget)
     fed = iter(chunks)
-    for _ in range(budget.max_tokens + 2 * budget.max_rounds + 2):
+    for _ in range(budget[0] + 2 * budget[1] + 2):
         match d.next_action():
             case Generate(_, max_tokens):
                 text, tokens = next(fed, ("", 0))
@@ -211,7 +212,7 @@ def test_any_text_ends_in_a_verdict_or_a_counted_none(chunks, style, execute, bu
 @given(texts=st.lists(TEXTS, max_size=12), style=st.sampled_from(["full", "code", "direct"]))
 def test_text_and_tokens_add_up(texts, style):
     """The rationale is what was forced and what was generated, in order, and so are its tokens."""
-    d = dialogue(style, budget=Budget(60, 2, 3))
+    d = dialogue(style, budget=(60, 2, 3))
     fed = iter(texts)
     forced, generated, whole = [], [], []
     while not isinstance(action := d.next_action(), Done):

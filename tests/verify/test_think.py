@@ -1,44 +1,34 @@
-"""ThinkPRM: forced verdicts, rounds, words on steps, and the filter against its closed form."""
-
-import dataclasses
+"""ThinkPRM: forced verdicts, rounds, the numbered solution, and words on steps."""
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from jprm.config import load
 from jprm.errors import UserError
-from jprm.evaluate import wilson
 from jprm.records import Problem, Solution
-from jprm.verify import (
-    Budget,
-    Done,
-    Generate,
-    Settings,
-    ThinkPRM,
-    probability_yes,
-    process_filter,
-    step_verdicts,
-    verify,
-    whole,
-)
+from jprm.verify import Done, Generate, ThinkPRM, VerifySettings, step_verdicts, verify, whole
 from jprm.verify.think import ThinkDialogue
-from tests.verify.fakes import FakeExecutor, FakeTokenizer, ScriptedSampler
+from jprm.verify.votes import probability_yes
+from tests.verify.fakes import FakeExecutor, FakeTokenizer, ScriptedSampler, within
+from tests.verify.published import FILE, thinkprm
 
-TEMPLATE = ThinkPRM()
-PIECES = ("<think>\n", "</think>", "Yes", "No")
+TEMPLATE = thinkprm()
+PIECES = ("<think>", "</think>", "Yes", "No")
 PROBLEM = Problem("p", "Ann has 8.\n", "19")
-SOLUTION = Solution("s", "p", ("S1: 8+3=11\n", "S2: 11+8=20\n"), "planted")
+SOLUTION = Solution("s", "p", ("Step 1: 8+3=11\n", "11+8=20\n"), "planted")
+NUMBERED = "Step 1: 8+3=11\nStep 2: 11+8=20"
 
 
 def rounds(n, max_tokens=1000):
-    return dataclasses.replace(TEMPLATE, budget=Budget(max_tokens, n, 1))
+    return within(max_tokens, n, 1, TEMPLATE)
 
 
 def judged(script, template=TEMPLATE, votes=(0,)):
     tokenizer = FakeTokenizer(pieces=PIECES)
     sampler = ScriptedSampler(tokenizer, script, context_tokens=20_000)
-    settings = Settings(20_000, style="analysis", execute="none", template=template)
+    settings = VerifySettings(context_tokens=20_000, style="analysis", execute="none", template=template)
     items = [(PROBLEM, whole(SOLUTION))]
     [found] = verify(items, votes, sampler, FakeExecutor(), tokenizer, settings, 0)
     assert not sampler.conversations
@@ -53,8 +43,8 @@ def chain(sample_id, text):
 
 def test_one_chain_over_the_whole_solution_and_a_forced_verdict():
     [rationale], sampler = judged(chain)
-    assert sampler.prompts[0][0] == PROBLEM.text + "".join(SOLUTION.steps) + "<think>\n"
-    assert rationale.text == "<think>\nthought 0</think>\nIs the solution correct? No"
+    assert sampler.prompts[0][0] == f"Ann has 8. {NUMBERED}<think>"
+    assert rationale.text == "<think>thought 0</think>\n? No"
     assert rationale.verdict.correct is False
     # the sampler's margin between the two words is 2 nats in favour of the one written
     assert rationale.verdict.p_yes_raw == pytest.approx(1 / (1 + np.exp(2.0)), abs=1e-9)
@@ -66,7 +56,7 @@ def test_a_round_takes_the_end_back_and_goes_on(n):
     [rationale], _ = judged(chain, rounds(n))
     triggers = [TEMPLATE.triggers[i % 3] for i in range(n - 1)]
     thoughts = "".join(f"{trigger}thought {i + 1}" for i, trigger in enumerate(triggers))
-    assert rationale.text == f"<think>\nthought 0{thoughts}</think>\nIs the solution correct? No"
+    assert rationale.text == f"<think>thought 0{thoughts}</think>\n? No"
     assert rationale.text.count("</think>") == 1
 
 
@@ -93,13 +83,25 @@ def test_the_machine_is_total(texts, n):
 
 def test_what_does_not_fit_is_said():
     tokenizer = FakeTokenizer(pieces=PIECES)
-    wrong = Settings(20_000, template=TEMPLATE)
+    wrong = VerifySettings(context_tokens=20_000, template=TEMPLATE)
     with pytest.raises(UserError, match="style = 'analysis'"):
         list(verify([], [0], ScriptedSampler(tokenizer, chain), FakeExecutor(), tokenizer, wrong, 0))
-    right = dataclasses.replace(wrong, style="analysis", execute="none")
+    right = wrong.model_copy(update={"style": "analysis", "execute": "none"})
     sampler = ScriptedSampler(tokenizer, chain, context_tokens=20_000)
     with pytest.raises(UserError, match="verify `whole"):
         list(verify([(PROBLEM, SOLUTION)], [0], sampler, FakeExecutor(), tokenizer, right, 0))
+
+
+def test_the_file_is_the_reference():
+    """What the published checkpoints are asked, but for the control tokens of their chat."""
+    template = load(ThinkPRM, FILE.with_name("thinkprm.toml"))
+    text = template.opening("Ann has 8.\n", NUMBERED, "analysis")
+    assert text.startswith("<｜begin▁of▁sentence｜><｜User｜>You are given a math problem and a proposed")
+    assert f"\n\n[Math Problem]\n\nAnn has 8.\n\n[Solution]\n\n{NUMBERED}\n\nReview and critique each" in text
+    assert text.endswith("only verify the provided steps.<｜Assistant｜>")
+    assert (template.question, *template.verdict_words) == ("\nIs the solution correct?", " Yes", " No")
+    with pytest.raises(UserError, match="budget.*at least 1"):
+        thinkprm("budget.max_rounds=0")
 
 
 def test_words_on_steps():
@@ -143,43 +145,6 @@ def test_which_step_a_word_is_about(text, verdicts):
 @given(st.text(), st.integers(0, 4))
 def test_any_chain_has_a_verdict_or_none_for_each_step(text, steps):
     assert len(step_verdicts(text, steps)) == steps
-
-
-def test_the_filter_by_hand():
-    text = "Step 1: \\boxed{correct} Step 2: \\boxed{incorrect}"
-    assert process_filter(text, 1, 3, 100) == ""
-    assert process_filter(text, -1, 2, 100) == "a verdict that is not the label"
-    assert process_filter(text, 2, 3, 100) == "a step without a verdict"
-    assert process_filter(text, 1, 3, 5000) == "chain beyond the token limit"
-
-
-@pytest.mark.parametrize("steps", [3, 8])
-def test_the_process_filter_keeps_what_the_formula_says_and_only_right_labels(steps):
-    """A critic right on each step with .97; the outcome is whether any step is called wrong."""
-    rate, n = 0.97, 3000
-    rng = np.random.default_rng(steps)
-    process = outcome = mislabelled = 0
-    for _ in range(n):
-        first = int(rng.integers(-1, steps))
-        truth = np.array([t != first for t in range(steps)])
-        said = np.where(rng.random(steps) < rate, truth, ~truth)
-        text = " ".join(f"Step {t + 1}: \\boxed{{{'correct' if s else 'incorrect'}}}" for t, s in enumerate(said))
-        judged = steps if first < 0 else first + 1
-        wrong = (said[:judged] != truth[:judged]).any()
-        if kept := not process_filter(text, first, steps, 10):
-            assert not wrong
-        process += kept
-        if all(said[:judged]) == (first < 0):
-            outcome += 1
-            mislabelled += wrong
-    lengths = [steps, *range(1, steps + 1)]
-    at = wilson(process, n, level=0.999)
-    assert at.low <= np.mean([rate**length for length in lengths]) <= at.high
-    # the outcome also keeps chains that call the flawed solution wrong, at a step that is right
-    share = [1 - rate**t for t in range(steps)]
-    expected = sum(share) / (steps + 1)
-    at = wilson(mislabelled, n, level=0.999)
-    assert at.low <= expected <= at.high and at.low > 0.0
 
 
 def test_a_box_in_a_box_is_one_word():

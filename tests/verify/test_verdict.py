@@ -5,10 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jprm.grade import final_answer
-from jprm.verify import ChatDialogue, Dialogue, Done
-from jprm.verify.template import Budget
+from jprm.verify import EMBEDDED, ChatDialogue, CompactDialogue, Done
 from jprm.verify.verdict import bare, boxed, first_box, first_word
-from tests.verify.fakes import FakeTokenizer
+from tests.verify.fakes import FakeTokenizer, within
 from tests.verify.published import O0, codec, item, published, run
 from tests.verify.test_chat_driver import scripted
 
@@ -73,7 +72,7 @@ def test_the_first_box(text, correct, unread):
 @pytest.mark.parametrize(("text", "correct", "unread"), BOXES)
 def test_a_dialogue_ends_with_it(text, correct, unread):
     template = published()
-    dialogue = ChatDialogue(template, codec(), style="direct", budget=Budget(1, 0, 20))
+    dialogue = ChatDialogue(within(1, 0, 20, template), codec(), style="direct")
     dialogue.feed(f"{text}$\n</output>\n", 20)
     done = dialogue.next_action()
     assert isinstance(done, Done) and done.correct is correct
@@ -145,9 +144,7 @@ def test_a_word_alone_is_read_past_its_marks(word):
 
 def test_the_compact_protocol_says_what_it_could_not_read():
     for word, unread in (("8", "box holds a number"), ("", "cut off"), ("Maybe}", "box holds another text")):
-        from jprm.verify import EMBEDDED
-
-        dialogue = Dialogue(EMBEDDED, FakeTokenizer(), style="direct")
+        dialogue = CompactDialogue(EMBEDDED, FakeTokenizer(), style="direct")
         dialogue.feed(word, 1)
         done = dialogue.next_action()
         assert done.correct is None and done.unread in (unread, "cut off")

@@ -7,25 +7,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jprm.verify import first_error, majority, mean_reward, probability_yes, verdict_position
+from jprm.verify.votes import first_error, mean_reward, probability_yes, verdict_position
 
 REWARDS = st.lists(st.none() | st.floats(0, 1), max_size=9)
 
 
 @pytest.mark.parametrize(
-    ("rewards", "mean", "most"),
+    ("rewards", "mean"),
     [
-        ([1.0, 0.0, 0.0], 1 / 3, 0.0),
-        ([1.0, 1.0, 0.0, None], 2 / 3, 1.0),
-        ([1.0, 0.0], 0.5, 0.5),
-        ([0.9, 0.4, 0.4], 17 / 30, 0.0),
-        ([None, None], None, None),
-        ([], None, None),
+        ([1.0, 0.0, 0.0], 1 / 3),
+        ([1.0, 1.0, 0.0, None], 2 / 3),
+        ([1.0, 0.0], 0.5),
+        ([0.9, 0.4, 0.4], 17 / 30),
+        ([None, None], None),
+        ([], None),
     ],
 )
-def test_mean_and_majority(rewards, mean, most):
+def test_mean(rewards, mean):
     assert mean_reward(rewards) == (mean if mean is None else pytest.approx(mean))
-    assert majority(rewards) == most
 
 
 def test_first_error():
@@ -35,14 +34,13 @@ def test_first_error():
     assert first_error([0.0, None]) == 0, "nothing behind the first error is needed"
     assert first_error([]) == -1
     assert first_error([0.6, 0.7], threshold=0.65) == 0
-    assert first_error([majority([1.0, 0.0])]) == -1  # a tie accuses nobody
+    assert first_error([mean_reward([1.0, 0.0])]) == -1  # a tie accuses nobody
 
 
 @given(REWARDS)
 def test_silent_votes_change_nothing(rewards):
     judged = [reward for reward in rewards if reward is not None]
     assert mean_reward(rewards) == mean_reward(judged)
-    assert majority(rewards) == majority(judged)
 
 
 @given(st.lists(st.floats(0, 0.5, exclude_max=True), min_size=1, max_size=6))
@@ -51,7 +49,6 @@ def test_no_subset_defends_what_every_vote_denies(rewards):
     for size in range(1, len(rewards) + 1):
         for subset in combinations(rewards, size):
             assert first_error([mean_reward(subset)]) == 0
-            assert first_error([majority(subset)]) == 0
 
 
 @given(st.floats(-50, 0), st.floats(-50, 0), st.floats(0.1, 10))

@@ -13,9 +13,9 @@ from jprm.config import load
 from jprm.errors import UserError
 from jprm.evaluate import Missing
 from jprm.tasks.settings import CheckpointSection
-from jprm.verify import GenPRM
+from jprm.verify import GenPRM, ThinkPRM
 
-PROTOCOL = Path("configs", "verify", "genprm.toml")  # beside the package, or installed inside of it
+PROTOCOLS = Path("configs", "verify")  # beside the package, or installed inside of it
 OPTIONS = {"layout": "format", "json_file": "json"}  # the options that are not called as their fields
 
 
@@ -37,7 +37,7 @@ class BenchmarkConfig(CheckpointSection):
     missing: Missing = "wrong"
     """What a solution without a verdict counts as (see `jprm.evaluate.missing`)."""
     protocol: Path | None = None
-    """A file of a protocol; by default the published GenPRM's."""
+    """A file of the scorer's protocol; by default the published one."""
     overrides: tuple[str, ...] = ()
     """`key=value` of the protocol."""
     out: Path | None = None
@@ -62,11 +62,11 @@ class BenchmarkConfig(CheckpointSection):
         model = self.model.resolve().name if self.model else "no-model"
         return Path("runs") / "evaluate" / f"{model}-{data}-{self.scorer}-{self.mode}"
 
-    def read_protocol(self) -> GenPRM:
-        """The protocol with its overrides. Raises UserError."""
-        package = Path(__file__).resolve().parents[2]
-        files = [self.protocol] if self.protocol else [package.parent / PROTOCOL, package / PROTOCOL]
-        return load(GenPRM, next((f for f in files if f.is_file()), files[0]), self.overrides)
+    def read_protocol(self, kind: type[GenPRM] | type[ThinkPRM]) -> GenPRM | ThinkPRM:
+        """The protocol of this kind with its overrides. Raises UserError."""
+        package, published = Path(__file__).resolve().parents[2], PROTOCOLS / f"{kind.__name__.lower()}.toml"
+        files = [self.protocol] if self.protocol else [package.parent / published, package / published]
+        return load(kind, next((f for f in files if f.is_file()), files[0]), self.overrides)
 
 
 def read_config(**options: Any) -> BenchmarkConfig:

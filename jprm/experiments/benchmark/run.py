@@ -48,7 +48,10 @@ def run_benchmark(config: BenchmarkConfig) -> int:
     truth = benchmark.inputs()
     if config.plugin is not None:
         load_plugin(config.plugin)
-    sampling = None if config.regrade else CheckpointSampling.of(config.model, config, config.read_protocol())
+    sampling = None
+    if not config.regrade:
+        scorer = find_scorer(config.scorer)
+        sampling = CheckpointSampling.of(config.model, config, scorer, config.read_protocol(scorer.protocol))
     place, other = "give --out DIR for another place", "give another --out DIR"
     with RunDirectory(config.directory, place=place, other=other) as directory:
         sampling = _claimed(directory.path, truth, sampling)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from jprm.evaluate import BestOfN, trivial_baselines
+from jprm.evaluate import BestOfNAccuracy, trivial_baselines
 from jprm.experiments.sweep.cells import Sweep
 from jprm.experiments.sweep.comparisons import Comparison, comparisons_of, known_solutions
 from jprm.experiments.sweep.equal_compute import Spent, Stopped, stopped_early
@@ -45,7 +45,7 @@ class Findings:
     vote_fits: tuple[tuple[str, Fit], ...]
     data_fit: Fit | None
     size_fit: Fit | None
-    best_of_n: BestOfN | None
+    best_of_n: BestOfNAccuracy | None
     baselines: dict[str, dict[str, float]]
     main_names: frozenset[str] = frozenset()
     laws: tuple[Law, ...] = ()
@@ -85,7 +85,7 @@ class Findings:
         return [(name, fit) for name, fit in fits if fit]
 
 
-def find(sweep: Sweep, measured: list[Measured], best: BestOfN | None, spent: Spent | None = None) -> Findings:
+def find(sweep: Sweep, measured: list[Measured], best: BestOfNAccuracy | None, spent: Spent | None = None) -> Findings:
     """Compares, fits, sums up."""
     grid = [m for m in measured if not m.cell.variant]
     main = {m.cell.set_key: m for m in reversed(grid)}  # the main cell of a seed is its first
@@ -112,7 +112,7 @@ def _laws(grid: list[Measured], main: list[Measured]) -> list[Law]:
     return [law for law in found if law] + [law for m in main for law in vote_laws(m)]
 
 
-def best_of_n_lines(best: BestOfN) -> list[str]:
+def best_of_n_lines(best: BestOfNAccuracy) -> list[str]:
     """Accuracy of the chosen solution by method, and whether the verifier beats the majority."""
     lines = []
     for k in best.ks:

@@ -46,8 +46,8 @@ def print_plan(config: SweepConfig, measure_first: bool = False) -> None:
     )
     flops, seconds = sum(map(graph.flops, missing)), sum(graph.seconds(task, speed) for task in missing)
     print(
-        f"{len(graph.tasks)} stages, {len(graph.tasks) - len(missing)} done; about {seconds / 60:.0f} min left {where}: "
-        f"{flops:.2g} FLOPs, {seconds / 3600:.2f} hours"
+        f"{len(graph.tasks)} stages, {len(graph.tasks) - len(missing)} done; about {seconds / 60:.0f} min left "
+        f"{where}: {flops:.2g} FLOPs, {seconds / 3600:.2f} hours"
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
-from jprm.evaluate import BestOfN
+from jprm.evaluate import BestOfNAccuracy
 from jprm.experiments.sweep.comparisons import Comparison, p_value, seeds_and_problems
 from jprm.experiments.sweep.equal_compute import Spent, Stopped
 from jprm.experiments.sweep.findings import METHODS, CoverageNotes, Findings
@@ -111,7 +111,7 @@ def spent_table(spent: Spent) -> Table:
     )
 
 
-def best_of_n_table(best: BestOfN) -> Table:
+def best_of_n_table(best: BestOfNAccuracy) -> Table:
     """Accuracy of the chosen solution by method."""
     rows = [
         [k, *(best.interval(method, k) for method in METHODS.values())] + [f"{best.missing_share('best', k):.1%}"]

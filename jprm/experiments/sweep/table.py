@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from jprm.evaluate import BestOfN, Candidate, Interval, best_of_n, finite
+from jprm.evaluate import BestOfNAccuracy, Interval, ScoredCandidate, best_of_n, finite
 from jprm.experiments.sweep.cells import Cell
 from jprm.experiments.sweep.curves import curve_of
 from jprm.grade import united
@@ -39,7 +39,7 @@ def measure(stages: Stages, cell: Cell) -> Measured:
     return Measured(cell, stages, curve.votes, tuple(_rows(stages, cell, curve.points)), curve.fit)
 
 
-def best_of_candidates(stages: Stages, candidates: Cell | None) -> BestOfN | None:
+def best_of_candidates(stages: Stages, candidates: Cell | None) -> BestOfNAccuracy | None:
     """Choosing among the policy's samples with the verifier's score (the least step reward), by majority, by luck.
 
     None where the votes on the samples are not finished.
@@ -51,12 +51,12 @@ def best_of_candidates(stages: Stages, candidates: Cell | None) -> BestOfN | Non
     items = {item.solution.id: item for item in load_items(stages[votes.benchmark])}
     rationales = load_rationales(stages[votes])
 
-    def candidate(solution: str) -> Candidate:
+    def candidate(solution: str) -> ScoredCandidate:
         item: Item | None = items.get(solution)
         if item is None:  # a sample without the form of a solution has no answer and is not judged
-            return Candidate(None, False, None)
+            return ScoredCandidate(None, False, None)
         means = step_rewards(rationales[solution], votes.n_votes, readout)
-        return Candidate(world.answer(item.solution.steps), bool(item.correct_answer), aggregate(means, "min"))
+        return ScoredCandidate(world.answer(item.solution.steps), bool(item.correct_answer), aggregate(means, "min"))
 
     drawn = stages[votes.benchmark].summary["drawn"]
     problems = [[candidate(solution) for solution in row["solutions"]] for row in drawn]

@@ -1,3 +1,3 @@
-"""One scorer to a file; a file that is put here is found."""
+"""One kind of scorer to a file; a file that is put here is found."""
 
 __all__: list[str] = []

@@ -1,4 +1,4 @@
-"""The generative verifier: analysis, code that runs, verdict, for each step and vote."""
+"""The generative verifier: analysis, code that runs, verdict, for each step and vote; or the verdict alone."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from typing import ClassVar
 
 from jprm.errors import UserError
 from jprm.records import ReadOut
-from jprm.score.base import Ended, Generator, Heard, Item, Known, Scorer
-from jprm.score.registry import scorer
+from jprm.score.base import Ended, Generator, Heard, Item, Known, Scorer, SharedBeginnings, scorer
 from jprm.verify import LOST, Branches, Execution, verify
 
 
@@ -22,38 +21,37 @@ class GenPRMScorer(Scorer):
     execute: ClassVar[Execution] = "executed"
 
     def judge(self, items: Sequence[Item], votes: Sequence[int], known: Known, heard: Heard) -> Iterator[Ended]:
-        """As `Scorer`, all conversations side by side."""
-        setup = self.setup
-        generator = setup.generator(self.style, self.execute)
+        """Judges as `Scorer` says, all conversations side by side."""
+        setup, generator = self.setup, self._generator()
         writable = []
         for item in items:
             if fault := _unreadable(item, generator):
                 yield Ended(item[1].id, fault)
             else:
                 writable.append(item)
-        for rationales in verify(
-            writable,
-            votes,
-            generator.sampler,
-            generator.executor,
-            generator.codec,
-            generator.settings,
-            setup.seed,
-            setup.stop_early,
-            known,
-            heard,
-        ):
+        model = generator.sampler, generator.executor, generator.codec, generator.settings
+        for rationales in verify(writable, votes, *model, setup.seed, setup.stop_early, known, heard):
             lost = (r.reason for r in rationales if r.reason.startswith(LOST))
             yield Ended(rationales[0].solution_id, next(lost, ""))
 
-    def branches(self, votes: int) -> Branches | None:
-        """As `Scorer`; a scorer made from this one may judge in another way."""
+    def for_search(self, votes: int) -> Scorer:
+        """The same judge by beginnings; a scorer made from this one that judges in another way is asked itself."""
         if type(self).judge is not GenPRMScorer.judge:
-            return None
-        generator = self.setup.generator(self.style, self.execute)
-        return Branches(
-            votes, generator.sampler, generator.executor, generator.codec, generator.settings, self.setup.seed
-        )
+            return self
+        g = self._generator()
+        return SharedBeginnings(Branches(votes, g.sampler, g.executor, g.codec, g.settings, self.setup.seed))
+
+    def _generator(self) -> Generator:
+        return self.setup.generator(self.style, self.execute)
+
+
+@scorer("direct")
+class DirectScorer(GenPRMScorer):
+    """The verdict alone: P(Yes) at one position, under the published system prompt for it."""
+
+    readout: ClassVar[ReadOut] = "prob_raw"
+    style: ClassVar[str] = "direct"
+    execute: ClassVar[Execution] = "none"
 
 
 def _unreadable(item: Item, generator: Generator) -> str:

@@ -8,7 +8,7 @@ from jprm.errors import UserError
 from jprm.score import Generator
 from jprm.score.scorers.genprm import GenPRMScorer
 from jprm.seeds import rng_of, seed_of
-from jprm.verify import Settings
+from jprm.verify import VerifySettings
 from tests.verify.fakes import FakeExecutor
 from tests.verify.published import Watched, codec, published
 
@@ -48,7 +48,12 @@ class Scripted(GenPRMScorer):
             return f"print(1)\n</verify>\n<output>\n**Judgement**: $\\boxed{word}$\n</output>\n"
 
         sampler = Watched(tokenizer, script)
-        settings = Settings(sampler.context_tokens, self.setup.mode, readout=self.setup.readout, template=published())
+        settings = VerifySettings(
+            context_tokens=sampler.context_tokens,
+            mode=self.setup.mode,
+            readout=self.setup.readout,
+            template=published(),
+        )
         generator = Generator(sampler, FakeExecutor(), tokenizer, settings)
         self.setup = type(self.setup)(
             **{name: getattr(self.setup, name) for name in self.setup.__dataclass_fields__}

@@ -1,0 +1,44 @@
+"""What `[search]` asks for: strategies, scorers, settings, each by name; checked before JAX is loaded."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from jprm.errors import UserError
+from jprm.experiments.applications.config import SearchSection
+from jprm.score import find_scorer
+from jprm.search import load_plugins, make_strategy
+
+
+def check_search(search: SearchSection) -> None:
+    """Raises UserError for a plugin, a name or a setting that is wrong, before anything runs."""
+    added_by(search.plugin)
+    for name in search.scorers:
+        find_scorer(name)
+    for name in search.strategies:
+        for settings in settings_of(search, name):
+            make_strategy(name, **settings)
+    if unused := sorted(search.settings.keys() - {*search.strategies}):
+        raise UserError(f"search.settings.{unused[0]}: not among search.strategies")
+
+
+def settings_of(search: SearchSection, strategy: str) -> list[dict[str, Any]]:
+    """The settings of a strategy: its sizes and one value of each list, in every combination."""
+    sizes: dict[str, Any] = {}
+    if strategy in ("beam", "dvts", "lookahead"):
+        sizes = {"width": search.width, "expand": search.expand}
+    elif strategy == "mcts":
+        sizes = {"walks": search.width * search.expand, "expand": search.expand}
+    if strategy == "lookahead":
+        sizes["greedy"] = False
+    own = sizes | search.settings.get(strategy, {})
+    axes = [v if isinstance(v, Sequence) and not isinstance(v, str) else [v] for v in own.values()]
+    return [dict(zip(own, values, strict=True)) for values in itertools.product(*axes)]
+
+
+def added_by(plugin: Path | None) -> frozenset[tuple[str, str]]:
+    """The (kind, name) of what a user's file registers. Raises UserError where that fails."""
+    return load_plugins(plugin) if plugin else frozenset()

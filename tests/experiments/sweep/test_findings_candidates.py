@@ -1,0 +1,77 @@
+"""Solutions against votes at equal compute, from finished stages with contents made here."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+
+from jprm.experiments.sweep.cells import Sweep
+from jprm.experiments.sweep.equal_compute import candidates_at_equal_compute, whole
+from jprm.jobs import Stages
+from jprm.records import Rationale, Solution, Verdict, append_jsonl, to_json
+from jprm.scaling import VerifiedSolution, best_of_verified
+from jprm.tasks.benchmark import Item
+from tests.experiments.sweep.pretend import finish_all
+from tests.experiments.sweep.test_findings import config_of
+
+
+def test_a_vote_accepts_a_solution_when_it_accepts_every_step():
+    nan = math.nan
+    table = np.array([[1, 1, 0, nan, nan, 1, 0], [1, 0, 1, 1, nan, nan, nan]])
+    assert whole(table) == (1.0, 0.0, 0.0, None, None, None, 0.0)
+
+
+def test_candidates_at_equal_compute(tmp_path):
+    """Problems of three solutions, one of which has no form; the ratio and every point against the plain way."""
+    config = config_of(tmp_path, train_examples=[250], sizes=["tiny-0.1m"]).model_copy()
+    config = config.model_copy(
+        update={
+            "evaluate": config.evaluate.model_copy(
+                update={"candidates_problems": 8, "candidates": 3, "candidate_votes": 2}
+            )
+        }
+    )
+    sweep = Sweep(config)
+    cell, world = sweep.candidates, sweep.main.verifier.world
+    assert candidates_at_equal_compute(Stages(config.path), cell) is None, "nothing is finished yet"
+    problems = world.world.problems("test", 8, 0)
+    rng, items, rows, drawn, plain = np.random.default_rng(0), [], [], [], []
+    for problem in problems:
+        names, solutions = [], []
+        for right in (True, False):
+            solution = world.world.reference(problem)
+            name = f"{problem.id}-{right}"
+            solution = Solution(name, problem.id, solution.steps, "policy", -1 if right else 0)
+            items.append(Item(problem, solution, right))
+            names.append(name)
+            votes = rng.integers(0, 2, 2)
+            rationales = [
+                Rationale(name, t, v, "chain", "", (), Verdict(bool(says), *[0.8 * says + 0.1] * 2), 9, 1)
+                for (v, says), t in itertools.product(enumerate(votes), range(len(solution.steps)))
+            ]
+            rows.append({"solution_id": name, "rationales": [to_json(r) for r in rationales]})
+            answer = world.world.answer(solution.steps)
+            solutions.append(VerifiedSolution(answer, right, tuple(map(float, votes))))
+        drawn.append({"problem_id": problem.id, "solutions": [*names, "formless"]})
+        plain.append([*solutions, VerifiedSolution(None, False, (None, None))])
+
+    def make(task, stage):
+        if task.kind == "benchmark":
+            append_jsonl(stage.file("items.jsonl"), [to_json(i) for i in items])
+        if task.kind == "votes":
+            append_jsonl(stage.file("rationales.jsonl"), rows)
+            return {"generated_tokens": 300, "forced_tokens": 20}
+        return {"params": 100 if task.kind == "base" else 50, "drawn": drawn}
+
+    _, stages = finish_all(config, make)
+    spent = candidates_at_equal_compute(stages, cell)
+    tokens = [len(world.tokenizer.encode("".join(i.solution.steps))) for i in items]
+    # 320 tokens of 16 solutions with 2 votes each, by a verifier of half the policy's parameters
+    assert spent.table.ratio == pytest.approx(320 / 32 / np.mean(tokens) * 0.5)
+    for v in (1, 2):
+        slow = np.array([best_of_verified(problem, (1, 2, 3), v) for problem in plain])
+        for s in (1, 2, 3):
+            assert spent.table.accuracy[s, v] == pytest.approx(slow[:, s - 1])
+    assert [at.budget for at in spent.frontier] == [1, 2, 3]
+    assert spent.lines()[0].startswith(f"a verification costs {spent.table.ratio:.2f} solutions")

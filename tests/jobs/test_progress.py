@@ -1,0 +1,85 @@
+"""What a person sees of a long run, on a terminal and in a log."""
+
+import io
+import re
+
+import pytest
+
+from jprm.jobs import progress
+from jprm.jobs.progress import Progress
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    return now
+
+
+def test_a_log_gets_a_line_at_once_and_then_one_a_minute(clock):
+    log = io.StringIO()
+    shown = Progress(100, log)
+    for minute in range(11):
+        clock[0] = 100.0 + 12 * minute
+        shown.advance(5, f"stage {minute}")
+    assert log.getvalue().splitlines() == [
+        "[  5 %] 0:00 elapsed, 0:00 left | stage 0",
+        "[ 30 %] 1:00 elapsed, 2:20 left | stage 5",
+        "[ 55 %] 2:00 elapsed, 1:38 left | stage 10",
+    ]
+
+
+def test_nothing_is_foretold_before_anything_is_done(clock):
+    log = io.StringIO()
+    shown = Progress(3600, log)
+    shown.show("compiling")
+    clock[0] += 3900
+    shown.show("compiling")
+    shown.advance(1800, "half")
+    shown.show("half", force=True)
+    assert log.getvalue().splitlines() == [
+        "[  0 %] 0:00 elapsed, estimating | compiling",
+        "[  0 %] 1:05:00 elapsed, estimating | compiling",
+        "[ 50 %] 1:05:00 elapsed, 1:05:00 left | half",
+    ]
+
+
+def test_more_work_than_foreseen_is_not_above_all_of_it(clock):
+    log = io.StringIO()
+    Progress(10, log).advance(25, "end")
+    assert log.getvalue() == "[100 %] 0:00 elapsed, 0:00 left | end\n"
+
+
+def test_a_terminal_has_one_live_view_with_cells_stage_speed_and_time(clock, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "60")
+    terminal = Terminal()
+    shown = Progress(10, terminal, cells=3)
+    shown.cell_done()
+    shown.advance(5, "votes: 7 of 9, 1,234 tokens/s, 3 of 4 lanes run")
+    clock[0] += 0.1
+    shown.show("too soon to be seen")
+    shown.note("row 1")
+    shown.close()
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", terminal.getvalue())
+    seen = [" ".join(line.split()) for line in text.splitlines()]
+    for line in ("cells 1 of 3", "stage votes: 7 of 9, 3 of 4 lanes run", "tokens/s 1,234"):
+        assert line in seen
+    assert "time 0:00 elapsed, 0:00 left (50 %)" in seen and "row 1" in seen
+    assert "too soon" not in text
+
+
+def test_a_safe_point_stops_the_work(clock):
+    shown = Progress(10, io.StringIO())
+
+    def stop():
+        raise KeyboardInterrupt
+
+    shown.show("goes on")
+    shown.safe_points.append(stop)
+    with pytest.raises(KeyboardInterrupt):
+        shown.show("stops, although nothing would be shown yet")
