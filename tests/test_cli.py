@@ -12,7 +12,7 @@ import pytest
 
 from jprm.cli import app, guarded
 from jprm.errors import UserError
-from tests.judge import checkpoint
+from tests.experiments.benchmark import checkpoint, stored
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -67,17 +67,16 @@ def test_a_signal_ends_a_command_in_a_line_and_nothing_is_lost(tmp_path, number,
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     signal.signal(signal.SIGINT, before)
-    votes = tmp_path / "out" / "votes.jsonl"
-    while not votes.exists() or not votes.stat().st_size:
+    while not stored.logged(tmp_path / "out"):
         assert process.poll() is None
         time.sleep(0.01)
     process.send_signal(number)
     said = process.communicate()[1].splitlines()
     assert (process.returncode, said[-1]) == (code, line)
     assert not any("Traceback" in text for text in said)
-    before = votes.read_bytes()
+    before = stored.votes(tmp_path / "out")
     assert subprocess.run(command, capture_output=True).returncode == 0
-    assert votes.read_bytes().startswith(before) and len(votes.read_bytes()) > len(before)
+    assert before.items() < stored.votes(tmp_path / "out").items()
 
 
 @pytest.mark.parametrize("words", [["list"], ["laws", "--help"]])

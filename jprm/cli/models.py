@@ -68,7 +68,7 @@ def evaluate(
     temperature: Annotated[float | None, typer.Option(help="sampling.temperature=...")] = None,
     protocol: Annotated[Path | None, typer.Option(help="A protocol file; default: the published GenPRM's.")] = None,
     dtype: Annotated[str | None, typer.Option(help="Of weights and caches.")] = None,
-    lanes: Annotated[int | None, typer.Option(help="Conversations side by side.")] = None,
+    slots: Annotated[int | None, typer.Option(help="Conversations side by side.")] = None,
     context: Annotated[int | None, typer.Option(help="Tokens of the longest conversation.")] = None,
     prefix_rows: Annotated[int | None, typer.Option(help="Rows of shared prompts.")] = None,
     tensor: Annotated[int | None, typer.Option(help="Devices that share the weights.")] = None,
@@ -90,16 +90,15 @@ def evaluate(
 
     Exit code 3: rows were rejected or solutions lost, the rest is in the table. 2: nothing ran.
     """
-    from jprm.judge import Options, Sizes
-    from jprm.judge import evaluate as run
+    from jprm.experiments.benchmark.config import read_config
 
     heat = [] if temperature is None else [f"sampling.temperature={temperature}"]
-    options = Options(
+    config = read_config(
         model=model,
         data=data,
         layout=layout,
         n=n,
-        mode=mode,  # type: ignore[arg-type] - checked there
+        mode=mode,
         limit=limit,
         out=out,
         json_file=json_file,
@@ -108,22 +107,27 @@ def evaluate(
         plugin=plugin,
         full=full,
         seed=seed,
-        readout=readout,  # type: ignore[arg-type]
+        readout=readout,
         dtype=dtype,
-        sizes=Sizes(lanes, context, prefix_rows, tensor),
+        slots=slots,
+        context=context,
+        prefix_rows=prefix_rows,
+        tensor=tensor,
         protocol=protocol,
         overrides=(*(overrides or ()), *heat),
         place=place,
         uncovered=tuple(uncovered or ()),
         workers=workers,
-        overflow=overflow,  # type: ignore[arg-type]
-        missing=missing,  # type: ignore[arg-type]
+        overflow=overflow,
+        missing=missing,
         backend=backend,
         base_url=base_url,
         served_model=served_model,
         concurrency=concurrency,
     )
-    raise typer.Exit(run(options))
+    from jprm.experiments.benchmark.run import run_benchmark
+
+    raise typer.Exit(run_benchmark(config))
 
 
 @app.command()

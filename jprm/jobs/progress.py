@@ -28,6 +28,8 @@ class Progress:
     def __init__(self, total: float, stream: TextIO | None = None, cells: int = 0):
         self.total = max(total, 1e-9)
         self.done = 0.0
+        self.piece = 0.0  # the work of the piece that is under way, and how much of it is done
+        self._share_of_piece = 0.0
         self.cells = cells
         self.cells_done = 0
         self.label = ""  # what was told last
@@ -40,18 +42,25 @@ class Progress:
     def advance(self, work: float, label: str) -> None:
         """Adds finished work and shows the view when it is time."""
         self.done = min(self.done + work, self.total)
+        self.begin(0.0)
         self.show(label)
+
+    def begin(self, work: float) -> None:
+        """A piece of work of this size is under way: `show` is told how much of it is done."""
+        self.piece, self._share_of_piece = work, 0.0
 
     def cell_done(self) -> None:
         """Counts a cell, whether it has a result or not."""
         self.cells_done += 1
 
-    def show(self, label: str, force: bool = False) -> None:
+    def show(self, label: str, force: bool = False, share: float | None = None) -> None:
         """Shows where the work is: at most five times a second on a terminal, once a minute elsewhere.
 
-        The first time comes at once, and so does one that is forced. Raises what a safe point raises.
+        share: how much of the piece under way is done, from 0 to 1. The first time comes at once, and so does one that
+        is forced. Raises what a safe point raises.
         """
         self.label = label = printable(label)
+        self._share_of_piece = self._share_of_piece if share is None else share
         self.check()
         now = time.monotonic()
         on_terminal = self._stream.isatty()
@@ -103,12 +112,15 @@ class Progress:
         table.add_row("time", f"{self._clocks()} ({self._share().strip()})")
         return table
 
+    def _share_done(self) -> float:
+        return min(self.done + self.piece * self._share_of_piece, self.total) / self.total
+
     def _share(self) -> str:
-        return f"{100 * self.done / self.total:3.0f} %"
+        return f"{100 * self._share_done():3.0f} %"
 
     def _clocks(self) -> str:
         elapsed = time.monotonic() - self._started
-        share = self.done / self.total
+        share = self._share_done()
         left = f"{clock(elapsed * (1 - share) / share)} left" if share > 0.01 else "estimating"
         return f"{clock(elapsed)} elapsed, {left}"
 

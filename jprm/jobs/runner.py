@@ -91,6 +91,7 @@ class Runner(Generic[R]):
         """Computes a task whose parents are done. Raises StageFailed, once the failure is recorded, if it cannot."""
         stage = self.stages[task]
         before, started = stage.seconds, time.monotonic()
+        self.progress.begin(self.graph.seconds(task, self.speed))
         try:
             with stage.attempt():
                 summary = task.compute(stage, self.context)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
-from jprm.config import fingerprint
 from jprm.execute import CodePlace, PreloadLevel, open_place
 from jprm.jobs import Context, Progress
 from jprm.tasks.settings import VerifySection
@@ -23,15 +22,32 @@ class Resources:
     """Opens each code pool at its first use. Use it as a context manager, which ends the pools."""
 
     def __init__(self) -> None:
-        self._pools: dict[str, CodePlace] = {}
+        self._pools: dict[tuple[object, ...], CodePlace] = {}
 
     def pool(self, verify: VerifySection, progress: Progress) -> CodePlace:
-        """The pool for these settings; the progress is told where code runs when it is opened."""
-        key = fingerprint(verify.model_dump(include={"place", "workers", "timeout_s", "uncovered", "code"}))
+        """The pool for the settings of a configuration; the progress is told where code runs when it is opened."""
+        return self.code_place(
+            verify.place,
+            progress,
+            workers=verify.workers,
+            timeout_s=verify.timeout_s,
+            options=verify.code.options,
+            uncovered=verify.uncovered,
+            warm=PreloadLevel.PLAIN,
+        )
+
+    def code_place(
+        self, name: str, progress: Progress, *, workers: int, timeout_s: float, options: str, **local: Any
+    ) -> CodePlace:
+        """The place of this name (see `jprm.execute.open_place`); `local` are settings of the local pool alone.
+
+        options: the last line of every piece of code (see `jprm.execute.CodePlace`).
+        """
+        key = (name, workers, timeout_s, options, *sorted(local.items()))
         if key not in self._pools:
-            local = {"warm": PreloadLevel.PLAIN, "uncovered": verify.uncovered} if verify.place == "local" else {}
-            pool = open_place(verify.place, workers=verify.workers, timeout_s=verify.timeout_s, memoize=True, **local)
-            pool.options = verify.code.options
+            local = local if name == "local" else {}
+            pool = open_place(name, workers=workers, timeout_s=timeout_s, memoize=True, **local)
+            pool.options = options
             self._pools[key] = pool
             progress.note(f"generated code runs {pool.description}")
         return self._pools[key]

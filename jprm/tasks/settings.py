@@ -16,7 +16,7 @@ from pydantic import Field, field_validator
 from jprm.config import Config
 from jprm.records import ReadOut
 from jprm.train.config import TrainConfig
-from jprm.verify import CodeSettings, votes_drawn
+from jprm.verify import CodeSettings, Overflow, votes_drawn
 
 LabelRule = Literal["rpe", "hard", "difference", "exact"]
 Style = Literal["full", "code", "analysis", "direct"]
@@ -145,3 +145,44 @@ class VerifySection(Config):
     def draws(self, votes: int) -> int:
         """The votes that are drawn where `votes` are asked for: one at temperature 0."""
         return votes_drawn(votes, self.temperature)
+
+
+class CheckpointSection(Config):
+    """A checkpoint as a verifier: who judges with it, what samples it, and where its code runs."""
+
+    scorer: str = "genprm"
+    """The scorer that judges, by the name that `python -m jprm list` tells."""
+    plugin: Path | None = None
+    """A Python file that registers a scorer."""
+    mode: VoteMode = "chain"
+    """Whether each vote reads its own earlier rationales ("chain"), or all votes read those of the first ("fork")."""
+    seed: int = 0
+    """The seed of the votes."""
+    readout: ReadOut | None = None
+    """What the reward of a vote is: P(Yes) before or after the temperature, or the word; the scorer has a default."""
+    overflow: Overflow = "give_up"
+    """What becomes of a conversation that outgrows the context (see `jprm.verify.history`)."""
+    backend: Literal["own", "openai"] = "own"
+    """What samples the model: the engine of this project, or a server that speaks OpenAI's protocol."""
+    dtype: Literal["float32", "bfloat16", "float16"] | None = None
+    """The type of weights and caches; by default float32 on CPUs, elsewhere that of the files."""
+    slots: int | None = Field(default=None, ge=1)
+    """The conversations that the engine decodes side by side; by default what the memory holds."""
+    context: int | None = Field(default=None, ge=1)
+    """The tokens of the longest conversation; by default what the texts need."""
+    prefix_rows: int | None = Field(default=None, ge=0)
+    """The engine's rows of shared prompts; by default none."""
+    tensor: int | None = Field(default=None, ge=1)
+    """The devices that share the weights of one model; by default one."""
+    base_url: str = ""
+    """The address of the server, such as http://localhost:8000/v1."""
+    served_model: str = ""
+    """The name of the model on the server; not needed where it serves one."""
+    concurrency: int = Field(default=64, ge=1)
+    """The requests to the server at a time."""
+    place: str = "local"
+    """Where code runs: local, ray, or the URL of a SandboxFusion service."""
+    workers: int | None = Field(default=None, ge=1)
+    """The programs that run code side by side; by default one per processor."""
+    uncovered: tuple[str, ...] = ()
+    """What code is run in spite of, although nothing keeps it from that (see `jprm.execute.open_place`)."""

@@ -41,17 +41,12 @@ class VoteStore:
         self._rows: dict[str, dict[tuple[int, int], Rationale]] = {}
         for rationale in stream_records(directory / VOTES, self._of_row):
             self._keep(rationale)
-        lost = read_jsonl(directory / LOST, {"solution_id": str, "reason": str})
-        self.lost = {row["solution_id"]: row["reason"] for row in lost}
+        self.lost = read_lost(directory)
 
     def rationales(self, solution_id: str) -> Sequence[Rationale]:
         """The rationales of a solution by step, then vote."""
         rows = self._rows.get(solution_id, {})
         return [rows[key] for key in sorted(rows)]
-
-    def known(self) -> dict[str, Sequence[Rationale]]:
-        """All rationales by solution."""
-        return {name: self.rationales(name) for name in self._rows}
 
     def add(self, rationale: Rationale) -> None:
         """Stores a rationale; it is on disk a second later, or after `flush`."""
@@ -94,6 +89,12 @@ class VoteStore:
     def _keep(self, rationale: Rationale) -> None:
         rows = self._rows.setdefault(rationale.solution_id, {})
         rows[rationale.step, rationale.vote] = rationale
+
+
+def read_lost(directory: Path) -> dict[str, str]:
+    """Why solutions of an unfinished task were lost, by id; "" where they were not, after all."""
+    rows = read_jsonl(directory / LOST, {"solution_id": str, "reason": str})
+    return {row["solution_id"]: row["reason"] for row in rows}
 
 
 def counted(

@@ -6,9 +6,10 @@ Tasks that differ only in how many votes they ask for, or in how these are read,
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
@@ -26,14 +27,17 @@ from jprm.tasks.benchmark import Item, SolutionSet, load_items
 from jprm.tasks.resources import Speed, TaskContext
 from jprm.tasks.settings import ExecutionMode, VerifySection, VoteMode
 from jprm.tasks.verifier import RUN_CODE, Verifier, code_inputs
-from jprm.tasks.vote_store import RATIONALES, VOTES, VoteStore, counted, stream_rationales, stream_votes
+from jprm.tasks.vote_store import RATIONALES, VOTES, VoteStore, counted, read_lost, stream_rationales, stream_votes
 from jprm.verify import LOST, VerifySettings, verify
 
 # Expected numbers, which only the plan and the ETA use.
 STEPS_PER_SOLUTION = 2.5
 TOKENS_PER_VOTE = 30
 # What does not decide the votes themselves, only how many are drawn, on how many solutions, and how they are read.
-CHOICES = ("n_votes", "readout", "limit")
+CHOICES = ("n_votes", "stop_early", "readout", "limit")
+
+# Solutions whose judgement has ended, each with words on how the sampling goes.
+Judging = Generator[tuple[Ended, str], None, None]
 
 
 class Sampling(Protocol):
@@ -61,13 +65,15 @@ class Sampling(Protocol):
         self,
         context: TaskContext,
         stage: Stage,
+        votes: Votes,
         items: Sequence[tuple[Problem, Solution]],
-        votes: Sequence[int],
         known: Mapping[str, Sequence[Rationale]],
         heard: Heard,
-        stop_early: bool,
-    ) -> Iterator[tuple[Ended, str]]:
-        """Judges solutions as `jprm.score.Scorer.judge` does; each comes with words on how the sampling goes."""
+    ) -> Judging:
+        """Judges some of the solutions of `votes` as `jprm.score.Scorer.judge` does, with as many votes as it asks for.
+
+        stage: what is being computed, the stage of `votes` or that of a part.
+        """
         ...
 
     def pool(self, context: TaskContext) -> CodePlace | None:
@@ -120,26 +126,16 @@ class VerifierSampling:
         self,
         context: TaskContext,
         stage: Stage,
+        votes: Votes,
         items: Sequence[tuple[Problem, Solution]],
-        votes: Sequence[int],
         known: Mapping[str, Sequence[Rationale]],
         heard: Heard,
-        stop_early: bool,
-    ) -> Iterator[tuple[Ended, str]]:
+    ) -> Judging:
         """Judges all solutions side by side on an engine of its own."""
         engine = self.engine(context.stages)
-        for rationales in verify(
-            items,
-            votes,
-            engine,
-            self.pool(context),
-            self.verifier.world.tokenizer,
-            self.settings,
-            seed_of(self.verifier.seed, "votes"),
-            stop_early,
-            known,
-            heard,
-        ):
+        model = engine, self.pool(context), self.verifier.world.tokenizer, self.settings
+        seed = seed_of(self.verifier.seed, "votes")
+        for rationales in verify(items, range(votes.n_votes), *model, seed, votes.stop_early, known, heard):
             lost = (r.reason for r in rationales if r.reason.startswith(LOST))
             yield Ended(rationales[0].solution_id, next(lost, "")), str(engine.progress)
 
@@ -281,8 +277,7 @@ def draw_votes(stage: Stage, context: TaskContext, votes: Votes, items: list[Ite
     Raises UserError where solutions were lost, and whatever else stops the work; what was drawn until then is on disk.
     """
     # 1. What an earlier attempt and other tasks have stored need not be drawn.
-    store = VoteStore(stage.path, [item.solution.id for item in items])
-    taken_over_s = _take_over(context.stages, votes, store, items)
+    store, taken_over_s = stored_votes(context.stages, votes, [item.solution.id for item in items], stage)
     missing = [item for item in items if votes.counted(item, store.rationales(item.solution.id)) is None]
     # 2. The rest is drawn; each vote is stored as it comes.
     about: dict[str, Any] = {}
@@ -293,16 +288,17 @@ def draw_votes(stage: Stage, context: TaskContext, votes: Votes, items: list[Ite
         ends = votes.sampling.judge(
             context,
             stage,
+            votes,
             [(item.problem, item.solution) for item in missing],
-            range(votes.n_votes),
             {item.solution.id: store.rationales(item.solution.id) for item in missing},
             store.add,
-            votes.stop_early,
         )
         try:
-            for n, (ended, how) in enumerate(ends, ended_before + 1):
-                store.lose(ended.solution_id, ended.lost)
-                context.progress.show(f"{votes.label}: {n} of {len(items)} solutions judged, {how}")
+            with contextlib.closing(ends):  # whatever it has opened ends with it
+                for n, (ended, how) in enumerate(ends, 1):
+                    store.lose(ended.solution_id, ended.lost)
+                    told = f"{votes.label}: {ended_before + n} of {len(items)} solutions judged"
+                    context.progress.show(f"{told}, {how}" if how else told, share=n / len(missing))
         finally:
             if stage.path.exists():  # not after another worker took the stage over
                 store.flush()
@@ -339,19 +335,28 @@ def _counts(kept: Sequence[Sequence[Rationale]]) -> dict[str, int]:
     }
 
 
-def _take_over(stages: Stages, votes: Votes, store: VoteStore, items: Sequence[Item]) -> float:
-    """Takes over the votes that other tasks have stored; returns the seconds that drawing them took."""
-    wanted, seconds = {item.solution.id for item in items}, 0.0
-    finished = [stage for part in votes.parts(stages) if (stage := stages[part]).look()]
-    for stage in [*finished, *related_stages(stages, votes)]:
+def stored_votes(
+    stages: Stages, votes: Votes, solutions: Collection[str], stage: Stage | None = None
+) -> tuple[VoteStore, float]:
+    """What a run directory holds of the votes on these solutions, and the seconds that drawing it took other stages.
+
+    stage: the unfinished stage to which votes can be added; by default that of `votes`. Where `votes` is not finished,
+    its finished parts and its related stages count as well.
+    """
+    whole = stages[votes]
+    wanted = set(solutions)
+    store, seconds = VoteStore((stage or whole).path, wanted), 0.0
+    parts = (part for task in votes.parts(stages) if (part := stages[task]).look())
+    for other in [whole] if whole.look() else [*parts, *related_stages(stages, votes)]:
         used: Counter[bool] = Counter()
-        for rationales in _stored(stage):
+        for rationales in _stored(other):
             if rationales[0].solution_id in wanted:
                 store.take_over(r for r in rationales if r.vote < votes.n_votes)
             used[rationales[0].solution_id in wanted] += 1
-        asked = stage.inputs.get("n_votes", votes.n_votes)
-        seconds += stage.seconds * min(1, votes.n_votes / asked) * used[True] / max(1, used.total())
-    return seconds
+        store.lost = read_lost(other.path) | store.lost
+        asked = other.inputs.get("n_votes", votes.n_votes)
+        seconds += other.seconds * min(1, votes.n_votes / asked) * used[True] / max(1, used.total())
+    return store, seconds
 
 
 def _stored(stage: Stage) -> Iterator[Sequence[Rationale]]:

@@ -11,7 +11,7 @@ from jprm.errors import UserError
 from jprm.models import segment_attention
 from jprm.models.hf_weights import from_hf
 from jprm.score import Setup, find_scorer
-from tests.judge import checkpoint
+from tests.experiments.benchmark import checkpoint
 
 
 def setup(model):

@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 
 from jprm import cli
 from jprm.errors import UserError
-from jprm.judge import Options, evaluate, report
-from jprm.judge.evaluate import _votes
+from jprm.experiments.benchmark import report
+from jprm.experiments.benchmark.config import read_config
+from jprm.experiments.benchmark.run import run_benchmark
 from jprm.score import StepScorer, scorer
-from jprm.score.scorers.genprm import DirectScorer, GenPRMScorer
-from jprm.score.scorers.head import HeadScorer
-from tests.judge import checkpoint
-from tests.judge.scripted import Killed, Scripted, chance
+from tests.experiments.benchmark import checkpoint
+from tests.experiments.benchmark.scripted import Killed, Scripted, chance
+from tests.experiments.benchmark.stored import contents, logged, votes
 
 
 @scorer("scripted-chance")
@@ -41,7 +41,7 @@ def run(data, out, **options):
     """The JSON table, without what the clock decides."""
     file = out.parent / f"{out.name}.json"
     defaults = dict(scorer="scripted-chance", model=None)
-    code = evaluate(Options(data=data, out=out, json_file=file, **(defaults | options)))
+    code = run_benchmark(read_config(data=data, out=out, json_file=file, **(defaults | options)))
     table = json.loads(file.read_text())
     assert table.pop("seconds") >= 0
     return code, table
@@ -61,14 +61,76 @@ def test_more_votes_later_are_those_at_once(data, tmp_path, mode, full):
     run(data, tmp_path / "grown", n=2, **asked)
     run(data, tmp_path / "grown", n=5, **asked)
     assert run(data, tmp_path / "grown", n=6, **asked) == once
-    before = (tmp_path / "grown" / "votes.jsonl").read_bytes()
+    before = contents(tmp_path / "grown")
     Chance.drawn.clear()
     assert run(data, tmp_path / "grown", n=6, **asked) == once
     assert not Chance.drawn, "nothing is missing, so no scorer is asked"
-    assert (tmp_path / "grown" / "votes.jsonl").read_bytes() == before
+    assert contents(tmp_path / "grown") == before
     assert run(data, tmp_path / "grown", n=6, regrade=True, **asked) == once
     fewer = run(data, tmp_path / "grown", n=3, **asked)
     assert fewer == run(data, tmp_path / "three", n=3, **asked)
+
+
+class Counted(StepScorer):
+    """Tells which (problem, step seeds) it was asked for; fails on what `faulty` names."""
+
+    asked: ClassVar[list[tuple[str, int]]] = []
+    faulty: ClassVar[list[str]] = []
+    killed_after: ClassVar[int | None] = None
+
+    def scores(self, problem, steps, seed):
+        if len(self.asked) == self.killed_after:
+            raise Killed
+        if any(name in problem for name in self.faulty):
+            raise ZeroDivisionError("no such number")
+        self.asked.append((problem, seed))
+        return [0.9 if seed % 3 else 0.1] * len(steps)
+
+
+@pytest.fixture
+def counted():
+    """The registered scorer `Counted`, which was asked nothing yet."""
+    scorer("counted")(Counted)
+    Counted.asked.clear(), Counted.faulty.clear()
+    yield Counted
+    Counted.killed_after = None
+
+
+def test_only_missing_votes_are_drawn(data, tmp_path, counted):
+    """More votes, more rows, other read-outs, every step: what is stored is never asked for again."""
+    asked = dict(scorer="counted", full=True)
+    run(data, tmp_path / "a", n=2, limit=5, **asked)
+    assert len(counted.asked) == 5 * 2
+    run(data, tmp_path / "a", n=2, **asked)
+    assert len(counted.asked) == 12 * 2
+    grown = run(data, tmp_path / "a", n=5, **asked)
+    assert len(counted.asked) == len(set(counted.asked)) == 12 * 5
+    run(data, tmp_path / "a", n=3, readout="vote", scorer="counted")
+    run(data, tmp_path / "a", n=5, limit=3, missing="excluded", **asked)
+    assert len(counted.asked) == 12 * 5, "all of it is there"
+    assert grown == run(data, tmp_path / "once", n=5, **asked)
+
+
+def test_a_killed_run_goes_on_after_its_last_vote(data, tmp_path, counted):
+    counted.killed_after = 17
+    with pytest.raises(Killed):
+        run(data, tmp_path / "a", n=2, scorer="counted", full=True)
+    assert len(counted.asked) == 17 and logged(tmp_path / "a") == 17 * 3
+    counted.killed_after = None
+    _, table = run(data, tmp_path / "a", n=2, scorer="counted", full=True)
+    assert len(counted.asked) == len(set(counted.asked)) == 12 * 2
+    assert len(votes(tmp_path / "a")) == table["rationales"] == 12 * 2 * 3
+
+
+def test_lost_solutions_are_tried_again(data, tmp_path, counted):
+    counted.faulty.append("Ann has 3.")
+    code, table = run(data, tmp_path / "a", n=2, scorer="counted")
+    assert code == 3 and [row["id"] for row in table["lost"]] == ["gsm8k-3"] and len(counted.asked) == 11 * 2
+    assert run(data, tmp_path / "a", n=1, scorer="counted", regrade=True)[1]["lost"] == table["lost"]
+    counted.faulty.clear()
+    code, table = run(data, tmp_path / "a", n=2, scorer="counted")
+    assert (code, table["lost"]) == (0, []) and len(counted.asked) == 12 * 2
+    assert run(data, tmp_path / "a", n=2, scorer="counted", regrade=True) == (code, table)
 
 
 @settings(max_examples=15)
@@ -147,7 +209,7 @@ def test_a_scorer_that_says_nothing_has_no_score(data, tmp_path):
     [overall] = [s for s in table["scores"] if s["group"] == "overall"]
     assert overall["missing_share"] == overall["step_missing_share"] == 1.0
     with pytest.raises(UserError, match="known: wrong, excluded"):
-        Options(data=data, model=None, missing="right")
+        read_config(data=data, model=None, missing="right")
 
 
 @scorer("no-chance")
@@ -169,17 +231,6 @@ def test_votes_that_cannot_differ_are_drawn_once(data, tmp_path, capsys):
     assert (again["n"], again["n_asked"]) == (1, 8)
 
 
-def test_greedy_sampling_has_one_vote():
-    def votes(scorer, temperature, top_k=0, asked=4):
-        sampling = {"temperature": temperature, "top_k": top_k}
-        identity = {f"protocol.sampling.{key}": value for key, value in sampling.items()}
-        return _votes(asked, scorer, identity)
-
-    assert votes(GenPRMScorer, 0) == votes(DirectScorer, 0.0) == votes(GenPRMScorer, 1.0, 1) == 1
-    assert votes(GenPRMScorer, 0.6) == votes(Chance, 0) == 4, "of a scorer without a model it says nothing"
-    assert votes(HeadScorer, 1.0) == 1, "a forward pass is the same every time"
-
-
 def test_the_json_has_the_documented_keys(data, tmp_path):
     _, table = run(data, tmp_path / "a", n=2)
     documented = report.__doc__.partition("\n\n    schema")[2]
@@ -192,11 +243,22 @@ def test_the_json_has_the_documented_keys(data, tmp_path):
     assert table["overall"]["average_f1"]["value"] == pytest.approx(mean)
 
 
+def killed(data, out, after, **options):
+    """A run that is killed once it has stored this many votes."""
+    Chance.killed_after = after
+    try:
+        with pytest.raises(Killed):
+            run(data, out, **options)
+    finally:
+        Chance.killed_after = None
+
+
 def test_a_torn_line_is_sampled_again(data, tmp_path):
-    once = run(data, tmp_path / "a", n=2)
-    path = tmp_path / "a" / "votes.jsonl"
+    once = run(data, tmp_path / "once", n=2)
+    killed(data, tmp_path / "a", 20, n=2)
+    [path] = (tmp_path / "a").glob("stages/votes-*/votes.jsonl")
     lines = path.read_bytes().splitlines(keepends=True)
-    path.write_bytes(b"".join(lines[: len(lines) // 2]) + lines[-1][:20])
+    path.write_bytes(b"".join(lines[:10]) + lines[-1][:20])
     assert run(data, tmp_path / "a", n=2) == once
 
 
@@ -251,6 +313,21 @@ def test_a_directory_holds_the_votes_of_one_run(data, tmp_path):
         run(other, tmp_path / "a", n=1, regrade=True)
 
 
+def test_a_directory_without_votes_is_anyones(data, tmp_path, counted):
+    """What was asked first may have been a mistake."""
+    counted.killed_after = 0
+    with pytest.raises(Killed):
+        run(data, tmp_path / "a", n=1, scorer="counted", seed=5)
+    counted.killed_after = None
+    assert run(data, tmp_path / "a", n=1, scorer="counted")[0] == 0
+
+
+def test_votes_of_an_earlier_layout_are_refused(data, tmp_path):
+    (tmp_path / "votes.jsonl").write_text("{}")
+    with pytest.raises(UserError, match="in the layout of an earlier version; give another --out"):
+        run(data, tmp_path, n=1)
+
+
 def test_regrading_takes_what_is_there(data, tmp_path, capsys):
     with pytest.raises(UserError, match="no votes there"):
         run(data, tmp_path / "a", n=1, regrade=True)
@@ -280,7 +357,7 @@ def exit_code(monkeypatch, *arguments):
         (["--mode", "ring"], "--mode ring: no such mode; known: chain, fork"),
         (["--readout", "prob"], "--readout prob: no such readout"),
         (["--overflow", "wrap"], "--overflow wrap: no such overflow; known: "),
-        (["--lanes", "0"], "--lanes 0: must be at least 1"),
+        (["--slots", "0"], "--slots 0: must be at least 1"),
         (["budget.max_token=3"], 'unknown key "budget.max_token"'),
         (["--plugin", "nowhere.py"], "nowhere.py: not a Python file"),
     ],

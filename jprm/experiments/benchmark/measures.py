@@ -40,7 +40,7 @@ from jprm.evaluate import (
     subsets,
 )
 from jprm.evaluate.confusion import FN, FP, TN, TP
-from jprm.judge.judged import Judged
+from jprm.experiments.benchmark.judged import Judged
 from jprm.scaling.vote_curve import NO_VERDICT, SOME_ERROR, verdict_shares
 from jprm.ties import below, mean
 from jprm.verify import first_error

@@ -9,11 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jprm.evaluate import auc, measure
+from jprm.experiments.benchmark.judged import Account, Judged, judged
+from jprm.experiments.benchmark.measures import scores
 from jprm.formats import JudgedSolution
-from jprm.judge.items import Item, read_items
-from jprm.judge.judged import Account, Judged, judged
-from jprm.judge.measures import scores
 from jprm.records import Execution, Problem, Rationale, Solution, Verdict
+from jprm.tasks.benchmark_file import BenchmarkRow, read_rows
 from jprm.verify import first_error, mean_reward
 
 REWARD = st.sampled_from([0.0, 1.0, None, 0.25, 0.5])
@@ -22,7 +22,7 @@ REWARD = st.sampled_from([0.0, 1.0, None, 0.25, 0.5])
 def item(name, labels, subset="s", category="", problem=None):
     truth = JudgedSolution("b", name, problem or name, ("x",) * len(labels), tuple(labels), subset, category)
     record = Problem(problem or name, "p\n", "")
-    return Item(truth, record, Solution(name, record.id, ("x\n",) * len(labels), "b"))
+    return BenchmarkRow(truth, record, Solution(name, record.id, ("x\n",) * len(labels), "b"))
 
 
 @st.composite
@@ -194,13 +194,13 @@ def test_the_account_counts_what_counts():
 @pytest.mark.parametrize("subset", ["gsm8k", "math"])
 def test_processbench_of_predictions_that_read_nothing(data_root, subset):
     """Closed forms on the real file: what a judge gets that always names the same step, or none."""
-    found = read_items(data_root / "processbench" / f"{subset}.jsonl.gz", "auto")
+    found = read_rows(data_root / "processbench" / f"{subset}.jsonl.gz")
     assert not found.rejected
-    labels = [one.truth.first_error for one in found.items]
+    labels = [one.truth.first_error for one in found.rows]
     for name in (-1, 0):
         rows = [
             as_judged(one, [[0.0 if step == name else 1.0] for step in range(len(one.truth.steps))])
-            for one in found.items
+            for one in found.rows
         ]
         at = scores(rows, 1, full=False)[0].measures
         erroneous = [label for label in labels if label >= 0]
@@ -213,9 +213,9 @@ def test_processbench_of_predictions_that_read_nothing(data_root, subset):
 
 
 def test_texts_are_the_files_to_the_letter(data_root):
-    found = read_items(data_root / "processbench" / "math.jsonl.gz", "auto")
-    for one in found.items:
+    found = read_rows(data_root / "processbench" / "math.jsonl.gz")
+    for one in found.rows:
         assert one.problem.text.removesuffix("\n") == one.truth.problem
         texts = [step.removesuffix("\n") for step in one.solution.steps]
         assert tuple(texts) == one.truth.steps
-    assert len({one.solution.id for one in found.items}) == len(found.items)
+    assert len({one.solution.id for one in found.rows}) == len(found.rows)

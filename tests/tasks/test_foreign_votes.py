@@ -6,18 +6,17 @@ import json
 import pytest
 
 from jprm.errors import UserError
-from jprm.judge.store import LOST, SITTINGS, VOTES, VoteStore
 from jprm.records import Rationale, Verdict, to_json
+from jprm.tasks.vote_store import LOST, VOTES, VoteStore
 
 GOOD = to_json(Rationale("s", 0, 0, "chain", "text", (), Verdict(True, 0.75, 0.7), 3, 1))
-NAMES = {"s": "gsm8k-1"}
 
 
 def store(tmp_path, **files):
     for name, rows in files.items():
-        path = tmp_path / {"votes": VOTES, "lost": LOST, "sittings": SITTINGS}[name]
+        path = tmp_path / {"votes": VOTES, "lost": LOST}[name]
         path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return VoteStore(tmp_path, NAMES)
+    return VoteStore(tmp_path, ["s"])
 
 
 def verdict(**change):
@@ -36,9 +35,9 @@ def verdict(**change):
         (GOOD | {"vote": 1.0}, "Rationale: 'vote' must be a whole number, it is 1.0"),
         (GOOD | {"generated_tokens": -5}, "Rationale: 'generated_tokens' must be"),
         (GOOD | {"verdict": None}, "Rationale: 'verdict' must be an object, it is None"),
-        (GOOD | {"solution_id": "other"}, "a vote on 'other', which is no row of the data"),
+        (GOOD | {"solution_id": "other"}, "a vote on 'other', which is no solution of the set"),
         (GOOD | {"answer": 7}, "Rationale: has no field 'answer'"),
-        ({"sitting": "1", "seconds": 2.0}, "Rationale: has no field 'sitting'"),
+        ({"seconds": 2.0}, "Rationale: has no field 'seconds'"),
     ],
 )
 def test_a_foreign_vote_is_named_by_its_line(tmp_path, row, said):
@@ -77,11 +76,6 @@ def test_a_foreign_sitting_is_named(tmp_path, row, said):
 
 
 def test_good_rows_are_read(tmp_path):
-    opened = store(
-        tmp_path,
-        votes=[{"item": "gsm8k-1"} | GOOD],
-        lost=[{"item": "", "solution_id": "s", "reason": "context"}],
-        sittings=[{"sitting": "a", "seconds": 1}, {"sitting": "a", "seconds": 2.5}],
-    )
+    opened = store(tmp_path, votes=[GOOD], lost=[{"solution_id": "s", "reason": "context"}])
     assert [dataclasses.asdict(r) for r in opened.rationales("s")] == [GOOD | {"executions": ()}]
-    assert (opened.lost, opened.seconds) == ({"s": "context"}, 2.5)
+    assert opened.lost == {"s": "context"}

@@ -12,14 +12,14 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from jprm import cli
-from jprm.judge.identity import model_digest
 from jprm.models import bind
 from jprm.models.hf_config import read_config
+from jprm.tasks.checkpoint import model_digest
 from jprm.train.config import LoraSection
 from jprm.train.lora import init_adapters, save_peft
-from tests.judge import checkpoint
+from tests.experiments.benchmark import checkpoint, stored
 
-SIZES = ("--lanes", "1", "--context", "1280")
+SIZES = ("--slots", "1", "--context", "1280")
 
 
 @pytest.fixture(scope="module")
@@ -48,21 +48,26 @@ def table(file):
     return found
 
 
-def test_votes_of_a_checkpoint(monkeypatch, model, data, tmp_path):
+def test_votes_of_a_checkpoint(monkeypatch, capsys, model, data, tmp_path):
     """More votes later, early or full, are those at once, to the bit; regrading needs no weights."""
     once = tmp_path / "once.json"
     assert run(monkeypatch, model, data, tmp_path / "once", "--n", 2, "--json", once) == 0
-    stored = (tmp_path / "once" / "votes.jsonl").read_text().splitlines()
-    assert len(stored) == 4 * 3 * 2, "a random model agrees on no error"
+    drawn = stored.votes(tmp_path / "once")
+    assert len(drawn) == 4 * 3 * 2, "a random model agrees on no error"
     assert run(monkeypatch, model, data, tmp_path / "grown", "--n", 1) == 0
     grown = tmp_path / "grown.json"
     assert run(monkeypatch, model, data, tmp_path / "grown", "--n", 2, "--json", grown) == 0
     assert table(grown) == table(once)
-    lines = (tmp_path / "grown" / "votes.jsonl").read_text().splitlines()
-    assert sorted(lines) == sorted(stored)
+    assert stored.votes(tmp_path / "grown") == drawn
     again = tmp_path / "again.json"
     assert run(monkeypatch, model, data, tmp_path / "grown", "--n", 2, "--json", again) == 0
     assert again.read_text() == grown.read_text(), "seconds too: nothing was sampled"
+    identity = table(grown)["identity"]
+    assert identity["engine.backend"] == "own" and identity["engine.context_tokens"] == 1280
+    for other in (("--context", "1536"), ("--dtype", "bfloat16"), ("--slots", "2")):
+        assert run(monkeypatch, model, data, tmp_path / "grown", "--n", 3, *other) == 2
+        said = capsys.readouterr().err.splitlines()[-1]
+        assert said.startswith(f"error: {tmp_path / 'grown'}: holds the votes of another run; it differs in engine.")
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "config.json", "tokenizer.json"])
@@ -100,8 +105,8 @@ def test_the_scorer_direct_writes_verdicts_only(monkeypatch, model, data, tmp_pa
     assert run(monkeypatch, model, data, tmp_path / "a", *more) == 0
     found = table(file)
     assert found["readout"] == "prob_raw" and found["code"] == {}
-    for line in (tmp_path / "a" / "votes.jsonl").read_text().splitlines():
-        assert json.loads(line)["text"].startswith("<output>\n**Judgement**: $\\boxed")
+    for row in stored.votes(tmp_path / "a").values():
+        assert row["text"].startswith("<output>\n**Judgement**: $\\boxed")
 
 
 @pytest.mark.slow
@@ -120,16 +125,15 @@ def test_sigkill_in_the_middle(model, data, tmp_path, mode):
     once, killed = tmp_path / "once.json", tmp_path / "killed.json"
     whole = start(tmp_path / "once", "--json", once)
     assert whole.wait(400) == 0, (tmp_path / "log").read_text()
-    votes = tmp_path / "killed" / "votes.jsonl"
-    stored = 0
+    there = 0
     for _ in range(2):
         process = start(tmp_path / "killed")
         while process.poll() is None:
-            if votes.exists() and len(votes.read_bytes().splitlines()) > stored + 2:
+            if stored.logged(tmp_path / "killed") > there + 2:
                 process.send_signal(signal.SIGKILL)
                 process.wait()
             time.sleep(0.05)
-        stored = len(votes.read_bytes().splitlines())
+        there = stored.logged(tmp_path / "killed")
     last = start(tmp_path / "killed", "--json", killed)
     assert last.wait(400) == 0, (tmp_path / "log").read_text()
     assert table(killed) == table(once)
@@ -174,6 +178,7 @@ def test_a_directory_that_is_no_checkpoint(monkeypatch, capsys, data, tmp_path, 
     assert run(monkeypatch, directory, data, tmp_path / "out", "--n", 1) == 2
     error = capsys.readouterr().err.splitlines()[-1]
     assert error.startswith("error: ") and said in error and str(directory) in error
+    assert not stored.votes(tmp_path / "out")
 
 
 def test_weights_that_are_not_numbers(monkeypatch, capsys, data, tmp_path):
@@ -196,6 +201,6 @@ def test_an_adapter_is_judged_on_its_base(monkeypatch, model, data, tmp_path):
     for name, directory in (("base", model), ("adapter", tmp_path / "adapter")):
         asked = (directory, data, tmp_path / name, "--n", 1, "--limit", 2)
         assert run(monkeypatch, *asked) == 0
-        votes[name] = (tmp_path / name / "votes.jsonl").read_text()
-    assert votes["base"] == votes["adapter"] != ""
+        votes[name] = stored.votes(tmp_path / name)
+    assert votes["base"] == votes["adapter"] != {}
     assert run(monkeypatch, model, data, tmp_path / "adapter", "--n", 1, "--limit", 2) == 2

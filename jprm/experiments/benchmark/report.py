@@ -24,7 +24,7 @@ The JSON object (`SCHEMA` counts its versions; keys are only added within one):
                           "step_missing_share" (of all labelled steps; null unless full),
                           "measures": {name: {"value", "low", "high"}}}, ...] for every group and
                           every k from 1 to n; null where a number is undefined. Names and groups
-                          are those of `jprm.judge.measures`.
+                          are those of `jprm.experiments.benchmark.measures`.
     predictions           [{"id", "subset", "first_error", "predicted", "rewards"}, ...]: truth, first
                           error said by all n votes (0-based, -1 for none, null without a verdict), and
                           the mean reward of every step that counts (null: nobody judged it)
@@ -42,9 +42,9 @@ from typing import Any
 from rich.console import Console
 
 from jprm.evaluate import Interval, finite, trivial_baselines
-from jprm.judge.judged import Account, Judged
-from jprm.judge.measures import OVERALL, Score
-from jprm.runs import write_atomic
+from jprm.experiments.benchmark.judged import Account, Judged
+from jprm.experiments.benchmark.measures import OVERALL, Score
+from jprm.jobs import write_atomic
 from jprm.terminal import terminal
 from jprm.verify import ONE_VOTE, first_error, mean_reward
 

@@ -7,7 +7,8 @@ import pytest
 
 from jprm import cli
 from jprm.models.hf_export import to_hf
-from tests.judge import checkpoint
+from tests.experiments.benchmark import checkpoint
+from tests.experiments.benchmark.stored import votes
 from tests.openai.models import drawer, make
 from tests.openai.scripted import drawer as script
 from tests.openai.stub import MODEL, Stub
@@ -25,14 +26,9 @@ PROTOCOL = (
 
 
 def run(monkeypatch, *words):
-    defaults = ("--context", "768", "--lanes", "4", *PROTOCOL)
+    defaults = ("--context", "768", "--slots", "4", *PROTOCOL)
     monkeypatch.setattr("sys.argv", ["jprm", "evaluate", *map(str, (*words, *defaults))])
     return cli.main()
-
-
-def votes(directory):
-    rows = (json.loads(line) for line in (directory / "votes.jsonl").read_text().splitlines())
-    return {(row["item"], row["step"], row["vote"]): row for row in rows}
 
 
 @pytest.mark.slow
@@ -65,7 +61,7 @@ def test_a_server_gives_the_votes_of_the_engine(monkeypatch, capsys, tmp_path):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--backend", "vllm"], "--backend vllm: known: own, openai"),
+        (["--backend", "vllm"], "--backend vllm: no such backend; known: own, openai"),
         (["--backend", "openai"], "--backend openai and --base-url URL belong together"),
         (["--base-url", "http://x/v1"], "--backend openai and --base-url URL belong together"),
     ],
@@ -138,7 +134,8 @@ def test_a_row_that_the_server_cannot_answer_is_lost_and_drawn_later(monkeypatch
         [lost] = table["lost"]
         assert "token_ids.0: Input should be less than" in lost["reason"]
         assert table["rationales"] == 2 and "solutions lost" in printed.out
-        for text in (printed.out, printed.err, (tmp_path / "out" / "lost.jsonl").read_text()):
+        [log] = (tmp_path / "out").glob("stages/votes-*/lost.jsonl")
+        for text in (printed.out, printed.err, log.read_text(), (log.parent / "failure.json").read_text()):
             assert "\x1b" not in text and "sesame-open" not in text
         sick.clear()
         assert evaluate(monkeypatch, *asked, *out, *to) == 0

@@ -4,9 +4,9 @@ import io
 
 from rich.console import Console
 
-from jprm.judge.judged import Account, Judged
-from jprm.judge.measures import OVERALL, Score
-from jprm.judge.report import Result, print_result
+from jprm.experiments.benchmark.judged import Account, Judged
+from jprm.experiments.benchmark.measures import OVERALL, Score
+from jprm.experiments.benchmark.report import Result, print_result
 from jprm.records import Rationale, Verdict
 
 SILENT = Score(

@@ -8,14 +8,14 @@ from jprm import cli
 from jprm.records import Problem, Solution
 from jprm.score import Generator, Setup, find_scorer
 from jprm.verify import VerifySettings
-from tests.judge import checkpoint
+from tests.experiments.benchmark import checkpoint, stored
 from tests.verify.fakes import FakeTokenizer, ScriptedSampler
 from tests.verify.published import thinkprm
 
 PROBLEM = Problem("p", "Ann has 8.\n", "19")
 SOLUTIONS = [Solution(f"s{n}", "p", ("8+3=11\n", "11+8=20\n", "So 20.\n")[:n], "planted") for n in (3, 1)]
 CHAIN = r"Step 1: \boxed{correct} Step 2: \boxed{incorrect}</think>"
-SIZES = ("--lanes", "1", "--n", "2", "--json")
+SIZES = ("--slots", "1", "--n", "2", "--json")
 SHORT = ("budget.max_tokens=40", "yes=Yes", "no=No", r'question="\nIs the solution correct? "')
 
 
@@ -77,12 +77,12 @@ def test_a_checkpoint_from_end_to_end(monkeypatch, capsys, tmp_path):
         "no_verdict",
         "budget",
     }
-    first = json.loads((tmp_path / "out" / "votes.jsonl").read_text().splitlines()[0])
+    first = next(iter(stored.votes(tmp_path / "out").values()))
     assert (
         first["text"].startswith("<think>\nLet's verify step by step:")
         and "\nIs the solution correct? " in first["text"]
     )
-    stored = (tmp_path / "out" / "votes.jsonl").read_text()
-    assert cli.main() == 0 and (tmp_path / "out" / "votes.jsonl").read_text() == stored
+    before = stored.contents(tmp_path / "out")
+    assert cli.main() == 0 and stored.contents(tmp_path / "out") == before
     monkeypatch.setattr("sys.argv", [*map(str, words), "chat.bos=x"])
     assert cli.main() == 2 and 'unknown key "chat.bos"' in capsys.readouterr().err

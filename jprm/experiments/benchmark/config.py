@@ -1,0 +1,91 @@
+"""The configuration of a checkpoint's evaluation on a benchmark's file: what the options of `evaluate` say."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pydantic
+from pydantic import Field, model_validator
+
+from jprm.config import load
+from jprm.errors import UserError
+from jprm.evaluate import Missing
+from jprm.tasks.settings import CheckpointSection
+from jprm.verify import GenPRM, ThinkPRM
+
+PROTOCOLS = Path("configs", "verify")  # beside the package, or installed inside of it
+OPTIONS = {"layout": "format", "json_file": "json"}  # the options that are not called as their fields
+
+
+class BenchmarkConfig(CheckpointSection):
+    """One evaluation; `read_config` makes it from what the user gives."""
+
+    data: Path
+    """The file of judged solutions."""
+    layout: str = "auto"
+    """The layout of the file (see `jprm.tasks.benchmark_file.LAYOUTS`)."""
+    model: Path | None = None
+    """The checkpoint: a directory, or a name as `jprm.models.locate` knows it."""
+    n: int = Field(default=8, ge=1)
+    """The votes on each step."""
+    limit: int | None = Field(default=None, ge=1)
+    """How many rows are judged, from the first on; by default all."""
+    full: bool = False
+    """Whether every step is judged, although the benchmark asks for the first error only."""
+    missing: Missing = "wrong"
+    """What a solution without a verdict counts as (see `jprm.evaluate.missing`)."""
+    protocol: Path | None = None
+    """A file of the scorer's protocol; by default the published one."""
+    overrides: tuple[str, ...] = ()
+    """`key=value` of the protocol."""
+    out: Path | None = None
+    """The run directory."""
+    json_file: Path | None = None
+    """Where the table is written as JSON."""
+    regrade: bool = False
+    """Whether the table is made from stored votes alone, without the model."""
+
+    @model_validator(mode="after")
+    def _a_server_has_an_address(self) -> BenchmarkConfig:
+        if (self.backend == "openai") != bool(self.base_url):
+            raise ValueError("--backend openai and --base-url URL belong together")
+        return self
+
+    @property
+    def directory(self) -> Path:
+        """The run directory, called as the user calls the model."""
+        if self.out is not None:
+            return self.out
+        data = self.data.name.split(".")[0]
+        model = self.model.resolve().name if self.model else "no-model"
+        return Path("runs") / "evaluate" / f"{model}-{data}-{self.scorer}-{self.mode}"
+
+    def read_protocol(self, kind: type[GenPRM] | type[ThinkPRM]) -> GenPRM | ThinkPRM:
+        """The protocol of this kind with its overrides. Raises UserError."""
+        package, published = Path(__file__).resolve().parents[2], PROTOCOLS / f"{kind.__name__.lower()}.toml"
+        files = [self.protocol] if self.protocol else [package.parent / published, package / published]
+        return load(kind, next((f for f in files if f.is_file()), files[0]), self.overrides)
+
+
+def read_config(**options: Any) -> BenchmarkConfig:
+    """The evaluation that these options ask for. Raises UserError, which names the option, for a wrong value."""
+    try:
+        return BenchmarkConfig(**options)
+    except pydantic.ValidationError as error:
+        raise UserError(_reason(error.errors(include_url=False)[0])) from None
+
+
+def _reason(mistake: Any) -> str:
+    """The first complaint of pydantic in one line."""
+    if not mistake["loc"]:
+        return mistake["msg"].removeprefix("Value error, ")
+    field = str(mistake["loc"][0])
+    option = f"--{OPTIONS.get(field, field).replace('_', '-')} {mistake['input']}"
+    if mistake["type"] == "literal_error":
+        known = ", ".join(re.findall(r"'([^']+)'", mistake["ctx"]["expected"]))
+        return f"{option}: no such {field}; known: {known}"
+    if mistake["type"] == "greater_than_equal":
+        return f"{option}: must be at least {mistake['ctx']['ge']}"
+    return f"{option}: {mistake['msg']}"

@@ -1,0 +1,183 @@
+"""Runs an evaluation: draws the votes that are missing, and prints the table of all that are stored."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from jprm.errors import INCOMPLETE, UserError
+from jprm.experiments.benchmark.config import BenchmarkConfig
+from jprm.experiments.benchmark.judged import Account, Judged, judged
+from jprm.experiments.benchmark.measures import scores
+from jprm.experiments.benchmark.report import Result, print_result, write_json
+from jprm.jobs import (
+    Graph,
+    Progress,
+    RunDirectory,
+    Runner,
+    StageFailed,
+    Stages,
+    claim_directory,
+    flattened,
+    read_identity,
+)
+from jprm.paths import present
+from jprm.records import ReadOut
+from jprm.score import find_scorer, load_plugin
+from jprm.tasks.benchmark_file import BenchmarkFile
+from jprm.tasks.checkpoint import ADVICE, CheckpointSampling, recorded_engine
+from jprm.tasks.resources import Resources, Speed
+from jprm.tasks.samplers import NoProbabilities
+from jprm.tasks.votes import SolutionsLost, Votes, stored_votes
+from jprm.verify import ONE_VOTE
+
+IDENTITY = "identity.json"  # in the run directory: all that decides the votes but the sizes of the engine
+HOLDS = "holds the votes of another run"
+
+
+def run_benchmark(config: BenchmarkConfig) -> int:
+    """Runs or resumes an evaluation, prints its table, and returns the exit code.
+
+    0: every row is in the table. 3: rows were rejected, solutions lost, or (with `regrade`) votes are missing; the rest
+    is in the table. Raises UserError for what keeps it from running.
+    """
+    present(config.data, "--data")
+    benchmark = BenchmarkFile(config.data, config.layout, config.full)
+    truth = benchmark.inputs()
+    if config.plugin is not None:
+        load_plugin(config.plugin)
+    sampling = None
+    if not config.regrade:
+        scorer = find_scorer(config.scorer)
+        sampling = CheckpointSampling.of(config.model, config, scorer, config.read_protocol(scorer.protocol))
+    place, other = "give --out DIR for another place", "give another --out DIR"
+    with RunDirectory(config.directory, place=place, other=other) as directory:
+        sampling = _claimed(directory.path, truth, sampling)
+        stages = Stages(directory.path)
+        votes = Votes(sampling, benchmark, sampling.draws(config.n), config.limit)
+        votes = with_readout(votes, readout_of(config, votes, stages))
+        if not config.regrade:
+            votes = _draw(config, votes, stages)
+        result = _result(config, votes, stages)
+    print_result(result)
+    if config.json_file is not None:
+        write_json(config.json_file, result)
+    return INCOMPLETE if result.rejected or result.lost or result.missing else 0
+
+
+def _claimed(path: Path, truth: Mapping[str, Any], sampling: CheckpointSampling | None) -> CheckpointSampling:
+    """The sampling whose votes the directory holds from now on; where None is given, that of the votes in it.
+
+    Raises UserError where it holds votes of another one, or, where None is given, none at all.
+    """
+    if (path / "votes.jsonl").exists():
+        raise UserError(f"{path}: {HOLDS}, in the layout of an earlier version; give another --out")
+    file = path / IDENTITY
+    if sampling is not None:  # a directory without votes is anyone's: what was asked first may have been a mistake
+        replace = not any(f.stat().st_size for f in path.glob("stages/votes-*/*.jsonl"))
+        claim_directory(file, {**truth, **sampling.identity}, ADVICE, holds=HOLDS, replace=replace)
+        return sampling
+    stored = read_identity(file, ADVICE)
+    if stored is None:
+        raise UserError(f"{path}: no votes there; run it without --regrade, or give --out")
+    # The votes are what they are; only what they are compared with has to be the same.
+    claim_directory(file, {**stored, **truth}, ADVICE, holds=HOLDS)
+    scorer = find_scorer(stored["scorer"])
+    return CheckpointSampling(scorer, scorer.readout, {k: v for k, v in stored.items() if k not in truth})
+
+
+def readout_of(config: BenchmarkConfig, votes: Votes, stages: Stages) -> ReadOut:
+    """The read-out that the user asks for, else the scorer's own; of votes without probabilities it is the word.
+
+    Raises UserError where the stored votes cannot give what is asked for.
+    """
+    only = recorded_engine(stages, votes).get("readout")
+    if only and config.readout not in (None, only):
+        raise UserError(
+            f"--readout {config.readout}: the votes in {stages.root} have no probabilities; use --readout {only}"
+        )
+    return only or config.readout or votes.sampling.readout
+
+
+def with_readout(votes: Votes, readout: ReadOut) -> Votes:
+    """The same votes, read in this way."""
+    assert isinstance(votes.sampling, CheckpointSampling)
+    return dataclasses.replace(votes, sampling=dataclasses.replace(votes.sampling, readout=readout))
+
+
+def _draw(config: BenchmarkConfig, votes: Votes, stages: Stages) -> Votes:
+    """Draws what is missing, and returns the votes, which a server may have only as words.
+
+    Lost solutions stay in the unfinished stage. Raises UserError for what ends the work.
+    """
+    if stages[votes].done:
+        return votes
+    speed = Speed()
+    graph = Graph(stages, [votes])
+    progress = Progress(sum(graph.seconds(task, speed) for task in graph.unfinished()))
+    try:
+        # A signal stops it where it is, since every vote is stored: no safe points are needed (see `jprm.signals`).
+        with Resources() as resources:
+            if votes.n_votes < config.n:
+                progress.note(f"{ONE_VOTE} ({config.n} were asked for)")
+            Runner(graph, resources, progress, speed).ensure(votes)
+    except StageFailed as failed:
+        cause = failed.__cause__
+        assert cause is not None, "a task has failed in this process"
+        if isinstance(cause, NoProbabilities) and config.readout is None:
+            return _draw(config, with_readout(votes, "vote"), stages)
+        if not isinstance(cause, SolutionsLost):
+            raise cause from None
+    finally:
+        progress.close()
+    return votes
+
+
+def _result(config: BenchmarkConfig, votes: Votes, stages: Stages) -> Result:
+    """The table of what is stored. Raises UserError where that is nothing."""
+    sampling, benchmark = votes.sampling, votes.benchmark
+    assert isinstance(sampling, CheckpointSampling) and isinstance(benchmark, BenchmarkFile)
+    contents, stage = benchmark.contents, stages[votes]
+    chosen = contents.rows[: config.limit]
+    store, seconds = stored_votes(stages, votes, [row.solution.id for row in chosen])
+    found, missing = [], 0
+    for row in chosen:
+        name = row.solution.id
+        solution = judged(row, store.rationales(name), votes.n_votes, sampling.readout, votes.stop_early)
+        if solution is None and (reason := store.lost.get(name, "")):
+            solution = Judged(row, None, (), reason)
+        if solution is not None:
+            found.append(solution)
+        else:
+            missing += 1
+    if not found:
+        raise UserError(
+            f"{stages.root}: {votes.n_votes} votes are stored of no solution; run it without --regrade, or with a "
+            "smaller --n"
+        )
+    model = sampling.checkpoint.directory if sampling.checkpoint else config.model
+    identity = read_identity(stages.root / IDENTITY, ADVICE) or {}
+    about = {
+        "benchmark": benchmark.name,
+        "data": str(config.data),
+        "model": str(model) if model else None,
+        "n": votes.n_votes,
+        "n_asked": config.n,
+        "readout": sampling.readout,
+        "full": not votes.stop_early,
+        "missing_as": config.missing,
+        **{name: sampling.identity[name] for name in ("scorer", "mode", "seed")},
+        "identity": identity | flattened({"engine": recorded_engine(stages, votes)}),
+    }
+    return Result(
+        about,
+        found,
+        scores(found, votes.n_votes, not votes.stop_early, config.missing),
+        Account.of(found),
+        contents.rejected,
+        contents.notes,
+        missing,
+        seconds if stage.done else seconds + stage.seconds,
+    )

@@ -1,0 +1,127 @@
+"""The solutions of a benchmark's file, to the letter, each with its truth and a name of its own."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from jprm.digests import file_digest
+from jprm.errors import UserError
+from jprm.formats import BENCHMARKS, JudgedSolution, read_benchmark
+from jprm.jobs import Stage
+from jprm.records import Problem, Solution, append_jsonl, stable_id
+from jprm.tasks.benchmark import Item, SolutionSet, write_items
+from jprm.tasks.resources import TaskContext
+
+ALIASES = {"socratic": "socratic-prmbench", "mrmath": "mr-math"}
+LAYOUTS = ("auto", "processbench", "prmbench", "socratic", "mrmath")
+FIRST_ERROR_ONLY = ("processbench",)  # in the others every step is scored
+
+
+@dataclass(frozen=True)
+class BenchmarkRow:
+    """A row of a file: its truth, and its problem and solution as records."""
+
+    truth: JudgedSolution
+    problem: Problem
+    solution: Solution
+
+    @property
+    def name(self) -> str:
+        """The row's own id, which is unique within its subset."""
+        return self.truth.id
+
+    @classmethod
+    def of(cls, truth: JudgedSolution) -> BenchmarkRow:
+        """The row with these texts.
+
+        The newlines that records end with are taken off again where a protocol joins its texts, so that a model is
+        shown the file's characters and no others.
+        """
+        text = truth.problem + "\n"
+        problem = Problem(stable_id(truth.benchmark, text), text, answer="", tier=truth.subset)
+        solution = Solution(
+            id=stable_id(truth.benchmark, truth.subset, truth.id),
+            problem_id=problem.id,
+            steps=tuple(step + "\n" for step in truth.steps),
+            source=truth.generator or truth.benchmark,
+            first_error=truth.first_error,
+        )
+        return cls(truth, problem, solution)
+
+
+@dataclass(frozen=True)
+class BenchmarkRows:
+    """The usable rows of a file in its order, "place: reason" of the others, peculiarities, and the layout's name."""
+
+    rows: tuple[BenchmarkRow, ...]
+    rejected: tuple[str, ...]
+    notes: tuple[str, ...]
+    benchmark: str
+
+
+def read_rows(path: Path, layout: str = "auto") -> BenchmarkRows:
+    """Reads a file. Raises UserError where it cannot be read, its layout is not known, or no row is usable."""
+    name = ALIASES.get(layout, layout)
+    if name not in ("auto", *BENCHMARKS):
+        raise UserError(f"--format {layout}: no such layout; known: {', '.join(LAYOUTS)}")
+    found = read_benchmark(path, None if name == "auto" else name)
+    if not found.items:
+        first = found.rejected[0] if found.rejected else f"{path}: empty"
+        raise UserError(f"{path}: no row can be used; the first: {first}")
+    rows = tuple(map(BenchmarkRow.of, found.items))
+    return BenchmarkRows(rows, found.rejected, found.notes, found.items[0].benchmark)
+
+
+@dataclass(frozen=True, eq=False)
+class BenchmarkFile(SolutionSet):
+    """The solutions of a file in a layout of `jprm.formats`; `contents` reads it at its first use.
+
+    full: judges every step, although the benchmark asks for the first error only.
+    """
+
+    kind: ClassVar[str] = "benchmark"
+    path: Path
+    layout: str = "auto"
+    full: bool = False
+    seed: int = 0  # nothing is drawn
+
+    @functools.cached_property
+    def contents(self) -> BenchmarkRows:
+        """The rows of the file. Raises UserError as `read_rows`."""
+        return read_rows(self.path, self.layout)
+
+    @property
+    def name(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride] - it is known once the file is read
+        """The benchmark's name."""
+        return self.contents.benchmark
+
+    @property
+    def label(self) -> str:
+        """A short name."""
+        return f"{self.name} ({self.path.name})"
+
+    @property
+    def scores_solutions(self) -> bool:
+        """Whether every step's reward is wanted, not only the first error."""
+        return self.full or self.name not in FIRST_ERROR_ONLY
+
+    @property
+    def size(self) -> int:
+        """The number of solutions."""
+        return len(self.contents.rows)
+
+    def inputs(self) -> dict[str, Any]:
+        """The content of the file, and how it is read."""
+        return {"data": file_digest(self.path), "benchmark": self.name}
+
+    def compute(self, stage: Stage, context: TaskContext) -> dict[str, Any]:
+        """Writes the solutions; `rows.jsonl` says which row of the file each of them is."""
+        rows = self.contents.rows
+        write_items(stage, [Item(row.problem, row.solution) for row in rows])
+        names = stage.file("rows.jsonl")
+        names.unlink(missing_ok=True)
+        append_jsonl(names, ({"solution_id": r.solution.id, "subset": r.truth.subset, "id": r.truth.id} for r in rows))
+        return {"items": len(rows), "rejected": len(self.contents.rejected)}

@@ -1,0 +1,239 @@
+"""A checkpoint that judges: a registered scorer on a directory of weights, or on a server of the model."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jprm.digests import file_digest, files_digest
+from jprm.errors import UserError
+from jprm.execute import CodePlace
+from jprm.jobs import Stage, Stages, Task, differing_keys, flattened, read_identity, write_atomic
+from jprm.models.locate import Checkpoint, find_checkpoint, find_directory
+from jprm.records import Problem, Rationale, ReadOut, Solution
+from jprm.score import Generator, Scorer, Setup
+from jprm.score.base import Heard
+from jprm.tasks.benchmark import load_items
+from jprm.tasks.resources import TaskContext
+from jprm.tasks.samplers import OpenSampler, SamplerRequest, open_engine, open_server, processors
+from jprm.tasks.settings import CheckpointSection
+from jprm.tasks.votes import Judging, Votes, related_stages
+from jprm.verify import Execution, GenPRM, TextCodec, ThinkPRM, VerifySettings, votes_drawn
+
+ENGINE = "engine.json"  # in the folder of a stage: how its sampler was opened
+ADVICE = "give another --out, or run it as it was"
+# The files of a checkpoint's directory that can reach a model or its tokenizer.
+SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".npz", ".json", ".jinja", ".model", ".tiktoken", ".txt", ".py")
+
+
+@dataclass(frozen=True)
+class CheckpointSampling:
+    """A scorer on a checkpoint; `CheckpointSampling.of` finds its files.
+
+    identity: all but the read-out that decides its votes, as flat keys. Where it alone is known, the votes are those
+    that are stored already, and no more can be drawn. checkpoint: None for scorers that need no model.
+    """
+
+    scorer: type[Scorer]
+    readout: ReadOut
+    identity: Mapping[str, Any]
+    settings: CheckpointSection = CheckpointSection()
+    checkpoint: Checkpoint | None = None
+    protocol: GenPRM | ThinkPRM | None = None
+
+    @classmethod
+    def of(
+        cls, model: Path | None, settings: CheckpointSection, scorer: type[Scorer], protocol: GenPRM | ThinkPRM
+    ) -> CheckpointSampling:
+        """The scorer on the checkpoint that a user calls `model`. Raises UserError where there is none."""
+        checkpoint = None
+        if model is None:
+            if scorer.samples:
+                raise UserError("--model DIR is missing: the directory of a Hugging Face checkpoint")
+        elif scorer.samples:
+            checkpoint = find_checkpoint(model, "--model", weights=settings.backend == "own")
+        else:  # it reads whatever it likes of the directory
+            checkpoint = Checkpoint(find_directory(model, "--model"))
+        identity = {
+            "model": model_digest(checkpoint.directory) if checkpoint else None,
+            "adapters": "+".join(map(model_digest, checkpoint.adapters)) or None if checkpoint else None,
+            "scorer": settings.scorer,
+            "plugin": file_digest(settings.plugin) if settings.plugin else None,
+            "mode": settings.mode,
+            "seed": settings.seed,
+            "overflow": settings.overflow,
+            "protocol": protocol.model_dump(mode="json") if scorer.samples else None,
+        }
+        return cls(scorer, settings.readout or scorer.readout, flattened(identity), settings, checkpoint, protocol)
+
+    @property
+    def label(self) -> str:
+        """A short name."""
+        name = f"{self.checkpoint.directory.name}, " if self.checkpoint else ""
+        return f"{name}{self.identity['scorer']}, {self.identity['mode']}"
+
+    def parents(self) -> tuple[Task, ...]:
+        """No task made it."""
+        return ()
+
+    def inputs(self) -> dict[str, Any]:
+        """The identity."""
+        return dict(self.identity)
+
+    def draws(self, votes: int) -> int:
+        """The votes that are drawn where `votes` are asked for: one where all of them would be the same."""
+        if not self.scorer.chance:
+            return 1
+        if not self.scorer.samples:
+            return votes
+        temperature, top_k = (self.identity[f"protocol.sampling.{key}"] for key in ("temperature", "top_k"))
+        return votes_drawn(votes, temperature, top_k)
+
+    def judge(
+        self,
+        context: TaskContext,
+        stage: Stage,
+        votes: Votes,
+        items: Sequence[tuple[Problem, Solution]],
+        known: Mapping[str, Sequence[Rationale]],
+        heard: Heard,
+    ) -> Judging:
+        """Judges all solutions; the model is loaded when the scorer asks for it.
+
+        Raises UserError for what is missing, does not fit, or is not as it was when these votes were first sampled.
+        """
+        samplers: list[OpenSampler] = []
+        with contextlib.ExitStack() as stack:
+
+            def generator(style: str, execute: Execution) -> Generator:
+                loaded, sampler = self._load(context, stage, votes, style, execute, stack)
+                samplers.append(sampler)
+                return loaded
+
+            setup = Setup(
+                model=self.checkpoint.directory if self.checkpoint else None,
+                mode=self.settings.mode,
+                readout=self.readout,
+                seed=self.settings.seed,
+                stop_early=votes.stop_early,
+                generator=generator,
+            )
+            try:
+                for ended in self.scorer(setup).judge(items, range(votes.n_votes), known, heard):
+                    yield ended, samplers[-1].speed() if samplers else ""
+            except FloatingPointError as error:  # the weights' fault, not the program's
+                raise UserError(f"--model {setup.model}: {error}") from None
+
+    def pool(self, context: TaskContext) -> CodePlace | None:
+        """The pool that runs its code; None where the scorer runs none."""
+        runs = self.scorer.samples and getattr(self.scorer, "execute", "none") == "executed"
+        return self._pool(context) if runs else None
+
+    def decode_flops(self, tokens: float) -> float:
+        """0: what a checkpoint writes, and how fast, is not known before it does."""
+        return 0.0
+
+    def _pool(self, context: TaskContext) -> CodePlace:
+        assert isinstance(self.protocol, GenPRM), "no other protocol runs code"
+        return context.resources.code_place(
+            self.settings.place,
+            context.progress,
+            workers=self.settings.workers or processors(),
+            timeout_s=self.protocol.sampling.code_timeout_s,
+            options=self.protocol.code_settings.options,
+            uncovered=self.settings.uncovered,
+        )
+
+    def _load(
+        self,
+        context: TaskContext,
+        stage: Stage,
+        votes: Votes,
+        style: str,
+        execute: Execution,
+        stack: contextlib.ExitStack,
+    ) -> tuple[Generator, OpenSampler]:
+        """The model, ready to be sampled, and the sampler in it, which ends with `stack`.
+
+        Raises UserError for whatever is missing.
+        """
+        from jprm.chat import ChatCodec
+
+        settings, protocol, started = self.settings, self.protocol, time.monotonic()
+        assert self.checkpoint is not None and protocol is not None, "this sampling only names stored votes"
+        codec = ChatCodec.load(self.checkpoint.directory)
+        _note_vocabulary(codec, protocol, context.progress.note)
+        recorded = recorded_engine(context.stages, votes, stage)
+
+        def record(engine: dict[str, Any]) -> None:
+            there, now = flattened({"engine": recorded}), flattened({"engine": engine})
+            if recorded and (differing := differing_keys(there, now)):
+                where = f"{context.stages.root}: holds the votes of another run"
+                raise UserError(f"{where}; it differs in {', '.join(differing)}; {ADVICE}")
+            write_atomic(stage.path / ENGINE, json.dumps(engine, indent=1) + "\n")
+
+        sampler = {"own": open_engine, "openai": open_server}[settings.backend](
+            SamplerRequest(
+                settings=settings,
+                checkpoint=self.checkpoint,
+                protocol=protocol,
+                readout=self.readout,
+                codec=codec,
+                style=style,
+                items=load_items(context.stages[votes.benchmark]),
+                recorded=recorded,
+                record=record,
+            )
+        )
+        if isinstance(sampler.sampler, contextlib.AbstractContextManager):
+            stack.enter_context(sampler.sampler)
+        if sampler.about:
+            context.progress.note(sampler.about)
+        pool = self._pool(context) if execute == "executed" else None
+        context.progress.note(
+            f"sampling starts after {time.monotonic() - started:.1f} s; a conversation may "
+            f"have {sampler.context_tokens} tokens"
+        )
+        verify = VerifySettings(
+            context_tokens=sampler.context_tokens,
+            mode=settings.mode,
+            style=style,
+            execute=execute,
+            temperature=protocol.sampling.temperature,
+            max_in_flight=sampler.in_flight,
+            readout=self.readout,
+            template=protocol,
+            overflow=settings.overflow,
+        )
+        return Generator(sampler.sampler, pool, codec, verify), sampler
+
+
+def recorded_engine(stages: Stages, votes: Votes, stage: Stage | None = None) -> dict[str, Any]:
+    """How the sampler of these votes was opened first: its kind and sizes; {} where nothing has been sampled.
+
+    stage: the stage that is being computed, if it is a part of `votes`. Raises UserError for a damaged record.
+    """
+    for one in (*([stage] if stage else []), stages[votes], *related_stages(stages, votes)):
+        if found := read_identity(one.path / ENGINE, ADVICE):
+            return found
+    return {}
+
+
+def model_digest(directory: Path) -> str:
+    """16 hex digits over a checkpoint's files: names and contents, every byte. Raises UserError."""
+    return files_digest(p for p in directory.glob("*") if p.suffix in SUFFIXES and p.is_file())
+
+
+def _note_vocabulary(codec: TextCodec, protocol: GenPRM | ThinkPRM, note: Callable[[str], None]) -> None:
+    for texts, why in (
+        (protocol.turn_marks, "is no single token of this vocabulary: another family's chat? (chat.* overrides)"),
+        (protocol.verdict_words, "is no single token of this vocabulary: verdicts are read without probabilities"),
+    ):
+        for text in texts:
+            if len(codec.encode(text)) != 1:
+                note(f"note: {text!r} {why}")
