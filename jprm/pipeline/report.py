@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from jprm.pipeline.benchmark import load_items
@@ -11,6 +12,7 @@ from jprm.pipeline.lab import Lab
 from jprm.pipeline.labels import Labels
 from jprm.pipeline.report_tables import (
     best_of_n_table,
+    cells_table,
     code_table,
     comparisons_table,
     dropped_table,
@@ -21,8 +23,8 @@ from jprm.pipeline.report_tables import (
 )
 from jprm.pipeline.stored import RATIONALES, stream_rationales
 from jprm.pipeline.table import MISSING_AS, Measured, one_vote_note, rewards_of
-from jprm.runs import provenance, write_atomic
-from jprm.scaling import Facts, Headline, Report, Samples, Section, Table, sample_of, write_report
+from jprm.report import Cards, Details, Headline, Page, Section, SolutionCard, Table, card_of, write_page
+from jprm.runs import provenance
 from jprm.verify import first_error, mean_reward
 
 SHOWN_SAMPLES = 8
@@ -35,106 +37,73 @@ EMBEDDED_NOTE = (
 def write_sweep_report(lab: Lab, measured: list[Measured], findings: Findings, path: Path, command: str) -> None:
     """Writes `report.html` and the figures beside it."""
     figures = sweep_figures(lab, measured, findings)
-    (path / "figures").mkdir(exist_ok=True)
-    for name, figure in figures.items():
-        write_atomic(path / "figures" / f"{name}.svg", figure.svg)
-    main = measured[0]
-    k = main.cell.votes.n_votes
-    gain = main.curve.gain(k)
-    spent = [stopped_table(findings.stopped)] if findings.stopped else []
-    spent += [spent_table(findings.spent)] if findings.spent else []
-    sections = [
-        Section("What was found", [comparisons_table(findings.comparisons), *figures.values()]),
-        *([Section("Votes better spent", spent)] if spent else []),
-        Section("Laws", [laws_table(findings), vote_fits_table(findings)]),
-        Section("All cells", [_cells(measured)]),
-        Section("What was dropped, and why", [dropped_table(measured), _labels(measured)]),
-        Section("Rationales to read", [Samples(_samples(main))]),
-        Section("Generated code", [code_table(measured)]),
-        Section("Record", [Facts({"config": lab.config.model_dump(mode="json"), **provenance()})]),
-    ]
-    if findings.best_of_n:
-        sections.insert(1, Section("Best of N", [best_of_n_table(findings.best_of_n)]))
-    report = Report(
+    sections = {
+        "What was found": [comparisons_table(findings.comparisons), *figures.values()],
+        "Best of N": [best_of_n_table(findings.best_of_n)] if findings.best_of_n else [],
+        "Votes better spent": [
+            *([stopped_table(findings.stopped)] if findings.stopped else []),
+            *([spent_table(findings.spent)] if findings.spent else []),
+        ],
+        "Laws": [laws_table(findings), vote_fits_table(findings)],
+        "All cells": [_cells(measured)],
+        "What was dropped, and why": [dropped_table(measured), _labels(measured)],
+        "Rationales to read": [Cards(_cards(measured[0]))],
+        "Generated code": [code_table(measured)],
+        "Record": [Details({"config": lab.config.model_dump(mode="json"), **provenance()})],
+    }
+    page = Page(
         title=f"jprm sweep: {lab.config.name}",
         lead=EMBEDDED_NOTE if lab.config.world.kind == "embedded" else "Models trained from scratch on GSM8K text.",
-        sections=sections,
-        headline=[
-            Headline(f"{main.curve.f1(k).value:.3f}", f"F1 at {k} votes", str(main.curve.f1(k))),
-            Headline(f"{main.curve.f1(1).value:.3f}", "F1 at one vote", str(main.curve.f1(1))),
-            Headline(f"{gain.value:+.3f}", f"gain of {k} votes over one", format(gain, "+.3f")),
-            Headline(str(len(main.curve.labels)), "solutions judged", "half of them wrong"),
-            Headline(
-                f"{main.curve.missing_share(k):.1%}",
-                f"without a verdict at {k} votes",
-                MISSING_AS[main.curve.missing_as],
-            ),
-        ],
+        sections=[Section(title, blocks) for title, blocks in sections.items() if blocks],
+        headline=_headline(measured[0]),
         command=command,
     )
-    write_report(report, path / "report.html")
+    write_page(page, path, figures)
+
+
+def _headline(main: Measured) -> list[Headline]:
+    """F1 of the main cell with one vote and with all, and what the votes bring."""
+    curve, k = main.curve, main.cell.votes.n_votes
+    gain, missing = curve.gain(k), MISSING_AS[curve.missing_as]
+    return [
+        Headline(f"{curve.f1(k).value:.3f}", f"F1 at {k} votes", str(curve.f1(k))),
+        Headline(f"{curve.f1(1).value:.3f}", "F1 at one vote", str(curve.f1(1))),
+        Headline(f"{gain.value:+.3f}", f"gain of {k} votes over one", format(gain, "+.3f")),
+        Headline(str(len(curve.labels)), "solutions judged", "half of them wrong"),
+        Headline(f"{curve.missing_share(k):.1%}", f"without a verdict at {k} votes", missing),
+    ]
 
 
 def _cells(measured: list[Measured]) -> Table:
-    columns = [
-        "model",
-        "parameters",
-        "examples",
-        "style",
-        "code",
-        "labels",
-        "variant",
-        "seed",
-        "votes",
-        "F1",
-        "no verdict",
-        "tokens",
+    notes = [
+        f"A solution without a verdict is {MISSING_AS[measured[0].curve.missing_as]}.",
+        "The labels of a cell with a * passed no consensus filter.",
+        "The same rows, with costs and accuracies, stand in results.jsonl.",
+        one_vote_note(measured),
     ]
-    rows = [
-        [
-            *(row[key] for key in ("model", "model_params", "train_examples", "style", "code", "labels")),
-            row["variant"] or row["benchmark"],
-            row["seed"],
-            row["n_votes"],
-            m.curve.f1(row["n_votes"]),
-            f"{row['missing_share']:.1%}",
-            row["tokens"],
-        ]
-        for m in measured
-        for row in m.rows
-    ]
-    return Table(
-        columns,
-        rows,
-        note=" ".join(
-            (
-                f"A solution without a verdict is {MISSING_AS[measured[0].curve.missing_as]}.",
-                "The same rows, with costs and accuracies, stand in results.jsonl.",
-                one_vote_note(measured),
-            )
-        ).strip(),
-    )
+    return replace(cells_table(measured).without("seconds"), note=" ".join(filter(None, notes)))
 
 
-def _labels(measured: list[Measured]) -> Facts:
+def _labels(measured: list[Measured]) -> Details:
     seeds = {m.cell.votes.verifier.seed: m.lab for m in reversed(measured)}
-    return Facts({f"labels, seed {seed}": seeds[seed].stage(Labels(seed)).summary for seed in reversed(seeds)})
+    return Details({f"labels, seed {seed}": seeds[seed].stage(Labels(seed)).summary for seed in reversed(seeds)})
 
 
-def _samples(main: Measured) -> list:
+def _cards(main: Measured) -> list[SolutionCard]:
+    """Solutions of the main cell, evenly from the first to the last, with what its verifier wrote on them."""
     votes, lab = main.cell.votes, main.lab
     readout = lab.config.verify.readout
     items = load_items(lab.stage(votes.benchmark))
-    shown = items[:: max(1, len(items) // SHOWN_SAMPLES)][:SHOWN_SAMPLES]
-    wanted = {item.solution.id for item in shown}
+    chosen = items[:: max(1, len(items) // SHOWN_SAMPLES)][:SHOWN_SAMPLES]
+    wanted = {item.solution.id for item in chosen}
     rationales = {
         judged[0].solution_id: judged
         for judged in stream_rationales(lab.stage(votes).file(RATIONALES))
         if judged[0].solution_id in wanted
     }
-    samples = []
-    for item in shown:
+    cards = []
+    for item in chosen:
         judged = rationales[item.solution.id]
         prediction = first_error([mean_reward(step) for step in rewards_of(judged, votes.n_votes, readout)])
-        samples.append(sample_of(item.problem, item.solution, judged, prediction, readout=readout))
-    return samples
+        cards.append(card_of(item.problem, item.solution, judged, prediction, readout=readout))
+    return cards
