@@ -23,13 +23,13 @@ import jprm.evaluate
 import jprm.scaling
 import jprm.ties
 from jprm.config import fingerprint
-from jprm.evaluate import Interval, Resamples
+from jprm.evaluate import Interval, Resamples, VoteCurve, vote_curve
 from jprm.pipeline.benchmark import load_items
 from jprm.pipeline.lab import Lab
 from jprm.pipeline.stored import RATIONALES, stream_rewards
 from jprm.pipeline.votes import Votes
 from jprm.runs import unique_suffix, write_atomic
-from jprm.scaling import Fit, VoteCurve, fit_votes, vote_curve
+from jprm.scaling import Fit, fit_votes
 
 
 @dataclass(frozen=True)

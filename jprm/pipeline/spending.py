@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from jprm.evaluate import AdaptiveVoting, ComputeMatched, Matched, VerifiedSolution, compute_matched, replay_adaptive
 from jprm.grade import united
 from jprm.pipeline.benchmark import load_items
 from jprm.pipeline.cells import Cell
@@ -17,7 +18,6 @@ from jprm.pipeline.policy import policy_base
 from jprm.pipeline.stored import RATIONALES, stream_rewards
 from jprm.pipeline.table import Measured
 from jprm.pipeline.votes import Votes
-from jprm.scaling import AdaptiveVoting, ComputeMatched, Matched, VerifiedSolution, compute_matched, replay_adaptive
 from jprm.ties import below
 from jprm.verify import first_error
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from jprm.evaluate import BestOfN, Candidate, Interval, best_of_n, finite
+from jprm.evaluate import BestOfN, Candidate, Interval, VoteCurve, best_of_n, finite
 from jprm.grade import united
 from jprm.pipeline.benchmark import Item, load_items
 from jprm.pipeline.cells import Cell, code_mode
@@ -15,7 +15,7 @@ from jprm.pipeline.curves import curve_of
 from jprm.pipeline.lab import Failure, Lab
 from jprm.pipeline.votes import Votes, load_rationales
 from jprm.records import Rationale
-from jprm.scaling import Fit, VoteCurve
+from jprm.scaling import Fit
 from jprm.search import aggregate
 from jprm.verify import ONE_VOTE, mean_reward
 

@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 
+from jprm.evaluate import VerifiedSolution, best_of_verified
 from jprm.pipeline.base import Base
 from jprm.pipeline.benchmark import Item
 from jprm.pipeline.cells import candidate_cell
@@ -13,7 +14,6 @@ from jprm.pipeline.jobs import jobs_of
 from jprm.pipeline.lab import Lab
 from jprm.pipeline.spending import candidates_at_equal_compute, whole
 from jprm.records import Rationale, Solution, Verdict, append_jsonl, to_json
-from jprm.scaling import VerifiedSolution, best_of_verified
 from tests.pipeline.test_findings import config_of
 
 
