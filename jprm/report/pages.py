@@ -21,7 +21,7 @@ from markupsafe import Markup, escape
 from jprm.report import cards
 from jprm.report.figures import GRID, INK, MUTED, PALETTE, BarFigure, LineFigure
 from jprm.report.tables import Table
-from jprm.runs import write_atomic
+from jprm.jobs import write_atomic
 
 if TYPE_CHECKING:
     from jinja2 import Environment

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from jprm.evaluate import interval_of
+from jprm.experiments.applications.config import ApplicationsConfig
+from jprm.jobs import provenance
 from jprm.report import (
     Details,
     Headline,
@@ -20,8 +22,6 @@ from jprm.report import (
     series_from_rows,
     write_page,
 )
-from jprm.jobs import provenance
-from jprm.experiments.applications.config import ApplicationsConfig
 
 Row = dict[str, Any]
 TABLES = {  # the value of `figure` in a row -> the title and the columns of the table of these rows
@@ -75,7 +75,7 @@ TABLES = {  # the value of `figure` in a row -> the title and the columns of the
         "verifier | F1: f1* | no verdict: missing_share% | gain in F1 over the last: f1_gain+ | "
         "AUC of steps: step_auc*",
     ),
-    "hindsight": (
+    "delayed_evidence": (
         "Two directions, by how a fault shows",
         "what was read: read | how the fault shows: shows | verifier | AUC of the judged step: step_auc* | "
         "gain over the last: gain+ | gain over one forward pass: over_forward+ | problems: n_problems | "
@@ -162,7 +162,7 @@ def _named(row: Row) -> Row:
     return ends | lines | {"steps": steps or None} | row
 
 
-def uses_tables(rows: Sequence[Row]) -> list[Table]:
+def applications_tables(rows: Sequence[Row]) -> list[Table]:
     """The tables that have rows."""
     tables = [
         Table(title, columns(declared), [_named(row) for row in rows if row["figure"] == figure])
@@ -182,7 +182,7 @@ def applications_figures(rows: Sequence[Row]) -> dict[str, LineFigure]:
 
 def print_rows(rows: Sequence[Row]) -> None:
     """Prints every table."""
-    for table in uses_tables(rows):
+    for table in applications_tables(rows):
         print_table(table)
 
 
@@ -195,12 +195,12 @@ def write_applications_report(config: ApplicationsConfig, rows: Sequence[Row], p
         if row["figure"] == "verifiers" and row["tier"] == "all" and row["f1"] is not None
     ]
     page = Page(
-        title=f"jprm uses: {config.name}",
+        title=f"jprm applications: {config.name}",
         lead="Verifiers of one base model, one set of examples and one number of trained tokens, at work: choosing, "
         "searching, criticising. All gains are paired by problem; intervals are 95 % over problems.",
         sections=[
             Section("Figures", list(figures.values())),
-            *(Section(table.title, [dataclasses.replace(table, title="")]) for table in uses_tables(rows)),
+            *(Section(table.title, [dataclasses.replace(table, title="")]) for table in applications_tables(rows)),
             Section("Record", [Details({"config": config.model_dump(mode="json"), **provenance()})]),
         ],
         headline=head,

@@ -44,8 +44,8 @@ from rich.console import Console
 from jprm.evaluate import Interval, finite, interval_row, trivial_baselines
 from jprm.experiments.benchmark.judged import Account, Judged
 from jprm.experiments.benchmark.measures import OVERALL, Score
-from jprm.report import Column, Table, columns, print_table
 from jprm.jobs import write_atomic
+from jprm.report import Column, Table, columns, print_table
 from jprm.terminal import terminal
 from jprm.verify import ONE_VOTE, first_error, mean_reward
 

@@ -8,14 +8,14 @@ from collections.abc import Callable
 import numpy as np
 
 from jprm.evaluate import Interval, calibration, over_seeds
-from jprm.tasks.benchmark import load_items
-from jprm.experiments.sweep.findings import METHODS, Findings
 from jprm.experiments.sweep.equal_compute import Spent
+from jprm.experiments.sweep.findings import METHODS, Findings
 from jprm.experiments.sweep.table import Measured
-from jprm.tasks.vote_store import step_rewards
-from jprm.tasks.votes import load_rationales
 from jprm.report import BarFigure, LineFigure, Series, series_of
 from jprm.scaling import Fit
+from jprm.tasks.benchmark import load_items
+from jprm.tasks.vote_store import step_rewards
+from jprm.tasks.votes import load_rationales
 
 MOST_LINES = 8  # colours of the palette
 F1 = "first-error F1"

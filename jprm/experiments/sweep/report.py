@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from jprm.tasks.benchmark import load_items
+from jprm.experiments.sweep.config import SweepConfig
 from jprm.experiments.sweep.figures import sweep_figures
 from jprm.experiments.sweep.findings import Findings
-from jprm.experiments.sweep.config import SweepConfig
 from jprm.experiments.sweep.report_tables import (
     best_of_n_table,
     cells_table,
@@ -20,10 +19,11 @@ from jprm.experiments.sweep.report_tables import (
     stopped_table,
     vote_fits_table,
 )
-from jprm.tasks.vote_store import RATIONALES, step_rewards, stream_rationales
 from jprm.experiments.sweep.table import MISSING_AS, Measured, one_vote_note
-from jprm.report import Cards, Details, Headline, Page, Section, SolutionCard, Table, card_of, write_page
 from jprm.jobs import provenance
+from jprm.report import Cards, Details, Headline, Page, Section, SolutionCard, Table, card_of, write_page
+from jprm.tasks.benchmark import load_items
+from jprm.tasks.vote_store import RATIONALES, step_rewards, stream_rationales
 from jprm.verify import first_error
 
 SHOWN_SAMPLES = 8

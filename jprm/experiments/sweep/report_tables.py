@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from jprm.evaluate import BestOfNAccuracy, interval_row
-from jprm.tasks.benchmark import SolutionSet
 from jprm.experiments.sweep.comparisons import Comparison, p_value, seeds_and_problems
-from jprm.experiments.sweep.findings import METHODS, CoverageNotes, Findings
 from jprm.experiments.sweep.equal_compute import Spent, Stopped
+from jprm.experiments.sweep.findings import METHODS, CoverageNotes, Findings
 from jprm.experiments.sweep.table import MISSING_AS, Measured
 from jprm.report import Table, columns, shown
+from jprm.tasks.benchmark import SolutionSet
 
 PLACES_SHOWN = 5  # of what was dropped, those with the most
 NAMED = ("model", "model_params", "train_examples", "style", "code", "marked_labels", "what", "seed")  # once for a cell

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from jprm.evaluate import BestOfNAccuracy, Interval, VoteCurve, ScoredCandidate, best_of_n, finite
+from jprm.evaluate import BestOfNAccuracy, Interval, ScoredCandidate, VoteCurve, best_of_n, finite
 from jprm.experiments.sweep.cells import Cell
 from jprm.experiments.sweep.curves import curve_of
 from jprm.grade import united
