@@ -2,29 +2,29 @@
 
 The service keeps nothing between requests (POST /run_code, fields as in
 https://bytedance.github.io/SandboxFusion/docs/api/run-code-run-code-post), so each request carries a
-program that runs the session's finished snippets again, silently, and then the new one. The texts
-are made by the same `runner` as in the local pool; they agree to the byte where the service has the
-same versions of Python and of the libraries. One thing differs: the names that a snippet had bound
-when its time was up are lost. How well the service confines code is its own affair.
+program that runs the session's finished snippets again, silently, and then the new one (`runner.serve`).
+The texts are made by the same `runner` as in the local pool; they agree to the byte where the service
+has the same versions of Python and of the libraries. One thing differs: the names that a snippet had
+bound when its time was up are lost. How well the service confines code is its own affair.
 """
 
 from __future__ import annotations
 
+import inspect
 import json
 import secrets
 import sys
 import warnings
 from collections.abc import Sequence
-from importlib.resources import files
-from typing import NoReturn
+from typing import Literal, NoReturn
 
 from pydantic import BaseModel, TypeAdapter
 
 from jprm.errors import UserError
-from jprm.execute.ledger import Track
-from jprm.execute.outcome import DIED, NOT_REBUILT, TIMED_OUT, OutcomeKind
-from jprm.execute.remote import RemotePool, Reply
-from jprm.execute.runner import TRUNCATED
+from jprm.execute import runner
+from jprm.execute.outcome import DIED, NOT_REBUILT, TIMED_OUT
+from jprm.execute.place import RemotePool, Reply
+from jprm.execute.sessions import SessionRecord
 from jprm.http import Call, Client, Failed, Refused, parse
 
 START_S = 30.0  # what a service may take to start an interpreter
@@ -35,12 +35,10 @@ FIRST_WAIT_S = 0.5
 _BOOTSTRAP = """\
 import json
 request = json.loads({request!a})
-runner, guest = {{"__name__": "runner"}}, {{"__name__": "guest"}}
+runner = {{"__name__": "runner"}}
 exec(request.pop("runner"), runner)
-exec(request.pop("guest"), guest)
-guest["serve"](runner, request)
+runner["serve"](request)
 """
-_KINDS: dict[str, OutcomeKind] = {"ok": "ok", "error": "error", "timeout": "timeout"}
 
 
 class _Run(BaseModel):
@@ -57,6 +55,14 @@ class _Answer(BaseModel):
     status: str
     message: str | None = ""
     run_result: _Run | None
+
+
+class _Line(BaseModel):
+    """The last line that `runner.serve` writes."""
+
+    nonce: str
+    kind: Literal["ok", "error", "timeout"]
+    text: str
 
 
 _ANSWER = TypeAdapter(_Answer)
@@ -93,18 +99,21 @@ class FusionPool(RemotePool):
         super().__init__(workers, memoize, memo_capacity)
         self.url = f"{self._client.url}/run_code"
         self._hard_limit_s = timeout_s + grace_s
-        self._longest_text = output_chars + len(TRUNCATED)
+        self._longest_text = output_chars + len(runner.TRUNCATED)
         self._settings = {
             "timeout_s": timeout_s,
             "grace_s": grace_s,
             "memory_bytes": memory_bytes,
             "output_chars": output_chars,
             "preload": list(preload),
-            "runner": _source("runner.py"),
-            "guest": _source("fusion_guest.py"),
+            "runner": inspect.getsource(runner),
         }
         try:
-            self.python = self._version()
+            # A service that cannot say its version can do nothing.
+            reply = self._run_there([], "import sys\nprint('%d.%d' % sys.version_info[:2])", tries=1)
+            self.python = self._client.safe(reply.text)
+            if reply.kind != "ok":
+                self._fail(f"cannot run a first snippet: {self.python}")
         except BaseException:
             self.close()
             raise
@@ -123,73 +132,50 @@ class FusionPool(RemotePool):
 
     @property
     def description(self) -> str:
-        """Where code runs; what confines it is the service's own business."""
+        """Says where code runs; what confines it is the service's own business."""
         return f"at {self.url}"
 
-    def _version(self) -> str:
-        """Python's version there, asked by a snippet: a service that cannot say it can do nothing."""
-        reply = self._run([], "import sys\nprint('%d.%d' % sys.version_info[:2])", tries=1)
-        if reply.kind != "ok":
-            self._fail(f"cannot run a first snippet: {self._client.safe(reply.text)}")
-        return self._client.safe(reply.text)
+    def _ask(self, record: SessionRecord, code: str) -> Reply:
+        return self._run_there(record.history, code, TRIES)
 
-    def _ask(self, track: Track, code: str) -> Reply:
-        return self._run(track.history, code, TRIES)
-
-    def _run(self, history: list[str], code: str, tries: int) -> Reply:
+    def _run_there(self, history: list[str], code: str, tries: int) -> Reply:
+        """Runs a history and a snippet. Raises UserError if the service fails, Cancelled if the pool is closed."""
+        # 1. Send a program that runs both, and tells by a nonce what is its own.
         nonce = secrets.token_hex(16)
         request = self._settings | {"history": history, "code": code, "nonce": nonce}
         run_timeout_s = START_S + (len(history) + 1) * self._hard_limit_s
-        body = {
-            "language": "python",
-            "code": _BOOTSTRAP.format(request=json.dumps(request)),
-            "run_timeout": run_timeout_s,
-        }
-        result = self._post(body, run_timeout_s + QUEUE_S, tries)
-        begun, *answers = (result.stdout or "").split("\n")
-        if begun == nonce and answers:
-            killed = result.status == "TimeLimitExceeded"
-            return Reply(*self._outcome(nonce, answers, killed), replayed=len(history))
-        if history:
-            return Reply("died", NOT_REBUILT, len(history))
-        said = self._client.safe(f"({result.status}) {(result.stderr or '').strip()[-200:]}")
-        self._fail(f"its Python did not run the program {said}")
-
-    def _outcome(self, nonce: str, answers: list[str], killed: bool) -> tuple[OutcomeKind, str]:
-        """Kind and text; whatever is not exactly one well-formed answer is a death."""
-        if killed or answers[0].startswith("Timeout ("):  # the words of faulthandler
-            return "timeout", TIMED_OUT
-        try:
-            line, end = answers
-            answer = json.loads(line)
-            kind, text = _KINDS[answer["kind"]], answer["text"]
-            text.encode()  # a forged text might hold a lone surrogate
-            if answer["nonce"] == nonce and not end and len(text) <= self._longest_text:
-                return kind, text
-        except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
-            pass  # not ours: the snippet wrote it
-        return "died", DIED
-
-    def _post(self, body: dict[str, object], total_s: float, tries: int) -> _Run:
-        """Runs a program on the service and returns how it ended.
-
-        Raises UserError if the service fails, RuntimeError if the pool is closed meanwhile.
-        """
+        program = _BOOTSTRAP.format(request=json.dumps(request))
+        body = {"language": "python", "code": program, "run_timeout": run_timeout_s}
+        total_s = run_timeout_s + QUEUE_S
         try:
             answer = self._client.ask(
                 "/run_code", body, lambda data: parse(_ANSWER, data), self._call, tries=tries, total_s=total_s
             )
         except (Failed, Refused) as error:
             self._fail(str(error))
-        if answer.status == "SandboxError" or answer.run_result is None:
+        result = answer.run_result
+        if answer.status == "SandboxError" or result is None:
             self._fail(f"the service failed: {self._client.safe(answer.message or '')}")
-        return answer.run_result
+        # 2. See whether it got to the snippet.
+        begun, *lines = (result.stdout or "").split("\n")
+        if begun != nonce or not lines:
+            if history:
+                return Reply("died", NOT_REBUILT, len(history))
+            said = self._client.safe(f"({result.status}) {(result.stderr or '').strip()[-200:]}")
+            self._fail(f"its Python did not run the program {said}")
+        # 3. Read what came of it: whatever is not exactly one well-formed answer is a death.
+        if result.status == "TimeLimitExceeded" or lines[0].startswith("Timeout ("):  # the words of faulthandler
+            return Reply("timeout", TIMED_OUT, len(history))
+        try:
+            line, end = lines
+            reply = _Line.model_validate_json(line)
+        except ValueError:  # not ours: the snippet wrote it
+            return Reply("died", DIED, len(history))
+        if reply.nonce != nonce or end or len(reply.text) > self._longest_text:
+            return Reply("died", DIED, len(history))
+        return Reply(reply.kind, reply.text, len(history))
 
     def _fail(self, reason: str) -> NoReturn:
         raise UserError(
             f"{self.url}: {reason}; check that a SandboxFusion service runs there, or choose another place to run code"
         ) from None
-
-
-def _source(name: str) -> str:
-    return files("jprm.execute").joinpath(name).read_text(encoding="utf-8")

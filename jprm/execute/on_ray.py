@@ -13,11 +13,10 @@ import time
 from typing import Any
 
 from jprm.errors import UserError
-from jprm.execute.ledger import Track
 from jprm.execute.outcome import FINISHED, NOT_REBUILT, OutcomeKind
-from jprm.execute.place import PoolFailure, Session
+from jprm.execute.place import PoolFailure, RemotePool, Reply, Session
 from jprm.execute.pool import Pool
-from jprm.execute.remote import RemotePool, Reply
+from jprm.execute.sessions import SessionRecord
 
 START_LIMIT_S = 120.0  # for Ray to find room for an actor and to start it
 WAITS_S = (0.5, 1, 2, 4, 8, 16, 0)  # after each loss of an actor; Ray takes seconds to renew it
@@ -43,7 +42,12 @@ class RayPool(RemotePool):
         memo_capacity: int = 1_000_000,
         **settings: Any,
     ):
-        self._ray = _import_ray()
+        try:
+            self._ray: Any = importlib.import_module("ray")
+        except ImportError:
+            raise UserError(
+                "running code on Ray needs the package ray; in jprm's folder: pip install -e '.[ray]'"
+            ) from None
         self._began_ray = not self._ray.is_initialized()
         if self._began_ray:
             self._ray.init(log_to_driver=False, logging_level="ERROR")
@@ -53,17 +57,17 @@ class RayPool(RemotePool):
             if self._began_ray:
                 self._ray.shutdown()
             raise
-        self._turns = itertools.count()
+        self._turns = itertools.cycle(self._actors)
         self._homes: dict[int, Any] = {}  # session -> actor
         super().__init__(workers * len(self._actors), memoize, memo_capacity)
 
     @property
     def description(self) -> str:
-        """Where code runs; each node's jail is its own."""
+        """Says where code runs; each node's jail is its own."""
         return f"in a pool on each of {len(self._actors)} Ray nodes"
 
     def close(self) -> None:
-        """End the actors, and the cluster if it was begun here."""
+        """Ends the actors, and the cluster if it was begun here."""
         super().close()
         if self._began_ray:
             self._ray.shutdown()
@@ -72,7 +76,7 @@ class RayPool(RemotePool):
             self._ray.kill(actor)
 
     def _start_actors(self, workers: int, arguments: tuple) -> list[Any]:
-        """One for each node; they are ready."""
+        """Starts one actor for each node and waits until they are ready."""
         node = self._ray.remote(_Node)
         cpus = [entry["Resources"].get("CPU", 0) for entry in self._ray.nodes() if entry["Alive"]]
         actors = [
@@ -96,26 +100,24 @@ class RayPool(RemotePool):
             raise UserError(f"Ray could not start a code pool on a node: {error}") from error
         return actors
 
-    def _ask(self, track: Track, code: str) -> Reply:
+    def _ask(self, record: SessionRecord, code: str) -> Reply:
         for wait_s in WAITS_S:
-            if track.identity not in self._homes:
-                turn = next(self._turns) % len(self._actors)
-                self._homes[track.identity] = self._actors[turn]
-            call = self._homes[track.identity].run.remote(track.identity, track.history, code)
+            home = self._homes.get(record.identity) or next(self._turns)
+            self._homes[record.identity] = home
             try:
-                kind, text, replayed = self._ray.get(call)
+                kind, text, replayed = self._ray.get(home.run.remote(record.identity, record.history, code))
                 return Reply(kind, text, replayed, left_traces=kind == "timeout")
             except self._ray.exceptions.RayTaskError:
                 raise  # a fault of the pool there
             except self._ray.exceptions.RayError:
-                del self._homes[track.identity]
+                del self._homes[record.identity]
             time.sleep(wait_s)
         raise UserError("Ray lost the actors of one snippet again and again; see `ray status`")
 
-    def _forget(self, track: Track) -> None:
-        home = self._homes.pop(track.identity, None)
+    def _forget(self, record: SessionRecord) -> None:
+        home = self._homes.pop(record.identity, None)
         if home is not None and not self.closed:
-            home.forget.remote(track.identity)
+            home.forget.remote(record.identity)
 
 
 class _Node:
@@ -126,44 +128,32 @@ class _Node:
         self._sessions: dict[int, tuple[Session, int]] = {}
 
     def ready(self) -> None:
-        """Answered once the pool is there."""
+        """Returns once the pool is there."""
 
     def run(self, identity: int, history: list[str], code: str) -> tuple[OutcomeKind, str, int]:
-        """Kind, text, and how many snippets of the history had to be run first.
+        """Returns kind, text, and how many snippets of the history had to be run first.
 
         A pool that has failed stays so. The actor ends with it, and Ray starts another.
         """
         try:
-            return self._run(identity, history, code)
+            session, finished = self._sessions.get(identity, (None, 0))
+            replayed = 0
+            if session is None or finished != len(history):  # unknown, or left behind at another node
+                self.forget(identity)
+                session = self._pool.session()
+                for earlier in history:
+                    if session.run(earlier).kind not in FINISHED:
+                        session.close()
+                        return "died", NOT_REBUILT, replayed
+                    replayed += 1
+            outcome = session.run(code)
         except PoolFailure:
             os._exit(POOL_FAILED)
-
-    def _run(self, identity: int, history: list[str], code: str) -> tuple[OutcomeKind, str, int]:
-        session, finished = self._sessions.get(identity, (None, 0))
-        replayed = 0
-        if session is None or finished != len(history):  # unknown, or left behind at another node
-            self.forget(identity)
-            session = self._pool.session()
-            for earlier in history:
-                if session.run(earlier).kind not in FINISHED:
-                    session.close()
-                    return "died", NOT_REBUILT, replayed
-                replayed += 1
-        outcome = session.run(code)
         self._sessions[identity] = (session, len(history) + (outcome.kind in FINISHED))
         return outcome.kind, outcome.text, replayed
 
     def forget(self, identity: int) -> None:
-        """The session is closed."""
+        """Closes a session that nobody wants any more."""
         session, _ = self._sessions.pop(identity, (None, 0))
         if session is not None:
             session.close()
-
-
-def _import_ray() -> Any:
-    try:
-        return importlib.import_module("ray")
-    except ImportError:
-        raise UserError(
-            "running code on Ray needs the package ray; in jprm's folder: pip install -e '.[ray]'"
-        ) from None

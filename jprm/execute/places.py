@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from jprm.errors import UserError
-from jprm.execute.place import Place
+from jprm.execute.place import CodePlace
 from jprm.execute.pool import Pool
 
 
-def open_place(spec: str, **settings: Any) -> Place:
-    """Open the place that `spec` names: "local", "ray", or the URL of a SandboxFusion service.
+def open_place(spec: str, **settings: Any) -> CodePlace:
+    """Opens the place that `spec` names: "local", "ray", or the URL of a SandboxFusion service.
 
     settings: keyword arguments of `Pool` (`workers`, `timeout_s`, `memoize`, ...). On Ray, `workers`
     counts per node; at a URL it is the number of requests at the same time.

@@ -26,8 +26,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jprm.errors import UserError
-from jprm.execute import outer
-from jprm.execute.fork_server import Confinement, environment, program_of, python
+from jprm.execute import bubblewrap
+from jprm.execute.bubblewrap import Confinement
 from jprm.execute.jail import LAYERS, Jail, landlock_version
 from jprm.execute.resources import in_words, is_shortage, open_files_limit
 
@@ -39,7 +39,13 @@ NEEDS = {
     "signals": "signalling other processes",
     "memory": "taking memory without limit",
 }
-PROBE = "from jprm.execute.probe import main; main()"
+REMEDIES = {  # how to get a layer where it does not work
+    "limits": "",
+    "user": "",  # only of use to the superuser
+    "landlock": "Optional. Needs Linux 5.13 with Landlock among its security modules.",
+    "seccomp": "Install libseccomp (Debian, Ubuntu: apt-get install libseccomp2).",
+    "bwrap": "Optional. Install bubblewrap (Debian, Ubuntu: apt-get install bubblewrap); most containers forbid it.",
+}
 PROBE_LIMIT_S = 20.0
 CANARY = "canary"
 INNER = [layer for layer in LAYERS if layer != "bwrap"]
@@ -59,7 +65,7 @@ class Layer:
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """What was found.
+    """What was found out about this machine.
 
     needs: for each of NEEDS, the layers that were seen to stop it; "host" if nobody could do it
         here to begin with.
@@ -71,27 +77,24 @@ class Survey:
     bwrap_variant: str = "own network"
 
     def confine(self, wanted: tuple[str, ...] | None = None, uncovered: tuple[str, ...] = ()) -> Confinement:
-        """The layers to use: all that work, or those wanted.
+        """Returns the layers to use: all that work, or those wanted.
 
         Raises UserError if a wanted layer does not work here, or if a need that is not in
         `uncovered` would be stopped by none of them.
         """
-        _known(uncovered, NEEDS, "need")
+        _check_known(uncovered, NEEDS, "need")
         if wanted is None:
             layers = tuple(name for name in LAYERS if self.layers[name].works)
             if "bwrap" in layers:  # its superuser has no powers to give up, nor the one to do so
                 layers = tuple(name for name in layers if name != "user")
         else:
-            _known(wanted, LAYERS, "layer")
+            _check_known(wanted, LAYERS, "layer")
             layers = wanted
         for layer in (self.layers[name] for name in layers):
             if not layer.works:
                 raise UserError(f"{layer.name} does not work here: {layer.detail}. {layer.remedy}")
-        open_needs = [
-            need
-            for need, stopped_by in self.needs.items()
-            if need not in uncovered and not {*layers, "host"} & {*stopped_by}
-        ]
+        trusted = {*layers, *uncovered, "host"}
+        open_needs = [need for need, stopped_by in self.needs.items() if not trusted & {need, *stopped_by}]
         if open_needs:
             missing = "; ".join(
                 f"{layer.name}: {layer.detail}. {layer.remedy}".rstrip()
@@ -107,7 +110,7 @@ class Survey:
         return Confinement(layers, self.bwrap_variant)
 
 
-def _known(names: Iterable[str], among: Collection[str], noun: str) -> None:
+def _check_known(names: Iterable[str], among: Collection[str], noun: str) -> None:
     for name in names:
         if name not in among:
             raise UserError(f"unknown {noun} {name!r}; known: {', '.join(among)}")
@@ -115,98 +118,79 @@ def _known(names: Iterable[str], among: Collection[str], noun: str) -> None:
 
 @functools.cache
 def survey() -> Survey:
-    """Try every layer on this machine, in child processes; some 0.5 s, once per process.
+    """Tries every layer on this machine, in child processes; takes some 0.5 s, once per process.
 
     Raises UserError if no child can be started at all, or if the machine lacks something for the
     moment: what could not be tried is not known to be missing.
     """
     open_files_limit()
+    release = f"{platform.system()} {platform.release()}"
+    if sys.platform != "linux":
+        layers = {name: Layer(name, False, "it needs Linux", "Use a Linux machine or container.") for name in LAYERS}
+        return Survey(release, layers, {need: () for need in NEEDS})
     try:
-        return _survey()
+        found, variant = _try_all()
     except OSError as error:
-        advice = "" if is_shortage(error) else f"; does this start: {' '.join(python('-c', 'pass'))}"
+        start = " ".join(bubblewrap.python("-c", "pass"))
+        advice = "" if is_shortage(error) else f"; does this start: {start}"
         raise UserError(
             f"what keeps generated code from doing harm could not be tried: {in_words(error)}{advice}"
         ) from error
+    # A need that nobody could do here to begin with is stopped by the host.
+    done_by_nobody = found.pop("none")["done"]
+    needs = {
+        need: tuple(name for name in LAYERS if "done" in found[name] and need not in found[name]["done"])
+        if need in done_by_nobody
+        else ("host",)
+        for need in NEEDS
+    }
+    layers = {
+        name: Layer(name, True, result["detail"])
+        if "done" in result
+        else Layer(name, False, result["error"], REMEDIES[name])
+        for name, result in found.items()
+    }
+    return Survey(release, layers, needs, variant)
 
 
-def _survey() -> Survey:
-    release = f"{platform.system()} {platform.release()}"
-    if sys.platform != "linux":
-        absent = Layer("", False, "it needs Linux", "Use a Linux machine or container.")
-        layers = {name: Layer(name, False, absent.detail, absent.remedy) for name in LAYERS}
-        return Survey(release, layers, {need: () for need in NEEDS})
+def _try_all() -> tuple[dict[str, dict], str]:
+    """Returns what was done with no layer and with each, or its error, and the variant of bubblewrap that works."""
     with (
         tempfile.TemporaryDirectory(prefix="jprm-probe-") as folder,
         socket.socket() as connections,
         socket.socket(type=socket.SOCK_DGRAM) as datagrams,
     ):
+        # 1. Lay out what an attempt is made at.
         os.chmod(folder, 0o777)  # so that a layer, and not ownership, is what stops anyone
         Path(folder, CANARY).write_text("a file of this machine")
         with contextlib.suppress(OSError):  # a machine without loopback has no network to refuse
             connections.bind(("127.0.0.1", 0))
             connections.listen()
             datagrams.bind(("127.0.0.1", 0))
-        ports = [connections.getsockname()[1], datagrams.getsockname()[1]]
-        attempts = {"folder": folder, "ports": ports}
-        inside = _run(None, ["none", *INNER], attempts)
-        variant, wrapped, why_not = _try_bubblewrap(attempts)
-    done_by_nobody = inside["none"]["done"]
-    layers, needs = {}, {need: [] for need in NEEDS}
-    for name in LAYERS:
-        found = wrapped if name == "bwrap" else inside[name]
-        error = why_not if name == "bwrap" else found.get("error")
-        if error is None:
-            for need in NEEDS:
-                if need in done_by_nobody and need not in found["done"]:
-                    needs[need].append(name)
-        layers[name] = Layer(name, error is None, error or found["detail"], _remedy(name, error))
-    for need in NEEDS:
-        if need not in done_by_nobody:
-            needs[need].append("host")
-    return Survey(release, layers, {n: tuple(by) for n, by in needs.items()}, variant)
+        settings = {"folder": folder, "ports": [connections.getsockname()[1], datagrams.getsockname()[1]]}
+        # 2. Try the layers that a session puts on.
+        found = _run(None, ["none", *INNER], settings)
+        # 3. Try bubblewrap, in the best variant that works here.
+        found["bwrap"] = {"error": "bwrap is not installed"}
+        if bubblewrap.bubblewrap() is None:
+            return found, ""
+        for variant in bubblewrap.VARIANTS:
+            try:
+                found["bwrap"] = _run(variant, ["none"], settings)["none"] | {"detail": variant}
+                return found, variant
+            except OSError as error:
+                if is_shortage(error):
+                    raise
+                if variant == next(iter(bubblewrap.VARIANTS)):  # the reason that a user can act on
+                    found["bwrap"] = {"error": str(error)}
+        return found, ""
 
 
-def _remedy(name: str, error: str | None) -> str:
-    if error is None:
-        return ""
-    return {
-        "seccomp": "Install libseccomp (Debian, Ubuntu: apt-get install libseccomp2).",
-        "bwrap": "Optional. Install bubblewrap (Debian, Ubuntu: apt-get install bubblewrap); "
-        "most containers forbid it.",
-        "landlock": "Optional. Needs Linux 5.13 with Landlock among its security modules.",
-        "user": "",  # only of use to the superuser
-        "limits": "",
-    }[name]
-
-
-def _try_bubblewrap(attempts: dict) -> tuple[str, dict, str | None]:
-    """(variant, result, None) of the first that works, or why none does."""
-    if outer.bubblewrap() is None:
-        return "", {}, "bwrap is not installed"
-    why_not = ""
-    for variant in outer.VARIANTS:
-        try:
-            results = _run(variant, ["none"], attempts)
-        except OSError as error:
-            if is_shortage(error):
-                raise
-            why_not = why_not or str(error)
-        else:
-            return variant, {**results["none"], "detail": variant}, None
-    return "", {}, why_not
-
-
-def _run(variant: str | None, layers: list[str], attempts: dict) -> dict:
-    """What the probe program reports, by layer; inside bubblewrap if a variant is given."""
-    command = python("-c", PROBE, json.dumps({**attempts, "layers": layers}))
-    if variant is not None:
-        command = outer.wrap(command, variant)
+def _run(variant: str | None, layers: list[str], settings: dict) -> dict[str, dict]:
+    """Returns what the probe program reports, by layer; it runs inside bubblewrap if a variant is given."""
     try:
         finished = subprocess.run(
-            command,
-            executable=program_of(command),
-            env=environment(),
+            **bubblewrap.program("jprm.execute.probe", {**settings, "layers": layers}, variant),
             capture_output=True,
             text=True,
             timeout=PROBE_LIMIT_S,
@@ -228,27 +212,32 @@ def _run(variant: str | None, layers: list[str], attempts: dict) -> dict:
 
 
 def main() -> None:
-    """Try each layer alone, each in a child; print `{layer: {"done": [need], "detail": text}}`."""
+    """Tries each layer alone, each in a child; prints `{layer: {"done": [need], "detail": text}}`."""
     settings = json.loads(sys.argv[1])
     print(json.dumps({name: _in_child(name, settings) for name in settings["layers"]}))
 
 
 def _in_child(layer: str, settings: dict) -> dict:
-    """Try everything in a child that wears one layer, beside a neighbour that wears the same."""
+    """Tries everything in a child that wears one layer, beside a neighbour that wears the same."""
     try:
         jail = Jail([] if layer == "none" else [layer])
     except OSError as error:
         return {"error": str(error)}
+
+    def attempts() -> list[str]:
+        jail.enter(ADDRESS_SPACE_BYTES)
+        return [need for need in NEEDS if _succeeds(need, settings, neighbour, lacking=layer == "none")]
+
     neighbour, _ = _forked(lambda: jail.enter(ADDRESS_SPACE_BYTES), linger=True)
-    child, report = _forked(lambda: _attempts(jail, settings, neighbour), linger=False)
+    child, report = _forked(attempts, linger=False)
     os.kill(neighbour, signal.SIGKILL)
     for process_id in (neighbour, child):
         os.waitpid(process_id, 0)
-    return {**report, "detail": _detail(layer)} if "done" in report else report
+    return report | {"detail": f"version {landlock_version()}" if layer == "landlock" and "done" in report else ""}
 
 
 def _forked(work: Callable[[], object], linger: bool) -> tuple[int, dict]:
-    """(process id, report) of a child that does some work; it lingers until it is killed, or ends."""
+    """Returns process id and report of a child that does some work; it lingers until it is killed, or ends."""
     reader, writer = os.pipe()
     process_id = os.fork()
     if process_id == 0:
@@ -266,16 +255,6 @@ def _forked(work: Callable[[], object], linger: bool) -> tuple[int, dict]:
     return process_id, json.loads(line) if line else {"error": "it was killed"}
 
 
-def _attempts(jail: Jail, settings: dict, neighbour: int) -> list[str]:
-    jail.enter(ADDRESS_SPACE_BYTES)
-    lacking = not jail.layers
-    return [need for need in NEEDS if _succeeds(need, settings, neighbour, lacking)]
-
-
-def _detail(layer: str) -> str:
-    return f"version {landlock_version()}" if layer == "landlock" else ""
-
-
 def _succeeds(need: str, settings: dict, neighbour: int, lacking: bool) -> bool:
     """Whether this process can still do what it must not.
 
@@ -290,7 +269,10 @@ def _succeeds(need: str, settings: dict, neighbour: int, lacking: bool) -> bool:
         elif need == "network":
             _reach(*settings["ports"])
         elif need == "processes":
-            _start_process()
+            process_id = os.fork()
+            if process_id == 0:
+                os._exit(0)
+            os.waitpid(process_id, 0)
         elif need == "signals":
             os.kill(neighbour, 0)
         else:
@@ -303,7 +285,7 @@ def _succeeds(need: str, settings: dict, neighbour: int, lacking: bool) -> bool:
 
 
 def _reach(connections: int, datagrams: int) -> None:
-    """Raise OSError if neither a connection nor a datagram gets to those who wait for them."""
+    """Raises OSError if neither a connection nor a datagram gets to those who wait for them."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
         try:
             sender.connect(("127.0.0.1", datagrams))
@@ -313,10 +295,3 @@ def _reach(connections: int, datagrams: int) -> None:
         except OSError:
             with socket.create_connection(("127.0.0.1", connections), timeout=1):
                 pass
-
-
-def _start_process() -> None:
-    process_id = os.fork()
-    if process_id == 0:
-        os._exit(0)
-    os.waitpid(process_id, 0)

@@ -1,7 +1,7 @@
-"""The live session processes: at most one for each session, which of them are idle, and how much memory they hold.
+"""The live session processes: at most one for each session, which of them are idle, and the memory they hold.
 
-Used by the dispatcher's thread only. A process is a cache of its session, so one at rest may be ended
-whenever its room is wanted: descriptors, its place among the living, or memory.
+The dispatcher's thread alone uses them. A process is a cache of its session, so one at rest may be ended
+whenever its room is wanted: descriptors, its place among the live ones, or memory.
 """
 
 from __future__ import annotations
@@ -11,163 +11,130 @@ import selectors
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 
-from jprm.execute.fork_server import Confinement, ForkServer, Limits
-from jprm.execute.ledger import Ledger, Track
-from jprm.execute.process import SessionProcess
-from jprm.execute.resources import Budget, anonymous_bytes
-from jprm.execute.tiers import Tier
+from jprm.execute.fork_servers import ForkServer, PoolSettings
+from jprm.execute.preload import PreloadLevel
+from jprm.execute.resources import anonymous_bytes
+from jprm.execute.session_process import SessionProcess
+from jprm.execute.sessions import SessionRecord, Sessions
 
 LOOKS_S = (0.02, 0.25)  # between two looks at the memory: where it may run out, and where not
 
 
-@dataclass(frozen=True)
-class Settings:
-    """What a pool was opened with; `Pool` explains each of them."""
+class SessionProcesses:
+    """The live processes, by session and by number, and the memory that is left for them.
 
-    limits: Limits
-    confinement: Confinement
-    preload: tuple[str, ...]
-    workers: int
-    live_sessions: int
-    budget: Budget
-
-
-class Processes:
-    """The living, by session and by number, and the memory that is left for them.
-
-    live_sessions: processes kept at the same time, as far as enough of them rest.
-    workers: snippets that run at the same time; each may take `limits.memory_bytes`.
+    of_session, of_number: the processes by session, and by their own numbers, which are never used again.
     at_rest: sessions whose process rests, the longest first.
     left_bytes: memory for all sessions as of the last look; negative if they hold too much.
     next_look_s: monotonic time of the next look.
     """
 
-    def __init__(self, selector: selectors.BaseSelector, ledger: Ledger, settings: Settings):
-        limits, budget = settings.limits, settings.budget
-        self.at_rest: OrderedDict[int, Track] = OrderedDict()
+    def __init__(self, selector: selectors.BaseSelector, sessions: Sessions, settings: PoolSettings):
+        self.of_session: dict[int, SessionProcess] = {}
+        self.of_number: dict[int, SessionProcess] = {}
+        self.at_rest: OrderedDict[int, SessionRecord] = OrderedDict()
         self.left_bytes = 0
         self.next_look_s = 0.0
         self._selector = selector
-        self._ledger = ledger
-        self._limits = limits
-        self._budget = budget
-        self._plenty_bytes = settings.workers * limits.memory_bytes + budget.spare_bytes
-        self._live_sessions = settings.live_sessions
-        self._of_session: dict[int, SessionProcess] = {}
-        self._of_number: dict[int, SessionProcess] = {}  # numbers are never used again
-        # The memory of those that were ended for it and are not buried yet, by number.
+        self._sessions = sessions
+        self._settings = settings
+        self._budget = settings.budget
+        self._plenty_bytes = settings.workers * settings.memory_bytes + settings.budget.spare_bytes
+        # The memory of those that were ended for it and are not reaped yet, by number.
         self._dying: dict[int, int] = {}
         self._numbers = itertools.count(1)
-        self._last_tiers: deque[Tier] = deque(maxlen=33)
+        self._last_levels: deque[PreloadLevel] = deque(maxlen=33)
 
     def __contains__(self, session: int) -> bool:
-        return session in self._of_session
-
-    def __bool__(self) -> bool:
-        return bool(self._of_session)
-
-    def all(self) -> list[SessionProcess]:
-        """Returns all live processes; any thread may ask."""
-        return list(self._of_session.values())
-
-    def of(self, session: int) -> SessionProcess | None:
-        """Returns the process of a session, None if it has none."""
-        return self._of_session.get(session)
-
-    def numbered(self, number: int) -> SessionProcess | None:
-        """The process of this number, if it has not been ended."""
-        return self._of_number.get(number)
+        return session in self.of_session
 
     def is_live(self, process: SessionProcess) -> bool:
-        """Whether it has not been ended."""
-        return self._of_session.get(process.identity) is process
+        """Whether a process has not been ended."""
+        return self.of_session.get(process.identity) is process
 
-    def usual_tier(self) -> Tier:
-        """Returns the tier in which most recent sessions ended; a new session that begins there need not move."""
-        tiers = sorted(self._last_tiers)
-        return tiers[len(tiers) // 2] if tiers else Tier.PLAIN
+    def usual_level(self) -> PreloadLevel:
+        """Returns the level at which most recent sessions ended; a new session that begins there need not move."""
+        levels = sorted(self._last_levels)
+        return levels[len(levels) // 2] if levels else PreloadLevel.PLAIN
 
     def open(self, session: int, server: ForkServer, hear: Callable[[SessionProcess, int], None]) -> SessionProcess:
-        """Have a process forked; `hear` is called with the events of its channel.
+        """Has a process forked; `hear` is called with the events of its channel.
 
         Raises ConnectionError if the server is gone, another OSError if the machine lacks something.
         """
-        while len(self._of_session) >= self._live_sessions and self.make_way():
+        while len(self.of_session) >= self._settings.live_sessions and self.evict():
             pass
         number = next(self._numbers)
-        process = SessionProcess(number, session, server, self._limits.output_chars)
+        process = SessionProcess(number, session, server, self._settings.output_chars)
         try:
             self._selector.register(process.channel, selectors.EVENT_READ, lambda events: hear(process, events))
         except OSError:
             process.forget()
             raise
-        self._of_session[session] = self._of_number[number] = process
-        self._ledger.count(forks=1)
+        self.of_session[session] = self.of_number[number] = process
+        self._sessions.count(forks=1)
         return process
 
-    def rest(self, process: SessionProcess, track: Track) -> None:
+    def rest(self, process: SessionProcess, record: SessionRecord) -> None:
         """Marks a process as idle: its session has no snippet to run, so its memory does not change."""
-        self.at_rest[process.identity] = track
+        self.at_rest[process.identity] = record
         if self._budget.given_bytes is not None:
             self.measure(process)
 
     def end(self, session: int) -> None:
         """Ends the process of a session, if it has one."""
-        process = self._of_session.pop(session, None)
+        process = self.of_session.pop(session, None)
         self.at_rest.pop(session, None)
         if process is None:
             return
-        del self._of_number[process.number]
+        del self.of_number[process.number]
         if not process.ending:
             self._selector.unregister(process.channel)
         process.forget()
-        self._last_tiers.append(process.server.tier)
+        self._last_levels.append(process.server.level)
 
-    def buried(self, number: int) -> None:
+    def reaped(self, number: int) -> None:
         """Notes that the kernel has taken back the memory of a process."""
         self._dying.pop(number, None)
 
     def lost(self, server: ForkServer) -> None:
         """Forgets the processes that a fork server took with it when it ended."""
-        for process in [one for one in self.all() if one.server is server]:
+        for process in [one for one in self.of_session.values() if one.server is server]:
             self.end(process.identity)
         self._dying.clear()
 
-    def make_way(self) -> bool:
+    def evict(self) -> bool:
         """Ends the process that has been idle longest; returns False if none is idle."""
         if not self.at_rest:
             return False
         self.end(next(iter(self.at_rest)))
-        self._ledger.count(evicted=1)
+        self._sessions.count(evicted=1)
         return True
 
     # Memory.
 
     def look(self) -> bool:
-        """See how much is left, if it is time for that, and end processes at rest where it is too
-        little. Returns whether it is too little all the same.
+        """Sees how much is left, if it is time for that, and ends processes at rest where it is too little.
+
+        Returns whether it is too little all the same.
         """
         now = time.monotonic()
         if now >= self.next_look_s:
             held_bytes = 0
             if self._budget.given_bytes is not None:
-                for session in self._of_session.keys() - self.at_rest.keys():
-                    self.measure(self._of_session[session])
-                held_bytes = sum(process.held_bytes for process in self.all())
+                for session in self.of_session.keys() - self.at_rest.keys():
+                    self.measure(self.of_session[session])
+                held_bytes = sum(process.held_bytes for process in self.of_session.values())
             self.left_bytes = self._budget.left_bytes(held_bytes) + sum(self._dying.values())
-            calm = len(self.at_rest) == len(self._of_session)
+            calm = len(self.at_rest) == len(self.of_session)
             self.next_look_s = now + LOOKS_S[calm or self.left_bytes > self._plenty_bytes]
             if self.left_bytes < 0:
                 self.make_room(0)
         return self.left_bytes < 0
 
     def make_room(self, wanted_bytes: int) -> bool:
-        """End processes at rest, the largest first, until so much and a spare is left.
-
-        Returns whether it is.
-        """
+        """Ends processes at rest, the largest first, until so much and a spare is left; returns whether it is."""
         wanted_bytes += self._budget.spare_bytes
         if self.left_bytes < wanted_bytes:
             for process in self.by_size(self.at_rest):
@@ -175,7 +142,7 @@ class Processes:
                     break
                 self.at_rest[process.identity].held_bytes = process.held_bytes
                 self.end_for_memory(process)
-                self._ledger.count(evicted=1)
+                self._sessions.count(evicted=1)
         return self.left_bytes >= wanted_bytes
 
     def end_for_memory(self, process: SessionProcess) -> None:
@@ -186,7 +153,7 @@ class Processes:
 
     def by_size(self, sessions: Iterable[int]) -> list[SessionProcess]:
         """Returns the processes of some sessions, the largest first."""
-        found = [self._of_session[session] for session in sessions]
+        found = [self.of_session[session] for session in sessions]
         return sorted(found, key=self.measure, reverse=True)
 
     def measure(self, process: SessionProcess) -> int:

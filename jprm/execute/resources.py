@@ -2,7 +2,7 @@
 
 A container's limit counts for the engine and its sessions together. Beyond it the kernel kills a
 process of its choice, so sessions offer themselves first (`offer_to_be_killed`), and a pool stops
-before that: `Budget` tells how much more its sessions may take. Standard library only.
+before that: `MemoryBudget` tells how much more its sessions may take. Standard library only.
 """
 
 from __future__ import annotations
@@ -35,19 +35,19 @@ SHORTAGES = {
 
 
 def in_words(error: BaseException) -> str:
-    """The reason of an error: what to do where the machine lacks something, else its own text."""
+    """Says what to do where the machine lacks something; else returns the error's own text."""
     return SHORTAGES.get(getattr(error, "errno", None) or 0) or f"{type(error).__name__}: {error}"
 
 
 def is_shortage(error: BaseException | str) -> bool:
-    """Whether the machine lacked something; also told from the text of another program's error."""
+    """Whether the machine lacked something; the text of another program's error tells it, too."""
     if isinstance(error, OSError) and error.errno in SHORTAGES:
         return True
     return any(f"[Errno {number}]" in str(error) for number in SHORTAGES)
 
 
 def open_files_limit() -> int:
-    """How many files this process may have open; raises its soft limit to the hard one.
+    """Returns how many files this process may have open; raises its soft limit to the hard one.
 
     Raises UserError if they are too few for any pool.
     """
@@ -56,16 +56,18 @@ def open_files_limit() -> int:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    if hard != resource.RLIM_INFINITY and hard < LEAST_OPEN_FILES:
+    if hard == resource.RLIM_INFINITY:
+        return 1 << 20
+    if hard < LEAST_OPEN_FILES:
         raise UserError(
             f"only {hard} files may be open in one process here, and running generated code needs "
             f"{LEAST_OPEN_FILES}; raise the limit (ulimit -n 4096)"
         )
-    return hard if hard != resource.RLIM_INFINITY else 1 << 20
+    return hard
 
 
 def offer_to_be_killed(points: int) -> None:
-    """When memory runs out, let the kernel end this process before those with fewer points.
+    """Has the kernel end this process before those with fewer points when memory runs out.
 
     Anybody may raise the number and nobody here can lower it again. Without /proc it stays.
     """
@@ -75,20 +77,24 @@ def offer_to_be_killed(points: int) -> None:
 
 @dataclass(frozen=True, slots=True)
 class ControlGroup:
-    """A control group above this process, of either version of the kernel's interface."""
+    """A control group above this process, of either version of the kernel's interface.
+
+    limits, usage: names of its files. reclaimable: fields of memory.stat that the kernel drops before it
+    kills.
+    """
 
     folder: Path
     limits: tuple[str, ...]
     usage: str
-    reclaimable: tuple[str, ...]  # in memory.stat: what the kernel drops before it kills
+    reclaimable: tuple[str, ...]
 
     def limit_bytes(self) -> int | None:
-        """The least of its limits; None if there is none."""
+        """Returns the least of its limits; None if there is none."""
         found = [_number(self.folder / name) for name in self.limits]
         return min((n for n in found if n is not None and n < NO_LIMIT_BYTES), default=None)
 
     def free_bytes(self) -> int | None:
-        """What its processes can still take together; None where nothing limits them."""
+        """Returns what its processes can still take together; None where nothing limits them."""
         limit, used = self.limit_bytes(), _number(self.folder / self.usage)
         if limit is None or used is None:
             return None
@@ -100,7 +106,7 @@ class ControlGroup:
 
 
 def control_groups(root: Path = Path("/")) -> list[ControlGroup]:
-    """The groups that this process is in, and those above them."""
+    """Returns the groups that this process is in, and those above them."""
     try:
         lines = (root / "proc/self/cgroup").read_text().splitlines()
     except OSError:
@@ -109,32 +115,31 @@ def control_groups(root: Path = Path("/")) -> list[ControlGroup]:
     for line in lines:
         number, controllers, path = line.split(":", 2)
         if number == "0" and not controllers:
-            tree, names = root / "sys/fs/cgroup", ("memory.max", "memory.high")
-            usage, prefix = "memory.current", ""
+            tree, limits, usage, prefix = "sys/fs/cgroup", ("memory.max", "memory.high"), "memory.current", ""
         elif "memory" in controllers.split(","):
-            tree, names = root / "sys/fs/cgroup/memory", ("memory.limit_in_bytes",)
+            tree, limits = "sys/fs/cgroup/memory", ("memory.limit_in_bytes",)
             usage, prefix = "memory.usage_in_bytes", "total_"
         else:
             continue
-        reclaimable = tuple(f"{prefix}{kind}_file" for kind in ("active", "inactive"))
-        group = tree / path.lstrip("/")
-        folders = [folder for folder in (group, *group.parents) if folder.is_relative_to(tree)]
-        groups += [ControlGroup(folder, names, usage, reclaimable) for folder in folders]
+        reclaimable = (f"{prefix}active_file", f"{prefix}inactive_file")
+        group = root / tree / path.lstrip("/")
+        folders = [folder for folder in (group, *group.parents) if folder.is_relative_to(root / tree)]
+        groups += [ControlGroup(folder, limits, usage, reclaimable) for folder in folders]
     return groups
 
 
 def memory_limit(root: Path = Path("/")) -> int | None:
-    """The least memory limit among this process's control groups and those above them."""
+    """Returns the least memory limit among this process's control groups and those above them, in bytes."""
     limits = [group.limit_bytes() for group in control_groups(root)]
     return min((limit for limit in limits if limit is not None), default=None)
 
 
 def available_memory(root: Path = Path("/")) -> int | None:
-    """What the kernel would still give on the whole machine, in bytes."""
+    """Returns what the kernel would still give on the whole machine, in bytes."""
     return _of_the_machine("MemAvailable", root)
 
 
-class Budget:
+class MemoryBudget:
     """How much more memory the sessions of a pool may take, all together.
 
     given_bytes: what they may hold at most; None: what the machine and its control groups have free.
@@ -152,7 +157,7 @@ class Budget:
         self.spare_bytes = min(max(self.left_bytes(0) // 8, 16 << 20), 256 << 20)
 
     def left_bytes(self, held_bytes: int) -> int:
-        """What is left beside what the sessions hold; negative if they hold too much."""
+        """Returns what is left beside what the sessions hold; negative if they hold too much."""
         free = [available_memory(self._root), *(group.free_bytes() for group in self._groups)]
         known = [size - self.reserve_bytes for size in free if size is not None]
         if self.given_bytes is not None:
@@ -161,7 +166,7 @@ class Budget:
 
 
 def anonymous_bytes(process_id: int) -> int:
-    """What a process has in memory apart from files, pages shared with its parent included."""
+    """Returns what a process has in memory apart from files, pages shared with its parent included."""
     try:
         with open(f"/proc/{process_id}/statm") as file:
             _, resident, files, *_ = file.read().split()

@@ -1,6 +1,8 @@
 """Pools that start fast, and what the tests ask them."""
 
-from jprm.execute import Pool, Tier
+import time
+
+from jprm.execute import Pool, PreloadLevel
 
 LIMIT_S, GRACE_S = 0.5, 0.4
 FOREVER_IN_C = "sum(range(10**13))"
@@ -8,7 +10,7 @@ FOREVER_IN_C = "sum(range(10**13))"
 
 def plain_pool(**options):
     """A pool that starts in a blink: sympy and scipy are loaded when a snippet names them."""
-    return Pool(**{"workers": 2, "warm": Tier.PLAIN} | options)
+    return Pool(**{"workers": 2, "warm": PreloadLevel.PLAIN} | options)
 
 
 def outcomes(pool, *codes):
@@ -17,6 +19,14 @@ def outcomes(pool, *codes):
     results = [session.run(code) for code in codes]
     session.close()
     return [(outcome.kind, outcome.text) for outcome in results]
+
+
+def eventually(holds):
+    """Whether something becomes true, with all the patience that a busy machine asks for."""
+    deadline = time.monotonic() + 60
+    while not (true := holds()) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return true
 
 
 def is_running(process_id):

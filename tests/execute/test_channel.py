@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jprm.execute import Tier
-from jprm.execute.process import Forgery, SessionProcess
+from jprm.execute import PreloadLevel
+from jprm.execute.outcome import ALIVE, KINDS, REPLY, REQUEST, largest_reply_bytes
+from jprm.execute.preload import level_of, load
 from jprm.execute.runner import TRUNCATED
-from jprm.execute.tiers import load, tier_of
-from jprm.execute.wire import ALIVE, KINDS, REPLY, REQUEST, largest_reply_bytes
+from jprm.execute.session_process import Forgery, SessionProcess
 from tests.execute.pools import plain_pool
 
 OUTPUT_CHARS = 100
@@ -173,25 +173,25 @@ def test_a_long_snippet_is_sent_as_the_channel_takes_it(pair):
 
 
 @pytest.mark.parametrize(
-    ("code", "tier"),
+    ("code", "level"),
     [
-        ("print(3 + 4 == 7)", Tier.PLAIN),
-        ("import math, itertools\nfrom fractions import Fraction as F", Tier.PLAIN),
-        ("import math as m; import random", Tier.PLAIN),
-        ("from collections.abc import Iterable", Tier.PLAIN),
-        ("important = 1", Tier.PLAIN),
-        ("import hashlib", Tier.SYMBOLIC),
-        ("import math, sympy", Tier.SYMBOLIC),
-        ("    from sympy import (\n        symbols,\n    )", Tier.SYMBOLIC),
-        ("import sympy.abc", Tier.SYMBOLIC),
-        ("__import__('nu' + 'mpy')", Tier.SYMBOLIC),
-        ("import importlib", Tier.SYMBOLIC),
-        ("exec('imp' + 'ort sympy')", Tier.SYMBOLIC),
-        ("import numpy\nfrom scipy import optimize", Tier.SCIENTIFIC),
+        ("print(3 + 4 == 7)", PreloadLevel.PLAIN),
+        ("import math, itertools\nfrom fractions import Fraction as F", PreloadLevel.PLAIN),
+        ("import math as m; import random", PreloadLevel.PLAIN),
+        ("from collections.abc import Iterable", PreloadLevel.PLAIN),
+        ("important = 1", PreloadLevel.PLAIN),
+        ("import hashlib", PreloadLevel.SYMBOLIC),
+        ("import math, sympy", PreloadLevel.SYMBOLIC),
+        ("    from sympy import (\n        symbols,\n    )", PreloadLevel.SYMBOLIC),
+        ("import sympy.abc", PreloadLevel.SYMBOLIC),
+        ("__import__('nu' + 'mpy')", PreloadLevel.SYMBOLIC),
+        ("import importlib", PreloadLevel.SYMBOLIC),
+        ("exec('imp' + 'ort sympy')", PreloadLevel.SYMBOLIC),
+        ("import numpy\nfrom scipy import optimize", PreloadLevel.SCIENTIFIC),
     ],
 )
-def test_tier_of(code, tier):
-    assert tier_of(code) == tier
+def test_level_of(code, level):
+    assert level_of(code) == level
 
 
 def test_sessions_begin_where_most_of_late_have_ended():
@@ -207,4 +207,4 @@ def test_sessions_begin_where_most_of_late_have_ended():
 
 def test_a_missing_module_is_an_error_and_a_missing_part_is_not():
     with pytest.raises(ImportError):
-        load(Tier.SYMBOLIC, ["no_such_module"])
+        load(PreloadLevel.SYMBOLIC, ["no_such_module"])

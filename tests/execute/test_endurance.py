@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from jprm.execute import Tier
+from jprm.execute import PreloadLevel
 from tests.execute.pools import plain_pool
 
 pytestmark = pytest.mark.slow
@@ -112,7 +112,7 @@ def test_private_memory_of_sessions_that_use_sympy():
         "print(integrate(sin(x)**2, (x, 0, pi)), simplify(sin(x)**2 + cos(x)**2))",
         "import numpy as np\nprint(np.linalg.solve([[2, 1], [1, 3]], [3, 5]))",
     ]
-    with plain_pool(timeout_s=30, warm=Tier.SYMBOLIC) as pool:
+    with plain_pool(timeout_s=30, warm=PreloadLevel.SYMBOLIC) as pool:
         sessions = [pool.session() for _ in range(60)]
         wait([session.submit(code) for code in codes for session in sessions])
         used_mib = sorted(private_mib(process_id) for process_id in pool.processes())

@@ -10,13 +10,13 @@ from concurrent.futures import Future
 import pytest
 
 from jprm.errors import UserError
-from jprm.execute import Pool, PoolFailure, ServerStartError, Tier, fork_server, probe
-from tests.execute.pools import FOREVER_IN_C, is_running, outcomes, plain_pool
+from jprm.execute import Pool, PoolFailure, PreloadLevel, ServerStartError, bubblewrap, fork_servers, probe
+from tests.execute.pools import FOREVER_IN_C, eventually, is_running, outcomes, plain_pool
 
 
 def test_modules_that_cannot_be_loaded_are_said():
     with pytest.raises(ServerStartError, match="No module named 'no_such_module'"):
-        Pool(warm=Tier.SYMBOLIC, preload=["no_such_module"])
+        Pool(warm=PreloadLevel.SYMBOLIC, preload=["no_such_module"])
 
 
 def test_lost_idle_process_is_rebuilt(pool):
@@ -54,15 +54,12 @@ def test_fork_server_killed_under_load():
 
 def test_without_process_handles(monkeypatch):
     """Kernels before 5.3: the fork server delivers the signals."""
-    monkeypatch.setattr(fork_server, "has_pidfds", lambda: False)
+    monkeypatch.setattr(fork_servers, "has_pidfds", lambda: False)
     with plain_pool(timeout_s=0.3, grace_s=0.2) as pool:
         codes = ["v = 1", "while True: pass", FOREVER_IN_C, "import os\nos._exit(0)", "print(v)"]
         kinds = [kind for kind, _ in outcomes(pool, *codes)]
         assert kinds == ["ok", "timeout", "timeout", "died", "ok"]
-        deadline = time.monotonic() + 5
-        while pool.processes() and time.monotonic() < deadline:
-            time.sleep(0.01)
-        assert pool.processes() == []
+        assert eventually(lambda: not pool.processes())
 
 
 def test_idle_sessions_make_room_and_come_back():
@@ -77,9 +74,10 @@ def test_idle_sessions_make_room_and_come_back():
 def test_submit_waits_while_the_queue_is_full():
     with plain_pool(workers=1, queue_limit=3) as pool:
         session = pool.session()
-        started = time.monotonic()
-        futures = [session.submit("import time\ntime.sleep(0.05)\nprint(1)") for _ in range(10)]
-        assert time.monotonic() - started > 0.05 * 6
+        futures = []
+        for _ in range(10):
+            futures.append(session.submit("import time\ntime.sleep(0.05)\nprint(1)"))
+            assert sum(not future.done() for future in futures) <= 3 + 1  # one may be about to be told
         assert [future.result().text for future in futures] == ["1"] * 10
 
 
@@ -106,12 +104,10 @@ def test_forgotten_sessions_leave_no_process():
     with plain_pool() as pool:
         for _ in range(20):
             assert pool.session().run("print(1)").text == "1"
-        deadline = time.monotonic() + 5
-        while pool.processes() and time.monotonic() < deadline:
-            time.sleep(0.01)
-        assert pool.processes() == []
+        assert eventually(lambda: not pool.processes())
 
 
+@pytest.mark.slow
 def test_results_arrive_in_time():
     with plain_pool(timeout_s=0.5, grace_s=0.3) as pool:
         session = pool.session()
@@ -126,16 +122,16 @@ def test_results_arrive_in_time():
 
 def test_stats_tell_times():
     with plain_pool(workers=1) as pool:
-        sessions = [pool.session() for _ in range(3)]
+        sessions, started = [pool.session() for _ in range(3)], time.monotonic()
         for future in [s.submit("import time\ntime.sleep(0.1)") for s in sessions]:
             future.result()
-        stats = pool.stats
-        assert 0.3 <= stats.run_s < 1 and 0.3 <= stats.queue_s < 1.5
+        stats, elapsed_s = pool.stats, time.monotonic() - started
+        assert 0.3 <= stats.run_s <= elapsed_s and 0.3 <= stats.queue_s <= 3 * elapsed_s
         assert 0.2 <= stats.longest_queue_s <= stats.queue_s and stats.forks == 3
 
 
-def test_closing_is_quick_and_leaves_nothing():
-    pool = plain_pool(timeout_s=30)
+def test_closing_waits_for_nothing_and_leaves_nothing():
+    pool = plain_pool(timeout_s=3600)
     session = pool.session()
     assert session.run("print(1)").text == "1"
     process_ids = [*pool.processes(), *pool.servers()]
@@ -143,9 +139,7 @@ def test_closing_is_quick_and_leaves_nothing():
     hanging = session.submit("while True: pass")
     queued = session.submit("print(2)")
     time.sleep(0.05)
-    started = time.monotonic()
     pool.close()
-    assert time.monotonic() - started < 1
     for future in (hanging, queued):
         with pytest.raises(RuntimeError, match="closed"):
             future.result(timeout=1)
@@ -231,7 +225,7 @@ def test_use_after_a_fork_is_an_error():
             assert f"opened by process {os.getpid()}" in text and "\n" not in text
         # Its ends there leave the owner's alone.
         assert in_a_fork(lambda: use(session.close) + use(pool.close)) == "no error" * 2
-        with pool._ledger.lock:  # as if another thread had held it
+        with pool._sessions.lock:  # as if another thread had held it
             assert "opened by process" in in_a_fork(lambda: use(lambda: session.run("1")))
         assert session.run("print(a)").text == "1"
 
@@ -252,10 +246,7 @@ def test_nothing_outlives_a_killed_engine(layers):
         assert len(process_ids) == 5 and all(map(is_running, process_ids))
         time.sleep(0.1)
         process.kill()
-        killed = time.monotonic()
-        while any(map(is_running, process_ids)) and time.monotonic() < killed + 1:
-            time.sleep(0.01)
-        assert not any(map(is_running, process_ids))
+        assert eventually(lambda: not any(map(is_running, process_ids)))
 
 
 def test_session_process_is_lean(pool):
@@ -279,13 +270,13 @@ def test_closing_answers_those_behind_a_cancelled_snippet():
 
 
 def test_a_machine_on_which_nothing_starts_is_told(monkeypatch):
-    monkeypatch.setattr(probe, "python", lambda *arguments: ["/nowhere/python", *arguments])
+    monkeypatch.setattr(bubblewrap, "python", lambda *arguments: ["/nowhere/python", *arguments])
     with pytest.raises(UserError, match="could not be tried: .*/nowhere/python"):
         probe.survey.__wrapped__()
 
 
 def test_an_interpreter_out_of_reach_is_started_as_itself(monkeypatch):
     """As for a user who runs it, but may not enter the folder that it is in."""
-    monkeypatch.setattr(fork_server.os, "access", lambda *_: False)
+    monkeypatch.setattr(bubblewrap.os, "access", lambda *_: False)
     with plain_pool(layers=("limits", "seccomp")) as pool:
         assert pool.session().run("print(6 * 7)").text == "42"

@@ -11,7 +11,14 @@ import pytest
 
 from jprm.execute import survey
 from jprm.execute.outcome import NO_MEMORY
-from jprm.execute.resources import SERVER_OFFER, SESSION_OFFER, Budget, available_memory, control_groups, memory_limit
+from jprm.execute.resources import (
+    SERVER_OFFER,
+    SESSION_OFFER,
+    MemoryBudget,
+    available_memory,
+    control_groups,
+    memory_limit,
+)
 from tests.execute.pools import FOREVER_IN_C, is_running, plain_pool
 
 MIB = 1 << 20
@@ -67,15 +74,15 @@ def test_the_budget_is_what_the_tightest_group_has_free(tmp_path, files, limit_m
     root = machine(tmp_path, files)
     limit = memory_limit(root)
     assert (limit and limit // MIB) == limit_mib
-    assert Budget(root=root).left_bytes(0) == left_mib * MIB
-    given = Budget(100 * MIB, root)
+    assert MemoryBudget(root=root).left_bytes(0) == left_mib * MIB
+    given = MemoryBudget(100 * MIB, root)
     assert given.left_bytes(30 * MIB) == min(left_mib, 70) * MIB
     assert given.left_bytes(130 * MIB) == min(left_mib, -30) * MIB
 
 
 def test_the_budget_follows_what_others_take(tmp_path):
     root = machine(tmp_path, VERSION_2)
-    budget = Budget(root=root)
+    budget = MemoryBudget(root=root)
     before = budget.left_bytes(0)
     machine(tmp_path, {"sys/fs/cgroup/pod/memory.current": f"{1500 * MIB}\n"})
     assert budget.left_bytes(0) == before - 476 * MIB
@@ -83,7 +90,7 @@ def test_the_budget_follows_what_others_take(tmp_path):
 
 def test_a_machine_that_tells_nothing_limits_nothing(tmp_path):
     assert available_memory(tmp_path) is None and control_groups(tmp_path) == []
-    assert Budget(root=tmp_path).left_bytes(10**12) > 1 << 50
+    assert MemoryBudget(root=tmp_path).left_bytes(10**12) > 1 << 50
 
 
 def test_sessions_that_do_not_fit_together_run_after_one_another():
@@ -184,9 +191,9 @@ def test_sessions_die_before_servers_and_servers_before_the_engine(layers):
 
 ENGINE = """
 import os
-from jprm.execute import Pool, Tier
+from jprm.execute import Pool, PreloadLevel
 held = os.urandom(1 << 20) * 60
-with Pool(workers=5, timeout_s=60, warm=Tier.PLAIN) as pool:
+with Pool(workers=5, timeout_s=60, warm=PreloadLevel.PLAIN) as pool:
     sessions = [pool.session() for _ in range(5)]
     futures = [s.submit("a = b'x' * (80 << 20)\\nprint(len(a) >> 20)") for s in sessions]
     print(*[future.result().text for future in futures])

@@ -16,12 +16,11 @@ from concurrent.futures import Future
 import pytest
 
 from jprm.errors import UserError
-from jprm.execute import Pool, PoolFailure, ServerStartError, Tier, fleet, fork_server, on_ray, probe, running, server
+from jprm.execute import Pool, PoolFailure, PreloadLevel, ServerStartError, fork_servers, on_ray, probe, running, server
 from jprm.execute.jail import Jail
-from jprm.execute.outcome import NOT_STARTED
+from jprm.execute.outcome import CONTROL, ENDED, FAILED, NOT_STARTED, OPEN, OPENED
 from jprm.execute.resources import SHORTAGES, in_words, is_shortage
-from jprm.execute.wire import CONTROL, ENDED, FAILED, OPEN, OPENED
-from tests.execute.pools import is_running, plain_pool
+from tests.execute.pools import eventually, is_running, plain_pool
 
 
 @contextlib.contextmanager
@@ -210,7 +209,7 @@ def test_a_pool_that_cannot_start_a_server_does_not_open(monkeypatch, fault, kin
     def fail(*_):
         raise fault
 
-    monkeypatch.setattr(fleet, "ForkServer", fail)
+    monkeypatch.setattr(fork_servers, "ForkServer", fail)
     with pytest.raises(kind, match=said):
         plain_pool()
 
@@ -220,7 +219,7 @@ def test_an_actor_ends_with_its_pool(monkeypatch):
     def end(status):
         raise SystemExit(status)
 
-    node = on_ray._Node(1, 5.0, {"warm": Tier.PLAIN})
+    node = on_ray._Node(1, 5.0, {"warm": PreloadLevel.PLAIN})
     assert node.run(3, ["a = 1"], "print(a)") == ("ok", "1", 1)
     monkeypatch.setattr(os, "_exit", end)
     monkeypatch.setattr(running.Running, "begin", lambda *_: 1 / 0)
@@ -287,9 +286,9 @@ OPENING = """
 import resource, sys
 resource.setrlimit(resource.RLIMIT_NOFILE, (int(sys.argv[1]),) * 2)
 from jprm.errors import UserError
-from jprm.execute import Pool, Tier
+from jprm.execute import Pool, PreloadLevel
 try:
-    with Pool(warm=Tier.PLAIN) as pool:
+    with Pool(warm=PreloadLevel.PLAIN) as pool:
         sessions = [pool.session() for _ in range(40)]
         for index, session in enumerate(sessions):
             session.run(f"mine = {index}")
@@ -319,8 +318,8 @@ def test_shortages_are_told_in_words():
 def test_handles_are_not_given_up_for_want_of_descriptors():
     """Without them the server would have to deliver signals, and be a bottleneck for ever."""
     with descriptors_left(0), pytest.raises(OSError, match="Too many open files"):
-        fork_server.has_pidfds()
-    assert fork_server.has_pidfds()
+        fork_servers.has_pidfds()
+    assert fork_servers.has_pidfds()
 
 
 def test_a_stricter_host_does_not_make_the_limits_fail():
@@ -347,15 +346,13 @@ def test_a_pool_whose_servers_hang_or_are_gone_closes(signal_number):
     os.kill(programs[-1], signal_number)
     pool.close()
     assert isinstance(future.exception(timeout=0), RuntimeError)
-    deadline = time.monotonic() + 10  # whom nobody buries any more dies when the kernel gets to it
-    while any(map(is_running, programs)) and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert not any(map(is_running, programs))
+    # Whom nobody buries any more dies when the kernel gets to it.
+    assert eventually(lambda: not any(map(is_running, programs)))
 
 
 def test_closing_does_not_wait_for_modules_to_be_loaded(monkeypatch):
-    monkeypatch.setattr(fleet, "ENDS_BY_ITSELF_WITHIN_S", 600.0)
-    pool = Pool(warm=Tier.PLAIN)
+    monkeypatch.setattr(fork_servers, "ENDS_BY_ITSELF_WITHIN_S", 600.0)
+    pool = Pool(warm=PreloadLevel.PLAIN)
     future = pool.session().submit("import scipy\nprint(1)")
     while len(pool.servers()) < 2:
         time.sleep(0.01)

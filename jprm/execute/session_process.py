@@ -11,11 +11,9 @@ import signal
 import socket
 import time
 
-from jprm.execute.fork_server import ForkServer
-from jprm.execute.handle import Handle
-from jprm.execute.outcome import OutcomeKind
+from jprm.execute.fork_servers import ForkServer, Handle
+from jprm.execute.outcome import ALIVE, KINDS, REPLY, REQUEST, OutcomeKind, largest_reply_bytes
 from jprm.execute.runner import TRUNCATED
-from jprm.execute.wire import ALIVE, KINDS, REPLY, REQUEST, largest_reply_bytes
 
 
 class Forgery(Exception):
@@ -26,6 +24,8 @@ class SessionProcess:
     """A live namespace. Its channel is never blocked on.
 
     number: given to no other process; identity: of the session that it serves.
+    handle: None until the server has told that the process exists.
+    alive: whether its jail is on. ending: whether its end is being waited for.
     applied: snippets of its session's history that it has run.
     asked_at_s, deadline_s: monotonic times; the deadline is infinite while nothing is asked.
     rebuilding_since_s: when the first snippet of the history was asked again; 0.0 before that.
@@ -38,19 +38,15 @@ class SessionProcess:
         self.identity = identity
         self.server = server
         self.channel = server.open_session(number)
-        self.handle: Handle | None = None  # until the server has told
-        self.alive = False  # whether its layers are on
-        self.ending = False
+        self.handle: Handle | None = None
+        self.alive = self.ending = self.alarmed = self.killed = False
         self.applied = 0
-        self.alarmed = False
         self.asked_at_s = 0.0
         self.deadline_s = float("inf")
         self.rebuilding_since_s = 0.0
-        self.killed = False
         self.held_bytes = 0
         self.outgoing = b""
         self._output_chars = output_chars
-        self._largest_reply_bytes = largest_reply_bytes(output_chars)
         self._incoming = bytearray()
         self._nonce = b""
         self._paused = False
@@ -61,7 +57,7 @@ class SessionProcess:
         return self.alive and self.handle is not None and not self.ending
 
     def ask(self, code: str, timeout_s: float) -> None:
-        """Send a snippet, and let the process run."""
+        """Sends a snippet, and lets the process run."""
         assert self.handle is not None and not self._nonce
         self._nonce = os.urandom(16)
         body = code.encode("utf-8", "surrogatepass")
@@ -73,7 +69,7 @@ class SessionProcess:
         self.resume()  # after the question, so that it wakes once
 
     def flush(self) -> None:
-        """Send what the channel takes of a long snippet; the rest stays in `outgoing`."""
+        """Sends what the channel takes of a long snippet; the rest stays in `outgoing`."""
         try:
             while self.outgoing:
                 self.outgoing = self.outgoing[self.channel.send(self.outgoing) :]
@@ -83,7 +79,7 @@ class SessionProcess:
             self.outgoing = b""  # it is gone; its end is read from the channel
 
     def hear(self) -> tuple[OutcomeKind, str] | None:
-        """The answer, if it is complete. Raises EOFError at the end, Forgery, or OSError if the
+        """Returns the answer, if it is complete. Raises EOFError at the end, Forgery, or OSError if the
         jail could not be put on.
 
         The guest is told to keep its text short; what a hostile one sends is cut here.
@@ -107,13 +103,13 @@ class SessionProcess:
         if len(self._incoming) < REPLY.size:
             return None
         size, nonce, letter = REPLY.unpack_from(self._incoming)
-        if size > self._largest_reply_bytes or nonce != self._nonce or letter not in KINDS:
+        if size > largest_reply_bytes(self._output_chars) or nonce != self._nonce or letter not in KINDS:
             raise Forgery("an answer to another question")
         if len(self._incoming) < REPLY.size + size:
             return None
-        text = self._incoming[REPLY.size :].decode("utf-8", "replace")
         if len(self._incoming) > REPLY.size + size:
             raise Forgery("more than an answer")
+        text = self._incoming[REPLY.size :].decode("utf-8", "replace")
         self._incoming.clear()
         self._nonce = b""
         self.deadline_s = float("inf")
@@ -121,53 +117,49 @@ class SessionProcess:
             text = text[: self._output_chars] + TRUNCATED
         return KINDS[letter], text
 
+    def _peek(self) -> bytes | None:
+        """The next byte on the channel; empty at its end, None if there is nothing to read."""
+        try:
+            return self.channel.recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            return None
+        except OSError:
+            return b""
+
     def has_bytes(self) -> bool:
         """Whether `hear` would read something, be it the end."""
-        try:
-            self.channel.recv(1, socket.MSG_PEEK)
-        except BlockingIOError:
-            return False
-        except OSError:
-            pass
-        return True
+        return self._peek() is not None
 
     def is_lost(self) -> bool:
         """Whether the process has ended while it rested; one that is at work is not asked."""
-        if not self.ready or self._nonce:
-            return False
-        try:
-            return self.channel.recv(1, socket.MSG_PEEK) == b""
-        except BlockingIOError:
-            return False
-        except OSError:
-            return True
+        return self.ready and not self._nonce and self._peek() == b""
 
     def pause(self) -> None:
-        """Stop the process, threads and timers of the guest included, until it is asked again."""
+        """Stops the process, threads and timers of the guest included, until it is asked again."""
         if self.handle is not None and not self._paused:
             self._paused = True
             self.handle.signal(signal.SIGSTOP)
 
     def resume(self) -> None:
-        """Undo `pause`."""
+        """Lets a paused process go on."""
         if self.handle is not None and self._paused:
             self._paused = False
             self.handle.signal(signal.SIGCONT)
 
     def alarm(self) -> None:
-        """Tell the guest that its time is over."""
+        """Tells the guest that its time is over."""
         assert self.handle is not None
         self.alarmed = True
         self.handle.signal(signal.SIGALRM)
 
     def kill(self) -> None:
-        """End the process; its server buries it."""
+        """Ends the process; its server reaps it."""
         self.killed = True
         if self.handle is not None:
             self.handle.signal(signal.SIGKILL)
 
     def forget(self) -> None:
-        """Kill, and give the descriptors back. Without a handle yet, it ends at the closed channel."""
+        """Kills, and gives the descriptors back. Without a handle yet, it ends at the closed channel."""
         self.kill()
         self.channel.close()
         if self.handle is not None:

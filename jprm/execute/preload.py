@@ -1,9 +1,9 @@
 """Which modules a snippet can import, and how large a fork server it needs for them.
 
-A jailed session opens no files, so all that it may import was loaded by its fork server. A server
-with all of sympy and scipy takes several milliseconds to fork where a bare one takes one, so there
-are three tiers, each started when the first snippet needs it; most checks of simple steps need the
-smallest. A session moves up when a snippet asks for more.
+A jailed session opens no files, so its fork server has loaded all that it may import. A server with all
+of sympy and scipy takes several milliseconds to fork where a bare one takes one. So there are three
+preload levels, and the server of each is started when the first snippet needs it; most checks of simple
+steps need the smallest. A session moves up when a snippet asks for more.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from collections.abc import Iterable
 from types import ModuleType
 
 
-class Tier(enum.IntEnum):
-    """A fork server's size; each holds the modules of those before it."""
+class PreloadLevel(enum.IntEnum):
+    """What a fork server has loaded; each level holds the modules of those before it."""
 
     PLAIN = 0
     SYMBOLIC = 1
@@ -27,12 +27,14 @@ class Tier(enum.IntEnum):
 
 
 # The modules of the standard library that computation is made of.
-_PLAIN = """
+_PLAIN = frozenset(
+    """
     abc array bisect calendar cmath collections collections.abc contextlib copy dataclasses datetime
     decimal enum errno fractions functools gc heapq io itertools json math numbers operator os
     os.path pprint random re signal statistics string struct sys textwrap time types typing
     unicodedata warnings
-""".split()
+    """.split()
+)
 # Not for a check of a step: other programs, windows, and what acts when it is imported.
 _STANDARD_BUT = frozenset(
     """
@@ -79,39 +81,36 @@ _IMPORTED = re.compile(r"\b(?:from|import)[ \t]+([^\n;#]+)")
 _INDIRECT = ("__import__", "importlib", "modules", "exec", "eval", "compile")
 
 
-def tier_of(code: str) -> Tier:
-    """The smallest tier whose modules cover what a snippet names; rather too large than too small."""
+def level_of(code: str) -> PreloadLevel:
+    """Returns the smallest level whose modules cover what a snippet names, or a larger one where that is unclear."""
     if "scipy" in code:
-        return Tier.SCIENTIFIC
+        return PreloadLevel.SCIENTIFIC
     if "import" not in code and not any(word in code for word in _INDIRECT):
-        return Tier.PLAIN
+        return PreloadLevel.PLAIN
     named = (clause.split(" import ")[0] for clause in _IMPORTED.findall(code))
     modules = {name.split()[0] for clause in named for name in clause.split(",") if name.strip()}
-    if modules <= _PLAIN_NAMES and not any(word in code for word in _INDIRECT):
-        return Tier.PLAIN
-    return Tier.SYMBOLIC
+    if modules <= _PLAIN and not any(word in code for word in _INDIRECT):
+        return PreloadLevel.PLAIN
+    return PreloadLevel.SYMBOLIC
 
 
-_PLAIN_NAMES = frozenset(_PLAIN)
+def load(level: PreloadLevel, extra: Iterable[str] = ()) -> None:
+    """Imports the modules of a level, in a fork server.
 
-
-def load(tier: Tier, extra: Iterable[str] = ()) -> None:
-    """Import the modules of a tier, in a fork server.
-
-    extra: modules that the user wants in every tier but the plain one; a name that ends in ".*" is a
-    package with all of its parts. Raises ImportError if one of them, or a package of the tier
-    itself, is not there.
+    extra: modules that the user wants in every level but the plain one; a name that ends in ".*" is a
+    package with all of its parts. Raises ImportError if one of them, or a package of the level itself,
+    is not there.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        for name in _PLAIN:
+        for name in sorted(_PLAIN):
             importlib.import_module(name)
-        if tier >= Tier.SYMBOLIC:
+        if level >= PreloadLevel.SYMBOLIC:
             for name in sorted(sys.stdlib_module_names - _STANDARD_BUT):
                 if not name.startswith("_"):
                     _import_if_possible(name)
             names = ["sympy.*", *(f"numpy.{part}" for part in _NUMPY), *extra]
-            if tier >= Tier.SCIENTIFIC:
+            if level >= PreloadLevel.SCIENTIFIC:
                 names += [f"scipy.{part}" for part in _SCIPY]
             for name in names:
                 module = importlib.import_module(name.removesuffix(".*"))
