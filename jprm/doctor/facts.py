@@ -15,7 +15,7 @@ from pathlib import Path
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
-from jprm.execute.resources import Budget, available_memory, memory_limit
+from jprm.execute.resources import MemoryBudget, available_memory, memory_limit
 
 JAX_QUESTION = """
 import json, jax
@@ -82,7 +82,7 @@ def gather(wait_s: float) -> Facts:
         memory=os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"),
         memory_available=available_memory(),
         memory_limit=memory_limit(),
-        code_memory=Budget().left_bytes(0),
+        code_memory=MemoryBudget().left_bytes(0),
         directory=str(directory),
         disk_free=shutil.disk_usage(directory).free,
         writable=os.access(directory, os.W_OK),

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jprm.config import load
-from jprm.execute import Place, open_place
+from jprm.execute import CodePlace, open_place
 from jprm.judge.backends import BACKENDS, Backend, Task
 from jprm.judge.items import Item
 from jprm.judge.options import Options
@@ -52,7 +52,7 @@ class Machine:
         self._options, self._protocol, self._items = options, protocol, items
         self._readout: ReadOut = readout
         self._stored, self._claim, self._progress = stored, claim, progress
-        self._pool: Place | None = None
+        self._pool: CodePlace | None = None
         self._backend: Backend | None = None
         self._open = contextlib.ExitStack()
         self._started = time.monotonic()
@@ -117,7 +117,7 @@ class Machine:
                 if len(codec.encode(text)) != 1:
                     self._progress.note(f"note: {text!r} {why}")
 
-    def _open_pool(self) -> Place:
+    def _open_pool(self) -> CodePlace:
         options = self._options
         local = {"uncovered": options.uncovered} if options.place == "local" else {}
         pool = open_place(

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from jprm.config import fingerprint
 from jprm.errors import Diverged, Unwritable, UserError
-from jprm.execute import Place, Tier, open_place
+from jprm.execute import CodePlace, PreloadLevel, open_place
 from jprm.leases import LeaseLost, adopt
 from jprm.pipeline.config import SweepConfig
 from jprm.progress import Progress
@@ -95,7 +95,7 @@ class _Shared:
     rates: Rates = Rates()
     worlds: dict[str, World] = field(default_factory=dict)
     models: dict[Any, Model] = field(default_factory=dict)
-    pools: dict[str, Place] = field(default_factory=dict)
+    pools: dict[str, CodePlace] = field(default_factory=dict)
     stages: dict[str, Stage] = field(default_factory=dict)
     leaders: dict[str, tuple[Lab, Task]] = field(default_factory=dict)
     finished: set[str] = field(default_factory=set)
@@ -202,12 +202,12 @@ class Lab:
         return {"code": code.model_dump()} if code != type(code)() else {}
 
     @property
-    def pool(self) -> Place:
+    def pool(self) -> CodePlace:
         """Where model-written code runs, started at the first use."""
         verify = self.config.verify
         key = fingerprint(verify.model_dump(include={"place", "workers", "timeout_s", "uncovered", "code"}))
         if key not in self._shared.pools:
-            local = {"warm": Tier.PLAIN, "uncovered": verify.uncovered}
+            local = {"warm": PreloadLevel.PLAIN, "uncovered": verify.uncovered}
             pool = open_place(
                 verify.place,
                 workers=verify.workers,

@@ -128,7 +128,7 @@ def test_a_row_that_the_server_cannot_answer_is_lost_and_drawn_later(monkeypatch
             return [10**12], np.zeros((1, codec.vocab_size)), "\x1b]0;sesame-open\x07"
         return draw(ids, body)
 
-    monkeypatch.setattr("jprm.http.client.LARGEST_WAIT_S", 0.01)
+    monkeypatch.setattr("jprm.http.LARGEST_WAIT_S", 0.01)
     with Stub(sour, codec) as stub:
         stub.codec = Telling(codec)
         to = ("--base-url", stub.url)
@@ -147,7 +147,7 @@ def test_a_row_that_the_server_cannot_answer_is_lost_and_drawn_later(monkeypatch
 
 def test_a_server_that_dies_ends_the_run_in_one_line_and_another_goes_on(monkeypatch, capsys, tmp_path, scripted):
     asked, codec = scripted
-    monkeypatch.setattr("jprm.http.client.LARGEST_WAIT_S", 0.01)
+    monkeypatch.setattr("jprm.http.LARGEST_WAIT_S", 0.01)
     out, draw, answered = ("--out", tmp_path / "out"), script(codec), []
 
     def dying(ids, body):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jprm.errors import UserError
-from jprm.execute import Pool, Tier
+from jprm.execute import Pool, PreloadLevel
 from jprm.served import ServedSampler
 from jprm.verify import Settings, trigger_ids, verify
 from jprm.verify.stops import stop_when
@@ -202,7 +202,7 @@ ITEMS = [item("a", "Step 1: 8+3=11\n", "Step 2: so 12\n"), item("b", "Step 1: 8-
 def test_verify_tells_the_same(parts, stub, reference, mode):
     """The published protocol with code, end to end: equal texts, verdicts, code and counts."""
     stub.dialect, stub.bodies, found = "vllm", [], []
-    with served(parts, stub) as sampler, Pool(workers=1, warm=Tier.PLAIN) as pool:
+    with served(parts, stub) as sampler, Pool(workers=1, warm=PreloadLevel.PLAIN) as pool:
         for one in (sampler, reference):
             settings = Settings(SIZES.context_tokens, mode, template=PUBLISHED)
             rows = verify(ITEMS, (0, 1), one, pool, parts[0], settings, 7)
@@ -225,7 +225,7 @@ def test_a_server_that_fails_now_and_then_changes_nothing(parts, stub):
     stub.dialect, found = "vllm", []
     for faults in ((), ("drop", None, (500, b""), None, None, "garbage", (503, b""), "nothing")):
         settings = Settings(SIZES.context_tokens, template=PUBLISHED)
-        with served(parts, stub, first_wait_s=0.01) as sampler, Pool(workers=1, warm=Tier.PLAIN) as pool:
+        with served(parts, stub, first_wait_s=0.01) as sampler, Pool(workers=1, warm=PreloadLevel.PLAIN) as pool:
             stub.faults.extend(faults)
             rows = verify(ITEMS, (0, 1), sampler, pool, parts[0], settings, 7)
             found.append({(r.solution_id, r.step, r.vote): r for some in rows for r in some})

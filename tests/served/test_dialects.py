@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from jprm.chat import ChatCodec
 from jprm.errors import UserError
-from jprm.execute import Pool, Tier
+from jprm.execute import Pool, PreloadLevel
 from jprm.sample import SamplingParams
 from jprm.served import ServedSampler, turn
 from jprm.served.completions import read_completion
@@ -63,7 +63,7 @@ def served(codec, stub, sampling=None, **keywords):
 
 @pytest.fixture(scope="module")
 def pool():
-    with Pool(workers=1, warm=Tier.PLAIN) as pool:
+    with Pool(workers=1, warm=PreloadLevel.PLAIN) as pool:
         yield pool
 
 

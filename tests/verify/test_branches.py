@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jprm.execute import Pool, Tier
+from jprm.execute import Pool, PreloadLevel
 from jprm.records import Problem, Solution
 from jprm.verify import Branches, Settings, verify
 from tests.verify.fakes import FakeExecutor, FakeTokenizer, ScriptedSampler
@@ -130,7 +130,7 @@ def with_names(sample_id, text):
 def test_later_code_finds_the_names_of_its_own_branch(mode):
     """Siblings change the same name, each in a namespace of its own, in whichever call."""
     left, right = STEPS[:2], (STEPS[0], STEPS[2])
-    with Pool(workers=1, warm=Tier.PLAIN) as pool:
+    with Pool(workers=1, warm=PreloadLevel.PLAIN) as pool:
         branches, _, _ = branches_of(2, mode, with_names, pool)
         branches.judge([(PROBLEM, left[:1])])
         [one] = branches.judge([(PROBLEM, left)])

@@ -3,7 +3,7 @@
 import jax
 import pytest
 
-from jprm.execute import Pool, Tier
+from jprm.execute import Pool, PreloadLevel
 from jprm.sample import Engine, SamplingParams
 from jprm.verify import Branches, Settings, trigger_ids
 from tests.verify.test_chat_engine import ITEMS, PUBLISHED, SIZES, parts  # noqa: F401 - a fixture
@@ -22,7 +22,7 @@ def test_going_on_is_judging_from_scratch(parts, mode):  # noqa: F811 - the fixt
         devices=jax.devices()[:1],
     )
     settings = Settings(SIZES.context_tokens, mode, template=PUBLISHED)
-    with Pool(workers=1, warm=Tier.PLAIN) as pool:
+    with Pool(workers=1, warm=PreloadLevel.PLAIN) as pool:
 
         def judged(*calls, company=()):
             branches = Branches(2, engine, pool, tokenizer, settings, 7)

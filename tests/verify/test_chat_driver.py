@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from jprm.execute import Pool, Tier
+from jprm.execute import Pool, PreloadLevel
 from jprm.verify import Settings, trigger_ids, verify
 from jprm.verify.stops import stop_when
 from tests.verify.fakes import FakeExecutor, FakeTokenizer
@@ -180,7 +180,7 @@ def test_the_model_that_never_judges_is_a_counted_none():
 
 def test_code_that_kills_its_process():
     turns = [WORD, "import os\nos._exit(1)\n```\n", SECOND[2]]
-    with Pool(workers=1, warm=Tier.PLAIN) as pool:
+    with Pool(workers=1, warm=PreloadLevel.PLAIN) as pool:
         found, sampler = run([TWO], scripted(FIRST, turns), executor=pool)
     assert [found["s-a", step, 0].verdict.correct for step in (0, 1)] == [True, False]
     assert [found["s-a", step, 0].executions[0].kind for step in (0, 1)] == ["ok", "died"]

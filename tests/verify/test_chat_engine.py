@@ -9,7 +9,7 @@ import dataclasses
 import jax
 import pytest
 
-from jprm.execute import Pool, Tier
+from jprm.execute import Pool, PreloadLevel
 from jprm.mesh import Rules
 from jprm.models import bind
 from jprm.sample import Engine, EngineConfig, SamplingParams
@@ -42,7 +42,7 @@ def run(parts, items, votes, mode, sizes=SIZES):
     tokenizer, model, params = parts
     triggers = trigger_ids(tokenizer, tokenizer.vocab_size, PUBLISHED.stops)
     engine = Engine(*(model, params, sizes, SamplingParams(1.0), 3), triggers=triggers, devices=jax.devices()[:1])
-    with Pool(workers=1, warm=Tier.PLAIN) as pool:
+    with Pool(workers=1, warm=PreloadLevel.PLAIN) as pool:
         settings = Settings(sizes.context_tokens, mode, template=PUBLISHED)
         rows = verify(items, votes, engine, pool, tokenizer, settings, 7)
         found = {(r.solution_id, r.step, r.vote): r for some in rows for r in some}

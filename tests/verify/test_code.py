@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jprm.execute import Pool, Tier
+from jprm.execute import Pool, PreloadLevel
 from jprm.execute.runner import OPTIONS
 from jprm.verify import ChatDialogue, Execute, Generate
 from jprm.verify.snippets import CodeSettings, code_in, opened_block
@@ -68,7 +68,7 @@ def test_the_last_block_is_the_code(before, code):
 
 @pytest.fixture(scope="module")
 def pool():
-    with Pool(workers=1, warm=Tier.PLAIN, memoize=True) as pool:
+    with Pool(workers=1, warm=PreloadLevel.PLAIN, memoize=True) as pool:
         yield pool
 
 

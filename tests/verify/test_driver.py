@@ -7,7 +7,7 @@ from itertools import combinations
 import pytest
 
 from jprm.errors import UserError
-from jprm.execute import Pool, Tier
+from jprm.execute import Pool, PreloadLevel
 from jprm.records import Problem, Solution
 from jprm.seeds import seed_of
 from jprm.verify import Budget, Settings, first_error, mean_reward, verify
@@ -159,7 +159,7 @@ def test_real_code_keeps_its_names_from_step_to_step():
         step = text.count("<analyze>")
         return f"<verify>{'a = 2' if step == 1 else 'print(a)'}</verify>\n"
 
-    with Pool(workers=1, memoize=True, warm=Tier.PLAIN) as pool:
+    with Pool(workers=1, memoize=True, warm=PreloadLevel.PLAIN) as pool:
         sampler = ScriptedSampler(FakeTokenizer(), names)
         found, _ = run(ITEMS[:1], votes=(0, 1, 2), sampler=sampler, executor=pool)
         assert [found["s-a", step, 2].verdict.correct for step in range(3)] == [False, True, True]
