@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from jprm.errors import UserError, printable
 from jprm.judge.items import Item
 from jprm.judge.options import Options
-from jprm.judge.sizes import asked_over, choose, context_tokens
+from jprm.judge.sizes import STORED_NAMES, asked_over, choose, context_tokens
 from jprm.verify import GenPRM, Sampler, trigger_ids
 
 if TYPE_CHECKING:  # these load JAX and transformers
@@ -87,15 +87,15 @@ def open_own(task: Task) -> Backend:
     model, params = from_checkpoint(Checkpoint(options.model, options.adapters), dtype)
     found = jax.tree.leaves(params)[0].dtype
     if task.stored:
-        names = {field.name for field in dataclasses.fields(EngineConfig)}
-        table = {name: value for name, value in task.stored.items() if name in names}
+        stored = {STORED_NAMES.get(field.name, field.name): field.name for field in dataclasses.fields(EngineConfig)}
+        table = {stored[name]: value for name, value in task.stored.items() if name in stored}
         sizes = asked_over(table, options.sizes)
     else:
         fields, key = read_fields(options.model), "max_position_embeddings"
         longest = fields.integer(key) if fields.get(key) is not None else None
         sizes = choose(config, found.itemsize, task.context(longest), options.sizes)
     about = {"backend": "own", "dtype": str(found), "platform": platform}
-    task.claim(about | dataclasses.asdict(sizes))
+    task.claim(about | {STORED_NAMES.get(name, name): size for name, size in dataclasses.asdict(sizes).items()})
     engine = Engine(
         model,
         params,
@@ -105,16 +105,16 @@ def open_own(task: Task) -> Backend:
         triggers=[i for i in task.triggers if i < config.vocab_size],
     )
     return Backend(
-        engine, sizes.context_tokens, 2 * sizes.lanes, lambda: engine.stats.generated, lambda: str(engine.progress)
+        engine, sizes.context_tokens, 2 * sizes.slots, lambda: engine.stats.generated, lambda: str(engine.progress)
     )
 
 
 def open_served(task: Task) -> Backend:
     """A server of the model; the directory gives the tokenizer. Raises UserError."""
-    from jprm.served import ServedSampler
+    from jprm.openai import OpenAISampler
 
     options = task.options
-    sampler = ServedSampler(
+    sampler = OpenAISampler(
         options.base_url,
         task.codec,
         task.protocol.sampling,

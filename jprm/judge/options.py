@@ -23,7 +23,7 @@ class Options:
     first error only. protocol: a TOML file of `jprm.verify.GenPRM`, None for the published one;
     overrides: `key=value` for it. place, uncovered: see `jprm.execute.open_place`.
     missing: what a solution without a verdict counts (`jprm.evaluate.missing`).
-    overflow: see `jprm.verify.Settings`. base_url, served_model, concurrency: see `jprm.served.ServedSampler`.
+    overflow: see `jprm.verify.Settings`. base_url, served_model, concurrency: see `jprm.openai.OpenAISampler`.
     """
 
     model: Path | None  # a directory, or a name as `jprm.models.locate` knows it

@@ -24,6 +24,14 @@ ROUND_TOKENS = 256
 MOST_BANK_LANES = {"cpu": 8}  # a decode step on a CPU is bound by the reading of keys and values
 ACCELERATOR_BANK_LANES = 256
 ATTEND_SPAN = {"cpu": 512}  # most contexts are mostly empty; on accelerators the loop was not measured
+# How identity.json, which older runs have, names sizes of the engine that it does not name by their fields.
+STORED_NAMES = {
+    "slots": "lanes",
+    "slot_groups": "banks",
+    "decode_steps": "chunk_steps",
+    "row_slots": "row_lanes",
+    "max_logprob_ids": "max_watch",
+}
 MEMORY_SHARE = {"cpu": 0.4}  # of a CPU's, which others use too
 ACCELERATOR_MEMORY_SHARE = 0.85
 
@@ -86,7 +94,7 @@ def choose(model: ModelConfig, itemsize: int, context: int, asked: Sizes) -> Eng
     import jax
 
     from jprm.sample import EngineConfig
-    from jprm.sample.plan import device_bytes, memory_plan
+    from jprm.sample.memory import device_bytes, engine_memory
 
     devices = jax.local_devices()
     kind = devices[0].platform
@@ -98,22 +106,22 @@ def choose(model: ModelConfig, itemsize: int, context: int, asked: Sizes) -> Eng
         tensor=tensor,
         prefix_rows=-(-rows // banks) * banks,
         block_tokens=64 if kind == "cpu" else 256,
-        chunk_steps=8 if kind == "cpu" else 16,
+        decode_steps=8 if kind == "cpu" else 16,
         attend_span=ATTEND_SPAN.get(kind, 0),
     )
     if asked.lanes is not None:
         banks = min(banks, asked.lanes)
         lanes = -(-asked.lanes // banks) * banks
-        return EngineConfig(lanes=lanes, banks=banks, **common)
+        return EngineConfig(slots=lanes, slot_groups=banks, **common)
     limit = device_bytes(devices[0]) * MEMORY_SHARE.get(kind, ACCELERATOR_MEMORY_SHARE)
     bank_lanes = MOST_BANK_LANES.get(kind, ACCELERATOR_BANK_LANES)
     while True:
-        config = EngineConfig(lanes=bank_lanes * banks, banks=banks, **common)
-        plan = memory_plan(model, config, itemsize, len(devices))
-        if plan.total_bytes <= limit:
+        config = EngineConfig(slots=bank_lanes * banks, slot_groups=banks, **common)
+        memory = engine_memory(model, config, itemsize, len(devices))
+        if memory.total_bytes <= limit:
             return config
         if bank_lanes == 1:
-            plan.check(int(limit), str(devices[0]))
+            memory.check(int(limit), str(devices[0]))
         bank_lanes //= 2
 
 
@@ -125,7 +133,7 @@ def asked_over(stored: dict[str, Any], asked: Sizes) -> EngineConfig:
     from jprm.sample import EngineConfig
 
     over = asdict(asked)
-    over["context_tokens"] = over.pop("context")
+    over["context_tokens"], over["slots"] = over.pop("context"), over.pop("lanes")
     try:
         return EngineConfig(**stored | {k: v for k, v in over.items() if v is not None})
     except TypeError as error:

@@ -249,7 +249,7 @@ class Lab:
         return Engine(
             self.model(size),
             params,
-            EngineConfig(lanes=self.config.model.lanes, context_tokens=context_tokens),
+            EngineConfig(slots=self.config.model.lanes, context_tokens=context_tokens),
             SamplingParams(temperature=temperature),
             seed=0,
         )

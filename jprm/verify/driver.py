@@ -118,7 +118,7 @@ class Driver:
         self.stops = self.format.stop_ids(tokenizer)
         self.ends = ends_of_text(tokenizer)
         self.stop_when = self.format.stop_when(tokenizer)
-        self.watch = self._verdict_ids()
+        self.logprob_ids = self._verdict_ids()
         self.tokens = Tokens(self.format, tokenizer, settings)
         self.texts = texts_of(tokenizer, self.format.reference)
         self.lanes: dict[int, Lane] = {}
@@ -227,7 +227,7 @@ class Driver:
             [self._sample_id(lane) for lane in lanes],
             max_tokens=max_tokens,
             stops=self.stops,
-            watch=self.watch,
+            logprob_ids=self.logprob_ids,
             stop_when=self.stop_when,
             parent=parent,
         )
@@ -269,7 +269,7 @@ class Driver:
             self._lose(lane.table, event.fault)
             return
         lane.turn += event.tokens
-        lane.watched += list(event.watched)
+        lane.watched += list(event.logprobs)
         if event.finish is None:
             return
         new = lane.turn[lane.heard :]
@@ -378,9 +378,9 @@ class Driver:
     def _verdict(self, lane: Lane, done: Done) -> Verdict:
         if done.correct is None:
             return NO_VERDICT
-        if not self.watch:
+        if not self.logprob_ids:
             return Verdict(done.correct, None, None)
-        yes_id, no_id = self.watch
+        yes_id, no_id = self.logprob_ids
         at = None if done.word_at is None else token_at(self.tokenizer, lane.turn, done.word_at)
         position = verdict_position(lane.turn, yes_id, no_id, done.correct, at)
         if position is None:

@@ -69,13 +69,13 @@ class Event(Protocol):
         ...
 
     @property
-    def watched(self) -> Any:
-        """[len(tokens), len(watch)] raw log-probabilities of the watched ids, per position."""
+    def logprobs(self) -> Any:
+        """[len(tokens), len(logprob_ids)] raw log-probabilities of the logprob ids, per position."""
         ...
 
 
 class Sampler(Protocol):
-    """A sampling engine; conversations that it has stopped keep their lane until released."""
+    """A sampling engine; conversations that it has stopped keep their slot until released."""
 
     @property
     def busy(self) -> bool:
@@ -89,7 +89,7 @@ class Sampler(Protocol):
         *,
         max_tokens: int,
         stops: Sequence[int],
-        watch: Sequence[int] = (),
+        logprob_ids: Sequence[int] = (),
         stop_when: StopWhen | None = None,
         parent: int | None = None,
     ) -> list[int]:

@@ -8,9 +8,9 @@ import pytest
 from jprm import cli
 from jprm.models.hf_export import to_hf
 from tests.judge import checkpoint
-from tests.served.models import drawer, make
-from tests.served.scripted import drawer as script
-from tests.served.stub import MODEL, Stub
+from tests.openai.models import drawer, make
+from tests.openai.scripted import drawer as script
+from tests.openai.stub import MODEL, Stub
 from tests.verify.published import BRIEF
 
 PROTOCOL = (

@@ -50,7 +50,7 @@ class Event:
     handle: int
     tokens: list
     finish: str
-    watched: np.ndarray
+    logprobs: np.ndarray
 
 
 class Replay:
@@ -63,7 +63,7 @@ class Replay:
     def busy(self):
         return self.waiting
 
-    def submit(self, prompt, sample_ids, *, max_tokens, stops, watch=(), stop_when=None, parent=None):
+    def submit(self, prompt, sample_ids, *, max_tokens, stops, logprob_ids=(), stop_when=None, parent=None):
         self.stops = stops
         self.extend(0, prompt, max_tokens=max_tokens)
         return [0]

@@ -68,7 +68,7 @@ class Event:
     handle: int
     tokens: list
     finish: str | None
-    watched: object = None
+    logprobs: object = None
 
 
 class ChainSampler:
@@ -83,7 +83,7 @@ class ChainSampler:
     def busy(self):
         return bool(self.pending)
 
-    def submit(self, prompt, sample_ids, *, max_tokens, stops, watch=()):
+    def submit(self, prompt, sample_ids, *, max_tokens, stops, logprob_ids=()):
         text = "".join(chr(t) for t in prompt)
         self.seen.append((text, tuple(sample_ids)))
         handles = [sum(len(ids) for _, ids in self.seen[:-1]) + i for i in range(len(sample_ids))]
@@ -283,7 +283,7 @@ def test_a_sample_cut_short_is_marked():
 
 def test_every_state_fits_the_context_of_problem_and_max_tokens():
     class Bounded(ChainSampler):
-        def submit(self, prompt, sample_ids, *, max_tokens, stops, watch=()):
+        def submit(self, prompt, sample_ids, *, max_tokens, stops, logprob_ids=()):
             assert len(prompt) + max_tokens == prompt.index(ord("\n")) + 1 + 20
             return super().submit(prompt, sample_ids, max_tokens=max_tokens, stops=stops)
 

@@ -129,7 +129,7 @@ def test_transformers_agrees_live(tmp_path, case):
             theirs = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32)
             np.testing.assert_allclose(theirs(ids).logits[0].numpy(), ours, rtol=0, atol=1e-4)
         text = theirs.generate(ids[:, :9], max_new_tokens=30, do_sample=False, eos_token_id=VOCAB, pad_token_id=0)
-    sizes = dataclasses.replace(SIZES, lanes=1, banks=1)
+    sizes = dataclasses.replace(SIZES, slots=1, slot_groups=1)
     engine = one_device(model, params, sizes, GREEDY, seed=0)
     drawn = run(engine, [(token_ids()[0, :9].tolist(), [1], dict(max_tokens=30))])
     assert drawn[1][0][0] == text[0, 9:].tolist()

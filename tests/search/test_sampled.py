@@ -17,8 +17,8 @@ from tests.sample.tiny import GREEDY, QWEN2, SHARED, SIZES, VOCAB, WARM, one_dev
 from tests.search.toys import Scored
 
 EOS, BOUNDARIES = 1, (2, 3, 4, 5, 6, 7)
-DENSE = dataclasses.replace(SIZES, lanes=32)
-ROWS = dataclasses.replace(SHARED, lanes=32, prefix_rows=24, row_lanes=4, prefix_tokens=60)
+DENSE = dataclasses.replace(SIZES, slots=32)
+ROWS = dataclasses.replace(SHARED, slots=32, prefix_rows=24, row_slots=4, prefix_tokens=60)
 N_FLOPS = ModelCost(*(forward_flops(QWEN2, *unit) for unit in ((1, 0, 0), (0, 1, 0), (0, 0, 1))))
 
 
@@ -199,7 +199,7 @@ def test_a_problem_that_does_not_fit_is_lost_alone(tmp_path, model):
 
 
 def test_branches_that_hold_all_lanes_are_told(model):
-    sizes = dataclasses.replace(DENSE, lanes=4)
+    sizes = dataclasses.replace(DENSE, slots=4)
     generator = SampledSteps(one_device(*model, sizes, WARM, seed=1), Codec(), layout(), seed=5, share=True)
     second, *others = problems(20)
     for first in others:

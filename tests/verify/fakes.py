@@ -69,7 +69,7 @@ class FakeEvent:
     sample_id: int
     tokens: list[int]
     finish: str
-    watched: np.ndarray
+    logprobs: np.ndarray
 
 
 @dataclass
@@ -87,7 +87,7 @@ class ScriptedSampler:
     """A sampler with few lanes whose model is `script(sample_id, text so far) -> further text`.
 
     That text may run on behind a stop or behind `max_tokens`; it is cut there. Log-probabilities of
-    the watched ids are `-position` for the one written and `-position - margin` for the other.
+    the logprob ids are `-position` for the one written and `-position - margin` for the other.
     """
 
     def __init__(self, tokenizer, script, lanes=4, context_tokens=10_000, margin=2.0):
@@ -100,13 +100,13 @@ class ScriptedSampler:
         self.log: list[str] = []
         self._next = 0
 
-    def submit(self, prompt, sample_ids, *, max_tokens, stops, watch=(), stop_when=None, parent=None):
+    def submit(self, prompt, sample_ids, *, max_tokens, stops, logprob_ids=(), stop_when=None, parent=None):
         if parent is not None:
             held = self.conversations[parent]
             assert held.state == "stopped" and prompt[: len(held.ids)] == held.ids
         self.parents.append(parent)
         assert len(prompt) + max_tokens <= self.context_tokens and max_tokens >= 1
-        self.stops, self.watch, self.stop_when = list(stops), list(watch), stop_when
+        self.stops, self.logprob_ids, self.stop_when = list(stops), list(logprob_ids), stop_when
         self.prompts.append((self.tokenizer.decode(prompt), len(sample_ids)))
         handles = []
         for sample_id in sample_ids:
@@ -161,13 +161,13 @@ class ScriptedSampler:
         conversation.turns.append(tokens)
         conversation.state = "stopped"
         self.log.append(f"sampled {handle}")
-        watched = np.array(
+        logprobs = np.array(
             [
-                [-float(start + n) - self.margin * (token != word) for word in self.watch]
+                [-float(start + n) - self.margin * (token != word) for word in self.logprob_ids]
                 for n, token in enumerate(tokens)
             ]
-        ).reshape(len(tokens), len(self.watch))
-        return FakeEvent(handle, conversation.sample_id, tokens, finish, watched)
+        ).reshape(len(tokens), len(self.logprob_ids))
+        return FakeEvent(handle, conversation.sample_id, tokens, finish, logprobs)
 
 
 @dataclass

@@ -25,7 +25,7 @@ ITEMS = [
     item("b", "Step 1: 8-3=5\n"),
     item("c", "Let's add.\n", "8+8=16\n"),
 ]
-SIZES = EngineConfig(lanes=4, banks=1, context_tokens=768, chunk_steps=8, block_tokens=64)
+SIZES = EngineConfig(slots=4, slot_groups=1, context_tokens=768, decode_steps=8, block_tokens=64)
 
 
 @pytest.fixture(scope="module")
@@ -76,5 +76,5 @@ def test_three_solutions(parts, mode):
 
 @pytest.mark.slow
 def test_prefix_rows_change_nothing(parts):
-    shared = dataclasses.replace(SIZES, prefix_rows=4, row_lanes=2, prefix_tokens=640, own_tokens=256)
+    shared = dataclasses.replace(SIZES, prefix_rows=4, row_slots=2, prefix_tokens=640, own_tokens=256)
     assert run(parts, ITEMS[:2], (0, 1), "fork", shared) == run(parts, ITEMS[:2], (0, 1), "fork")
