@@ -36,7 +36,7 @@ C = TypeVar("C", bound=pydantic.BaseModel)
 
 
 def load(cls: type[C], path: Path | str | None = None, overrides: Sequence[str] = ()) -> C:
-    """The configuration of a TOML file under `key=value` overrides, of which the later ones win.
+    """Loads the configuration of a TOML file under `key=value` overrides, of which the later ones win.
 
     The value of an override is TOML; what is not valid TOML, and whatever is given to a key that
     holds text, is taken as it stands. Raises UserError naming the key and where it came from.
@@ -69,7 +69,7 @@ def _checked(cls: type[C], layers: Sequence[tuple[str, dict[str, Any]]], overrid
 
 
 def replaced(config: C, values: dict[str, Any], where: str) -> C:
-    """The configuration with other values at these dotted keys, checked anew.
+    """Returns the configuration with other values at these dotted keys, checked anew.
 
     Raises UserError naming the key and `where` it came from.
     """
@@ -88,7 +88,7 @@ def replaced(config: C, values: dict[str, Any], where: str) -> C:
 
 
 def known_keys(cls: type[pydantic.BaseModel], prefix: str = "") -> dict[str, Any]:
-    """Every dotted key of a configuration and the type that it is declared with."""
+    """Lists every dotted key of a configuration and the type that it is declared with."""
     keys: dict[str, Any] = {}
     for name, field in cls.model_fields.items():
         section = field.annotation
@@ -106,7 +106,7 @@ def fingerprint(value: Any) -> str:
 
 
 def plain(value: Any) -> Any:
-    """The JSON of a path or a configuration (for `json.dumps(default=plain)`).
+    """Returns the JSON of a path or a configuration (for `json.dumps(default=plain)`).
 
     Anything else is a TypeError: its text might hold an address and differ from run to run.
     """
@@ -140,7 +140,7 @@ def _layers(path: Path, above: tuple[Path, ...] = ()) -> list[tuple[str, dict[st
 
 
 def _override(text: str, known: dict[str, Any]) -> dict[str, Any]:
-    """The nested table of one `a.b=value`."""
+    """Returns the nested table of one `a.b=value`."""
     key, equals, raw = text.partition("=")
     parts = [part.strip() for part in key.split(".")]
     if not equals or not all(parts):
@@ -183,7 +183,7 @@ def _leaves(table: dict[str, Any], prefix: str = "") -> Iterator[str]:
 
 
 def _is_known(key: str, known: dict[str, Any]) -> bool:
-    """Whether a key is declared, is a section, or lies in a table whose keys are free."""
+    """Says whether a key is declared, is a section, or lies in a table whose keys are free."""
     if key in known or any(k.startswith(key + ".") for k in known):
         return True
     return any(key.startswith(k + ".") for k, kind in known.items() if get_origin(kind) is dict)
@@ -195,7 +195,7 @@ def _unknown(key: str, where: str, known: dict[str, Any]) -> str:
 
 
 def _reason(error: pydantic.ValidationError, origin: dict[str, str]) -> str:
-    """The first complaint of pydantic in one line: key, value, where it was set, what is wrong."""
+    """Returns the first complaint of pydantic in one line: key, value, where it was set, what is wrong."""
     first = error.errors(include_url=False)[0]
     key = ".".join(str(part) for part in first["loc"])
     reason = first["msg"].removeprefix("Value error, ").replace("\n", " ")
