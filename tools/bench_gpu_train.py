@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from jprm.models.costs import document_train_flops
+from jprm.models.costs import train_flops
 
 
 @dataclasses.dataclass(frozen=True)
@@ -230,7 +230,7 @@ def measure(models: list[str], tiny: bool, budget_s: float) -> dict[str, Any]:
 def row_of(case: Case, result: dict, found: dict, tiny: bool) -> dict[str, Any]:
     """Rates and shares of one case."""
     tokens = TINY_TOKENS if tiny else TOKENS
-    flops = document_train_flops(model_of(case.model, tiny).config, [tokens] * case.rows)
+    flops = case.rows * train_flops(model_of(case.model, tiny).config, tokens, context=tokens)
     tflops = flops / result["step_s"] / 1e12
     return {
         "name": str(case),

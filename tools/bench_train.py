@@ -32,7 +32,7 @@ from typing import Any
 
 import numpy as np
 
-from jprm.train.allocator import keep_freed_memory
+from jprm.train.distributed import keep_freed_memory
 
 FLOORS = {"vs_torch_cpu_time": 0.85, "of_own_matmul": 0.55}
 MAX_LOSS_GAP = 1e-4
@@ -80,7 +80,7 @@ def jprm(size: Size, weights: Path) -> dict[str, Callable[[], Any]]:
     import jax.numpy as jnp
 
     from jprm.models import bind
-    from jprm.models.costs import document_train_flops
+    from jprm.models.costs import train_flops
     from jprm.models.hf_export import to_hf
     from jprm.train import TrainConfig
     from jprm.train.optimizer import make_optimizer
@@ -119,7 +119,7 @@ def jprm(size: Size, weights: Path) -> dict[str, Callable[[], Any]]:
 
     a = jnp.ones((size.matmul, size.matmul))
     product = jax.jit(lambda a: a @ a)
-    flops = document_train_flops(model.config, [size.tokens] * size.rows)
+    flops = size.rows * train_flops(model.config, size.tokens, context=size.tokens)
     return {
         "step": step,
         "matmul": lambda: product(a).block_until_ready(),

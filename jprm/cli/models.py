@@ -142,7 +142,7 @@ def export(
     if dtype not in (None, "float32", "bfloat16", "float16"):
         raise UserError(f"--dtype {dtype}: known: float32, bfloat16, float16")
     if (run / "weights.safetensors").is_file():  # of `train`; a sweep keeps its weights in stages
-        from jprm.train.export import export_run as write
+        from jprm.train.weights import export_run as write
     else:
         from jprm.pipeline.config import require_sweep
 

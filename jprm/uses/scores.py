@@ -85,7 +85,7 @@ class HeadScorer:
 
     def score(self, items: Sequence[tuple[Problem, tuple[str, ...]]]) -> list[StepRewards]:
         """As `StepScorer`; a solution that is too long has no rewards, one without steps none."""
-        from jprm.train.read_out import label_probabilities
+        from jprm.train.forward import label_probabilities
 
         lab, size = self.lab, self.baseline.like.size
         documents = [

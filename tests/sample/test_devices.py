@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from jprm.errors import UserError
-from jprm.mesh import MeshConfig, make_mesh
+from jprm.mesh import make_mesh
 from jprm.models import ModelConfig, bind, parameter_count
 from jprm.sample import Engine, EngineConfig, MemoryPlan
 from jprm.sample.plan import memory_plan
@@ -26,7 +26,7 @@ def test_many_devices_draw_the_tokens_of_one(qwen2, sizes):
     model, params = qwen2
     requests, forced = votes(np.random.default_rng(6), 64), [([5, 6, 7], 6)]
     one = one_device(model, params, SHARED, WARM, seed=1)
-    with jax.set_mesh(make_mesh(MeshConfig(data=2, fsdp=4))):
+    with jax.set_mesh(make_mesh(data=2, fsdp=4)):
         spec = bind(model.config).spec()
         trained = jax.tree.map(lambda x, s: jax.device_put(x, s.sharding), params, spec)
     sizes = dataclasses.replace(SHARED, **sizes)

@@ -8,7 +8,7 @@ import pytest
 from jprm.errors import UserError
 from jprm.mesh import Rules
 from jprm.models import bind
-from jprm.models.costs import decode_flops, forward_flops, prefill_flops
+from jprm.models.costs import decode_flops, forward_flops
 from jprm.records import Problem
 from jprm.search import ROOT, Grow, Grown, Layout, ModelCost, SampledSteps, boundary_ids, make_strategy, run_search
 from jprm.search.ports import Branch
@@ -242,6 +242,11 @@ def test_steps_that_were_not_drawn_here_spell_no_control_token(model, monkeypatc
     given = Branch(("<9><8><2>\n",), ("revise",))
     generator.grow([(problem, Grow((given,), n=1, steps=1))])
     assert prompts == [[9, 10, 11, 9, 10, 2]]
+
+
+def prefill_flops(config, tokens):
+    """Of reading a prompt, of which only the last position is read out."""
+    return forward_flops(config, tokens, tokens * (tokens + 1) / 2, 1)
 
 
 @pytest.mark.parametrize(("context", "prompt", "generated"), [(0, 17, 0), (20, 0, 5), (3, 4, 6)])

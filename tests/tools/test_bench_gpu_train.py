@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from jprm.models.costs import document_train_flops
+from jprm.models.costs import train_flops
 
 TOOLS = Path(__file__).resolve().parents[2] / "tools"
 
@@ -27,7 +27,7 @@ def test_a_row_has_its_shares(bench):
     found = {"peak_tflops": 989.4, "matmul_tflops": 790.0}
     row = bench.row_of(case, {"step_s": 1.5, "memory_bytes": 1e11}, found, tiny=False)
     model = bench.model_of("qwen2.5-7b", False).config
-    tflops = document_train_flops(model, [4096] * 4) / 1.5 / 1e12
+    tflops = 4 * train_flops(model, 4096, context=4096) / 1.5 / 1e12
     assert row["tokens_per_s"] == 4 * 4096 / 1.5
     assert row["mfu"] == pytest.approx(tflops / 989.4)
     # 44.9 GFLOP a token, the causal half of attention counted

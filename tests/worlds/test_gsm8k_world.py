@@ -195,5 +195,5 @@ def test_the_real_files(real):
 def test_the_real_vocabulary(real):
     check_vocabulary(real, real.problems("test", 100, 0))
     assert real.tokenizer().vocab_size <= 2048
-    lengths = [len(ids) for ids in real.tokenizer().encode_batch([p.text for p in real.problems("test", 200, 0)])]
+    lengths = [len(real.tokenizer().encode(problem.text)) for problem in real.problems("test", 200, 0)]
     assert np.mean(lengths) < 100

@@ -29,8 +29,8 @@ class HeadScorer(StepScorer):
 
         from jprm.chat import ChatCodec
         from jprm.models.hf_weights import from_hf
-        from jprm.train.export import HEAD_FILE
-        from jprm.train.head import KEY
+        from jprm.train.loss import STEP_HEAD
+        from jprm.train.weights import HEAD_FILE
 
         if setup.model is None:
             raise UserError("--model DIR is missing: a checkpoint with a step head")
@@ -44,12 +44,12 @@ class HeadScorer(StepScorer):
             ) from error
         self.codec = ChatCodec.load(setup.model)
         self.model, params = from_hf(setup.model)
-        self.params = params | {KEY: head}
+        self.params = params | {STEP_HEAD: head}
 
     def scores(self, problem: str, steps: Sequence[str], seed: int) -> Iterable[float | None]:
         """As `StepScorer`."""
         from jprm.data import render_steps
-        from jprm.train.read_out import label_probabilities
+        from jprm.train.forward import label_probabilities
 
         quote = self.codec.quote
         pieces: list[tuple[str, float | None]] = [(quote(f"{problem}\n"), None)]
