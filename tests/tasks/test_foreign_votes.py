@@ -62,19 +62,6 @@ def test_a_foreign_row_of_lost_solutions_is_named(tmp_path, row, said):
         store(tmp_path, lost=[row])
 
 
-@pytest.mark.parametrize(
-    ("row", "said"),
-    [
-        ({"seconds": 1.0}, "the field 'sitting' is missing"),
-        ({"sitting": "a", "seconds": "1"}, "'seconds' must be a number or a whole number, it is '1'"),
-        ({"sitting": "a", "seconds": True}, "'seconds' must be a number or a whole number, it is True"),
-    ],
-)
-def test_a_foreign_sitting_is_named(tmp_path, row, said):
-    with pytest.raises(UserError, match=f"{SITTINGS}:2: {said}"):
-        store(tmp_path, sittings=[{"sitting": "b", "seconds": 1, "drawn_tokens": 3}, row])
-
-
 def test_good_rows_are_read(tmp_path):
     opened = store(tmp_path, votes=[GOOD], lost=[{"solution_id": "s", "reason": "context"}])
     assert [dataclasses.asdict(r) for r in opened.rationales("s")] == [GOOD | {"executions": ()}]
