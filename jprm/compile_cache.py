@@ -57,7 +57,7 @@ class CompileCache:
 
 
 def find_compile_cache(environment: Mapping[str, str] = os.environ) -> CompileCache:
-    """The cache that an environment asks for; nothing is written, and JAX is not loaded.
+    """Returns the cache that an environment asks for; nothing is written, and JAX is not loaded.
 
     JPRM_CACHE is a folder or `off`; JAX_COMPILATION_CACHE_DIR, where it is set, wins. Otherwise the
     folder is jprm/xla in XDG_CACHE_HOME, or in ~/.cache.
@@ -127,7 +127,7 @@ def _prepare(folder: Path) -> None:
 
 
 def _unfinished(folder: Path) -> list[str]:
-    """The programs without a file with the time of their last use: of processes that write, or were killed."""
+    """Returns the programs without a file with the time of their last use: of processes that write, or were killed."""
     names = set(os.listdir(folder))
     programs = (name for name in names if name.endswith("-cache"))
     return [name for name in programs if name.removesuffix("-cache") + "-atime" not in names]

@@ -52,7 +52,7 @@ class Rules:
     head_dim: MeshAxis = None
 
     def __call__(self, *names: str | None) -> PartitionSpec | None:
-        """The spec of an array with these axes (`None`: not sharded); `None` without a mesh.
+        """Returns the spec of an array with these axes (`None`: not sharded); `None` without a mesh.
 
         Raises ValueError when two of the axes would fall on the same mesh axis.
         """
@@ -61,7 +61,7 @@ class Rules:
         return self.spec(*names)
 
     def spec(self, *names: str | None) -> PartitionSpec:
-        """The spec as a call gives it, whether or not a mesh is set."""
+        """Returns the spec as a call gives it, whether or not a mesh is set."""
         entries = tuple(None if name is None else getattr(self, name) for name in names)
         used = [axis for entry in entries for axis in _axes(entry)]
         if len(set(used)) != len(used):
@@ -89,7 +89,7 @@ DECODE_RULES = Rules(embed=None)
 
 
 def sharding(spec: PartitionSpec | None) -> NamedSharding | None:
-    """The sharding of the spec on the mesh in force, for use outside of jit; `None` without a mesh."""
+    """Returns the sharding of the spec on the mesh in force, for use outside of jit; `None` without a mesh."""
     mesh = jax.sharding.get_mesh()
     if spec is None or mesh.empty:
         return None

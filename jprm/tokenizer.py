@@ -39,15 +39,15 @@ class QuotingCodec:
     _quoter: Quoter
 
     def encode_offsets(self, text: str) -> tuple[list[int], Sequence[tuple[int, int]]]:
-        """The ids of a text with quoted parts, and for each the characters [start, end) that it covers."""
+        """Returns the ids of a text with quoted parts, and for each the characters [start, end) that it covers."""
         raise NotImplementedError
 
     def decode(self, ids: Iterable[int]) -> str:
-        """The text of the ids, without padding and ends of a text."""
+        """Returns the text of the ids, without padding and ends of a text."""
         raise NotImplementedError
 
     def token_id(self, token: str) -> int:
-        """The id of a text that is one token. Raises UserError where it is not."""
+        """Returns the id of a text that is one token. Raises UserError where it is not."""
         raise NotImplementedError
 
     def shown(self, text: str) -> str:
@@ -62,7 +62,7 @@ class QuotingCodec:
         return self._quoter.quote(text, own)
 
     def encode_quoted(self, text: str) -> list[int]:
-        """Token ids of a text with quoted parts.
+        """Returns the token ids of a text with quoted parts.
 
         A closed vocabulary has no other spelling of its tags: there quoted ones are left out.
         """
@@ -99,14 +99,14 @@ class Tokenizer(QuotingCodec):
         self._quoter = Quoter(backend, controls_of(backend), self._without_tags if closed else None)
 
     def encode(self, text: str) -> list[int]:
-        """The token ids of `text`. Raises UserError for a text outside of a closed vocabulary."""
+        """Returns the token ids of `text`. Raises UserError for a text outside of a closed vocabulary."""
         if self._pieces is None:
             return self.backend.encode(text, add_special_tokens=False).ids
         ids = self._ids
         return [ids[piece] for piece in _cut(self._pieces, text)]
 
     def encode_offsets(self, text: str) -> tuple[list[int], Sequence[tuple[int, int]]]:
-        """The ids of a text with quoted parts, and for each the characters [start, end) that it covers."""
+        """Returns the ids of a text with quoted parts, and for each the characters [start, end) that it covers."""
         if MARK in text:
             return self._quoter.encode(text)
         if self._pieces is not None:
@@ -115,7 +115,7 @@ class Tokenizer(QuotingCodec):
         return encoding.ids, encoding.offsets
 
     def _words(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
-        """The ids of a text in a closed vocabulary, and the characters that each covers."""
+        """Returns the ids of a text in a closed vocabulary, and the characters that each covers."""
         assert self._pieces is not None
         words = _cut(self._pieces, text)
         ends = list(accumulate(map(len, words)))
@@ -129,7 +129,7 @@ class Tokenizer(QuotingCodec):
         return [i for i, _ in kept], [offset for _, offset in kept]
 
     def decode(self, ids: Iterable[int]) -> str:
-        """The text of the ids; `<pad>` and `<eos>` are left out."""
+        """Returns the text of the ids; `<pad>` and `<eos>` are left out."""
         return self.backend.decode(list(ids), skip_special_tokens=True)
 
     def shown(self, text: str) -> str:
@@ -139,14 +139,14 @@ class Tokenizer(QuotingCodec):
         return text.replace(EOS, "").replace(PAD, "")
 
     def token_id(self, token: str) -> int:
-        """The id of a text that is one token. Raises UserError where it is not."""
+        """Returns the id of a text that is one token. Raises UserError where it is not."""
         found = self.backend.token_to_id(token)
         if found is None:
             raise UserError(f"{token!r} is not one token of this vocabulary of {self.vocab_size}")
         return found
 
     def accepts(self, text: str) -> bool:
-        """Whether `encode` can represent the text (always, for an open vocabulary)."""
+        """Says whether `encode` can represent the text (always, for an open vocabulary)."""
         return self._pieces is None or sum(map(len, self._pieces.findall(text))) == len(text)
 
     def save(self, directory: Path) -> None:
@@ -221,7 +221,7 @@ def bpe_tokenizer(texts: Iterable[str], vocab_size: int, special: Sequence[str])
 
 
 def _longest_first(words: Iterable[str]) -> str:
-    """A regular expression for the longest of the words that fits.
+    """Makes a regular expression for the longest of the words that fits.
 
     Words are grouped by first character: Python's `re` tries alternatives one after another, and
     this leaves a handful to try instead of hundreds.
@@ -233,7 +233,7 @@ def _longest_first(words: Iterable[str]) -> str:
 
 
 def _cut(pieces: re.Pattern[str], text: str) -> list[str]:
-    """The text in pieces of a closed vocabulary. Raises UserError naming where none fits."""
+    """Cuts the text into pieces of a closed vocabulary. Raises UserError naming where none fits."""
     found = pieces.findall(text)
     if sum(map(len, found)) == len(text):
         return found

@@ -26,10 +26,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from jprm.cli import guarded
 from jprm.pipeline.lab import Lab
 from jprm.pipeline.verifier import Verifier
 from jprm.pipeline.votes import verifier_engine, verify_settings
+from jprm.uses.judges import model_cost
+from jprm.uses.one_search import run_config, settings_of, trained_verifier
+from jprm.uses.searched import Redraw, WholeSteps, policy_steps, search_problems, verifier_scorer, whole_steps
+
+from jprm.cli import guarded
 from jprm.records import Problem
 from jprm.score import Ended, Heard, Item, Known, Scorer
 from jprm.search import (
@@ -46,9 +50,6 @@ from jprm.search import (
     summary,
 )
 from jprm.seeds import seed_of
-from jprm.uses.judges import model_cost
-from jprm.uses.one_search import run_config, settings_of, trained_verifier
-from jprm.uses.searched import Redraw, WholeSteps, policy_steps, search_problems, verifier_scorer, whole_steps
 from jprm.verify import verify
 
 COUNTS = ("prompt_tokens", "reread_tokens", "generated_tokens")

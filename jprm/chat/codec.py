@@ -108,7 +108,7 @@ class ChatCodec(QuotingCodec):
 
     @classmethod
     def load(cls, directory: Path, date: datetime.date | None = None) -> ChatCodec:
-        """The tokenizer of a Hugging Face directory. Nothing is downloaded, none of its code run.
+        """Loads the tokenizer of a Hugging Face directory. Nothing is downloaded, none of its code run.
 
         date: see the constructor.
 
@@ -139,11 +139,11 @@ class ChatCodec(QuotingCodec):
         return cls(tokenizer, eos_ids, str(directory), date)
 
     def encode(self, text: str) -> list[int]:
-        """Token ids of a text; the text of a special token becomes that token, and none is added."""
+        """Returns the token ids of a text; the text of a special token becomes that token, and none is added."""
         return self._encoding(text).ids
 
     def encode_offsets(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
-        """The ids of a text with quoted parts, and for each the characters [start, end) that it covers.
+        """Returns the ids of a text with quoted parts, and for each the characters [start, end) that it covers.
 
         The tokens of one character that is several of them all cover it.
         """
@@ -156,11 +156,11 @@ class ChatCodec(QuotingCodec):
         return encoding.ids, encoding.offsets
 
     def decode(self, ids: Iterable[int]) -> str:
-        """The text of the ids. Padding and ends of a text are left out, other special tokens not."""
+        """Returns the text of the ids. Padding and ends of a text are left out, other special tokens not."""
         return self._spelled([i for i in ids if i not in self._silent])
 
     def spell(self, ids: Iterable[int]) -> str:
-        """The text of the ids, in which all special tokens stand by their texts.
+        """Returns the text of the ids, in which all special tokens stand by their texts.
 
         What only spells one has a blank without width in it: whoever reads the text again takes it
         for no token.
@@ -181,14 +181,14 @@ class ChatCodec(QuotingCodec):
         return text
 
     def token_id(self, token: str) -> int:
-        """The id of a text that is one token. Raises UserError where it is not."""
+        """Returns the id of a text that is one token. Raises UserError where it is not."""
         ids = self.encode(token)
         if len(ids) != 1:
             raise UserError(f"{self.source}: {token!r} is {len(ids)} tokens, and has to be one")
         return ids[0]
 
     def accepts(self, text: str) -> bool:
-        """Whether the vocabulary can write this text at all; a byte-level one can write any."""
+        """Says whether the vocabulary can write this text at all; a byte-level one can write any."""
         try:
             ids = self.encode(text)
         except UserError:
@@ -228,7 +228,7 @@ class ChatCodec(QuotingCodec):
         return macro + self.chat_template
 
     def chat_text(self, messages: Messages, generation_prompt: bool = False, **options: object) -> str:
-        """The conversation as the checkpoint's template writes it; `encode` makes its ids.
+        """Writes the conversation as the checkpoint's template writes it; `encode` makes its ids.
 
         It is a function of messages and options: the clock shows the beginning of `date`, and what
         a template draws by chance comes out the same. options: of the template, such as
@@ -306,7 +306,7 @@ def fixed_chance() -> Iterator[None]:
 
 
 def _eos_ids(directory: Path) -> list[int]:
-    """The ends of a text that the configs of a directory name. Raises UserError for a damaged file."""
+    """Returns the ends of a text that the configs of a directory name. Raises UserError for a damaged file."""
     for name in EOS_FILES:
         path = directory / name
         if not path.is_file():
@@ -321,7 +321,7 @@ def _eos_ids(directory: Path) -> list[int]:
 
 
 def _is_verbatim(directory: Path) -> bool:
-    """Whether the directory says that tokenizer.json is the whole tokenizer."""
+    """Says whether the directory declares tokenizer.json to be the whole tokenizer."""
     path = directory / "tokenizer_config.json"
     if not (directory / "tokenizer.json").is_file() or not path.is_file():
         return False

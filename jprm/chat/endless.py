@@ -44,7 +44,7 @@ RUNS = tuple(character * 64 + "!" for character in ("a", "A", "0", " ", "\n", "-
 
 
 def template_ends(template: str, messages: Sequence[Mapping[str, Any]], options: Mapping[str, Any]) -> bool:
-    """Whether a template writes these messages within 5 seconds of processor time and 1 GiB."""
+    """Says whether a template writes these messages within 5 seconds of processor time and 1 GiB."""
     asked = [CPU_S, MEMORY_BYTES, template, [dict(m) for m in messages], dict(options)]
     try:
         done = subprocess.run(
@@ -75,5 +75,5 @@ def backtracks_on(encode: Callable[[str], object]) -> str:
 
 
 def is_panic(error: BaseException) -> bool:
-    """Whether native code of `tokenizers` has given up; what it raises is no `Exception`."""
+    """Says whether native code of `tokenizers` has given up; what it raises is no `Exception`."""
     return type(error).__name__ == "PanicException"

@@ -130,7 +130,7 @@ def _derived(messages: Messages, codec: ChatCodec, options: dict[str, Any]) -> t
 
 
 def _content(messages: Messages, n: int, codec: ChatCodec) -> str:
-    """What an assistant said in a turn. Raises UserError where that is more than a text."""
+    """Returns what an assistant said in a turn. Raises UserError where that is more than a text."""
     message = messages[n]
     other = [name for name in NOT_CONTENT if message.get(name)]
     if other or not isinstance(message.get("content"), str):
@@ -144,7 +144,7 @@ def _content(messages: Messages, n: int, codec: ChatCodec) -> str:
 
 
 def _shown(contents: list[str], around: list[str], text: str) -> list[str] | None:
-    """The contents as they stand in the text; None if the text is not these between `around`."""
+    """Returns the contents as they stand in the text; None if the text is not these between `around`."""
     if len(around) != len(contents) + 1:
         return None
     for as_shown in SHOWN_AS:
@@ -161,7 +161,7 @@ def _first_changed(contents: list[str], turns: list[int], text: str) -> str:
 
 
 def _ending(codec: ChatCodec, marked: Messages, mark: str, options: dict[str, Any]) -> str:
-    """The special token behind the last content, where no header can follow. Raises UserError where there is none."""
+    """Finds the special token behind the last content, where no header can follow. Raises UserError for none."""
     tail = codec.chat_text(marked, **options).rpartition(mark)[2]
     found = re.match(rf"\s*(?:{'|'.join(map(re.escape, codec.special_texts))})", tail)
     if found is None:

@@ -77,7 +77,8 @@ def laws(
 
     Exit code 2: no approach could be fitted, or the table could not be read.
     """
-    from jprm.scaling.laws import Columns, LawsOptions, run_laws
+    from jprm.experiments.laws import LawsOptions, run_laws
+    from jprm.scaling.laws import Columns
 
     options = LawsOptions(
         tuple(files),

@@ -100,7 +100,7 @@ def by_line(path: Path, numbered: Iterable[tuple[int, S]], make: Callable[[S], T
 
 
 def corpus_of(path: Path, documents: Sequence[tuple[int, Document]]) -> Corpus:
-    """The documents that have something to learn. Raises UserError where none has."""
+    """Keeps the documents that have something to learn. Raises UserError where none has."""
     kept = [(line, d) for line, d in documents if d.weights[1:].any()]
     untrained = tuple(line for line, d in documents if not d.weights[1:].any())
     if not kept:
@@ -111,7 +111,7 @@ def corpus_of(path: Path, documents: Sequence[tuple[int, Document]]) -> Corpus:
 
 
 def pieces_of(row: dict[str, Any]) -> Pieces | None:
-    """The pieces of a row that gives them; None for one that does not.
+    """Returns the pieces of a row that gives them; None for one that does not.
 
     A piece is [text, trained], or [text, other, probability] for a token with a soft label. Raises
     UserError for pieces of another form.
@@ -131,7 +131,7 @@ def pieces_of(row: dict[str, Any]) -> Pieces | None:
 
 
 def steps_of(row: dict[str, Any]) -> list[tuple[str, float | None]]:
-    """The [text, probability or null] pieces of a row for a step head. Raises UserError for others."""
+    """Returns the [text, probability or null] pieces of a row for a step head. Raises UserError for others."""
     steps = []
     for i, piece in _listed(row):
         match piece:
@@ -155,7 +155,7 @@ def _is_probability(value: Any) -> bool:
 
 
 def messages_of(row: dict[str, Any], markers: Markers) -> list[Message]:
-    """The turns of a conversation; text between a pair of `markers`, both included, is not trained.
+    """Returns the turns of a conversation; text between a pair of `markers`, both included, is not trained.
 
     Raises UserError for anything that is not a conversation.
     """
@@ -166,7 +166,7 @@ def messages_of(row: dict[str, Any], markers: Markers) -> list[Message]:
 
 
 def chatml(messages: Sequence[Message], quote: Quote = str) -> Pieces:
-    """The conversation as text, a turn's end trained with the turn: how the models trained here read it.
+    """Writes a conversation as the models trained here read it; the end of a turn is trained with the turn.
 
     quote: marks the contents, so that none spells the header or the end of a turn.
     """
@@ -182,7 +182,7 @@ def chatml(messages: Sequence[Message], quote: Quote = str) -> Pieces:
 def chat_document(
     messages: Sequence[Message], codec: ChatCodec, markers: Markers, control_tokens: bool = False
 ) -> Document:
-    """The document of a conversation as a checkpoint's own chat template writes it.
+    """Makes the document of a conversation as a checkpoint's own chat template writes it.
 
     `render_chat` says which tokens an assistant wrote; the turns that are not to be trained, and what
     code printed between a pair of `markers`, with every token that touches it, are taken out of that

@@ -53,7 +53,7 @@ class Soft:
 
 
 def render(pieces: Iterable[tuple[str, bool | Soft]], tokenizer: QuotingCodec) -> Document:
-    """The document of (text, trained) pieces in order: weight 1 on the tokens of trained text.
+    """Makes the document of (text, trained) pieces in order, with weight 1 on the tokens of trained text.
 
     Raises UserError for empty text, for a soft label of more than one token, and where one token
     covers both trained and untrained text: end the piece where a token ends (a newline or a tag).
@@ -81,7 +81,7 @@ def render(pieces: Iterable[tuple[str, bool | Soft]], tokenizer: QuotingCodec) -
 
 
 def render_steps(pieces: Iterable[tuple[str, float | None]], tokenizer: QuotingCodec) -> Document:
-    """The document of texts, of which those with a probability are steps: judged at their last token.
+    """Makes the document of texts, of which those with a probability are steps, judged at their last token.
 
     Raises UserError for empty text, and where a token runs over the end of a text.
     """

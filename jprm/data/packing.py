@@ -131,12 +131,12 @@ class Rows(Sequence):
         return float(self.tokens.sum() / (len(self) * self.packing.capacity))
 
     def lines_of(self, row: int) -> list[int]:
-        """The lines of the documents of a row, in order; where there is no file, their indices."""
+        """Returns the lines of the documents of a row, in order; where there is no file, their indices."""
         members = self.packing.rows[row]
         return [self.lines[i] for i in members] if self.lines else list(members)
 
     def stacked(self, members: Sequence[int] | None = None) -> dict[str, np.ndarray]:
-        """The rows of these numbers, or all rows; each array (rows, capacity)."""
+        """Returns the rows of these numbers, or all rows; each array (rows, capacity)."""
         built = [self[row] for row in (range(len(self)) if members is None else members)]
         return {name: np.stack([row[name] for row in built]) for name in self.names}
 

@@ -113,12 +113,12 @@ def gather(wait_s: float) -> MachineFacts:
 
 
 def accelerators(root: Path = Path("/")) -> tuple[str, ...]:
-    """The extras of DEVICE_FILES for whose devices the system has a driver."""
+    """Returns the extras of DEVICE_FILES for whose devices the system has a driver."""
     return tuple(name for name, pattern in DEVICE_FILES.items() if [*root.glob(f"dev/{pattern}")])
 
 
 def _requirements() -> tuple[dict[str, tuple[str | None, str]], dict[str, list[str]]]:
-    """The packages and extras of `MachineFacts`, from what pip knows; importing them would take seconds."""
+    """Returns the packages and extras of `MachineFacts`, from what pip knows; importing them would take seconds."""
     try:
         metadata = importlib.metadata.metadata("jprm")
     except importlib.metadata.PackageNotFoundError:
@@ -143,7 +143,7 @@ def _only_with(requirement: Requirement, extra: str) -> bool:
 
 
 def _missing(requirement: Requirement) -> list[str]:
-    """Which packages a requirement lacks, those of its own extras (`jax[cuda13]`) among them."""
+    """Lists which packages a requirement lacks, those of its own extras (`jax[cuda13]`) among them."""
     version = _version(requirement.name)
     if version is None or not satisfies(version, str(requirement.specifier)):
         return [requirement.name]
@@ -165,5 +165,5 @@ def _version(name: str) -> str | None:
 
 
 def satisfies(version: str, wanted: str) -> bool:
-    """Whether a version is among those that a requirement allows."""
+    """Says whether a version is among those that a requirement allows."""
     return SpecifierSet(wanted).contains(version, prereleases=True)

@@ -1,8 +1,7 @@
 """Whether a reward means what it says: of the steps with P(Yes) near p, a share p should be right.
 
-Judged are the steps whose truth is known: those up to the first error. What follows an error is
-neither right nor wrong by first-error labels, and is left out. Intervals are over problems, as
-everywhere.
+Judged are the steps whose truth is known: those up to the first error. What follows an error is neither right nor wrong
+by first-error labels, and is left out. Intervals are over problems, as everywhere.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from jprm.evaluate.resamples import Resamples
-from jprm.evaluate.uncertainty import LEVEL, Interval, interval, mean_interval
+from jprm.evaluate.uncertainty import Interval, interval, mean_interval
 
 BINS = 10
 _HALVINGS = 12  # of [0, 1]: ends good to .0003
@@ -22,7 +21,7 @@ _HALVINGS = 12  # of [0, 1]: ends good to .0003
 
 @dataclass(frozen=True)
 class Bin:
-    """Steps whose rewards fall into one bin: their number, mean reward and share of right ones."""
+    """The steps whose rewards fall into one bin: their number, their mean reward, and the share of right ones."""
 
     steps: int
     reward: float
@@ -31,12 +30,12 @@ class Bin:
 
 @dataclass(frozen=True)
 class Calibration:
-    """Bins that hold steps, from the lowest reward; and two sums of them.
+    """The bins that hold steps, from the lowest reward up, and two sums over them.
 
-    `error`: expected calibration error (Naeini et al. 2015), the mean distance between reward and
-    share of right steps over the bins, weighted by their steps. Noise only adds to a distance, so it
-    is biased upwards, and its interval (`_error`) may lie below it as a whole. `brier`: mean
-    square distance of reward and truth. `unread`: steps without a reward.
+    `error`: expected calibration error (Naeini et al. 2015), the mean distance between reward and share of right steps
+    over the bins, weighted by their steps. Noise only adds to a distance, so it is biased upwards, and its interval
+    (`_error`) may lie below it as a whole. `brier`: mean square distance of reward and truth. `unread`: steps without a
+    reward.
     """
 
     bins: tuple[Bin, ...]
@@ -53,10 +52,10 @@ def calibration(
     bins: int = BINS,
     seed: int = 0,
 ) -> Calibration | None:
-    """Calibration of step rewards [items][steps] in [0, 1], None where there is none.
+    """Computes the calibration of step rewards [items][steps] in [0, 1]; None stands for a step without a reward.
 
-    `first_errors` [items] are 0-based, -1 for none. Bins are of equal width, the last one closed.
-    None when no step with known truth has a reward.
+    `first_errors` [items] are 0-based, -1 for none. Bins are of equal width, the last one closed. None when no step
+    with known truth has a reward.
     """
     found, owners, unread = [], [], 0
     for item, first, problem in zip(rewards, first_errors, problem_ids, strict=True):
@@ -93,12 +92,12 @@ def calibration(
     )
 
 
-def _error(gaps: np.ndarray, gaps_RB: np.ndarray, level: float = LEVEL) -> Interval:
-    """Sum of the distances of the bins' weighted gaps [B] from 0, and what it may truly be.
+def _error(gaps: np.ndarray, gaps_RB: np.ndarray) -> Interval:
+    """Returns the sum of the distances of the bins' weighted gaps [B] from 0, with the values that it may truly have.
 
-    The interval holds the sums, gaps all stretched alike, under which the sum seen is among the
-    middle 95 % of those that the resampled noise would show: a test, inverted. Percentiles of
-    resampled sums hold an error of 0 never, as they carry the noise twice.
+    The interval holds the sums, gaps all stretched alike, under which the sum seen is among the middle 95 % of those
+    that the resampled noise would show: a test, inverted. Percentiles of resampled sums hold an error of 0 never, as
+    they carry the noise twice.
     """
     value, noise_RB = float(np.abs(gaps).sum()), gaps_RB - gaps
     if np.isnan(noise_RB).any():
@@ -106,10 +105,10 @@ def _error(gaps: np.ndarray, gaps_RB: np.ndarray, level: float = LEVEL) -> Inter
     shape = gaps / value if value else np.full(len(gaps), 1.0 / len(gaps))
 
     def shown(error: float) -> Interval:
-        return interval(error, np.abs(error * shape + noise_RB).sum(axis=1), level)
+        return interval(error, np.abs(error * shape + noise_RB).sum(axis=1))
 
     def last(holds: Callable[[float], bool]) -> float:
-        """The largest error up to which it holds."""
+        """Finds the largest error up to which a condition holds."""
         low, high = 0.0, 1.0
         for _ in range(_HALVINGS):
             middle = (low + high) / 2

@@ -1,9 +1,9 @@
 """Right and flawed judged against the truth: PRM-Score, macro F1 and binary F1.
 
-One table serves three published measures. Over the steps of PRMBench the mean of F1 (right steps as
-positives) and negative F1 (flawed ones) is the PRM-Score; over MR-MATH's steps or solutions it is the
-macro F1; over whole solutions (has an error or not, wherever) the F1s are the binary ones that some
-papers print for ProcessBench beside or instead of the first-error F1.
+One table serves three published measures. Over the steps of PRMBench the mean of F1 (right steps as positives) and
+negative F1 (flawed ones) is the PRM-Score; over MR-MATH's steps or solutions it is the macro F1; over whole solutions
+(has an error or not, wherever) the F1s are the binary ones that some papers print for ProcessBench beside or instead of
+the first-error F1.
 
 Invariant: a judgement of None is wrong, whatever the truth; steps of unknown truth count nowhere.
 """
@@ -26,7 +26,7 @@ TP, FP, TN, FN = range(4)
 
 
 def confusion(labels: Sequence[Labels], judgements: Sequence[Labels]) -> np.ndarray:
-    """Counts [n, 4] (TP, FP, TN, FN) of each solution from its labels and judgements per step.
+    """Counts (TP, FP, TN, FN) [n, 4] for each solution from the labels and the judgements of its steps.
 
     True is right, False flawed. Raises UserError where lengths differ.
     """
@@ -44,14 +44,8 @@ def confusion(labels: Sequence[Labels], judgements: Sequence[Labels]) -> np.ndar
     return counts
 
 
-def binary_confusion(labels: Sequence[int], predictions: Sequence[int | None]) -> np.ndarray:
-    """Counts [n, 4] of solutions from first errors (0-based, -1 for none): is there an error at all?"""
-    truth = [[label < 0] for label in labels]
-    return confusion(truth, [[None if p is None else p < 0] for p in predictions])
-
-
 def measure(counts: ArrayLike) -> dict[str, np.ndarray]:
-    """Every measure by name, each [...], from counts [..., 4]; nan where it is undefined.
+    """Computes every measure by name, each [...], from counts [..., 4]; a measure is nan where it is undefined.
 
     precision, recall, f1: right as positives. negative_*: flawed as positives. accuracy: of all.
     macro_f1: mean of the two F1s. prm_score: the same, but f1 alone where nothing is flawed
@@ -75,7 +69,7 @@ def measure(counts: ArrayLike) -> dict[str, np.ndarray]:
 
 
 def measure_intervals(counts: ArrayLike, resamples: Resamples) -> dict[str, Interval]:
-    """Every measure of counts [n, 4] with its interval over problems.
+    """Computes every measure of counts [n, 4] with its interval over problems.
 
     A precision has none where there are no steps of the other kind, which alone could lower it.
     """
@@ -90,7 +84,7 @@ def measure_intervals(counts: ArrayLike, resamples: Resamples) -> dict[str, Inte
 def prm_scores(
     counts: np.ndarray, classes: Sequence[str], categories: Sequence[str], resamples: Resamples
 ) -> dict[str, Interval]:
-    """PRM-Score of "overall", of each category, and of each class, from counts [n, 4].
+    """Computes the PRM-Score of all steps ("overall"), of each category and of each class, from counts [n, 4].
 
     Overall pools all steps; a category is the mean of its classes (ssmisya/PRMBench).
     """
@@ -111,16 +105,7 @@ def prm_scores(
 
 
 def _resampled(tables: Sequence[np.ndarray], resamples: Resamples) -> list[np.ndarray]:
-    """Resampled counts [R, 4] of tables of counts [n, 4]: an unseen problem of right steps, one of flawed."""
+    """Resamples counts [R, 4] of tables [n, 4]; one unseen problem has right steps, another one flawed steps."""
     kinds = [table[:, columns] for table in tables for columns in ([TP, FN], [TN, FP])]
     sums = iter(resamples.outcomes(*kinds))
     return [np.concatenate([r, f], axis=1)[:, [0, 3, 2, 1]] for r, f in zip(sums, sums, strict=True)]
-
-
-def first_flaw_recall(labels: Sequence[Labels], judgements: Sequence[Labels]) -> np.ndarray:
-    """1 where the first flawed step is judged flawed, 0 where not, nan without a flaw [n]."""
-    found = np.full(len(labels), np.nan)
-    for index, (truth, judged) in enumerate(zip(labels, judgements, strict=True)):
-        if False in truth:
-            found[index] = judged[list(truth).index(False)] is False
-    return found

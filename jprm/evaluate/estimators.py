@@ -1,12 +1,12 @@
 """What k samples would give, from n stored ones: exact averages over all k-subsets.
 
-Each function is the U-statistic of its quantity, the mean over every way of choosing k of the n
-samples without replacement: unbiased, and of lower variance than the first k samples alone.
-Substituting c/n into a formula for k draws is biased and is done nowhere (Chen et al. 2021).
+Each function is the U-statistic of its quantity, the mean over every way of choosing k of the n samples without
+replacement: unbiased, and of lower variance than the first k samples alone. Substituting c/n into a formula for k draws
+is biased and is done nowhere (Chen et al. 2021).
 
-Invariant: a tie (`jprm.ties`) is shared. Where several answers or candidates come out on top, each
-counts with equal weight, as if the winner were drawn among them, so no result depends on the stored
-order. What was not judged is never chosen by a score.
+Invariant: a tie (`jprm.ties`) is shared. Where several answers or candidates come out on top, each counts with equal
+weight, as if the winner were drawn among them, so no result depends on the stored order. What was not judged is never
+chosen by a score.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _LARGEST_FLOAT = 2**1000  # C(n, k) of more than a thousand samples; beyond, int
 
 
 def pass_at_k(n: int, c: int, k: int) -> float:
-    """P(at least one of k samples is correct), with c correct among n (Chen et al. 2021)."""
+    """Returns P(at least one of k samples is correct), with c correct ones among n (Chen et al. 2021)."""
     _check(n, k)
     if not 0 <= c <= n:
         raise UserError(f"{c} correct of {n} samples")
@@ -37,13 +37,12 @@ def pass_at_k(n: int, c: int, k: int) -> float:
 
 
 def maj_at_k(votes: Sequence[Hashable | None], truth: Hashable, k: int) -> float:
-    """P(the plurality answer of k votes is `truth`); None is a sample without an answer.
+    """Returns P(the plurality answer of k votes is `truth`); None is a sample without an answer.
 
-    Such a sample takes one of the k places and votes for nothing; k of them elect nobody, which is
-    not `truth`. Exact for any number of votes: for each count j of true votes, a polynomial in the
-    number of other votes and the number of answers tied at j counts the subsets in which no other
-    answer has more than j. Answers with fewer than j votes in all cannot reach it and are counted
-    together, so with two answers this is the hypergeometric law.
+    Such a sample takes one of the k places and votes for nothing; k of them elect nobody, which is not `truth`. Exact
+    for any number of votes: for each count j of true votes, a polynomial in the number of other votes and the number of
+    answers tied at j counts the subsets in which no other answer has more than j. Answers with fewer than j votes in
+    all cannot reach it and are counted together, so with two answers this is the hypergeometric law.
     """
     _check(len(votes), k)
     counts = Counter(votes)
@@ -67,7 +66,7 @@ def maj_at_k(votes: Sequence[Hashable | None], truth: Hashable, k: int) -> float
 
 
 def best_of_k(scores: Sequence[float | None], correct: Sequence[float], k: int, *, logs: bool = False) -> float:
-    """Expected correctness of the highest-scored of k candidates; 0 where none of the k has a score.
+    """Returns the expected correctness of the highest-scored of k candidates, 0 where none of the k has a score.
 
     `scores` [n], None for a candidate without a judgement; `correct` [n] in [0, 1]; `logs` says that
     the scores are logarithms, which only decides on ties. By order
@@ -91,10 +90,10 @@ def best_of_k(scores: Sequence[float | None], correct: Sequence[float], k: int, 
 
 @functools.lru_cache(maxsize=64)
 def subsets(n: int, k: int, *, exact_limit: int = LISTED, draws: int = DRAWS) -> tuple[np.ndarray, bool]:
-    """Membership matrix [S, n] of 0 and 1 over k-subsets of n, and whether it holds all of them.
+    """Returns a membership matrix [S, n] of 0 and 1 over k-subsets of n, and whether it holds all of them.
 
-    Above `exact_limit` subsets it holds `draws` uniformly random ones, always the same, so two
-    systems are compared on the same subsets. The matrix is shared: do not write into it.
+    Above `exact_limit` subsets it holds `draws` uniformly random ones, always the same, so two systems are compared on
+    the same subsets. The matrix is shared: do not write into it.
     """
     _check(n, k)
     if math.comb(n, k) <= exact_limit:
@@ -111,10 +110,10 @@ def subsets(n: int, k: int, *, exact_limit: int = LISTED, draws: int = DRAWS) ->
 
 @functools.lru_cache(maxsize=32)
 def multisets(counts: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """All choices, of every size at once, from samples of which many are the same.
+    """Lists all choices, of every size at once, from samples of which many are the same.
 
-    From `counts` [P] equal samples: how many of each are chosen [S, P], in how many ways [S], and
-    the size of the choice [S]; S is the product of counts + 1. Shared: do not write into them.
+    From `counts` [P] equal samples: how many of each are chosen [S, P], in how many ways [S], and the size of the
+    choice [S]; S is the product of counts + 1. Shared: do not write into them.
     """
     chosen = np.indices([c + 1 for c in counts]).reshape(len(counts), -1).T
     ways = np.ones(len(chosen))
@@ -124,7 +123,7 @@ def multisets(counts: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray, np.ndarr
 
 
 def _add_answer(ways: dict[int, list[int]], count: int, most: int) -> dict[int, list[int]]:
-    """Extend `ways` by an answer with `count` votes, of which at most `most` may be chosen."""
+    """Extends `ways` by an answer with `count` votes, of which at most `most` may be chosen."""
     longest = len(next(iter(ways.values())))
     out: dict[int, list[int]] = {}
     for ties, by_size in ways.items():

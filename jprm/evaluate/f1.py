@@ -1,11 +1,11 @@
 """First-error F1: how ProcessBench scores a verifier.
 
-A label is the 0-based index of the first wrong step, or -1 for a solution without one. Two
-accuracies, exact index on the erroneous solutions and -1 on the correct ones, are joined by
-their harmonic mean, which is not the F1 of information retrieval (QwenLM/ProcessBench, issue 6).
+A label is the 0-based index of the first wrong step, or -1 for a solution without one. Two accuracies, exact index on
+the erroneous solutions and -1 on the correct ones, are joined by their harmonic mean, which is not the F1 of
+information retrieval (QwenLM/ProcessBench, issue 6).
 
-Invariant: everything here works on the expected correctness of a prediction, a number in [0, 1];
-one prediction is the special case of 0 or 1, a random subset of votes the general one.
+Invariant: everything here works on the expected correctness of a prediction, a number in [0, 1]; one prediction is the
+special case of 0 or 1, a random subset of votes the general one.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from jprm.errors import UserError
 
 @dataclass(frozen=True, slots=True)
 class FirstErrorScore:
-    """Accuracies as fractions; `n_error` and `n_correct` count the solutions of each class.
+    """The two accuracies as fractions; `n_error` and `n_correct` count the solutions of each class.
 
     The accuracy of a class without solutions is nan, and then so is `f1`.
     """
@@ -34,15 +34,15 @@ class FirstErrorScore:
 
     @property
     def f1(self) -> float:
-        """Harmonic mean of the two accuracies, 0 when both are 0."""
+        """The harmonic mean of the two accuracies, 0 when both are 0."""
         return float(harmonic_mean(self.error_acc, self.correct_acc))
 
 
 def first_error_f1(labels: Sequence[int], predictions: Sequence[int | None]) -> FirstErrorScore:
-    """Score predicted first errors against labels, both 0-based with -1 for none.
+    """Scores predicted first errors against labels; both are 0-based, with -1 for none.
 
-    A prediction of None (no judgement at all) is wrong in either class. Raises UserError when the
-    lengths differ, nothing is given, or a value is not an integer from -1 up.
+    A prediction of None (no judgement at all) is wrong in either class. Raises UserError when the lengths differ,
+    nothing is given, or a value is not an integer from -1 up.
     """
     label = _indices(labels, "labels")
     judged = np.array([p is not None for p in predictions])
@@ -53,7 +53,7 @@ def first_error_f1(labels: Sequence[int], predictions: Sequence[int | None]) -> 
 
 
 def score(labels: ArrayLike, correctness: ArrayLike) -> FirstErrorScore:
-    """Score from labels [n] and the expected correctness [n] of each prediction, in [0, 1]."""
+    """Computes the score from labels [n] and the expected correctness [n] of each prediction, which lies in [0, 1]."""
     is_error = np.asarray(labels) >= 0
     right = np.asarray(correctness, dtype=np.float64)
     assert right.shape == is_error.shape, (right.shape, is_error.shape)
@@ -67,19 +67,18 @@ def score(labels: ArrayLike, correctness: ArrayLike) -> FirstErrorScore:
 
 
 def harmonic_mean(a: ArrayLike, b: ArrayLike) -> np.ndarray:
-    """2ab / (a + b) elementwise; 0 where both are 0, nan where either is nan."""
+    """Computes 2ab / (a + b) elementwise: 0 where both are 0, nan where either is nan."""
     a, b = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
     low, high, total = np.minimum(a, b), np.maximum(a, b), a + b
     return np.where(total == 0.0, 0.0, 2.0 * low * (high / np.where(total == 0.0, 1.0, total)))
 
 
 def trivial_baselines(labels: Sequence[int], step_counts: Sequence[int]) -> dict[str, FirstErrorScore]:
-    """Scores of predictors that read nothing, in closed form.
+    """Computes, in closed form, the scores of predictors that read nothing.
 
-    `step_counts` [n] are the numbers of steps of the solutions. `random` says -1 with the
-    probability p that suits it best and otherwise names a step uniformly. With m the mean of 1/T
-    over the erroneous solutions its accuracies are (1 - p) m and p, its best p is
-    sqrt(m) / (1 + sqrt(m)), and its F1 there is 2m / (1 + sqrt(m))^2.
+    `step_counts` [n] are the numbers of steps of the solutions. `random` says -1 with the probability p that suits it
+    best and otherwise names a step uniformly. With m the mean of 1/T over the erroneous solutions its accuracies are (1
+    - p) m and p, its best p is sqrt(m) / (1 + sqrt(m)), and its F1 there is 2m / (1 + sqrt(m))^2.
     """
     label, steps = _indices(labels, "labels"), np.asarray(step_counts)
     if len(label) != len(steps):

@@ -4,8 +4,8 @@
     excluded   it is left out, and how many were is told (PRMBench's scorer does so, and prints the
                share that is valid)
 
-With k of n stored votes a solution has a verdict under some choices of votes only. What counts is then
-a share of the choices: P(right) and P(no verdict) of each solution, both exact over all choices.
+With k of n stored votes a solution has a verdict under some choices of votes only. What counts is then a share of the
+choices: P(right) and P(no verdict) of each solution, both exact over all choices.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ Missing = Literal["wrong", "excluded"]
 
 
 def check_missing(value: str) -> None:
-    """Raises UserError where it is neither of the two."""
+    """Raises UserError where a value is neither "wrong" nor "excluded"."""
     if value not in get_args(Missing):
         raise UserError(f"missing = {value!r}: must be 'wrong' or 'excluded'")
 
 
 def counted(right: ArrayLike, missing: ArrayLike, how: Missing, labels: ArrayLike | None = None) -> np.ndarray:
-    """Values [n, ...] whose mean is the score, from P(right) and P(no verdict) of each item.
+    """Returns values [n, ...] whose mean is the score, from P(right) and P(no verdict) of each item.
 
-    wrong: P(right). excluded: of each class (an error or none, by `labels` [n]; one class without
-    them) the mean of the values is sum(right) / sum(1 - missing), the accuracy of the verdicts that
-    there are. A value is the score plus what the item moves it by, (right - score (1 - missing)) over
-    the mean of 1 - missing; so the spread of the values is, to first order, that of the score, and an
-    item without any verdict stands on the score itself. nan where a class has no verdict.
+    wrong: P(right). excluded: of each class (an error or none, by `labels` [n]; one class without them) the mean of the
+    values is sum(right) / sum(1 - missing), the accuracy of the verdicts that there are. A value is the score plus what
+    the item moves it by, (right - score (1 - missing)) over the mean of 1 - missing; so the spread of the values is, to
+    first order, that of the score, and an item without any verdict stands on the score itself. nan where a class has no
+    verdict.
     """
     right, judged = np.asarray(right, dtype=np.float64), 1.0 - np.asarray(missing)
     if how == "wrong" or bool(np.all(judged == 1.0)):
@@ -53,7 +53,8 @@ def counted(right: ArrayLike, missing: ArrayLike, how: Missing, labels: ArrayLik
 
 
 def accuracy_interval(values: ArrayLike, missing: ArrayLike, how: Missing, resamples: Resamples) -> Interval:
-    """Mean of values [n] of `counted`, one class, with its interval: that of a share of the verdicts.
+    """Returns the mean of the values [n] of `counted` (of one class) with its interval, that of a share of the
+    verdicts.
 
     missing [n]: P(no verdict) of each. nan where there is no verdict at all.
     """
@@ -68,10 +69,11 @@ def accuracy_interval(values: ArrayLike, missing: ArrayLike, how: Missing, resam
 
 
 def ranked(labels: ArrayLike, scores: ArrayLike, how: Missing) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Labels, scores and indices of what an area ranks, from labels [n] and scores [n], nan unjudged.
+    """Selects what an area ranks, as labels, scores and indices, from labels [n] and scores [n], which are nan where
+    nothing was judged.
 
-    wrong: an unjudged right one stands below every score and a flawed one above, so that each of
-    their pairs is ranked wrongly. excluded: they are left out.
+    wrong: an unjudged right one stands below every score and a flawed one above, so that each of their pairs is ranked
+    wrongly. excluded: they are left out.
     """
     label, score = np.asarray(labels, dtype=bool), np.asarray(scores, dtype=np.float64)
     judged = ~np.isnan(score)

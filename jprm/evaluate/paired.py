@@ -1,8 +1,8 @@
 """Two systems on the same problems: is the difference more than chance?
 
-`Difference` (uncertainty) says how large it is; the tests here say whether chance alone would give
-as much. Both treat a problem with all its items as one: under the null hypothesis the two systems
-are exchangeable within a problem, so their outcomes may be swapped there and only there.
+`Difference` (uncertainty) says how large it is; the tests here say whether chance alone would give as much. Both treat
+a problem with all its items as one: under the null hypothesis the two systems are exchangeable within a problem, so
+their outcomes may be swapped there and only there.
 """
 
 from __future__ import annotations
@@ -16,41 +16,27 @@ from numpy.typing import ArrayLike
 
 from jprm.errors import UserError
 from jprm.evaluate.f1 import harmonic_mean, score
-from jprm.evaluate.power import minimum_detectable_effect
 from jprm.evaluate.resamples import Resamples
-from jprm.evaluate.uncertainty import Difference, difference, gap_samples
+from jprm.evaluate.uncertainty import LEVEL, Difference, difference, gap_samples
 
 PERMUTATIONS = 10_000
+POWER = 0.8
 EXACT_PROBLEMS = 14  # 2^14 = 16 384 ways of swapping are enumerated
-_CHUNK = 1_000
-
-
-@dataclass(frozen=True, slots=True)
-class McNemar:
-    """Items that only one of the systems has right, and the exact two-sided p-value."""
-
-    only_first: int
-    only_second: int
-    p: float
+_BATCH = 1_000
 
 
 @dataclass(frozen=True, slots=True)
 class Paired:
-    """Second minus first: interval, p-values, and the least effect these problems would show.
+    """The second system minus the first: an interval, p-values, and the least effect that these problems would show.
 
-    `mcnemar_p` is None unless every problem has one item with outcomes of 0 and 1;
-    `detectable` is the minimum detectable effect at power .8 and level .95.
+    `mcnemar_p` is None unless every problem has one item with outcomes of 0 and 1; `detectable` is the minimum
+    detectable effect at power .8 and level .95.
     """
 
     difference: Difference
     permutation_p: float
     mcnemar_p: float | None
     detectable: float
-
-    def __str__(self) -> str:
-        d = self.difference
-        exact = "" if self.mcnemar_p is None else f", McNemar p = {self.mcnemar_p:.3g}"
-        return f"{d:+.3f}, permutation p = {self.permutation_p:.3g}{exact}; detectable: {self.detectable:.3f}"
 
 
 def compare(
@@ -61,10 +47,10 @@ def compare(
     labels: ArrayLike | None = None,
     seed: int = 0,
 ) -> Paired:
-    """Everything about `second` minus `first`, outcomes [n] in [0, 1] of the same items.
+    """Compares two systems by their outcomes [n] in [0, 1] on the same items: everything about `second` minus `first`.
 
-    The difference is of first-error F1 where `labels` [n] (-1 for no error) are given, of the mean
-    otherwise. Raises UserError when the lengths differ.
+    The difference is of first-error F1 where `labels` [n] (-1 for no error) are given, of the mean otherwise. Raises
+    UserError when the lengths differ.
     """
     one, two = _outcomes(first, second, problem_ids)
     if labels is None:
@@ -77,17 +63,18 @@ def compare(
     return Paired(
         difference=difference(value, samples),
         permutation_p=permutation_test(one, two, problem_ids, labels=labels, seed=seed),
-        mcnemar_p=mcnemar(one, two).p if binary and alone else None,
+        mcnemar_p=mcnemar(one, two) if binary and alone else None,
         detectable=minimum_detectable_effect(float(samples.std())),
     )
 
 
-def mcnemar(first: ArrayLike, second: ArrayLike) -> McNemar:
-    """McNemar's test, exact: the discordant items are tosses of a fair coin under the null.
+def mcnemar(first: ArrayLike, second: ArrayLike) -> float:
+    """Returns the exact two-sided p-value of McNemar's test, under whose null the discordant items are tosses of a fair
+    coin.
 
-    Outcomes [n] are 0 or 1, one item per problem: siblings would count as independent evidence.
-    Measured at a nominal 5 %: 3.7 % false positives, as the split of few tosses has few levels.
-    Raises UserError for other outcomes or different lengths.
+    Outcomes [n] are 0 or 1, one item per problem: siblings would count as independent evidence. Measured at a nominal 5
+    %: 3.7 % false positives, as the split of few tosses has few levels. Raises UserError for other outcomes or
+    different lengths.
     """
     from scipy.stats import binom
 
@@ -96,7 +83,7 @@ def mcnemar(first: ArrayLike, second: ArrayLike) -> McNemar:
         raise UserError("McNemar's test needs outcomes of 0 and 1; use permutation_test")
     only_first, only_second = int((one > two).sum()), int((two > one).sum())
     tail = float(binom.cdf(min(only_first, only_second), only_first + only_second, 0.5))
-    return McNemar(only_first, only_second, min(1.0, 2.0 * tail))
+    return min(1.0, 2.0 * tail)
 
 
 def permutation_test(
@@ -108,13 +95,12 @@ def permutation_test(
     seed: int = 0,
     permutations: int = PERMUTATIONS,
 ) -> float:
-    """Two-sided p-value of the difference of means, or of first-error F1 where `labels` are given.
+    """Returns the two-sided p-value of the difference of means, or of first-error F1 where `labels` are given.
 
-    The outcomes of both systems are swapped problem by problem: in every way for up to 14 problems,
-    else in `permutations` random ways, with one added to both counts so that p is never 0. Exact
-    under exchangeability; measured at a nominal 5 % on 200 problems: 3.7 % false positives for
-    means of 0 and 1, which have few levels, and 5.0 % for F1 (tools/coverage.py, 300 sets). nan where
-    an outcome is.
+    The outcomes of both systems are swapped problem by problem: in every way for up to 14 problems, else in
+    `permutations` random ways, with one added to both counts so that p is never 0. Exact under exchangeability;
+    measured at a nominal 5 % on 200 problems: 3.7 % false positives for means of 0 and 1, which have few levels, and
+    5.0 % for F1 (tools/coverage.py, 300 sets). nan where an outcome is.
     """
     one, two = _outcomes(first, second, problem_ids)
     if np.isnan(one).any() or np.isnan(two).any():
@@ -145,11 +131,24 @@ def permutation_test(
         swaps = (np.arange(2**n_problems)[:, None] >> np.arange(n_problems)) & 1
         return float((np.abs(statistic(swaps.astype(float))) >= observed).mean())
     rng, beyond = np.random.default_rng(seed), 0
-    for start in range(0, permutations, _CHUNK):
-        rows = min(_CHUNK, permutations - start)
+    for start in range(0, permutations, _BATCH):
+        rows = min(_BATCH, permutations - start)
         swaps = rng.integers(0, 2, (rows, n_problems)).astype(float)
         beyond += int((np.abs(statistic(swaps)) >= observed).sum())
     return (1 + beyond) / (1 + permutations)
+
+
+def minimum_detectable_effect(standard_error: float, *, power: float = POWER, level: float = LEVEL) -> float:
+    """Returns the true difference that a two-sided test at `level` finds with probability `power`.
+
+    (z of level + z of power) standard errors, the normal approximation; 2.80 of them by default. At 200 problems and 25
+    % discordant items the simulated power there is .81 (tools/coverage.py).
+    """
+    from scipy.stats import norm
+
+    if not 0 < power < 1 or not 0 < level < 1:
+        raise UserError(f"power is {power} and level {level}; both lie between 0 and 1")
+    return float(norm.ppf((1 + level) / 2) + norm.ppf(power)) * standard_error
 
 
 def _outcomes(

@@ -1,7 +1,7 @@
-"""How well scores rank right above flawed: the area under the ROC curve, and verdicts by threshold.
+"""How well scores rank right above flawed: the area under the ROC curve.
 
-MR-MATH (GAIR-NLP/ReasonEval) measures verifiers by both, over solutions (scored by their worst step)
-and over the steps up to the first error.
+MR-MATH (GAIR-NLP/ReasonEval) measures verifiers by it, over solutions (scored by their worst step) and over the steps
+up to the first error.
 """
 
 from __future__ import annotations
@@ -17,21 +17,8 @@ from jprm.evaluate.resamples import Resamples
 from jprm.evaluate.uncertainty import Difference, Interval, both_outcomes, difference, interval
 
 
-def verdicts(scores: Sequence[float], threshold: float = 0.5) -> list[bool]:
-    """Right where the score lies above the threshold, flawed where it does not."""
-    return [score > threshold for score in scores]
-
-
-def merge_pieces(scores: Sequence[float], pieces: Sequence[int]) -> list[float]:
-    """Scores of steps from those of their parts in order: the least of each step's `pieces[i]`."""
-    if len(scores) != sum(pieces) or min(pieces, default=1) < 1:
-        raise UserError(f"{len(scores)} scores do not fill steps of {list(pieces)} parts")
-    ends = np.cumsum(pieces)
-    return [min(scores[end - n : end]) for end, n in zip(ends, pieces, strict=True)]
-
-
 def auc(labels: ArrayLike, scores: ArrayLike) -> float:
-    """P(a right one scores above a flawed one), ties counting half; labels bool [n], scores [n].
+    """Returns P(a right item scores above a flawed one), ties counting half, for labels (bool) [n] and scores [n].
 
     nan where one of the two kinds is missing.
     """
@@ -42,7 +29,7 @@ def auc(labels: ArrayLike, scores: ArrayLike) -> float:
 
 
 def auc_interval(labels: ArrayLike, scores: ArrayLike, resamples: Resamples) -> Interval:
-    """The same with its interval over problems; `resamples` tells the problem of every item.
+    """Returns the area with its interval over problems; `resamples` tells the problem of every item.
 
     An unseen problem brings a right and a flawed item, each above or below all of the other kind.
     """
@@ -53,7 +40,7 @@ def auc_interval(labels: ArrayLike, scores: ArrayLike, resamples: Resamples) -> 
 
 
 def auc_difference(labels: ArrayLike, first: ArrayLike, second: ArrayLike, resamples: Resamples) -> Difference:
-    """How much larger the area of the second scores is than that of the first, on the same items."""
+    """Returns by how much the area of the second scores is larger than that of the first, on the same items."""
     (right, one), (_, two) = _ranked(labels, first), _ranked(labels, second)
     table = both_outcomes(_shares(right, one), _shares(right, two))
     samples = _samples(right, table, [one, two], resamples)
@@ -70,7 +57,7 @@ def _ranked(labels: ArrayLike, scores: ArrayLike) -> tuple[np.ndarray, np.ndarra
 
 
 def _shares(right: np.ndarray, score: np.ndarray) -> np.ndarray:
-    """Share [n] of the items of the other kind that an item stands in the right order with.
+    """Returns the share [n] of the items of the other kind with which an item stands in the right order.
 
     Ties count half; nan where there is no item of the other kind.
     """
@@ -86,10 +73,10 @@ def _shares(right: np.ndarray, score: np.ndarray) -> np.ndarray:
 def _samples(
     right: np.ndarray, table: np.ndarray, scores: Sequence[np.ndarray], resamples: Resamples
 ) -> list[np.ndarray]:
-    """Resampled areas [R] of each of the scores; nan where a kind of item is missing.
+    """Resamples the area [R] of each of the scores; nan where a kind of item is missing.
 
-    `table` [n, C] says what an item's share of the other kind is in by the scores, as in
-    `Resamples.outcomes`; the unseen items fall on one of these with all items of the other kind.
+    `table` [n, C] says what an item's share of the other kind is in by the scores, as in `Resamples.outcomes`; the
+    unseen items fall on one of these with all items of the other kind.
     """
     if not right.any() or right.all():
         return [np.full(len(resamples.weights), math.nan)] * len(scores)
@@ -106,7 +93,7 @@ def _samples(
 
 
 def _wins(right: np.ndarray, score: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Weight [R] of the pairs in the right order, ties counting half, for weights [R, n]."""
+    """Returns the weight [R] of the pairs in the right order, ties counting half, for weights [R, n]."""
     order = np.argsort(score, kind="stable")
     levels = np.flatnonzero(np.diff(score[order], prepend=-math.inf) != 0)  # first of equal scores
     sorted_weights, sorted_right = weights[:, order], right[order]

@@ -1,15 +1,14 @@
 """Resamples from which every interval is made: problems weighed at random, and one problem more that was not seen.
 
-All solutions, steps and votes of a problem are weighed together: siblings of a hard problem are no
-independent evidence. The weights of the problems are exponential (the Bayesian bootstrap, Rubin
-1981). Weights alone would make an interval of width 0 where all is right, so each resample holds one
-more problem, whose outcome is the toss of a fair coin. Of s right items among n independent ones, a
-resampled share is then Beta(s + 1, n - s) or Beta(s, n - s + 1), each half of the time, and its
-quantiles are the mid-P interval of Clopper and Pearson (Lancaster 1961; Agresti and Gottard 2007),
-which neither collapses at 0 and 1 nor is too wide as the exact one is.
+All solutions, steps and votes of a problem are weighed together: siblings of a hard problem are no independent
+evidence. The weights of the problems are exponential (the Bayesian bootstrap, Rubin 1981). Weights alone would make an
+interval of width 0 where all is right, so each resample holds one more problem, whose outcome is the toss of a fair
+coin. Of s right items among n independent ones, a resampled share is then Beta(s + 1, n - s) or Beta(s, n - s + 1),
+each half of the time, and its quantiles are the mid-P interval of Clopper and Pearson (Lancaster 1961; Agresti and
+Gottard 2007), which neither collapses at 0 and 1 nor is too wide as the exact one is.
 
-Invariant: every statistic is a function of per-problem sums, so one matrix of weights [R, G] serves
-all of them, and two systems on the same items see the same resamples.
+Invariant: every statistic is a function of per-problem sums, so one matrix of weights [R, G] serves all of them, and
+two systems on the same items see the same resamples.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ RESAMPLES = 2000
 
 @dataclass(frozen=True)
 class Resamples:
-    """`weights` [R, G] of the problems, all exponential; `group` [n] is the problem of an item."""
+    """The weights [R, G] of the problems, all exponential; `group` [n] is the problem of each item."""
 
     group: np.ndarray
     weights: np.ndarray
@@ -37,7 +36,7 @@ class Resamples:
 
     @classmethod
     def of(cls, problem_ids: Sequence[Hashable], *, seed: int = 0, resamples: int = RESAMPLES) -> Resamples:
-        """Weigh the problems `resamples` times; the same seed gives the same weights.
+        """Weighs the problems `resamples` times; the same seed gives the same weights.
 
         Problems are numbered by first appearance, so their names do not change the weights.
         """
@@ -48,20 +47,20 @@ class Resamples:
         return cls(group, _weights(len(number), seed, resamples), seed)
 
     def sums(self, values: ArrayLike) -> np.ndarray:
-        """Resampled sums [R, c] of item values [n] or [n, c] over the problems that were seen.
+        """Returns resampled sums [R, c] of item values [n] or [n, c] over the problems that were seen.
 
         Their scale is that of the weights, so only ratios of sums mean something.
         """
         return self.weights @ self.per_problem(values)
 
     def outcomes(self, *tables: ArrayLike) -> list[np.ndarray]:
-        """Resampled sums [R, C] of each table [n, C], the unseen problem among them.
+        """Returns resampled sums [R, C] of each table [n, C], with the unseen problem among them.
 
-        A row says how much of an item falls on each of C outcomes that exclude each other, all from
-        0 up: C = 2 for right and wrong, C = 4 for two systems (right in both, only in the first,
-        only in the second, in neither). The unseen problem falls on one of them: each system tosses
-        a coin of its own, and each table another problem. nan throughout where a table holds items
-        of one problem alone, since nothing tells how others would differ; 0 where it holds none.
+        A row says how much of an item falls on each of C outcomes that exclude each other, all from 0 up: C = 2 for
+        right and wrong, C = 4 for two systems (right in both, only in the first, only in the second, in neither). The
+        unseen problem falls on one of them: each system tosses a coin of its own, and each table another problem. nan
+        throughout where a table holds items of one problem alone, since nothing tells how others would differ; 0 where
+        it holds none.
         """
         per_table = [self.per_problem(table) for table in tables]
         edges = np.cumsum([table.shape[1] for table in per_table])[:-1]
@@ -69,7 +68,7 @@ class Resamples:
         return [s + self.unseen(p, i) for i, (s, p) in enumerate(zip(seen, per_table, strict=True))]
 
     def unseen(self, per_problem: np.ndarray, stream: int) -> np.ndarray:
-        """What the unseen problem adds to the outcomes [R, C], from those of each problem [G, C].
+        """Returns what the unseen problem adds to the outcomes [R, C], from those of each problem [G, C].
 
         It weighs an exponential number and falls on one outcome, with the size of `_size`.
         """
@@ -78,11 +77,11 @@ class Resamples:
         return _tosses(self.seed, len(self.weights), stream, per_problem.shape[1]) * size
 
     def f1(self, labels: ArrayLike, correctness: ArrayLike, judged: ArrayLike | None = None) -> np.ndarray:
-        """First-error F1 [R, K] from labels [n] and expected correctness [n] or [n, K] in [0, 1].
+        """Returns first-error F1 [R, K] from labels [n] and the expected correctness [n] or [n, K] in [0, 1].
 
-        There is an unseen problem of each kind, wholly right or wholly wrong in all K columns. nan
-        without an erroneous or without a correct solution. judged: how much of an item there is at
-        all, of the shape of `correctness` and not below it; else all of it.
+        There is an unseen problem of each kind, wholly right or wholly wrong in all K columns. nan without an erroneous
+        or without a correct solution. judged: how much of an item there is at all, of the shape of `correctness` and
+        not below it; else all of it.
         """
         is_error = np.asarray(labels)[:, None] >= 0
         right = np.asarray(correctness, dtype=np.float64).reshape(len(self.group), -1)
@@ -102,7 +101,7 @@ class Resamples:
         return harmonic_mean(*accuracies)
 
     def per_problem(self, values: ArrayLike) -> np.ndarray:
-        """Sums [G, c] of item values [n] or [n, c] within each problem."""
+        """Returns the sums [G, c] of item values [n] or [n, c] within each problem."""
         table = np.asarray(values, dtype=np.float64).reshape(len(self.group), -1)
         found = np.zeros((self.weights.shape[1], table.shape[1]))
         np.add.at(found, self.group, table)
@@ -112,9 +111,9 @@ class Resamples:
 def _size(per_problem: np.ndarray) -> np.ndarray:
     """How much of each outcome [C] a problem brings that has it: the mean, weighted by itself.
 
-    1 for items of 0 and 1 alone in their problem. A problem that is an outcome as a whole is mixed
-    in, as one among the effective number k of problems that were seen with it: what was seen once
-    at .001 may come at 1. Of four outcomes the two on which the systems disagree share their size.
+    1 for items of 0 and 1 alone in their problem. A problem that is an outcome as a whole is mixed in, as one among the
+    effective number k of problems that were seen with it: what was seen once at .001 may come at 1. Of four outcomes
+    the two on which the systems disagree share their size.
     """
     seen = per_problem.copy()
     if seen.shape[1] == 4:

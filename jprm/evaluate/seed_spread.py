@@ -1,9 +1,8 @@
 """Spread over training seeds apart from spread over problems.
 
-An outcome is y = mean + seed + problem + rest. Where all seeds were measured on the same problems
-the three variances are told apart by a two-way analysis of variance, and the mean has an interval
-for a new seed on new problems; where every seed has problems of its own, the problems are nested
-in the seeds and only the seeds count as repetitions.
+An outcome is y = mean + seed + problem + rest. Where all seeds were measured on the same problems the three variances
+are told apart by a two-way analysis of variance, and the mean has an interval for a new seed on new problems; where
+every seed has problems of its own, the problems are nested in the seeds and only the seeds count as repetitions.
 
 Invariant: a seed is not a problem. Three seeds on 500 problems are three repetitions of training.
 """
@@ -25,11 +24,11 @@ ROUNDED = 1e-24  # of outcomes about 1
 
 @dataclass(frozen=True, slots=True)
 class SeedSpread:
-    """Mean with an interval over both sources, and each source alone.
+    """The mean with an interval over both sources of chance, and each source alone.
 
-    `seed_sd` is the standard deviation of a seed's true mean around the mean, with its interval;
-    `problem_se` the standard error that comes from the choice of problems alone; `share` the part
-    of the variance of the mean that the seeds bring; `crossed` whether all seeds share problems.
+    `seed_sd` is the standard deviation of a seed's true mean around the mean, with its interval; `problem_se` the
+    standard error that comes from the choice of problems alone; `share` the part of the variance of the mean that the
+    seeds bring; `crossed` whether all seeds share problems.
     """
 
     mean: Interval
@@ -39,17 +38,15 @@ class SeedSpread:
     crossed: bool
 
 
-def seed_spread(
-    outcomes: Sequence[ArrayLike], problem_ids: Sequence[Sequence[Hashable]], *, level: float = LEVEL
-) -> SeedSpread:
-    """Variance components of `outcomes` [S] of [n_s] items, with the problems of the items.
+def seed_spread(outcomes: Sequence[ArrayLike], problem_ids: Sequence[Sequence[Hashable]]) -> SeedSpread:
+    """Tells apart the variance of seeds and of problems in `outcomes` [S] of [n_s] items, given the problems of the
+    items.
 
-    Items of a problem are averaged first. The interval of the mean is Satterthwaite's, that of the
-    seeds' standard deviation Tukey and Williams' (exact for its ratio to the rest). Measured at a
-    nominal 95 % with 3 to 5 seeds on 100 problems of normal effects: mean 95-97 %, seed_sd 95-96 %
-    of 500 simulated sets (tools/coverage.py). Where nothing differs, as where all outcomes are right,
-    there is no spread to go by and the ends are nan. Raises UserError for fewer than two seeds or
-    two problems.
+    Items of a problem are averaged first. The interval of the mean is Satterthwaite's, that of the seeds' standard
+    deviation Tukey and Williams' (exact for its ratio to the rest). Measured at a nominal 95 % with 3 to 5 seeds on 100
+    problems of normal effects: mean 95-97 %, seed_sd 95-96 % of 500 simulated sets (tools/coverage.py). Where nothing
+    differs, as where all outcomes are right, there is no spread to go by and the ends are nan. Raises UserError for
+    fewer than two seeds or two problems.
     """
     tables = [_by_problem(y, ids) for y, ids in zip(outcomes, problem_ids, strict=True)]
     if len(tables) < 2:
@@ -58,11 +55,11 @@ def seed_spread(
         raise UserError("the spread over problems needs at least 2 problems per seed")
     crossed = all(table.keys() == tables[0].keys() for table in tables)
     if crossed:
-        return _crossed(np.array([[t[p] for p in tables[0]] for t in tables]), level)
-    return _nested([np.array(list(table.values())) for table in tables], level)
+        return _crossed(np.array([[t[p] for p in tables[0]] for t in tables]))
+    return _nested([np.array(list(table.values())) for table in tables])
 
 
-def _crossed(y_SP: np.ndarray, level: float) -> SeedSpread:
+def _crossed(y_SP: np.ndarray) -> SeedSpread:
     s, p = y_SP.shape
     mean = float(y_SP.mean())
     seed, problem = y_SP.mean(axis=1) - mean, y_SP.mean(axis=0) - mean
@@ -78,15 +75,15 @@ def _crossed(y_SP: np.ndarray, level: float) -> SeedSpread:
     df = variance**2 / spread if spread else float(s - 1)
     seed_part = max(0.0, ms_seed - ms_rest) / (s * p)
     return SeedSpread(
-        mean=_around(mean, variance, df, level),
-        seed_sd=_seed_sd(ms_seed, ms_rest, s - 1, (s - 1) * (p - 1), p, level),
+        mean=_around(mean, variance, df),
+        seed_sd=_seed_sd(ms_seed, ms_rest, s - 1, (s - 1) * (p - 1), p),
         problem_se=math.sqrt(ms_problem / (s * p)),
         share=seed_part / variance if variance else 0.0,
         crossed=True,
     )
 
 
-def _nested(columns: Sequence[np.ndarray], level: float) -> SeedSpread:
+def _nested(columns: Sequence[np.ndarray]) -> SeedSpread:
     s, sizes = len(columns), np.array([len(column) for column in columns])
     means = np.array([column.mean() for column in columns])
     mean, size = float(means.mean()), s / float((1 / sizes).sum())  # harmonic: seeds weigh the same
@@ -94,8 +91,8 @@ def _nested(columns: Sequence[np.ndarray], level: float) -> SeedSpread:
     ms_seed = _square(size * ((means - mean) ** 2).sum() / (s - 1))
     variance = ms_seed / (s * size)
     return SeedSpread(
-        mean=_around(mean, variance, s - 1, level),
-        seed_sd=_seed_sd(ms_seed, within, s - 1, int((sizes - 1).sum()), size, level),
+        mean=_around(mean, variance, s - 1),
+        seed_sd=_seed_sd(ms_seed, within, s - 1, int((sizes - 1).sum()), size),
         problem_se=math.sqrt(within / (s * size)),
         share=max(0.0, ms_seed - within) / ms_seed if ms_seed else 0.0,
         crossed=False,
@@ -107,22 +104,22 @@ def _square(mean_square: float) -> float:
     return 0.0 if mean_square < ROUNDED else float(mean_square)
 
 
-def _around(mean: float, variance: float, df: float, level: float) -> Interval:
+def _around(mean: float, variance: float, df: float) -> Interval:
     from scipy.stats import t
 
     if variance == 0:
         return Interval(mean, math.nan, math.nan)
-    half = float(t.ppf((1 + level) / 2, df)) * math.sqrt(variance)
+    half = float(t.ppf((1 + LEVEL) / 2, df)) * math.sqrt(variance)
     return Interval(mean, mean - half, mean + half)
 
 
-def _seed_sd(ms_seed: float, ms_rest: float, df_seed: int, df_rest: int, size: float, level: float) -> Interval:
+def _seed_sd(ms_seed: float, ms_rest: float, df_seed: int, df_rest: int, size: float) -> Interval:
     """sqrt((ms_seed - ms_rest) / size), with the F distribution of the ratio of mean squares."""
     from scipy.stats import f
 
     if ms_seed == 0 or math.isnan(ms_seed):
         return Interval(ms_seed, math.nan, math.nan)
-    low, high = f.ppf([(1 + level) / 2, (1 - level) / 2], df_seed, df_rest)
+    low, high = f.ppf([(1 + LEVEL) / 2, (1 - LEVEL) / 2], df_seed, df_rest)
     square = [ms_seed - ms_rest, ms_seed / low - ms_rest, ms_seed / high - ms_rest]
     value, bottom, top = (math.sqrt(max(0.0, float(x)) / size) for x in square)
     return Interval(value, bottom, top)

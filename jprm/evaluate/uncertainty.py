@@ -1,18 +1,18 @@
 """Intervals and paired differences over problems, from small sets and near 0 and 1 as well.
 
-The resamples (resamples.py) weigh problems at random and hold one more of unknown outcome; an
-interval goes from rank to rank of the resampled statistic.
-Measured at a nominal 95 % (`python -m tools.coverage grid`, 2000 simulated sets, averaged around each p): means
-of .5 to .99 over 25 to 200 problems 94.3-98.5 %, with two items a problem 93.9-98.3 %, F1 of 10 to 200
-items of a kind 94.9-97.5 %. The values above 97 % are those where the rarest outcome is hardly
-ever seen. Percentiles of problems drawn with replacement had 22.6 % for a mean of .99 at 25 problems.
+The resamples (resamples.py) weigh problems at random and hold one more of unknown outcome; an interval goes from rank
+to rank of the resampled statistic. Measured at a nominal 95 % (`python -m tools.coverage grid`, 2000 simulated sets,
+averaged around each p): means of .5 to .99 over 25 to 200 problems 94.3-98.5 %, with two items a problem 93.9-98.3 %,
+F1 of 10 to 200 items of a kind 94.9-97.5 %. The values above 97 % are those where the rarest outcome is hardly ever
+seen. Percentiles of problems drawn with replacement had 22.6 % for a mean of .99 at 25 problems.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -63,11 +63,30 @@ def finite(value: float) -> float | None:
     return float(value) if math.isfinite(value) else None
 
 
-def interval(value: float, samples: ArrayLike, level: float = LEVEL) -> Interval:
-    """Interval of resampled values [R]: the last rank below (R + 1) (1 - level) / 2, and its mirror.
+def interval_row(name: str, at: Interval | None) -> dict[str, float | None]:
+    """Turns an interval into the columns of a row, `name`, `name_low` and `name_high`; None stands for what is not
+    defined.
+    """
+    values = (math.nan,) * 3 if at is None else (at.value, at.low, at.high)
+    keys = (name, f"{name}_low", f"{name}_high")
+    return {key: finite(value) for key, value in zip(keys, values, strict=True)}
 
-    With these ranks (Davison and Hinkley 1997, section 5.2) the interval leaves 0 out exactly where
-    `difference` has p < 1 - level. nan samples are left out; without a value there is no interval.
+
+def interval_of(row: Mapping[str, Any], name: str) -> Interval | None:
+    """Reads the interval `name` of a row (see `interval_row`). Its ends are nan where they are missing; it is None
+    without a value.
+    """
+    if row.get(name) is None:
+        return None
+    low, high = (row.get(f"{name}_{end}") for end in ("low", "high"))
+    return Interval(row[name], math.nan if low is None else low, math.nan if high is None else high)
+
+
+def interval(value: float, samples: ArrayLike, level: float = LEVEL) -> Interval:
+    """Makes an interval of resampled values [R]: the last rank below (R + 1) (1 - level) / 2, and its mirror.
+
+    With these ranks (Davison and Hinkley 1997, section 5.2) the interval leaves 0 out exactly where `difference` has p
+    < 1 - level. nan samples are left out; without a value there is no interval.
     """
     kept = np.asarray(samples, dtype=np.float64)
     kept = kept[~np.isnan(kept)]
@@ -79,37 +98,25 @@ def interval(value: float, samples: ArrayLike, level: float = LEVEL) -> Interval
     return Interval(value, float(ordered[first]), float(ordered[last]))
 
 
-def difference(value: float, samples: ArrayLike, level: float = LEVEL) -> Difference:
-    """Interval and p-value of a difference from its resampled values [R].
+def difference(value: float, samples: ArrayLike) -> Difference:
+    """Makes the interval and the p-value of a difference from its resampled values [R].
 
-    p is twice the smaller share of resamples on either side of zero, with one added to both
-    counts, so that it is never below 2 / (R + 1).
+    p is twice the smaller share of resamples on either side of zero, with one added to both counts, so that it is never
+    below 2 / (R + 1).
     """
     kept = np.asarray(samples, dtype=np.float64)
     kept = kept[~np.isnan(kept)]
-    around = interval(value, kept, level)
+    around = interval(value, kept)
     beyond = min((kept <= 0.0).sum(), (kept >= 0.0).sum())
     p = min(1.0, 2.0 * (1.0 + float(beyond)) / (1.0 + kept.size))
     return Difference(around.value, around.low, around.high, p if kept.size else math.nan)
 
 
-def cluster_bootstrap(statistic: Callable[[np.ndarray], float], resamples: Resamples, level: float = LEVEL) -> Interval:
-    """Interval of any statistic: `statistic` maps how much each item counts [n] to a number.
-
-    For medians, slopes and whatever else is no function of sums; called once per resample. Items
-    of a problem always count alike. No unseen problem is among them, since nobody knows what it
-    would do to the statistic: near the ends of its range the interval is too short.
-    """
-    value = float(statistic(np.ones(len(resamples.group))))
-    drawn = [float(statistic(weights[resamples.group])) for weights in resamples.weights]
-    return interval(value, drawn, level)
-
-
 def share_interval(part: ArrayLike, whole: ArrayLike, resamples: Resamples, level: float = LEVEL) -> Interval:
-    """Sum of `part` [n] over the sum of `whole` [n], with 0 <= part <= whole item by item.
+    """Returns the sum of `part` [n] over the sum of `whole` [n], with its interval; 0 <= part <= whole for each item.
 
-    For accuracies of one kind of item, bins, and shares of a budget. nan where `whole` is all 0.
-    Raises UserError where a part is more than its whole, or negative.
+    For accuracies of one kind of item, bins, and shares of a budget. nan where `whole` is all 0. Raises UserError where
+    a part is more than its whole, or negative.
     """
     part, whole = np.asarray(part, dtype=np.float64), np.asarray(whole, dtype=np.float64)
     if not ((part >= -_ROUNDING) & (part <= whole + _ROUNDING)).all():
@@ -121,11 +128,11 @@ def share_interval(part: ArrayLike, whole: ArrayLike, resamples: Resamples, leve
         return interval(float(value), sums[:, 0] / sums.sum(axis=1), level)
 
 
-def ratio_interval(part: ArrayLike, whole: ArrayLike, resamples: Resamples, level: float = LEVEL) -> Interval:
-    """Sum of `part` [n] over the sum of `whole` [n], where a part may be more than its whole, or lost.
+def ratio_interval(part: ArrayLike, whole: ArrayLike, resamples: Resamples) -> Interval:
+    """Returns the sum of `part` [n] over that of `whole` [n], where a part may be more than its whole, or lost.
 
-    For what is kept of a gain or saved of a cost. The unseen problem may keep all of its whole, add
-    as much to it, or lose it. nan where the wholes sum to 0.
+    For what is kept of a gain or saved of a cost. The unseen problem may keep all of its whole, add as much to it, or
+    lose it. nan where the wholes sum to 0.
     """
     part, whole = np.asarray(part, dtype=np.float64), np.asarray(whole, dtype=np.float64)
     lost = whole - part
@@ -135,14 +142,14 @@ def ratio_interval(part: ArrayLike, whole: ArrayLike, resamples: Resamples, leve
     with np.errstate(divide="ignore", invalid="ignore"):
         samples = 1.0 - (sums[:, 1] - sums[:, 2]) / resamples.sums(whole)[:, 0]
         value = float(np.float64(part.sum()) / whole.sum())
-    return interval(value if math.isfinite(value) else math.nan, samples, level)
+    return interval(value if math.isfinite(value) else math.nan, samples)
 
 
 def mean_interval(values: ArrayLike, resamples: Resamples, level: float = LEVEL) -> Interval:
-    """Mean of item values [n] with its interval.
+    """Returns the mean of item values [n] with its interval.
 
-    Values in [0, 1] are outcomes. Where some lie beyond, as gains do, the unseen problem has the
-    largest size seen, of either sign, or nothing. Raises UserError for values that are not finite.
+    Values in [0, 1] are outcomes. Where some lie beyond, as gains do, the unseen problem has the largest size seen, of
+    either sign, or nothing. Raises UserError for values that are not finite.
     """
     value = np.asarray(values, dtype=np.float64)
     if not np.isfinite(value).all():
@@ -153,51 +160,45 @@ def mean_interval(values: ArrayLike, resamples: Resamples, level: float = LEVEL)
 
 
 def f1_interval(
-    labels: ArrayLike,
-    correctness: ArrayLike,
-    resamples: Resamples,
-    level: float = LEVEL,
-    judged: ArrayLike | None = None,
+    labels: ArrayLike, correctness: ArrayLike, resamples: Resamples, judged: ArrayLike | None = None
 ) -> Interval:
-    """First-error F1 of one system with its interval; arguments [n], correctness in [0, 1].
+    """Returns the first-error F1 of one system with its interval; arguments [n], correctness in [0, 1].
 
     judged: how much of each item counts; of items without a verdict nothing may.
     """
     right = _outcomes(correctness)
     samples = resamples.f1(labels, right, judged)[:, 0]
     if judged is None:
-        return interval(score(labels, correctness).f1, samples, level)
+        return interval(score(labels, correctness).f1, samples)
     is_error, whole = np.asarray(labels) >= 0, np.asarray(judged, dtype=np.float64)
     with np.errstate(invalid="ignore"):
         both = [right[kind].sum() / whole[kind].sum() for kind in (is_error, ~is_error)]
-    return interval(float(harmonic_mean(*both)), samples, level)
+    return interval(float(harmonic_mean(*both)), samples)
 
 
-def mean_difference(first: ArrayLike, second: ArrayLike, resamples: Resamples, level: float = LEVEL) -> Difference:
-    """Mean of `second` minus mean of `first`, values [n] of the same items, beyond [0, 1] as well."""
+def mean_difference(first: ArrayLike, second: ArrayLike, resamples: Resamples) -> Difference:
+    """Returns the mean of `second` minus that of `first`, values [n] of the same items, which may lie beyond [0, 1]."""
     one, two = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
     value = float(np.mean(two - one))
     if np.isfinite(value) and not (_are_outcomes(one) and _are_outcomes(two)):
-        return difference(value, _signed(two - one, resamples), level)
-    return difference(value, gap_samples(one, two, resamples), level)
+        return difference(value, _signed(two - one, resamples))
+    return difference(value, gap_samples(one, two, resamples))
 
 
-def f1_difference(
-    labels: ArrayLike, first: ArrayLike, second: ArrayLike, resamples: Resamples, level: float = LEVEL
-) -> Difference:
-    """F1 of `second` minus F1 of `first`, expected correctness [n] on the same items."""
+def f1_difference(labels: ArrayLike, first: ArrayLike, second: ArrayLike, resamples: Resamples) -> Difference:
+    """Returns F1 of `second` minus F1 of `first`, from the expected correctness [n] on the same items."""
     value = score(labels, second).f1 - score(labels, first).f1
-    return difference(value, gap_samples(first, second, resamples, labels), level)
+    return difference(value, gap_samples(first, second, resamples, labels))
 
 
 def gap_samples(
     first: ArrayLike, second: ArrayLike, resamples: Resamples, labels: ArrayLike | None = None
 ) -> np.ndarray:
-    """Resampled difference [R] of means, or of first-error F1 where `labels` [n] are given.
+    """Resamples the difference [R] of means, or of first-error F1 where `labels` [n] are given.
 
-    Values may lie beyond 0 and 1, as shares of verdicts do (`counted`); with a nan, nothing is known.
-    Two systems that agree everywhere differ by 0, within an interval of about 2.3 / G to either
-    side for G problems: a problem on which they disagree may not have come yet.
+    Values may lie beyond 0 and 1, as shares of verdicts do (`counted`); with a nan, nothing is known. Two systems that
+    agree everywhere differ by 0, within an interval of about 2.3 / G to either side for G problems: a problem on which
+    they disagree may not have come yet.
     """
     one, two = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
     if np.isnan(one).any() or np.isnan(two).any():
@@ -216,29 +217,16 @@ def gap_samples(
 
 
 def both_outcomes(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """How much of each item [n] both systems have right, only either, and neither [n, 4]."""
+    """Says how much of each item both systems have right, only the first, only the second, and neither [n, 4]."""
     least, most = np.minimum(first, second), np.maximum(first, second)
     return np.stack([least, first - least, second - least, 1.0 - most], axis=1)
 
 
-def wilson(successes: int, trials: int, level: float = LEVEL) -> Interval:
-    """Score interval of a proportion of independent trials (Wilson 1927); holds near 0 and 1."""
-    from scipy.stats import norm
+def over_seeds(values: Sequence[float]) -> Interval:
+    """Returns the mean over training seeds with Student's t interval; its ends are nan without two seeds that differ.
 
-    if not 0 <= successes <= trials or trials == 0:
-        raise UserError(f"{successes} successes of {trials} trials is no proportion")
-    share, z = successes / trials, float(norm.ppf((1.0 + level) / 2.0))
-    shrunk = 1.0 + z * z / trials
-    centre = (share + z * z / (2 * trials)) / shrunk
-    half = z / shrunk * math.sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials))
-    return Interval(share, max(0.0, centre - half), min(1.0, centre + half))
-
-
-def over_seeds(values: Sequence[float], level: float = LEVEL) -> Interval:
-    """Mean over training seeds with Student's t interval; nan ends without two seeds that differ.
-
-    This spread says how much a repetition of the training moves the number. It is not contained
-    in an interval over problems, and is reported beside it.
+    This spread says how much a repetition of the training moves the number. It is not contained in an interval over
+    problems, and is reported beside it.
     """
     from scipy.stats import t
 
@@ -246,13 +234,13 @@ def over_seeds(values: Sequence[float], level: float = LEVEL) -> Interval:
     mean, n = float(array.mean()), array.size
     if n < 2 or np.ptp(array) <= _ROUNDING * np.abs(array).max():
         return Interval(mean, math.nan, math.nan)
-    half = float(t.ppf((1.0 + level) / 2.0, n - 1)) * float(array.std(ddof=1)) / math.sqrt(n)
+    half = float(t.ppf((1.0 + LEVEL) / 2.0, n - 1)) * float(array.std(ddof=1)) / math.sqrt(n)
     return Interval(mean, mean - half, mean + half)
 
 
 def _f1(kinds: Sequence[np.ndarray], right: Sequence[int], low: float = 0.0, high: float = 1.0) -> np.ndarray:
-    """F1 [R] of outcomes [R, C] with an error and without, of which the columns `right` are right,
-    on a scale from `low` to `high`.
+    """F1 [R] of outcomes [R, C] with an error and without, of which the columns `right` are right, on a scale from
+    `low` to `high`.
     """
     with np.errstate(invalid="ignore"):
         shares = (k[:, right].sum(axis=1) / k.sum(axis=1) for k in kinds)

@@ -1,7 +1,7 @@
 """The engine's side of the fork servers: they are started when needed, asked for sessions, heard, and replaced.
 
 There is one for each preload level that a snippet has asked for (`server` is the program). The
-dispatcher's thread alone uses them, and `Running` is told what they report.
+dispatcher's thread alone uses them, and a listener is told what they report.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import contextlib
 import errno
 import functools
 import os
+import re
 import resource
 import selectors
 import signal
@@ -18,10 +19,10 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from jprm.errors import UserError
 from jprm.execute import bubblewrap
@@ -29,10 +30,6 @@ from jprm.execute.jail import memory_file
 from jprm.execute.outcome import CONTROL, ENDED, FAILED, OPEN, OPENED, READY, SIGNAL
 from jprm.execute.preload import PreloadLevel
 from jprm.execute.resources import MemoryBudget, anonymous_bytes, in_words, is_shortage
-from jprm.execute.session_process import Handle
-
-if TYPE_CHECKING:
-    from jprm.execute.running import Running
 
 FAILED_STARTS = 3  # a server that is killed so often while it loads will not start here
 START_LIMIT_S = 120.0  # on a busy machine
@@ -68,6 +65,51 @@ class PoolSettings:
     confinement: bubblewrap.Confinement
     live_sessions: int
     budget: MemoryBudget
+
+
+class Handle:
+    """Signals one process of another program and tells its id, by a pidfd where the kernel has them.
+
+    A process id can be given to another process as soon as its owner is reaped; a pidfd cannot.
+
+    descriptor: a pidfd, or -1 on a kernel before 5.3.
+    otherwise: there, sends a signal for us (the parent of the process can, without confusion).
+    Raises OSError, with the descriptor closed, if no more files can be open here.
+    """
+
+    def __init__(self, descriptor: int, process_id: int, otherwise: Callable[[int], None]):
+        self.descriptor = descriptor
+        try:
+            self.process_id = process_id if descriptor < 0 else _as_seen_from_here(descriptor)
+        except OSError:
+            os.close(descriptor)
+            raise
+        self._otherwise = otherwise
+
+    def signal(self, number: int) -> None:
+        """Sends a signal; nothing happens if the process is gone."""
+        if self.descriptor < 0:
+            self._otherwise(number)
+            return
+        try:
+            signal.pidfd_send_signal(self.descriptor, number)
+        except ProcessLookupError:
+            pass  # it ended a moment ago
+
+    def close(self) -> None:
+        """Gives the descriptor back."""
+        if self.descriptor >= 0:
+            os.close(self.descriptor)
+
+
+def _as_seen_from_here(descriptor: int) -> int:
+    """The process id in our own process namespace; a jail may count anew. -1 without /proc."""
+    try:
+        with open(f"/proc/self/fdinfo/{descriptor}") as file:
+            found = re.search(r"^Pid:\s*(-?\d+)", file.read(), re.MULTILINE)
+    except FileNotFoundError:
+        return -1
+    return int(found[1]) if found else -1
 
 
 def has_pidfds() -> bool:
@@ -220,6 +262,25 @@ class ForkServer:
         return ServerStartError(reason, may_pass=killed or is_shortage(reason))
 
 
+class ServerListener(Protocol):
+    """Whoever has sessions forked, and is told what becomes of them."""
+
+    def server_ready(self) -> None:
+        """A server takes requests from now on."""
+
+    def session_opened(self, number: int, handle: Handle) -> None:
+        """A session process exists."""
+
+    def session_failed(self, number: int, error: OSError) -> None:
+        """The machine could not start a session process, for want of something."""
+
+    def session_ended(self, number: int, status: int) -> None:
+        """A session process is dead; `status` is as `os.waitpid` gives it."""
+
+    def server_lost(self, server: ForkServer, error: ServerStartError | None) -> None:
+        """A server is gone with all its sessions; `error` says why there is no use in another, if so."""
+
+
 class ForkServers:
     """The servers by preload level.
 
@@ -227,11 +288,11 @@ class ForkServers:
     deadlines: monotonic times by which the servers that are not ready yet have to be.
     """
 
-    def __init__(self, selector: selectors.BaseSelector, running: Running, settings: PoolSettings):
+    def __init__(self, selector: selectors.BaseSelector, listener: ServerListener, settings: PoolSettings):
         self.warmed: Future[None] = Future()
         self.deadlines: dict[ForkServer, float] = {}
         self._selector = selector
-        self._running = running
+        self._listener = listener
         self._settings = settings
         self._servers: dict[PreloadLevel, ForkServer] = {}
         self._failed_starts = Counter[PreloadLevel]()
@@ -286,7 +347,7 @@ class ForkServers:
                 self.warm([server.level])
             else:
                 self.warmed.set_exception(error)
-        self._running.server_lost(server, error)
+        self._listener.server_lost(server, error)
 
     def end(self, why: Exception) -> None:
         """Ends all programs, and with them what sessions are left."""
@@ -310,13 +371,13 @@ class ForkServers:
                     self._failed_starts[server.level] = 0
                     if not self.deadlines and not self.warmed.done():
                         self.warmed.set_result(None)
-                    self._running.server_ready()
+                    self._listener.server_ready()
                 elif kind == OPENED:
                     self._opened(server, number, value, descriptor)
                 elif kind == FAILED:
-                    self._running.session_failed(number, OSError(value, os.strerror(value)))
+                    self._listener.session_failed(number, OSError(value, os.strerror(value)))
                 elif kind == ENDED:
-                    self._running.session_ended(number, value)
+                    self._listener.session_ended(number, value)
         except EOFError:
             self.lose(server)
 
@@ -326,6 +387,6 @@ class ForkServers:
                 raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
             handle = Handle(descriptor, process_id, functools.partial(server.signal_session, number))
         except OSError as error:
-            self._running.session_failed(number, error)  # it ends at its closed channel
+            self._listener.session_failed(number, error)  # it ends at its closed channel
         else:
-            self._running.session_opened(number, handle)
+            self._listener.session_opened(number, handle)

@@ -13,33 +13,11 @@ import time
 from abc import ABC, abstractmethod
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Self
 
 from jprm.errors import UserError
 from jprm.execute.outcome import Outcome, OutcomeKind
 from jprm.execute.sessions import PoolStats, SessionRecord, Sessions, Snippet
-
-
-def open_place(spec: str, **settings: Any) -> CodePlace:
-    """Opens the place that `spec` names: "local", "ray", or the URL of a SandboxFusion service.
-
-    settings: keyword arguments of `Pool` (`workers`, `timeout_s`, `memoize`, ...). On Ray, `workers`
-    counts per node; at a URL it is the number of requests at the same time.
-    Raises UserError for another `spec`, and where the place cannot be reached.
-    """
-    if spec == "local":
-        from jprm.execute.pool import Pool
-
-        return Pool(**settings)
-    if spec == "ray":
-        from jprm.execute.on_ray import RayPool
-
-        return RayPool(**settings)
-    if spec.startswith(("http://", "https://")):
-        from jprm.execute.fusion import FusionPool
-
-        return FusionPool(spec, **settings)
-    raise UserError(f"{spec!r} is no place to run code; choose local, ray, or a URL such as http://host:8080")
 
 
 class PoolFailure(UserError):

@@ -18,13 +18,13 @@ import signal
 import time
 from collections.abc import Callable
 
-from jprm.execute.fork_servers import ForkServer, ForkServers, PoolSettings, ServerStartError
+from jprm.execute.fork_servers import ForkServer, ForkServers, Handle, PoolSettings, ServerStartError
 from jprm.execute.outcome import DIED, FINISHED, NO_MEMORY, NOT_REBUILT, NOT_STARTED, TIMED_OUT, Outcome, OutcomeKind
 from jprm.execute.place import PoolFailure
 from jprm.execute.preload import level_of
 from jprm.execute.processes import LOOKS_S, SessionProcesses
 from jprm.execute.resources import is_shortage
-from jprm.execute.session_process import Forgery, Handle, SessionProcess
+from jprm.execute.session_process import Forgery, SessionProcess
 from jprm.execute.sessions import Sessions, Snippet
 
 SERVER_LOSSES_PER_SNIPPET = 3  # then it is the snippet that is to blame

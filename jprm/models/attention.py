@@ -23,7 +23,7 @@ KERNELS = ("auto", "einsum", "xla", "cudnn")
 
 
 def kernel_in_use(impl: str, dtype: Any) -> str:
-    """Which kernel attention of this type runs on the default device: "einsum", "xla" or "cudnn".
+    """Says which kernel attention of this type runs on the default device: "einsum", "xla" or "cudnn".
 
     "auto" is cuDNN where it can run, else einsum. Raises UserError where cuDNN is asked for and
     cannot run: another kernel in its place would be found out by nobody but the bill.
@@ -49,7 +49,7 @@ def kernel_in_use(impl: str, dtype: Any) -> str:
 
 
 def segment_attention(segments_BT: jax.Array, rules: Rules = TRAIN_RULES, impl: str = "einsum"):
-    """An `attend` for Model.hidden: causal within each segment, softmax in f32.
+    """Makes an `attend` for Model.hidden: causal within each segment, softmax in f32.
 
     impl: as in `kernel_in_use`. "einsum" is the one below; "xla" and "cudnn" are those of
     `jax.nn.dot_product_attention`.
@@ -90,7 +90,7 @@ def segment_attention(segments_BT: jax.Array, rules: Rules = TRAIN_RULES, impl: 
 
 
 def _einsum_attention(segments_BT: jax.Array, rules: Rules):
-    """Scores and softmax in f32, by einsums.
+    """Computes scores and softmax in f32, by einsums.
 
     The queries go in two blocks, each against the keys up to its own end, which leaves out a
     quarter of the scores (a tenth of a training step on CPU). Four blocks would leave out three
@@ -133,7 +133,7 @@ def _for_each_query_head(x_BTKH: jax.Array, heads: int, rules: Rules) -> jax.Arr
 
 
 def _bias(segments_BT: jax.Array, start: int, end: int) -> jax.Array:
-    """B1TS: 0 where the query (start..end) may see the key (0..end), else so low that exp gives 0.
+    """Returns (B1TS) 0 where the query (start..end) may see the key (0..end), else so low that exp gives 0.
 
     Finite, because a row of padding that saw nothing at all would give NaN.
     """

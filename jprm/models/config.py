@@ -113,7 +113,7 @@ PRESETS: dict[str, dict] = {
 
 
 def preset(name: str, vocab_size: int) -> ModelConfig:
-    """The configuration called `name`. Raises UserError naming the nearest preset."""
+    """Returns the configuration called `name`. Raises UserError naming the nearest preset."""
     if name not in PRESETS:
         near = difflib.get_close_matches(name, PRESETS, n=1) or sorted(PRESETS)[:1]
         raise UserError(f"model: no preset {name!r}; nearest is {near[0]!r} (all: {', '.join(PRESETS)})")

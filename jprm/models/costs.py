@@ -10,7 +10,7 @@ from jprm.models.config import ModelConfig
 
 
 def parameter_count(config: ModelConfig) -> int:
-    """The number of all parameters; tied embeddings count once."""
+    """Counts all parameters; tied embeddings count once."""
     c = config
     layer = _layer_weights(c) + 2 * c.embed
     if c.qkv_bias:
@@ -21,7 +21,7 @@ def parameter_count(config: ModelConfig) -> int:
 
 
 def forward_flops(config: ModelConfig, tokens: float, pairs: float, logits: float) -> float:
-    """FLOPs of a forward pass of `tokens` tokens, `pairs` scored (query, key) pairs, and `logits` rows of logits."""
+    """Counts the FLOPs of a forward pass of so many tokens, scored (query, key) pairs, and rows of logits."""
     c = config
     per_token = 2 * c.n_layers * _layer_weights(c)
     per_pair = 2 * 2 * c.n_layers * c.n_heads * c.head_dim  # the score, and the weighted sum of values
@@ -29,16 +29,16 @@ def forward_flops(config: ModelConfig, tokens: float, pairs: float, logits: floa
 
 
 def train_flops(config: ModelConfig, tokens: int, context: float) -> float:
-    """FLOPs of training on documents of `context` tokens each: the forward pass, and twice that backward."""
+    """Counts the FLOPs of training on documents of `context` tokens each: the forward pass, and twice that backward."""
     return 3 * forward_flops(config, tokens, tokens * (context + 1) / 2, tokens)
 
 
 def decode_flops(config: ModelConfig, context: int, tokens: int) -> float:
-    """FLOPs of generating `tokens` tokens after a context of `context` tokens."""
+    """Counts the FLOPs of generating `tokens` tokens after a context of `context` tokens."""
     return forward_flops(config, tokens, tokens * context + tokens * (tokens + 1) / 2, tokens)
 
 
 def _layer_weights(c: ModelConfig) -> int:
-    """The number of entries of one layer's matrices."""
+    """Counts the entries of one layer's matrices."""
     attention = c.embed * c.head_dim * (2 * c.n_heads + 2 * c.n_kv_heads)
     return attention + 3 * c.embed * c.mlp

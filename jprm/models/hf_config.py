@@ -42,7 +42,7 @@ SUPPORTED = (
 
 
 def read_config(directory: Path) -> ModelConfig:
-    """The shapes that `directory`/config.json describes.
+    """Returns the shapes that `directory`/config.json describes.
 
     Raises UserError, naming the file and the field, where it is absent, not JSON, incomplete, of
     another architecture, or asks for what the Transformer does not have.
@@ -81,7 +81,7 @@ def read_config(directory: Path) -> ModelConfig:
 
 
 def config_fields(config: ModelConfig, dtype: str, source: dict[str, Any]) -> dict[str, Any]:
-    """The content of a config.json from which `read_config` makes `config` (embed_scale 1).
+    """Returns the content of a config.json from which `read_config` makes `config` (embed_scale 1).
 
     `source` gives the fields that say nothing of the arithmetic (special token ids, the longest
     context); what it says otherwise is replaced.
@@ -121,7 +121,7 @@ def config_fields(config: ModelConfig, dtype: str, source: dict[str, Any]) -> di
 
 
 def family_of(config: ModelConfig) -> str:
-    """The `model_type` that has these options. Raises UserError where none has."""
+    """Returns the `model_type` that has these options. Raises UserError where none has."""
     for name, family in FAMILIES.items():
         if (family.qkv_bias, family.qk_norm) == (config.qkv_bias, config.qk_norm):
             return name
@@ -138,40 +138,40 @@ class Fields:
     values: dict[str, Any]
 
     def get(self, key: str, default: Any = None) -> Any:
-        """The value as it stands in the file; `default` where it is absent or null."""
+        """Returns the value as it stands in the file; `default` where it is absent or null."""
         value = self.values.get(key)
         return default if value is None else value
 
     def integer(self, key: str, most: int = MOST) -> int:
-        """The value as an integer from 1 to `most`. Raises UserError where it is none."""
+        """Returns the value as an integer from 1 to `most`. Raises UserError where it is none."""
         value = self._present(key)
         if type(value) is not int or not 1 <= value <= most:
             raise self.wrong(key, f"a positive integer up to {most}")
         return value
 
     def number(self, key: str) -> float:
-        """The value as a positive finite number. Raises UserError where it is none."""
+        """Returns the value as a positive finite number. Raises UserError where it is none."""
         value = self._present(key)
         if type(value) not in (int, float) or not 0 < value < float("inf"):
             raise self.wrong(key, "a positive number")
         return float(value)
 
     def flag(self, key: str) -> bool:
-        """The value as true or false; false where it is absent, as in transformers. Raises UserError for others."""
+        """Returns the value, true or false; false where it is absent, as in transformers. Raises UserError."""
         value = self.get(key, False)
         if type(value) is not bool:
             raise self.wrong(key, "true or false")
         return value
 
     def names(self, key: str) -> list[str]:
-        """The value as a list of strings, empty where it is absent. Raises UserError for others."""
+        """Returns the value as a list of strings, empty where it is absent. Raises UserError for others."""
         value = self.get(key, [])
         if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
             raise self.wrong(key, "a list of names")
         return value
 
     def wrong(self, key: str, wanted: str) -> UserError:
-        """The error for a field that is not what is wanted."""
+        """Makes the error for a field that is not what is wanted."""
         return UserError(f"{self.where}: {key} = {self.values.get(key)!r:.40} must be {wanted}")
 
     def _present(self, key: str) -> Any:
@@ -181,7 +181,7 @@ class Fields:
 
 
 def read_fields(directory: Path) -> Fields:
-    """The checked fields of `directory`/config.json. Raises UserError where there are none."""
+    """Returns the checked fields of `directory`/config.json. Raises UserError where there are none."""
     path = Path(directory) / FILE
     return Fields(str(path), read_object(path, "is this the directory of a Hugging Face checkpoint?"))
 

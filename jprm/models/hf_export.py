@@ -96,7 +96,7 @@ def copy_tokenizer(source: Path, directory: Path) -> None:
 
 
 def _without_embed_scale(model: Model, params: Params) -> tuple[Model, Params]:
-    """The model that computes the same with an embed_scale of 1: the scale moves into the embeddings."""
+    """Returns the model that computes the same with an embed_scale of 1: the scale moves into the embeddings."""
     c = model.config
     if c.embed_scale == 1:
         return model, params

@@ -100,7 +100,7 @@ class TensorPlace:
 
 
 def tensor_places(model: Model) -> dict[str, TensorPlace]:
-    """Every tensor of this architecture by its name in the files, in the order of the layers."""
+    """Lists every tensor of this architecture by its name in the files, in the order of the layers."""
     c = model.config
     sizes = {"V": c.vocab_size, "D": c.embed, "N": c.n_heads, "K": c.n_kv_heads}
     sizes |= {"H": c.head_dim, "F": c.mlp}
@@ -116,7 +116,7 @@ def tensor_places(model: Model) -> dict[str, TensorPlace]:
 
 
 def from_hf(directory: Path, dtype: Any = None, rules: Rules = TRAIN_RULES) -> tuple[Model, Params]:
-    """The model of a checkpoint directory, and its parameters laid out by `rules` on the mesh in force.
+    """Returns the model of a checkpoint directory, and its parameters laid out by `rules` on the mesh in force.
 
     dtype: the type of the parameters; None keeps that of the files. Raises UserError naming file and field
     or tensor for whatever is missing, unknown, damaged, of another shape or not supported.
@@ -172,7 +172,7 @@ def _at(tree: dict, path: tuple[str, ...]) -> Any:
 
 
 def _check_headers(files: dict[str, Path], places: dict[str, TensorPlace]) -> dict[str, np.dtype]:
-    """The type of each tensor. Raises UserError for names, shapes and types that do not fit."""
+    """Returns the type of each tensor. Raises UserError for names, shapes and types that do not fit."""
     known = places.keys() | {"lm_head.weight"}  # a tied head may be stored as well
     for name in files:
         if name not in known:
@@ -198,7 +198,7 @@ def _check_headers(files: dict[str, Path], places: dict[str, TensorPlace]) -> di
 
 
 def stored_dtype(directory: Path) -> np.dtype:
-    """The type of a checkpoint's embeddings, in which most of it is stored. Raises UserError as `from_hf`."""
+    """Returns the type of a checkpoint's embeddings, in which most of it is stored. Raises UserError as `from_hf`."""
     places = tensor_places(bind(read_config(directory)))
     return _check_headers(weight_files(directory), places)["model.embed_tokens.weight"]
 

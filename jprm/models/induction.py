@@ -24,7 +24,7 @@ CONTENT_GAIN = 0.1  # what is left of the content-dependent part of the looking-
 
 
 def prepare(params: dict, config: ModelConfig, rng: np.random.Generator) -> dict:
-    """`params` (numpy, laid out as in transformer.py) with the heads above in layers 0 and 1.
+    """Puts the heads above into layers 0 and 1 of `params` (numpy, laid out as in transformer.py).
 
     Fewer than two layers or two heads have no room for them: `params` come back as they are.
     """

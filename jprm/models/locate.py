@@ -50,7 +50,7 @@ class Checkpoint:
 
 
 def find_checkpoint(name: Path | str, option: str, weights: bool = True) -> Checkpoint:
-    """The checkpoint that a user calls `name`, given as `option`.
+    """Finds the checkpoint that a user calls `name`, given as `option`.
 
     weights: whether the weights are read as well as the tokenizer; then their files are looked at.
     Raises UserError saying what is there instead, and how to make it a checkpoint.
@@ -86,7 +86,7 @@ def _found(name: Path | str, option: str, weights: bool, above: tuple[Path, ...]
 
 
 def find_directory(name: Path | str, option: str) -> Path:
-    """The directory of that name, or of its snapshot in the local cache of the hub. Raises UserError for none."""
+    """Finds the directory of that name, or of its snapshot in the local cache of the hub. Raises UserError for none."""
     path = Path(name).expanduser()
     if path.is_dir():
         return _snapshot(path) if path.name.startswith("models--") else path
@@ -113,7 +113,7 @@ def _cache() -> Path:
 
 
 def _snapshot(folder: Path) -> Path:
-    """The snapshot in a folder of the cache, `models--owner--name`: main's, or the only one."""
+    """Finds the snapshot in a folder of the cache, `models--owner--name`: main's, or the only one."""
     snapshots = sorted(path for path in (folder / "snapshots").glob("*") if path.is_dir())
     main = folder / "refs" / "main"
     if main.is_file():
@@ -186,7 +186,7 @@ def _refuse_others(directory: Path, where: str, weights: bool) -> None:
 
 @contextlib.contextmanager
 def opened(path: Path) -> Iterator[Any]:
-    """The open safetensors file. Raises UserError where it is missing, truncated or damaged."""
+    """Opens a safetensors file. Raises UserError where it is missing, truncated or damaged."""
     try:
         with safe_open(path, "numpy") as file:
             yield file
@@ -197,7 +197,7 @@ def opened(path: Path) -> Iterator[Any]:
 
 
 def weight_files(directory: Path) -> dict[str, Path]:
-    """The file of each tensor. Raises UserError where an index and its shards disagree."""
+    """Finds the file of each tensor. Raises UserError where an index and its shards disagree."""
     single, index = directory / WEIGHTS, directory / INDEX
     if single.is_file():
         with opened(single) as file:

@@ -99,7 +99,7 @@ class Block(nnx.Module):
         self.down = _param((f, d), ("mlp", "embed"), out_of * f**-0.5)
 
     def __call__(self, layer: int, x_MD: jax.Array, call: _Call) -> jax.Array:
-        """The residual stream after this layer."""
+        """Computes the residual stream after this layer."""
         rules, eps = call.rules, self.config.norm_eps
         q_BTNH, k_BTKH, v_BTKH = self._heads(rms_norm(x_MD, self.attn_norm[...], eps), call)
         o_BTNH = call.attend(layer, q_BTNH, k_BTKH, v_BTKH)
@@ -213,7 +213,7 @@ class Model:
     _block_graph: nnx.GraphDef
 
     def spec(self) -> Params:
-        """The tree of parameters as ShapeDtypeStructs, sharded over the mesh in force (if any)."""
+        """Returns the tree of parameters as ShapeDtypeStructs, sharded over the mesh in force (if any)."""
         return jax.tree.map(
             lambda p: jax.ShapeDtypeStruct(p.shape, jnp.float32, sharding=sharding(self.rules(*p.axes))),
             self._parameters,
@@ -318,7 +318,7 @@ def split_layers(params: Params) -> Params:
 
 
 def bind(config: ModelConfig, rules: Rules = TRAIN_RULES) -> Model:
-    """The model of this architecture. Raises UserError if a width does not divide over the mesh."""
+    """Makes the model of this architecture. Raises UserError if a width does not divide over the mesh."""
     sizes = dict(
         embed=config.embed, heads=config.n_heads, kv_heads=config.n_kv_heads, mlp=config.mlp, vocab=config.vocab_size
     )

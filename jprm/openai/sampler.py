@@ -25,7 +25,7 @@ from jprm.chat import ChatCodec
 from jprm.errors import UserError
 from jprm.http import Cancelled, Client
 from jprm.openai.dialect import Dialect
-from jprm.openai.turn import Conversation, SamplingSettings, ServerStats, StopWhen, Turn, TurnTaker
+from jprm.openai.turn import SamplingSettings, ServerConversation, ServerStats, StopWhen, Turn, TurnRunner
 
 POLL_S = 0.02  # how long `poll` waits for news: code that has run meanwhile is not kept waiting
 GOES_ON, BEGINS, ENDS = range(3)  # the server still holds the keys of a conversation that goes on
@@ -80,15 +80,15 @@ class OpenAISampler:
         url = base_url.rstrip("/").removesuffix("/completions")
         self._client = Client(url, "a server's of models", api_key, default_path="/v1", **patience)
         try:
-            self._taker = TurnTaker(self._client, codec, sampling, model, seed, stop_texts, triggers)
+            self._runner = TurnRunner(self._client, codec, sampling, model, seed, stop_texts, triggers)
         except BaseException:
             self._client.close()
             raise
-        self.url, self.model = self._client.url, self._taker.model
-        self.context_tokens: int | None = self._taker.context_tokens
-        self.dialect: Dialect = self._taker.dialect
+        self.url, self.model = self._client.url, self._runner.model
+        self.context_tokens: int | None = self._runner.context_tokens
+        self.dialect: Dialect = self._runner.dialect
         self.stats = ServerStats()
-        self._conversations: dict[int, Conversation] = {}
+        self._conversations: dict[int, ServerConversation] = {}
         self._events: list[ServerEvent] = []
         self._handles, self._order = itertools.count(), itertools.count()
         self._waiting: queue.PriorityQueue[tuple[int, int, Turn | None]] = queue.PriorityQueue()
@@ -148,7 +148,7 @@ class OpenAISampler:
                 raise UserError(f"submit: the prompt does not begin with the {len(held)} tokens of its parent")
         stop_ids, logprob_ids = frozenset(stops), tuple(logprob_ids)
         conversations = [
-            Conversation(next(self._handles), int(sample_id), list(ids), stop_ids, logprob_ids, stop_when)
+            ServerConversation(next(self._handles), int(sample_id), list(ids), stop_ids, logprob_ids, stop_when)
             for sample_id in sample_ids
         ]
         for conversation in conversations:
@@ -216,7 +216,7 @@ class OpenAISampler:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _start(self, conversation: Conversation, max_tokens: int, rank: int) -> None:
+    def _start(self, conversation: ServerConversation, max_tokens: int, rank: int) -> None:
         # A thread reads the conversation's ids for the turn; they change only when it is over.
         conversation.turn = Turn(conversation, max_tokens)
         self._waiting.put((rank, next(self._order), conversation.turn))
@@ -228,7 +228,7 @@ class OpenAISampler:
     def _work(self) -> None:
         while (turn := self._waiting.get()[2]) is not None:
             try:
-                self._taker.take(turn)
+                self._runner.run(turn)
             except Cancelled:
                 pass  # `poll` counts what it cost
             except Exception as error:  # raised again by `poll`, in the caller's thread
@@ -256,12 +256,12 @@ class OpenAISampler:
             f"{len(self._conversations)} conversations are unfinished and lost, finished ones are not"
         ) from error
 
-    def _conversation(self, handle: int) -> Conversation:
+    def _conversation(self, handle: int) -> ServerConversation:
         if handle not in self._conversations:
             raise UserError(f"sample: handle {handle} is unknown or released")
         return self._conversations[handle]
 
-    def _stopped(self, handle: int, what: str) -> Conversation:
+    def _stopped(self, handle: int, what: str) -> ServerConversation:
         conversation = self._conversation(handle)
         if conversation.turn is not None:
             raise UserError(f"{what} handle {handle} has not stopped; wait for its event")

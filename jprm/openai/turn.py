@@ -59,13 +59,13 @@ class ServerStats:
     discarded: int = 0  # tokens drawn behind a stop
 
     def add(self, other: ServerStats) -> None:
-        """Count what another has counted."""
+        """Add the counts of another."""
         for one in fields(self):
             setattr(self, one.name, getattr(self, one.name) + getattr(other, one.name))
 
 
 @dataclass(eq=False)
-class Conversation:
+class ServerConversation:
     """What a handle stands for. `ids` are its tokens before `turn`, which is None while it has stopped."""
 
     handle: int
@@ -81,7 +81,7 @@ class Conversation:
 class Turn:
     """Everything that a conversation draws between two events: how much it may, and what came of it."""
 
-    conversation: Conversation
+    conversation: ServerConversation
     max_tokens: int
     call: Call = field(default_factory=Call)
     counts: ServerStats = field(default_factory=ServerStats)
@@ -92,8 +92,8 @@ class Turn:
     error: Exception | None = None  # with which all of them are
 
 
-class TurnTaker:
-    """Takes turns at a served model; any number of threads may use it at once.
+class TurnRunner:
+    """Runs turns on a server's model; any number of threads may use it at once.
 
     model, context_tokens: as the server lists them. dialect: what it can do.
     """
@@ -120,7 +120,7 @@ class TurnTaker:
         except (Failed, Refused) as error:
             raise self._explained(error) from None
 
-    def take(self, turn: Turn) -> None:
+    def run(self, turn: Turn) -> None:
         """Draw until the turn stops, by as many requests as that takes, or name the turn's fault.
 
         Raises Cancelled, and UserError where the server is gone or not set up for this.
@@ -160,7 +160,7 @@ class TurnTaker:
                 turn.fault = f"the server draws nothing behind {at} tokens; its context may be full"
                 return
 
-    def _is_stop(self, asked: Conversation, drawn: list[int]) -> bool:
+    def _is_stop(self, asked: ServerConversation, drawn: list[int]) -> bool:
         """Whether the engine would stop here: at a stop token, or where `stop_when` says so at a trigger."""
         if drawn[-1] in asked.stops:
             return True

@@ -7,6 +7,7 @@ not wait for the host.)
 """
 
 import dataclasses
+import functools
 from concurrent import futures
 from typing import Any
 
@@ -72,8 +73,8 @@ class GroupRunner:
         starter: futures.Executor,
     ):
         """Allocate the caches and compile all that will ever run."""
-        self._model, self._config, self._sampling = model, config, sampling
-        self._replica, self._starter = replica, starter
+        self._model, self._config, self._replica, self._starter = model, config, replica, starter
+        self._decode = functools.partial(decode.decode_steps, model, sampling)
         self._reader = futures.ThreadPoolExecutor(1, "sample-read")
         B, rows = config.group_slots, config.group_rows
         dtype = jax.tree.leaves(replica.params)[0].dtype
@@ -108,16 +109,8 @@ class GroupRunner:
         else:
             self._prefix = cache
         # 4. Decode.
-        self._own, self._carry, outputs = decode.decode_steps(
-            self._model,
-            self._sampling,
-            params,
-            self._own,
-            self._prefix,
-            work.inputs,
-            self._carry,
-            *self._constants,
-            span,
+        self._own, self._carry, outputs = self._decode(
+            params, self._own, self._prefix, work.inputs, self._carry, *self._constants, span
         )
         return outputs
 

@@ -9,6 +9,7 @@ neighbours, the order of requests or the latency of tools. In f32 this holds to 
 """
 
 import os
+import time
 from collections.abc import Iterable, Sequence
 from concurrent import futures
 from typing import Any
@@ -76,6 +77,7 @@ class Engine(Scheduler):
             for i in range(n)
         ]
         self._under_way: dict[futures.Future, tuple[int, DeviceWork]] = {}
+        self._started = time.monotonic()  # the speed is that of sampling, without compilation
 
     @property
     def busy(self) -> bool:

@@ -28,7 +28,7 @@ class EngineMemory:
 
     @property
     def total_bytes(self) -> int:
-        """All of it."""
+        """Weights, caches and the arrays of a step together."""
         return self.weights_bytes + self.slots * self.slot_bytes + self.rows * self.row_bytes + self.step_bytes
 
     def check(self, limit_bytes: int, device: str) -> None:

@@ -20,7 +20,7 @@ from jprm.sample.slots import DeviceWork, EngineStats, SampleEvent, SampleState,
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class EngineProgress:
-    """A look at a running engine."""
+    """What a running engine does at one moment."""
 
     tokens_per_s: float  # drawn, since the engine was made
     running: int  # samples that decode
@@ -195,7 +195,7 @@ class Scheduler:
 
     @property
     def progress(self) -> EngineProgress:
-        """Where things stand now."""
+        """What the samples do at this moment, and the speed so far."""
         running = sum(int(group.running_B.sum()) for group in self._groups)
         seconds = max(time.monotonic() - self._started, 1e-9)
         waiting = len(self._samples) - running - len(self._queue)

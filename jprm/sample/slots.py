@@ -188,7 +188,7 @@ class SlotGroup:
         return row
 
     def write(self, slot: int, tokens: np.ndarray, max_tokens: int) -> None:
-        """Put known tokens into the token buffer; the slot then runs, if it may draw anything."""
+        """Put known tokens into the token buffer; the slot then runs if it may draw anything."""
         start = int(self.known_B[slot])
         end = start + len(tokens)
         self.tokens_BS[slot, start:end] = tokens
@@ -198,7 +198,7 @@ class SlotGroup:
         self._end_epoch(slot)
 
     def _end_epoch(self, slot: int) -> None:
-        """Forget the steps of a slot that are under way: they were written for what is no more."""
+        """Have the steps of a slot that are under way ignored, because what they were written for is over."""
         self.ahead_B[slot] = 0
         self.epoch_B[slot] += 1
 
@@ -240,7 +240,7 @@ class SlotGroup:
             del self.holders[sample.request]
 
     def can_step(self) -> bool:
-        """Whether a slot could run whose steps to its limit are not all under way."""
+        """Whether some slot could run further steps than those that are under way."""
         return bool((self.running_B & (self._steps_left() > 0)).any())
 
     def _steps_left(self) -> np.ndarray:
@@ -308,7 +308,7 @@ class SlotGroup:
         return bool(self.running_B[slot])
 
     def event(self, sample: SampleState, finish: str) -> SampleEvent:
-        """What a sample that has just stopped has drawn since its last event."""
+        """The news of a sample that has just stopped."""
         slot = sample.slot
         since = slice(self.begun_B[slot], self.known_B[slot])
         logprobs = self.logprobs_BSW[slot, since, : len(sample.request.logprob_ids)].copy()

@@ -1,10 +1,9 @@
 """The Chinchilla law L = E + A N^-alpha + B D^-beta, and its check by another route.
 
-`fit_chinchilla` is approach 3 of Hoffmann et al. 2022, with the corrections of Besiroglu et al.
-2024 (sum instead of mean, many starts, tight tolerance). `project_chinchilla` minimises squared
-error by variable projection: for fixed exponents the law is linear, so only those are searched.
-The two objectives weigh the points differently; where they disagree, the data do not settle the
-exponents. Approaches 1 and 2 are in isoflop.py.
+`fit_chinchilla` is approach 3 of Hoffmann et al. 2022, with the corrections of Besiroglu et al. 2024 (sum instead of
+mean, many starts, tight tolerance). `project_chinchilla` minimises squared error by variable projection: for fixed
+exponents the law is linear, so only those are searched. The two objectives weigh the points differently; where they
+disagree, the data do not settle the exponents. Approaches 1 and 2 are in isoflop.py.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ _NO_TERM = 1e-300  # a term that is solved to 0, whose logarithm theta holds
 
 @dataclass(frozen=True)
 class Chinchilla:
-    """A, B, E, alpha, beta; `law` has the intervals, residuals and predictions behind them."""
+    """The law with its five numbers; `law` has the intervals, residuals and predictions behind them."""
 
     A: float
     B: float
@@ -62,7 +61,7 @@ class Chinchilla:
 
     @property
     def warning(self) -> str:
-        """What these runs do not settle; empty where all of the law is told from its bounds."""
+        """What these runs do not settle; empty where every part of the law is told from its bounds."""
         weak = []
         for name in ("alpha", "beta"):
             x = self.intervals[name]
@@ -74,15 +73,8 @@ class Chinchilla:
             weak.append("E is not told from 0")
         return "; ".join(weak)
 
-    @property
-    def standard_errors(self) -> dict[str, float]:
-        """Bootstrap standard errors of E, alpha and beta."""
-        samples = self.law.samples
-        drawn = {"E": np.exp(samples[:, 0]), "alpha": samples[:, 3], "beta": samples[:, 4]}
-        return {name: float(values.std(ddof=1)) for name, values in drawn.items()}
-
     def optimal(self, flops: float) -> tuple[Interval, Interval]:
-        """Parameters and tokens of the least loss at a training budget of C = 6 N D FLOPs."""
+        """Returns the parameters and tokens of the least loss at a training budget of C = 6 N D FLOPs."""
         return self.law.split("params", "tokens", flops / FLOPS_PER_PARAMETER_TOKEN)
 
 
@@ -96,10 +88,10 @@ def fit_chinchilla(
     bootstrap: Bootstrap = "points",
     seed: int = 0,
 ) -> Chinchilla:
-    """Fit the law to runs: parameters, training tokens and final loss, each [n].
+    """Fits the law to runs: parameters, training tokens and final loss, each [n].
 
-    Raises UserError for fewer than 10 runs or fewer than three sizes or token counts. The bootstrap
-    is over runs, as published; see `fit_power_sum` for the other and for the coverage of both.
+    Raises UserError for fewer than 10 runs or fewer than three sizes or token counts. The bootstrap is over runs, as
+    published; see `fit_power_sum` for the other and for the coverage of both.
     """
     axes = {"params": params, "tokens": tokens}
     return _named(fit_power_sum(axes, losses, delta=delta, resamples=resamples, bootstrap=bootstrap, seed=seed))
@@ -108,14 +100,13 @@ def fit_chinchilla(
 def project_chinchilla(
     params: ArrayLike, tokens: ArrayLike, losses: ArrayLike, *, resamples: int = 500, seed: int = 0
 ) -> Chinchilla:
-    """Least squares by variable projection, the cross-check of `fit_chinchilla`.
+    """Fits the law by least squares with variable projection, as a cross-check of `fit_chinchilla`.
 
-    E, A and B are solved for at exponents of a grid, which is then refined around the best, eight
-    times over; so there is no starting point. Negative terms are refused. Intervals come from
-    residuals of the logarithm drawn with replacement, enlarged by sqrt(n / (n - 5)), and the spread
-    of the refits is widened as Student's t is wider than the normal. A resample is fitted from the
-    estimate onwards by squares of the logarithm weighted by the squared loss, which is squared error
-    to first order in the residuals. Raises UserError as `fit_chinchilla` does.
+    E, A and B are solved for at exponents of a grid, which is then refined around the best, eight times over; so there
+    is no starting point. Negative terms are refused. Intervals come from residuals of the logarithm drawn with
+    replacement, enlarged by sqrt(n / (n - 5)), and the spread of the refits is widened as Student's t is wider than the
+    normal. A resample is fitted from the estimate onwards by squares of the logarithm weighted by the squared loss,
+    which is squared error to first order in the residuals. Raises UserError as `fit_chinchilla` does.
     """
     from scipy.stats import norm
     from scipy.stats import t as student

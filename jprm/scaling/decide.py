@@ -16,10 +16,10 @@ from jprm.scaling.power_sum import PowerSum, fit_power_sum, points_needed
 
 @dataclass(frozen=True)
 class Decision:
-    """The affordable candidate of the least predicted y, and how sure the resamples are of it.
+    """The affordable candidate with the least predicted y, and how sure the resamples are of it.
 
-    `index` into the candidates; `share` [n] of the resamples that choose each, 0 for those that
-    cost too much; `predicted` the y of the chosen one.
+    `index` into the candidates; `share` [n] of the resamples that choose each, 0 for those that cost too much;
+    `predicted` the y of the chosen one.
     """
 
     index: int
@@ -29,10 +29,10 @@ class Decision:
 
 @dataclass(frozen=True)
 class HeldOut:
-    """A law fitted without the points of the largest compute, and its error on them.
+    """A law that was fitted without the points of the largest compute, and its error on them.
 
-    `rows` are their indices, `error` [h] the observed over the predicted y minus 1, `inside` [h]
-    whether the observed y lies in the 95 % prediction interval.
+    `rows` are their indices, `error` [h] the observed over the predicted y minus 1, `inside` [h] whether the observed y
+    lies in the 95 % prediction interval.
     """
 
     law: PowerSum
@@ -49,11 +49,10 @@ class HeldOut:
 
 
 def best_at_budget(law: PowerSum, candidates: Mapping[str, ArrayLike], cost: ArrayLike, budget: float) -> Decision:
-    """The best of `candidates` (axis -> values [n]) whose `cost` [n] is within `budget`.
+    """Chooses the best of `candidates` (axis -> values [n]) whose `cost` [n] is within `budget`.
 
-    For choices with costs of any form, such as size, data and votes under training and inference
-    FLOPs together; two axes with a product for a cost have a closed form, `PowerSum.split`.
-    Raises UserError when nothing is affordable.
+    For choices with costs of any form, such as size, data and votes under training and inference FLOPs together; two
+    axes with a product for a cost have a closed form, `PowerSum.split`. Raises UserError when nothing is affordable.
     """
     price = np.asarray(cost, dtype=np.float64)
     affordable = np.flatnonzero(price <= budget)
@@ -74,11 +73,12 @@ def best_at_budget(law: PowerSum, candidates: Mapping[str, ArrayLike], cost: Arr
 def hold_out(
     axes: Mapping[str, ArrayLike], y: ArrayLike, compute: ArrayLike, *, points: int = 1, seed: int = 0, **settings: Any
 ) -> HeldOut:
-    """Fit without the `points` points of the largest `compute` [n] (ties go with them), then look.
+    """Fits a law without the `points` points of the largest `compute` [n] (ties go with them), and looks how it does on
+    them.
 
-    The prediction interval joins the spread of the resampled laws with a residual drawn for each;
-    it held the left-out point in 94.7 % of 300 simulated grids of 36 runs.
-    `settings` go to `fit_power_sum`. Raises UserError when too few points are left to fit.
+    The prediction interval joins the spread of the resampled laws with a residual drawn for each; it held the left-out
+    point in 94.7 % of 300 simulated grids of 36 runs. `settings` go to `fit_power_sum`. Raises UserError when too few
+    points are left to fit.
     """
     spent, y = np.asarray(compute, dtype=np.float64), np.asarray(y, dtype=np.float64)
     if not 1 <= points < len(spent):

@@ -1,13 +1,13 @@
 """Laws fitted to few points: saturation over votes, power laws over parameters and data.
 
-Both are y = c + a * x^-b: a curve rises to its asymptote c for a < 0 (F1 against votes) and falls
-to it for a > 0 (loss against parameters or data). For a fixed exponent b the rest is linear, so b
-is searched on a grid and c and a are solved for: no starting point, no local minimum, the same
-answer every time. The law in votes takes its intervals from resampled curves, all at once, since its
-points share votes; that in parameters or data from a profile of the squares (profile.py).
+Both are y = c + a * x^-b: a curve rises to its asymptote c for a < 0 (F1 against votes) and falls to it for a > 0 (loss
+against parameters or data). For a fixed exponent b the rest is linear, so b is searched on a grid and c and a are
+solved for: no starting point, no local minimum, the same answer every time. The law in votes takes its intervals from
+resampled curves, all at once, since its points share votes; that in parameters or data from a profile of the squares
+(profile.py).
 
-Invariant: a fit that the data cannot carry is not made. It comes back with `reason` set and no
-parameters, and the report prints the reason.
+Invariant: a fit that the data cannot carry is not made. It comes back with `reason` set and no parameters, and the
+report prints the reason.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ _POWER_LAW_COVERAGE = (
 class Fit:
     """A fitted law, or the reason why there is none.
 
-    `parameters` name -> Interval (nan ends: no interval could be had); `rms` is the root mean
-    square residual, in the unit of y; `warning` says what weakens the fit; `measured_coverage` how
-    often such intervals held the truth in simulations.
+    `parameters` name -> Interval (nan ends: no interval could be had); `rms` is the root mean square residual, in the
+    unit of y; `warning` says what weakens the fit; `measured_coverage` how often such intervals held the truth in
+    simulations.
     """
 
     law: str
@@ -69,13 +69,12 @@ class Fit:
 
 
 def fit_votes(n_votes: ArrayLike, f1: ArrayLike, samples: ArrayLike | None = None) -> Fit:
-    """F1(N) = c + a N^-b from a vote curve [K]; c in [0, 1] is the F1 of unlimited votes.
+    """Fits F1(N) = c + a N^-b to a vote curve [K]; c in [0, 1] is the F1 of unlimited votes.
 
-    With tokens or FLOPs in the place of votes it is the law in those: b is the same, as both grow
-    in proportion to N.
-    `samples` [R, K] are bootstrapped curves (`VoteCurve.samples`), and give the intervals. The
-    points share their votes, so they are correlated; the intervals know it, the residual does not.
-    Measured coverage of 95 % intervals: 95.3 % for c, 99.7 % for b (`measured_coverage`).
+    With tokens or FLOPs in the place of votes it is the law in those: b is the same, as both grow in proportion to N.
+    `samples` [R, K] are bootstrapped curves (`VoteCurve.samples`), and give the intervals. The points share their
+    votes, so they are correlated; the intervals know it, the residual does not. Measured coverage of 95 % intervals:
+    95.3 % for c, 99.7 % for b (`measured_coverage`).
     """
     law = "F1(N) = c + a N^-b"
     x, y, reason = _points(law, n_votes, f1)
@@ -107,11 +106,11 @@ def fit_votes(n_votes: ArrayLike, f1: ArrayLike, samples: ArrayLike | None = Non
 
 
 def fit_power_law(x: ArrayLike, y: ArrayLike) -> Fit:
-    """L(x) = c + a x^-b with c >= 0, e.g. loss against parameters or training examples.
+    """Fits L(x) = c + a x^-b with c >= 0, for example loss against parameters or training examples.
 
-    Repetitions of an x (seeds) enter as points of their own. Least squares with profile intervals
-    (profile.py), which take errors as normal and alike; with no point to spare there are none.
-    Measured coverage of 95 % intervals: 94.2-96.0 % over seven designs (`measured_coverage`).
+    Repetitions of an x (seeds) enter as points of their own. Least squares with profile intervals (profile.py), which
+    take errors as normal and alike; with no point to spare there are none. Measured coverage of 95 % intervals:
+    94.2-96.0 % over seven designs (`measured_coverage`).
     """
     law = "L(x) = c + a x^-b"
     x, y, reason = _points(law, x, y)
@@ -134,7 +133,7 @@ def fit_power_law(x: ArrayLike, y: ArrayLike) -> Fit:
 
 
 def _points(law: str, x: ArrayLike, y: ArrayLike) -> tuple[np.ndarray, np.ndarray, str]:
-    """The points whose y is known, and why they carry no fit, if so."""
+    """Selects the points whose y is known, and says why they carry no fit, if so."""
     x, y = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
     if x.shape != y.shape or x.ndim != 1:
         raise UserError(f"{law}: x has shape {x.shape}, y has shape {y.shape}")
@@ -157,8 +156,8 @@ def _too_few_to_check(x: np.ndarray) -> list[str]:
 def _solve(x: np.ndarray, y_RK: np.ndarray) -> tuple[np.ndarray, ...]:
     """Least-squares c in [0, 1], a, b and the rms residual [R] of each curve.
 
-    For each exponent of the grid c and a are solved for; a c out of range is put on its end and a
-    solved for again, which is the constrained optimum, as the problem is convex in (c, a).
+    For each exponent of the grid c and a are solved for; a c out of range is put on its end and a solved for again,
+    which is the constrained optimum, as the problem is convex in (c, a).
     """
     basis_BK = x[None, :] ** -_EXPONENTS[:, None]
     mean_B, mean_R = basis_BK.mean(axis=1), y_RK.mean(axis=1)

@@ -1,15 +1,15 @@
 """The solver under the laws: sums of powers fitted to log y by the summed Huber loss.
 
-A law is y = E + sum_i A_i x_i^-a_i with all E, A_i > 0. In logarithms, and with every ln x_i taken
-from its mean, that is ln y = log-sum-exp(e, s_i - a_i t_i): the parameters `theta` are
-[e, s_1..s_m, a_1..a_m]. The centring makes e and s_i the logarithms of the terms at the middle of
-the data, so one set of starting points serves parameters, tokens and votes alike.
+A law is y = E + sum_i A_i x_i^-a_i with all E, A_i > 0. In logarithms, and with every ln x_i taken from its mean, that
+is ln y = log-sum-exp(e, s_i - a_i t_i): the parameters `theta` are [e, s_1..s_m, a_1..a_m]. The centring makes e and
+s_i the logarithms of the terms at the middle of the data, so one set of starting points serves parameters, tokens and
+votes alike.
 
-`minimise` is L-BFGS-B from many starts with analytic gradients, for the fit itself; `resolve` is
-reweighted least squares on all bootstrap resamples at once, from the fit onwards.
+`minimise` is L-BFGS-B from many starts with analytic gradients, for the fit itself; `resolve` is reweighted least
+squares on all bootstrap resamples at once, from the fit onwards.
 
-Invariant: the loss is summed, not averaged. An average is so small that the default tolerance of
-the optimiser stops early (Besiroglu et al. 2024 on Hoffmann et al. 2022).
+Invariant: the loss is summed, not averaged. An average is so small that the default tolerance of the optimiser stops
+early (Besiroglu et al. 2024 on Hoffmann et al. 2022).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _PATIENCE = 4
 
 
 def predict(theta: np.ndarray, t: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """ln y [..., n] and its gradient [..., p, n] at theta [..., p] for centred ln x, t [m, n]."""
+    """Computes ln y [..., n] and its gradient [..., p, n] at theta [..., p] for centred ln x, t [m, n]."""
     m = len(t)
     terms = np.empty((*theta.shape[:-1], m + 1, t.shape[1]))
     terms[..., 0, :] = theta[..., :1]
@@ -42,13 +42,13 @@ def predict(theta: np.ndarray, t: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def huber(residual: np.ndarray, delta: float) -> np.ndarray:
-    """r^2 / 2 up to delta, linear beyond."""
+    """Computes r^2 / 2 up to delta, and a linear function beyond."""
     size = np.abs(residual)
     return np.where(size <= delta, 0.5 * residual**2, delta * (size - 0.5 * delta))
 
 
 def objective(theta: np.ndarray, t: np.ndarray, log_y: np.ndarray, delta: float = DELTA) -> tuple[float, np.ndarray]:
-    """Summed Huber loss and its gradient [p] at one theta."""
+    """Computes the summed Huber loss and its gradient [p] at one theta."""
     predicted, gradient = predict(theta, t)
     residual = predicted - log_y
     loss = float(huber(residual, delta).sum())
@@ -56,7 +56,7 @@ def objective(theta: np.ndarray, t: np.ndarray, log_y: np.ndarray, delta: float 
 
 
 def starts(m: int, log_y: np.ndarray) -> np.ndarray:
-    """Starting points [S, p] for m terms: shares of the floor and the terms, by exponents."""
+    """Makes starting points [S, p] for m terms: shares of the floor and of the terms, combined with exponents."""
     middle = float(np.median(log_y))
     splits = {tuple(np.array(s) / sum(s)) for s in itertools.product((1.0, 4.0), repeat=m)}
     return np.array(
@@ -70,7 +70,7 @@ def starts(m: int, log_y: np.ndarray) -> np.ndarray:
 
 
 def minimise(t: np.ndarray, log_y: np.ndarray, delta: float = DELTA) -> tuple[np.ndarray, float, int]:
-    """The best theta [p], its loss, and how many of the descents ended within 1 % of that loss.
+    """Finds the best theta [p], its loss, and how many of the descents ended within 1 % of that loss.
 
     All starts are evaluated and the best `DESCENTS` descended from; the winner is polished.
     """
@@ -92,11 +92,11 @@ def minimise(t: np.ndarray, log_y: np.ndarray, delta: float = DELTA) -> tuple[np
 def resolve(
     start: np.ndarray, t: np.ndarray, log_y: np.ndarray, weights: np.ndarray | None = None, delta: float = DELTA
 ) -> np.ndarray:
-    """Minimisers [R, p] of R problems from one start [p]; log_y [R, n], or [n] with weights [R, n].
+    """Finds the minimisers [R, p] of R problems from one start [p]; log_y [R, n], or [n] with weights [R, n].
 
-    Iteratively reweighted least squares with Levenberg-Marquardt damping: each step lowers the
-    loss or is not taken. delta falls from the size of the residuals to its value, which keeps the
-    first steps long. A row that no longer moves leaves the batch.
+    Iteratively reweighted least squares with Levenberg-Marquardt damping: each step lowers the loss or is not taken.
+    delta falls from the size of the residuals to its value, which keeps the first steps long. A row that no longer
+    moves leaves the batch.
     """
     log_y, weight = np.broadcast_arrays(log_y, 1.0 if weights is None else weights)
     out = np.tile(start, (len(log_y), 1))
@@ -116,6 +116,7 @@ def _reweighted(
     log_p, jacobian = predict(theta, t)
     loss = (weight * huber(log_p - log_y, delta)).sum(axis=1)
     for _ in range(iterations):
+        # 1. The damped normal equations of the squares, each residual weighted as the Huber loss weighs it.
         residual = log_p - log_y
         scaled = jacobian * (weight / np.maximum(np.abs(residual) / delta, 1.0))[:, None, :]
         normal = scaled @ np.swapaxes(jacobian, 1, 2)
@@ -124,6 +125,7 @@ def _reweighted(
         ridge = damping[:, None] * diagonal + 1e-14 * diagonal.max(axis=1, keepdims=True) + 1e-300
         tried = theta - np.linalg.solve(normal + np.eye(2 * m + 1) * ridge[:, None], slope)[..., 0]
         tried[:, m + 1 :] = np.clip(tried[:, m + 1 :], 0.0, STEEPEST)
+        # 2. A step is taken where it lowers the loss; elsewhere the damping grows.
         new_p, new_jacobian = predict(tried, t)
         new = (weight * huber(new_p - log_y, delta)).sum(axis=1)
         better = new < loss
@@ -133,6 +135,7 @@ def _reweighted(
         jacobian = np.where(better[:, None, None], new_jacobian, jacobian)
         loss = np.where(better, new, loss)
         damping = np.clip(np.where(better, damping / 5, damping * 8), 1e-12, 1e8)
+        # 3. A row that no longer moves leaves the batch.
         out[live] = theta
         keep = quiet < _PATIENCE
         if not keep.any():

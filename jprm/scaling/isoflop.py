@@ -1,11 +1,11 @@
 """The best size at a compute budget, read off the runs: Chinchilla approaches 1 and 2.
 
-Approach 1 takes the lower envelope of training curves, approach 2 the minimum of a parabola through
-runs of equal compute; both then regress ln N on ln C, N = k C^a (Hoffmann et al. 2022).
+Approach 1 takes the lower envelope of training curves, approach 2 the minimum of a parabola through runs of equal
+compute; both then regress ln N on ln C, N = k C^a (Hoffmann et al. 2022).
 
-Both are biased even without noise, approach 2 by the width and centre of the grid wherever alpha
-and beta differ (arXiv 2603.22339), approach 1 wherever the learning rate was not decayed at the
-point that is read. They are shown beside the parametric fit (chinchilla.py), not instead of it.
+Both are biased even without noise, approach 2 by the width and centre of the grid wherever alpha and beta differ (arXiv
+2603.22339), approach 1 wherever the learning rate was not decayed at the point that is read. They are shown beside the
+parametric fit (chinchilla.py), not instead of it.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _SAME_BUDGET = 0.05  # of ln C; read-off budgets are equal to a few percent
 
 @dataclass(frozen=True)
 class Parabola:
-    """loss = w0 + w1 x + w2 x^2 with x = ln(N / centre), through the `runs` (their rows) of a budget."""
+    """A parabola, loss = w0 + w1 x + w2 x^2 with x = ln(N / centre), through the `runs` (their rows) of one budget."""
 
     flops: float
     runs: np.ndarray
@@ -50,10 +50,10 @@ class Parabola:
 
 @dataclass(frozen=True)
 class BestSizes:
-    """N = exp(log_k) C^a from the best size [b] at each budget [b].
+    """The line N = exp(log_k) C^a through the best size [b] at each budget [b].
 
-    `samples` [R, 2] are (log_k, a); `dropped` are budgets left out, each with its reason;
-    `parabolas` [b] those of approach 2.
+    `samples` [R, 2] are (log_k, a); `dropped` are budgets left out, each with its reason; `parabolas` [b] those of
+    approach 2.
     """
 
     budgets: np.ndarray
@@ -71,12 +71,12 @@ class BestSizes:
         return {"a": self.a}
 
     def optimal(self, flops: float) -> tuple[Interval, Interval]:
-        """Parameters, and tokens by C = 6 N D, of the least loss at a training budget."""
+        """Returns the parameters, and the tokens by C = 6 N D, of the least loss at a training budget."""
         size, data = self.at(flops), flops / FLOPS_PER_PARAMETER_TOKEN
         return size, Interval(data / size.value, data / size.high, data / size.low)
 
     def at(self, flops: float) -> Interval:
-        """The best number of parameters at a budget, with its interval."""
+        """Returns the best number of parameters at a budget, with its interval."""
         value = float(np.exp(self.log_k + self.a.value * np.log(flops)))
         return interval(value, np.exp(self.samples @ [1.0, np.log(flops)]))
 
@@ -84,13 +84,12 @@ class BestSizes:
 def fit_isoflop(
     flops: ArrayLike, params: ArrayLike, losses: ArrayLike, *, resamples: int = 1000, seed: int = 0
 ) -> BestSizes:
-    """Approach 2: a parabola in ln N at each budget, its minimum, and the line through the minima.
+    """Fits approach 2: a parabola in ln N at each budget, its minimum, and the line through the minima.
 
-    Runs [n]; budgets within 5 % of each other count as one. A budget with fewer than four sizes, or
-    whose minimum lies outside its sizes, is dropped and named. The bootstrap draws the residuals of
-    each parabola anew, enlarged by sqrt(n / (n - 3)), and the spread of its minima is widened as
-    Student's t is wider than the normal. Raises UserError where fewer than three
-    budgets remain.
+    Runs [n]; budgets within 5 % of each other count as one. A budget with fewer than four sizes, or whose minimum lies
+    outside its sizes, is dropped and named. The bootstrap draws the residuals of each parabola anew, enlarged by sqrt(n
+    / (n - 3)), and the spread of its minima is widened as Student's t is wider than the normal. Raises UserError where
+    fewer than three budgets remain.
     """
     from scipy.stats import norm
     from scipy.stats import t as student
@@ -130,13 +129,13 @@ def fit_isoflop(
 def fit_envelope(
     curves: Sequence[tuple[float, ArrayLike, ArrayLike]], flops: ArrayLike, *, resamples: int = 1000, seed: int = 0
 ) -> BestSizes:
-    """Approach 1: at each of the budgets `flops` the size whose training curve is lowest there.
+    """Fits approach 1: at each of the budgets `flops` it takes the size whose training curve is lowest there.
 
-    A curve is (parameters, compute spent [s], loss [s]), with loss interpolated in ln C and never
-    extrapolated; a budget that fewer than three curves reach is dropped. The bootstrap draws whole
-    curves with replacement. The envelope takes the least of noisy values, and its points lie on the
-    sizes of the grid, which intervals do not know: theirs covered the truth in 99 % of simulated sets
-    (`measured_coverage`). Raises UserError where fewer than three budgets remain.
+    A curve is (parameters, compute spent [s], loss [s]), with loss interpolated in ln C and never extrapolated; a
+    budget that fewer than three curves reach is dropped. The bootstrap draws whole curves with replacement. The
+    envelope takes the least of noisy values, and its points lie on the sizes of the grid, which intervals do not know:
+    theirs covered the truth in 99 % of simulated sets (`measured_coverage`). Raises UserError where fewer than three
+    budgets remain.
     """
     log_c = np.log(np.asarray(flops, dtype=np.float64))
     table, sizes = np.full((len(curves), len(log_c)), np.nan), np.zeros(len(curves))

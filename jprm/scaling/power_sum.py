@@ -1,13 +1,13 @@
-"""Sums of power laws over several axes: loss against parameters and tokens, error against all of
-parameters, data and votes.
+"""Sums of power laws over several axes: loss against parameters and tokens, error against all of parameters, data and
+votes.
 
     y = E + sum_i A_i x_i^-a_i
 
-Enter by `fit_power_sum`; `chinchilla` names the parts of the case of two axes. The fit is by the
-summed Huber loss on ln y (huber.py), the intervals by bootstrap over the points.
+Enter by `fit_power_sum`; `chinchilla` names the parts of the case of two axes. The fit is by the summed Huber loss on
+ln y (huber.py), the intervals by bootstrap over the points.
 
-Invariant: a decision is computed within every resample, so its interval is that of the decision,
-and does not need the exponents to be independent or normal.
+Invariant: a decision is computed within every resample, so its interval is that of the decision, and does not need the
+exponents to be independent or normal.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from numpy.typing import ArrayLike
 
 from jprm.errors import UserError
 from jprm.evaluate import LEVEL, Interval, interval
-from jprm.scaling.huber import DELTA, DESCENTS, minimise, predict, resolve
+from jprm.scaling.huber import DELTA, minimise, predict, resolve
 
 Bootstrap = Literal["residuals", "points"]
 _LARGEST_LOG = 300.0
@@ -42,9 +42,9 @@ MEASURED_COVERAGE = {  # python -m tools.coverage chinchilla joint
 class PowerSum:
     """A fitted law over `axes`. `theta` [p] and `samples` [R, p] are those of huber.py.
 
-    `centre` [m] are the means of ln x; `x` [m, n] and `y` [n] the points it was fitted to;
-    `objective` is what was minimised and `agreed` how many of the descents ended there, None where
-    there were none; `measured_coverage` says how often intervals made this way held the truth.
+    `centre` [m] are the means of ln x; `x` [m, n] and `y` [n] the points it was fitted to; `objective` is what was
+    minimised and `agreed` how many of the descents ended there, None where there were none; `measured_coverage` says
+    how often intervals made this way held the truth.
     """
 
     axes: tuple[str, ...]
@@ -59,16 +59,16 @@ class PowerSum:
 
     @property
     def floor(self) -> Interval:
-        """E, what no axis takes away."""
+        """E, the part of y that no axis takes away."""
         return interval(float(np.exp(self.theta[0])), np.exp(self.samples[:, 0]))
 
     def exponent(self, axis: str) -> Interval:
-        """a of an axis."""
+        """Returns the exponent a of an axis."""
         i = 1 + len(self.axes) + self._index(axis)
         return interval(float(self.theta[i]), self.samples[:, i])
 
     def scale(self, axis: str) -> Interval:
-        """A of an axis: its term at x = 1."""
+        """Returns the factor A of an axis, which is its term at x = 1."""
         i = self._index(axis)
         values = np.exp(_log_scale(self._all(), i, self.centre))
         return interval(float(values[0]), values[1:])
@@ -77,13 +77,8 @@ class PowerSum:
         """The fitted y at values of the axes, in their order."""
         return np.exp(predict(self.theta, self._centred(x))[0])
 
-    def __str__(self) -> str:
-        exponents = ", ".join(f"a({axis}) = {self.exponent(axis)}" for axis in self.axes)
-        agreed = "" if self.agreed is None else f", {self.agreed} of {DESCENTS} descents agree"
-        return f"y = E + sum A x^-a: E = {self.floor}, {exponents}; {len(self.y)} points{agreed}"
-
     def between(self, *x: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
-        """Ends of the 95 % interval of the fitted y at values of the axes; nan without resamples."""
+        """Returns the ends of the 95 % interval of the fitted y at values of the axes; nan without resamples."""
         if not len(self.samples):
             unknown = np.full(np.shape(x[0]), math.nan)
             return unknown, unknown
@@ -92,16 +87,15 @@ class PowerSum:
         return low, high
 
     def residuals(self) -> np.ndarray:
-        """ln y minus the fitted ln y [n]; about the relative error of each point."""
+        """Returns ln y minus the fitted ln y [n], which is about the relative error of each point."""
         return np.log(self.y) - predict(self.theta, self._centred(tuple(self.x)))[0]
 
     def split(self, first: str, second: str, product: float) -> tuple[Interval, Interval]:
-        """The values of two axes that minimise y while their product is fixed, each with interval.
+        """Returns the values of two axes that minimise y while their product is fixed, each with its interval.
 
-        With C = 6 N D the best parameters and tokens are `split("params", "tokens", C / 6)`; with
-        2 N FLOPs a token, T tokens a vote and F FLOPs to spend on inference the best size and
-        number of votes are `split("params", "votes", F / (2 T))`. In closed form: a A x^-a = b B z^-b
-        there, so ln x = (ln(a A / (b B)) + b ln(product)) / (a + b).
+        With C = 6 N D the best parameters and tokens are `split("params", "tokens", C / 6)`; with 2 N FLOPs a token, T
+        tokens a vote and F FLOPs to spend on inference the best size and number of votes are `split("params", "votes",
+        F / (2 T))`. In closed form: a A x^-a = b B z^-b there, so ln x = (ln(a A / (b B)) + b ln(product)) / (a + b).
         """
         theta, m = self._all(), len(self.axes)
         i, j = self._index(first), self._index(second)
@@ -117,7 +111,7 @@ class PowerSum:
         return interval(float(one[0]), one[1:]), interval(float(two[0]), two[1:])
 
     def growth(self, first: str, second: str) -> Interval:
-        """The power of the product with which the best value of `first` grows: b / (a + b)."""
+        """Returns the power of the product with which the best value of `first` grows: b / (a + b)."""
         theta, m = self._all(), len(self.axes)
         a, b = (theta[:, 1 + m + self._index(axis)] for axis in (first, second))
         share = b / np.maximum(a + b, 1e-300)
@@ -147,13 +141,12 @@ def fit_power_sum(
     bootstrap: Bootstrap = "residuals",
     seed: int = 0,
 ) -> PowerSum:
-    """Fit y = E + sum_i A_i x_i^-a_i to points: `axes` name -> x [n], y [n], all positive.
+    """Fits y = E + sum_i A_i x_i^-a_i to points: `axes` maps a name to x [n]; y [n]; all are positive.
 
-    `bootstrap` is over "residuals", which keeps the grid of a sweep and takes the errors of ln y as
-    alike, or over "points" (whole runs with replacement; Besiroglu et al. 2024), which does not and
-    is wider on small grids. Measured coverage of 95 % intervals: 94.4-96.7 % over residuals (96.9-98.1 %
-    with heavy tails), 96.3-99.0 % over points (`measured_coverage`).
-    Raises UserError for fewer points than twice the parameters, or an axis with fewer than three
+    `bootstrap` is over "residuals", which keeps the grid of a sweep and takes the errors of ln y as alike, or over
+    "points" (whole runs with replacement; Besiroglu et al. 2024), which does not and is wider on small grids. Measured
+    coverage of 95 % intervals: 94.4-96.7 % over residuals (96.9-98.1 % with heavy tails), 96.3-99.0 % over points
+    (`measured_coverage`). Raises UserError for fewer points than twice the parameters, or an axis with fewer than three
     different values, and says how many are needed.
     """
     names = tuple(axes)
@@ -173,17 +166,16 @@ def fit_power_sum(
 
 
 def points_needed(n_axes: int) -> int:
-    """How many points a law over that many axes asks for: two for each parameter."""
+    """Returns how many points a law over that many axes asks for: two for each parameter."""
     return 2 * (1 + 2 * n_axes)
 
 
 def _smooth_draws(residual: np.ndarray, n_parameters: int, rows: int, rng: np.random.Generator) -> np.ndarray:
-    """Errors [rows, n] drawn from the residuals with a normal kernel around each.
+    """Draws errors [rows, n] from the residuals, with a normal kernel around each.
 
-    With a small delta the fit passes through as many points as it has parameters. Those residuals
-    of 0 would pile up where the variance of such a fit is decided, so they are left out, and the
-    kernel (Silverman's width) fills the gaps, as L1 regression asks for (De Angelis, Hall & Young
-    1993). The rest are enlarged by sqrt(n / (n - p)).
+    With a small delta the fit passes through as many points as it has parameters. Those residuals of 0 would pile up
+    where the variance of such a fit is decided, so they are left out, and the kernel (Silverman's width) fills the
+    gaps, as L1 regression asks for (De Angelis, Hall & Young 1993). The rest are enlarged by sqrt(n / (n - p)).
     """
     n = len(residual)
     kept = np.sort(residual[np.argsort(np.abs(residual), kind="stable")[n_parameters:]])
@@ -201,7 +193,7 @@ def _log_scale(theta: np.ndarray, i: int, centre: np.ndarray) -> np.ndarray:
 
 
 def checked_points(axes: Mapping[str, ArrayLike], y: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
-    """The points as x [m, n] and y [n], where they can carry a law; UserError where they cannot."""
+    """Returns the points as x [m, n] and y [n]. Raises UserError where they cannot carry a law."""
     names = tuple(axes)
     x = np.array([np.asarray(v, dtype=np.float64) for v in axes.values()])
     y = np.asarray(y, dtype=np.float64)

@@ -1,12 +1,11 @@
 """Profile intervals of y = c + a x^-b with c >= 0: all values that an F test does not reject.
 
-A value of one parameter is kept while the other two can still bring the sum of squares down to
-(1 + F / (n - 3)) times its least, F the quantile for 1 and n - 3 degrees of freedom. For a fixed
-exponent the law is linear, so what is kept of c and of a there has a closed form, and an interval
-is the hull over the exponents.
+A value of one parameter is kept while the other two can still bring the sum of squares down to (1 + F / (n - 3)) times
+its least, F the quantile for 1 and n - 3 degrees of freedom. For a fixed exponent the law is linear, so what is kept of
+c and of a there has a closed form, and an interval is the hull over the exponents.
 
-That is exact for a straight law with normal errors. How near a curved one comes to it is measured
-by `python -m tools.coverage power_law`.
+That is exact for a straight law with normal errors. How near a curved one comes to it is measured by `python -m
+tools.coverage power_law`.
 """
 
 from __future__ import annotations
@@ -35,10 +34,9 @@ class Profile:
 
 
 def profile(x: np.ndarray, y: np.ndarray) -> Profile:
-    """Fit c + a x^-b, c >= 0, to points [n] of at least three different x.
+    """Fits c + a x^-b with c >= 0 to points [n] of at least three different x.
 
-    Errors are taken as normal and alike. With three points none is left to estimate them from, and
-    the ends are nan.
+    Errors are taken as normal and alike. With three points none is left to estimate them from, and the ends are nan.
     """
     from scipy.stats import f as f_distribution
 
@@ -91,12 +89,12 @@ class _Fixed:
         self.squares = np.where(held, self._squares_alone, self._squares_free)
 
     def c_within(self, limit: float) -> tuple[float, float]:
-        """Hull of the c with a sum of squares up to `limit`, which is a parabola in c."""
+        """Returns the hull of the c with a sum of squares up to `limit`, which is a parabola in c."""
         reach = _reach(limit - self._squares_free, self._n * self._spread / self._power)
         return _hull(np.maximum(self._c_free - reach, 0.0), self._c_free + reach)
 
     def a_within(self, limit: float) -> tuple[float, float]:
-        """The same of a: a parabola while the best c is above 0, and another at c = 0."""
+        """Returns the same hull of a: a parabola while the best c is above 0, and another at c = 0."""
         reach = _reach(limit - self._squares_free, self._spread)
         most = self._y_mean / self._z_mean  # where the best c is 0
         lows, highs = self._a_free - reach, np.minimum(self._a_free + reach, most)

@@ -1,9 +1,9 @@
 """Inference laws from the spread of difficulty: each item's votes are right with a rate of its own.
 
-With rates p ~ Beta(a, b) over the items, c right votes of n are beta-binomial, and curves over k
-follow in closed form beyond the votes that were drawn: pass@k = 1 - B(a, b + k) / B(a, b), maj@k is
-the upper tail of the beta-binomial, and unlimited votes end at P(p > 1/2). Extrapolating this way is
-better calibrated than a power law through pass@k (Schaeffer et al. 2025).
+With rates p ~ Beta(a, b) over the items, c right votes of n are beta-binomial, and curves over k follow in closed form
+beyond the votes that were drawn: pass@k = 1 - B(a, b + k) / B(a, b), maj@k is the upper tail of the beta-binomial, and
+unlimited votes end at P(p > 1/2). Extrapolating this way is better calibrated than a power law through pass@k
+(Schaeffer et al. 2025).
 
 `fit_votes` (fits.py) is the law that assumes no such spread, against votes or tokens alike.
 """
@@ -32,10 +32,10 @@ _LOG_RANGE = (-6.0, 9.0)  # of ln a and ln b: beyond, every item is alike or eve
 
 @dataclass(frozen=True)
 class VoteLaw:
-    """Beta(a, b) of the items' rates; `samples` [R, 2] are (a, b) over resampled problems.
+    """The law Beta(a, b) of the items' rates; `samples` [R, 2] are (a, b) over resampled problems.
 
-    `predicted` [n + 1] beside `observed` [n + 1] are the shares of items with 0..n right votes, for
-    the most common n: what the law says about the data it was fitted to.
+    `predicted` [n + 1] beside `observed` [n + 1] are the shares of items with 0..n right votes, for the most common n:
+    what the law says about the data it was fitted to.
     """
 
     a: Interval
@@ -46,31 +46,19 @@ class VoteLaw:
     measured_coverage: str = MEASURED_COVERAGE
 
     def pass_at(self, k: float) -> Interval:
-        """Expected share of items with at least one right vote among k."""
+        """Returns the expected share of items with at least one right vote among k."""
         return self._share(lambda a, b: _pass_at(a, b, k))
 
     def majority_at(self, k: int) -> Interval:
-        """Expected share of items on which most of k votes are right, a tie counting half."""
+        """Returns the expected share of items on which most of k votes are right, a tie counting half."""
         return self._share(lambda a, b: _majority_at(a, b, k))
 
     @property
     def limit(self) -> Interval:
-        """Majority accuracy of unlimited votes: P(p > 1/2)."""
+        """The accuracy of the majority of unlimited votes: P(p > 1/2)."""
         from scipy.special import betainc
 
         return self._share(lambda a, b: 1.0 - betainc(a, b, 0.5))
-
-    def votes_for(self, accuracy: float, most: int = 4096) -> int | None:
-        """The fewest odd number of votes whose majority reaches `accuracy`; None up to `most`."""
-        odd = np.arange(1, most + 1, 2)
-        low, high = 0, len(odd) - 1
-        if self.majority_at(int(odd[high])).value < accuracy:
-            return None
-        while low < high:
-            middle = (low + high) // 2
-            reached = self.majority_at(int(odd[middle])).value >= accuracy
-            low, high = (low, middle) if reached else (middle + 1, high)
-        return int(odd[low])
 
     def _share(self, curve: Callable[..., np.ndarray]) -> Interval:
         from scipy.special import expit, logit
@@ -89,12 +77,12 @@ def fit_vote_law(
     resamples: int = 1000,
     seed: int = 0,
 ) -> VoteLaw:
-    """Maximum likelihood of Beta(a, b) from `right` [n] of `votes` [n] per item.
+    """Fits Beta(a, b) by maximum likelihood to the `right` [n] of the `votes` [n] of each item.
 
-    Intervals over problems: the bootstrap's standard error of ln a, ln b and of the logit of a share,
-    where their distribution is close to normal. Items that are all right (or all wrong) have no finite maximum; a and b
-    then stay at the end of their range and the observed shares show why. Raises UserError for fewer
-    than 20 items, or without an item of at least 2 votes, since one vote has no spread.
+    Intervals over problems: the bootstrap's standard error of ln a, ln b and of the logit of a share, where their
+    distribution is close to normal. Items that are all right (or all wrong) have no finite maximum; a and b then stay
+    at the end of their range and the observed shares show why. Raises UserError for fewer than 20 items, or without an
+    item of at least 2 votes, since one vote has no spread.
     """
     c, n = np.asarray(right), np.asarray(votes)
     if c.shape != n.shape or c.ndim != 1 or (c < 0).any() or (c > n).any() or (n < 1).any():
@@ -126,7 +114,7 @@ def fit_vote_law(
 
 
 def _around(value: float, samples: np.ndarray) -> np.ndarray:
-    """Ends of the normal interval with the standard error of the samples; nan where they are alike.
+    """Returns the ends of the normal interval with the standard error of the samples; nan where they are alike.
 
     They are where every item is right (or wrong): the law then has no maximum to vary.
     """

@@ -172,7 +172,7 @@ def _set_aside_damaged(directory: Path) -> None:
 
 
 def _damage(folder: Path) -> str:
-    """What is wrong with a checkpoint; "" where nothing is, or where it has no digests to compare with.
+    """Returns what is wrong with a checkpoint; "" where nothing is, or where it has no digests to compare with.
 
     It has none where its run was killed in the moment after it became complete.
     """

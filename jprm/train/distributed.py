@@ -48,7 +48,7 @@ class Processes:
 
 
 def launched_by(environment: Mapping[str, str]) -> str | None:
-    """The launcher that started several processes; None for a process on its own."""
+    """Returns the launcher that started several processes; None for a process on its own."""
     for variable, launcher in (("SLURM_STEP_NUM_TASKS", "Slurm"), ("OMPI_COMM_WORLD_SIZE", "MPI")):
         if (count := environment.get(variable, "1")).isdigit() and int(count) > 1:
             return launcher
@@ -78,7 +78,7 @@ def join(processes: Processes | None) -> None:
 
 
 def first_process() -> bool:
-    """Whether this process is the one that writes and speaks."""
+    """Says whether this process is the one that writes and speaks."""
     return jax.process_index() == 0
 
 
@@ -91,7 +91,7 @@ def of_first_process(number: int) -> int:
 
 @contextlib.contextmanager
 def stop_signal() -> Iterator[Callable[[int], bool]]:
-    """A function to be asked after every step: whether to stop there, alike on all processes.
+    """Gives a function that says after every step whether to stop there, alike on all processes.
 
     SIGTERM (what a scheduler sends before it takes a machine) to any process stops all of them after
     the same step.
@@ -108,7 +108,7 @@ def stop_signal() -> Iterator[Callable[[int], bool]]:
 
 
 def mesh_of(section: MeshSection, batch_rows: int, microbatches: int) -> jax.sharding.Mesh | None:
-    """The mesh of a run; None for one device.
+    """Returns the mesh of a run; None for one device.
 
     Raises UserError where it does not divide the devices or the rows, and where it would leave
     devices of a run of several processes idle.
@@ -141,7 +141,7 @@ def mesh_of(section: MeshSection, batch_rows: int, microbatches: int) -> jax.sha
 
 
 def place_rows(rows: Rows, members: np.ndarray, layout: jax.sharding.NamedSharding | None) -> dict[str, jax.Array]:
-    """The rows of these numbers as one global batch, each array (rows, capacity).
+    """Places the rows of these numbers on the devices as one global batch, each array (rows, capacity).
 
     `layout` None is one device. Otherwise each process builds only the rows that its devices hold.
     """
@@ -162,7 +162,7 @@ def place_rows(rows: Rows, members: np.ndarray, layout: jax.sharding.NamedShardi
 
 
 def gathered(params: dict) -> dict:
-    """Numpy copies of parameters whose parts lie with several processes; every process calls it."""
+    """Makes numpy copies of parameters whose parts lie with several processes; every process calls it."""
 
     def whole(leaf: jax.Array) -> np.ndarray:
         if leaf.is_fully_addressable or leaf.is_fully_replicated:

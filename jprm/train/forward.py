@@ -16,7 +16,7 @@ from jprm.train.loss import STEP_HEAD, hidden_states, loss_and_weight, step_logi
 def held_out_loss(
     model: Model, params: dict, documents: Sequence[Document], row_tokens: int, batch_rows: int = 8
 ) -> float:
-    """Mean -log p (nats) of the trained tokens of `documents`, packed into rows of `row_tokens`.
+    """Computes the mean -log p (nats) of the trained tokens of `documents`, packed into rows of `row_tokens`.
 
     Documents that do not fit into a row are left out. Raises UserError where none fits.
     """
@@ -30,7 +30,7 @@ def held_out_loss(
 def label_probabilities(
     model: Model, params: dict, documents: Sequence[Document], row_tokens: int, batch_rows: int = 8
 ) -> list[np.ndarray | None]:
-    """For each document the probabilities [labels] at its tokens with a weight, in their order.
+    """Returns for each document the probabilities [labels] at its tokens with a weight, in their order.
 
     A step head gives the probability that the step which ends there is right, for the documents of
     `render_steps`; a model without one the probability of the labelled token against the other one
@@ -59,7 +59,7 @@ def _packed(documents: Sequence[Document], row_tokens: int) -> Rows:
 
 
 def _batches(packed: Rows, batch_rows: int) -> Iterator[tuple[range, dict[str, np.ndarray]]]:
-    """(row numbers, batch) in order; the last is filled up with padding to the one shape that is compiled."""
+    """Yields (row numbers, batch) in order; the last is filled up with padding to the one shape that is compiled."""
     for start in range(0, len(packed), batch_rows):
         members = range(start, min(start + batch_rows, len(packed)))
         padding = ((0, batch_rows - len(members)), (0, 0))
@@ -73,7 +73,7 @@ def _loss(model: Model, params: dict, batch: dict):
 
 @functools.partial(jax.jit, static_argnames="model")
 def _probabilities(model: Model, params: dict, batch: dict) -> jax.Array:
-    """The probability of the label at each token, BT."""
+    """Returns the probability of the label at each token, BT."""
     h_BTD = hidden_states(model, params, batch)
     if STEP_HEAD in params:
         return jax.nn.sigmoid(step_logits(params, h_BTD, model.rules))

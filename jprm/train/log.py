@@ -18,7 +18,7 @@ class Log:
     """Writes the lines of a job's steps and shows its progress; silent but on process 0."""
 
     def __init__(self, path: Path, job: TrainingJob, meter: Meter, every: int, tensorboard: bool = False):
-        """A line for every `every` steps, and for the last one; to TensorBoard as well, if asked to.
+        """Writes a line for every `every` steps and for the last one, to TensorBoard as well if asked to.
 
         Raises UserError where TensorBoard is not installed.
         """

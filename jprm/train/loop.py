@@ -56,7 +56,7 @@ class TrainingJob:
     checkpoint_every: int
 
     def batch(self, step: int) -> dict[str, jax.Array]:
-        """The batch of a step, counted from 1, on the devices."""
+        """Returns the batch of a step, counted from 1, on the devices."""
         return place_rows(self.rows, self.order[step - 1], self.layout)
 
 
@@ -121,7 +121,7 @@ def fit(
 
 
 def make_job(model: Model, params: Callable[[], dict], rows: Rows, config: TrainConfig, seed: int) -> TrainingJob:
-    """The job of a model that starts from `params()` under the mesh in force."""
+    """Returns the job of a model that starts from `params()` under the mesh in force."""
     hashable: Any = config  # frozen, so pydantic gives it a hash; its annotations do not say so
     if config.lora.rank:
         optimizer = make_optimizer(config)
@@ -154,7 +154,7 @@ def make_job(model: Model, params: Callable[[], dict], rows: Rows, config: Train
 
 @functools.lru_cache(maxsize=16)
 def _program(model: Model, config: TrainConfig):
-    """(optimizer, step): a sweep trains many verifiers of one size and recipe, and compiles once."""
+    """Returns (optimizer, step); a sweep trains many verifiers of one size and recipe, and compiles once."""
     optimizer = make_optimizer(config)
     return optimizer, make_step(model, config, optimizer)
 
@@ -270,7 +270,7 @@ def _divergence(
 
 
 def run_identity(model: Model, documents: Sequence[Document], config: TrainConfig, seed: int) -> dict[str, Any]:
-    """What decides the numbers of a run but its first weights: flat keys, for a refusal to name."""
+    """Returns all that decides the numbers of a run but its first weights, by flat keys that a refusal can name."""
     identity = {f"model.{key}": value for key, value in dataclasses.asdict(model.config).items()}
     settings = config.model_dump(exclude={"checkpoint_every"})
     identity |= {f"train.{key}": value for key, value in settings.items()}
@@ -280,7 +280,7 @@ def run_identity(model: Model, documents: Sequence[Document], config: TrainConfi
 
 
 def _digest(arrays) -> str:
-    """16 hex digits over the shapes and contents of arrays."""
+    """Hashes the shapes and contents of arrays to 16 hex digits."""
     hashed = hashlib.sha256()
     for array in arrays:
         hashed.update(str(array.shape).encode())

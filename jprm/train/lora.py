@@ -37,7 +37,7 @@ SIDES = {"a": "A", "b": "B"}  # the two matrices of an adapter: our name and PEF
 
 
 def init_adapters(model: Model, config: LoraSection, seed: int) -> dict:
-    """A is drawn with variance 1 / inputs, B is zero: at first nothing changes."""
+    """Draws A with variance 1 / inputs and sets B to zero, so that at first nothing changes."""
     adapters = {}
     for name in config.targets:
         layers, inputs, outputs = _sides(model.spec()["layers"][name].shape, name)
@@ -47,14 +47,14 @@ def init_adapters(model: Model, config: LoraSection, seed: int) -> dict:
 
 
 def attach(params: dict, adapters: dict, config: LoraSection) -> dict:
-    """`params` with the adapters beside the weights, for `Model.hidden`."""
+    """Lays the adapters beside the weights in `params`, for `Model.hidden`."""
     scale = config.alpha / config.rank
     scaled = {name: {"a": adapter["a"], "b": adapter["b"] * scale} for name, adapter in adapters.items()}
     return params | {"layers": params["layers"] | {LORA: scaled}}
 
 
 def merge(params: dict, adapters: dict, config: LoraSection) -> dict:
-    """Plain parameters that compute what the adapted ones do."""
+    """Makes plain parameters that compute what the adapted ones do."""
     layers = dict(params["layers"])
     for name, adapter in adapters.items():
         product = jnp.einsum("lir,lro->lio", adapter["a"], adapter["b"] * (config.alpha / config.rank))
@@ -97,7 +97,7 @@ def save_peft(directory: Path, adapters: dict, config: LoraSection, base: str = 
 
 
 def load_peft(directory: Path, model: Model) -> tuple[dict, LoraSection]:
-    """The adapters in a directory of PEFT, and their configuration; the scale of rsLoRA becomes an alpha.
+    """Returns the adapters in a directory of PEFT, and their configuration; the scale of rsLoRA becomes an alpha.
 
     Raises UserError for what is missing, for adapters of another shape, and, by its name, for every field and
     every tensor that would change the product and is not read.
@@ -135,7 +135,7 @@ def _peft_key(layer: int, name: str, side: str) -> str:
 
 
 def from_checkpoint(checkpoint: Checkpoint, dtype: Any = None) -> tuple[Model, dict]:
-    """The model and parameters of a checkpoint, its adapters merged. Raises UserError as `from_hf` and `load_peft`."""
+    """Loads the model of a checkpoint and merges its adapters. Raises UserError as `from_hf` and `load_peft`."""
     model, params = from_hf(checkpoint.directory, dtype)
     for directory in checkpoint.adapters:
         params = merge(params, *load_peft(directory, model))
@@ -143,7 +143,7 @@ def from_checkpoint(checkpoint: Checkpoint, dtype: Any = None) -> tuple[Model, d
 
 
 def _peft_section(path: Path, about: dict[str, Any]) -> LoraSection:
-    """The section that an adapter_config.json describes. Raises UserError naming the field."""
+    """Returns the section that an adapter_config.json describes. Raises UserError naming the field."""
     neutral = {"peft_type": "LORA", "bias": "none"}
     for key, value in about.items():
         empty = value is None or value is False or value in ({}, [], "")  # 0 is not empty: it names a layer
@@ -171,14 +171,14 @@ def _peft_section(path: Path, about: dict[str, Any]) -> LoraSection:
 
 
 def adapter_count(model: Model, config: LoraSection) -> int:
-    """The number of parameters of all adapters together."""
+    """Counts the parameters of all adapters together."""
     leaves = model.spec()["layers"]
     sides = [_sides(leaves[name].shape, name) for name in config.targets]
     return sum(layers * config.rank * (inputs + outputs) for layers, inputs, outputs in sides)
 
 
 def _sides(shape: tuple[int, ...], name: str) -> tuple[int, int, int]:
-    """(layers, inputs, outputs) of a stacked projection."""
+    """Returns (layers, inputs, outputs) of a stacked projection."""
     axes: Any = MUON_AXES[name]
     inputs, outputs = axes.reduction_axis, axes.output_axis
     return (shape[0], math.prod(shape[axis] for axis in inputs), math.prod(shape[axis] for axis in outputs))

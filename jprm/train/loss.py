@@ -25,7 +25,7 @@ DEFAULT = TrainConfig()
 
 
 def hidden_states(model: Model, params: dict, batch: dict, config: TrainConfig = DEFAULT) -> jax.Array:
-    """The residual stream of the packed rows of a batch, BTD.
+    """Computes the residual stream of the packed rows of a batch, BTD.
 
     `config` says which attention kernel runs and what the backward pass recomputes.
     """
@@ -34,7 +34,7 @@ def hidden_states(model: Model, params: dict, batch: dict, config: TrainConfig =
 
 
 def loss_and_weight(model: Model, params: dict, batch: dict, config: TrainConfig = DEFAULT):
-    """(sum of weight * -log p, sum of weight), f32 scalars, over the tokens of a packed batch.
+    """Computes (sum of weight * -log p, sum of weight), f32 scalars, over the tokens of a packed batch.
 
     `batch`: ids, positions, segments, weights, each BT, as `jprm.data.Rows` gives them. The shift
     by one happens here and nowhere else; the first token of a segment has weight 0, so no text is
@@ -72,7 +72,7 @@ def loss_and_weight(model: Model, params: dict, batch: dict, config: TrainConfig
 
 
 def cross_entropy(logits_V: jax.Array, targets: jax.Array) -> jax.Array:
-    """-log softmax(logits)[target] over the last axis.
+    """Computes -log softmax(logits)[target] over the last axis.
 
     The target's logit is picked by comparison, not by index: a vocabulary sharded over devices
     cannot be indexed.
@@ -83,7 +83,7 @@ def cross_entropy(logits_V: jax.Array, targets: jax.Array) -> jax.Array:
 
 
 def _chunks(rows: int, tokens: int, vocab_size: int, max_logits: int) -> int:
-    """The fewest equal chunks of the tokens that keep the logits of each under `max_logits` entries."""
+    """Finds the fewest equal chunks of the tokens that keep the logits of each under `max_logits` entries."""
     for chunks in range(1, tokens + 1):
         if tokens % chunks == 0 and rows * (tokens // chunks) * vocab_size <= max_logits:
             return chunks
@@ -91,12 +91,12 @@ def _chunks(rows: int, tokens: int, vocab_size: int, max_logits: int) -> int:
 
 
 def init_head(config: ModelConfig) -> dict:
-    """A step head that says 1/2 to everything: weight (D,), bias ()."""
+    """Makes a step head that says 1/2 to everything: weight (D,), bias ()."""
     return {"weight": np.zeros(config.embed, np.float32), "bias": np.zeros((), np.float32)}
 
 
 def step_logits(params: dict, h_BTD: jax.Array, rules: Rules = TRAIN_RULES) -> jax.Array:
-    """The log-odds that the step which ends at a token is right; f32, BT."""
+    """Computes the log-odds that the step which ends at a token is right; f32, BT."""
     head = params[STEP_HEAD]
     spec = rules("batch", None)
     logits = jnp.einsum("btd,d->bt", h_BTD, head["weight"], preferred_element_type=jnp.float32, out_sharding=spec)
@@ -104,12 +104,12 @@ def step_logits(params: dict, h_BTD: jax.Array, rules: Rules = TRAIN_RULES) -> j
 
 
 def binary_cross_entropy(logits: jax.Array, targets: jax.Array) -> jax.Array:
-    """-targets * log p - (1 - targets) * log (1 - p) with p = sigmoid(logits)."""
+    """Computes -targets * log p - (1 - targets) * log (1 - p) with p = sigmoid(logits)."""
     return jax.nn.softplus(logits) - targets * logits
 
 
 def step_loss_and_weight(model: Model, params: dict, batch: dict, config: TrainConfig = DEFAULT):
-    """(sum of weight * cross-entropy, sum of weight) over the step ends of a packed batch.
+    """Computes (sum of weight * cross-entropy, sum of weight) over the step ends of a packed batch.
 
     `batch`: ids, positions, segments, weights (0 but at step ends) and targets (probabilities that
     the step is right), each BT. Nothing is shifted: the state at a step's last token judges it.

@@ -81,7 +81,7 @@ def gb(size: int) -> str:
 
 
 def capacity_bytes() -> int:
-    """The memory of one local device in bytes, 0 where unknown; a CPU's devices share the memory of the machine."""
+    """Returns the bytes of one local device, 0 where unknown; a CPU's devices share the memory of the machine."""
     device = jax.local_devices()[0]
     stats = device.memory_stats() or {}
     if "bytes_limit" in stats:
@@ -135,7 +135,7 @@ def step_memory(model: Model, config: TrainConfig, optimizer: optax.GradientTran
 
 
 def _activation_bytes(model: Model, config: TrainConfig, rows: int, tensor: int, logits: int, on_cpu: bool) -> int:
-    """The bytes that the forward pass keeps for the backward one, and those of the layer that is worked on.
+    """Returns the bytes that the forward pass keeps for the backward one, and those of the layer that is worked on.
 
     That layer takes the place of the logits, which are gone by then, and what it needs beyond them.
     """

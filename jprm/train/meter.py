@@ -44,7 +44,7 @@ class Peak:
 
 
 def product_flops_per_s(side: int, dtype: Any) -> float:
-    """The FLOP/s of the fastest of five square matrix products on the default device."""
+    """Measures the FLOP/s of the fastest of five square matrix products on the default device."""
     a = jnp.ones((side, side), dtype)
     product = jax.jit(lambda a: a @ a)
     product(a).block_until_ready()
@@ -57,7 +57,7 @@ def product_flops_per_s(side: int, dtype: Any) -> float:
 
 
 def peak(devices: int) -> Peak:
-    """The peak of so many devices like the default one; measured by a matrix product where none is known.
+    """Finds the peak of so many devices like the default one; measured by a matrix product where none is known.
 
     The devices of a CPU share its cores, so that a product on one of them has what all have.
     """
@@ -105,7 +105,7 @@ class Meter:
         self._trained += trained
 
     def line(self, step: int, metrics: dict[str, float]) -> dict[str, Any]:
-        """What the log says of the steps since the last line, as plain JSON values."""
+        """Returns what the log says of the steps since the last line, as plain JSON values."""
         seconds = time.perf_counter() - self._since
         used, where = memory_bytes()
         flops = train_flops_of(self._model, self._config, self._tokens, self._pairs)
@@ -126,7 +126,7 @@ class Meter:
 
 
 def train_flops_of(model: Model, config: TrainConfig, tokens: int, pairs: int) -> float:
-    """The FLOPs of training on so many tokens and pairs, as this configuration does it.
+    """Counts the FLOPs of training on so many tokens and pairs, as this configuration does it.
 
     Backward costs twice what forward does: a product for the inputs and one for the weights. Beside
     adapters the products for the weights are left out; adapters themselves count for nothing.

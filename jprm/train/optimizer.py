@@ -26,14 +26,14 @@ MUON_AXES = {
 
 
 def muon_axes(params: dict) -> dict:
-    """A tree like `params`: the axes of each matrix that Muon trains, None for what Adam trains."""
+    """Returns a tree like `params` with the axes of each matrix that Muon trains, and None for what Adam trains."""
     tree = jax.tree.map(lambda _: None, params)
     tree["layers"] = {name: MUON_AXES.get(name) for name in params["layers"]}
     return tree
 
 
 def schedule(config: TrainConfig, peak: float) -> optax.Schedule:
-    """Linear warm-up to `peak` (step 0 moves already), then down to `final_fraction` of it.
+    """Raises the rate on a line to `peak` (step 0 moves already), then lowers it to `final_fraction` of that.
 
     "wsd" (warm-up, stable, decay: Hu et al. 2024, MiniCPM) stays at the peak in between, so that one
     run gives the start of a decay at every length.
@@ -53,7 +53,7 @@ def schedule(config: TrainConfig, peak: float) -> optax.Schedule:
 
 
 def make_optimizer(config: TrainConfig) -> optax.GradientTransformation:
-    """The optimizer that a configuration asks for, for the parameters of a `jprm.models.Model`."""
+    """Returns the optimizer that a configuration asks for, for the parameters of a `jprm.models.Model`."""
     if config.optimizer == "muon":
         axes: Any = muon_axes  # optax's annotation forgets that a function may be given
         return optax.contrib.muon(
@@ -72,7 +72,7 @@ def make_optimizer(config: TrainConfig) -> optax.GradientTransformation:
 
 
 def _decayed(params: dict) -> dict:
-    """Which leaves AdamW decays: matrices, embeddings and adapters, but neither biases nor norms."""
+    """Says which leaves AdamW decays: matrices, embeddings and adapters, but neither biases nor norms."""
     tree = jax.tree.map(lambda _: True, params)
     if "norm" in params:
         tree["norm"] = False

@@ -110,7 +110,7 @@ def _train(config: RunConfig, directory: Path, stop: Callable[[int], bool]) -> i
 
 
 def first_day(directory: Path) -> datetime.date:
-    """The day that an earlier start of this run has written into its data; today for a new run.
+    """Returns the day that an earlier start of this run has written into its data; today for a new run.
 
     Raises UserError where its file cannot be read.
     """

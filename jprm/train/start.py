@@ -112,7 +112,7 @@ def _steps_as_given(row: dict[str, Any]) -> Callable[[Callable[[str], str]], Any
 
 
 def _weights_digest(checkpoint: Checkpoint) -> str:
-    """The digest of the checkpoint's weights and of the adapters that are merged on them."""
+    """Returns the digest of the checkpoint's weights and of the adapters that are merged on them."""
     base = files_digest(set(weight_files(checkpoint.directory).values()))
     adapters = (a.glob("adapter_*") for a in checkpoint.adapters)
     return "+".join([base, *map(files_digest, adapters)])
@@ -133,7 +133,7 @@ def _from_checkpoint(
         )
 
     def document(row: dict[str, Any]) -> tuple[Document, bool]:
-        """The row's document, and whether control tokens are spelled in it."""
+        """Returns the row's document, and whether control tokens are spelled in it."""
         if steps:
             return render_steps(steps_of(row), codec), False
         if (pieces := pieces_of(row)) is not None:

@@ -34,7 +34,7 @@ class TrainState:
 
 
 def init_state(model: Model, params: dict, optimizer: optax.GradientTransformation, steps: int) -> TrainState:
-    """The state before the first step, laid out over the mesh (the moments as the weights).
+    """Returns the state before the first step, laid out over the mesh (the moments as the weights).
 
     params: what is trained: the model's weights, adapters (under "lora"), a step head. The weights
     are copied: the state is donated at every step, and the caller keeps its own.
@@ -54,7 +54,7 @@ def init_state(model: Model, params: dict, optimizer: optax.GradientTransformati
 
 
 def shardings(model: Model, params: dict) -> dict:
-    """The shardings of `params`: the model's weights are laid out by its rules, all else is whole on every device."""
+    """Returns the shardings of `params`: the model's rules lay its weights out, all else is whole everywhere."""
     everywhere = sharding(model.rules())
     known = {name: jax.tree.map(lambda spec: spec.sharding, part) for name, part in model.spec().items()}
     return {name: known.get(name, jax.tree.map(lambda _: everywhere, part)) for name, part in params.items()}

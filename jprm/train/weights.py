@@ -39,7 +39,7 @@ def save_params(directory: Path, params: dict, metadata: dict) -> Path:
 
 
 def load_params(directory: Path) -> tuple[dict, dict]:
-    """(numpy params, metadata) of `save_params`. UserError if the file is absent or damaged."""
+    """Reads the (numpy params, metadata) of `save_params`. Raises UserError if the file is absent or damaged."""
     path = Path(directory) / FILE
     if not path.is_file():
         raise UserError(f"{path}: no weights there")

@@ -11,10 +11,8 @@ from hypothesis import strategies as st
 from jprm.errors import UserError
 from jprm.evaluate import (
     Resamples,
-    binary_confusion,
     confusion,
     first_error_f1,
-    first_flaw_recall,
     measure,
     measure_intervals,
     prm_scores,
@@ -36,8 +34,6 @@ def test_by_hand():
     expected |= {"negative_precision": 1 / 3, "negative_recall": 1 / 2, "negative_f1": 2 / 5}
     expected |= {"macro_f1": (2 / 3 + 2 / 5) / 2, "prm_score": (2 / 3 + 2 / 5) / 2}
     assert {name: float(value) for name, value in found.items()} == pytest.approx(expected)
-    assert first_flaw_recall(TRUTH, JUDGED)[:2].tolist() == [1.0, 0.0]
-    assert math.isnan(first_flaw_recall(TRUTH, JUDGED)[2])
 
 
 def test_none_is_wrong_whatever_the_truth():
@@ -79,12 +75,6 @@ def test_a_class_without_flaws_has_f1_for_its_score():
     counts = confusion([(True, True, True, True)], [(True, True, True, False)])
     assert measure(counts[0])["prm_score"] == pytest.approx(2 * 3 / 7)
     assert measure(counts[0])["macro_f1"] == pytest.approx(3 / 7)  # negative F1 is 0
-
-
-def test_binary_f1_asks_only_whether_there_is_an_error():
-    found = measure(binary_confusion([3, 1, -1, -1, 0], [2, -1, -1, None, 0]).sum(axis=0))
-    assert found["negative_f1"] == pytest.approx(2 * 2 / (2 * 2 + 1 + 1))  # errors as positives
-    assert found["f1"] == pytest.approx(2 * 1 / (2 * 1 + 1 + 1))
 
 
 def test_overall_pools_steps_and_a_category_averages_classes():
@@ -154,7 +144,6 @@ def test_published_judgements_on_prmbench(data_root):
     resamples = Resamples.of([item.problem for item in items], resamples=200)
     found = prm_scores(counts, [i.subset for i in items], [i.category for i in items], resamples)
     assert {name: found[name].value for name in RPRM} == pytest.approx(RPRM, abs=1e-12)
-    assert np.nanmean(first_flaw_recall(truth, verdict)) == pytest.approx(0.6412685337726524)
     assert found["overall"].low < 0.647 < found["overall"].high
 
 
@@ -173,7 +162,7 @@ def test_trivial_predictors_on_processbench(data_root, subset):
         assert closed[name].f1 == 0.0  # each is blind to one of the two kinds
     m = sum(1 / size for label, size in zip(labels, sizes, strict=True) if label >= 0) / n_error
     assert closed["random"].f1 == pytest.approx(2 * m / (1 + math.sqrt(m)) ** 2)
-    flagged = measure(binary_confusion(labels, [0] * len(labels)).sum(axis=0))
+    flagged = measure(confusion([[label < 0] for label in labels], [[False]] * len(labels)).sum(axis=0))
     assert flagged["negative_f1"] == pytest.approx(2 * n_error / (len(labels) + n_error))
 
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jprm.errors import UserError
-from jprm.evaluate import Resamples, auc, auc_difference, auc_interval, confusion, measure, merge_pieces, verdicts
+from jprm.evaluate import Resamples, auc, auc_difference, auc_interval, confusion, measure
 from jprm.formats import read_benchmark
 from jprm.formats.judged import until_first_error
 from jprm.formats.rows import read_rows
@@ -76,13 +76,6 @@ def test_bad_scores():
         auc([True, False], [0.1])
 
 
-def test_a_step_is_as_good_as_its_worst_part():
-    assert merge_pieces([0.9, 0.8, 0.3, 0.5], [1, 2, 1]) == [0.9, 0.3, 0.5]
-    with pytest.raises(UserError, match="4 scores do not fill"):
-        merge_pieces([0.9, 0.8, 0.3, 0.5], [1, 2])
-    assert verdicts([0.5, 0.51, 0.2]) == [False, True, False]
-
-
 # Macro F1 of solutions and of steps, AUC of solutions and of steps, computed once with the official
 # script's arithmetic (GAIR-NLP/ReasonEval, mr-math_eval.py) from the 101 rows that are shared.
 PUBLISHED = {
@@ -96,6 +89,17 @@ PUBLISHED = {
     "roscoe-ss": (0.514851, None, 0.497645, None),
     "gpt3_5_turbo": (0.582151, 0.519097, None, None),
 }
+
+
+def verdicts(scores, threshold):
+    """Right where the score lies above the threshold, flawed where it does not."""
+    return [score > threshold for score in scores]
+
+
+def merge_pieces(scores, pieces):
+    """Scores of steps from those of their parts in order: the least of each step's `pieces[i]`."""
+    ends = np.cumsum(pieces)
+    return [min(scores[end - n : end]) for end, n in zip(ends, pieces, strict=True)]
 
 
 def macro_f1(truth, judged):

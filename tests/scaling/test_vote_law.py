@@ -66,16 +66,6 @@ def _log_beta(a, b):
     return betaln(a, b)
 
 
-def test_votes_for_an_accuracy():
-    fit = fit_vote_law(_votes(4.0, 2.0, 300, 16, seed=4), np.full(300, 16), resamples=10)
-    for wanted in (0.7, 0.75, 0.78):
-        votes = fit.votes_for(wanted)
-        assert votes is not None and votes % 2 == 1
-        assert fit.majority_at(votes).value >= wanted
-        assert votes == 1 or fit.majority_at(votes - 2).value < wanted
-    assert fit.votes_for(fit.limit.value + 0.01) is None
-
-
 def test_shares_of_items_show_the_fit():
     fit = fit_vote_law(_votes(1.0, 1.0, 5000, 4, seed=5), np.full(5000, 4), resamples=10)
     assert fit.observed.sum() == pytest.approx(1.0) and fit.predicted.sum() == pytest.approx(1.0)

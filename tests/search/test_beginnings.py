@@ -124,7 +124,7 @@ def search(tmp_path, name, judge, strategy="beam", **settings):
 def truth():
     tokenizer = WORLD.tokenizer()
     settings = VerifySettings(context_tokens=4000, style="direct", execute="none")
-    sampler = ScriptedSampler(tokenizer, verdict, lanes=64)
+    sampler = ScriptedSampler(tokenizer, verdict, slots=64)
     branches = Branches(2, sampler, FakeExecutor(), tokenizer, settings, 3)
     return VoteRewards(SharedBeginnings(branches), 2, "vote", tokenizer, PAIRS)
 

@@ -68,7 +68,7 @@ def generator(**how):
         max_tokens=200,
         is_final=lambda steps: WORLD.answer(steps) is not None,
     )
-    sampler = Policy(tokenizer, policy, lanes=64)
+    sampler = Policy(tokenizer, policy, slots=64)
     return SampledSteps(sampler, tokenizer, layout, seed=1, **how), sampler
 
 

@@ -93,14 +93,14 @@ class Conversation:
 
 
 class ScriptedSampler:
-    """A sampler with few lanes whose model is `script(sample_id, text so far) -> further text`.
+    """A sampler with few slots whose model is `script(sample_id, text so far) -> further text`.
 
     That text may run on behind a stop or behind `max_tokens`; it is cut there. Log-probabilities of
     the logprob ids are `-position` for the one written and `-position - margin` for the other.
     """
 
-    def __init__(self, tokenizer, script, lanes=4, context_tokens=10_000, margin=2.0):
-        self.tokenizer, self.script, self.lanes = tokenizer, script, lanes
+    def __init__(self, tokenizer, script, slots=4, context_tokens=10_000, margin=2.0):
+        self.tokenizer, self.script, self.slots = tokenizer, script, slots
         self.context_tokens, self.margin = context_tokens, margin
         self.conversations: dict[int, Conversation] = {}
         self.released: dict[int, Conversation] = {}
@@ -140,13 +140,13 @@ class ScriptedSampler:
     @property
     def busy(self):
         states = [conversation.state for conversation in self.conversations.values()]
-        in_lanes = len(states) - states.count("queued")
-        return "running" in states or ("queued" in states and in_lanes < self.lanes)
+        in_slots = len(states) - states.count("queued")
+        return "running" in states or ("queued" in states and in_slots < self.slots)
 
     def poll(self):
         for conversation in self.conversations.values():
             states = [other.state for other in self.conversations.values()]
-            if conversation.state == "queued" and len(states) - states.count("queued") < self.lanes:
+            if conversation.state == "queued" and len(states) - states.count("queued") < self.slots:
                 conversation.state = "running"
         running = [(h, c) for h, c in self.conversations.items() if c.state == "running"]
         return [self._finish(handle, conversation) for handle, conversation in running[:2]]

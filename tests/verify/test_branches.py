@@ -17,8 +17,8 @@ STEPS = ("S1: 8+3=11\n", "S2: 11+8=20\n", "S3: 20\n", "S1: again\n")
 MODES = ("chain", "fork")
 
 
-def branches_of(votes=2, mode="chain", script=model, executor=None, lanes=4, **settings):
-    sampler = ScriptedSampler(FakeTokenizer(), script, lanes=lanes)
+def branches_of(votes=2, mode="chain", script=model, executor=None, slots=4, **settings):
+    sampler = ScriptedSampler(FakeTokenizer(), script, slots=slots)
     chosen = VerifySettings(**{"context_tokens": sampler.context_tokens, **settings}, mode=mode)
     executor = executor or FakeExecutor()
     branches = Branches(votes, sampler, executor, sampler.tokenizer, chosen, SEED)
@@ -47,7 +47,7 @@ def test_any_order_of_branches_gives_what_each_gives_from_scratch(mode, votes, c
             assert rationales == alone
     beginnings = {steps[:end] for tree in calls for steps in tree for end in range(1, len(steps) + 1)}
     assert drawn(sampler) == votes * len(beginnings), "each beginning once"
-    assert sampler.conversations == {}, "no lane is held between calls"
+    assert sampler.conversations == {}, "no slot is held between calls"
     branches.forget(PROBLEM)
     assert executor.open_sessions == 0
 

@@ -125,10 +125,10 @@ def test_probabilities_are_read_at_the_verdict():
 
 @pytest.mark.parametrize("mode", ["chain", "fork"])
 def test_what_a_vote_says_depends_on_its_seed_alone(mode):
-    """Not on lanes, company, order, or the votes being asked for together."""
+    """Not on slots, company, order, or the votes being asked for together."""
     expected, _ = run(votes=(0, 1, 2, 3), mode=mode)
-    one_lane = ScriptedSampler(FakeTokenizer(), model, lanes=1)
-    assert run(votes=(0, 1, 2, 3), mode=mode, sampler=one_lane)[0] == expected
+    one_slot = ScriptedSampler(FakeTokenizer(), model, slots=1)
+    assert run(votes=(0, 1, 2, 3), mode=mode, sampler=one_slot)[0] == expected
     assert run(ITEMS[::-1], votes=(0, 1, 2, 3), mode=mode, max_in_flight=1)[0] == expected
     assert run(votes=(0, 1), mode=mode)[0] | run(votes=(3, 2), mode=mode)[0] == expected
 
@@ -212,12 +212,12 @@ def test_in_flight_is_bounded():
 
 
 @pytest.mark.parametrize("mode", ["chain", "fork"])
-@pytest.mark.parametrize("lanes", [1, 5])
-def test_stopping_early_leaves_every_first_error_as_it_is(mode, lanes):
+@pytest.mark.parametrize("slots", [1, 5])
+def test_stopping_early_leaves_every_first_error_as_it_is(mode, slots):
     items = [solution(str(n), STEPS * 2) for n in range(25)]
     votes = (0, 1, 2)
     full, _ = run(items, votes, mode=mode)
-    sampler = ScriptedSampler(FakeTokenizer(), model, lanes=lanes)
+    sampler = ScriptedSampler(FakeTokenizer(), model, slots=slots)
     early, _ = run(items, votes, sampler, mode=mode, stop_early=True)
     assert early.items() <= full.items()
     assert 0 < len(full) - len(early) < len(full)

@@ -26,7 +26,7 @@ def run(votes, mode, stop_early, known, kill_after=None):
             raise Killed
         heard.append(rationale)
 
-    sampler = ScriptedSampler(FakeTokenizer(), model, lanes=3)
+    sampler = ScriptedSampler(FakeTokenizer(), model, slots=3)
     settings = VerifySettings(context_tokens=sampler.context_tokens, mode=mode)
     work = verify(
         *(ITEMS, range(votes), sampler, FakeExecutor(), sampler.tokenizer, settings, SEED),

@@ -1,194 +1,209 @@
-"""The table and the page of `experiments/uses.py`: the figures that a reader of GenPRM expects."""
+"""The tables, figures and page of `experiments/uses.py`: what a reader of GenPRM expects to see."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.table import Table as Shown
-
-from jprm.evaluate import Interval
+from jprm.evaluate import interval_of
 from jprm.experiments.applications.config import ApplicationsConfig
-from jprm.jobs import provenance, write_atomic
-from jprm.scaling import Facts, Figure, Headline, Report, Section, Series, Table, line_figure, series_of, write_report
-from jprm.terminal import terminal
+from jprm.jobs import provenance
+from jprm.report import (
+    Details,
+    Headline,
+    LineFigure,
+    Page,
+    Section,
+    Table,
+    columns,
+    print_table,
+    series_from_rows,
+    write_page,
+)
 
 Row = dict[str, Any]
-# (title, rows of this figure, columns: names of plain values, and of intervals with a star)
-TABLES = (
-    (
+TABLES = {  # the value of `figure` in a row -> the title and the columns of the table of these rows
+    "verifiers": (
         "Verifiers",
-        "verifiers",
-        "verifier tier f1* missing_share f1_gain* step_auc* answer_auc* min_at_last lucky_accepted lucky judge_flops "
-        "train_tokens",
+        "verifier | problems: tier | F1: f1* | no verdict: missing_share% | gain in F1 over the first: f1_gain+ | "
+        "AUC of steps: step_auc* | AUC of answers: answer_auc* | lowest reward at the last step: min_at_last% | "
+        "lucky solutions accepted: lucky_accepted% | lucky solutions: lucky | FLOPs of judging: judge_flops | "
+        "tokens of training: train_tokens",
     ),
-    (
+    "choices": (
         "Ways to choose",
-        "choices",
-        "verifier n missing_share best* best_over_majority* weighted* weighted_over_majority*",
+        "verifier | solutions: n | none judged: missing_share% | highest score: best* | "
+        "its gain over the majority: best_over_majority+ | weighted vote: weighted* | "
+        "its gain over the majority: weighted_over_majority+",
     ),
-    ("Best of N at equal compute", "equal_compute", "verifier n_main n spent accuracy* missing_share gain_over_main*"),
-    ("Best of N over solution length", "best_of_n_over_length", "verifier tier n accuracy* gain_over_main* n_problems"),
-    ("Refinement", "refinement", "method turn accuracy* gain* over_shuffled* chosen* missing_share kept* calls lost"),
-    (
+    "equal_compute": (
+        "Best of N at equal compute",
+        "verifier | N of the first verifier: n_main | N for the same FLOPs: n | share of the FLOPs spent: spent% | "
+        "accuracy* | none judged: missing_share% | gain over the first: gain_over_main+",
+    ),
+    "best_of_n_over_length": (
+        "Best of N over solution length",
+        "verifier | problems: tier | solutions: n | accuracy* | gain over the first: gain_over_main+ | "
+        "number of problems: n_problems",
+    ),
+    "refinement": (
+        "Refinement",
+        "method | turn | mean accuracy: accuracy* | gain over turn 0: gain+ | gain over shuffled: over_shuffled+ | "
+        "accuracy of the chosen one: chosen* | none judged: missing_share% | part of the critic's gain: kept* | "
+        "rewritings a problem: calls | problems lost: lost",
+    ),
+    "refinement_matched": (
         "Refinement against best-of-N",
-        "refinement_matched",
-        "method accuracy* n best_of_n* gain* cached_n cached_gain* spent",
+        "method | accuracy* | N for the same FLOPs: n | best of N: best_of_n* | gain over it: gain+ | "
+        "N with cached prefixes: cached_n | gain over that: cached_gain+ | share of the FLOPs spent: spent%",
     ),
-    ("A gate before the critic", "gate", "gate metric whose below confidence kept* calls*"),
-    (
+    "gate": (
+        "A gate before the critic",
+        "gate | metric | whose score: whose | below | confidence | part of the gain that is kept: kept* | "
+        "part of the rewritings that pass: calls*",
+    ),
+    "search": (
         "Guided search",
-        "search",
-        "strategy scorer settings accuracy* missing_share n best_of_n* gain* cached_n cached_gain* lost",
+        "strategy | scorer | settings | accuracy* | none judged: missing_share% | N for the same FLOPs: n | "
+        "best of N: best_of_n* | gain over it: gain+ | N with cached prefixes: cached_n | "
+        "gain over that: cached_gain+ | problems lost: lost",
     ),
-    ("Two directions", "bidirectional", "verifier f1* missing_share f1_gain* step_auc*"),
-    (
+    "bidirectional": (
+        "Two directions",
+        "verifier | F1: f1* | no verdict: missing_share% | gain in F1 over the last: f1_gain+ | "
+        "AUC of steps: step_auc*",
+    ),
+    "delayed_evidence": (
         "Two directions, by how a fault shows",
-        "delayed_evidence",
-        "read shows verifier step_auc* gain* over_forward* n_problems n_items",
+        "what was read: read | how the fault shows: shows | verifier | AUC of the judged step: step_auc* | "
+        "gain over the last: gain+ | gain over one forward pass: over_forward+ | problems: n_problems | "
+        "solutions: n_items",
     ),
-    ("Fast and slow", "fast_slow", "method f1* missing_share f1_gain* tokens generated_tokens"),
-)
-# The ends of an interval under its own name, or under a shorter one that a row shares.
-ENDS = {"accuracy": "", "gain_over_main": "gain_", "gain_over_majority": "gain_"}
+    "fast_slow": (
+        "Fast and slow",
+        "method | F1: f1* | no verdict: missing_share% | gain in F1 over always slow: f1_gain+ | "
+        "tokens a solution: tokens | generated tokens a solution: generated_tokens",
+    ),
+}
+# The name of a file -> the rows that it shows by their `figure`, the keys of line, x and y, and how they are drawn.
+FIGURES = {
+    "verifiers_at_equal_compute": (
+        ("equal_compute",),
+        ("verifier", "budget_flops", "accuracy"),
+        LineFigure(
+            "Accuracy of the chosen solution at equal FLOPs; each verifier takes as many candidates as they pay for.",
+            "FLOPs a problem, solving and judging",
+            "accuracy",
+            log_x=10,
+        ),
+    ),
+    "best_of_n": (
+        ("best_of_n",),
+        ("verifier", "n", "accuracy"),
+        LineFigure(
+            "Accuracy of the solution chosen among N samples of the policy.", "solutions per problem", "accuracy"
+        ),
+    ),
+    "refinement": (
+        ("refinement",),
+        ("method", "turn", "accuracy"),
+        LineFigure(
+            "Mean accuracy of the solutions after each turn; `shuffled` doubts another step of the same solution, "
+            "`blind` any step of any solution.",
+            "turns of refinement",
+            "accuracy",
+            log_x=None,
+        ),
+    ),
+    "gate": (
+        ("gate", "gate_curve"),
+        ("gate of metric", "calls", "kept"),
+        LineFigure(
+            "Part of the critic's gain that is kept behind a gate, against the part of its rewritings that pass it; "
+            "shut by chance, both parts would be equal.",
+            "part of the rewritings",
+            "kept",
+            log_x=None,
+        ),
+    ),
+    "f1_over_length": (
+        ("verifiers",),
+        ("verifier", "steps", "f1"),
+        LineFigure(
+            "First-error F1 over the length of the solution that a problem needs.",
+            "steps that the problem needs",
+            "first-error F1",
+            log_x=None,
+        ),
+    ),
+    "fast_and_slow": (
+        ("fast_slow",),
+        ("cascade", "tokens", "f1"),
+        LineFigure(
+            "F1 against tokens: from never asking the slow verifier, by wider bands, to always.",
+            "tokens a solution",
+            "first-error F1",
+            log_x=None,
+        ),
+    ),
+}
 
 
-def interval_of(row: Row, name: str) -> Interval | None:
-    """The interval `name` of a row; None where it is not defined."""
-    if row.get(name) is None:
-        return None
-    stem = f"{name}_" if f"{name}_low" in row else ENDS[name]
-    low, high = (row.get(f"{stem}{end}") for end in ("low", "high"))
-    nan = float("nan")
-    return Interval(row[name], nan if low is None else low, nan if high is None else high)
+def _named(row: Row) -> Row:
+    """A row with every interval under the names of its ends, and with the names and places of its lines."""
+    ends = {f"accuracy_{end}": row[end] for end in ("low", "high") if end in row}
+    for over in ("gain_over_main", "gain_over_majority"):
+        if over in row:
+            ends |= {f"{over}_{end}": row[f"gain_{end}"] for end in ("low", "high")}
+    _, _, steps = str(row.get("tier")).partition("=")  # such as "steps=3", or "all"
+    lines = {"gate of metric": f"{row.get('metric')}, {row.get('gate')}", "cascade": "direct, then GenPRM"}
+    return ends | lines | {"steps": steps or None} | row
+
+
+def applications_tables(rows: Sequence[Row]) -> list[Table]:
+    """The tables that have rows."""
+    tables = [
+        Table(title, columns(declared), [_named(row) for row in rows if row["figure"] == figure])
+        for figure, (title, declared) in TABLES.items()
+    ]
+    return [table for table in tables if table.rows]
+
+
+def applications_figures(rows: Sequence[Row]) -> dict[str, LineFigure]:
+    """The figures by the names of their files; those without rows are left out."""
+    figures = {}
+    for name, (shown, keys, figure) in FIGURES.items():
+        if series := series_from_rows((_named(row) for row in rows if row["figure"] in shown), *keys):
+            figures[name] = dataclasses.replace(figure, series=series)
+    return figures
 
 
 def print_rows(rows: Sequence[Row]) -> None:
-    """Every table, as text."""
-    for title, figure, columns in TABLES:
-        found = _cells(rows, figure, columns)
-        if found:
-            table = Shown(*columns.replace("*", "").split(), title=title, box=None, title_justify="left")
-            for cells in found:
-                table.add_row(*(_text(cell) for cell in cells))
-            terminal().print(table)
+    """Prints every table."""
+    for table in applications_tables(rows):
+        print_table(table)
 
 
 def write_applications_report(config: ApplicationsConfig, rows: Sequence[Row], path: Path, command: str) -> None:
     """Writes `report.html` and the figures beside it."""
     figures = applications_figures(rows)
-    (path / "figures").mkdir(exist_ok=True)
-    for name, figure in figures.items():
-        write_atomic(path / "figures" / f"{name}.svg", figure.svg)
-    sections = [Section("Figures", list(figures.values()))]
-    for title, figure, columns in TABLES:
-        if found := _cells(rows, figure, columns):
-            names = columns.replace("*", "").split()
-            sections.append(Section(title, [Table(names, found)]))
-    record = {"config": config.model_dump(mode="json"), **provenance()}
-    sections.append(Section("Record", [Facts(record)]))
     head = [
         Headline(f"{row['f1']:.3f}", f"F1 of {row['verifier']}", str(interval_of(row, "f1")))
         for row in rows
         if row["figure"] == "verifiers" and row["tier"] == "all" and row["f1"] is not None
     ]
-    report = Report(
-        title=f"jprm uses: {config.name}",
+    page = Page(
+        title=f"jprm applications: {config.name}",
         lead="Verifiers of one base model, one set of examples and one number of trained tokens, at work: choosing, "
         "searching, criticising. All gains are paired by problem; intervals are 95 % over problems.",
-        sections=sections,
+        sections=[
+            Section("Figures", list(figures.values())),
+            *(Section(table.title, [dataclasses.replace(table, title="")]) for table in applications_tables(rows)),
+            Section("Record", [Details({"config": config.model_dump(mode="json"), **provenance()})]),
+        ],
         headline=head,
         command=command,
     )
-    write_report(report, path / "report.html")
-
-
-def applications_figures(rows: Sequence[Row]) -> dict[str, Figure]:
-    """The figures by the names of their files; those without rows are left out."""
-    made = {
-        "verifiers_at_equal_compute": _lines(
-            rows,
-            ("equal_compute", "verifier", "budget_flops", "accuracy"),
-            ("FLOPs a problem, solving and judging", 10),
-            "Accuracy of the chosen solution at equal FLOPs; each verifier takes as many candidates as they pay for.",
-        ),
-        "best_of_n": _lines(
-            rows,
-            ("best_of_n", "verifier", "n", "accuracy"),
-            ("solutions per problem", 2),
-            "Accuracy of the solution chosen among N samples of the policy.",
-        ),
-        "refinement": _lines(
-            rows,
-            ("refinement", "method", "turn", "accuracy"),
-            ("turns of refinement", None),
-            "Mean accuracy of the solutions after each turn; `shuffled` doubts another step of the same solution, "
-            "`blind` any step of any solution.",
-        ),
-        "gate": _lines(
-            [
-                row | {"figure": "gates", "line": f"{row['metric']}, {row['gate']}"}
-                for row in rows
-                if row.get("gate") and row.get("calls") is not None
-            ],
-            ("gates", "line", "calls", "kept"),
-            ("part of the rewritings", None),
-            "Part of the critic's gain that is kept behind a gate, against the part of its rewritings that pass it; "
-            "shut by chance, both parts would be equal.",
-        ),
-        "f1_over_length": _lines(
-            [row for row in rows if row.get("tier") != "all"],
-            ("verifiers", "verifier", "tier", "f1"),
-            ("steps that the problem needs", None),
-            "First-error F1 over the length of the solution that a problem needs.",
-        ),
-        "fast_and_slow": _lines(
-            [row | {"all": "direct, then GenPRM"} for row in rows],
-            ("fast_slow", "all", "tokens", "f1"),
-            ("tokens a solution", None),
-            "F1 against tokens: from never asking the slow verifier, by wider bands, to always.",
-        ),
-    }
-    return {name: figure for name, figure in made.items() if figure is not None}
-
-
-def _lines(
-    rows: Sequence[Row], what: tuple[str, str, str, str], x_axis: tuple[str, int | None], caption: str
-) -> Figure | None:
-    figure, name, x, y = what
-    lines: dict[str, list[tuple[float, Interval]]] = {}
-    for row in rows:
-        if row["figure"] == figure and (at := interval_of(row, y)) is not None:
-            lines.setdefault(row[name], []).append((_number(row[x]), at))
-    series: list[Series] = []
-    for label, points in lines.items():
-        points.sort(key=lambda point: point[0])
-        series.append(series_of(label, [p for p, _ in points], [at for _, at in points]))
-    if not series:
-        return None
-    x_label, log_x = x_axis
-    y_label = "first-error F1" if y == "f1" else y
-    return Figure(line_figure(series, x_label=x_label, y_label=y_label, log_x=log_x), caption)
-
-
-def _number(x: float | str) -> float:
-    """A tier such as "steps=3" counts as its number."""
-    return float(x.rpartition("=")[2]) if isinstance(x, str) else float(x)
-
-
-def _cells(rows: Sequence[Row], figure: str, columns: str) -> list[list[Any]]:
-    names = columns.split()
-    return [
-        [interval_of(row, n[:-1]) if n.endswith("*") else row.get(n) for n in names]
-        for row in rows
-        if row["figure"] == figure
-    ]
-
-
-def _text(cell: Any) -> str:
-    if cell is None:
-        return "-"
-    if isinstance(cell, float):
-        return f"{cell:.3g}"
-    return str(cell)
+    write_page(page, path, figures)

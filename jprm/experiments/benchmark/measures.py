@@ -25,6 +25,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from jprm.evaluate import (
+    NO_VERDICT,
+    SOME_ERROR,
     Interval,
     Missing,
     Resamples,
@@ -38,10 +40,10 @@ from jprm.evaluate import (
     score,
     share_interval,
     subsets,
+    verdict_shares,
 )
 from jprm.evaluate.confusion import FN, FP, TN, TP
 from jprm.experiments.benchmark.judged import Judged
-from jprm.scaling.vote_curve import NO_VERDICT, SOME_ERROR, verdict_shares
 from jprm.ties import below, mean
 from jprm.verify import first_error
 

@@ -18,7 +18,7 @@ The JSON object (`SCHEMA` counts its versions; keys are only added within one):
     unread                {kind: count} of what stands where no verdict could be read
     quoted                control tokens spelled by problems, steps, outputs and rationales, which were
                           read as plain text
-    seconds               of all sittings; the only number that differs from run to run
+    seconds               of all attempts; the only number that differs from run to run
     overall               {measure: {"value", "low", "high"}} of all solutions with all n votes
     scores                [{"group", "k", "n_items", "n_error", "n_problems", "missing_share",
                           "step_missing_share" (of all labelled steps; null unless full),
@@ -41,37 +41,31 @@ from typing import Any
 
 from rich.console import Console
 
-from jprm.evaluate import Interval, finite, trivial_baselines
+from jprm.evaluate import Interval, finite, interval_row, trivial_baselines
 from jprm.experiments.benchmark.judged import Account, Judged
 from jprm.experiments.benchmark.measures import OVERALL, Score
 from jprm.jobs import write_atomic
+from jprm.report import Column, Table, columns, print_table
 from jprm.terminal import terminal
 from jprm.verify import ONE_VOTE, first_error, mean_reward
 
 SCHEMA = 1
-OF_STEPS = {
-    "prm_score": "PRM-Score",
-    "step_f1": "F1 of right",
-    "step_negative_f1": "F1 of flawed",
-    "error_acc": "first error acc",
-    "step_auc": "AUC",
-}
+GROUP = "solutions: group | n: n_items | no verdict: missing_share% | "
+OF_STEPS = columns(
+    GROUP + "PRM-Score: prm_score*% | F1 of right: step_f1*% | F1 of flawed: step_negative_f1*% | "
+    "first error acc: error_acc*% | AUC: step_auc*%"
+)
 COLUMNS = {  # of the table by benchmark; those that no row has are left out
-    "processbench": {
-        "error_acc": "error acc",
-        "correct_acc": "correct acc",
-        "f1": "F1",
-        "average_f1": "mean F1",
-        "solution_negative_f1": "binary F1",
-    },
+    "processbench": columns(
+        GROUP + "error acc: error_acc*% | correct acc: correct_acc*% | F1: f1*% | mean F1: average_f1*% | "
+        "binary F1: solution_negative_f1*%"
+    ),
     "prmbench": OF_STEPS,
     "socratic-prmbench": OF_STEPS,
-    "mr-math": {
-        "step_macro_f1": "step macro F1",
-        "step_auc": "step AUC",
-        "solution_macro_f1": "solution macro F1",
-        "solution_auc": "solution AUC",
-    },
+    "mr-math": columns(
+        GROUP + "step macro F1: step_macro_f1*% | step AUC: step_auc*% | solution macro F1: solution_macro_f1*% | "
+        "solution AUC: solution_auc*%"
+    ),
 }
 CURVES = ("f1", "average_f1", "prm_score", "step_macro_f1")
 MOST_SHOWN = 10
@@ -150,16 +144,13 @@ def _prediction(solution: Judged) -> dict[str, Any]:
 def print_result(result: Result, console: Console | None = None) -> None:
     """Prints the table for people."""
     console = console or terminal(soft_wrap=True)
-    about, account = result.about, result.account
-    n = about["n"]
-    last = [score for score in result.scores if score.k == n]
-    if last:
-        title = f"{about['benchmark']}, {n} votes"
-        console.print(_table(last, title, about["benchmark"]))
-    if n > 1 and last:
-        console.print(_curve(result.scores, n, COLUMNS[about["benchmark"]]))
-    if last and about["benchmark"] == "processbench":
-        console.print(f"overall F1 of predictors that read nothing: {_trivial(result.solutions)}")
+    about, account, n = result.about, result.account, result.about["n"]
+    if last := [score for score in result.scores if score.k == n]:
+        print_table(score_table(last, about["benchmark"], f"{about['benchmark']}, {n} votes"), console)
+        if n > 1:
+            console.print("\n".join(_curves(result.scores, n, COLUMNS[about["benchmark"]])))
+        if about["benchmark"] == "processbench":
+            console.print(f"overall F1 of predictors that read nothing: {_trivial(result.solutions)}")
     console.print(
         f"{len(result.solutions)} solutions, {account.rationales} rationales, "
         f"{account.generated_tokens} tokens generated and {account.forced_tokens} forced, "
@@ -189,28 +180,28 @@ def print_result(result: Result, console: Console | None = None) -> None:
         )
 
 
-def _table(rows: Sequence[Score], title: str, benchmark: str) -> str:
-    """Aligned columns, as wide as they have to be: a terminal may wrap them, nothing is cut off."""
-    has = {name for row in rows for name in row.measures}
-    columns = {name: title for name, title in COLUMNS[benchmark].items() if name in has}
-    lines = [[title, "n", "no verdict", *columns.values()]]
-    lines += [
-        [
-            row.group,
-            str(row.n_items),
-            f"{100 * row.missing_share:.1f} %",
-            *(_cell(row.measures.get(name)) for name in columns),
-        ]
-        for row in rows
-    ]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return "\n".join(
-        "  ".join(
-            cell.rjust(width) if i else cell.ljust(width)
-            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
-        )
-        for line in lines
-    )
+def score_table(scores: Sequence[Score], benchmark: str, title: str) -> Table:
+    """A row for every group of solutions, with the measures of the benchmark that there are."""
+    rows = []
+    for score in scores:
+        row: dict[str, Any] = {"group": score.group, "n_items": score.n_items, "missing_share": score.missing_share}
+        for name, found in score.measures.items():
+            row |= interval_row(name, found)
+        rows.append(row)
+    return Table(title, [column for column in COLUMNS[benchmark] if any(column.key in row for row in rows)], rows)
+
+
+def _curves(scores: Sequence[Score], n: int, shown: Sequence[Column]) -> list[str]:
+    """A line for each of `CURVES` that the benchmark shows: the measure at powers of two up to n votes."""
+    ks = sorted({*(2**e for e in range(n.bit_length()) if 2**e <= n), n})
+    lines = []
+    for column in (column for column in shown if column.key in CURVES):
+        by_k = {s.k: s.measures[column.key] for s in scores if s.group == OVERALL and column.key in s.measures}
+        if by_k:
+            points = (" ".join(filter(None, column.shown(interval_row(column.key, by_k[k])))) or "-" for k in ks)
+            said = ", ".join(f"{point} at {k}" for point, k in zip(points, ks, strict=True))
+            lines.append(f"overall {column.heading} by votes: {said}")
+    return lines
 
 
 def _missing(result: Result) -> str:
@@ -224,36 +215,12 @@ def _missing(result: Result) -> str:
     return text
 
 
-def _cell(found: Interval | None) -> str:
-    if found is None:
-        return ""
-    if math.isnan(found.value):
-        return "-"
-    if math.isnan(found.low):
-        return f"{100 * found.value:.1f} (no interval)"
-    return f"{100 * found.value:.1f} [{100 * found.low:.1f}, {100 * found.high:.1f}]"
-
-
-def _curve(scores: Sequence[Score], n: int, columns: Mapping[str, str]) -> str:
-    ks = sorted({*(2**e for e in range(n.bit_length()) if 2**e <= n), n})
-    lines = []
-    for name in (name for name in CURVES if name in columns):
-        by_k = {s.k: s.measures[name] for s in scores if s.group == OVERALL and name in s.measures}
-        if by_k:
-            points = ", ".join(f"{_cell(by_k[k])} at {k}" for k in ks)
-            lines.append(f"overall {columns[name]} by votes: {points}")
-    return "\n".join(lines)
-
-
 def _trivial(solutions: Sequence[Judged]) -> str:
     truths = [solution.item.truth for solution in solutions]
     labels = [-1 if t.first_error is None else t.first_error for t in truths]
     found = trivial_baselines(labels, [len(t.steps) for t in truths])
-    return ", ".join(f"{name} {_percent(score.f1)}" for name, score in found.items())
-
-
-def _percent(value: float) -> str:
-    return "-" if math.isnan(value) else f"{100 * value:.1f}"
+    percents = {name: "-" if math.isnan(score.f1) else f"{100 * score.f1:.1f}" for name, score in found.items()}
+    return ", ".join(f"{name} {percent}" for name, percent in percents.items())
 
 
 def _counts(counts: Mapping[str, int]) -> str:

@@ -24,10 +24,10 @@ import jprm.scaling
 import jprm.tasks.vote_store
 import jprm.ties
 from jprm.config import fingerprint
-from jprm.evaluate import Interval, Missing, Resamples
+from jprm.evaluate import Interval, Missing, Resamples, VoteCurve, vote_curve
 from jprm.jobs import Stages, unique_suffix, write_atomic
 from jprm.records import ReadOut
-from jprm.scaling import Fit, VoteCurve, fit_votes, vote_curve
+from jprm.scaling import Fit, fit_votes
 from jprm.tasks.benchmark import load_items
 from jprm.tasks.vote_store import RATIONALES, stream_rewards
 from jprm.tasks.votes import Votes

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from jprm.evaluate import AdaptiveVoting, ComputeMatched, Matched, VerifiedSolution, compute_matched, replay_adaptive
 from jprm.experiments.sweep.cells import Cell
 from jprm.experiments.sweep.table import Measured
 from jprm.grade import united
 from jprm.jobs import Stages
-from jprm.scaling import AdaptiveVoting, ComputeMatched, Matched, VerifiedSolution, compute_matched, replay_adaptive
 from jprm.tasks.benchmark import Benchmark, load_items
 from jprm.tasks.vote_store import RATIONALES, stream_rewards
 from jprm.tasks.votes import Votes

@@ -11,75 +11,56 @@ from jprm.evaluate import Interval, calibration, over_seeds
 from jprm.experiments.sweep.equal_compute import Spent
 from jprm.experiments.sweep.findings import METHODS, Findings
 from jprm.experiments.sweep.table import Measured
-from jprm.scaling import Figure, Fit, Series, bar_figure, line_figure, series_of
+from jprm.report import BarFigure, LineFigure, Series, series_of
+from jprm.scaling import Fit
 from jprm.tasks.benchmark import load_items
 from jprm.tasks.vote_store import step_rewards
 from jprm.tasks.votes import load_rationales
 
 MOST_LINES = 8  # colours of the palette
+F1 = "first-error F1"
+COSTS = {  # column of `results.jsonl` -> label of the axis, caption
+    "tokens": ("tokens of all votes", "Tokens that the votes cost, forced ones included."),
+    "flops": ("FLOPs of all votes", "The same votes by the FLOPs of writing them."),
+    "seconds": ("seconds", "The same by time on this machine, for what it is worth elsewhere."),
+}
+TRAINING_AXES = {  # column -> what names a line, label of the axis, the fit over it
+    "train_examples": ("model", "examples after the filter", "data_fit"),
+    "model_params": ("train_examples", "parameters", "size_fit"),
+}
 
 
-def sweep_figures(measured: list[Measured], findings: Findings) -> dict[str, Figure]:
+def sweep_figures(measured: list[Measured], findings: Findings) -> dict[str, LineFigure | BarFigure]:
     """Figures by the names of their files; those for which there is no data are left out."""
     grid = [m for m in measured if not m.cell.variant]
-    figures = {
-        "f1_against_votes": Figure(
-            line_figure(
-                [series_of(label(m), m.curve.ks, [m.curve.f1(k) for k in m.curve.ks]) for m in grid[:MOST_LINES]],
-                x_label="votes per step",
-                y_label="first-error F1",
-            ),
-            "First-error F1 against the number of votes, from one stored set of votes; bands are 95 % over problems.",
-        )
-    }
-    costs = {
-        "tokens": ("tokens of all votes", "Tokens that the votes cost, forced ones included."),
-        "flops": ("FLOPs of all votes", "The same votes by the FLOPs of writing them."),
-        "seconds": ("seconds", "The same by time on this machine, for what it is worth elsewhere."),
-    }
-    for name, (x_label, caption) in costs.items():
-        series = [_against(m, lambda row, name=name: row[name]) for m in grid[:MOST_LINES]]
-        svg = line_figure(series, x_label=x_label, y_label="first-error F1", log_x=10)
-        figures[f"f1_against_{name}"] = Figure(svg, caption)
-    figures["f1_against_compute"] = _frontier(grid)
+    drawn = grid[:MOST_LINES]
+    caption = "First-error F1 against the number of votes, from one stored set of votes; bands are 95 % over problems."
+    curves = [series_of(label(m), m.curve.ks, [m.curve.f1(k) for k in m.curve.ks]) for m in drawn]
+    figures: dict[str, LineFigure | BarFigure] = {"f1_against_votes": LineFigure(caption, "votes per step", F1, curves)}
+    for cost, (x_label, caption) in COSTS.items():
+        series = [_against(m, lambda row, cost=cost: row[cost]) for m in drawn]
+        figures[f"f1_against_{cost}"] = LineFigure(caption, x_label, F1, series, log_x=10)
+    figures["f1_against_compute"] = _frontier(drawn)
     figures |= _losses(grid, findings) | _calibration(grid)
-    if findings.comparisons:
-        several = len({c.benchmark for c in findings.comparisons}) > 1
-        names = [f"{c.question} ({c.benchmark})" if several else c.question for c in findings.comparisons]
-        bars = [("difference", [c.difference for c in findings.comparisons])]
-        figures["comparisons"] = Figure(
-            bar_figure(names, bars, x_label="difference in F1 (95 %, paired)"),
+    if comparisons := findings.comparisons:
+        several = len({c.benchmark for c in comparisons}) > 1
+        names = [f"{c.question} ({c.benchmark})" if several else c.question for c in comparisons]
+        figures["comparisons"] = BarFigure(
             "What each part is worth: F1 of the main cell minus F1 with that part changed.",
+            names,
+            [("difference", [c.difference for c in comparisons])],
+            "difference in F1 (95 %, paired)",
         )
-    best = findings.best_of_n
-    if best:
-        series = [
-            series_of(name, best.ks, [best.interval(method, k) for k in best.ks]) for name, method in METHODS.items()
-        ]
-        figures["best_of_n"] = Figure(
-            line_figure(series, x_label="solutions per problem", y_label="accuracy"),
+    if best := findings.best_of_n:
+        figures["best_of_n"] = LineFigure(
             "Accuracy of the solution that is chosen among N samples of the policy.",
+            "solutions per problem",
+            "accuracy",
+            [series_of(name, best.ks, [best.interval(method, k) for k in best.ks]) for name, method in METHODS.items()],
         )
     if findings.spent:
         figures["solutions_or_votes"] = _equal_compute(findings.spent)
     return figures
-
-
-def _equal_compute(spent: Spent) -> Figure:
-    """Both methods over budgets, at their best points within each."""
-    paid = [at for at in spent.frontier if at.verifier is not None]
-    series = [
-        series_of(
-            "self-consistency", [at.budget for at in spent.frontier], [at.self_consistency for at in spent.frontier]
-        ),
-        series_of("verifier", [at.budget for at in paid], [at.verifier for at in paid if at.verifier]),
-    ]
-    svg = line_figure(series[: 1 + bool(paid)], x_label="compute, in solutions", y_label="accuracy", log_x=None)
-    return Figure(
-        svg,
-        "The same compute spent on solutions alone, their majority deciding, or on fewer solutions with votes on each. "
-        f"A vote costs {spent.table.ratio:.2f} solutions.",
-    )
 
 
 def label(m: Measured) -> str:
@@ -90,74 +71,80 @@ def label(m: Measured) -> str:
     return name if benchmark.name == "policy" else f"{name}, {benchmark.name}"
 
 
-def _against(m: Measured, cost: Callable[[dict], float]) -> Series:
-    """F1 of a cell against what its votes cost."""
-    points = [m.curve.f1(row["n_votes"]) for row in m.rows]
-    return series_of(label(m), [cost(row) for row in m.rows], points)
-
-
-def _frontier(grid: list[Measured]) -> Figure:
-    """F1 against the FLOPs of fine-tuning and judging together, and the best to be had for them."""
-    series = [_against(m, lambda row: row["train_flops"] + row["flops"]) for m in grid[:MOST_LINES]]
-    points = sorted((x, y) for s in series for x, y in zip(s.x, s.y, strict=True) if math.isfinite(y))
-    x, best = [], []
-    for cost, f1 in points:
-        if not best or f1 > best[-1]:
-            x, best = [*x, cost], [*best, f1]
-    frontier = [Series("best", x, best, is_fit=True)] if len(x) > 1 else []
-    return Figure(
-        line_figure(series + frontier, x_label="FLOPs of fine-tuning and judging", y_label="first-error F1", log_x=10),
-        "Each line is a verifier under more and more votes. Dotted: the best F1 for its compute, "
-        "chosen on these solutions and so a little too good.",
+def _equal_compute(spent: Spent) -> LineFigure:
+    """Both methods over budgets, at their best points within each."""
+    budgets = [at.budget for at in spent.frontier]
+    series = [series_of("self-consistency", budgets, [at.self_consistency for at in spent.frontier])]
+    if paid := [(at.budget, at.verifier) for at in spent.frontier if at.verifier]:
+        series.append(series_of("verifier", *zip(*paid, strict=True)))
+    return LineFigure(
+        "The same compute spent on solutions alone, their majority deciding, or on fewer solutions with votes on each. "
+        f"A vote costs {spent.table.ratio:.2f} solutions.",
+        "compute, in solutions",
+        "accuracy",
+        series,
+        log_x=None,
     )
 
 
-def _losses(grid: list[Measured], findings: Findings) -> dict[str, Figure]:
+def _against(m: Measured, cost: Callable[[dict], float]) -> Series:
+    """F1 of a cell against what its votes cost."""
+    return series_of(label(m), [cost(row) for row in m.rows], [m.curve.f1(row["n_votes"]) for row in m.rows])
+
+
+def _frontier(drawn: list[Measured]) -> LineFigure:
+    """F1 against the FLOPs of fine-tuning and judging together, and the best to be had for them."""
+    series = [_against(m, lambda row: row["train_flops"] + row["flops"]) for m in drawn]
+    best: list[tuple[float, float]] = []
+    for cost, f1 in sorted((x, y) for s in series for x, y in zip(s.x, s.y, strict=True) if math.isfinite(y)):
+        if not best or f1 > best[-1][1]:
+            best.append((cost, f1))
+    if len(best) > 1:
+        series.append(Series("best", *map(list, zip(*best, strict=True)), is_fit=True))  # type: ignore[arg-type]
+    return LineFigure(
+        "Each line is a verifier under more and more votes. Dotted: the best F1 for its compute, "
+        "chosen on these solutions and so a little too good.",
+        "FLOPs of fine-tuning and judging",
+        F1,
+        series,
+        log_x=10,
+    )
+
+
+def _losses(grid: list[Measured], findings: Findings) -> dict[str, LineFigure]:
     """Held-out loss against each axis of training that varies; other seeds make the bars."""
     rows = {m.cell.verifier: m.rows[0] for m in grid}.values()
-    axes = {
-        "train_examples_kept": ("train_examples", "model", "examples after the filter", "data_fit"),
-        "model_params": ("model_params", "train_examples", "parameters", "size_fit"),
-    }
     figures = {}
-    for axis, (place, other, x_label, fit_name) in axes.items():
-        if len({row[place] for row in rows}) < 2:
+    for axis, (line, x_label, fit_name) in TRAINING_AXES.items():
+        if len({row[axis] for row in rows}) < 2:
             continue
         series = []
-        for group in dict.fromkeys(row[other] for row in rows):
-            of_group = [row for row in rows if row[other] == group]
-            places = sorted({row[place] for row in of_group})
-            at = [[row for row in of_group if row[place] == p] for p in places]
+        for group in dict.fromkeys(row[line] for row in rows):
+            of_group = [row for row in rows if row[line] == group]
+            at = [[row for row in of_group if row[axis] == p] for p in sorted({row[axis] for row in of_group})]
             losses = [_geometric([row["held_out_loss"] for row in same]) for same in at]
-            x = [float(np.mean([row[axis] for row in same])) for same in at]
-            name = group if other == "model" else f"{group} examples"
-            series.append(series_of(name, x, losses))
+            kept = "train_examples_kept" if axis == "train_examples" else axis
+            x = [float(np.mean([row[kept] for row in same])) for same in at]
+            series.append(series_of(group if line == "model" else f"{group} examples", x, losses))
         fit: Fit | None = getattr(findings, fit_name)
         if fit is not None and fit.ok:
             ends = [x for s in series for x in s.x]
             smooth = np.geomspace(min(ends), max(ends), 60)
             series.append(Series("fit", smooth.tolist(), fit(smooth).tolist(), is_fit=True))
-        svg = line_figure(
-            series[:MOST_LINES],
-            x_label=x_label,
-            y_label="held-out loss, nats a token",
-            log_x=10,
-            log_y=True,
-            bands=False,
-        )
-        figures[f"loss_against_{place}"] = Figure(
-            svg, f"Held-out loss against {x_label}; of several seeds the geometric mean with 95 % bars."
+        caption = f"Held-out loss against {x_label}; of several seeds the geometric mean with 95 % bars."
+        figures[f"loss_against_{axis}"] = LineFigure(
+            caption, x_label, "held-out loss, nats a token", series[:MOST_LINES], log_x=10, log_y=True, bands=False
         )
     return figures
 
 
 def _geometric(losses: list[float]) -> Interval:
-    """Mean over seeds on the logarithmic scale on which losses are drawn."""
+    """The mean over seeds on the logarithmic scale on which losses are drawn."""
     mean = over_seeds([math.log(loss) for loss in losses])
     return Interval(*(math.exp(x) for x in (mean.value, mean.low, mean.high)))
 
 
-def _calibration(grid: list[Measured]) -> dict[str, Figure]:
+def _calibration(grid: list[Measured]) -> dict[str, LineFigure]:
     """Rewards of the main cells against the share of right steps."""
     series, said = [], []
     mains = {m.cell.votes.benchmark.name: m for m in reversed(grid)}
@@ -173,14 +160,11 @@ def _calibration(grid: list[Measured]) -> dict[str, Figure]:
         )
         if found is None:
             continue
-        points: list[Interval] = [b.right for b in found.bins]
-        series.append(series_of(name, [b.reward for b in found.bins], points))
+        series.append(series_of(name, [b.reward for b in found.bins], [b.right for b in found.bins]))
         said.append(f"{name}: expected calibration error {found.error}, Brier score {found.brier}")
     if not series:
         return {}
     series.append(Series("ideal", [0.0, 1.0], [0.0, 1.0], is_fit=True))
-    svg = line_figure(
-        series, x_label="mean P(Yes) of the votes", y_label="share of right steps", log_x=None, bands=False
-    )
-    text = f"What a reward means: steps up to the first error in bins of P(Yes). {'; '.join(said)}."
-    return {"calibration": Figure(svg, text)}
+    caption = f"What a reward means: steps up to the first error in bins of P(Yes). {'; '.join(said)}."
+    labels = "mean P(Yes) of the votes", "share of right steps"
+    return {"calibration": LineFigure(caption, *labels, series, log_x=None, bands=False)}

@@ -17,8 +17,8 @@ import numpy as np
 from jprm.errors import UserError
 from jprm.evaluate import Interval
 from jprm.experiments.sweep.table import Measured
-from jprm.scaling import PowerSum, VoteLaw, best_at_budget, fit_power_sum, fit_vote_law, hold_out, short, shown
-from jprm.scaling.huber import STEEPEST
+from jprm.report import short, shown
+from jprm.scaling import STEEPEST, PowerSum, VoteLaw, best_at_budget, fit_power_sum, fit_vote_law, hold_out
 
 BUDGETS = 3  # at which the best choice is told, above the cheapest that was measured up to the dearest
 HELD_OUT_SHARE = 0.1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from jprm.experiments.sweep.config import SweepConfig
@@ -9,6 +10,7 @@ from jprm.experiments.sweep.figures import sweep_figures
 from jprm.experiments.sweep.findings import Findings
 from jprm.experiments.sweep.report_tables import (
     best_of_n_table,
+    cells_table,
     code_table,
     comparisons_table,
     dropped_table,
@@ -18,8 +20,8 @@ from jprm.experiments.sweep.report_tables import (
     vote_fits_table,
 )
 from jprm.experiments.sweep.table import MISSING_AS, Measured, one_vote_note
-from jprm.jobs import provenance, write_atomic
-from jprm.scaling import Facts, Headline, Report, Samples, Section, Table, sample_of, write_report
+from jprm.jobs import provenance
+from jprm.report import Cards, Details, Headline, Page, Section, SolutionCard, Table, card_of, write_page
 from jprm.tasks.benchmark import load_items
 from jprm.tasks.vote_store import RATIONALES, step_rewards, stream_rationales
 from jprm.verify import first_error
@@ -36,106 +38,73 @@ def write_sweep_report(
 ) -> None:
     """Writes `report.html` and the figures beside it."""
     figures = sweep_figures(measured, findings)
-    (path / "figures").mkdir(exist_ok=True)
-    for name, figure in figures.items():
-        write_atomic(path / "figures" / f"{name}.svg", figure.svg)
-    main = measured[0]
-    k = main.cell.votes.n_votes
-    gain = main.curve.gain(k)
-    spent = [stopped_table(findings.stopped)] if findings.stopped else []
-    spent += [spent_table(findings.spent)] if findings.spent else []
-    sections = [
-        Section("What was found", [comparisons_table(findings.comparisons), *figures.values()]),
-        *([Section("Votes better spent", spent)] if spent else []),
-        Section("Laws", [laws_table(findings), vote_fits_table(findings)]),
-        Section("All cells", [_cells(measured)]),
-        Section("What was dropped, and why", [dropped_table(measured), _labels(measured)]),
-        Section("Rationales to read", [Samples(_samples(main))]),
-        Section("Generated code", [code_table(measured)]),
-        Section("Record", [Facts({"config": config.model_dump(mode="json"), **provenance()})]),
-    ]
-    if findings.best_of_n:
-        sections.insert(1, Section("Best of N", [best_of_n_table(findings.best_of_n)]))
-    report = Report(
+    sections = {
+        "What was found": [comparisons_table(findings.comparisons), *figures.values()],
+        "Best of N": [best_of_n_table(findings.best_of_n)] if findings.best_of_n else [],
+        "Votes better spent": [
+            *([stopped_table(findings.stopped)] if findings.stopped else []),
+            *([spent_table(findings.spent)] if findings.spent else []),
+        ],
+        "Laws": [laws_table(findings), vote_fits_table(findings)],
+        "All cells": [_cells(measured)],
+        "What was dropped, and why": [dropped_table(measured), _labels(measured)],
+        "Rationales to read": [Cards(_cards(measured[0]))],
+        "Generated code": [code_table(measured)],
+        "Record": [Details({"config": config.model_dump(mode="json"), **provenance()})],
+    }
+    page = Page(
         title=f"jprm sweep: {config.name}",
         lead=EMBEDDED_NOTE if config.world.kind == "embedded" else "Models trained from scratch on GSM8K text.",
-        sections=sections,
-        headline=[
-            Headline(f"{main.curve.f1(k).value:.3f}", f"F1 at {k} votes", str(main.curve.f1(k))),
-            Headline(f"{main.curve.f1(1).value:.3f}", "F1 at one vote", str(main.curve.f1(1))),
-            Headline(f"{gain.value:+.3f}", f"gain of {k} votes over one", format(gain, "+.3f")),
-            Headline(str(len(main.curve.labels)), "solutions judged", "half of them wrong"),
-            Headline(
-                f"{main.curve.missing_share(k):.1%}",
-                f"without a verdict at {k} votes",
-                MISSING_AS[main.curve.missing_as],
-            ),
-        ],
+        sections=[Section(title, blocks) for title, blocks in sections.items() if blocks],
+        headline=_headline(measured[0]),
         command=command,
     )
-    write_report(report, path / "report.html")
+    write_page(page, path, figures)
+
+
+def _headline(main: Measured) -> list[Headline]:
+    """F1 of the main cell with one vote and with all, and what the votes bring."""
+    curve, k = main.curve, main.cell.votes.n_votes
+    gain, missing = curve.gain(k), MISSING_AS[curve.missing_as]
+    return [
+        Headline(f"{curve.f1(k).value:.3f}", f"F1 at {k} votes", str(curve.f1(k))),
+        Headline(f"{curve.f1(1).value:.3f}", "F1 at one vote", str(curve.f1(1))),
+        Headline(f"{gain.value:+.3f}", f"gain of {k} votes over one", format(gain, "+.3f")),
+        Headline(str(len(curve.labels)), "solutions judged", "half of them wrong"),
+        Headline(f"{curve.missing_share(k):.1%}", f"without a verdict at {k} votes", missing),
+    ]
 
 
 def _cells(measured: list[Measured]) -> Table:
-    columns = [
-        "model",
-        "parameters",
-        "examples",
-        "style",
-        "code",
-        "labels",
-        "variant",
-        "seed",
-        "votes",
-        "F1",
-        "no verdict",
-        "tokens",
+    notes = [
+        f"A solution without a verdict is {MISSING_AS[measured[0].curve.missing_as]}.",
+        "The labels of a cell with a * passed no consensus filter.",
+        "The same rows, with costs and accuracies, stand in results.jsonl.",
+        one_vote_note(measured),
     ]
-    rows = [
-        [
-            *(row[key] for key in ("model", "model_params", "train_examples", "style", "code", "labels")),
-            row["variant"] or row["benchmark"],
-            row["seed"],
-            row["n_votes"],
-            m.curve.f1(row["n_votes"]),
-            f"{row['missing_share']:.1%}",
-            row["tokens"],
-        ]
-        for m in measured
-        for row in m.rows
-    ]
-    return Table(
-        columns,
-        rows,
-        note=" ".join(
-            (
-                f"A solution without a verdict is {MISSING_AS[measured[0].curve.missing_as]}.",
-                "The same rows, with costs and accuracies, stand in results.jsonl.",
-                one_vote_note(measured),
-            )
-        ).strip(),
-    )
+    return replace(cells_table(measured).without("seconds"), note=" ".join(filter(None, notes)))
 
 
-def _labels(measured: list[Measured]) -> Facts:
+def _labels(measured: list[Measured]) -> Details:
     labels = {m.cell.verifier.seed: m.stages[m.cell.verifier.labels].summary for m in reversed(measured)}
-    return Facts({f"labels, seed {seed}": labels[seed] for seed in reversed(labels)})
+    return Details({f"labels, seed {seed}": labels[seed] for seed in reversed(labels)})
 
 
-def _samples(main: Measured) -> list:
+def _cards(main: Measured) -> list[SolutionCard]:
+    """Solutions of the main cell, evenly from the first to the last, with what its verifier wrote on them."""
     votes, stages = main.cell.votes, main.stages
     readout = votes.sampling.readout
     items = load_items(stages[votes.benchmark])
-    shown = items[:: max(1, len(items) // SHOWN_SAMPLES)][:SHOWN_SAMPLES]
-    wanted = {item.solution.id for item in shown}
+    chosen = items[:: max(1, len(items) // SHOWN_SAMPLES)][:SHOWN_SAMPLES]
+    wanted = {item.solution.id for item in chosen}
     rationales = {
         judged[0].solution_id: judged
         for judged in stream_rationales(stages[votes].file(RATIONALES))
         if judged[0].solution_id in wanted
     }
-    samples = []
-    for item in shown:
+    cards = []
+    for item in chosen:
         judged = rationales[item.solution.id]
         prediction = first_error(step_rewards(judged, votes.n_votes, readout))
-        samples.append(sample_of(item.problem, item.solution, judged, prediction, readout=readout))
-    return samples
+        cards.append(card_of(item.problem, item.solution, judged, prediction, readout=readout))
+    return cards

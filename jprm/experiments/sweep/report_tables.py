@@ -1,36 +1,98 @@
-"""The tables of a sweep's page: what was compared, the laws, votes better spent, what was dropped."""
+"""The tables of a sweep, on the terminal and on its page: cells, comparisons, laws, and what was dropped."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Any
 
-from jprm.evaluate import BestOfNAccuracy
+from jprm.evaluate import BestOfNAccuracy, interval_row
 from jprm.experiments.sweep.comparisons import Comparison, p_value, seeds_and_problems
 from jprm.experiments.sweep.equal_compute import Spent, Stopped
 from jprm.experiments.sweep.findings import METHODS, CoverageNotes, Findings
 from jprm.experiments.sweep.table import MISSING_AS, Measured
-from jprm.scaling import Table, shown
+from jprm.report import Table, columns, shown
 from jprm.tasks.benchmark import SolutionSet
 
 PLACES_SHOWN = 5  # of what was dropped, those with the most
+NAMED = ("model", "model_params", "train_examples", "style", "code", "marked_labels", "what", "seed")  # once for a cell
+CELLS = Table(
+    "",
+    columns(
+        "model | parameters: model_params | examples: train_examples | style | code | labels: marked_labels | "
+        "variant: what | seed | votes: n_votes | F1: f1* | no verdict: missing_share% | tokens | seconds~"
+    ),
+)
+COMPARISONS = Table(
+    "Paired comparisons against the main cell",
+    columns(
+        "main cell: ...: question | gain in F1: difference+ | finding | p | detectable | votes | solutions: benchmark"
+    ),
+    note="95 % intervals by bootstrap over problems, p by permutation within problems. Detectable: the difference "
+    "that these problems would show in 4 of 5 times. Of several seeds: Student's interval over seeds and problems.",
+)
+VOTE_FITS = Table(
+    "F1(N) = c + a N^-b over N votes; c is the F1 of unlimited votes",
+    columns("cell | c* | b* | a* | residual: rms | what weakens it: weakness"),
+)
+LAWS = Table(
+    "Laws of loss, error and votes",
+    columns("law, and what it says: what | estimate and 95 % interval: estimate | coverage"),
+    highlight="is_head",
+)
+STOPPED = Table(
+    "Adaptive votes: a step's voting stops when more votes can hardly turn it",
+    columns(
+        "solutions: benchmark | seed | risk | votes a solution: votes_per_item_fixed | stopped early: votes_per_item | "
+        "share saved: saved* | change of F1: f1_change+ | no verdict: missing_share%"
+    ),
+    note="risk 0: stops where nothing can turn the step. A vote counts as Yes where its reward is at least 1/2. "
+    "The votes of a chain can only be stopped whole: there the saving is an upper bound.",
+)
+SPENT = Table(
+    "Solutions against verifications at equal compute",
+    columns(
+        "compute, in solutions: budget | self-consistency: self_consistency* | verifier* | solutions x votes: chosen | "
+        "gain+ | none judged: silent%"
+    ),
+)
+BEST_OF_N = Table(
+    "Accuracy of the solution chosen among N samples of the policy.",
+    columns(f"solutions: k | {' | '.join(f'{name}: {key}*' for name, key in METHODS.items())} | none judged: silent%"),
+)
+DROPPED = Table("", columns("what | where | count | of"), highlight="is_head")
+CODE = Table(
+    "",
+    columns(
+        "cell | pieces: snippets | known outcome: memo_hits | errors | time-outs: timeouts | died | "
+        "waited, mean ms: waited_ms | ran, mean ms: ran_ms | where"
+    ),
+)
+
+
+def cells_table(measured: Iterable[Measured], in_blocks: bool = False) -> Table:
+    """A row per cell and number of votes; `in_blocks` names a cell in its first row only."""
+    rows = []
+    for m in measured:
+        for i, row in enumerate(m.rows):
+            labels = row["labels"] + ("" if row["filtered"] else " *")
+            row = row | {"marked_labels": labels, "what": row["variant"] or row["benchmark"]}
+            rows.append(row | dict.fromkeys(NAMED, "") if in_blocks and i else row)
+    return CELLS.of(rows)
 
 
 def comparisons_table(comparisons: Iterable[Comparison]) -> Table:
     """Every comparison with interval, permutation test and what could have been found."""
-    rows = []
-    for c in comparisons:
-        p = p_value(c.paired.permutation_p).removeprefix("= ") if c.paired else "-"
-        detectable = c.paired.detectable if c.paired else math.nan
-        finding = c.verdict + (f"; {seeds_and_problems(c.spread)}" if c.spread else "")
-        rows.append([c.question, c.difference, finding, p, detectable, c.votes, c.benchmark])
-    columns = ["main cell: ...", "gain in F1", "finding", "p", "detectable", "votes", "solutions"]
-    return Table(
-        columns,
-        rows,
-        caption="Paired comparisons against the main cell",
-        note="95 % intervals by bootstrap over problems, p by permutation within problems. Detectable: the difference "
-        "that these problems would show in 4 of 5 times. Of several seeds: Student's interval over seeds and problems.",
+    return COMPARISONS.of(
+        {
+            "question": c.question,
+            "finding": c.verdict + (f"; {seeds_and_problems(c.spread)}" if c.spread else ""),
+            "p": p_value(c.paired.permutation_p).removeprefix("= ") if c.paired else "-",
+            "detectable": c.paired.detectable if c.paired else None,
+            "votes": c.votes,
+            "benchmark": c.benchmark,
+            **interval_row("difference", c.difference),
+        }
+        for c in comparisons
     )
 
 
@@ -38,73 +100,58 @@ def vote_fits_table(findings: Findings) -> Table:
     """The saturating vote law of every cell of the grid."""
     rows = []
     for name, fit in findings.vote_fits:
-        values = [fit.parameters.get(key) for key in ("c", "b", "a")]
-        rows.append([name, *values, fit.rms, fit.reason or fit.warning])
+        row = {"cell": name, "rms": fit.rms, "weakness": fit.reason or fit.warning}
+        for key, value in fit.parameters.items():
+            row |= interval_row(key, value)
+        rows.append(row)
     coverage = {fit.measured_coverage for _, fit in findings.vote_fits} - {""}
-    return Table(
-        ["cell", "c", "b", "a", "residual", "what weakens it"],
-        rows,
-        caption="F1(N) = c + a N^-b over N votes; c is the F1 of unlimited votes",
-        note=". ".join(["95 % intervals over resampled problems", *(f"Measured: {c}" for c in coverage)]) + ".",
-    )
+    note = ". ".join(["95 % intervals over resampled problems", *(f"Measured: {c}" for c in coverage)])
+    return VOTE_FITS.of(rows, f"{note}.")
 
 
 def laws_table(findings: Findings) -> Table:
     """The other laws, a row per quantity, with the measured coverage of their intervals below."""
-    notes, rows, starts = CoverageNotes(), [], []
+    notes, rows = CoverageNotes(), []
+
+    def add(name: str, refusal: str, quantities: Iterable[tuple[str, str]], coverage: str, weakness: str) -> None:
+        mark = notes.mark(coverage).strip()
+        refused = f"not fitted: {refusal}" if refusal else ""
+        rows.append({"what": name, "estimate": refused, "coverage": "", "is_head": True})
+        for what, estimate in quantities:
+            rows.append({"what": what, "estimate": estimate, "coverage": mark if "[" in estimate else ""})
+        if weakness:
+            rows.append({"what": "what weakens it", "estimate": weakness, "coverage": ""})
+
     for name, fit in findings.axis_fits():
-        starts.append(len(rows))
-        mark = notes.mark(fit.measured_coverage).strip()
-        rows.append([f"{name}, {fit.law}", f"not fitted: {fit.reason}" if fit.reason else "", ""])
-        rows += [[key, shown(value), mark] for key, value in fit.parameters.items()]
-        rows += [["what weakens it", fit.warning, ""]] if fit.warning else []
+        quantities = [(key, shown(value)) for key, value in fit.parameters.items()]
+        add(f"{name}, {fit.law}", fit.reason, quantities, fit.measured_coverage, fit.warning)
     for law in findings.laws:
-        starts.append(len(rows))
-        mark = notes.mark(law.coverage).strip()
-        rows.append([law.name, f"not fitted: {law.refusal}" if law.refusal else "", ""])
-        rows += [[key, value, mark if "[" in value else ""] for key, value in law.quantities]
-        rows += [["what weakens it", law.note, ""]] if law.note else []
-    return Table(
-        ["law, and what it says", "estimate and 95 % interval", "coverage"],
-        rows,
-        caption="Laws of loss, error and votes",
-        note=" ".join(f"{line}." for line in notes.lines()),
-        highlight=starts,
-    )
+        add(law.name, law.refusal, law.quantities, law.coverage, law.note)
+    return LAWS.of(rows, " ".join(f"{line}." for line in notes.lines()))
 
 
 def stopped_table(stopped: Iterable[Stopped]) -> Table:
     """What the sequential rule saves, per main cell and risk."""
-    rows = []
-    for s in stopped:
-        row = s.result.row()
-        spent = [row["votes_per_item_fixed"], row["votes_per_item"]]
-        silent = f"{row['missing_share']:.1%}"
-        rows.append([s.benchmark, s.seed, s.result.risk, *spent, s.result.saved, s.result.change, silent])
-    columns = ["solutions", "seed", "risk", "votes a solution", "stopped early", "share saved"]
-    return Table(
-        [*columns, "change of F1", "no verdict"],
-        rows,
-        caption="Adaptive votes: a step's voting stops when more votes can hardly turn it",
-        note="risk 0: stops where nothing can turn the step. A vote counts as Yes where its reward is at least 1/2. "
-        "The votes of a chain can only be stopped whole: there the saving is an upper bound.",
-    )
+    return STOPPED.of({"benchmark": s.benchmark, "seed": s.seed} | s.result.row() for s in stopped)
 
 
 def spent_table(spent: Spent) -> Table:
     """Self-consistency and the verifier at each budget."""
     rows = []
     for at in spent.frontier:
-        chosen = " or ".join(f"{s} x {v}" for s, v in dict.fromkeys(at.chosen))
         silent = [spent.table.missing[point].mean() for point in at.chosen]
-        share = f"{sum(silent) / len(silent):.1%}" if silent else None
-        rows.append([at.budget, at.self_consistency, at.verifier, chosen or None, at.gain, share])
-    columns = ["compute, in solutions", "self-consistency", "verifier", "solutions x votes", "gain"]
-    return Table(
-        [*columns, "none judged"],
+        row = {
+            "budget": at.budget,
+            "chosen": " or ".join(f"{s} x {v}" for s, v in dict.fromkeys(at.chosen)) or None,
+            "silent": sum(silent) / len(silent) if silent else None,
+        }
+        estimates = {"self_consistency": at.self_consistency, "verifier": at.verifier, "gain": at.gain}
+        for name, estimate in estimates.items():
+            row |= interval_row(name, estimate)
+        rows.append(row)
+    return SPENT.of(
         rows,
-        caption="Solutions against verifications at equal compute",
-        note=f"A verification costs {spent.table.ratio:.2f} solutions ({spent.verification_tokens:.0f} tokens against "
+        f"A verification costs {spent.table.ratio:.2f} solutions ({spent.verification_tokens:.0f} tokens against "
         f"{spent.solution_tokens:.0f}). The best point of each method is chosen on one half of the problems and scored "
         "on the other. Intervals over problems; those of a paired gain between two points covered the truth in 96.8 % "
         "of 124 simulated sets.",
@@ -113,15 +160,15 @@ def spent_table(spent: Spent) -> Table:
 
 def best_of_n_table(best: BestOfNAccuracy) -> Table:
     """Accuracy of the chosen solution by method."""
-    rows = [
-        [k, *(best.interval(method, k) for method in METHODS.values())] + [f"{best.missing_share('best', k):.1%}"]
-        for k in best.ks
-    ]
-    return Table(
-        ["solutions", *METHODS, "none judged"],
+    rows = []
+    for k in best.ks:
+        row: dict[str, Any] = {"k": k, "silent": best.missing_share("best", k)}
+        for method in METHODS.values():
+            row |= interval_row(method, best.interval(method, k))
+        rows.append(row)
+    return BEST_OF_N.of(
         rows,
-        caption="Accuracy of the solution chosen among N samples of the policy.",
-        note="pass@k: any of them is right. verifier: the highest least step reward. Where none was judged, verifier "
+        "pass@k: any of them is right. verifier: the highest least step reward. Where none was judged, verifier "
         f"and weighted vote choose nothing, which is {MISSING_AS[best.missing_as]}.",
     )
 
@@ -146,57 +193,45 @@ def dropped_table(measured: list[Measured]) -> Table:
         if pool := sampled.get("pool"):
             count("code that ran out of time", m.cell.name, pool["timeouts"], pool["snippets"])
             count("code that failed", m.cell.name, pool["errors"] + pool["died"], pool["snippets"])
-            lacking = pool.get("memory", 0) + pool.get("sandbox", 0)
-            if lacking:
+            if lacking := pool.get("memory", 0) + pool.get("sandbox", 0):
                 count("code that the machine could not run", m.cell.name, lacking, pool["snippets"])
         _count_benchmark(count, votes.benchmark, stages[votes.benchmark].summary)
-        trained = stages[verifier].summary
-        for reason, n in trained["filter"]["dropped"].items():
-            labelled = trained["filter"]["kept"] + sum(trained["filter"]["dropped"].values())
+        kept = stages[verifier].summary["filter"]
+        for reason, n in kept["dropped"].items():
+            labelled = kept["kept"] + sum(kept["dropped"].values())
             count(f"labelled solutions: {reason}", verifier.label, n, labelled)
         labels = stages[verifier.labels].summary
         for reason, n in labels.get("unused", {}).items():
             count(f"problems: {reason}", f"labels of seed {verifier.seed}", n, labels["problems"])
-    rows, starts = [], []
-    for what, places in found.items():
-        starts.append(len(rows))
-        rows.append([what, "in all", *map(sum, zip((0, 0), *places.values(), strict=True))])
-        most = sorted(places.items(), key=lambda place: -place[1][0])[:PLACES_SHOWN]
-        rows += [["", where, *n] for where, n in most if n[0] and len(places) > 1]
-    return Table(["what", "where", "count", "of"], rows, highlight=starts)
-
-
-def code_table(measured: list[Measured]) -> Table:
-    """How the checks of each cell ran. A cell that was resumed tells of its last sitting."""
     rows = []
-    cells = {m.cell.votes: m for m in measured}
-    for votes, m in cells.items():
-        summary = m.stages[votes].summary
-        if m.cell.sampling.execution != "executed" or "pool" not in summary:
-            continue
-        pool = summary["pool"]
-        ran = max(1, pool["snippets"] - pool["memo_hits"])
-        rows.append(
-            [
-                votes.label,
-                pool["snippets"],
-                pool["memo_hits"],
-                pool["errors"],
-                pool["timeouts"],
-                pool["died"],
-                f"{1000 * pool['queue_s'] / ran:.1f}",
-                f"{1000 * pool['run_s'] / ran:.1f}",
-                summary["code_ran"],
-            ]
-        )
-    header = "cell|pieces|known outcome|errors|time-outs|died|waited, mean ms|ran, mean ms|where"
-    return Table(header.split("|"), rows)
+    for what, places in found.items():
+        total, of = map(sum, zip((0, 0), *places.values(), strict=True))
+        rows.append({"what": what, "where": "in all", "count": total, "of": of, "is_head": True})
+        most = sorted(places.items(), key=lambda place: -place[1][0])[:PLACES_SHOWN]
+        for where, (n, of) in most:
+            if n and len(places) > 1:
+                rows.append({"what": "", "where": where, "count": n, "of": of})
+    return DROPPED.of(rows)
 
 
-def _count_benchmark(count, benchmark: SolutionSet, summary: dict) -> None:
+def _count_benchmark(count: Callable[[str, str, int, int], None], benchmark: SolutionSet, summary: dict) -> None:
     where = f"{benchmark.name} (seed {benchmark.seed})"
     if "rejected" in summary:
         read = summary["items"] + summary["rejected"]
         count("rows rejected in reading", where, summary["rejected"], read)
     if "malformed" in summary:
         count("samples without the form of a solution", where, summary["malformed"], summary["sampled"])
+
+
+def code_table(measured: list[Measured]) -> Table:
+    """How the checks of each cell ran. For a cell that was resumed, this is about its last attempt."""
+    rows = []
+    for votes, m in {m.cell.votes: m for m in measured}.items():
+        summary = m.stages[votes].summary
+        if m.cell.sampling.execution != "executed" or "pool" not in summary:
+            continue
+        pool = summary["pool"]
+        ran = max(1, pool["snippets"] - pool["memo_hits"])
+        means = {"waited_ms": f"{1000 * pool['queue_s'] / ran:.1f}", "ran_ms": f"{1000 * pool['run_s'] / ran:.1f}"}
+        rows.append(pool | means | {"cell": votes.label, "where": summary["code_ran"]})
+    return CODE.of(rows)

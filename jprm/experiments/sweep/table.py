@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from jprm.evaluate import BestOfNAccuracy, Interval, ScoredCandidate, best_of_n, finite
+from jprm.evaluate import BestOfNAccuracy, Interval, ScoredCandidate, VoteCurve, best_of_n, finite
 from jprm.experiments.sweep.cells import Cell
 from jprm.experiments.sweep.curves import curve_of
 from jprm.grade import united
 from jprm.jobs import Failure, Stages
-from jprm.scaling import Fit, VoteCurve
+from jprm.scaling import Fit
 from jprm.search import aggregate
 from jprm.tasks.benchmark import Item, load_items
 from jprm.tasks.vote_store import step_rewards

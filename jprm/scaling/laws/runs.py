@@ -15,16 +15,15 @@ import numpy as np
 
 from jprm.errors import UserError
 from jprm.scaling.chinchilla import FLOPS_PER_PARAMETER_TOKEN
-from jprm.scaling.laws.columns import Columns, existing, is_sweep
-from jprm.scaling.laws.table import RunTable
+from jprm.scaling.laws.table import Columns, RunTable, existing, is_sweep
 
 _LARGEST = 1e100  # of any number: products of two still have room
 _SAME_FLOPS = 0.2  # by which a column of FLOPs may differ from 6 N D without a note
 
 
 @dataclass(frozen=True)
-class Curve:
-    """A run that was read more than once: FLOPs spent [s], rising, and the loss there [s]."""
+class TrainingCurve:
+    """A run that was read more than once: the FLOPs spent [s], rising, and the loss there [s]."""
 
     params: float
     flops: np.ndarray
@@ -33,13 +32,13 @@ class Curve:
 
 @dataclass(frozen=True)
 class Runs:
-    """Finished runs [n], the training curves there are, the columns they came from, and notes."""
+    """Finished runs [n], the training curves that there are, the columns they came from, and notes on what was done."""
 
     params: np.ndarray
     tokens: np.ndarray
     flops: np.ndarray
     losses: np.ndarray
-    curves: tuple[Curve, ...]
+    curves: tuple[TrainingCurve, ...]
     columns: Columns
     notes: tuple[str, ...]
 
@@ -67,13 +66,12 @@ def read_runs(
     drop_highest: int = 0,
     derive_tokens: bool = False,
 ) -> Runs:
-    """The runs of a table. `where` are KEY=VALUE that a row must have, all of them.
+    """Reads the runs of a table. `where` are KEY=VALUE that a row must have, all of them.
 
-    Rows that share the name of a run are its training curve, and its last reading is the run. Rows
-    without a difference count once. `drop_highest` leaves out that many runs of the highest loss.
-    Tokens are FLOPs / (6 parameters) with `derive_tokens` or without a column of theirs; FLOPs are 6
-    parameters x tokens without one. Raises UserError with file, line and column for a number that
-    is none or not above 0.
+    Rows that share the name of a run are its training curve, and its last reading is the run. Rows without a difference
+    count once. `drop_highest` leaves out that many runs of the highest loss. Tokens are FLOPs / (6 parameters) with
+    `derive_tokens` or without a column of theirs; FLOPs are 6 parameters x tokens without one. Raises UserError with
+    file, line and column for a number that is none or not above 0.
     """
     columns = columns.found_in(table, derive_tokens)
     notes = [f"columns: {columns}"]
@@ -143,7 +141,7 @@ def _said(value: Any) -> str:
 
 
 def _is(value: Any, asked: str) -> bool:
-    """Equal as text, or as numbers: 4 is 4.0."""
+    """Compares as text, or as numbers: 4 is 4.0."""
     said = _said(value)
     if said == asked:
         return True
@@ -191,7 +189,7 @@ def _shortened(value: Any) -> str:
 
 
 def _distinct(readings: list[_Reading], notes: list[str]) -> list[_Reading]:
-    """Each reading once: a sweep repeats a training run's numbers in a row for every number of votes."""
+    """Keeps each reading once: a sweep repeats a training run's numbers in a row for every number of votes."""
     found: dict[_Reading, _Reading] = {}
     for one in readings:
         found.setdefault(replace(one, place=""), one)
@@ -200,8 +198,8 @@ def _distinct(readings: list[_Reading], notes: list[str]) -> list[_Reading]:
     return list(found.values())
 
 
-def _finished(readings: list[_Reading], notes: list[str]) -> tuple[list[_Reading], tuple[Curve, ...]]:
-    """The last reading of every run, and the curves of runs that have several."""
+def _finished(readings: list[_Reading], notes: list[str]) -> tuple[list[_Reading], tuple[TrainingCurve, ...]]:
+    """Returns the last reading of every run, and the curves of runs that have several."""
     by_run: dict[object, list[_Reading]] = {}
     for i, one in enumerate(readings):
         by_run.setdefault(i if one.run is None else one.run, []).append(one)
@@ -222,7 +220,7 @@ def _finished(readings: list[_Reading], notes: list[str]) -> tuple[list[_Reading
                 )
         if len(ordered) > 1:
             flops, losses = (np.array([getattr(one, name) for one in ordered]) for name in ("flops", "loss"))
-            curves.append(Curve(ordered[0].params, flops, losses))
+            curves.append(TrainingCurve(ordered[0].params, flops, losses))
     if curves:
         notes.append(f"{len(readings)} rows are the training curves of {len(runs)} runs, whose last losses are fitted")
     return runs, tuple(curves)

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from jprm.evaluate import Resamples, compare, first_error_f1, score
+from jprm.evaluate import Resamples, compare, first_error_f1, replay_adaptive, score
 from jprm.experiments.sweep.comparisons import linearised, p_value
 from jprm.experiments.sweep.config import SweepConfig
 from jprm.experiments.sweep.equal_compute import RISKS
@@ -19,7 +19,6 @@ from jprm.experiments.sweep.report_tables import comparisons_table, dropped_tabl
 from jprm.experiments.sweep.run import _rows_rejected
 from jprm.experiments.sweep.table import measure
 from jprm.records import Problem, Rationale, Solution, Verdict, append_jsonl, to_json
-from jprm.scaling import replay_adaptive
 from jprm.seeds import rng_of
 from jprm.tasks.benchmark import Item, load_items
 from tests.experiments.sweep.pretend import finish_all
@@ -199,7 +198,7 @@ def test_laws_of_few_points_are_refused_with_the_reason(planted):
     )
     assert "law in parameters, examples, votes: 14 points are needed (7 parameters, twice), there are 12" in refused[1]
     assert all(line in findings.lines() for line in refused)
-    cells = [cell for row in laws_table(findings).rows for cell in row]
+    cells = [row["estimate"] for row in laws_table(findings).rows]
     assert f"not fitted: {findings.laws[0].refusal}" in cells and findings.laws[0].note == ""
 
 
@@ -259,7 +258,7 @@ def test_coverage_is_said_once():
 
 def test_what_was_dropped_adds_up(planted):
     _, measured = planted
-    rows = {(what, where): (n, of) for what, where, n, of in dropped_table(measured).rows if what}
+    rows = {(row["what"], row["where"]): (row["count"], row["of"]) for row in dropped_table(measured).rows}
     cells = len(measured)
     assert rows["votes without a verdict (None)", "in all"] == (7 * cells, 1000 * cells)
     assert rows["code that ran out of time", "in all"] == (0, 0)
@@ -270,8 +269,8 @@ def test_what_was_dropped_adds_up(planted):
 def test_the_table_of_comparisons_has_a_row_for_each(planted):
     findings = find(*planted, None)
     rows = comparisons_table(findings.comparisons).rows
-    assert [row[0] for row in rows] == [c.question for c in findings.comparisons]
-    assert [row[3] for row in rows] == [
+    assert [row["question"] for row in rows] == [c.question for c in findings.comparisons]
+    assert [row["p"] for row in rows] == [
         p_value(c.paired.permutation_p).removeprefix("= ") for c in findings.comparisons
     ]
 

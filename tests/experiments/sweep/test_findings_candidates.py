@@ -6,11 +6,11 @@ import math
 import numpy as np
 import pytest
 
+from jprm.evaluate import VerifiedSolution, best_of_verified
 from jprm.experiments.sweep.cells import Sweep
 from jprm.experiments.sweep.equal_compute import candidates_at_equal_compute, whole
 from jprm.jobs import Stages
 from jprm.records import Rationale, Solution, Verdict, append_jsonl, to_json
-from jprm.scaling import VerifiedSolution, best_of_verified
 from jprm.tasks.benchmark import Item
 from tests.experiments.sweep.pretend import finish_all
 from tests.experiments.sweep.test_findings import config_of

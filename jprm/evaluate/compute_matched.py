@@ -1,14 +1,14 @@
-"""Solutions against verifications at equal compute (Singhi et al. 2025, "When To Solve, When To
-Verify", sc-genrm-scaling).
+"""Solutions against verifications at equal compute (Singhi et al. 2025, "When To Solve, When To Verify",
+sc-genrm-scaling).
 
-S solutions with V verifications each cost S (1 + lambda V), in units of one solution, lambda being
-the tokens of a verification over those of a solution. Self-consistency spends all on solutions
-(V = 0, plurality of answers); a verifier picks the solution of the highest mean vote. Both read the
-same stored table of S_max solutions and V_max votes each, and every point is the exact mean over
-all choices of S solutions and, for each, V of its votes: nothing depends on the stored order.
+S solutions with V verifications each cost S (1 + lambda V), in units of one solution, lambda being the tokens of a
+verification over those of a solution. Self-consistency spends all on solutions (V = 0, plurality of answers); a
+verifier picks the solution of the highest mean vote. Both read the same stored table of S_max solutions and V_max votes
+each, and every point is the exact mean over all choices of S solutions and, for each, V of its votes: nothing depends
+on the stored order.
 
-Invariant: the best (S, V) at a budget is chosen on one half of the problems and scored on the other.
-Scored where it was chosen, a maximum over noisy points would flatter the verifier.
+Invariant: the best (S, V) at a budget is chosen on one half of the problems and scored on the other. Scored where it
+was chosen, a maximum over noisy points would flatter the verifier.
 """
 
 from __future__ import annotations
@@ -21,18 +21,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from jprm.errors import UserError
-from jprm.evaluate import (
-    Difference,
-    Interval,
-    Missing,
-    Resamples,
-    accuracy_interval,
-    check_missing,
-    counted,
-    maj_at_k,
-    mean_difference,
-    mean_interval,
-)
+from jprm.evaluate.estimators import maj_at_k
+from jprm.evaluate.missing import Missing, check_missing, counted
+from jprm.evaluate.resamples import Resamples
+from jprm.evaluate.uncertainty import Difference, Interval, mean_difference, mean_interval
 from jprm.ties import places
 
 UNJUDGED = -1.0  # below every score
@@ -40,7 +32,7 @@ UNJUDGED = -1.0  # below every score
 
 @dataclass(frozen=True, slots=True)
 class VerifiedSolution:
-    """A stored solution: final answer (None without), its grade, and the votes on it (1, 0, None)."""
+    """A stored solution: its final answer (None without one), its grade, and the votes on it (1, 0 or None)."""
 
     answer: Hashable | None
     correct: bool
@@ -49,7 +41,7 @@ class VerifiedSolution:
 
 @dataclass(frozen=True)
 class ComputeMatched:
-    """Expected accuracy per problem [P] at each (S, V); V = 0 is self-consistency.
+    """The expected accuracy of each problem [P] at each (S, V); V = 0 is self-consistency.
 
     missing [P]: P(none of the S solutions is judged by its V votes), which counts as `missing_as`.
     """
@@ -61,35 +53,15 @@ class ComputeMatched:
     missing_as: Missing
 
     def cost(self, solutions: int, verifications: int) -> float:
-        """S (1 + lambda V), in solutions."""
+        """The cost of S solutions with V verifications each, S (1 + lambda V), in solutions."""
         return solutions * (1.0 + self.ratio * verifications)
 
-    def at(self, solutions: int, verifications: int) -> Interval:
-        """Accuracy with its interval over problems."""
-        values = self._known(solutions, verifications)
-        missing = self.missing[solutions, verifications]
-        return accuracy_interval(values, missing, self.missing_as, self.resamples)
-
     def frontier(self, budgets: Sequence[float]) -> list[Matched]:
-        """Self-consistency and the verifier, each at its best within each budget, and their gap.
+        """Compares self-consistency and the verifier, each at its best within each budget.
 
         The intervals are over problems, at the points that were chosen.
         """
         return [self._matched(budget) for budget in budgets]
-
-    def growth(self, budgets: Sequence[float]) -> tuple[float, float]:
-        """Powers of the budget with which the verifier's best S and V grow, by least squares.
-
-        Over all problems, so a description of the table. nan with fewer than three budgets at which
-        a verifier can be paid for.
-        """
-        chosen = [(budget, best) for budget in budgets if (best := self._best(budget, True, slice(None))) is not None]
-        if len({budget for budget, _ in chosen}) < 3:
-            return math.nan, math.nan
-        x = np.log([budget for budget, _ in chosen])
-        y = np.log(np.array([best for _, best in chosen], dtype=np.float64))
-        s, v = (x - x.mean()) @ y / ((x - x.mean()) @ (x - x.mean()))
-        return float(s), float(v)
 
     def _matched(self, budget: float) -> Matched:
         halves = self.resamples.group % 2  # problems alternate between the folds
@@ -113,7 +85,7 @@ class ComputeMatched:
         )
 
     def _best(self, budget: float, verified: bool, rows: np.ndarray | slice) -> tuple[int, int] | None:
-        """The most accurate affordable point on some problems; of equal ones the cheapest."""
+        """Finds the most accurate affordable point on some problems; of equal points it takes the cheapest."""
         points = [
             point
             for point in sorted(self.accuracy, key=lambda p: self.cost(*p))
@@ -127,15 +99,10 @@ class ComputeMatched:
         known = [-math.inf if math.isnan(m) else m for m in means]  # of no problem with a verdict
         return points[places(known).index(0)]
 
-    def _known(self, solutions: int, verifications: int) -> np.ndarray:
-        if (solutions, verifications) not in self.accuracy:
-            raise UserError(f"no point at S = {solutions}, V = {verifications}")
-        return self.accuracy[solutions, verifications]
-
 
 @dataclass(frozen=True, slots=True)
 class Matched:
-    """Both methods at one budget. `verifier` and `gain` are None where it pays for no verification.
+    """Both methods at one budget; `verifier` and `gain` are None where the budget pays for no verification.
 
     `solutions` and `chosen` are the points chosen on either half of the problems.
     """
@@ -158,12 +125,12 @@ def compute_matched(
     seed: int = 0,
     missing: Missing = "wrong",
 ) -> ComputeMatched:
-    """Accuracy at every S of `solutions` and V of `verifications` (and V = 0), `problems` [P][S_max].
+    """Computes the accuracy at every S of `solutions` and V of `verifications` (and V = 0) for `problems` [P][S_max].
 
-    `ratio` is lambda. A solution none of whose chosen votes judged is never chosen, and where none is
-    judged `missing` says what counts; ties are shared. Measured coverage of a paired gain between two
-    points, 95 % interval, 150 problems: 96.8 % of 124 simulated sets. Raises UserError when a problem
-    has fewer solutions or votes than asked for, or a vote is not 1, 0 or None.
+    `ratio` is lambda. A solution none of whose chosen votes judged is never chosen, and where none is judged `missing`
+    says what counts; ties are shared. Measured coverage of a paired gain between two points, 95 % interval, 150
+    problems: 96.8 % of 124 simulated sets. Raises UserError when a problem has fewer solutions or votes than asked for,
+    or a vote is not 1, 0 or None.
     """
     check_missing(missing)
     if not problems or not ratio > 0:
@@ -192,13 +159,13 @@ def compute_matched(
 
 
 def best_of_verified(problem: Sequence[VerifiedSolution], sizes: Sequence[int], v: int) -> list[float]:
-    """P(correct) of the best of S random solutions, each scored by the mean of v random votes [S];
-    nothing is chosen where none of them is judged.
+    """Returns P(the best of S random solutions is correct) [S], each scored by the mean of v random votes; nothing is
+    chosen where none of them is judged.
 
-    A solution's score is random with a known law. Of each level l, with f_i the probability to lie
-    below and p_i to lie on it, the subsets in which a right solution is on top and shares with t
-    others have the generating function sum_i c_i p_i x prod_j (1 + x (f_j + y p_j)) in x^S y^t; the
-    share 1 / (t + 1) is the integral of y^t over [0, 1], which Gauss-Legendre takes exactly.
+    A solution's score is random with a known law. Of each level l, with f_i the probability to lie below and p_i to lie
+    on it, the subsets in which a right solution is on top and shares with t others have the generating function sum_i
+    c_i p_i x prod_j (1 + x (f_j + y p_j)) in x^S y^t; the share 1 / (t + 1) is the integral of y^t over [0, 1], which
+    Gauss-Legendre takes exactly.
     """
     laws = [_score_law(tuple(s.votes), v) for s in problem]
     levels = np.unique(np.concatenate([list(law) for law in laws]))
@@ -223,7 +190,7 @@ def best_of_verified(problem: Sequence[VerifiedSolution], sizes: Sequence[int], 
 
 
 def none_verified(problem: Sequence[VerifiedSolution], sizes: Sequence[int], v: int) -> list[float]:
-    """P(none of S random solutions is judged by v random votes on each) [S]."""
+    """Returns P(none of S random solutions is judged by v random votes on each) [S]."""
     ways = np.zeros(max(sizes) + 1)  # of subsets all of whose solutions are unjudged, by their size
     ways[0] = 1.0
     for solution in problem:
@@ -233,7 +200,9 @@ def none_verified(problem: Sequence[VerifiedSolution], sizes: Sequence[int], v: 
 
 @functools.lru_cache(maxsize=4096)
 def _score_law(votes: tuple[float | None, ...], v: int) -> dict[float, float]:
-    """Score -> probability over the choices of v votes: hypergeometric; UNJUDGED where none judged."""
+    """Returns the probability of each score over the choices of v votes, which is hypergeometric; UNJUDGED is the score
+    where none judged.
+    """
     yes, no = sum(vote == 1 for vote in votes), sum(vote == 0 for vote in votes)
     silent, law = len(votes) - yes - no, {}
     for a in range(min(yes, v) + 1):

@@ -1,14 +1,13 @@
 """Verifier quality against the number of votes, for every k, from one stored set of N votes.
 
-The verdict of a set of votes is the first step whose mean reward falls below the threshold. There is
-none where a step before it, or any step where none falls below, was judged by no vote of the set.
-Which k of the N stored votes one would have sampled is chance, so an item's correctness at k is
-averaged over all subsets of size k. Votes that say the same on every step are interchangeable:
-an item has few different ones, and counting how many of each are chosen covers all subsets of all
-sizes at once, long after listing them has become impossible.
+The verdict of a set of votes is the first step whose mean reward falls below the threshold. There is none where a step
+before it, or any step where none falls below, was judged by no vote of the set. Which k of the N stored votes one would
+have sampled is chance, so an item's correctness at k is averaged over all subsets of size k. Votes that say the same on
+every step are interchangeable: an item has few different ones, and counting how many of each are chosen covers all
+subsets of all sizes at once, long after listing them has become impossible.
 
-Invariant: where even that is too much, a fixed draw of subsets stands in, the same for every item
-and every system, and the curve says so (`exact`). Every comparison is paired by problem.
+Invariant: where even that is too much, a fixed draw of subsets stands in, the same for every item and every system, and
+the curve says so (`exact`). Every comparison is paired by problem.
 """
 
 from __future__ import annotations
@@ -21,21 +20,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from jprm.errors import UserError
-from jprm.evaluate import (
-    EXACT_LIMIT,
-    Difference,
-    FirstErrorScore,
-    Interval,
-    Missing,
-    Resamples,
-    check_missing,
-    counted,
-    f1_difference,
-    f1_interval,
-    multisets,
-    score,
-    subsets,
-)
+from jprm.evaluate.estimators import EXACT_LIMIT, multisets, subsets
+from jprm.evaluate.f1 import FirstErrorScore, score
+from jprm.evaluate.missing import Missing, check_missing, counted
+from jprm.evaluate.resamples import Resamples
+from jprm.evaluate.uncertainty import Difference, Interval, f1_difference, f1_interval
 from jprm.ties import below
 
 # reward[t][i]: vote i on step t; None (nan in an array) where the vote gave no judgement.
@@ -46,10 +35,10 @@ SOME_ERROR = -3  # any step's index, in `verdict_shares`
 
 @dataclass(frozen=True)
 class VoteCurve:
-    """P(right verdict) `right` and P(no verdict) `missing` [n, K] of the first error, item by k.
+    """P(the first error is named right) `right` and P(there is no verdict) `missing` [n, K], of each item at each k.
 
-    `missing_as` is what no verdict counts; `ks` [K]; `labels` [n] first errors; `exact` [K] says
-    whether all subsets were averaged; `none_share` is the share of votes on steps without a judgement.
+    `missing_as` is what no verdict counts; `ks` [K]; `labels` [n] first errors; `exact` [K] says whether all subsets
+    were averaged; `none_share` is the share of votes on steps without a judgement.
     """
 
     ks: tuple[int, ...]
@@ -63,20 +52,20 @@ class VoteCurve:
 
     @functools.cached_property
     def correct(self) -> np.ndarray:
-        """What the verdicts count [n, K]; see `jprm.evaluate.counted`."""
+        """What the verdicts count as [n, K]; see `jprm.evaluate.counted`."""
         return counted(self.right, self.missing, self.missing_as, self.labels)
 
     @property
     def _judged(self) -> np.ndarray | None:
-        """How much of each solution counts [n, K]; None where all does."""
+        """How much of each solution counts [n, K]; None where all of it does."""
         return 1.0 - self.missing if self.missing_as == "excluded" and self.missing.any() else None
 
     def at(self, k: int) -> np.ndarray:
-        """What the verdicts at k votes count [n]. Raises UserError for a k that is not in `ks`."""
+        """Returns what the verdicts at k votes count as [n]. Raises UserError for a k that is not in `ks`."""
         return self.correct[:, self._column(k)]
 
     def missing_share(self, k: int) -> float:
-        """Share of the solutions without a verdict at k votes."""
+        """Returns the share of the solutions without a verdict at k votes."""
         return float(self.missing[:, self._column(k)].mean())
 
     def _column(self, k: int) -> int:
@@ -85,26 +74,26 @@ class VoteCurve:
         return self.ks.index(k)
 
     def score(self, k: int) -> FirstErrorScore:
-        """Both accuracies and their harmonic mean at k votes."""
+        """Returns both accuracies and their harmonic mean at k votes."""
         return score(self.labels, self.at(k))
 
     def f1(self, k: int) -> Interval:
-        """First-error F1 at k votes with its interval over problems."""
+        """Returns first-error F1 at k votes with its interval over problems."""
         at, judged = self._column(k), self._judged
         return f1_interval(
             self.labels, self.right[:, at], self.resamples, judged=None if judged is None else judged[:, at]
         )
 
     def gain(self, k: int, over: int = 1) -> Difference:
-        """F1 at k votes minus F1 at `over` votes, paired."""
+        """Returns F1 at k votes minus F1 at `over` votes, paired by problem."""
         return f1_difference(self.labels, self.at(over), self.at(k), self.resamples)
 
     def samples(self) -> np.ndarray:
-        """Resampled F1 curves [R, K], one problem resample per row, for the fits."""
+        """Returns resampled F1 curves [R, K], one resample of the problems per row, for the fits."""
         return self.resamples.f1(self.labels, self.right, self._judged)
 
     def rows(self) -> list[dict]:
-        """One row per k: `n_votes, f1, f1_low, f1_high, error_acc, correct_acc, n_items, ...`."""
+        """Returns a row for each k: `n_votes, f1, f1_low, f1_high, error_acc, correct_acc, n_items, ...`."""
         return [
             {
                 "n_votes": k,
@@ -134,14 +123,13 @@ def vote_curve(
     seed: int = 0,
     missing: Missing = "wrong",
 ) -> VoteCurve:
-    """Curve over k from stored votes: `rewards` [n] of [steps, N], None or nan where not judged.
+    """Computes the curve over k from stored votes: `rewards` [n] of [steps, N], None or nan where nothing was judged.
 
-    `rewards` may be a generator: one table is held at a time, so memory grows with the items and
-    not with their votes (10 million votes of 20 000 items: 412 MB in all, 320 of them the resamples).
-    `labels` [n] are 0-based first errors, -1 for none; `ks` defaults to 1..N; `seed` is that of
-    the resamples over `problem_ids` [n]; `missing` is what a solution without a verdict counts. A
-    table may end at a step that every vote rejects, since no subset reads beyond it. Raises UserError
-    when items differ in N or a table is not rectangular.
+    `rewards` may be a generator: one table is held at a time, so memory grows with the items and not with their votes
+    (10 million votes of 20 000 items: 412 MB in all, 320 of them the resamples). `labels` [n] are 0-based first errors,
+    -1 for none; `ks` defaults to 1..N; `seed` is that of the resamples over `problem_ids` [n]; `missing` is what a
+    solution without a verdict counts. A table may end at a step that every vote rejects, since no subset reads beyond
+    it. Raises UserError when items differ in N or a table is not rectangular.
     """
     check_missing(missing)
     n_items, n_votes, silent, total = 0, 0, 0, 0
@@ -181,11 +169,11 @@ def vote_curve(
 def verdict_shares(
     table: np.ndarray, outcomes: Sequence[int], ks: Sequence[int], threshold: float = 0.5
 ) -> tuple[np.ndarray, list[bool]]:
-    """Shares [outcomes, K] of the k-subsets of the votes with each verdict, and which k are exact.
+    """Returns the shares [outcomes, K] of the k-subsets of the votes with each verdict, and which k are exact.
 
-    An outcome is the index of the first step that is called wrong, -1 where none is, NO_VERDICT where
-    that needs a step that no chosen vote judged, SOME_ERROR for whatever step. `table` [T, N] holds
-    rewards, nan without a judgement; such a vote is left out of the mean.
+    An outcome is the index of the first step that is called wrong, -1 where none is, NO_VERDICT where that needs a step
+    that no chosen vote judged, SOME_ERROR for whatever step. `table` [T, N] holds rewards, nan without a judgement;
+    such a vote is left out of the mean.
     """
     n_votes = table.shape[1]
     judged = ~np.isnan(table)
@@ -211,7 +199,7 @@ def _is(verdicts: np.ndarray, outcome: int) -> np.ndarray:
 
 
 def _verdicts(chosen_SN: np.ndarray, votes: np.ndarray, threshold: float) -> np.ndarray:
-    """The verdict [S] of each choice; `votes` [2T, N] are rewards above judged flags."""
+    """Returns the verdict [S] of each choice; `votes` [2T, N] are rewards above flags that say which were judged."""
     sum_ST, count_ST = np.split(chosen_SN @ votes.T, 2, axis=1)
     open_ST = count_ST == 0
     ends_ST = open_ST | below(sum_ST, threshold * count_ST)  # the mean, multiplied out
@@ -222,7 +210,7 @@ def _verdicts(chosen_SN: np.ndarray, votes: np.ndarray, threshold: float) -> np.
 
 
 def reward_table(item: Rewards, index: int) -> np.ndarray:
-    """Rewards [steps, votes] of an item, nan for None. Raises UserError naming the item."""
+    """Makes an array [steps, votes] of the rewards of an item, with nan for None. Raises UserError naming the item."""
     try:
         if isinstance(item, np.ndarray):
             table = item.astype(np.float64)

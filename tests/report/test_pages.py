@@ -4,50 +4,55 @@ import html.parser
 import math
 import re
 
-import pytest
-
-from jprm.evaluate import Difference, Interval
-from jprm.scaling import (
-    Facts,
-    Figure,
+from jprm.evaluate import Interval, interval_row
+from jprm.report import (
+    BarFigure,
+    Cards,
+    Column,
+    Details,
     Headline,
-    Report,
-    Sample,
-    Samples,
-    SampleStep,
+    LineFigure,
+    Page,
     Section,
     Series,
+    SolutionCard,
+    StepCard,
     Table,
     Text,
-    line_figure,
     render,
-    write_report,
+    write_page,
 )
-from jprm.scaling.plots import INK, PALETTE
+from jprm.report.figures import INK, PALETTE
 
 EVIL = "<script>alert('x')</script>"
 NAN = math.nan
 
 
-def _report(*blocks, **kwargs):
-    return Report(kwargs.pop("title", "T"), kwargs.pop("lead", ""), [Section("S", blocks)], **kwargs)
+def _page(*blocks, **kwargs):
+    return Page(kwargs.pop("title", "T"), kwargs.pop("lead", ""), [Section("S", blocks)], **kwargs)
 
 
-def _svg():
-    return line_figure([Series("s", [1, 2], [0.5, 0.6])], x_label="N", y_label="F1")
+def _figure(caption):
+    return LineFigure(caption, "N", "F1", [Series("s", [1, 2], [0.5, 0.6])])
+
+
+def _column(kind, *intervals):
+    return Table("", [Column("head", "x", kind)], [interval_row("x", at) for at in intervals])
 
 
 def _everything(text):
-    step = SampleStep(text, True, (1.0,), text, text)
-    return Report(
+    step = StepCard(text, True, (1.0,), text, text)
+    table = Table(text, [Column(text, "x")], [{"x": text, "set off": True}], text, "set off")
+    bars = BarFigure(text, [text], [(text, [Interval(0.5, 0.4, 0.6)])], text)
+    return Page(
         title=text,
         lead=text,
         command=text,
         headline=[Headline(text, text, text)],
         sections=[
-            Section(text, [Text(text), Table([text], [[text]], text, text)]),
-            Section(text, [Figure(_svg(), text), Samples([Sample(text, (step,), 0, 0, text)])]),
-            Section(text, [Facts({text: text, "many": {text: text}, "long": text * 20})]),
+            Section(text, [Text(text), table, bars]),
+            Section(text, [_figure(text), Cards([SolutionCard(text, (step,), 0, 0, text)])]),
+            Section(text, [Details({text: text, "many": {text: text}, "long": text * 20})]),
         ],
     )
 
@@ -88,41 +93,47 @@ def test_nothing_is_fetched():
 
 
 def test_every_section_has_its_own_anchor():
-    report = Report("T", "", [Section("A b", []), Section("A  b!", []), Section("?", [])])
-    page = render(report)
+    page = render(Page("T", "", [Section("A b", []), Section("A  b!", []), Section("?", [])]))
     for name in ("a-b", "a-b-2", "section"):
         assert f'<section id="{name}">' in page and f'href="#{name}"' in page
 
 
 def test_cells():
-    row = ["name", 1234567, 0.25, None, NAN, True]
-    page = render(_report(Table(list("abcdef"), [row], highlight=[0])))
+    row = {"a": "name", "b": 1234567, "c": 0.25, "d": None, "e": NAN, "f": True, "g": 0.125, "h": 1.5e9}
+    columns = [Column(key, key, "share" if key == "g" else "plain") for key in row]
+    page = render(_page(Table("", columns, [row], highlight="a")))
     cells = re.findall(r"<td[^>]*>(.*?)</td>", page)
-    assert cells == ["name", "1&#8239;234&#8239;567", "0.250", "&ndash;", "&ndash;", "yes"]
-    assert "<tr class=mark>" in page
-    assert page.count("<td class=num>") == 5
+    assert cells == ["name", "1\u202f234\u202f567", "0.250", "&ndash;", "&ndash;", "yes", "12.5%", "1.5 G"]
+    assert '<tr class="mark">' in page
+    assert page.count('<td class="num">') == 7
 
 
 def test_interval_cells_share_a_scale():
-    column = [[Interval(0.5, 0.4, 0.6)], [Interval(0.75, 0.7, 0.8)], [Interval(0.1, NAN, NAN)]]
-    page = render(_report(Table(["F1"], column)))
+    column = _column("interval", Interval(0.5, 0.4, 0.6), Interval(0.75, 0.7, 0.8), Interval(0.1, NAN, NAN))
+    page = render(_page(column))
     assert "[0.400, 0.600]" in page and page.count('class="whisker"') == 2
     assert re.findall(r'<em style="left:([\d.]+)%', page) == ["25.0", "87.5"]
+    assert "<b>0.100</b> (no interval)" in page
 
 
 def test_differences_have_a_sign_and_show_zero():
-    page = render(_report(Table(["gain"], [[Difference(0.3, 0.1, 0.5, 0.01)]])))
+    page = render(_page(_column("difference", Interval(0.3, 0.1, 0.5))))
     assert "+0.300" in page and "[+0.100, +0.500]" in page
     assert '<u style="left:0.0%">' in page
-    assert "<u" not in render(_report(Table(["F1"], [[Interval(0.3, 0.1, 0.5)]])))
+    assert "<u" not in render(_page(_column("interval", Interval(0.3, 0.1, 0.5))))
+
+
+def test_numbers_of_any_size_have_no_common_scale():
+    page = render(_page(_column("size", Interval(1.2e9, 1e9, 1.5e9), Interval(2e6, 1e6, 3e6))))
+    assert "<b>1.2 G</b> [1 G, 1.5 G]" in page and "whisker" not in page[page.index("<body>") :]
 
 
 def test_equal_intervals_do_not_divide_by_zero():
-    assert "left:50.0%" in render(_report(Table(["F1"], [[Interval(1.0, 1.0, 1.0)]])))
+    assert "left:50.0%" in render(_page(_column("interval", Interval(1.0, 1.0, 1.0))))
 
 
 def test_figures_take_the_colours_of_the_page_and_stand_side_by_side():
-    page = render(_report(Figure(_svg(), "one"), Figure(_svg(), "two"), Text("x")))
+    page = render(_page(_figure("one"), _figure("two"), Text("x")))
     assert page.count('<div class="figures">') == 1 and page.count("<figure>") == 2
     body = page[page.index("<body>") :]
     assert "var(--c0)" in body and "var(--ink)" in body
@@ -132,29 +143,24 @@ def test_figures_take_the_colours_of_the_page_and_stand_side_by_side():
 
 
 def test_prose():
-    page = render(_report(Text("first `code`\n\nsecond")))
+    page = render(_page(Text("first `code`\n\nsecond")))
     assert "<p>first <code>code</code></p><p>second</p>" in page
 
 
 def test_facts_fold_what_is_long():
-    page = render(_report(Facts({"jax": "0.10.2", "config": {"a.b": 1}})))
+    page = render(_page(Details({"jax": "0.10.2", "config": {"a.b": 1}})))
     assert "<dt>jax</dt><dd>0.10.2</dd>" in page
     assert "<summary>config</summary><pre>a.b = 1</pre>" in page
 
 
-def test_ragged_rows_are_noticed():
-    with pytest.raises(ValueError, match="zip"):
-        render(_report(Table(["a", "b"], [["x", "y"], ["x", "y", "z"]])))
-
-
-def test_the_same_report_gives_the_same_file(tmp_path):
-    path = tmp_path / "report.html"
+def test_the_same_page_gives_the_same_file(tmp_path):
     for _ in range(2):
-        write_report(_everything("x"), path)
-        assert path.read_text() == render(_everything("x"))
+        write_page(_everything("x"), tmp_path, {"one": _figure("x")})
+        assert (tmp_path / "report.html").read_text() == render(_everything("x"))
+    assert (tmp_path / "figures" / "one.svg").read_text() == _figure("x").svg
 
 
 def test_half_a_character_does_not_break_the_page(tmp_path):
-    write_report(_report(Text("half: \ud800"), title="\udfff"), tmp_path / "report.html")
+    write_page(_page(Text("half: \ud800"), title="\udfff"), tmp_path)
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "half: \\ud800" in page and "<title>\\udfff</title>" in page

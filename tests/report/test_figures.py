@@ -3,24 +3,29 @@
 import re
 import xml.etree.ElementTree as ElementTree
 
+import numpy as np
 import pytest
 
 from jprm.errors import printable
 from jprm.evaluate import Interval
-from jprm.scaling import Series, bar_figure, line_figure, series_of, short
-from jprm.scaling.plots import PALETTE
+from jprm.report import BarFigure, LineFigure, Series, series_from_rows, series_of, short
+from jprm.report.figures import PALETTE
 
 NAN = float("nan")
 POINTS = [Interval(0.7, 0.65, 0.75), Interval(0.8, 0.76, 0.84), Interval(0.85, 0.8, 0.9)]
 
 
 def _lines(name="small", **kwargs):
-    return line_figure(
-        [series_of(name, [1, 2, 4], POINTS), Series("law", [1, 2, 4], [0.7, 0.8, 0.84], is_fit=True)],
-        x_label="votes N",
-        y_label="first-error F1",
-        **kwargs,
-    )
+    law = Series("law", [1, 2, 4], [0.7, 0.8, 0.84], is_fit=True)
+    return line_figure([series_of(name, [1, 2, 4], POINTS), law], "votes N", "first-error F1", **kwargs)
+
+
+def line_figure(series, x_label="x", y_label="y", **kwargs):
+    return LineFigure("", x_label, y_label, series, **kwargs).svg
+
+
+def bar_figure(groups, bars, x_label):
+    return BarFigure("", groups, bars, x_label).svg
 
 
 def _texts(svg):
@@ -72,6 +77,19 @@ def test_bars_show_every_group_and_a_negative_end():
     assert {"code", "no code", "maj@1", "maj@8", "F1"} <= _texts(svg)
     alone = bar_figure(["code"], [("", [Interval(0.4, NAN, NAN)])], x_label="F1")
     assert "code" in _texts(alone) and ">nan" not in alone
+
+
+def test_rows_become_a_line_for_each_name():
+    """Sorted by x; rows without the interval are left out, those without ends have no band."""
+    rows = [
+        {"who": "a", "n": 4, "f1": 0.8, "f1_low": 0.7, "f1_high": 0.9},
+        {"who": "b", "n": 1, "f1": 0.5, "f1_low": None, "f1_high": None},
+        {"who": "a", "n": 1, "f1": 0.6, "f1_low": 0.5, "f1_high": 0.7},
+        {"who": "a", "n": 2, "f1": None},
+    ]
+    first, second = series_from_rows(rows, "who", "n", "f1")
+    assert first == Series("a", [1.0, 4.0], [0.6, 0.8], [0.5, 0.7], [0.7, 0.9])
+    assert (second.name, second.y) == ("b", [0.5]) and np.isnan(second.low).all()
 
 
 @pytest.mark.parametrize(

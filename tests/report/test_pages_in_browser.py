@@ -8,8 +8,8 @@ import subprocess
 
 import pytest
 
-from jprm.scaling import render
-from tests.scaling.test_report import EVIL, _everything
+from jprm.report import render
+from tests.report.test_pages import EVIL, _everything
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 pytestmark = pytest.mark.skipif(BROWSER is None, reason="no chromium here")
@@ -54,8 +54,8 @@ def browse(page, width, folder):
 
 @pytest.mark.parametrize("width", [1280, 400])
 def test_the_page_needs_no_network_says_no_error_and_fits(tmp_path, width):
-    report = _everything(f"a long line of words {EVIL} " + "word " * 30)
-    seen, console = browse(render(report).replace("</body>", PROBE), width, tmp_path)
+    page = _everything(f"a long line of words {EVIL} " + "word " * 30)
+    seen, console = browse(render(page).replace("</body>", PROBE), width, tmp_path)
     assert seen == {"width": width, "over": 0, "scripts": 1, "asked": [], "alerted": False}
     assert console == []
 

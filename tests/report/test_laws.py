@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from jprm.cli import app, guarded
+from tests.report.test_pages_in_browser import BROWSER, PROBE, browse
 from tests.scaling.laws.tables import ALPHA, BETA, POWER, A, B, E, best_size, curve_rows, isoflop_rows, loss_of, write
-from tests.scaling.test_report_in_browser import BROWSER, PROBE, browse
 
 
 def laws(*arguments):

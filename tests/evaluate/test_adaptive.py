@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jprm.errors import UserError
-from jprm.scaling import replay_adaptive, stopping_rule, vote_curve
+from jprm.evaluate import replay_adaptive, stopping_rule, vote_curve
 
 steps = st.integers(1, 5).flatmap(
     lambda n: st.lists(st.lists(st.sampled_from([0.0, 1.0, None]), min_size=n, max_size=n), min_size=1, max_size=3)

@@ -6,8 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jprm.records import Execution, Problem, Rationale, Solution, Verdict
-from jprm.scaling import Sample, SampleStep, sample_of
-from jprm.scaling.samples import highlight, pieces, rationale_html, sample_html
+from jprm.report import SolutionCard, StepCard, card_of
+from jprm.report.cards import highlighted, pieces
+from jprm.report.pages import card_html
 
 EMBEDDED = (
     "<analyze>Ann has 8. </analyze>\n<verify>print(8 + 3 < 12)</verify>\n"
@@ -27,21 +28,18 @@ fragments = st.sampled_from(
 @given(st.lists(fragments | st.text(max_size=4), max_size=12).map("".join))
 def test_cutting_loses_nothing_and_html_is_escaped(text):
     assert "".join(raw for _, _, raw in pieces(text)) == text
-    shown = rationale_html(text)
-    assert _tags(shown) <= {"p", "pre", "i", "span"}
-    assert _tags(highlight(text)) <= {"i"} and _text(highlight(text)) == text
+    assert "".join(part for _, part in highlighted(text)) == text
+    inside = SolutionCard("", (StepCard("", None, (), text),), None, None)
+    assert _tags(card_html(inside)) <= {"p", "pre", "i", "span", "details", "summary", "ol", "li", "div"}
 
 
 class _Reader(html.parser.HTMLParser):
     def __init__(self):
         super().__init__(convert_charrefs=True)
-        self.tags, self.seen = set(), []
+        self.tags = set()
 
     def handle_starttag(self, tag, attrs):
         self.tags.add(tag)
-
-    def handle_data(self, data):
-        self.seen.append(data)
 
 
 def _read(page):
@@ -55,10 +53,6 @@ def _tags(page):
     return _read(page).tags
 
 
-def _text(page):
-    return "".join(_read(page).seen)
-
-
 def test_both_formats_are_recognised():
     kinds = [(kind, shown) for kind, shown, _ in pieces(EMBEDDED) if kind not in ("tag", "text")]
     assert kinds == [("code", "print(8 + 3 < 12)"), ("output", "True"), ("verdict", "Yes")]
@@ -67,10 +61,16 @@ def test_both_formats_are_recognised():
 
 
 def test_code_is_highlighted():
-    assert highlight("if x == 'a<b':  # no") == (
-        '<i class="kw">if</i> x == <i class="str">&#x27;a&lt;b&#x27;</i>:  <i class="com"># no</i>'
+    assert [part for part in highlighted("if x == 'a<b':  # no") if part[0]] == [
+        ("kw", "if"),
+        ("str", "'a<b'"),
+        ("com", "# no"),
+    ]
+    assert highlighted("print(8)") == [("fn", "print"), ("", "("), ("num", "8"), ("", ")")]
+    step = StepCard("", None, (), "<verify>x < '1'</verify>")
+    assert '<pre class="code">x &lt; <i class="str">&#39;1&#39;</i></pre>' in card_html(
+        SolutionCard("", (step,), None, None)
     )
-    assert highlight("print(8)") == '<i class="fn">print</i>(<i class="num">8</i>)'
 
 
 def _rationale(step, vote, correct):
@@ -79,20 +79,20 @@ def _rationale(step, vote, correct):
     return Rationale("s", step, vote, "chain", f"text {step}{vote}", runs, verdict, 5, 3, "why")
 
 
-def test_sample_from_records():
+def test_a_card_from_records():
     problem = Problem("p", "Ann has 8.\n", "8")
     solution = Solution("s", "p", ("one\n", "two\n", "three\n"), "planted", 1, "slip")
     rationales = [_rationale(t, v, v != t) for t in (1, 0) for v in (2, 0, 1)]
-    sample = sample_of(problem, solution, rationales, 0, vote=1)
-    assert [s.rewards for s in sample.steps] == [(0.0, 1.0, 1.0), (1.0, 0.0, 1.0), ()]
-    assert [s.truth for s in sample.steps] == [True, False, None]
-    assert [s.rationale for s in sample.steps] == ["text 01", "text 11", ""]
-    assert (sample.label, sample.prediction, sample.origin) == (1, 0, "planted slip")
+    card = card_of(problem, solution, rationales, 0, vote=1)
+    assert [s.rewards for s in card.steps] == [(0.0, 1.0, 1.0), (1.0, 0.0, 1.0), ()]
+    assert [s.truth for s in card.steps] == [True, False, None]
+    assert [s.rationale for s in card.steps] == ["text 01", "text 11", ""]
+    assert (card.label, card.prediction, card.origin) == (1, 0, "planted slip")
 
 
 def _card(label, prediction):
-    step = SampleStep("x\n", True, (1.0, 0.0, None), "", "context")
-    return sample_html(Sample("P <b>\n", (step,), label, prediction))
+    step = StepCard("x\n", True, (1.0, 0.0, None), "", "context")
+    return card_html(SolutionCard("P <b>\n", (step,), label, prediction))
 
 
 def test_the_card_says_what_happened():
