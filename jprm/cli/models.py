@@ -48,6 +48,7 @@ def train(
 
 @app.command()
 def evaluate(
+    given: typer.Context,
     data: Annotated[Path, typer.Option(help="Rows of a benchmark: JSON, JSON lines, .gz, parquet.")],
     overrides: Annotated[
         list[str] | None, typer.Argument(help="key=value of the protocol, as budget.max_tokens=512.")
@@ -93,38 +94,9 @@ def evaluate(
     from jprm.experiments.benchmark.config import read_config
 
     heat = [] if temperature is None else [f"sampling.temperature={temperature}"]
-    config = read_config(
-        model=model,
-        data=data,
-        layout=layout,
-        n=n,
-        mode=mode,
-        limit=limit,
-        out=out,
-        json_file=json_file,
-        regrade=regrade,
-        scorer=scorer,
-        plugin=plugin,
-        full=full,
-        seed=seed,
-        readout=readout,
-        dtype=dtype,
-        slots=slots,
-        context=context,
-        prefix_rows=prefix_rows,
-        tensor=tensor,
-        protocol=protocol,
-        overrides=(*(overrides or ()), *heat),
-        place=place,
-        uncovered=tuple(uncovered or ()),
-        workers=workers,
-        overflow=overflow,
-        missing=missing,
-        backend=backend,
-        base_url=base_url,
-        served_model=served_model,
-        concurrency=concurrency,
-    )
+    # Every other option is a field of the configuration, under the same name.
+    options = {name: value for name, value in given.params.items() if name != "temperature" and value is not None}
+    config = read_config(**options | {"overrides": [*(overrides or ()), *heat]})
     from jprm.experiments.benchmark.run import run_benchmark
 
     raise typer.Exit(run_benchmark(config))

@@ -13,7 +13,7 @@ from jprm.formats import BENCHMARKS, JudgedSolution, read_benchmark
 from jprm.jobs import Stage
 from jprm.records import Problem, Solution, append_jsonl, stable_id
 from jprm.tasks.benchmark import Item, SolutionSet, write_items
-from jprm.tasks.resources import TaskContext
+from jprm.tasks.resources import Speed, TaskContext
 
 ALIASES = {"socratic": "socratic-prmbench", "mrmath": "mr-math"}
 LAYOUTS = ("auto", "processbench", "prmbench", "socratic", "mrmath")
@@ -112,6 +112,10 @@ class BenchmarkFile(SolutionSet):
     def size(self) -> int:
         """The number of solutions."""
         return len(self.contents.rows)
+
+    def seconds(self, speed: Speed) -> float:
+        """0: it is read in next to no time."""
+        return 0.0
 
     def inputs(self) -> dict[str, Any]:
         """The content of the file, and how it is read."""

@@ -22,6 +22,7 @@ from jprm.tasks.benchmark import load_items
 from jprm.tasks.resources import TaskContext
 from jprm.tasks.samplers import OpenSampler, SamplerRequest, open_engine, open_server, processors
 from jprm.tasks.settings import CheckpointSection
+from jprm.tasks.vote_store import holds_votes
 from jprm.tasks.votes import Judging, Votes, related_stages
 from jprm.verify import Execution, GenPRM, TextCodec, ThinkPRM, VerifySettings, votes_drawn
 
@@ -214,12 +215,13 @@ class CheckpointSampling:
 
 
 def recorded_engine(stages: Stages, votes: Votes, stage: Stage | None = None) -> dict[str, Any]:
-    """How the sampler of these votes was opened first: its kind and sizes; {} where nothing has been sampled.
+    """How the sampler of these votes was opened: its kind and sizes; {} where nothing has been sampled.
 
     stage: the stage that is being computed, if it is a part of `votes`. Raises UserError for a damaged record.
     """
     for one in (*([stage] if stage else []), stages[votes], *related_stages(stages, votes)):
-        if found := read_identity(one.path / ENGINE, ADVICE):
+        # Without votes nothing depends on it: the sizes may have been too large.
+        if holds_votes(one.path) and (found := read_identity(one.path / ENGINE, ADVICE)):
             return found
     return {}
 

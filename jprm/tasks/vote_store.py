@@ -91,6 +91,11 @@ class VoteStore:
         rows[rationale.step, rationale.vote] = rationale
 
 
+def holds_votes(directory: Path) -> bool:
+    """Whether the folder of a task holds votes, be it finished or not."""
+    return any(path.exists() and path.stat().st_size for path in (directory / VOTES, directory / RATIONALES))
+
+
 def read_lost(directory: Path) -> dict[str, str]:
     """Why solutions of an unfinished task were lost, by id; "" where they were not, after all."""
     rows = read_jsonl(directory / LOST, {"solution_id": str, "reason": str})

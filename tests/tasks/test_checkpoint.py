@@ -12,7 +12,7 @@ from jprm.score.scorers.genprm import DirectScorer, GenPRMScorer
 from jprm.score.scorers.head import HeadScorer
 from jprm.tasks.benchmark import load_items
 from jprm.tasks.benchmark_file import BenchmarkFile
-from jprm.tasks.checkpoint import CheckpointSampling
+from jprm.tasks.checkpoint import CheckpointSampling, recorded_engine
 from jprm.tasks.resources import Resources, Speed
 from jprm.tasks.samplers import recorded_sizes
 from jprm.tasks.settings import CheckpointSection
@@ -96,6 +96,17 @@ def test_greedy_sampling_has_one_vote():
     assert votes(GenPRMScorer, 0) == votes(DirectScorer, 0.0) == votes(GenPRMScorer, 1.0, 1) == 1
     assert votes(GenPRMScorer, 0.6) == votes(Half, 0) == 4, "of a scorer without a model it says nothing"
     assert votes(HeadScorer, 1.0) == 1, "a forward pass is the same every time"
+
+
+def test_how_an_engine_was_opened_holds_for_votes_that_it_drew(tmp_path, benchmark):
+    stages = Stages(tmp_path / "run")
+    [stage] = computed(stages.root, Votes(sampling(), benchmark, 2))
+    (stage.path / "engine.json").write_text('{"slots": 4}')
+    more = Votes(sampling(), benchmark, 3)
+    assert recorded_engine(stages, more) == {"slots": 4}
+    assert recorded_engine(stages, Votes(sampling(seed=1), benchmark, 3)) == {}
+    stage.file("rationales.jsonl").unlink()
+    assert recorded_engine(stages, more) == {}, "sizes that were too large bind nobody"
 
 
 def test_recorded_sizes_hold_and_what_is_asked_lies_over_them():

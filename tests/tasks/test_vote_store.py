@@ -106,11 +106,12 @@ class FromTables:
     def decode_flops(self, tokens):
         return tokens
 
-    def judge(self, context, stage, items, votes, known, heard, stop_early):
+    def judge(self, context, stage, votes, items, known, heard):
         for _, solution in items:
             name = solution.id
             there = {(r.step, r.vote) for r in known[name]}
-            for r in at_once({name: self.tables[name]}, len(votes), self.readout if stop_early else None)[name]:
+            readout = self.readout if votes.stop_early else None
+            for r in at_once({name: self.tables[name]}, votes.n_votes, readout)[name]:
                 if (r.step, r.vote) not in there:
                     if self.drawn.total() >= self.fails:
                         raise KeyboardInterrupt

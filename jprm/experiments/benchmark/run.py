@@ -30,6 +30,7 @@ from jprm.tasks.benchmark_file import BenchmarkFile
 from jprm.tasks.checkpoint import ADVICE, CheckpointSampling, recorded_engine
 from jprm.tasks.resources import Resources, Speed
 from jprm.tasks.samplers import NoProbabilities
+from jprm.tasks.vote_store import holds_votes
 from jprm.tasks.votes import SolutionsLost, Votes, stored_votes
 from jprm.verify import ONE_VOTE
 
@@ -76,7 +77,7 @@ def _claimed(path: Path, truth: Mapping[str, Any], sampling: CheckpointSampling 
         raise UserError(f"{path}: {HOLDS}, in the layout of an earlier version; give another --out")
     file = path / IDENTITY
     if sampling is not None:  # a directory without votes is anyone's: what was asked first may have been a mistake
-        replace = not any(f.stat().st_size for f in path.glob("stages/votes-*/*.jsonl"))
+        replace = not any(map(holds_votes, path.glob("stages/votes-*")))
         claim_directory(file, {**truth, **sampling.identity}, ADVICE, holds=HOLDS, replace=replace)
         return sampling
     stored = read_identity(file, ADVICE)
