@@ -15,13 +15,13 @@ if "host_platform_device_count" not in _flags:
     os.environ["XLA_FLAGS"] = f"{_flags} --xla_force_host_platform_device_count=8".strip()
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
-# One folder of compiled programs for all workers of this session; a bound makes JAX lock it.
+# One folder of compiled programs for all workers of this session. It has no bound on its size: with one, JAX reads
+# the age of every program there before it adds another.
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     compiled = tempfile.mkdtemp(prefix="jprm-compiled-")
     atexit.register(shutil.rmtree, compiled, ignore_errors=True)
     os.environ["JAX_COMPILATION_CACHE_DIR"] = compiled
-os.environ.setdefault("JAX_COMPILATION_CACHE_MAX_SIZE", str(4 << 30))
-os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.05")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 
 # no deadline: a shared two-core machine stalls for longer than any example should take
 hypothesis.settings.register_profile("jprm", deadline=None, derandomize=True, max_examples=60)

@@ -32,10 +32,9 @@ def test_a_packed_row_gives_every_document_the_numbers_it_has_alone():
 
 
 def test_query_blocks_change_nothing(monkeypatch):
-    keys = jax.random.split(jax.random.key(0), 3)
-    q = jax.random.normal(keys[0], (2, 64, 4, 8))
-    k, v = (jax.random.normal(key, (2, 64, 2, 8)) for key in keys[1:])
-    segments = jnp.repeat(jnp.array([[1, 2, 0, 0], [1, 1, 1, 2]]), 16, axis=1)
+    rng = np.random.default_rng(0)
+    q, k, v = (rng.standard_normal((2, 64, heads, 8), np.float32) for heads in (4, 2, 2))
+    segments = np.repeat([[1, 2, 0, 0], [1, 1, 1, 2]], 16, axis=1)
 
     def outputs(blocks):
         monkeypatch.setattr(attention, "BLOCKS", blocks)
@@ -44,7 +43,7 @@ def test_query_blocks_change_nothing(monkeypatch):
     whole = outputs(1)
     np.testing.assert_allclose(outputs(2), whole, atol=1e-6)
     np.testing.assert_allclose(outputs(4), whole, atol=1e-6)
-    mask = (segments[:, :, None] == segments[:, None, :]) & jnp.tril(jnp.ones((64, 64), bool))
+    mask = (segments[:, :, None] == segments[:, None, :]) & np.tril(np.ones((64, 64), bool))
     plain = jax.jit(jax.nn.dot_product_attention)(q, k, v, mask=mask[:, None])
     np.testing.assert_allclose(whole, plain, atol=1e-6)
 
@@ -59,10 +58,9 @@ WHOLE_KEYS = dataclasses.replace(TRAIN_RULES, kv_heads=None)
 )
 def test_the_kernels_of_jax_nn_give_what_the_einsums_do(mesh, rules):
     """ "xla" takes the road of cudnn: the same call, another implementation."""
-    keys = jax.random.split(jax.random.key(0), 4)
-    shapes = [(4, 64, 4, 8), (4, 64, 2, 8), (4, 64, 2, 8), (4, 64, 4, 8)]
-    arrays = [jax.random.normal(key, shape) for key, shape in zip(keys, shapes, strict=True)]
-    segments = jnp.repeat(jnp.array([[1, 2, 0, 0], [1, 1, 1, 2], [1] * 4, [1, 2, 3, 4]]), 16, 1)
+    rng = np.random.default_rng(0)
+    arrays = [rng.standard_normal((4, 64, heads, 8), np.float32) for heads in (4, 2, 2, 4)]
+    segments = np.repeat([[1, 2, 0, 0], [1, 1, 1, 2], [1] * 4, [1, 2, 3, 4]], 16, 1)
     real = np.asarray(segments) > 0
 
     def outputs_and_grads(impl, q, k, v, g, segments):

@@ -20,7 +20,7 @@ VARIANTS = {
 def perturbed(params, seed=0):
     """No parameter at 0 or 1, where an error in its use would not show."""
     rng = np.random.default_rng(seed)
-    return jax.tree.map(lambda x: x + 0.1 * rng.standard_normal(x.shape).astype("f"), params)
+    return jax.tree.map(lambda x: np.asarray(x) + 0.1 * rng.standard_normal(x.shape).astype("f"), params)
 
 
 def logits_of(model, params, ids, **options):
@@ -134,7 +134,7 @@ def test_spec_describes_what_init_makes():
 def test_hidden_states_take_the_type_of_the_parameters_and_logits_are_f32():
     model = bind(CONFIG)
     params, ids = model.init(0), jnp.arange(12).reshape(2, 6)
-    half = jax.tree.map(lambda x: x.astype(jnp.bfloat16), params)
+    half = jax.tree.map(lambda x: np.asarray(x).astype(jnp.bfloat16), params)
 
     @jax.jit
     def both(params):

@@ -18,8 +18,9 @@ from tests.sample.tiny import BOTH, GREEDY, SHARED, SIZES, WARM, full_log_probab
 @pytest.mark.parametrize(
     "sizes",
     [
-        pytest.param(dict(slots=24, slot_groups=3, prefix_rows=9), id="data parallel"),
-        pytest.param(dict(slots=16, slot_groups=2, prefix_rows=6, tensor=2), id="tensor parallel"),
+        pytest.param({}, id="data parallel"),
+        pytest.param(dict(slots=8, slot_groups=1, prefix_rows=3, tensor=2), id="tensor parallel"),
+        pytest.param(dict(tensor=2), id="both", marks=pytest.mark.slow),
     ],
 )
 def test_many_devices_draw_the_tokens_of_one(qwen2, sizes):

@@ -28,6 +28,16 @@ def documents(soft):
     return made
 
 
+@jax.jit
+def states(params, batch):
+    return hidden_states(MODEL, params, batch)
+
+
+@jax.jit
+def probabilities(params, h_BTD):
+    return jax.nn.softmax(MODEL.logits(params, h_BTD), axis=-1)
+
+
 def alone(params, document):
     """The obvious way: one document, one row, no padding."""
     n = len(document)
@@ -36,12 +46,12 @@ def alone(params, document):
         "positions": np.arange(n, dtype=np.int32)[None],
         "segments": np.ones((1, n), np.int32),
     }
-    h_BTD = hidden_states(MODEL, params, batch)
+    h_BTD = states(params, batch)
     at = np.flatnonzero(document.weights)
     if STEP_HEAD in params:
         logits = np.asarray(h_BTD)[0] @ params[STEP_HEAD]["weight"] + params[STEP_HEAD]["bias"]
         return 1 / (1 + np.exp(-logits[at]))
-    p_TV = np.asarray(jax.nn.softmax(MODEL.logits(params, h_BTD), axis=-1))[0]
+    p_TV = np.asarray(probabilities(params, h_BTD))[0]
     label, other = p_TV[at - 1, document.ids[at]], p_TV[at - 1, document.others[at]]
     return label / (label + other)
 

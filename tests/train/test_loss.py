@@ -1,5 +1,4 @@
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 
@@ -20,8 +19,8 @@ def packed(lengths, capacity, seed=0):
 
 
 def test_cross_entropy_is_optax_s():
-    logits = jax.random.normal(jax.random.key(0), (3, 5, 7))
-    targets = jnp.arange(15).reshape(3, 5) % 7
+    logits = np.random.default_rng(0).standard_normal((3, 5, 7), np.float32)
+    targets = np.arange(15).reshape(3, 5) % 7
     expected = optax.softmax_cross_entropy_with_integer_labels(logits, targets)
     np.testing.assert_allclose(cross_entropy(logits, targets), expected, rtol=1e-6)
 

@@ -46,11 +46,11 @@ def allocated(config):
     "changes",
     [
         {},
-        {"remat": "dots"},
-        {"remat": "layers"},
-        {"microbatches": 4},
         {"logits_mb": 1, "remat": "layers"},
-        {"compute_dtype": "bfloat16"},
+        *(
+            pytest.param(changes, marks=pytest.mark.slow)
+            for changes in ({"remat": "dots"}, {"remat": "layers"}, {"microbatches": 4}, {"compute_dtype": "bfloat16"})
+        ),
     ],
     ids=str,
 )

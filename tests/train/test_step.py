@@ -3,7 +3,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 
 from jprm.errors import UserError
@@ -61,7 +60,10 @@ def alone(batch):
     return run(batch)
 
 
-@pytest.mark.parametrize("shape", [(2, 2, 2), (1, 8, 1), (4, 1, 2)])
+@pytest.mark.parametrize(
+    "shape",
+    [(2, 2, 2), pytest.param((1, 8, 1), marks=pytest.mark.slow), pytest.param((4, 1, 2), marks=pytest.mark.slow)],
+)
 def test_eight_devices_compute_what_one_does(batch, alone, shape):
     _, fsdp, tensor = shape
     with jax.set_mesh(make_mesh(*shape)):
@@ -74,6 +76,7 @@ def test_eight_devices_compute_what_one_does(batch, alone, shape):
     assert_same_run(got, alone)
 
 
+@pytest.mark.slow
 def test_microbatches_of_rematerialised_layers_give_the_step_of_the_whole_batch(batch, alone):
     assert_same_run(run(batch, TRAIN.model_copy(update={"microbatches": 4, "remat": "layers"})), alone)
 
@@ -81,10 +84,11 @@ def test_microbatches_of_rematerialised_layers_give_the_step_of_the_whole_batch(
 def test_one_row_at_a_time_gives_the_gradient_of_the_whole_batch(batch, alone):
     """The rows have unequal numbers of trained tokens: a mean of means would be another gradient."""
     assert len(set(batch["weights"].sum(1))) > 4
-    assert_same_run(run(batch, TRAIN.model_copy(update={"microbatches": ROWS})), alone)
+    assert_same_run(run(batch, TRAIN.model_copy(update={"microbatches": ROWS, "remat": "layers"})), alone)
 
 
-def test_bfloat16_gradients_are_those_of_f32_to_its_precision(batch):
+@pytest.mark.parametrize("microbatches", [pytest.param(1, marks=pytest.mark.slow), 4])
+def test_bfloat16_gradients_are_those_of_f32_to_its_precision(batch, microbatches):
     model = bind(CONFIG)
 
     class Keep:  # an optimizer that shows what it was given
@@ -98,12 +102,14 @@ def test_bfloat16_gradients_are_those_of_f32_to_its_precision(batch):
         return make_step(model, config, optimizer)(state, jax.device_put(batch))[0].optimizer
 
     expected = grads()
-    norm = float(optax.tree.norm(expected))
-    for microbatches in (1, 4):
-        got = grads(compute_dtype="bfloat16", microbatches=microbatches)
-        assert {x.dtype for x in jax.tree.leaves(got)} == {np.dtype(np.float32)}
-        apart = jax.tree.map(lambda a, b: a - b, got, expected)
-        assert float(optax.tree.norm(apart)) < 0.03 * norm  # bf16 holds 8 bits
+    got = grads(compute_dtype="bfloat16", microbatches=microbatches)
+    assert {x.dtype for x in jax.tree.leaves(got)} == {np.dtype(np.float32)}
+
+    def norm(tree):
+        return np.sqrt(sum(np.sum(np.square(x)) for x in jax.tree.leaves(tree)))
+
+    apart = jax.tree.map(lambda a, b: np.asarray(a) - np.asarray(b), got, expected)
+    assert norm(apart) < 0.03 * norm(jax.device_get(expected))  # bf16 holds 8 bits
 
 
 def test_bfloat16_passes_keep_f32_weights_and_learn(batch):
@@ -118,7 +124,15 @@ def test_a_kernel_that_cannot_run_is_refused_before_compilation():
         make_step(bind(CONFIG), config, make_optimizer(config))
 
 
-@pytest.mark.parametrize("changes", [{"remat": "dots"}, {"attention": "xla"}], ids=str)
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"remat": "dots", "attention": "xla"},
+        pytest.param({"remat": "dots"}, marks=pytest.mark.slow),
+        pytest.param({"attention": "xla"}, marks=pytest.mark.slow),
+    ],
+    ids=str,
+)
 def test_ways_to_run_the_passes_change_no_step(batch, alone, changes):
     assert_same_run(run(batch, TRAIN.model_copy(update=changes)), alone)
 
