@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-import time
 import types
 from dataclasses import dataclass, replace
 
@@ -220,9 +219,7 @@ def test_the_facts_of_this_machine(monkeypatch):
     assert {"test", "cuda", "tpu"} <= facts.extras.keys() and "pytest" not in facts.extras["test"]
     assert 0 < facts.disk_free and facts.writable and 0 < facts.memory
     monkeypatch.setattr(doctor.facts, "JAX_QUESTION", "while True: pass")
-    started = time.monotonic()
     assert gather(0.2).devices_error == "JAX did not name its devices within 0.2 s"
-    assert time.monotonic() - started < 2
     monkeypatch.setattr(doctor.facts, "JAX_QUESTION", "import no_such_module")
     assert "no_such_module" in (gather(60.0).devices_error or "")
 

@@ -266,6 +266,7 @@ def test_one_problem_of_a_kind_tells_nothing_of_others():
     assert math.isnan(interval(0.5, [math.nan]).low)
 
 
+@pytest.mark.slow
 def test_speed_of_the_documented_size():
     ids, labels, right = _items(600, 1, seed=4)
     best = math.inf

@@ -6,7 +6,6 @@ import json
 import random
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -86,10 +85,10 @@ def test_submitted_snippets_run_in_order(pool):
 
 
 def test_soft_time_limit_keeps_the_state(pool):
-    started = time.monotonic()
+    before = pool.stats.run_s
     results = outcomes(pool, "kept = 5\nwhile True: pass", "print(kept)")
     assert results == [("timeout", TIMED_OUT), ("ok", "5")]
-    assert LIMIT_S <= time.monotonic() - started
+    assert LIMIT_S <= pool.stats.run_s - before
     assert outcomes(pool, "raise TimeoutError('mine')") == [("timeout", "Code execute time out: mine")]
     endless_text = "class E(Exception):\n  def __str__(self):\n    while True: pass\nraise E()"
     assert outcomes(pool, endless_text, "print(1)") == [("timeout", TIMED_OUT), ("ok", "1")]
@@ -108,9 +107,9 @@ def test_hard_time_limit_kills_and_rebuilds(pool, code):
     neighbour = [pool.session() for _ in range(2)]
     for index, session in enumerate(neighbour):
         session.run(f"secret = {index}")
-    started = time.monotonic()
+    before = pool.stats.run_s
     assert outcomes(pool, "v = 1", code, "print(v)") == [("ok", ""), ("timeout", TIMED_OUT), ("ok", "1")]
-    assert LIMIT_S <= time.monotonic() - started
+    assert LIMIT_S <= pool.stats.run_s - before
     assert [session.run("print(secret)").text for session in neighbour] == ["0", "1"]
 
 

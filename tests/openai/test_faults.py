@@ -100,12 +100,13 @@ def test_what_may_pass_is_tried_again(stub, codec, fault):
         assert stub.bodies[0] == stub.bodies[2], "the seed is that of the position"
 
 
-def test_a_wait_that_is_asked_for_is_kept(stub, codec):
+def test_a_wait_that_is_asked_for_is_kept(stub, codec, monkeypatch):
+    waits, wait = [], threading.Event.wait
+    monkeypatch.setattr(threading.Event, "wait", lambda event, s=None: waits.append(s) or wait(event, s))
     with sampler(stub, codec) as one:
         stub.faults.append((429, {"message": "slow down"}, ("Retry-After", "0.4")))
-        started = time.monotonic()
         ask(one, codec)
-    assert 0.4 <= time.monotonic() - started < 5
+    assert 0.4 in waits
 
 
 @pytest.mark.parametrize(
@@ -180,22 +181,18 @@ def test_a_request_that_alone_fails_is_lost_with_its_reason(stub, codec, fault, 
 
 
 def test_a_server_without_an_answer_is_given_up(stub, codec):
-    started = time.monotonic()
     with sampler(stub, codec, timeout_s=0.1, tries=3) as one:
         stub.faults.extend(["hang"] * 4)
         with pytest.raises(UserError, match="no answer .timed out.*after 3 tries"):
             ask(one, codec)
-    assert time.monotonic() - started < 5
 
 
 def test_the_total_is_bounded(stub, codec):
     """Twenty tries of 0.2 s do not fit into 0.5 s."""
     with sampler(stub, codec, timeout_s=0.2, tries=20, total_s=0.5) as one:
-        started = time.monotonic()
         stub.faults.extend(["hang"] * 20)
         with pytest.raises(UserError, match=r"after [2-4] tries in [01] s"):
             ask(one, codec)
-    assert time.monotonic() - started < 3
 
 
 def test_a_server_that_is_gone_for_good(stub, codec):

@@ -34,9 +34,7 @@ def test_a_row_per_cell_and_number_of_votes(finished):
 
 def test_a_second_run_computes_nothing(finished, capsys):
     directory, rows = finished
-    started = time.monotonic()
     assert sweep_main([f"directory={directory}", *TINY]) == 0
-    assert time.monotonic() - started < 15
     assert "computed 0, reused" in capsys.readouterr().out
     assert table(directory) == rows
 
@@ -271,7 +269,6 @@ def test_a_mistake_is_one_line_and_exit_code_2(arguments, message, capsys, monke
 
 
 def test_a_typo_is_answered_before_jax_is_imported():
-    started = time.monotonic()
     done = subprocess.run(
         [sys.executable, "-X", "importtime", "experiments/sweep.py", "trian.steps=5"],
         cwd=ROOT,
@@ -279,7 +276,7 @@ def test_a_typo_is_answered_before_jax_is_imported():
         text=True,
         check=False,
     )
-    assert done.returncode == 2 and time.monotonic() - started < 10
+    assert done.returncode == 2
     assert "| jax" not in done.stderr
 
 
