@@ -80,11 +80,12 @@ sys.meta_path.insert(0, Recorder())
 """
 
 
-def test_nothing_is_imported_after_the_start(pool):
+@pytest.mark.parametrize("every", [6, pytest.param(1, marks=pytest.mark.slow)])
+def test_nothing_is_imported_after_the_start(pool, every):
     session = pool.session()
     code = "from jprm.grade import symbolic\nfrom jprm.grade.normal import normalise\n"
     assert session.run(RECORDER).kind == "ok"
-    for pair in GOLDEN:
+    for pair in GOLDEN[::every]:
         gold, answer = pair["gold"], pair["answer"]
         outcome = session.run(f"{code}symbolic.compare(normalise({gold!r}), normalise({answer!r}))")
         assert outcome.kind == "ok", (pair, outcome)
@@ -179,7 +180,7 @@ def test_sessions_are_reused_and_bounded():
     with Pool(workers=2, timeout_s=LIMIT_S, preload=PRELOAD) as pool:
         counting = Counting(pool)
         grader = Grader(counting, sessions=2)  # pyright: ignore[reportArgumentType]
-        futures = [grader.submit("x+x", f"{factor}x") for factor in range(2, 150)]
+        futures = [grader.submit("x+x", f"{factor}x") for factor in range(2, 50)]
         grades = [future.result().grade for future in futures]
-    assert grades == ["equal"] + ["different"] * 147
+    assert grades == ["equal"] + ["different"] * 47
     assert 2 <= counting.opened <= 4

@@ -3,13 +3,7 @@ import pytest
 
 from jprm.mesh import Rules
 from jprm.models import bind
-from tests.sample.tiny import FAMILIES, QWEN2
-
-
-@pytest.fixture(scope="module", params=FAMILIES)
-def family(request):
-    model = bind(FAMILIES[request.param], Rules())
-    return model, model.init(3)
+from tests.sample.tiny import QWEN2
 
 
 @pytest.fixture(scope="module")

@@ -45,7 +45,9 @@ def test_a_line_s_bits_do_not_depend_on_how_far_others_made_it_go():
     assert all(a.tobytes() == b.tobytes() for a, b in zip(*map(jax.device_get, (near, far)), strict=True))
 
 
-@pytest.mark.parametrize("sizes", [SIZES, SHARED], ids=["dense", "shared"])
+@pytest.mark.parametrize(
+    "sizes", [pytest.param(SIZES, id="dense", marks=pytest.mark.slow), pytest.param(SHARED, id="shared")]
+)
 def test_an_engine_that_reads_spans_writes_the_greedy_tokens(qwen2, sizes):
     model, params = qwen2
     sizes = dataclasses.replace(sizes, attend_span=16)

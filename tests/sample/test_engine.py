@@ -9,9 +9,21 @@ import numpy as np
 import pytest
 
 from jprm.errors import UserError
-from jprm.sample import EngineConfig, SamplingParams, decode
+from jprm.sample import EngineConfig, decode
 from jprm.sample.slots import EngineStats, SlotGroup
-from tests.sample.tiny import BOTH, GREEDY, SIZES, VOCAB, WARM, greedy_continuation, one_device, run, votes
+from tests.sample.tiny import (
+    BOTH,
+    GREEDY,
+    SHARED,
+    SIZES,
+    TOP_K,
+    VOCAB,
+    WARM,
+    greedy_continuation,
+    one_device,
+    run,
+    votes,
+)
 
 
 def test_stops_end_a_stretch_only_when_drawn(qwen2):
@@ -72,8 +84,15 @@ def test_nothing_compiles_after_the_engine_is_made(qwen2, sizes):
     assert [program._cache_size() for program in programs] == before
 
 
-@pytest.mark.parametrize("span", [0, 24])
-@BOTH
+@pytest.mark.parametrize(
+    ("sizes", "span"),
+    [
+        pytest.param(SIZES, 0, id="dense"),
+        pytest.param(SHARED, 24, id="shared, spans"),
+        pytest.param(SIZES, 24, id="dense, spans", marks=pytest.mark.slow),
+        pytest.param(SHARED, 0, id="shared", marks=pytest.mark.slow),
+    ],
+)
 def test_the_compiled_decode_steps_copies_no_cache(qwen2, sizes, span):
     model, params = qwen2
     device = jax.devices()[0]
@@ -155,11 +174,11 @@ def test_bad_sizes_are_named(qwen2):
         one_device(*qwen2, SIZES, GREEDY, seed=0, triggers=[61])
 
 
-@pytest.mark.parametrize("sampling", [GREEDY, WARM, SamplingParams(1, 5)])
-def test_logits_that_are_not_finite_are_reported(qwen2, sampling):
+@pytest.mark.parametrize(("sizes", "sampling"), [(SIZES, GREEDY), (SIZES, WARM), (SHARED, TOP_K)])
+def test_logits_that_are_not_finite_are_reported(qwen2, sizes, sampling):
     model, params = qwen2
     broken = params | {"norm": params["norm"] * jnp.nan}
-    engine = one_device(model, broken, SIZES, sampling, seed=0)
+    engine = one_device(model, broken, sizes, sampling, seed=0)
     engine.submit([1], [1], max_tokens=3)
     with pytest.raises(FloatingPointError, match="not finite"):
         while engine.busy:

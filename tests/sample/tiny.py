@@ -20,7 +20,7 @@ FAMILIES = {
 SIZES = EngineConfig(slots=16, slot_groups=2, context_tokens=64, decode_steps=4, block_tokens=8)
 SHARED = dataclasses.replace(SIZES, prefix_rows=6, row_slots=3, prefix_tokens=30, own_tokens=50, in_flight=2)
 BOTH = pytest.mark.parametrize("sizes", [SIZES, SHARED], ids=["dense", "shared"])
-GREEDY, WARM = SamplingParams(0), SamplingParams(0.8, 0, 0.95)
+GREEDY, WARM, TOP_K = SamplingParams(0), SamplingParams(0.8, 0, 0.95), SamplingParams(0.6, 20, 0.95)
 
 
 def one_device(*arguments, **keywords):
