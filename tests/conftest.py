@@ -9,10 +9,13 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-# read once, when JAX starts: sharded code is tested against one device on any machine
+# Read once, when JAX starts. Sharded code is tested against one device on any machine; and LLVM, which takes most of
+# the time of a first run, is asked for less. CI runs the same tests once as users do, at level 3.
 _flags = os.environ.get("XLA_FLAGS", "")
-if "host_platform_device_count" not in _flags:
-    os.environ["XLA_FLAGS"] = f"{_flags} --xla_force_host_platform_device_count=8".strip()
+for _flag, _value in (("xla_force_host_platform_device_count", 8), ("xla_backend_optimization_level", 1)):
+    if _flag not in _flags:
+        _flags += f" --{_flag}={_value}"
+os.environ["XLA_FLAGS"] = _flags.strip()
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 # One folder of compiled programs for all workers of this session. It has no bound on its size: with one, JAX reads

@@ -267,6 +267,7 @@ def test_one_problem_of_a_kind_tells_nothing_of_others():
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_speed_of_the_documented_size():
     ids, labels, right = _items(600, 1, seed=4)
     best = math.inf

@@ -108,6 +108,7 @@ def test_forgotten_sessions_leave_no_process():
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_results_arrive_in_time():
     with plain_pool(timeout_s=0.5, grace_s=0.3) as pool:
         session = pool.session()

@@ -87,8 +87,8 @@ def test_a_sample_of_math(pool, data_root):
 
 
 @pytest.mark.slow
-def test_all_of_math(pool, data_root):
-    check(pool, answers(data_root / "math"))
+def test_much_of_math(pool, data_root):
+    check(pool, answers(data_root / "math")[:1000])
 
 
 @pytest.mark.parametrize(

@@ -67,6 +67,7 @@ def row(i, rng):
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_two_hundred_finished_cells_are_planned_and_reported_in_seconds(tmp_path, capsys):
     path = tmp_path / "many.toml"
     path.write_text(SWEEP)
