@@ -28,12 +28,19 @@ def test_a_step_s_score_is_the_head_at_its_last_token(tmp_path):
 
     model, params = from_hf(directory)
     codec, text, expected = ChatCodec.load(directory), "Ann has 8.\n", []
+
+    @jax.jit
+    def hidden(ids, segments):
+        positions = jnp.arange(ids.shape[1])[None]
+        return model.hidden(params, ids, positions, segment_attention(segments))
+
     for step in steps:
         text += step + "\n"
-        ids = jnp.array(codec.encode(text))[None]
-        segments = jnp.ones(ids.shape, jnp.int32)
-        h = model.hidden(params, ids, jnp.arange(ids.shape[1])[None], segment_attention(segments))
-        expected.append(float(jax.nn.sigmoid(h[0, -1] @ head["weight"] + head["bias"])))
+        ids = codec.encode(text)
+        padded = np.zeros((1, 128), np.int32)  # one shape, one compilation
+        padded[0, : len(ids)] = ids
+        h = np.asarray(hidden(padded, (np.arange(128) < len(ids)).astype(np.int32)[None]))[0, len(ids) - 1]
+        expected.append(1 / (1 + np.exp(-(h @ head["weight"] + head["bias"]))))
     np.testing.assert_allclose(found, expected, atol=1e-5)
     assert abs(found[0] - found[1]) > 1e-3
 

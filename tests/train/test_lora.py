@@ -79,10 +79,17 @@ def run(model, params, adapters, config=TRAIN):
     return losses, jax.device_get(state)
 
 
-def test_only_adapters_are_trained_and_kept(parts):
+@pytest.fixture(scope="module")
+def alone(parts):
+    """The weights before it, and the losses and the state of a run on one device."""
     model, params, adapters = parts
     before = jax.tree.map(np.array, params)
-    losses, state = run(model, params, adapters)
+    return before, *run(model, params, adapters)
+
+
+def test_only_adapters_are_trained_and_kept(parts, alone):
+    _, params, adapters = parts
+    before, losses, state = alone
     assert losses[2] < losses[0]
     assert set(state.params) == {"lora"}
     kept = sum(np.size(x) for x in jax.tree.leaves(state.optimizer))
@@ -90,17 +97,17 @@ def test_only_adapters_are_trained_and_kept(parts):
     jax.tree.map(np.testing.assert_array_equal, before, jax.tree.map(np.array, params))
 
 
-def test_a_mesh_trains_the_same_adapters(parts):
-    model, params, adapters = parts
-    losses, alone = run(model, params, adapters)
+def test_a_mesh_trains_the_same_adapters(parts, alone):
+    _, params, adapters = parts
+    _, losses, single = alone
     with jax.set_mesh(make_mesh(2, 2, 2)):
         split = bind(CONFIG)
         placed = jax.tree.map(lambda x, s: jax.device_put(x, s.sharding), params, split.spec())
         got, state = run(split, placed, adapters)
-        whole = jax.device_get(merge(placed, alone.params["lora"], LORA))
+        whole = jax.device_get(merge(placed, single.params["lora"], LORA))
     np.testing.assert_allclose(got, losses, rtol=1e-5)
-    assert jax.tree.structure(state.params) == jax.tree.structure(alone.params)
-    expected = merge(params, alone.params["lora"], LORA)
+    assert jax.tree.structure(state.params) == jax.tree.structure(single.params)
+    expected = merge(params, single.params["lora"], LORA)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), whole, expected)
 
 
