@@ -4,6 +4,7 @@ import pytest
 from filelock import FileLock
 
 from jprm.cli import sweep_main
+from tests.experiments.conftest import one_device
 from tests.experiments.sweep.tiny_sweep import TINY, table
 
 
@@ -18,6 +19,7 @@ def finished(tmp_path_factory):
     directory, done = shared / "finished-sweep", shared / "finished-sweep.done"
     with FileLock(shared / "finished-sweep.lock"):
         if not done.exists():
-            assert sweep_main([f"directory={directory}", *TINY]) == 0
+            with one_device():
+                assert sweep_main([f"directory={directory}", *TINY]) == 0
             done.touch()
     return directory, table(directory)
