@@ -31,6 +31,14 @@ hypothesis.settings.register_profile("jprm", deadline=None, derandomize=True, ma
 hypothesis.settings.load_profile("jprm")
 
 
+LONGEST = tuple(f"tests/{room}/" for room in ("experiments", "train", "sample", "search"))
+
+
+def pytest_collection_modifyitems(items):
+    """Files that take long come first: a short one at the end leaves no worker idle."""
+    items.sort(key=lambda item: not item.nodeid.startswith(LONGEST))
+
+
 @pytest.fixture(scope="session")
 def data_root() -> Path:
     """The folder of public data files (gsm8k/, processbench/, ...); the test is skipped without."""
