@@ -34,7 +34,7 @@ def test_a_packed_row_gives_every_document_the_numbers_it_has_alone():
 def test_query_blocks_change_nothing(monkeypatch):
     rng = np.random.default_rng(0)
     q, k, v = (rng.standard_normal((2, 64, heads, 8), np.float32) for heads in (4, 2, 2))
-    segments = np.repeat([[1, 2, 0, 0], [1, 1, 1, 2]], 16, axis=1)
+    segments = np.repeat(np.array([[1, 2, 0, 0], [1, 1, 1, 2]], np.int32), 16, axis=1)
 
     def outputs(blocks):
         monkeypatch.setattr(attention, "BLOCKS", blocks)
@@ -60,7 +60,7 @@ def test_the_kernels_of_jax_nn_give_what_the_einsums_do(mesh, rules):
     """ "xla" takes the road of cudnn: the same call, another implementation."""
     rng = np.random.default_rng(0)
     arrays = [rng.standard_normal((4, 64, heads, 8), np.float32) for heads in (4, 2, 2, 4)]
-    segments = np.repeat([[1, 2, 0, 0], [1, 1, 1, 2], [1] * 4, [1, 2, 3, 4]], 16, 1)
+    segments = np.repeat(np.array([[1, 2, 0, 0], [1, 1, 1, 2], [1] * 4, [1, 2, 3, 4]], np.int32), 16, 1)
     real = np.asarray(segments) > 0
 
     def outputs_and_grads(impl, q, k, v, g, segments):

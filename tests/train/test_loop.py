@@ -173,6 +173,5 @@ def test_a_batch_without_a_token_to_train_on_is_refused(tmp_path):
 def test_documents_too_long_for_a_row_are_returned(tmp_path):
     model = bind(MODEL)
     long = Document(np.zeros(33, np.int32), np.ones(33, np.float32))
-    config = TRAIN.model_copy(update={"steps": 1})
-    result = fit(model, model.init(0), [*DOCUMENTS, long], config, 0, tmp_path)
+    result = fit(model, model.init(0), [*DOCUMENTS, long], TRAIN, 0, tmp_path)
     assert result.too_long == (100,)

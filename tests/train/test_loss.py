@@ -20,7 +20,7 @@ def packed(lengths, capacity, seed=0):
 
 def test_cross_entropy_is_optax_s():
     logits = np.random.default_rng(0).standard_normal((3, 5, 7), np.float32)
-    targets = np.arange(15).reshape(3, 5) % 7
+    targets = np.arange(15, dtype=np.int32).reshape(3, 5) % 7
     expected = optax.softmax_cross_entropy_with_integer_labels(logits, targets)
     np.testing.assert_allclose(cross_entropy(logits, targets), expected, rtol=1e-6)
 
