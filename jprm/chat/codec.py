@@ -21,10 +21,9 @@ from tokenizers import processors
 
 from jprm.chat.endless import CPU_S, MEMORY_BYTES, backtracks_on, is_panic, template_ends
 from jprm.errors import UserError, one_line
-from jprm.quoting import MARK, Quoter, broken, controls_of
+from jprm.quoting import MARK, Quoter, TextCodec, broken, controls_of
 from jprm.strict_json import read_object
 from jprm.terminal import say
-from jprm.tokenizer import QuotingCodec
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json")
 TEMPLATE_FILES = ("chat_template.jinja", "chat_template.json", "tokenizer_config.json")
@@ -46,7 +45,7 @@ DATE_CODES = ("%d", "%m", "%b", "%B", "%y", "%Y", "%a", "%A")  # the codes of fo
 Messages = Sequence[Mapping[str, Any]]
 
 
-class ChatCodec(QuotingCodec):
+class ChatCodec(TextCodec):
     """Encodes and decodes as the checkpoint does, but adds no token of its own accord.
 
     eos_id: the token that ends a text, as the tokenizer has it.

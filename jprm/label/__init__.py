@@ -4,7 +4,7 @@ Enter by `value_problems` (solutions with Monte-Carlo values, resumable), turn v
 with `relative_progress` and its siblings, write the training conversations with `synthesize`, and
 keep those on which labels and executed checks agree with `filter_conversations`. `sample_solutions`
 draws plain solutions for test items and best-of-N. The sampler is whatever satisfies
-`jprm.verify.ports.Sampler`; nothing here imports JAX.
+`jprm.sampling.Sampler`; nothing here imports JAX.
 """
 
 from jprm.label.consensus import Counts, filter_conversations

@@ -21,9 +21,10 @@ import numpy as np
 
 from jprm.label.progress import rollouts_needed
 from jprm.label.runner import Rollout, RolloutRequest, RolloutRunner, RolloutTask
+from jprm.quoting import TextCodec
 from jprm.records import Problem, Solution
+from jprm.sampling import Sampler
 from jprm.seeds import rng_of
-from jprm.verify.ports import Sampler, TextCodec
 from jprm.worlds.base import World, make_solution
 
 Asking = Generator[list[RolloutRequest], list[list[Rollout]], list[list[Rollout]]]

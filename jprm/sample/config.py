@@ -1,25 +1,8 @@
-"""How to sample, and how large the engine is. Both are static: another value is another compiled program."""
+"""How large the engine is. It is static: another value is another compiled program."""
 
 import dataclasses
 
 from jprm.errors import UserError
-
-
-@dataclasses.dataclass(frozen=True)
-class SamplingParams:
-    """Temperature, then top-k, then top-p: vLLM's order. Raises UserError for a value outside its range."""
-
-    temperature: float = 1.0  # 0 is greedy
-    top_k: int = 0  # 0 cuts nothing
-    top_p: float = 1.0  # 1 cuts nothing
-
-    def __post_init__(self):
-        if not 0 <= self.temperature < float("inf"):
-            raise UserError(f"sampling: temperature = {self.temperature} must be finite and at least 0")
-        if self.top_k < 0:
-            raise UserError(f"sampling: top_k = {self.top_k} must be at least 0 (0 cuts nothing)")
-        if not 0 < self.top_p <= 1:
-            raise UserError(f"sampling: top_p = {self.top_p} must be above 0 and at most 1 (1 cuts nothing)")
 
 
 @dataclasses.dataclass(frozen=True)

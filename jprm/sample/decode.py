@@ -27,8 +27,8 @@ from jax import lax
 from jprm.models import Model
 from jprm.sample import draw
 from jprm.sample.attend import attend_filled, by_head, finish, merge, prefix_part
-from jprm.sample.config import SamplingParams
 from jprm.sample.slots import SlotInputs
+from jprm.sampling import SamplingParams
 
 Cache = dict[str, list[jax.Array]]
 

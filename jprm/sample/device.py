@@ -20,8 +20,9 @@ from jprm.errors import UserError
 from jprm.mesh import DECODE_RULES
 from jprm.models import Model, split_layers
 from jprm.sample import decode
-from jprm.sample.config import EngineConfig, SamplingParams
+from jprm.sample.config import EngineConfig
 from jprm.sample.slots import DeviceWork, EngineStats, SlotGroup
+from jprm.sampling import SamplingParams
 
 _BLOCKS_PER_CALL = 64
 

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jprm.sample.config import SamplingParams
+from jprm.sampling import SamplingParams
 
 _WEIGHT_BITS = 30  # weights are at most 1.0, whose bit pattern is below 2**30
 

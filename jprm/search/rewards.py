@@ -14,12 +14,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from jprm.errors import UserError
+from jprm.quoting import TextCodec
 from jprm.records import Problem, Rationale, ReadOut, Solution, stable_id
 from jprm.score import Scorer
 from jprm.search.budget import Cost, ModelCost
 from jprm.search.ports import RewardModel, StepRewards, Steps
 from jprm.ties import mean, places
-from jprm.verify import TextCodec, mean_reward
+from jprm.verify import mean_reward
 
 
 class VoteRewards(RewardModel):

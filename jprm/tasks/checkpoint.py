@@ -15,6 +15,7 @@ from jprm.errors import UserError
 from jprm.execute import CodePlace
 from jprm.jobs import Stage, Stages, Task, differing_keys, flattened, read_identity, write_atomic
 from jprm.models.locate import Checkpoint, find_checkpoint, find_directory
+from jprm.quoting import TextCodec
 from jprm.records import Problem, Rationale, ReadOut, Solution
 from jprm.score import Generator, Scorer, Setup
 from jprm.score.base import Heard
@@ -24,7 +25,7 @@ from jprm.tasks.samplers import OpenSampler, SamplerRequest, open_engine, open_s
 from jprm.tasks.settings import CheckpointSection
 from jprm.tasks.vote_store import holds_votes
 from jprm.tasks.votes import Judging, Votes, related_stages
-from jprm.verify import Execution, GenPRM, TextCodec, ThinkPRM, VerifySettings, votes_drawn
+from jprm.verify import Execution, GenPRM, ThinkPRM, VerifySettings, votes_drawn
 
 ENGINE = "engine.json"  # in the folder of a stage: how its sampler was opened
 ADVICE = "give another --out, or run it as it was"

@@ -18,9 +18,10 @@ from jprm.errors import UserError, printable
 from jprm.jobs import provenance
 from jprm.models.locate import Checkpoint
 from jprm.records import ReadOut
+from jprm.sampling import Sampler
 from jprm.tasks.benchmark import Item
 from jprm.tasks.settings import CheckpointSection
-from jprm.verify import GenPRM, Sampler, ThinkPRM, trigger_ids
+from jprm.verify import GenPRM, ThinkPRM, trigger_ids
 
 if TYPE_CHECKING:  # these load JAX and transformers
     from jprm.chat import ChatCodec
@@ -107,10 +108,10 @@ def open_engine(request: SamplerRequest) -> OpenSampler:
     import jax
 
     from jprm.models.hf_config import read_config, read_fields
-    from jprm.sample import Engine, SamplingParams
+    from jprm.sample import Engine
     from jprm.train.lora import from_checkpoint
 
-    settings, directory, sampling = request.settings, request.checkpoint.directory, request.protocol.sampling
+    settings, directory = request.settings, request.checkpoint.directory
     # 1. The files have to be those of one checkpoint.
     config = read_config(directory)
     # transformers may add special tokens of its own behind those of the checkpoint.
@@ -136,7 +137,7 @@ def open_engine(request: SamplerRequest) -> OpenSampler:
         model,
         params,
         sizes,
-        SamplingParams(sampling.temperature, sampling.top_k, sampling.top_p),
+        request.protocol.sampling.params,
         ENGINE_SEED,
         triggers=[i for i in request.triggers if i < config.vocab_size],
     )
@@ -155,7 +156,7 @@ def open_server(request: SamplerRequest) -> OpenSampler:
     sampler = OpenAISampler(
         settings.base_url,
         request.codec,
-        request.protocol.sampling,
+        request.protocol.sampling.params,
         model=settings.served_model,
         seed=ENGINE_SEED,
         stop_texts=request.protocol.all_stops,

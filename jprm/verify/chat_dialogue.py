@@ -18,9 +18,8 @@ import dataclasses
 from typing import Literal
 
 from jprm import records
-from jprm.quoting import unquote
+from jprm.quoting import TextCodec, unquote
 from jprm.verify.genprm import GenPRM
-from jprm.verify.ports import TextCodec
 from jprm.verify.protocol import Dialogue, Done, Execution, Generate, missing_end
 from jprm.verify.snippets import TILDES, code_in, opened_block
 from jprm.verify.texts import first_stop, may_stop

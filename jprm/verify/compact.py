@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from jprm import records
-from jprm.verify.ports import TextCodec
+from jprm.quoting import TextCodec
 from jprm.verify.protocol import Budget, Dialogue, Done, Execution, Generate, RationaleFormat, cut_at_last, missing_end
 from jprm.verify.snippets import CodeSettings, code_in
 from jprm.verify.texts import ends_of_text

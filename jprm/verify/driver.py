@@ -22,13 +22,14 @@ import queue
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from typing import Any
 
 from jprm.errors import UserError
+from jprm.execute import CodePlace, Outcome, Session
+from jprm.quoting import TextCodec
 from jprm.records import Problem, Rationale, Solution
+from jprm.sampling import SampleEvent, Sampler
 from jprm.seeds import seed_of
 from jprm.verify.conversation import ContextWindow, History, OpenConversation
-from jprm.verify.ports import CodeSession, Executor, Sampler, SamplerEvent, TextCodec
 from jprm.verify.protocol import Done, Execute, Generate
 from jprm.verify.settings import VerifySettings
 from jprm.verify.table import VoteTable
@@ -42,7 +43,7 @@ def verify(
     items: Sequence[tuple[Problem, Solution]],
     votes: Sequence[int],
     sampler: Sampler,
-    executor: Executor | None,
+    executor: CodePlace | None,
     tokenizer: TextCodec,
     settings: VerifySettings,
     seed: int,
@@ -94,7 +95,7 @@ class Driver:
         self,
         votes: Sequence[int],
         sampler: Sampler,
-        executor: Executor | None,
+        executor: CodePlace | None,
         tokenizer: TextCodec,
         settings: VerifySettings,
         seed: int,
@@ -116,7 +117,7 @@ class Driver:
         self.texts = texts_of(tokenizer, self.format.reference)
         self.conversations: dict[int, OpenConversation] = {}  # by the sampler's handle
         self.finished: deque[VoteTable] = deque()
-        self.outcomes: queue.SimpleQueue[tuple[OpenConversation, Future[Any]]] = queue.SimpleQueue()
+        self.outcomes: queue.SimpleQueue[tuple[OpenConversation, Future[Outcome]]] = queue.SimpleQueue()
         self.running_code = 0
 
     def _word_ids(self) -> tuple[int, ...]:
@@ -186,7 +187,7 @@ class Driver:
         step: int,
         votes: Sequence[int],
         history: History,
-        past: CodeSession | None,
+        past: Session | None,
         parent: OpenConversation | None = None,
     ) -> None:
         """Starts a conversation per vote at `step`, all from the same history and namespace.
@@ -240,7 +241,7 @@ class Driver:
 
     # Phase 2: a conversation has stopped; its dialogue says how it goes on.
 
-    def _receive(self, event: SamplerEvent) -> None:
+    def _receive(self, event: SampleEvent) -> None:
         conversation = self.conversations.get(event.handle)
         if conversation is None:
             return  # `stop_early` dropped it while this event was under way
@@ -249,8 +250,6 @@ class Driver:
             return
         conversation.turn += event.tokens
         conversation.logprobs += list(event.logprobs)
-        if event.finish is None:
-            return
         new = conversation.turn[conversation.fed :]
         conversation.fed = len(conversation.turn)
         text = self.texts.decode(new)

@@ -30,8 +30,8 @@ from pydantic import Field
 from jprm import records
 from jprm.config import Config
 from jprm.errors import UserError
-from jprm.quoting import unquote
-from jprm.verify.ports import TextCodec
+from jprm.quoting import TextCodec, unquote
+from jprm.sampling import SamplingParams
 from jprm.verify.texts import texts_of
 from jprm.worlds.base import Style
 
@@ -59,6 +59,11 @@ class TokenSampling(Config):
     """The likeliest tokens that together have this probability are drawn from."""
     top_k: int = Field(ge=0)
     """So many of the likeliest tokens are drawn from; 0 sets no limit."""
+
+    @property
+    def params(self) -> SamplingParams:
+        """What a sampler is given."""
+        return SamplingParams(self.temperature, self.top_k, self.top_p)
 
 
 @dataclass(frozen=True, slots=True)

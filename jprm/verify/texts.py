@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from jprm.quoting import marked
-from jprm.verify.ports import StopWhen, TextCodec
+from jprm.quoting import TextCodec, marked
+from jprm.sampling import StopWhen
 
 
 @dataclass(frozen=True)

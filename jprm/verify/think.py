@@ -22,9 +22,9 @@ from pydantic import AfterValidator, Field
 
 from jprm.config import Config
 from jprm.errors import UserError
+from jprm.quoting import TextCodec
 from jprm.records import Solution
 from jprm.verify.genprm import Text, places
-from jprm.verify.ports import TextCodec
 from jprm.verify.protocol import Budget, Dialogue, Done, Execution, Generate, RationaleFormat, TokenSampling
 from jprm.verify.texts import ends_of_text
 from jprm.verify.verdict import bare, boxed

@@ -15,9 +15,9 @@ import math
 from bisect import bisect_right
 from collections.abc import Sequence
 
+from jprm.quoting import TextCodec
 from jprm.records import Verdict
 from jprm.ties import below, mean
-from jprm.verify.ports import TextCodec
 from jprm.verify.protocol import Done
 
 NO_VERDICT = Verdict(None, None, None)
