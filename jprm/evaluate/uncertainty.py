@@ -52,11 +52,6 @@ class Difference(Interval):
 
     p: float
 
-    @property
-    def is_positive(self) -> bool:
-        """The whole interval lies above zero."""
-        return self.low > 0.0
-
 
 def finite(value: float) -> float | None:
     """The value as JSON can hold it: None in place of nan, such as the ends of an interval that cannot be had."""

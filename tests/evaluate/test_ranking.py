@@ -9,10 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jprm.errors import UserError
-from jprm.evaluate import Resamples, auc, auc_difference, auc_interval, confusion, measure
+from jprm.evaluate import Resamples, auc, auc_difference, auc_interval, measure
 from jprm.formats import read_benchmark
 from jprm.formats.judged import until_first_error
 from jprm.formats.rows import read_rows
+from tests.evaluate.tables import confusion
 
 
 def all_pairs(labels, scores):
