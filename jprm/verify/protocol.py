@@ -23,7 +23,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 from pydantic import Field
 
@@ -112,30 +112,16 @@ Action = Generate | Execute | Done
 class RationaleFormat(ABC):
     """How the conversations of a protocol are laid out as text, and which tokens end a turn of the model."""
 
-    @property
-    def end_of_turn(self) -> str:
-        """The text of the token with which the model ends its turn; "" where the layout shows none."""
-        return ""
-
-    @property
-    def retokenize(self) -> bool:
-        """Whether the whole text is tokenised anew at every turn."""
-        return False
-
-    @property
-    def reference(self) -> bool:
-        """Whether texts of others may spell control tokens, as they may in the published program."""
-        return False
-
-    @property
-    def all_stops(self) -> tuple[str, ...]:
-        """The stops that are texts of several tokens; a sampler needs their `trigger_ids`."""
-        return ()
-
-    @property
-    def turn_marks(self) -> tuple[str, ...]:
-        """The texts that begin and end turns, which are single tokens in a vocabulary that knows this chat."""
-        return ()
+    # The text of the token with which the model ends its turn; "" where the layout shows none.
+    end_of_turn: ClassVar[str] = ""
+    # Whether the whole text is tokenised anew at every turn.
+    retokenize: ClassVar[bool] = False
+    # Whether texts of others may spell control tokens, as they may in the published program.
+    reference: ClassVar[bool] = False
+    # The stops that are texts of several tokens; a sampler needs their `trigger_ids`.
+    all_stops: ClassVar[tuple[str, ...]] = ()
+    # The texts that begin and end turns, which are single tokens in a vocabulary that knows this chat.
+    turn_marks: ClassVar[tuple[str, ...]] = ()
 
     @property
     @abstractmethod
