@@ -1,8 +1,7 @@
 """jprm: GenPRM, the generative process reward model, in JAX.
 
-A verifier reads a solution step by step, writes an analysis and code, reads what the code printed,
-and judges the step; more votes judge better. Every room is entered by its own `__init__`, and
-imports point down only:
+A verifier reads a solution step by step, writes an analysis and code, reads what the code printed, and judges the step;
+more votes judge better. Every room is entered by its own `__init__`, and imports point down only:
 
     pipeline                        experiments, wired from the rooms below
     scaling                         curves, fits, figures, the report
@@ -16,8 +15,7 @@ imports point down only:
     doctor                          what this machine has and lacks
     records, config, runs, progress, seeds, execute, errors
 
-Invariant: importing this package imports nothing else, so that a mistake in a command line is
-answered at once.
+Invariant: importing this package imports nothing else, so that a mistake in a command line is answered at once.
 """
 
 __version__ = "0.1.0"

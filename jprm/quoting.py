@@ -242,9 +242,8 @@ class TextCodec(ABC):
     def encode_spans(self, pieces: Sequence[str]) -> tuple[list[int], list[int]]:
         """Returns the ids of the joined pieces in ONE tokenisation, and for each the index of its piece.
 
-        A token belongs to the piece in which it begins. Tokenising piece by piece could split words that
-        the model always sees whole; asking for the piece of each token afterwards gives exact loss masks
-        whatever the merges are.
+        A token belongs to the piece in which it begins. Tokenising piece by piece could split words that the model
+        always sees whole; asking for the piece of each token afterwards gives exact loss masks whatever the merges are.
         """
         ends = list(itertools.accumulate(map(len, pieces)))
         ids, offsets = self.encode_offsets("".join(pieces))

@@ -5,9 +5,8 @@ phrase; a byte-level BPE (`bpe_tokenizer`) reads any text. Both are Hugging Face
 objects, so `tokenizer.json` loads in transformers too. The closed vocabulary is encoded here by a
 regular expression instead, three times faster; the tests hold the two to identical ids.
 
-Invariant: a tag of the rationale protocol is always one token, and no token crosses a newline.
-Hence `encode(a) + encode(b) == encode(a + b)` wherever `a` ends with a newline or a tag, which is
-where the protocol joins.
+Invariant: a tag of the rationale protocol is always one token, and no token crosses a newline. Hence `encode(a) +
+encode(b) == encode(a + b)` wherever `a` ends with a newline or a tag, which is where the protocol joins.
 """
 
 from __future__ import annotations
@@ -123,8 +122,7 @@ class Tokenizer(TextCodec):
 def word_tokenizer(pieces: Sequence[str]) -> Tokenizer:
     """Makes a closed vocabulary: text is cut into the given pieces, the longest that fits first.
 
-    Ids follow the order of `pieces`, after `<pad>` and `<eos>`. Any other text is refused with a
-    UserError.
+    Ids follow the order of `pieces`, after `<pad>` and `<eos>`. Any other text is refused with a UserError.
     """
     words = [PAD, EOS, *pieces]
     if len(set(words)) != len(words) or "" in words:

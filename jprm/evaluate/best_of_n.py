@@ -75,10 +75,9 @@ def best_of_n(
 ) -> BestOfNAccuracy:
     """Measures the expected accuracy of every method at every k over `problems` [P][M].
 
-    "pass": any correct; "best": the highest score; "majority": plurality of answers; "weighted":
-    the answer with the largest sum of scores. A method that ends without an answer is wrong;
-    `missing` says what counts where none of the k candidates has a score (`jprm.evaluate.missing`).
-    Raises UserError when a k exceeds the candidates of some problem.
+    "pass": any correct; "best": the highest score; "majority": plurality of answers; "weighted": the answer with the
+    largest sum of scores. A method that ends without an answer is wrong; `missing` says what counts where none of the k
+    candidates has a score (`jprm.evaluate.missing`). Raises UserError when a k exceeds the candidates of some problem.
     """
     check_missing(missing)
     if not problems:

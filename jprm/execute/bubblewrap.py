@@ -21,9 +21,8 @@ from jprm.execute.resources import SERVER_OFFER
 LIBRARIES = ("sympy", "mpmath", "numpy", "scipy")  # may be installed apart from the interpreter
 PACKAGE = Path(__file__).resolve().parents[1]
 
-# From the best to what is left where a container forbids to mount /proc, and where a plain user may
-# not configure a new network. The fork server alone uses /proc, for speed; seccomp refuses sockets in
-# any case.
+# From the best to what is left where a container forbids to mount /proc, and where a plain user may not configure a new
+# network. The fork server alone uses /proc, for speed; seccomp refuses sockets in any case.
 VARIANTS: dict[str, tuple[str, ...]] = {
     "own network": ("--unshare-all", "--proc", "/proc"),
     "own network, no /proc": ("--unshare-all",),

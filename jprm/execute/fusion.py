@@ -74,9 +74,8 @@ class FusionPool(RemotePool):
     url: of the service, such as http://host:8080.
     The other arguments are those of `Pool`; `preload` is what is imported off a snippet's clock.
     python: the version of Python there, such as "3.11".
-    Raises UserError, naming the URL, if no such service answers there. One that fails later is asked
-    again a few times, and then the snippet's future fails with UserError. Proxies and limits are those
-    of `jprm.http.Client`.
+    Raises UserError, naming the URL, if no such service answers there. One that fails later is asked again a few times,
+    and then the snippet's future fails with UserError. Proxies and limits are those of `jprm.http.Client`.
     """
 
     def __init__(

@@ -79,8 +79,7 @@ def offer_to_be_killed(points: int) -> None:
 class ControlGroup:
     """A control group above this process, of either version of the kernel's interface.
 
-    limits, usage: names of its files. reclaimable: fields of memory.stat that the kernel drops before it
-    kills.
+    limits, usage: names of its files. reclaimable: fields of memory.stat that the kernel drops before it kills.
     """
 
     folder: Path

@@ -189,8 +189,7 @@ def _relations(gold: Named | Relation, answer: Named | Relation, percent: Percen
     kinds = {left.sign, right.sign}
     if len(kinds) > 1:
         return DIFFERENT if not kinds & {r"\neq"} else Graded("unparsed", "relations")
-    # (left - right) of the one must be a constant multiple of the other's: positive where the
-    # direction counts.
+    # (left - right) of the one must be a constant multiple of the other's: positive where the direction counts.
     a, b = (f"({one.left})-({one.right})" for one in (left, right))
     first, second = parse_pair(a, b)
     if not first.free_symbols or not second.free_symbols:

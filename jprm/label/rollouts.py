@@ -1,9 +1,8 @@
 """Monte-Carlo values of solution states, by rollouts of the policy.
 
-For each problem: a few samples from its bare text estimate pass@1, which sets K; these samples are
-extended to K and are MC(s_1); a few of them, and solutions with planted errors, are chosen; then
-K rollouts from the state after every step estimate its value, until a value is zero. The value
-after the last step is exact, since nothing is left to sample.
+For each problem: a few samples from its bare text estimate pass@1, which sets K; these samples are extended to K and
+are MC(s_1); a few of them, and solutions with planted errors, are chosen; then K rollouts from the state after every
+step estimate its value, until a value is zero. The value after the last step is exact, since nothing is left to sample.
 
 Invariant: a rollout is named by its state and its index, and draws on that name alone. So a state
 is sampled once however many solutions pass through it, and adding problems or interrupting the

@@ -16,10 +16,9 @@ class EngineConfig:
 
     # Sequences held and decoded side by side, over all slot groups.
     slots: int = 128
-    # Groups of slots with a cache and a host thread each, dealt out to the local devices in turn. The
-    # host works on one while another computes. On a CPU one for each core: a decode step is too small
-    # to be split between cores. On accelerators one for each device (or group of `tensor` devices):
-    # more would read the weights more often.
+    # Groups of slots with a cache and a host thread each, dealt out to the local devices in turn. The host works on one
+    # while another computes. On a CPU one for each core: a decode step is too small to be split between cores. On
+    # accelerators one for each device (or group of `tensor` devices): more would read the weights more often.
     slot_groups: int = 2
     # The longest sequence: prompt, generated and forced tokens together. Every step reads room for all
     # of them, so what is not needed costs time.
@@ -38,9 +37,8 @@ class EngineConfig:
     # Visits of one slot group that may be under way at once. With 2 the device never waits for the
     # host, but a slot that stops idles for one more visit.
     in_flight: int = 1
-    # Cache entries that attention reads at a time, up to the longest slot that runs; 0 reads all at
-    # once. On a CPU spans pay for contexts that are mostly empty. A slot's bits depend on the span, not
-    # on other slots.
+    # Cache entries that attention reads at a time, up to the longest slot that runs; 0 reads all at once. On a CPU
+    # spans pay for contexts that are mostly empty. A slot's bits depend on the span, not on other slots.
     attend_span: int = 0
     # Rows of shared prompts, over all slot groups. Twice slots / samples of a prompt is plenty.
     prefix_rows: int = 0

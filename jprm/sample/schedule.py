@@ -70,9 +70,8 @@ class Scheduler:
 
         max_tokens: one number, or one for each sample.
         sample_ids: of 63 bits; equal ones give equal samples.
-        stop_when: a sample that draws one of the engine's triggers freezes until it was asked. If it
-            does not stop there, it goes on as if nothing had been, at the price of the steps that were
-            left of this visit.
+        stop_when: a sample that draws one of the engine's triggers freezes until it was asked. If it does not stop
+            there, it goes on as if nothing had been, at the price of the steps that were left of this visit.
         parent: with prefix rows its keys and values are copied to the end of its own prompt's row, and
             only the rest is fed. One handle of a prompt can be continued so; it may be released at once.
         """

@@ -1,7 +1,6 @@
 """The slots of one group as the host sees them, and the work of the group's next visit to the device.
 
-Everything is an array over slots, so that the steps of 64 slots are read and written by a few numpy
-calls. No JAX.
+Everything is an array over slots, so that the steps of 64 slots are read and written by a few numpy calls. No JAX.
 
 Shape letters: B slots, S tokens of the context, C decode steps of a visit, T = C + 1, X stop ids,
 W logprob ids, R prefix rows, M slots of a row, E tokens that were drawn or fed.

@@ -1,7 +1,6 @@
 """What a search strategy is, and how it asks for what it needs.
 
-A strategy's `search` is a generator. It yields requests, is sent what they gave, and returns what it
-found:
+A strategy's `search` is a generator. It yields requests, is sent what they gave, and returns what it found:
 
     @strategy("first_of_two")
     @dataclass(frozen=True)

@@ -46,9 +46,8 @@ class BestOfN:
 class Beam:
     """Keeps the best `width` branches at each step and expands each by `expand` draws, `max_steps` deep.
 
-    The first step is drawn width x expand times. Branches are ranked by `aggregation` of their
-    rewards; of equal branches the earlier draw is kept. What has not ended at `max_steps` is a
-    candidate as it is.
+    The first step is drawn width x expand times. Branches are ranked by `aggregation` of their rewards; of equal
+    branches the earlier draw is kept. What has not ended at `max_steps` is a candidate as it is.
     """
 
     width: int = 4

@@ -60,9 +60,8 @@ def run_search(
         kept in the rows with the strategy's settings, and a store of another search is refused.
     in_flight: problems that are searched at the same time.
 
-    A row is `run, problem_id, error ("" or the reason), candidates [{steps, rewards, answer,
-    correct}], pools, notes, budget {generator, verifier: {prompt_tokens, generated_tokens, flops,
-    reread_tokens, reread_flops}}`.
+    A row is `run, problem_id, error ("" or the reason), candidates [{steps, rewards, answer, correct}], pools, notes,
+    budget {generator, verifier: {prompt_tokens, generated_tokens, flops, reread_tokens, reread_flops}}`.
     Raises UserError for equal problem ids, a store of another search, or a missing refiner.
     """
     if len({p.id for p in problems}) != len(problems):

@@ -128,8 +128,7 @@ class StepGenerator(Protocol):
 class RewardModel(ABC):
     """Rewards the steps of solutions and of their beginnings.
 
-    The rewards are functions of the items alone; the costs may also depend on what the same search has
-    asked before.
+    The rewards are functions of the items alone; the costs may also depend on what the same search has asked before.
     """
 
     @abstractmethod

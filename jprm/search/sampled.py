@@ -1,8 +1,7 @@
 """Branches grown by a sampling engine.
 
-The draws of a branch share one prompt, which the engine reads once. With `share`, what was drawn
-stays in the engine until its problem asks again, and a branch goes on from there (`parent`), so
-that its prefix is not read again at all.
+The draws of a branch share one prompt, which the engine reads once. With `share`, what was drawn stays in the engine
+until its problem asks again, and a branch goes on from there (`parent`), so that its prefix is not read again at all.
 
 Invariant: a draw's sample id is `seed_of(seed, problem.id, *path)`, whoever else is drawn.
 """

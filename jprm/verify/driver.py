@@ -11,9 +11,8 @@ step share one history, that of vote 0, and one new conversation per step and vo
     chain   problem step1 rationale1[v] step2 rationale2[v] ...          for each vote v
     fork    problem step1 rationale1[0] ... step_t rationale_t[v]        for each step t and vote v
 
-A conversation is a text, and the sampler holds its tokens. Mostly the text only grows, and what it
-grew by is fed. Where the protocol rewrites what was written (the published one does), the whole
-text is submitted anew.
+A conversation is a text, and the sampler holds its tokens. Mostly the text only grows, and what it grew by is fed.
+Where the protocol rewrites what was written (the published one does), the whole text is submitted anew.
 """
 
 from __future__ import annotations
@@ -53,29 +52,26 @@ def verify(
 ) -> Iterator[list[Rationale]]:
     """Judges every step of every solution with the given vote indices.
 
-    Yields all rationales of a solution (by step, then vote) when it is done; solutions come in the
-    order in which they end, which may vary. The rationales do not vary: a vote is drawn with the
-    sample id `seed_of(seed, solution.id, vote)`, in fork mode `seed_of(seed, solution.id, step,
-    vote)`. So votes can be added later by asking for the new indices only (in fork mode vote 0 is
-    then drawn again, unreported, for the others to continue).
+    Yields all rationales of a solution (by step, then vote) when it is done; solutions come in the order in which they
+    end, which may vary. The rationales do not vary: a vote is drawn with the sample id `seed_of(seed, solution.id,
+    vote)`, in fork mode `seed_of(seed, solution.id, step, vote)`. So votes can be added later by asking for the new
+    indices only (in fork mode vote 0 is then drawn again, unreported, for the others to continue).
 
     known: rationales by solution id that an earlier run has `heard`, however it ended; only what is
         missing of the votes asked for is drawn. A vote that lacks a step is drawn again from its
         first step (in fork mode from its own: only vote 0 is needed again), which gives the same.
     heard: is called with every rationale that is new, as soon as it is there.
-    stop_early: report a solution only up to the first step that every vote calls wrong (reward below
-        1/2). The first error of any subset of these votes stays the same: the mean of numbers below
-        1/2 is below 1/2, and all earlier steps are reported in full. A None there stops nothing: the
-        subset of that vote alone sees no error. Votes do not wait for one another, which could lock
-        a sampler with few slots; what a vote has written beyond that step is not reported (it may
-        have been `heard`). Of more votes than are `known` the new ones are drawn first; votes that
+    stop_early: report a solution only up to the first step that every vote calls wrong (reward below 1/2). The first
+        error of any subset of these votes stays the same: the mean of numbers below 1/2 is below 1/2, and all earlier
+        steps are reported in full. A None there stops nothing: the subset of that vote alone sees no error. Votes do
+        not wait for one another, which could lock a sampler with few slots; what a vote has written beyond that step is
+        not reported (it may have been `heard`). Of more votes than are `known` the new ones are drawn first; votes that
         an earlier run stopped go on only where a new one disagrees.
 
-    A verdict that nobody could read is None (see `Done`). A conversation that would outgrow the
-    context ends there, with the verdict None and the reason "context" for this step and the later
-    ones, unless `settings.overflow` shortens it (`Rationale.shortened` counts that). A solution of
-    which the sampler has lost a conversation is given up: the rationales that it lacks get the verdict
-    None, a reason that begins with `LOST`, and are not `heard`.
+    A verdict that nobody could read is None (see `Done`). A conversation that would outgrow the context ends there,
+    with the verdict None and the reason "context" for this step and the later ones, unless `settings.overflow` shortens
+    it (`Rationale.shortened` counts that). A solution of which the sampler has lost a conversation is given up: the
+    rationales that it lacks get the verdict None, a reason that begins with `LOST`, and are not `heard`.
 
     Raises UserError for settings that do not fit the tokenizer or each other.
     """

@@ -8,15 +8,13 @@ rationale of one step in the making, a state machine over that text:
         Generate -> dialogue.feed(text, tokens)         the model's turn
         Execute  -> dialogue.feed_outcome(text, kind)   the code's turn
 
-Every dialogue is pure: it knows no sampler, no clock and no randomness. It is total: whatever text
-is fed, it ends in Done, with a verdict or with None and a reason. Every turn of the model but the
-last uses up a token of the budget or a round; when either is gone the verdict is forced, and the
-turn behind a forced verdict's opening is the last.
+Every dialogue is pure: it knows no sampler, no clock and no randomness. It is total: whatever text is fed, it ends in
+Done, with a verdict or with None and a reason. Every turn of the model but the last uses up a token of the budget or a
+round; when either is gone the verdict is forced, and the turn behind a forced verdict's opening is the last.
 
-This shape rules out what fails in the reference (GenPRM, genprm_inference.py): a verdict that is
-read from the middle of the analysis, code of an earlier block that runs again because a later one
-was cut off, a loop without end where the model stops in an unexpected way, and a missing verdict
-that counts as "No".
+This shape rules out what fails in the reference (GenPRM, genprm_inference.py): a verdict that is read from the middle
+of the analysis, code of an earlier block that runs again because a later one was cut off, a loop without end where the
+model stops in an unexpected way, and a missing verdict that counts as "No".
 """
 
 from __future__ import annotations

@@ -114,10 +114,9 @@ def _insert_unneeded(graph: QuantityGraph, derived: list[Quantity], rng: random.
 def first_error(graph: QuantityGraph, steps: Sequence[str]) -> tuple[int, str]:
     """Returns (0-based first wrong step, kind of its error), or (-1, "") where every step is right.
 
-    Kinds: `format` not readable as a step; `quantity` derives something that is not to be derived;
-    `skip` uses what no earlier step has derived; `op` the right numbers, another operator;
-    `operand` other numbers; `slip` wrong arithmetic; `answer` announces the answer wrongly;
-    `noanswer` the last step announces none.
+    Kinds: `format` not readable as a step; `quantity` derives something that is not to be derived; `skip` uses what no
+    earlier step has derived; `op` the right numbers, another operator; `operand` other numbers; `slip` wrong
+    arithmetic; `answer` announces the answer wrongly; `noanswer` the last step announces none.
     """
     known = dict(graph.base_values)
     for index, text in enumerate(steps):
