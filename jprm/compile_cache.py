@@ -9,8 +9,6 @@ write as long as a program lacks the file with the time of its last use, and a p
 while it wrote leaves such a program, which may be cut off as well. So those are removed at every start.
 """
 
-from __future__ import annotations
-
 import contextlib
 import errno
 import os

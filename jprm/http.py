@@ -9,8 +9,6 @@ a whole exchange, so a server that drips bytes gains no time by it in any phase,
 cancelled closes its connection.
 """
 
-from __future__ import annotations
-
 import asyncio
 import base64
 import concurrent.futures

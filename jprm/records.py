@@ -6,8 +6,6 @@ writes leaves at most one torn last line, which readers ignore and the next writ
 Invariant: `None` is "no judgement" or "unknown" everywhere, never "wrong".
 """
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 import hashlib

@@ -4,8 +4,6 @@
 and search know a `Sampler` and neither of the two, so that they load no JAX and their tests run on scripts.
 """
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass

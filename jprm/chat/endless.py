@@ -5,8 +5,6 @@ lets it loop and fill the memory), so it is tried once in a process of its own u
 that gives up by a panic after ten million steps at one place, so texts that make a pattern backtrack are tried once.
 """
 
-from __future__ import annotations
-
 import json
 import subprocess
 import sys

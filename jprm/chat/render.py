@@ -10,8 +10,6 @@ So a template that rewrites what an assistant said (R1's drops all before `</thi
 turns) is noticed and refused: what would be learnt is not what was given.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Mapping
 from typing import Any

@@ -7,8 +7,6 @@ Invariant: methods are compared on problems, paired; ties are shared (see estima
 judged none of the k candidates has chosen none of them: `missing` says what that counts.
 """
 
-from __future__ import annotations
-
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 

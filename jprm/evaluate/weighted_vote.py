@@ -7,8 +7,6 @@ random ones stand in, the same for every problem: still unbiased, with a standar
 .5 / sqrt(2000) = .011 per problem.
 """
 
-from __future__ import annotations
-
 import math
 from collections import Counter
 from collections.abc import Collection, Hashable, Sequence

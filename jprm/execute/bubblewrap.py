@@ -4,8 +4,6 @@ Bubblewrap is the outermost layer of the jail: a world with nothing in it but Py
 not allow it. Sessions are confined without it; it stands behind them if an inner layer should fail.
 """
 
-from __future__ import annotations
-
 import importlib.util
 import json
 import os

@@ -8,8 +8,6 @@ has the same versions of Python and of the libraries. One thing differs: the nam
 bound when its time was up are lost. How well the service confines code is its own affair.
 """
 
-from __future__ import annotations
-
 import inspect
 import json
 import secrets

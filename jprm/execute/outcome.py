@@ -9,8 +9,6 @@ the text. A nonce is drawn for each request, so an answer written in advance fit
 server share a packet socket: it carries CONTROL packets, with a descriptor attached where the kind says so.
 """
 
-from __future__ import annotations
-
 import struct
 from dataclasses import dataclass
 from typing import Literal

@@ -10,8 +10,6 @@ the names it had bound (as in the reference); they are lost if its process is. T
 limits, and is done for sixteen lost processes of one session; after that its snippets have "died".
 """
 
-from __future__ import annotations
-
 import contextlib
 import selectors
 import socket

@@ -6,8 +6,6 @@ preload levels, and the server of each is started when the first snippet needs i
 steps need the smallest. A session moves up when a snippet asks for more.
 """
 
-from __future__ import annotations
-
 import enum
 import importlib
 import pkgutil

@@ -4,8 +4,6 @@ A layer is believed only if an attempt that succeeds without it fails with it. W
 a short list of needs; each needs a layer that was seen to stop it, or execution is refused.
 """
 
-from __future__ import annotations
-
 import contextlib
 import errno
 import functools

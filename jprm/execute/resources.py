@@ -5,8 +5,6 @@ process of its choice, so sessions offer themselves first (`offer_to_be_killed`)
 before that: `MemoryBudget` tells how much more its sessions may take. Standard library only.
 """
 
-from __future__ import annotations
-
 import contextlib
 import errno
 import os

@@ -15,8 +15,6 @@ snippet that patches `len` or `os.write` breaks only its own later snippets. It 
 nothing of this package: its source is also sent to SandboxFusion services, where `serve` is the program.
 """
 
-from __future__ import annotations
-
 import builtins
 
 __builtins__ = dict(vars(builtins))  # what the functions below look their names up in

@@ -9,8 +9,6 @@ killed. Invariant: every request gets exactly one reply, or the process ends. Wh
 the channel itself is no reply: the engine then ends the process.
 """
 
-from __future__ import annotations
-
 import builtins
 
 __builtins__ = dict(vars(builtins))  # a snippet that patches `len` must not break the guest's loop

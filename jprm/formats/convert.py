@@ -1,7 +1,5 @@
 """From one layout of judged solutions to another: `python -m jprm data convert`."""
 
-from __future__ import annotations
-
 import collections
 import gzip
 import json

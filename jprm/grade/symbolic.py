@@ -6,8 +6,6 @@ small, and its reading of some plain LaTeX is wrong (see `expressions`). So a pa
 refused, numbers are compared by relative error, and an equality of functions must also hold at sample points.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from fractions import Fraction

@@ -8,8 +8,6 @@ Invariant: the loss falls only on what the verifier writes itself. The problem, 
 template forces and what code printed are context.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 

@@ -10,8 +10,6 @@ work changes no number. The work is cut into chunks of problems that are always 
 killed run did not store of a chunk is done again with the same companions.
 """
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Callable, Container, Generator, Iterator, Sequence
 from dataclasses import dataclass

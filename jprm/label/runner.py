@@ -7,8 +7,6 @@ one problem reads from top to bottom, and the sampler's slots stay full.
 Invariant: a rollout is named by its state and its index and draws on that name alone.
 """
 
-from __future__ import annotations
-
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import Any

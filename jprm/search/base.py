@@ -13,8 +13,6 @@ So a strategy reads from top to bottom for one problem, while the driver runs ma
 puts their requests into common batches.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import difflib
 import functools

@@ -10,8 +10,6 @@ A solution that has ended keeps its place in a beam until better branches push i
 bounds what is expanded and the result is the last beam.
 """
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -9,8 +9,6 @@ Invariant: a row is a function of the strategy, the problem and what the ports r
 of the other problems, of `in_flight`, or of interruptions.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import math

@@ -12,8 +12,6 @@ judged. The score of the solution that it ends with is handed up its path. Two v
               (Monte-Carlo values); with 0 the verifier's score is all there is.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field

@@ -12,8 +12,6 @@ the same problem asked before, never of the rest of the batch or of other search
 be killed and taken up again at any problem.
 """
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -7,8 +7,6 @@ met. A generative verifier judges by beginnings: branches that begin alike have 
 longer one costs its new steps. Other scorers judge every solution as a whole.
 """
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass

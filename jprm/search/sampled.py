@@ -6,8 +6,6 @@ until its problem asks again, and a branch goes on from there (`parent`), so tha
 Invariant: a draw's sample id is `seed_of(seed, problem.id, *path)`, whoever else is drawn.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 

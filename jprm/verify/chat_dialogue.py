@@ -11,8 +11,6 @@ What the reference does with an unexpected end of a turn (it runs stale code, lo
 not reproduced: the verdict is forced once, and what cannot be read then is None.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from typing import Literal
 

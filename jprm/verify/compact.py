@@ -6,8 +6,6 @@ The model opens and closes the sections itself. The template forces only what op
 what code printed, and the verdict where the budget is used up.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar

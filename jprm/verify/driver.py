@@ -15,8 +15,6 @@ A conversation is a text, and the sampler holds its tokens. Mostly the text only
 Where the protocol rewrites what was written (the published one does), the whole text is submitted anew.
 """
 
-from __future__ import annotations
-
 import queue
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -4,8 +4,6 @@
 where each value comes from. `VerifySettings(template=...)` takes the result, `ChatDialogue` follows it.
 """
 
-from __future__ import annotations
-
 import re
 import string
 from collections.abc import Callable, Sequence

@@ -17,8 +17,6 @@ of the analysis, code of an earlier block that runs again because a later one wa
 model stops in an unexpected way, and a missing verdict that counts as "No".
 """
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, get_args

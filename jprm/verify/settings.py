@@ -1,7 +1,5 @@
 """How to verify: everything about a run of the driver but its inputs."""
 
-from __future__ import annotations
-
 from typing import Literal
 
 from pydantic import Field

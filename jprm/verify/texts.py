@@ -6,8 +6,6 @@ A sampler knows no text. It is given the token ids at which a stop can end (`tri
 question to ask there (`stop_when`); the answer may be a false alarm, never a miss.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 

@@ -11,8 +11,6 @@ A solution is verified whole as a `Solution` of one step (`whole`). What the cha
 steps is read from its text (`step_verdicts`).
 """
 
-from __future__ import annotations
-
 import dataclasses
 import re
 from collections.abc import Callable, Sequence

@@ -5,8 +5,6 @@ r"""Reading a verdict: the first box of its section holds one of two words, or t
 its kind. The published program takes the first "Yes}" or "No}" of all that was written; `first_word` reads as it does.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass

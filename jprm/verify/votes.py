@@ -9,8 +9,6 @@ A vote without a judgement is None and takes no part: it is neither right nor wr
 vote judged is open, and a solution whose verdict needs that step has none.
 """
 
-from __future__ import annotations
-
 import math
 from bisect import bisect_right
 from collections.abc import Sequence

@@ -14,8 +14,6 @@ Invariants: with no noise, and all earlier steps right, the code prints True exa
 problem text in a document is of the train split.
 """
 
-from __future__ import annotations
-
 import random
 from collections.abc import Callable, Iterator, Sequence
 

@@ -6,8 +6,6 @@ numbers after it, it changes nothing that follows. A planted step is the first w
 differs from the right one, and no number of the solution leaves 0..199 (numbers outside have no token).
 """
 
-from __future__ import annotations
-
 import random
 import re
 from collections.abc import Sequence

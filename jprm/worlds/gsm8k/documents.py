@@ -9,8 +9,6 @@ to the first error of references and planted solutions. Every text of a document
 are those of the train split.
 """
 
-from __future__ import annotations
-
 import random
 from collections.abc import Iterator, Sequence
 from fractions import Fraction

@@ -7,8 +7,6 @@ Invariant: splits share no problem, and no method but `base_documents` and `toke
 problem's own row.
 """
 
-from __future__ import annotations
-
 import hashlib
 import random
 from collections.abc import Iterator, Sequence
