@@ -24,13 +24,13 @@ class LearningRateSection(Config):
     """
 
     steps: float = Field(default=0.003, gt=0)
-    """Of the head that judges every step."""
+    """The rate of the head that judges every step (the discriminative PRM)."""
     outcome: float = Field(default=0.001, gt=0)
-    """Of the head that judges the whole solution."""
+    """The rate of the head that judges the whole solution (the discriminative ORM)."""
     verdict: float = Field(default=0.003, gt=0)
-    """Of the generative outcome model."""
+    """The rate of the generative outcome model (the generative ORM)."""
     direct: float = Field(default=0.003, gt=0)
-    """Of the verifier that says Yes or No without a rationale."""
+    """The rate of the verifier that says Yes or No without a rationale."""
 
 
 class RefineSection(Config):

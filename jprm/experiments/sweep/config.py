@@ -101,7 +101,7 @@ def _matrix_parameters(size: str) -> int:
 
 
 class CellSection(Config):
-    """What makes a cell, as keys of axes. Where a value is None, the lists of `grid` hold."""
+    """What makes a cell, as keys of axes. Where a value is not set, the lists of `grid` hold."""
 
     size: str | None = None
     """The preset of the verifier."""
