@@ -62,8 +62,8 @@ SWEEP = """`python experiments/sweep.py [FILE] [KEY=VALUE ...]` or `python -m jp
 APPLICATIONS = """`python experiments/uses.py [FILE] [KEY=VALUE ...]` or `python -m jprm applications`; an example is
 `configs/uses/quick.toml`. All keys of the sweep hold here, too; below stand those that are new or have another
 default."""
-EVALUATE = """The options of `python -m jprm evaluate`; `--temperature` sets `sampling.temperature` of the protocol. The command
-reads no file but that of the protocol, whose keys follow."""
+EVALUATE = """The options of `python -m jprm evaluate`. It reads no file but that of the protocol, whose keys follow;
+`--temperature` sets `sampling.temperature` there."""
 PROTOCOL = """`python -m jprm evaluate --scorer {scorer} [--protocol FILE] [KEY=VALUE ...]`. The values are those of
 `{file}`, the published protocol; long texts are cut here."""
 
