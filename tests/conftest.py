@@ -1,6 +1,9 @@
-"""What all tests share: eight virtual devices, and the real data where it lies."""
+"""What all tests share: eight virtual devices, a folder of compiled programs, and the real data where it lies."""
 
+import atexit
 import os
+import shutil
+import tempfile
 from pathlib import Path
 
 import hypothesis
@@ -11,6 +14,14 @@ _flags = os.environ.get("XLA_FLAGS", "")
 if "host_platform_device_count" not in _flags:
     os.environ["XLA_FLAGS"] = f"{_flags} --xla_force_host_platform_device_count=8".strip()
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+# One folder of compiled programs for all workers of this session; a bound makes JAX lock it.
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    compiled = tempfile.mkdtemp(prefix="jprm-compiled-")
+    atexit.register(shutil.rmtree, compiled, ignore_errors=True)
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = compiled
+os.environ.setdefault("JAX_COMPILATION_CACHE_MAX_SIZE", str(4 << 30))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.05")
 
 # no deadline: a shared two-core machine stalls for longer than any example should take
 hypothesis.settings.register_profile("jprm", deadline=None, derandomize=True, max_examples=60)

@@ -26,14 +26,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from jprm.pipeline.lab import Lab
-from jprm.pipeline.verifier import Verifier
-from jprm.pipeline.votes import verifier_engine, verify_settings
-from jprm.uses.judges import model_cost
-from jprm.uses.one_search import run_config, settings_of, trained_verifier
-from jprm.uses.searched import Redraw, WholeSteps, policy_steps, search_problems, verifier_scorer, whole_steps
-
 from jprm.cli import guarded
+from jprm.experiments.applications.search_command import run_config, settings_of
+from jprm.experiments.sweep.cells import Sweep
+from jprm.experiments.sweep.finished import trained_verifier
+from jprm.jobs import Progress, Stages
 from jprm.records import Problem
 from jprm.score import Ended, Heard, Item, Known, Scorer
 from jprm.search import (
@@ -41,6 +38,7 @@ from jprm.search import (
     Cost,
     Grow,
     Grown,
+    Redraw,
     RewardModel,
     StepGenerator,
     VoteRewards,
@@ -50,6 +48,10 @@ from jprm.search import (
     summary,
 )
 from jprm.seeds import seed_of
+from jprm.tasks.resources import Resources, TaskContext
+from jprm.tasks.reward_models import model_cost, verifier_rewards, whole_steps
+from jprm.tasks.search import policy_steps
+from jprm.tasks.votes import VerifierSampling
 from jprm.verify import verify
 
 COUNTS = ("prompt_tokens", "reread_tokens", "generated_tokens")
@@ -89,10 +91,10 @@ class Apart:
 class Anew(Scorer):
     """The verifier as a scorer that judges every branch from its first step."""
 
-    def __init__(self, lab: Lab, verifier: Verifier):
-        settings = verify_settings(lab, verifier.style, "executed", lab.config.verify.mode)
-        seed = seed_of(verifier.seed, "search votes")
-        self._model = verifier_engine(lab, verifier), lab.pool, lab.tokenizer, settings, seed
+    def __init__(self, context: TaskContext, sampling: VerifierSampling):
+        engine, tokenizer = sampling.engine(context.stages), sampling.verifier.world.tokenizer
+        seed = seed_of(sampling.verifier.seed, "search votes")
+        self._model = engine, sampling.pool(context), tokenizer, sampling.settings, seed
 
     def judge(self, items: Sequence[Item], votes: Sequence[int], known: Known, heard: Heard) -> Iterator[Ended]:
         """Whole solutions, all conversations side by side."""
@@ -100,11 +102,12 @@ class Anew(Scorer):
             yield Ended(rationales[0].solution_id)
 
 
-def rewards_anew(lab: Lab, verifier: Verifier, votes: int) -> WholeSteps:
+def rewards_anew(context: TaskContext, sampling: VerifierSampling, votes: int) -> RewardModel:
     """The rewards of such a scorer."""
-    cost = model_cost(lab, verifier.size)
-    model = VoteRewards(Anew(lab, verifier), votes, lab.config.verify.readout, lab.tokenizer, cost)
-    return whole_steps(lab, verifier, model)
+    world = sampling.verifier.world
+    cost = model_cost(world, sampling.verifier.size)
+    model = VoteRewards(Anew(context, sampling), votes, sampling.readout, world.tokenizer, cost)
+    return whole_steps(sampling, model)
 
 
 def measure(args: argparse.Namespace) -> dict[str, Any]:
@@ -112,19 +115,21 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     settings = settings_of(args.settings)
     make_strategy(args.strategy, **settings)
     config = run_config(args.run)
-    with Lab(config, None) as lab:
-        main = trained_verifier(lab, args.run)
-        problems = search_problems(lab, "dev", args.problems, main.seed)
-        generator = policy_steps(lab, main.seed)
+    sweep, stages = Sweep(config), Stages(args.run)
+    main, sampling = trained_verifier(args.run, sweep, stages), sweep.main.sampling
+    policy = sweep.tasks_of(sweep.main.config).policy(main.seed)
+    with Resources() as resources:
+        context = TaskContext(stages, Progress(1.0), resources)
+        problems = main.world.world.problems("dev", args.problems, seed_of(main.seed, "benchmark", "candidates"))
+        generator = policy_steps(stages, policy)
 
         def shared() -> RewardModel:
-            verifier_scorer.cache_clear()  # what it remembers would be free in the next round
-            return verifier_scorer(lab, main, args.votes)
+            return verifier_rewards(context, sampling, args.votes)  # what it remembers would be free in the next round
 
         arms = {
             "shared": (generator, shared),
             "prompts": (Apart(generator), shared),
-            "anew": (generator, lambda: rewards_anew(lab, main, args.votes)),
+            "anew": (generator, lambda: rewards_anew(context, sampling, args.votes)),
         }
         times: dict[str, list[float]] = {name: [] for name in arms}
         rows: dict[str, list[dict]] = {}
@@ -135,7 +140,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
                     strategy = make_strategy(args.strategy, **settings)
                     store, refiner = Path(folder) / "rows.jsonl", Redraw(grows)
                     began = time.process_time()
-                    asked = strategy, grows, scorer, lab.world, store
+                    asked = strategy, grows, scorer, main.world.world, store
                     rows[name] = run_search(problems, *asked, refiner=refiner)
                     if round_:
                         times[name].append(time.process_time() - began)

@@ -6,5 +6,3 @@ Enter by `ChatCodec.load(directory)` (text to token ids and back) and `render_ch
 
 from jprm.chat.codec import ChatCodec
 from jprm.chat.render import quote_messages, render_chat
-
-__all__ = ["ChatCodec", "quote_messages", "render_chat"]

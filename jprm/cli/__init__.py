@@ -7,5 +7,3 @@ word is answered before JAX is loaded.
 from jprm.cli import experiments, files, models, runs  # noqa: F401 - adds their commands
 from jprm.cli.app import app
 from jprm.cli.entry import applications_main, ask_for_huge_pages, guarded, main, sweep_main
-
-__all__ = ["app", "applications_main", "ask_for_huge_pages", "guarded", "main", "sweep_main"]

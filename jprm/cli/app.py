@@ -11,3 +11,12 @@ app.add_typer(data, name="data")
 @app.callback()
 def _root() -> None:
     """Generative process reward models in JAX."""
+
+
+# The configurations by command: a file of another command is refused as such. They are loaded only then.
+CONFIGS = {
+    "train": "jprm.train.config:RunConfig",
+    "sweep": "jprm.experiments.sweep.config:SweepConfig",
+    "applications": "jprm.experiments.applications.config:ApplicationsConfig",
+    "evaluate --protocol": "jprm.verify:GenPRM",
+}

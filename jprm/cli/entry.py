@@ -12,6 +12,7 @@ from typing import Any, cast
 import typer
 
 from jprm.cli.app import app
+from jprm.compile_cache import use_compile_cache
 from jprm.errors import INTERRUPTED, MISTAKE, PREEMPTED, READER_GONE, Preempted, UserError, printable
 from jprm.signals import INTERRUPTED_LINE, STOPPED_LINE, signals_taken
 
@@ -57,6 +58,7 @@ def guarded(work: Callable[[], int | None]) -> int:
     that a full disk behind standard output is told, too.
     """
     _open_streams()
+    use_compile_cache()
     try:
         with signals_taken():
             code = work() or 0  # typer hands the code of an early exit back

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from jprm.cli.app import app
+from jprm.cli.app import CONFIGS, app
 from jprm.config import load
 from jprm.errors import UserError
 from jprm.paths import present
@@ -61,7 +61,7 @@ def sweep(
     if launcher not in ("", *LAUNCHERS):
         raise UserError(f"--launcher {launcher}: no such launcher; one of {', '.join(LAUNCHERS)}")
     file, overrides = split_words(words)
-    config = load(SweepConfig, file, overrides)
+    config = load(SweepConfig, file, overrides, CONFIGS)
     present(config.data.root, "data.root")
     if plan:
         from jprm.experiments.sweep.plan import print_plan
@@ -94,7 +94,7 @@ def applications(words: Words = None, replace: Replace = False) -> None:
     from jprm.experiments.applications.config import ApplicationsConfig
 
     file, overrides = split_words(words)
-    config = load(ApplicationsConfig, file, overrides)
+    config = load(ApplicationsConfig, file, overrides, CONFIGS)
     present(config.data.root, "data.root")
     from jprm.experiments.applications.search_choices import check_search
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from jprm.cli.app import app
+from jprm.cli.app import CONFIGS, app
 from jprm.config import load
 from jprm.errors import UserError
 from jprm.paths import present
@@ -35,7 +35,7 @@ def train(
     """
     from jprm.train.config import RunConfig
 
-    settings = load(RunConfig, config, overrides or [])
+    settings = load(RunConfig, config, overrides or [], CONFIGS)
     settings.check_files()
     from jprm.train.distributed import Processes
     from jprm.train.run import run_training

@@ -17,23 +17,3 @@ from jprm.data.conversations import (
 )
 from jprm.data.documents import Document, Soft, render, render_steps
 from jprm.data.packing import Order, Packing, Rows, pack
-
-__all__ = [
-    "Corpus",
-    "Document",
-    "Order",
-    "Packing",
-    "Rows",
-    "Soft",
-    "by_line",
-    "chat_document",
-    "corpus_of",
-    "messages_of",
-    "pack",
-    "pieces_of",
-    "read_pieces",
-    "read_rows",
-    "render",
-    "render_steps",
-    "steps_of",
-]

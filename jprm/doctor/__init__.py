@@ -13,8 +13,6 @@ from jprm.doctor.facts import MachineFacts, gather
 from jprm.doctor.findings import Finding, diagnose, print_findings
 from jprm.errors import UserError
 
-__all__ = ["Finding", "MachineFacts", "diagnose", "gather", "run_doctor"]
-
 
 def run_doctor(as_json: bool, wait_s: float) -> int:
     """Examines this machine, prints what it found, and returns 0 if the main command can run here, else 1."""

@@ -22,17 +22,3 @@ from jprm.execute.pool import Pool
 from jprm.execute.preload import PreloadLevel
 from jprm.execute.probe import survey
 from jprm.execute.sessions import PoolStats
-
-__all__ = [
-    "CodePlace",
-    "Outcome",
-    "OutcomeKind",
-    "Pool",
-    "PoolFailure",
-    "PoolStats",
-    "PreloadLevel",
-    "ServerStartError",
-    "Session",
-    "open_place",
-    "survey",
-]

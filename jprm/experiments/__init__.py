@@ -7,5 +7,3 @@
 
 Nothing is imported here, because reading a configuration must not wait for what computes it.
 """
-
-__all__: list[str] = []

@@ -12,9 +12,9 @@ from typing import Any, get_args
 from jprm.errors import MISTAKE, UserError
 from jprm.evaluate import Interval, interval_row
 from jprm.experiments.laws_figures import laws_figures
+from jprm.jobs import write_atomic
 from jprm.report.pages import Block, Details, Headline, Page, Section, Text, write_page
 from jprm.report.tables import Table, columns, print_table, short
-from jprm.jobs import write_atomic
 from jprm.scaling import BestSizes, Bootstrap, Chinchilla
 from jprm.scaling.laws import RESULTS, Columns, Decided, decide, read_runs, read_table
 from jprm.terminal import say

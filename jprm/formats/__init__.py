@@ -11,21 +11,3 @@ from jprm.formats.judged import JudgedFile, JudgedSolution, Text
 from jprm.formats.rows import FileRow, read_rows, read_unpacked
 from jprm.formats.scores import StepScores, read_step_scores
 from jprm.formats.steps import FORMATS, StepFormat
-
-__all__ = [
-    "BENCHMARKS",
-    "FORMATS",
-    "Conversion",
-    "JudgedFile",
-    "JudgedSolution",
-    "FileRow",
-    "StepFormat",
-    "StepScores",
-    "Text",
-    "convert",
-    "read_benchmark",
-    "read_rows",
-    "read_step_scores",
-    "read_unpacked",
-    "report",
-]

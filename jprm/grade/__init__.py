@@ -12,19 +12,3 @@ from jprm.grade.classes import Equivalence, Grouping, representatives, spelled_a
 from jprm.grade.exact import Grade, Graded, as_number, same_answer
 from jprm.grade.grader import PRELOAD, Grader
 from jprm.grade.pairs import grade_pairs
-
-__all__ = [
-    "PRELOAD",
-    "Equivalence",
-    "Grade",
-    "Graded",
-    "Grader",
-    "Grouping",
-    "as_number",
-    "final_answer",
-    "grade_pairs",
-    "representatives",
-    "same_answer",
-    "spelled_alike",
-    "united",
-]

@@ -43,29 +43,3 @@ from jprm.jobs.runner import Failure, Runner, StageFailed, open_run
 from jprm.jobs.stage import Stage, unique_suffix, write_atomic
 from jprm.jobs.task import Context, Graph, Stages, Task
 from jprm.jobs.worker import Worker
-
-__all__ = [
-    "Context",
-    "Failure",
-    "Graph",
-    "HeldDirectory",
-    "Progress",
-    "RunDirectory",
-    "Runner",
-    "Stage",
-    "StageFailed",
-    "Stages",
-    "Task",
-    "Worker",
-    "claim_directory",
-    "clock",
-    "differing_keys",
-    "flattened",
-    "open_run",
-    "provenance",
-    "read_identity",
-    "run_workers",
-    "stop_on_sigterm",
-    "unique_suffix",
-    "write_atomic",
-]

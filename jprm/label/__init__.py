@@ -26,24 +26,3 @@ from jprm.label.rollouts import (
     value_problems,
 )
 from jprm.label.runner import Rollout
-
-__all__ = [
-    "MALFORMED",
-    "Check",
-    "Conversation",
-    "Counts",
-    "ProblemValues",
-    "Rollout",
-    "RolloutSettings",
-    "ValuedSolution",
-    "difference_labels",
-    "filter_conversations",
-    "first_error_of",
-    "hard_labels",
-    "relative_progress",
-    "rollouts_needed",
-    "sample_solutions",
-    "synthesize",
-    "truncate",
-    "value_problems",
-]

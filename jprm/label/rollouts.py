@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from jprm.label.progress import rollouts_needed
-from jprm.label.runner import Rollout, RolloutRequest, RolloutTask, Runner
+from jprm.label.runner import Rollout, RolloutRequest, RolloutRunner, RolloutTask
 from jprm.records import Problem, Solution
 from jprm.seeds import rng_of
 from jprm.verify.ports import Sampler, TextCodec
@@ -120,7 +120,7 @@ def sample_solutions(
         [samples] = yield [RolloutRequest(problem, (), 0, n)]
         return ProblemSamples(problem.id, tuple(samples), len(tokenizer.encode(problem.text)))
 
-    runner = Runner(world, sampler, tokenizer, max_tokens, seed)
+    runner = RolloutRunner(world, sampler, tokenizer, max_tokens, seed)
     return _chunks(problems, task, runner, chunk_problems, done)
 
 
@@ -144,7 +144,7 @@ def value_problems(
     def task(problem: Problem) -> RolloutTask:
         return _value(problem, world, tokenizer, settings, seed)
 
-    runner = Runner(world, sampler, tokenizer, settings.max_tokens, seed)
+    runner = RolloutRunner(world, sampler, tokenizer, settings.max_tokens, seed)
     return _chunks(problems, task, runner, settings.chunk_problems, done)
 
 
@@ -238,7 +238,11 @@ def _share(samples: Sequence[Rollout]) -> float:
 
 
 def _chunks(
-    problems: Sequence[Problem], task: Callable[[Problem], RolloutTask], runner: Runner, size: int, done: Container[str]
+    problems: Sequence[Problem],
+    task: Callable[[Problem], RolloutTask],
+    runner: RolloutRunner,
+    size: int,
+    done: Container[str],
 ) -> Iterator[list]:
     for start in range(0, len(problems), size):
         chunk = problems[start : start + size]

@@ -55,7 +55,7 @@ class _Running:
     record: Any = None
 
 
-class Runner:
+class RolloutRunner:
     """Runs tasks side by side over one sampler: whoever has its rollouts goes on at once."""
 
     def __init__(self, world: World, sampler: Sampler, tokenizer: TextCodec, max_tokens: int, seed: int):

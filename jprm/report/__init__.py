@@ -10,28 +10,3 @@ from jprm.report.cards import SolutionCard, StepCard, card_of
 from jprm.report.figures import BarFigure, LineFigure, Series, series_from_rows, series_of
 from jprm.report.pages import Cards, Details, Headline, Page, Section, Text, render, write_page
 from jprm.report.tables import Column, Table, columns, print_table, short, shown
-
-__all__ = [
-    "BarFigure",
-    "Cards",
-    "Column",
-    "Details",
-    "Headline",
-    "LineFigure",
-    "Page",
-    "Section",
-    "Series",
-    "SolutionCard",
-    "StepCard",
-    "Table",
-    "Text",
-    "card_of",
-    "columns",
-    "print_table",
-    "render",
-    "series_from_rows",
-    "series_of",
-    "short",
-    "shown",
-    "write_page",
-]

@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING
 
 from markupsafe import Markup, escape
 
+from jprm.jobs import write_atomic
 from jprm.report import cards
 from jprm.report.figures import GRID, INK, MUTED, PALETTE, BarFigure, LineFigure
 from jprm.report.tables import Table
-from jprm.jobs import write_atomic
 
 if TYPE_CHECKING:
     from jinja2 import Environment

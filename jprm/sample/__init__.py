@@ -24,5 +24,3 @@ from jprm.sample.engine import Engine
 from jprm.sample.memory import EngineMemory
 from jprm.sample.schedule import EngineProgress
 from jprm.sample.slots import EngineStats, SampleEvent
-
-__all__ = ["Engine", "EngineConfig", "EngineMemory", "EngineProgress", "EngineStats", "SampleEvent", "SamplingParams"]

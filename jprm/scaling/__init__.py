@@ -12,27 +12,3 @@ from jprm.scaling.huber import STEEPEST
 from jprm.scaling.isoflop import BestSizes, fit_envelope, fit_isoflop
 from jprm.scaling.power_sum import Bootstrap, PowerSum, fit_power_sum, points_needed
 from jprm.scaling.vote_law import VoteLaw, fit_vote_law
-
-__all__ = [
-    "FLOPS_PER_PARAMETER_TOKEN",
-    "STEEPEST",
-    "BestSizes",
-    "Bootstrap",
-    "Chinchilla",
-    "Decision",
-    "Fit",
-    "HeldOut",
-    "PowerSum",
-    "VoteLaw",
-    "best_at_budget",
-    "fit_chinchilla",
-    "fit_envelope",
-    "fit_isoflop",
-    "fit_power_law",
-    "fit_power_sum",
-    "fit_vote_law",
-    "fit_votes",
-    "hold_out",
-    "points_needed",
-    "project_chinchilla",
-]

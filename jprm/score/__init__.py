@@ -23,18 +23,3 @@ from jprm.score.base import (
     load_plugin,
     scorer,
 )
-
-__all__ = [
-    "Ended",
-    "Generator",
-    "Heard",
-    "Item",
-    "Known",
-    "Scorer",
-    "Setup",
-    "SharedBeginnings",
-    "StepScorer",
-    "find_scorer",
-    "load_plugin",
-    "scorer",
-]

@@ -16,5 +16,3 @@ A task holds its own settings: nothing is looked up while it is computed. Its pa
 
 Nothing is imported here, because reading a configuration (`jprm.tasks.settings`) must not wait for what computes it.
 """
-
-__all__: list[str] = []

@@ -21,35 +21,3 @@ from jprm.verify.table import LOST
 from jprm.verify.texts import trigger_ids
 from jprm.verify.think import ThinkPRM, step_verdicts, whole
 from jprm.verify.votes import ONE_VOTE, first_error, mean_reward, votes_drawn
-
-__all__ = [
-    "EMBEDDED",
-    "LOST",
-    "ONE_VOTE",
-    "Branches",
-    "Budget",
-    "ChatDialogue",
-    "CodeSettings",
-    "CompactDialogue",
-    "Dialogue",
-    "Done",
-    "Execute",
-    "Execution",
-    "Executor",
-    "GenPRM",
-    "Generate",
-    "Mode",
-    "Overflow",
-    "Sampler",
-    "Template",
-    "TextCodec",
-    "ThinkPRM",
-    "VerifySettings",
-    "first_error",
-    "mean_reward",
-    "step_verdicts",
-    "trigger_ids",
-    "verify",
-    "votes_drawn",
-    "whole",
-]

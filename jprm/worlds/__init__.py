@@ -7,5 +7,3 @@ knows more of them than that.
 
 from jprm.worlds.base import SPLITS, STYLES, Annotation, Segment, Split, Style, World
 from jprm.worlds.registry import WORLDS, load_world
-
-__all__ = ["SPLITS", "STYLES", "WORLDS", "Annotation", "Segment", "Split", "Style", "World", "load_world"]

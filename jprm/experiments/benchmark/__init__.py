@@ -12,5 +12,3 @@ be had again without the model, with more votes later, and after any number of i
 
 Nothing is imported here, because reading a configuration must not wait for what computes it.
 """
-
-__all__: list[str] = []

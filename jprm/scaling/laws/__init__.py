@@ -7,17 +7,3 @@ Enter by `read_table` (CSV or JSON rows), then `read_runs` (columns to numbers),
 from jprm.scaling.laws.approaches import APPROACHES, Approach, Decided, decide
 from jprm.scaling.laws.runs import Runs, TrainingCurve, read_runs
 from jprm.scaling.laws.table import RESULTS, Columns, RunTable, read_table
-
-__all__ = [
-    "APPROACHES",
-    "RESULTS",
-    "Approach",
-    "Columns",
-    "Decided",
-    "RunTable",
-    "Runs",
-    "TrainingCurve",
-    "decide",
-    "read_runs",
-    "read_table",
-]

@@ -1,3 +1,1 @@
 """One kind of scorer to a file; a file that is put here is found."""
-
-__all__: list[str] = []

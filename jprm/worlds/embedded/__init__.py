@@ -8,5 +8,3 @@ are written about them (`documents`). Enter by `EmbeddedWorld`; the rest is for 
 from jprm.worlds.embedded.documents import EmbeddedMix
 from jprm.worlds.embedded.problems import Difficulty, parse_problem
 from jprm.worlds.embedded.world import EmbeddedSettings, EmbeddedWorld
-
-__all__ = ["Difficulty", "EmbeddedMix", "EmbeddedSettings", "EmbeddedWorld", "parse_problem"]

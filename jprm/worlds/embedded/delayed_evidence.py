@@ -15,7 +15,7 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from jprm.worlds.embedded.problems import Difficulty, Graph, Quantity, render_problem
+from jprm.worlds.embedded.problems import Difficulty, Quantity, QuantityGraph, render_problem
 from jprm.worlds.embedded.solutions import parse_step, reference_steps, render_step
 
 LEAST = 2  # the least value of a quantity that `draw_graph` draws
@@ -25,7 +25,7 @@ LEAST = 2  # the least value of a quantity that `draw_graph` draws
 class Withheld:
     """A graph and its twin with another reading of `quantity`, the needed one of index `at`."""
 
-    graphs: tuple[Graph, Graph]
+    graphs: tuple[QuantityGraph, QuantityGraph]
     quantity: Quantity
     at: int
 
@@ -34,7 +34,7 @@ class Withheld:
         """The problem without the sentence of `quantity`; it is that of both graphs."""
         graph = self.graphs[0]
         left = tuple(q for q in graph.quantities if q.name != self.quantity.name)
-        return render_problem(Graph(left, graph.target))
+        return render_problem(QuantityGraph(left, graph.target))
 
     def solutions(self, corrected: bool = False) -> tuple[tuple[tuple[str, ...], bool], ...]:
         """Returns (steps, whether step `at` is right) for each reading stated and each one true."""
@@ -51,7 +51,7 @@ def _numbered(steps: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(render_step(n, step) for n, step in enumerate(parsed, 1) if step is not None)
 
 
-def withhold(graph: Graph, rng: random.Random, difficulty: Difficulty) -> Withheld | None:
+def withhold(graph: QuantityGraph, rng: random.Random, difficulty: Difficulty) -> Withheld | None:
     """Leaves one fact with a constant out, never the last step's; None where no such fact has a twin."""
     places = [at for at, quantity in enumerate(graph.needed[:-1]) if quantity.kind != "sum"]
     if not places:
@@ -65,14 +65,14 @@ def withhold(graph: Graph, rng: random.Random, difficulty: Difficulty) -> Withhe
     return None
 
 
-def _readings(graph: Graph, quantity: Quantity, kind: str, difficulty: Difficulty) -> Iterator[Graph]:
+def _readings(graph: QuantityGraph, quantity: Quantity, kind: str, difficulty: Difficulty) -> Iterator[QuantityGraph]:
     """Yields the graph with another value at `quantity`, by this kind of fact, where all values are possible."""
     if kind == "sum":
         return
     first, final = difficulty.factors if kind == "mul" else difficulty.constants
     for number in range(first, final + 1):
         other = replace(quantity, kind=kind, number=number)
-        twin = Graph(tuple(other if q is quantity else q for q in graph.quantities), graph.target)
+        twin = QuantityGraph(tuple(other if q is quantity else q for q in graph.quantities), graph.target)
         differs = twin.values[quantity.name] != graph.values[quantity.name]
         if differs and all(LEAST <= v <= difficulty.value_max for v in twin.values.values()):
             yield twin

@@ -24,7 +24,7 @@ from pydantic import Field, NonNegativeInt
 from jprm.config import Config
 from jprm.tokenizer import EOS
 from jprm.worlds.base import ANALYZE_CLOSE, ANALYZE_OPEN, CODE_CLOSE, CODE_OPEN, Annotation, Segment, Style, printed
-from jprm.worlds.embedded.problems import Graph, Quantity, compute, render_fact, render_problem
+from jprm.worlds.embedded.problems import Quantity, QuantityGraph, compute, render_fact, render_problem
 from jprm.worlds.embedded.solutions import VALUE_LIMIT, ParsedStep, parse_step, reference_steps
 
 UNREADABLE = "print(False)"
@@ -43,7 +43,12 @@ class EmbeddedMix(Config):
 
 
 def annotate(
-    graph: Graph, steps: Sequence[str], index: int, style: Style, rng: random.Random | None = None, noise: float = 0.0
+    graph: QuantityGraph,
+    steps: Sequence[str],
+    index: int,
+    style: Style,
+    rng: random.Random | None = None,
+    noise: float = 0.0,
 ) -> Annotation:
     """Writes the annotation of `steps[index]`; for a step that cannot be read it is code that prints False."""
     step = parse_step(steps[index])
@@ -68,7 +73,7 @@ def annotate(
     return Annotation(analysis, f"print({expression} == {_claims(graph, step)})")
 
 
-def known_values(graph: Graph, earlier: Sequence[str]) -> dict[str, int]:
+def known_values(graph: QuantityGraph, earlier: Sequence[str]) -> dict[str, int]:
     """Returns every value at hand before a step: the stated ones, and what earlier steps concluded."""
     known = dict(graph.base_values)
     for text in earlier:
@@ -93,7 +98,7 @@ def read_facts(quantity: Quantity | None, name: str, known: dict[str, int]) -> t
     return facts, "None" if value is None else f"{left} {quantity.op} {right}", value
 
 
-def _claims(graph: Graph, step: ParsedStep) -> str:
+def _claims(graph: QuantityGraph, step: ParsedStep) -> str:
     """Returns what the step states, as the right-hand side of a comparison."""
     claims = str(step.value) if step.result is None else f"{step.result} == {step.value}"
     if step.answer is not None:
@@ -101,7 +106,7 @@ def _claims(graph: Graph, step: ParsedStep) -> str:
     return claims
 
 
-def documents(draw: Callable[[], Graph], rng: random.Random, mix: EmbeddedMix) -> Iterator[list[Segment]]:
+def documents(draw: Callable[[], QuantityGraph], rng: random.Random, mix: EmbeddedMix) -> Iterator[list[Segment]]:
     """Documents without end; `draw` gives the next problem of the train split."""
     while True:
         graph = draw()
@@ -115,7 +120,7 @@ def documents(draw: Callable[[], Graph], rng: random.Random, mix: EmbeddedMix) -
             yield reading_drill(graph, rng, mix.reading_facts)
 
 
-def arithmetic_drill(graphs: list[Graph]) -> list[Segment]:
+def arithmetic_drill(graphs: list[QuantityGraph]) -> list[Segment]:
     """Writes lines "8 + 3 = 11." from the first two steps of each problem; only the results are learnt."""
     segments = []
     for graph in graphs:
@@ -126,7 +131,7 @@ def arithmetic_drill(graphs: list[Graph]) -> list[Segment]:
     return segments
 
 
-def reading_drill(graph: Graph, rng: random.Random, n_facts: int) -> list[Segment]:
+def reading_drill(graph: QuantityGraph, rng: random.Random, n_facts: int) -> list[Segment]:
     """Restates facts of random people with the values that they need, and the program that they make.
 
     It starts at any point of a solution, so values are read from the problem or from a step. The name that opens a

@@ -71,7 +71,7 @@ class Quantity:
 
 
 @dataclass(frozen=True)
-class Graph:
+class QuantityGraph:
     """The quantities in the order of the text, and the one that is asked for."""
 
     quantities: tuple[Quantity, ...]
@@ -145,7 +145,7 @@ def render_fact(quantity: Quantity) -> str:
     return f"{name} gets as many as {sources[0]} and {sources[1]}. "
 
 
-def render_problem(graph: Graph) -> str:
+def render_problem(graph: QuantityGraph) -> str:
     """Writes the text of the problem: its facts in order, then the question."""
     return "".join(map(render_fact, graph.quantities)) + f"How many does {graph.target} get?\n"
 
@@ -160,7 +160,7 @@ _QUESTION = re.compile(r"How many does (\w+) get\?\n")
 
 
 @lru_cache(maxsize=8192)
-def parse_problem(text: str) -> Graph:
+def parse_problem(text: str) -> QuantityGraph:
     """Reads the graph of a problem's text. Raises UserError with the place that it cannot read."""
     at, quantities = 0, []
     while (match := _FACT.match(text, at)) is not None:
@@ -169,7 +169,7 @@ def parse_problem(text: str) -> Graph:
     question = _QUESTION.fullmatch(text, at)
     if question is None:
         raise UserError(f"cannot read the problem at {text[at : at + 40]!r}: not a sentence of the embedded world")
-    graph = Graph(tuple(quantities), question[1])
+    graph = QuantityGraph(tuple(quantities), question[1])
     if len(graph.by_name) != len(quantities) or graph.target not in graph.by_name:
         raise UserError("a problem says exactly once how many each person has, the one asked for included")
     graph.order  # noqa: B018  raises where a source is missing or facts go round in a circle
@@ -183,7 +183,7 @@ def _quantity(match: re.Match[str]) -> Quantity:
     return Quantity(name, str(match.lastgroup), int(rest[0]), tuple(rest[1:]))
 
 
-def draw_graph(rng: random.Random, difficulty: Difficulty) -> Graph:
+def draw_graph(rng: random.Random, difficulty: Difficulty) -> QuantityGraph:
     """Draws a random problem. Raises UserError where the difficulty leaves (almost) none to draw."""
     for _ in range(TRIES):
         graph = _try_graph(rng, difficulty)
@@ -192,7 +192,7 @@ def draw_graph(rng: random.Random, difficulty: Difficulty) -> Graph:
     raise UserError(f"no problem found in {TRIES} tries: widen the ranges of {difficulty}")
 
 
-def _try_graph(rng: random.Random, difficulty: Difficulty) -> Graph | None:
+def _try_graph(rng: random.Random, difficulty: Difficulty) -> QuantityGraph | None:
     """Tries once to draw a chain of derived quantities, with distractors anywhere between."""
     steps, extra = rng.choice(difficulty.steps), rng.choice(difficulty.distractors)
     names = rng.sample(NAMES[: difficulty.names], steps + extra + 2)
@@ -227,7 +227,7 @@ def _try_graph(rng: random.Random, difficulty: Difficulty) -> Graph | None:
     target = quantities[last].name
     if difficulty.shuffle:
         rng.shuffle(quantities)
-    graph = Graph(tuple(quantities), target)
+    graph = QuantityGraph(tuple(quantities), target)
     return graph if len(graph.needed) == steps else None  # a sum may have drawn a distractor in
 
 

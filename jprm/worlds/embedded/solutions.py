@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from jprm.worlds.embedded.problems import Graph, Quantity, compute
+from jprm.worlds.embedded.problems import Quantity, QuantityGraph, compute
 
 RIGHT = ""
 ERROR_KINDS = ("slip", "operand", "op", "quantity", "skip", "answer", "format", "noanswer")
@@ -86,7 +86,7 @@ def right_step(quantity: Quantity, values: dict[str, int], answers: bool) -> Par
     return ParsedStep(quantity.name, quantity.symbols, left, quantity.op, right, value, value if answers else None)
 
 
-def reference_steps(graph: Graph, rng: random.Random | None = None, unhelpful: float = 0.0) -> tuple[str, ...]:
+def reference_steps(graph: QuantityGraph, rng: random.Random | None = None, unhelpful: float = 0.0) -> tuple[str, ...]:
     """Returns a right solution; with probability `unhelpful` one step more, right but not needed."""
     derived = list(graph.needed)
     if rng is not None and rng.random() < unhelpful:
@@ -95,7 +95,7 @@ def reference_steps(graph: Graph, rng: random.Random | None = None, unhelpful: f
     return tuple(render_step(number, step) for number, step in enumerate(steps, 1))
 
 
-def _insert_unneeded(graph: Graph, derived: list[Quantity], rng: random.Random) -> None:
+def _insert_unneeded(graph: QuantityGraph, derived: list[Quantity], rng: random.Random) -> None:
     """Puts one quantity that is not needed somewhere before the last step, if there is any."""
     place = {quantity.name: at for at, quantity in enumerate(derived)}
     choices = []
@@ -111,7 +111,7 @@ def _insert_unneeded(graph: Graph, derived: list[Quantity], rng: random.Random) 
         derived.insert(rng.randint(earliest, len(derived) - 1), quantity)
 
 
-def first_error(graph: Graph, steps: Sequence[str]) -> tuple[int, str]:
+def first_error(graph: QuantityGraph, steps: Sequence[str]) -> tuple[int, str]:
     """Returns (0-based first wrong step, kind of its error), or (-1, "") where every step is right.
 
     Kinds: `format` not readable as a step; `quantity` derives something that is not to be derived;
@@ -132,7 +132,7 @@ def first_error(graph: Graph, steps: Sequence[str]) -> tuple[int, str]:
     return -1, RIGHT
 
 
-def _error_of(graph: Graph, step: ParsedStep, known: dict[str, int]) -> str:
+def _error_of(graph: QuantityGraph, step: ParsedStep, known: dict[str, int]) -> str:
     """Returns the kind of error of one step, given the right values known before it."""
     quantity = graph.by_name.get(step.name)
     if quantity is None or quantity.kind == "base":
@@ -157,7 +157,7 @@ def stated_answer(steps: Sequence[str]) -> int | None:
     return None if step is None else step.answer
 
 
-def plant(graph: Graph, rng: random.Random) -> tuple[tuple[str, ...], int, str] | None:
+def plant(graph: QuantityGraph, rng: random.Random) -> tuple[tuple[str, ...], int, str] | None:
     """Returns (steps, 0-based index of the wrong one, kind), or None where this draw is not valid.
 
     Kinds: `slip` wrong result; `operand` the right name with another number; `reference` another
@@ -180,7 +180,7 @@ def plant(graph: Graph, rng: random.Random) -> tuple[tuple[str, ...], int, str] 
 
 
 def _corrupt(
-    graph: Graph, quantity: Quantity, right: ParsedStep, values: dict[str, int], kind: str, rng: random.Random
+    graph: QuantityGraph, quantity: Quantity, right: ParsedStep, values: dict[str, int], kind: str, rng: random.Random
 ) -> ParsedStep | None:
     """Returns a wrong version of a right step, or None where none was found."""
     for _ in range(TRIES):
@@ -191,7 +191,7 @@ def _corrupt(
 
 
 def _draw(
-    graph: Graph, quantity: Quantity, step: ParsedStep, values: dict[str, int], kind: str, rng: random.Random
+    graph: QuantityGraph, quantity: Quantity, step: ParsedStep, values: dict[str, int], kind: str, rng: random.Random
 ) -> ParsedStep:
     """Draws once from the given kind; the step may happen to be right."""
     is_sum = quantity.kind == "sum"

@@ -23,7 +23,7 @@ from jprm.worlds import base
 from jprm.worlds.base import RATIONALE_PIECES, Annotation, Segment, Style, World
 from jprm.worlds.embedded import delayed_evidence, documents, solutions
 from jprm.worlds.embedded.documents import EmbeddedMix
-from jprm.worlds.embedded.problems import NAMES, Difficulty, Graph, draw_graph, parse_problem, render_problem
+from jprm.worlds.embedded.problems import NAMES, Difficulty, QuantityGraph, draw_graph, parse_problem, render_problem
 
 SPLIT_OF_HASH = ("train", "train", "dev", "test")
 REPEATS = 1000  # draws in a row without a new problem after which the world counts as exhausted
@@ -139,7 +139,7 @@ class EmbeddedWorld(World):
         """Returns the closed vocabulary: one token per number, name, phrase and tag."""
         return _tokenizer()
 
-    def _draw(self, rng: random.Random, split: str) -> Graph:
+    def _draw(self, rng: random.Random, split: str) -> QuantityGraph:
         """Returns the next problem of a split."""
         for _ in range(REPEATS):
             graph = draw_graph(rng, self.difficulty)

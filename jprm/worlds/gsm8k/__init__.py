@@ -7,5 +7,3 @@ and carried on (`planted`), and an annotator that knows the reference writes rat
 
 from jprm.worlds.gsm8k.documents import Gsm8kMix
 from jprm.worlds.gsm8k.world import Gsm8kSettings, Gsm8kWorld
-
-__all__ = ["Gsm8kMix", "Gsm8kSettings", "Gsm8kWorld"]
