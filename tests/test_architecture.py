@@ -51,7 +51,7 @@ KEPT = {"jprm/tasks/delayed_evidence.py": {"hindsight"}}  # in seeds, which deci
 # What users call from Python, and what other programs call (docs/architecture.md names these extension points).
 ENTRIES = {
     *("rollouts_needed", "relative_progress", "hard_labels", "first_error_f1", "pass_at_k", "maj_at_k", "best_of_k"),
-    *("first_error", "fit_chinchilla", "Pool", "main"),
+    *("weighted_vote_at_k", "confusion", "first_error", "fit_chinchilla", "Pool", "main"),
 }
 
 
