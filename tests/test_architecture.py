@@ -42,7 +42,13 @@ WITHOUT_JAX = (
     *("compile_cache", "jobs", "signals", "seeds", "execute", "tokenizer", "quoting", "chat", "openai", "grade"),
     *("worlds", "formats", "models.locate", "verify", "label", "score", "evaluate", "search", "scaling", "report"),
     *("tasks.settings", "experiments.sweep.config", "experiments.sweep.cells", "experiments.applications.config"),
-    *("experiments.applications.search_choices", "experiments.benchmark.config", "doctor", "cli"),
+    *(
+        "experiments.applications.search_choices",
+        "experiments.benchmark.config",
+        "experiments.benchmark.run",
+        "tasks.samplers",
+    ),
+    *("doctor", "cli"),
 )
 MAX_LINES = 400
 # Words that once named a thing of this code, which has a term of the field by now.

@@ -41,7 +41,7 @@ def test_fork_server_killed_under_load():
                 code = f"a = {index}" if step == 0 else "a += 100\nprint(a)"
                 futures.append(session.submit(code))
         for kills in range(1, 4):
-            while pool.stats.snippets < 50 * kills:
+            while pool.stats.snippets < 50 * kills or not pool.servers():  # a new one takes a while
                 time.sleep(0.001)
             [server] = pool.servers()
             os.kill(server, signal.SIGKILL)

@@ -34,6 +34,20 @@ def test_a_log_gets_a_line_at_once_and_then_one_a_minute(clock):
     ]
 
 
+def test_the_share_of_a_long_piece_counts_before_it_is_done(clock):
+    log = io.StringIO()
+    shown = Progress(100, log)
+    shown.advance(20, "small")
+    shown.begin(80)
+    clock[0] += 60
+    shown.show("large, a quarter", share=0.25)
+    clock[0] += 60
+    shown.show("large, as far as before")
+    clock[0] += 60
+    shown.advance(80, "large")
+    assert [line.split(" %")[0] for line in log.getvalue().splitlines()] == ["[ 20", "[ 40", "[ 40", "[100"]
+
+
 def test_nothing_is_foretold_before_anything_is_done(clock):
     log = io.StringIO()
     shown = Progress(3600, log)
