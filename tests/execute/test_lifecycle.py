@@ -253,7 +253,7 @@ def test_session_process_is_lean(pool):
     """It must fork fast, and hold nothing of the engine."""
     code = """import sys
 loaded = vars(sys)['mod' + 'ules']  # not named, since naming it asks for the larger server
-print([m for m in ('jax', 'numpy', 'sympy', 'jprm.pipeline', 'pydantic') if m in loaded])"""
+print([m for m in ('jax', 'numpy', 'sympy', 'jprm.experiments', 'pydantic') if m in loaded])"""
     assert outcomes(pool, code) == [("ok", "[]")]
 
 

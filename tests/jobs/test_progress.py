@@ -74,14 +74,14 @@ def test_a_terminal_has_one_live_view_with_cells_stage_speed_and_time(clock, mon
     terminal = Terminal()
     shown = Progress(10, terminal, cells=3)
     shown.cell_done()
-    shown.advance(5, "votes: 7 of 9, 1,234 tokens/s, 3 of 4 lanes run")
+    shown.advance(5, "votes: 7 of 9, 1,234 tokens/s, 3 of 4 slots run")
     clock[0] += 0.1
     shown.show("too soon to be seen")
     shown.note("row 1")
     shown.close()
     text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", terminal.getvalue())
     seen = [" ".join(line.split()) for line in text.splitlines()]
-    for line in ("cells 1 of 3", "stage votes: 7 of 9, 3 of 4 lanes run", "tokens/s 1,234"):
+    for line in ("cells 1 of 3", "stage votes: 7 of 9, 3 of 4 slots run", "tokens/s 1,234"):
         assert line in seen
     assert "time 0:00 elapsed, 0:00 left (50 %)" in seen and "row 1" in seen
     assert "too soon" not in text
