@@ -19,6 +19,7 @@ from jprm.experiments.sweep.config import SweepConfig
 from jprm.experiments.sweep.finished import read_sweep_config, trained_policy, trained_verifier
 from jprm.experiments.sweep.table import MISSING_AS
 from jprm.jobs import StageFailed, Stages, open_run
+from jprm.score import find_scorer
 from jprm.search import Choosing, aggregation, choice, load_plugins, make_strategy, summary
 from jprm.tasks.resources import Resources, Speed
 from jprm.tasks.search import ROWS, Search
@@ -131,6 +132,7 @@ def run_config(run: Path) -> SweepConfig:
 
 def _check_names(options: SearchOptions) -> None:
     """Answers a wrong name before anything is loaded."""
+    find_scorer(options.scorer)
     aggregation[options.aggregation]
     choice[options.choice]
     check_missing(options.missing)
