@@ -4,7 +4,7 @@ Enter by `first_error_f1(labels, predictions)` for the ProcessBench score, by `v
 for F1 against the number of votes from one stored set, by `prm_scores`, `auc` and `calibration` for other measures, and
 by `best_of_n` for choosing among candidates. `replay_adaptive` and `compute_matched` say what stopping early, or more
 solutions instead of votes, would have brought. The estimators (`pass_at_k`, `maj_at_k`, `best_of_k`,
-`weighted_shares`) reduce stored samples to any smaller k.
+`weighted_vote_at_k`) reduce stored samples to any smaller k.
 
 Uncertainty comes from `f1_interval`, `mean_interval` and their differences over `Resamples.of(problem_ids)`; `compare`
 tests two systems on the same problems, `seed_spread` tells seeds apart from problems, and `counted` says what a missing
@@ -22,7 +22,7 @@ from jprm.evaluate.compute_matched import (
     compute_matched,
     none_verified,
 )
-from jprm.evaluate.confusion import measure, measure_intervals, prm_scores
+from jprm.evaluate.confusion import confusion, measure, measure_intervals, prm_scores
 from jprm.evaluate.estimators import best_of_k, maj_at_k, pass_at_k, subsets
 from jprm.evaluate.f1 import first_error_f1, harmonic_mean, score, trivial_baselines
 from jprm.evaluate.missing import Missing, accuracy_interval, check_missing, counted, ranked
@@ -49,4 +49,4 @@ from jprm.evaluate.uncertainty import (
     share_interval,
 )
 from jprm.evaluate.vote_curve import NO_VERDICT, SOME_ERROR, VoteCurve, verdict_shares, vote_curve
-from jprm.evaluate.weighted_vote import weighted_shares
+from jprm.evaluate.weighted_vote import weighted_vote_at_k

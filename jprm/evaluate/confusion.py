@@ -13,12 +13,33 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike
 
+from jprm.errors import UserError
 from jprm.evaluate.resamples import Resamples
 from jprm.evaluate.uncertainty import Interval, interval
 
+Labels = Sequence[bool | None]
 # The columns of a table of counts [..., 4]: a right step judged right, a flawed one judged right,
 # a flawed one judged flawed, a right one judged flawed (PRMBench's naming; positive is right).
 TP, FP, TN, FN = range(4)
+
+
+def confusion(labels: Sequence[Labels], judgements: Sequence[Labels]) -> np.ndarray:
+    """Counts (TP, FP, TN, FN) [n, 4] for each solution from the labels and the judgements of its steps.
+
+    True is right, False flawed. Raises UserError where lengths differ.
+    """
+    if len(labels) != len(judgements):
+        raise UserError(f"{len(labels)} solutions but {len(judgements)} judgements of solutions")
+    counts = np.zeros((len(labels), 4))
+    for index, (truth, judged) in enumerate(zip(labels, judgements, strict=True)):
+        if len(truth) != len(judged):
+            raise UserError(f"solution {index}: {len(truth)} steps but {len(judged)} judgements")
+        for label, judgement in zip(truth, judged, strict=True):
+            if label is True:
+                counts[index, TP if judgement is True else FN] += 1
+            elif label is False:
+                counts[index, TN if judgement is False else FP] += 1
+    return counts
 
 
 def measure(counts: ArrayLike) -> dict[str, np.ndarray]:

@@ -18,6 +18,17 @@ from jprm.evaluate.estimators import EXACT_LIMIT, multisets, subsets
 from jprm.ties import equal
 
 
+def weighted_vote_at_k(
+    answers: Sequence[Hashable | None], scores: Sequence[float | None], truth: Hashable, k: int
+) -> float:
+    """Returns P(the answer with the largest sum of scores among k candidates is `truth`), ties shared.
+
+    `answers` [n], None for a candidate without one; `scores` [n] of at least 0, None for one that was not judged:
+    neither votes, and where nobody does nothing is chosen. Raises UserError for a negative score or a k outside 1..n.
+    """
+    return weighted_shares(answers, scores, {truth}, [k])[0]
+
+
 def weighted_shares(
     answers: Sequence[Hashable | None],
     scores: Sequence[float | None],
@@ -25,11 +36,9 @@ def weighted_shares(
     ks: Sequence[int],
     logs: bool = False,
 ) -> list[float]:
-    """Returns P(the answer with the largest sum of scores among k candidates is one of `right`) at each k, ties shared.
+    """Returns P(the weighted vote is one of `right`) at each k.
 
-    `answers` [n], None for a candidate without one; `scores` [n] of at least 0, None for one that was not judged:
-    neither votes, and where nobody does nothing is chosen. logs: the scores are logarithms of the weights. Raises
-    UserError for a negative score or a k outside 1..n.
+    logs: the scores are logarithms of the weights.
     """
     n = len(answers)
     if len(scores) != n:

@@ -8,11 +8,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jprm.evaluate import Resamples, first_error_f1, measure, measure_intervals, prm_scores, trivial_baselines
+from jprm.errors import UserError
+from jprm.evaluate import (
+    Resamples,
+    confusion,
+    first_error_f1,
+    measure,
+    measure_intervals,
+    prm_scores,
+    trivial_baselines,
+)
 from jprm.evaluate.confusion import TN, TP
 from jprm.formats import read_benchmark
 from jprm.formats.rows import read_rows
-from tests.evaluate.tables import confusion
 
 TRUTH = [(True, True, False, None), (False, True), (True, True)]
 JUDGED = [(True, False, False, True), (True, True), (True, None)]
@@ -30,6 +38,13 @@ def test_by_hand():
 
 def test_none_is_wrong_whatever_the_truth():
     assert confusion([(True, False)], [(None, None)]).tolist() == [[0, 1, 0, 1]]
+
+
+def test_lengths_must_agree():
+    with pytest.raises(UserError, match="solution 1: 2 steps but 1 judgements"):
+        confusion([(True,), (True, False)], [(True,), (True,)])
+    with pytest.raises(UserError, match="2 solutions but 1"):
+        confusion([(True,), (True,)], [(True,)])
 
 
 truths = st.lists(st.booleans(), min_size=1, max_size=40).filter(lambda x: len(set(x)) == 2)

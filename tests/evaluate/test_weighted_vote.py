@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jprm.errors import UserError
-from jprm.evaluate import maj_at_k, weighted_shares
+from jprm.evaluate import maj_at_k, weighted_vote_at_k
 
 
 def _winner_share(chosen, truth):
@@ -32,13 +32,13 @@ def test_equals_enumeration(pool, data):
     k = data.draw(st.integers(1, len(pool)))
     expected = np.mean([_winner_share(c, "a") for c in itertools.combinations(pool, k)])
     answers, scores = zip(*pool, strict=True)
-    assert weighted_shares(answers, scores, {"a"}, [k]) == [pytest.approx(expected)]
+    assert weighted_vote_at_k(answers, scores, "a", k) == pytest.approx(expected)
 
 
 @given(st.lists(st.sampled_from(["a", "b", "c", None]), min_size=1, max_size=9), st.data())
 def test_equal_weights_are_the_plain_majority(answers, data):
     k = data.draw(st.integers(1, len(answers)))
-    [weighted] = weighted_shares(answers, [0.5] * len(answers), {"a"}, [k])
+    weighted = weighted_vote_at_k(answers, [0.5] * len(answers), "a", k)
     assert weighted == pytest.approx(maj_at_k(answers, "a", k))
 
 
@@ -47,7 +47,7 @@ def test_drawn_subsets_are_unbiased():
     rng = np.random.default_rng(0)
     answers, scores = rng.choice(list("abc"), 40).tolist(), rng.random(40).tolist()
     fresh = [_winner_share([(answers[i], scores[i]) for i in rng.permutation(40)[:11]], "a") for _ in range(20_000)]
-    [found] = weighted_shares(answers, scores, {"a"}, [11])
+    found = weighted_vote_at_k(answers, scores, "a", 11)
     assert found == pytest.approx(np.mean(fresh), abs=4 * 0.5 / np.sqrt(2000))
     assert 0.1 < found < 0.9
 
@@ -63,4 +63,4 @@ def test_drawn_subsets_are_unbiased():
 )
 def test_bad_candidates_are_refused(answers, scores, k, message):
     with pytest.raises(UserError, match=message):
-        weighted_shares(answers, scores, {"a"}, [k])
+        weighted_vote_at_k(answers, scores, "a", k)

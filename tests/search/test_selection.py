@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 
 from jprm.errors import UserError
-from jprm.evaluate import best_of_k, best_of_n, weighted_shares
+from jprm.evaluate import best_of_k, best_of_n, weighted_vote_at_k
 from jprm.formats import read_step_scores
 from jprm.formats.rows import read_rows
 from jprm.search import Candidate, accuracy, aggregate, aggregation, choice, grid, winners
@@ -139,7 +139,7 @@ def test_products_are_compared_in_logs():
             assert winners(two, "prod", pick, "shared") == [1]
         found = best_of_n([[c.scored("prod") for c in two]], [2]).accuracy
         assert found["weighted", 2][0] == found["best", 2][0] == 1.0
-    assert weighted_shares(["a", "b"], [0.3**20, 0.2**20], {"a"}, [2]) == [1.0]
+    assert weighted_vote_at_k(["a", "b"], [0.3**20, 0.2**20], "a", 2) == 1.0
     assert best_of_k([0.1 + 0.2, 0.3], [1, 0], 2) == 0.5
 
 
