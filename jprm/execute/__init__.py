@@ -17,7 +17,8 @@ or at a SandboxFusion service (`fusion`). Standard library and libseccomp only; 
 from jprm.execute.fork_servers import ServerStartError
 from jprm.execute.outcome import Outcome, OutcomeKind
 from jprm.execute.place import CodePlace, PoolFailure, Session
-from jprm.execute.pool import Pool, open_place
+from jprm.execute.places import open_place
+from jprm.execute.pool import Pool
 from jprm.execute.preload import PreloadLevel
 from jprm.execute.probe import survey
 from jprm.execute.sessions import PoolStats

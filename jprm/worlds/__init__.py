@@ -5,4 +5,5 @@
 knows more of them than that.
 """
 
-from jprm.worlds.base import SPLITS, STYLES, WORLDS, Annotation, Segment, Split, Style, World, load_world
+from jprm.worlds.base import SPLITS, STYLES, Annotation, Segment, Split, Style, World
+from jprm.worlds.registry import WORLDS, load_world

@@ -11,13 +11,12 @@ are as good as the ones just made.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
+from typing import TYPE_CHECKING, Literal, Protocol, get_args
 
 import numpy as np
 
-from jprm.config import checked
 from jprm.errors import UserError
 from jprm.grade import same_answer
 from jprm.records import Problem, Solution, stable_id
@@ -157,33 +156,3 @@ def check_split(split: str) -> None:
     """Raises UserError where no split has this name."""
     if split not in SPLITS:
         raise UserError(f"split must be one of {', '.join(SPLITS)}, it is {split!r}")
-
-
-def load_world(name: str, **settings: Any) -> World:
-    """Builds the world of that name. Raises UserError for an unknown name, setting or value.
-
-    Settings are plain values as a config file has them. embedded: `difficulty`, `mix` (a `Difficulty`, an
-    `EmbeddedMix`, or a dict of some of their fields). gsm8k: `root` (the folder of the files), `vocab_size`, `mix`.
-    """
-    if name not in WORLDS:
-        raise UserError(f"no world is called {name!r}: choose one of {', '.join(WORLDS)}")
-    return WORLDS[name](settings)
-
-
-def _embedded(settings: dict[str, Any]) -> World:
-    from jprm.worlds.embedded import EmbeddedSettings, EmbeddedWorld
-
-    found = checked(EmbeddedSettings, settings, "the world embedded")
-    return EmbeddedWorld(found.difficulty, found.mix)
-
-
-def _gsm8k(settings: dict[str, Any]) -> World:
-    from jprm.worlds.gsm8k import Gsm8kSettings, Gsm8kWorld
-
-    found = checked(Gsm8kSettings, settings, "the world gsm8k")
-    if found.root is None:
-        raise UserError("gsm8k needs root: the folder that holds train.jsonl and test.jsonl (or .jsonl.gz)")
-    return Gsm8kWorld(found.root, found.vocab_size, found.mix)
-
-
-WORLDS: dict[str, Callable[[dict[str, Any]], World]] = {"embedded": _embedded, "gsm8k": _gsm8k}

@@ -14,7 +14,7 @@ from jprm.errors import UserError
 from jprm.execute import Pool, PreloadLevel, fusion
 from jprm.execute.fusion import FusionPool
 from jprm.execute.outcome import DIED, NOT_REBUILT, TIMED_OUT
-from jprm.execute.pool import open_place
+from jprm.execute.places import open_place
 from tests.execute.fusion_service import serving
 from tests.raw import OK, Raw
 
