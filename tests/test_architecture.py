@@ -18,7 +18,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 LEVELS = (
     {"errors", "digests", "paths", "strict_json", "ties", "quoting", "signals"},
-    {"terminal", "records", "config", "seeds", "registry", "compile_cache", "mesh", "tokenizer", "http"},
+    {"terminal", "records", "config", "seeds", "sampling", "registry", "compile_cache", "mesh", "tokenizer", "http"},
     {"jobs", "execute", "chat", "formats"},
     {"grade", "models", "data", "doctor"},
     {"worlds", "train", "sample", "openai"},
@@ -39,7 +39,8 @@ SIDEWAYS = {  # rooms of one level know each other only here
 }
 WITHOUT_JAX = (
     *("errors", "http", "terminal", "ties", "paths", "strict_json", "digests", "records", "config", "registry"),
-    *("compile_cache", "jobs", "signals", "seeds", "execute", "tokenizer", "quoting", "chat", "openai", "grade"),
+    *("compile_cache", "jobs", "signals", "seeds", "sampling", "execute", "tokenizer", "quoting", "chat"),
+    *("openai", "grade"),
     *("worlds", "formats", "models.locate", "verify", "label", "score", "evaluate", "search", "scaling", "report"),
     *("tasks.settings", "experiments.sweep.config", "experiments.sweep.cells", "experiments.applications.config"),
     *(
