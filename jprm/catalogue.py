@@ -1,7 +1,5 @@
 """`python -m jprm list`: what can be chosen by name, and where each name is given."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any

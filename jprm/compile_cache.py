@@ -1,16 +1,13 @@
 """Keeps compiled programs between runs, in the user's cache folder, unless the user says otherwise.
 
-Compiling is most of the first minutes of every command, and the same programs come again in every
-later run. JAX can keep them in a folder; this module chooses the folder and bounds its size. What is
-computed stays the same to the bit.
+Compiling is most of the first minutes of every command, and the same programs come again in every later run. JAX can
+keep them in a folder; this module chooses the folder and bounds its size. What is computed stays the same to the bit.
 
 JAX takes the least recently used programs away when the folder is full. Processes may share it: each
 reads and writes under the folder's lock file. But JAX (before its issue 39880 was mended) refuses every
 write as long as a program lacks the file with the time of its last use, and a process that was killed
 while it wrote leaves such a program, which may be cut off as well. So those are removed at every start.
 """
-
-from __future__ import annotations
 
 import contextlib
 import errno

@@ -6,8 +6,6 @@ overrides over it and checks the result. Nothing here imports JAX: a typo is ans
 Invariant: a value is known by where it came from, file or command line, until it has been checked.
 """
 
-from __future__ import annotations
-
 import difflib
 import hashlib
 import json

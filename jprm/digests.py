@@ -6,8 +6,6 @@ may be deleted at any time. SHA-256 is what processors have instructions for: 1.
 `sha256sum` prints the same.
 """
 
-from __future__ import annotations
-
 import concurrent.futures
 import contextlib
 import gzip

@@ -1,16 +1,13 @@
 """HTTP to a service that may be busy, restart, be gone or mean harm: tries, waits and limits.
 
-This is the one client for whatever the program asks over HTTP: enter by `Client(url, kind).ask(path,
-body, read, call)`. A request is repeated after a lost connection, a damaged answer and the statuses that
-say "later"; every other status is the caller's to explain. Redirects are refused, so that neither texts
-nor keys go to a host that nobody named.
+This is the one client for whatever the program asks over HTTP: enter by `Client(url, kind).ask(path, body, read,
+call)`. A request is repeated after a lost connection, a damaged answer and the statuses that say "later"; every other
+status is the caller's to explain. Redirects are refused, so that neither texts nor keys go to a host that nobody named.
 
 httpx carries the requests, in an event loop that runs in a thread of its own. There one timeout covers
 a whole exchange, so a server that drips bytes gains no time by it in any phase, and a request that is
 cancelled closes its connection.
 """
-
-from __future__ import annotations
 
 import asyncio
 import base64

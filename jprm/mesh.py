@@ -1,12 +1,10 @@
 """Device meshes, and the one place where logical axis names become mesh axes.
 
-Weights and activations everywhere else carry logical names ("batch", "heads", "mlp", ...). A
-`Rules` object says which mesh axis each of them is laid along, so that training and decoding share
-one model and differ in their rules.
+Weights and activations everywhere else carry logical names ("batch", "heads", "mlp", ...). A `Rules` object says which
+mesh axis each of them is laid along, so that training and decoding share one model and differ in their rules.
 
-Invariant: without a mesh every rule gives `None`, which JAX takes as "no sharding asked for". One
-device therefore needs no mesh at all, and the same code runs on many as soon as
-`jax.set_mesh(make_mesh(...))` is in force.
+Invariant: without a mesh every rule gives `None`, which JAX takes as "no sharding asked for". One device therefore
+needs no mesh at all, and the same code runs on many as soon as `jax.set_mesh(make_mesh(...))` is in force.
 """
 
 import dataclasses
@@ -83,8 +81,7 @@ class Rules:
 
 
 TRAIN_RULES = Rules()
-# While decoding a weight is read once per token: gathering it along `fsdp` each time would cost
-# more than it saves.
+# While decoding a weight is read once per token: gathering it along `fsdp` each time would cost more than it saves.
 DECODE_RULES = Rules(embed=None)
 
 

@@ -1,7 +1,5 @@
 """Paths that a user names, looked at before anything heavy is loaded."""
 
-from __future__ import annotations
-
 import difflib
 from pathlib import Path
 

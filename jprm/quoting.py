@@ -15,6 +15,8 @@ import functools
 import itertools
 import json
 import re
+from abc import ABC, abstractmethod
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -186,6 +188,66 @@ class Quoter:
         if model.get("unk_token") in hidden:
             model["unk_token"] = hidden[model["unk_token"]]
         return type(self._backend).from_str(json.dumps(described))
+
+
+class TextCodec(ABC):
+    """Text to token ids and back: what all tokenizers share, and how they read texts of others.
+
+    `encode(a) + encode(b) == encode(a + b)` has to hold wherever a rationale protocol joins texts, unless it
+    tokenises the whole anew (`GenPRM.quirks.retokenize`). A subclass sets `_quoter`.
+    """
+
+    eos_id: int  # the token with which a model ends its text
+    _quoter: Quoter
+
+    @abstractmethod
+    def encode(self, text: str) -> list[int]:
+        """Returns the token ids of a text; the text of a special token becomes that token, and none is added."""
+
+    @abstractmethod
+    def encode_offsets(self, text: str) -> tuple[list[int], Sequence[tuple[int, int]]]:
+        """Returns the ids of a text with quoted parts, and for each the characters [start, end) that it covers."""
+
+    @abstractmethod
+    def decode(self, ids: Iterable[int]) -> str:
+        """Returns the text of the ids, without padding and ends of a text."""
+
+    @abstractmethod
+    def token_id(self, token: str) -> int:
+        """Returns the id of a text that is one token. Raises UserError where it is not."""
+
+    @abstractmethod
+    def accepts(self, text: str) -> bool:
+        """Says whether the vocabulary can write this text at all."""
+
+    @abstractmethod
+    def shown(self, text: str) -> str:
+        """Returns a text with quoted parts as `decode` gives it back."""
+
+    def quote(self, text: str, own: bool = False) -> str:
+        """Marks a text of others so that `encode_quoted` reads no control token in it; `own` as in `Quoter.quote`."""
+        return self._quoter.quote(text, own)
+
+    def encode_quoted(self, text: str) -> list[int]:
+        """Returns the token ids of a text with quoted parts.
+
+        A closed vocabulary has no other spelling of its tags: there quoted ones are left out.
+        """
+        return self.encode_offsets(text)[0]
+
+    def decode_quoted(self, ids: Sequence[int]) -> str:
+        """Decodes as `decode` does, and quotes the places where a model spelled a control token letter by letter."""
+        return self._quoter.decode(ids, self.decode)
+
+    def encode_spans(self, pieces: Sequence[str]) -> tuple[list[int], list[int]]:
+        """Returns the ids of the joined pieces in ONE tokenisation, and for each the index of its piece.
+
+        A token belongs to the piece in which it begins. Tokenising piece by piece could split words that the model
+        always sees whole; asking for the piece of each token afterwards gives exact loss masks whatever the merges are.
+        """
+        ends = list(itertools.accumulate(map(len, pieces)))
+        ids, offsets = self.encode_offsets("".join(pieces))
+        return ids, [bisect_right(ends, start) for start, _ in offsets]
 
 
 def _any_of(texts: Iterable[str]) -> str:

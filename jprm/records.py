@@ -1,13 +1,10 @@
 """The vocabulary that all rooms share, and the JSON lines that it is stored in.
 
-Records are small, frozen and plain. Files of them only ever grow, by whole lines; a process that is
-killed while it writes leaves at most one torn last line, which readers ignore and the next writer
-removes.
+Records are small, frozen and plain. Files of them only ever grow, by whole lines; a process that is killed while it
+writes leaves at most one torn last line, which readers ignore and the next writer removes.
 
 Invariant: `None` is "no judgement" or "unknown" everywhere, never "wrong".
 """
-
-from __future__ import annotations
 
 import dataclasses
 import functools
@@ -59,8 +56,7 @@ class Problem:
 class Solution:
     """A solution in steps, each ending with a newline.
 
-    `first_error` is the exact truth: the 0-based index of the first wrong step, -1 for none, None
-    when unknown.
+    `first_error` is the exact truth: the 0-based index of the first wrong step, -1 for none, None when unknown.
     """
 
     id: str

@@ -7,8 +7,6 @@ registry's group names its module), or in a user's own file:
     def median(rewards): ...
 """
 
-from __future__ import annotations
-
 import difflib
 import importlib
 import importlib.metadata

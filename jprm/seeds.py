@@ -4,8 +4,6 @@
 it is read off a SHA-256 digest, never off `hash()`, which Python salts.
 """
 
-from __future__ import annotations
-
 import hashlib
 import operator
 

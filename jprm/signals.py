@@ -4,8 +4,6 @@ While modules are loaded an exception may be lost in one of them, or abort one t
 comes then ends the process at once: what it stores survives that at any point. Standard library only.
 """
 
-from __future__ import annotations
-
 import contextlib
 import os
 import signal

@@ -5,8 +5,6 @@ that comes twice, of which the last silently wins) and raises four kinds of erro
 refuses. Here whatever RFC 8259 does not promise to carry over is a `NotJson` with the reason.
 """
 
-from __future__ import annotations
-
 import json
 import math
 import re

@@ -4,8 +4,6 @@ Names, labels and messages come from files, servers and models. A terminal would
 rich would take `[/x]` in them for markup. So every string that is printed here is shown as it is spelled.
 """
 
-from __future__ import annotations
-
 import sys
 from typing import Any, TextIO
 

@@ -6,8 +6,6 @@ and scores that differ by no more than a billionth of the larger one are equal. 
 relative, because products of many probabilities are far below any fixed one: .3^20 is not .2^20.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 

@@ -5,16 +5,14 @@ phrase; a byte-level BPE (`bpe_tokenizer`) reads any text. Both are Hugging Face
 objects, so `tokenizer.json` loads in transformers too. The closed vocabulary is encoded here by a
 regular expression instead, three times faster; the tests hold the two to identical ids.
 
-Invariant: a tag of the rationale protocol is always one token, and no token crosses a newline.
-Hence `encode(a) + encode(b) == encode(a + b)` wherever `a` ends with a newline or a tag, which is
-where the protocol joins.
+Invariant: a tag of the rationale protocol is always one token, and no token crosses a newline. Hence `encode(a) +
+encode(b) == encode(a + b)` wherever `a` ends with a newline or a tag, which is where the protocol joins.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from itertools import accumulate
 from pathlib import Path
@@ -23,68 +21,14 @@ import tokenizers as hf
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
 from jprm.errors import UserError
-from jprm.quoting import MARK, Quoter, controls_of
+from jprm.quoting import MARK, Quoter, TextCodec, controls_of
 
 PAD = "<pad>"
 EOS = "<eos>"
 FILE = "tokenizer.json"
 
 
-class QuotingCodec:
-    """What all tokenizers share: how they read and write texts of others, which spell no control token.
-
-    It is also what `jprm.data.render` needs of a tokenizer. A subclass sets `_quoter`.
-    """
-
-    _quoter: Quoter
-
-    def encode_offsets(self, text: str) -> tuple[list[int], Sequence[tuple[int, int]]]:
-        """Returns the ids of a text with quoted parts, and for each the characters [start, end) that it covers."""
-        raise NotImplementedError
-
-    def decode(self, ids: Iterable[int]) -> str:
-        """Returns the text of the ids, without padding and ends of a text."""
-        raise NotImplementedError
-
-    def token_id(self, token: str) -> int:
-        """Returns the id of a text that is one token. Raises UserError where it is not."""
-        raise NotImplementedError
-
-    def shown(self, text: str) -> str:
-        """A text with quoted parts, as `decode` gives it back."""
-        raise NotImplementedError
-
-    def quote(self, text: str, own: bool = False) -> str:
-        """Marks a text of others so that `encode_quoted` reads no control token in it.
-
-        own: see `jprm.quoting.Quoter.quote`.
-        """
-        return self._quoter.quote(text, own)
-
-    def encode_quoted(self, text: str) -> list[int]:
-        """Returns the token ids of a text with quoted parts.
-
-        A closed vocabulary has no other spelling of its tags: there quoted ones are left out.
-        """
-        return self.encode_offsets(text)[0]
-
-    def decode_quoted(self, ids: Sequence[int]) -> str:
-        """Decodes as `decode` does, and quotes the places where a model spelled a control token letter by letter."""
-        return self._quoter.decode(ids, self.decode)
-
-    def encode_spans(self, pieces: Sequence[str]) -> tuple[list[int], list[int]]:
-        """Returns the ids of the joined pieces in ONE tokenisation, and for each the index of its piece.
-
-        A token belongs to the piece in which it begins. Tokenising piece by piece could split words that
-        the model always sees whole; asking for the piece of each token afterwards gives exact loss masks
-        whatever the merges are.
-        """
-        ends = list(accumulate(map(len, pieces)))
-        ids, offsets = self.encode_offsets("".join(pieces))
-        return ids, [bisect_right(ends, start) for start, _ in offsets]
-
-
-class Tokenizer(QuotingCodec):
+class Tokenizer(TextCodec):
     """Encodes and decodes text. Built by `word_tokenizer`, `bpe_tokenizer` or `Tokenizer.load`."""
 
     def __init__(self, backend: hf.Tokenizer):
@@ -178,8 +122,7 @@ class Tokenizer(QuotingCodec):
 def word_tokenizer(pieces: Sequence[str]) -> Tokenizer:
     """Makes a closed vocabulary: text is cut into the given pieces, the longest that fits first.
 
-    Ids follow the order of `pieces`, after `<pad>` and `<eos>`. Any other text is refused with a
-    UserError.
+    Ids follow the order of `pieces`, after `<pad>` and `<eos>`. Any other text is refused with a UserError.
     """
     words = [PAD, EOS, *pieces]
     if len(set(words)) != len(words) or "" in words:

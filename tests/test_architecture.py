@@ -18,7 +18,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 LEVELS = (
     {"errors", "digests", "paths", "strict_json", "ties", "quoting", "signals"},
-    {"terminal", "records", "config", "seeds", "registry", "compile_cache", "mesh", "tokenizer", "http"},
+    {"terminal", "records", "config", "seeds", "sampling", "registry", "compile_cache", "mesh", "tokenizer", "http"},
     {"jobs", "execute", "chat", "formats"},
     {"grade", "models", "data", "doctor"},
     {"worlds", "train", "sample", "openai"},
@@ -39,10 +39,17 @@ SIDEWAYS = {  # rooms of one level know each other only here
 }
 WITHOUT_JAX = (
     *("errors", "http", "terminal", "ties", "paths", "strict_json", "digests", "records", "config", "registry"),
-    *("compile_cache", "jobs", "signals", "seeds", "execute", "tokenizer", "quoting", "chat", "openai", "grade"),
+    *("compile_cache", "jobs", "signals", "seeds", "sampling", "execute", "tokenizer", "quoting", "chat"),
+    *("openai", "grade"),
     *("worlds", "formats", "models.locate", "verify", "label", "score", "evaluate", "search", "scaling", "report"),
     *("tasks.settings", "experiments.sweep.config", "experiments.sweep.cells", "experiments.applications.config"),
-    *("experiments.applications.search_choices", "experiments.benchmark.config", "doctor", "cli"),
+    *(
+        "experiments.applications.search_choices",
+        "experiments.benchmark.config",
+        "experiments.benchmark.run",
+        "tasks.samplers",
+    ),
+    *("doctor", "cli"),
 )
 MAX_LINES = 400
 # Words that once named a thing of this code, which has a term of the field by now.
@@ -51,7 +58,7 @@ KEPT = {"jprm/tasks/delayed_evidence.py": {"hindsight"}}  # in seeds, which deci
 # What users call from Python, and what other programs call (docs/architecture.md names these extension points).
 ENTRIES = {
     *("rollouts_needed", "relative_progress", "hard_labels", "first_error_f1", "pass_at_k", "maj_at_k", "best_of_k"),
-    *("first_error", "fit_chinchilla", "Pool", "main"),
+    *("weighted_vote_at_k", "confusion", "first_error", "fit_chinchilla", "Pool", "main"),
 }
 
 

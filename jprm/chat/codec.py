@@ -1,8 +1,7 @@
 """The tokenizer of a Hugging Face directory: token ids and texts, special tokens by their texts.
 
-`jprm.tokenizer.Tokenizer` is for vocabularies that are made here; this one takes what a checkpoint
-was trained with. transformers reads the directory (and never the network), `tokenizers` does the
-work.
+`jprm.tokenizer.Tokenizer` is for vocabularies that are made here; this one takes what a checkpoint was trained with.
+transformers reads the directory (and never the network), `tokenizers` does the work.
 """
 
 from __future__ import annotations
@@ -21,10 +20,9 @@ from tokenizers import processors
 
 from jprm.chat.endless import CPU_S, MEMORY_BYTES, backtracks_on, is_panic, template_ends
 from jprm.errors import UserError, one_line
-from jprm.quoting import MARK, Quoter, broken, controls_of
+from jprm.quoting import MARK, Quoter, TextCodec, broken, controls_of
 from jprm.strict_json import read_object
 from jprm.terminal import say
-from jprm.tokenizer import QuotingCodec
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json")
 TEMPLATE_FILES = ("chat_template.jinja", "chat_template.json", "tokenizer_config.json")
@@ -46,7 +44,7 @@ DATE_CODES = ("%d", "%m", "%b", "%B", "%y", "%Y", "%a", "%A")  # the codes of fo
 Messages = Sequence[Mapping[str, Any]]
 
 
-class ChatCodec(QuotingCodec):
+class ChatCodec(TextCodec):
     """Encodes and decodes as the checkpoint does, but adds no token of its own accord.
 
     eos_id: the token that ends a text, as the tokenizer has it.
@@ -162,8 +160,7 @@ class ChatCodec(QuotingCodec):
     def spell(self, ids: Iterable[int]) -> str:
         """Returns the text of the ids, in which all special tokens stand by their texts.
 
-        What only spells one has a blank without width in it: whoever reads the text again takes it
-        for no token.
+        What only spells one has a blank without width in it: whoever reads the text again takes it for no token.
         """
         return broken(self._quoter.decode(list(ids), self._spelled))
 
@@ -230,10 +227,9 @@ class ChatCodec(QuotingCodec):
     def chat_text(self, messages: Messages, generation_prompt: bool = False, **options: object) -> str:
         """Writes the conversation as the checkpoint's template writes it; `encode` makes its ids.
 
-        It is a function of messages and options: the clock shows the beginning of `date`, and what
-        a template draws by chance comes out the same. options: of the template, such as
-        enable_thinking. Raises UserError for messages that the template refuses and for a template
-        that fails.
+        It is a function of messages and options: the clock shows the beginning of `date`, and what a template draws by
+        chance comes out the same. options: of the template, such as enable_thinking. Raises UserError for messages that
+        the template refuses and for a template that fails.
         """
         template = self.dated_template
         if not self._template_ends:

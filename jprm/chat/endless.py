@@ -1,12 +1,9 @@
 """Tries whether the programs in a checkpoint's directory come to an end: its chat template, its patterns.
 
-Both are programs of strangers. A template runs in the process (jinja's sandbox keeps it from
-reaching anything, but lets it loop and fill the memory), so it is tried once in a process of its
-own under limits. Patterns run in native code that gives up by a panic after ten million steps at
-one place, so texts that make a pattern backtrack are tried once.
+Both are programs of strangers. A template runs in the process (jinja's sandbox keeps it from reaching anything, but
+lets it loop and fill the memory), so it is tried once in a process of its own under limits. Patterns run in native code
+that gives up by a panic after ten million steps at one place, so texts that make a pattern backtrack are tried once.
 """
-
-from __future__ import annotations
 
 import json
 import subprocess

@@ -1,18 +1,14 @@
 """Conversations as training data: the template's text in one tokenisation, and what is learnt of it.
 
-What is learnt is what the assistant wrote: the characters of `{% generation %}` blocks where the
-template has them. Most published templates have none, and then it is, in every turn of the
-assistant, its content as the template shows it and the special token that ends the turn, never a
-header, a default system prompt or the newline behind the end. A token is learnt if it covers one of
-these characters, as in transformers.
+What is learnt is what the assistant wrote: the characters of `{% generation %}` blocks where the template has them.
+Most published templates have none, and then it is, in every turn of the assistant, its content as the template shows it
+and the special token that ends the turn, never a header, a default system prompt or the newline behind the end. A token
+is learnt if it covers one of these characters, as in transformers.
 
-Where a content stands is found by rendering once more with a placeholder for each: around them
-nothing else may change. So a template that rewrites what an assistant said (R1's drops all before
-`</think>`, Qwen3's the thinking of earlier turns) is noticed and refused: what would be learnt is
-not what was given.
+Where a content stands is found by rendering once more with a placeholder for each: around them nothing else may change.
+So a template that rewrites what an assistant said (R1's drops all before `</think>`, Qwen3's the thinking of earlier
+turns) is noticed and refused: what would be learnt is not what was given.
 """
-
-from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
@@ -54,14 +50,12 @@ def render_chat(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Returns the token ids (int32) of a conversation, and whether each is learnt (bool), both (T,).
 
-    messages: `{"role": ..., "content": ...}`. control_tokens: whether what they spell of a control
-    token is one, as for transformers; else it is plain text (`quote_messages`). options: of the
-    template, such as enable_thinking. But for such spellings the ids are those of
-    `apply_chat_template`, and with `{% generation %}` blocks the mask is that of
+    messages: `{"role": ..., "content": ...}`. control_tokens: whether what they spell of a control token is one, as for
+    transformers; else it is plain text (`quote_messages`). options: of the template, such as enable_thinking. But for
+    such spellings the ids are those of `apply_chat_template`, and with `{% generation %}` blocks the mask is that of
     `return_assistant_tokens_mask`.
 
-    Raises UserError for a template that fails, that rewrites what the assistant said, or that does
-    not end its turns.
+    Raises UserError for a template that fails, that rewrites what the assistant said, or that does not end its turns.
     """
     if not control_tokens:
         messages = quote_messages(messages, codec)

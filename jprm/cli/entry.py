@@ -32,12 +32,20 @@ def main() -> int:
 
 def sweep_main(arguments: Sequence[str]) -> int:
     """`python experiments/sweep.py`: the exit code."""
-    return guarded(lambda: app(["sweep", *arguments], standalone_mode=False))
+    return _script("sweep", "experiments/sweep.py", arguments)
 
 
 def applications_main(arguments: Sequence[str]) -> int:
     """`python experiments/uses.py`: the exit code."""
-    return guarded(lambda: app(["applications", *arguments], standalone_mode=False))
+    return _script("applications", "experiments/uses.py", arguments)
+
+
+def _script(name: str, file: str, arguments: Sequence[str]) -> int:
+    """Runs one command of the command line under the name of a script."""
+    command: Any = typer.main.get_command(app)
+    return guarded(
+        lambda: command.commands[name].main(list(arguments), prog_name=f"python {file}", standalone_mode=False)
+    )
 
 
 def ask_for_huge_pages() -> None:

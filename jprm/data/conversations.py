@@ -186,8 +186,7 @@ def chat_document(
 
     `render_chat` says which tokens an assistant wrote; the turns that are not to be trained, and what
     code printed between a pair of `markers`, with every token that touches it, are taken out of that
-    again. control_tokens: see `jprm.chat.render_chat`. Raises UserError for what the template refuses
-    or rewrites.
+    again. control_tokens: see `jprm.chat.render_chat`. Raises UserError for what the template refuses or rewrites.
     """
     raw = [{"role": message.role, "content": message.text} for message in messages]
     if not control_tokens:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from jprm.errors import UserError
-from jprm.tokenizer import QuotingCodec
+from jprm.quoting import TextCodec
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -52,7 +52,7 @@ class Soft:
     target: float
 
 
-def render(pieces: Iterable[tuple[str, bool | Soft]], tokenizer: QuotingCodec) -> Document:
+def render(pieces: Iterable[tuple[str, bool | Soft]], tokenizer: TextCodec) -> Document:
     """Makes the document of (text, trained) pieces in order, with weight 1 on the tokens of trained text.
 
     Raises UserError for empty text, for a soft label of more than one token, and where one token
@@ -80,7 +80,7 @@ def render(pieces: Iterable[tuple[str, bool | Soft]], tokenizer: QuotingCodec) -
     return Document(ids, weights, targets, others)
 
 
-def render_steps(pieces: Iterable[tuple[str, float | None]], tokenizer: QuotingCodec) -> Document:
+def render_steps(pieces: Iterable[tuple[str, float | None]], tokenizer: TextCodec) -> Document:
     """Makes the document of texts, of which those with a probability are steps, judged at their last token.
 
     Raises UserError for empty text, and where a token runs over the end of a text.
@@ -112,7 +112,7 @@ def _runs(pieces: Iterable[tuple[str, bool | Soft]]) -> list[tuple[str, bool | S
     return runs
 
 
-def _check_boundaries(texts: Sequence[str], ids: np.ndarray, run_of_id: np.ndarray, tokenizer: QuotingCodec) -> None:
+def _check_boundaries(texts: Sequence[str], ids: np.ndarray, run_of_id: np.ndarray, tokenizer: TextCodec) -> None:
     """Raises UserError unless the tokens that begin in a run spell it: one that ran over its end spells more."""
     for run, text in enumerate(texts):
         spelt = tokenizer.decode(ids[run_of_id == run].tolist())

@@ -102,10 +102,9 @@ class Rows(Sequence):
     def __getitem__(self, row) -> dict[str, np.ndarray]:
         """Builds row number `row`, each array (capacity,).
 
-        `ids`, `positions` (from 0 in each document) and `segments` (1, 2, ... in a row; 0 is
-        padding) are int32, `weights` float32. The first token of a document has weight 0: what
-        stands before it in the row is another text. `targets` and `others` are there when some
-        document has them.
+        `ids`, `positions` (from 0 in each document) and `segments` (1, 2, ... in a row; 0 is padding) are int32,
+        `weights` float32. The first token of a document has weight 0: what stands before it in the row is another text.
+        `targets` and `others` are there when some document has them.
         """
         capacity = self.packing.capacity
         packed: dict[str, np.ndarray] = {n: np.zeros(capacity, kind) for n, kind in TYPES.items()}

@@ -4,8 +4,6 @@ Enter by `run_doctor`. Facts are gathered first (`facts`) and judged afterwards 
 every judgement can be tested without the machine that calls for it.
 """
 
-from __future__ import annotations
-
 import json
 from dataclasses import asdict
 

@@ -1,7 +1,5 @@
 """Gathers what there is on a machine. Nothing here needs a network, and nothing waits without a limit."""
 
-from __future__ import annotations
-
 import importlib.metadata
 import json
 import os

@@ -11,8 +11,6 @@ follow the hypergeometric walk, whose stopped paths are counted exactly.
 Invariant: the rule sees the votes drawn so far and never the stored ones that it did not draw.
 """
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass

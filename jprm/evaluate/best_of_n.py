@@ -7,8 +7,6 @@ Invariant: methods are compared on problems, paired; ties are shared (see estima
 judged none of the k candidates has chosen none of them: `missing` says what that counts.
 """
 
-from __future__ import annotations
-
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
@@ -75,10 +73,9 @@ def best_of_n(
 ) -> BestOfNAccuracy:
     """Measures the expected accuracy of every method at every k over `problems` [P][M].
 
-    "pass": any correct; "best": the highest score; "majority": plurality of answers; "weighted":
-    the answer with the largest sum of scores. A method that ends without an answer is wrong;
-    `missing` says what counts where none of the k candidates has a score (`jprm.evaluate.missing`).
-    Raises UserError when a k exceeds the candidates of some problem.
+    "pass": any correct; "best": the highest score; "majority": plurality of answers; "weighted": the answer with the
+    largest sum of scores. A method that ends without an answer is wrong; `missing` says what counts where none of the k
+    candidates has a score (`jprm.evaluate.missing`). Raises UserError when a k exceeds the candidates of some problem.
     """
     check_missing(missing)
     if not problems:

@@ -4,8 +4,6 @@ Judged are the steps whose truth is known: those up to the first error. What fol
 by first-error labels, and is left out. Intervals are over problems, as everywhere.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass

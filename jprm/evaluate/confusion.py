@@ -8,8 +8,6 @@ the first-error F1.
 Invariant: a judgement of None is wrong, whatever the truth; steps of unknown truth count nowhere.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

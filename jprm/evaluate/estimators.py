@@ -9,8 +9,6 @@ weight, as if the winner were drawn among them, so no result depends on the stor
 chosen by a score.
 """
 
-from __future__ import annotations
-
 import functools
 import itertools
 import math

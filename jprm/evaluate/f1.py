@@ -8,8 +8,6 @@ Invariant: everything here works on the expected correctness of a prediction, a 
 special case of 0 or 1, a random subset of votes the general one.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass

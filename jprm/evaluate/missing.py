@@ -8,8 +8,6 @@ With k of n stored votes a solution has a verdict under some choices of votes on
 choices: P(right) and P(no verdict) of each solution, both exact over all choices.
 """
 
-from __future__ import annotations
-
 import math
 from typing import Literal, get_args
 

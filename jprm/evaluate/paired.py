@@ -5,8 +5,6 @@ a problem with all its items as one: under the null hypothesis the two systems a
 their outcomes may be swapped there and only there.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass

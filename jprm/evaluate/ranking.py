@@ -4,8 +4,6 @@ MR-MATH (GAIR-NLP/ReasonEval) measures verifiers by it, over solutions (scored b
 up to the first error.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 

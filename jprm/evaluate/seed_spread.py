@@ -7,8 +7,6 @@ every seed has problems of its own, the problems are nested in the seeds and onl
 Invariant: a seed is not a problem. Three seeds on 500 problems are three repetitions of training.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass

@@ -10,8 +10,6 @@ Invariant: where even that is too much, a fixed draw of subsets stands in, the s
 the curve says so (`exact`). Every comparison is paired by problem.
 """
 
-from __future__ import annotations
-
 import functools
 import math
 from collections.abc import Hashable, Iterable, Sequence

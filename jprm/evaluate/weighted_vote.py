@@ -7,8 +7,6 @@ random ones stand in, the same for every problem: still unbiased, with a standar
 .5 / sqrt(2000) = .011 per problem.
 """
 
-from __future__ import annotations
-
 import math
 from collections import Counter
 from collections.abc import Collection, Hashable, Sequence
@@ -25,9 +23,8 @@ def weighted_vote_at_k(
 ) -> float:
     """Returns P(the answer with the largest sum of scores among k candidates is `truth`), ties shared.
 
-    `answers` [n], None for a candidate without one; `scores` [n] of at least 0, None for one that was
-    not judged: neither votes, and where nobody does nothing is chosen. Raises UserError for a
-    negative score or a k outside 1..n.
+    `answers` [n], None for a candidate without one; `scores` [n] of at least 0, None for one that was not judged:
+    neither votes, and where nobody does nothing is chosen. Raises UserError for a negative score or a k outside 1..n.
     """
     return weighted_shares(answers, scores, {truth}, [k])[0]
 

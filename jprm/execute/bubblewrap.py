@@ -4,8 +4,6 @@ Bubblewrap is the outermost layer of the jail: a world with nothing in it but Py
 not allow it. Sessions are confined without it; it stands behind them if an inner layer should fail.
 """
 
-from __future__ import annotations
-
 import importlib.util
 import json
 import os
@@ -21,9 +19,8 @@ from jprm.execute.resources import SERVER_OFFER
 LIBRARIES = ("sympy", "mpmath", "numpy", "scipy")  # may be installed apart from the interpreter
 PACKAGE = Path(__file__).resolve().parents[1]
 
-# From the best to what is left where a container forbids to mount /proc, and where a plain user may
-# not configure a new network. The fork server alone uses /proc, for speed; seccomp refuses sockets in
-# any case.
+# From the best to what is left where a container forbids to mount /proc, and where a plain user may not configure a new
+# network. The fork server alone uses /proc, for speed; seccomp refuses sockets in any case.
 VARIANTS: dict[str, tuple[str, ...]] = {
     "own network": ("--unshare-all", "--proc", "/proc"),
     "own network, no /proc": ("--unshare-all",),

@@ -4,8 +4,6 @@ There is one for each preload level that a snippet has asked for (`server` is th
 dispatcher's thread alone uses them, and a listener is told what they report.
 """
 
-from __future__ import annotations
-
 import contextlib
 import errno
 import functools

@@ -8,8 +8,6 @@ has the same versions of Python and of the libraries. One thing differs: the nam
 bound when its time was up are lost. How well the service confines code is its own affair.
 """
 
-from __future__ import annotations
-
 import inspect
 import json
 import secrets
@@ -74,9 +72,8 @@ class FusionPool(RemotePool):
     url: of the service, such as http://host:8080.
     The other arguments are those of `Pool`; `preload` is what is imported off a snippet's clock.
     python: the version of Python there, such as "3.11".
-    Raises UserError, naming the URL, if no such service answers there. One that fails later is asked
-    again a few times, and then the snippet's future fails with UserError. Proxies and limits are those
-    of `jprm.http.Client`.
+    Raises UserError, naming the URL, if no such service answers there. One that fails later is asked again a few times,
+    and then the snippet's future fails with UserError. Proxies and limits are those of `jprm.http.Client`.
     """
 
     def __init__(

@@ -18,8 +18,6 @@ abroad, no socket made, so one kill always cleans up. libseccomp knows the numbe
 architecture and compiles the list; that is done once, and every session installs the program.
 """
 
-from __future__ import annotations
-
 import ctypes
 import errno
 import functools

@@ -4,8 +4,6 @@ A session lives in one actor. Every call tells the whole history, so an actor th
 the session (the first call, a fork, or an actor that Ray has started anew) runs the history first.
 """
 
-from __future__ import annotations
-
 import importlib
 import itertools
 import os

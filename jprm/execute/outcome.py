@@ -4,13 +4,10 @@ The sentences are those of the reference's executor, byte for byte: the publishe
 them, so a verifier trained on it has learned to read exactly these.
 
 Two conversations have fixed binary layouts; nothing is ever unpickled. The engine and a session process
-share a stream: a request is REQUEST and then the code; its answer is REPLY, which repeats the request's
-nonce, and then the text. A nonce is drawn for each request, so an answer written in advance fits no
-question. The engine and a fork server share a packet socket: it carries CONTROL packets, with a
-descriptor attached where the kind says so.
+share a stream: a request is REQUEST and then the code; its answer is REPLY, which repeats the request's nonce, and then
+the text. A nonce is drawn for each request, so an answer written in advance fits no question. The engine and a fork
+server share a packet socket: it carries CONTROL packets, with a descriptor attached where the kind says so.
 """
-
-from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
@@ -45,11 +42,10 @@ ENDED = b"X"  # server to engine: wait status
 class Outcome:
     """The result of one snippet.
 
-    kind: "ok"; "error" (the snippet raised); "timeout" (it ran past the limit, or raised a
-        TimeoutError itself); "died" (its process ended without a result). Two are failures of the
-        machine and not of the code: "memory" (all sessions together needed more than there is, and
-        this one held most of it; a session's own limit is an "error" of type MemoryError) and
-        "sandbox" (no process could be had, for want of descriptors, processes or memory).
+    kind: "ok"; "error" (the snippet raised); "timeout" (it ran past the limit, or raised a TimeoutError itself); "died"
+        (its process ended without a result). Two are failures of the machine and not of the code: "memory" (all
+        sessions together needed more than there is, and this one held most of it; a session's own limit is an "error"
+        of type MemoryError) and "sandbox" (no process could be had, for want of descriptors, processes or memory).
     text: what the model reads: stripped standard output, or one of the reference's sentences.
         Valid UTF-8, bounded in length.
     elapsed_s: wall-clock time of the run that produced it (a memoised answer keeps the first).

@@ -1,7 +1,5 @@
 """Places by name, as a configuration gives them."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from jprm.errors import UserError

@@ -4,14 +4,11 @@ A session lives in a process of its own, forked from a fork server that has its 
 to computing (see `jail`), and stopped between snippets. The process is a cache: whatever happens to it,
 the session is rebuilt by running its finished snippets again.
 
-The jail does not cover faults of the kernel in the calls that it leaves, what can be learnt from timing,
-and a snippet that spoils later snippets of its own session (as in the reference). A snippet stopped
-softly at its time limit leaves the names it had bound (as in the reference); they are lost if its
-process is. To run a history again may take four time limits, and is done for sixteen lost processes of
-one session; after that its snippets have "died".
+The jail does not cover faults of the kernel in the calls that it leaves, what can be learnt from timing, and a snippet
+that spoils later snippets of its own session (as in the reference). A snippet stopped softly at its time limit leaves
+the names it had bound (as in the reference); they are lost if its process is. To run a history again may take four time
+limits, and is done for sixteen lost processes of one session; after that its snippets have "died".
 """
-
-from __future__ import annotations
 
 import contextlib
 import selectors
@@ -53,8 +50,7 @@ class Pool(CodePlace):
     layers: of the jail (see `jail.LAYERS`); None: all that work here.
     uncovered: needs (see `probe.NEEDS`) that may go without a layer that stops them.
 
-    Raises UserError if a layer does not work or a need is uncovered, ServerStartError if modules
-    cannot be loaded.
+    Raises UserError if a layer does not work or a need is uncovered, ServerStartError if modules cannot be loaded.
     """
 
     def __init__(

@@ -6,8 +6,6 @@ preload levels, and the server of each is started when the first snippet needs i
 steps need the smallest. A session moves up when a snippet asks for more.
 """
 
-from __future__ import annotations
-
 import enum
 import importlib
 import pkgutil
@@ -97,9 +95,8 @@ def level_of(code: str) -> PreloadLevel:
 def load(level: PreloadLevel, extra: Iterable[str] = ()) -> None:
     """Imports the modules of a level, in a fork server.
 
-    extra: modules that the user wants in every level but the plain one; a name that ends in ".*" is a
-    package with all of its parts. Raises ImportError if one of them, or a package of the level itself,
-    is not there.
+    extra: modules that the user wants in every level but the plain one; a name that ends in ".*" is a package with all
+    of its parts. Raises ImportError if one of them, or a package of the level itself, is not there.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

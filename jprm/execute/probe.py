@@ -1,11 +1,8 @@
 """Finds out which layers of the jail hold on this machine, by trying to break out of each.
 
-A layer is believed only if an attempt that succeeds without it fails with it. What a session must
-not be able to do is a short list of needs; each needs a layer that was seen to stop it, or execution
-is refused.
+A layer is believed only if an attempt that succeeds without it fails with it. What a session must not be able to do is
+a short list of needs; each needs a layer that was seen to stop it, or execution is refused.
 """
-
-from __future__ import annotations
 
 import contextlib
 import errno
@@ -67,8 +64,7 @@ class Layer:
 class Survey:
     """What was found out about this machine.
 
-    needs: for each of NEEDS, the layers that were seen to stop it; "host" if nobody could do it
-        here to begin with.
+    needs: for each of NEEDS, the layers that were seen to stop it; "host" if nobody could do it here to begin with.
     """
 
     kernel: str

@@ -4,8 +4,6 @@ The dispatcher's thread alone uses them. A process is a cache of its session, so
 whenever its room is wanted: descriptors, its place among the live ones, or memory.
 """
 
-from __future__ import annotations
-
 import itertools
 import selectors
 import time

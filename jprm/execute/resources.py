@@ -5,8 +5,6 @@ process of its choice, so sessions offer themselves first (`offer_to_be_killed`)
 before that: `MemoryBudget` tells how much more its sessions may take. Standard library only.
 """
 
-from __future__ import annotations
-
 import contextlib
 import errno
 import os
@@ -79,8 +77,7 @@ def offer_to_be_killed(points: int) -> None:
 class ControlGroup:
     """A control group above this process, of either version of the kernel's interface.
 
-    limits, usage: names of its files. reclaimable: fields of memory.stat that the kernel drops before it
-    kills.
+    limits, usage: names of its files. reclaimable: fields of memory.stat that the kernel drops before it kills.
     """
 
     folder: Path

@@ -10,13 +10,10 @@ A last line that begins with OPTIONS asks for more, in words: "main" (the code r
 characters of output the first and the last halves are kept, with a count of the rest). It travels
 with the code, so that it reaches every place, and a memo or a replay of that.
 
-The module outlives its guest: it works with its own copy of the built-in functions and with names
-bound at import, so a snippet that patches `len` or `os.write` breaks only its own later snippets.
-It imports the standard library only, and nothing of this package: its source is also sent to
-SandboxFusion services, where `serve` is the program.
+The module outlives its guest: it works with its own copy of the built-in functions and with names bound at import, so a
+snippet that patches `len` or `os.write` breaks only its own later snippets. It imports the standard library only, and
+nothing of this package: its source is also sent to SandboxFusion services, where `serve` is the program.
 """
-
-from __future__ import annotations
 
 import builtins
 

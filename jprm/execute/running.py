@@ -9,8 +9,6 @@ work: its snippet runs once more, alone, and only what does not fit then has the
 The dispatcher's thread alone uses this.
 """
 
-from __future__ import annotations
-
 import errno
 import os
 import selectors

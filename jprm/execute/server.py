@@ -9,8 +9,6 @@ killed. Invariant: every request gets exactly one reply, or the process ends. Wh
 the channel itself is no reply: the engine then ends the process.
 """
 
-from __future__ import annotations
-
 import builtins
 
 __builtins__ = dict(vars(builtins))  # a snippet that patches `len` must not break the guest's loop
@@ -42,9 +40,8 @@ ENDED_BY_ENGINE, NO_JAIL = 0, 78  # exit statuses
 class Server:
     """Forks on request, reports ends, and delivers signals for engines without pidfds.
 
-    Ends are read from pidfds and not told by SIGCHLD, which would also wake it whenever the engine
-    stops a session or lets it go on. Where there are none (`handles` is False) it looks around every
-    ROUND_S.
+    Ends are read from pidfds and not told by SIGCHLD, which would also wake it whenever the engine stops a session or
+    lets it go on. Where there are none (`handles` is False) it looks around every ROUND_S.
     """
 
     def __init__(self, control: socket.socket, jail: Jail, output_chars: int, handles: bool):

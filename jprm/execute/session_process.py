@@ -4,8 +4,6 @@ Nothing that the process sends is trusted beyond its size, the nonce of our ques
 a text. What does not fit raises Forgery, and the process is ended.
 """
 
-from __future__ import annotations
-
 import os
 import signal
 import socket

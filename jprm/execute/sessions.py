@@ -4,12 +4,11 @@ A session is defined by its history. The process that holds its namespace is onl
 can be rebuilt by running the history again; so a process may be killed at any moment, and with a memo
 it is started only when a history leads somewhere new.
 
-The memo holds what identical histories led to. It numbers the histories: 0 is the empty one, and one
-dictionary leads from a number and the next snippet to the next number and the outcome, so that a look-up
-costs the same whatever the length of the history. It assumes that a snippet's outcome is a function of
-its session's history. That holds for computation (the worker seeds `random` and hashing); a program that
-reads the clock would repeat its first answer. Time-outs and deaths depend on the machine's load and are
-never remembered.
+The memo holds what identical histories led to. It numbers the histories: 0 is the empty one, and one dictionary leads
+from a number and the next snippet to the next number and the outcome, so that a look-up costs the same whatever the
+length of the history. It assumes that a snippet's outcome is a function of its session's history. That holds for
+computation (the worker seeds `random` and hashing); a program that reads the clock would repeat its first answer.
+Time-outs and deaths depend on the machine's load and are never remembered.
 """
 
 from __future__ import annotations

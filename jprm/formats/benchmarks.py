@@ -6,8 +6,6 @@ and Socratic-PRMBench (Xiang-Li-oss): `error_steps` are all flawed steps of `mod
 its steps are lists of lines.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from pathlib import Path

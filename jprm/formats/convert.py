@@ -1,7 +1,5 @@
 """From one layout of judged solutions to another: `python -m jprm data convert`."""
 
-from __future__ import annotations
-
 import collections
 import gzip
 import json
@@ -43,9 +41,8 @@ class Conversion:
 def convert(path: Path, source: str, target: str, out: Path) -> Conversion:
     """Writes the solutions of `path` to `out`, JSON lines (gzipped where it ends in .gz).
 
-    `source` is one of `FORMATS` or `BENCHMARKS`, `target` one of `FORMATS`. Raises UserError for
-    an unknown layout, a file that is unreadable or empty, and an `out` that exists or cannot be
-    written.
+    `source` is one of `FORMATS` or `BENCHMARKS`, `target` one of `FORMATS`. Raises UserError for an unknown layout, a
+    file that is unreadable or empty, and an `out` that exists or cannot be written.
     """
     readers = BENCHMARKS | {name: layout.parse for name, layout in FORMATS.items()}
     if source not in readers:

@@ -4,8 +4,6 @@ Invariant: texts are exactly the file's (nothing stripped), because prompts and 
 on every character.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Annotated, Any

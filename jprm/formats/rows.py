@@ -5,8 +5,6 @@ row; a container that is broken as a whole (cut-off gzip, a JSON list that does 
 content after it) has no rows to tell apart and is an error.
 """
 
-from __future__ import annotations
-
 import contextlib
 import gzip
 import itertools

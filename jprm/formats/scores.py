@@ -7,8 +7,6 @@ A row whose scores or answer cannot be read is a candidate all the same, without
 changes what the best choice could be.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any

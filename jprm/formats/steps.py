@@ -8,8 +8,6 @@ Invariant: what a writer writes its reader reads back the same; a solution for w
 layout's own marks) is refused.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import re
 from collections.abc import Callable, Sequence

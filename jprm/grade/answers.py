@@ -1,7 +1,5 @@
 """Finding the final answer that a text states."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 

@@ -15,8 +15,8 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections import Counter
-from collections.abc import Callable, Hashable, Sequence
-from typing import Any, ClassVar, Literal, Protocol, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, TypeVar
 
 from jprm.execute import Pool
 from jprm.grade.exact import EQUAL, Grade, by_spelling
@@ -27,24 +27,7 @@ Grouping = Literal["equivalent", "exact"]  # how answers are told apart where vo
 Equal = Callable[[Sequence[tuple[str, str]]], Sequence[bool]]
 
 
-class GradedAnswer(Protocol):
-    """What has an answer and its grade: a dataclass of any room."""
-
-    __dataclass_fields__: ClassVar[dict[str, Any]]
-
-    @property
-    def answer(self) -> Hashable | None:
-        """None where the solution gives none; only texts are compared."""
-        ...
-
-    @property
-    def correct(self) -> bool:
-        """Whether the file or the world grades it right."""
-        ...
-
-
-T = TypeVar("T", bound=GradedAnswer)
-
+T = TypeVar("T", bound=Any)
 _INTEGER = re.compile(r"[-+]?\d{1,4000}")
 
 
@@ -94,7 +77,10 @@ def representatives(
 
 
 def united(problems: Sequence[Sequence[T]], equal: Equal = spelled_alike) -> list[list[T]]:
-    """Gives every candidate of every problem its answer's representative for its `answer`."""
+    """Gives every candidate of every problem its answer's representative for its `answer`.
+
+    Candidates are dataclasses with an `answer`, of which only texts are compared, and whether it is `correct`.
+    """
     texts = [[c.answer if isinstance(c.answer, str) else None for c in each] for each in problems]
     grades = [[c.correct for c in each] for each in problems]
     return [

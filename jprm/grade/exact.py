@@ -4,8 +4,6 @@
 is certain of and leaves the rest to the symbolic comparison.
 """
 
-from __future__ import annotations
-
 import math
 import re
 from fractions import Fraction

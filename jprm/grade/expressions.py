@@ -6,8 +6,6 @@ text is therefore cut into known tokens, products are written out and letters re
 token that is not known is refused.
 """
 
-from __future__ import annotations
-
 import math
 import re
 import string

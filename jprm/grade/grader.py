@@ -1,7 +1,5 @@
 """The grader: exact where the spelling settles it, else a comparison in the execution pool."""
 
-from __future__ import annotations
-
 import threading
 from collections import Counter, deque
 from concurrent.futures import Future

@@ -4,8 +4,6 @@ r"""One spelling for what LaTeX and plain text spell in many ways.
 `\frac{1}{2}`. What it does not know it leaves as it stands.
 """
 
-from __future__ import annotations
-
 import re
 
 from jprm.grade.answers import closing, depth

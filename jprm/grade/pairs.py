@@ -1,7 +1,5 @@
 """Grades a file that holds answers beside the right ones, line by line: `python -m jprm grade --pairs FILE`."""
 
-from __future__ import annotations
-
 import gzip
 import json
 import sys

@@ -6,8 +6,6 @@ small, and its reading of some plain LaTeX is wrong (see `expressions`). So a pa
 refused, numbers are compared by relative error, and an equality of functions must also hold at sample points.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from fractions import Fraction
@@ -189,8 +187,7 @@ def _relations(gold: Named | Relation, answer: Named | Relation, percent: Percen
     kinds = {left.sign, right.sign}
     if len(kinds) > 1:
         return DIFFERENT if not kinds & {r"\neq"} else Graded("unparsed", "relations")
-    # (left - right) of the one must be a constant multiple of the other's: positive where the
-    # direction counts.
+    # (left - right) of the one must be a constant multiple of the other's: positive where the direction counts.
     a, b = (f"({one.left})-({one.right})" for one in (left, right))
     first, second = parse_pair(a, b)
     if not first.free_symbols or not second.free_symbols:

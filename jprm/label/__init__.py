@@ -1,10 +1,9 @@
 """Labels without a labeller: values by rollouts, progress rules, rationales, consensus filter.
 
-Enter by `value_problems` (solutions with Monte-Carlo values, resumable), turn values into labels
-with `relative_progress` and its siblings, write the training conversations with `synthesize`, and
-keep those on which labels and executed checks agree with `filter_conversations`. `sample_solutions`
-draws plain solutions for test items and best-of-N. The sampler is whatever satisfies
-`jprm.verify.ports.Sampler`; nothing here imports JAX.
+Enter by `value_problems` (solutions with Monte-Carlo values, resumable), turn values into labels with
+`relative_progress` and its siblings, write the training conversations with `synthesize`, and keep those on which labels
+and executed checks agree with `filter_conversations`. `sample_solutions` draws plain solutions for test items and
+best-of-N. The sampler is whatever satisfies `jprm.sampling.Sampler`; nothing here imports JAX.
 """
 
 from jprm.label.consensus import Counts, filter_conversations

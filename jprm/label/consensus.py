@@ -7,8 +7,6 @@ code (the checks). Where they disagree about any step, the whole solution goes (
 Invariant: kept + dropped = seen, and every drop has a reason.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field

@@ -9,8 +9,6 @@ answer ends the measurement, so the step that led there and all later ones are l
 (GenPRM, section 3.2), and so is every step of a problem that no rollout solved.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 

@@ -8,16 +8,14 @@ Invariant: the loss falls only on what the verifier writes itself. The problem, 
 template forces and what code printed are context.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
+from jprm.quoting import TextCodec
 from jprm.records import Problem, Solution
 from jprm.verify.compact import EMBEDDED, CompactDialogue, Template
-from jprm.verify.ports import TextCodec
 from jprm.verify.protocol import Done, Execute, Generate
 from jprm.verify.texts import texts_of
 from jprm.worlds.base import Annotation, Style, World

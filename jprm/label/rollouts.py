@@ -1,17 +1,14 @@
 """Monte-Carlo values of solution states, by rollouts of the policy.
 
-For each problem: a few samples from its bare text estimate pass@1, which sets K; these samples are
-extended to K and are MC(s_1); a few of them, and solutions with planted errors, are chosen; then
-K rollouts from the state after every step estimate its value, until a value is zero. The value
-after the last step is exact, since nothing is left to sample.
+For each problem: a few samples from its bare text estimate pass@1, which sets K; these samples are extended to K and
+are MC(s_1); a few of them, and solutions with planted errors, are chosen; then K rollouts from the state after every
+step estimate its value, until a value is zero. The value after the last step is exact, since nothing is left to sample.
 
 Invariant: a rollout is named by its state and its index, and draws on that name alone. So a state
 is sampled once however many solutions pass through it, and adding problems or interrupting the
 work changes no number. The work is cut into chunks of problems that are always the same: what a
 killed run did not store of a chunk is done again with the same companions.
 """
-
-from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Container, Generator, Iterator, Sequence
@@ -21,9 +18,10 @@ import numpy as np
 
 from jprm.label.progress import rollouts_needed
 from jprm.label.runner import Rollout, RolloutRequest, RolloutRunner, RolloutTask
+from jprm.quoting import TextCodec
 from jprm.records import Problem, Solution
+from jprm.sampling import Sampler
 from jprm.seeds import rng_of
-from jprm.verify.ports import Sampler, TextCodec
 from jprm.worlds.base import World, make_solution
 
 Asking = Generator[list[RolloutRequest], list[list[Rollout]], list[list[Rollout]]]

@@ -7,15 +7,14 @@ one problem reads from top to bottom, and the sampler's slots stay full.
 Invariant: a rollout is named by its state and its index and draws on that name alone.
 """
 
-from __future__ import annotations
-
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from jprm.quoting import TextCodec
 from jprm.records import Problem, stable_id
+from jprm.sampling import SampleEvent, Sampler
 from jprm.seeds import seed_of
-from jprm.verify.ports import Sampler, TextCodec
 from jprm.verify.texts import texts_of
 from jprm.worlds.base import World
 
@@ -63,7 +62,6 @@ class RolloutRunner:
         self.texts = texts_of(tokenizer)
         self.max_tokens, self.seed = max_tokens, seed
         self._asked: dict[int, tuple[_Running, int, int]] = {}  # by handle: task, request, index in it
-        self._tokens: dict[int, list[int]] = {}
 
     def run(self, tasks: Sequence[RolloutTask]) -> list:
         """Returns the tasks' records, in their order."""
@@ -76,11 +74,9 @@ class RolloutRunner:
                 if not events and not self.sampler.busy:
                     raise RuntimeError(f"the sampler is idle, but {len(self._asked)} rollouts wait")
                 for event in events:
-                    self._tokens[event.handle] += event.tokens
-                    if event.finish is not None:
-                        one = self._finish(event.handle, event.finish == "stop")
-                        if one.missing == 0:
-                            self._advance(one)
+                    one = self._finish(event)
+                    if one.missing == 0:
+                        self._advance(one)
         finally:
             for handle in self._asked:  # the run was interrupted: leave no slot behind
                 self.sampler.release(handle)
@@ -109,16 +105,14 @@ class RolloutRunner:
                 stops=(self.tokenizer.eos_id,),
             )
             self._asked |= {handle: (one, at, i) for i, handle in enumerate(handles)}
-            self._tokens |= {handle: [] for handle in handles}
 
-    def _finish(self, handle: int, stopped: bool) -> _Running:
+    def _finish(self, event: SampleEvent) -> _Running:
         """Gives a finished rollout to its task, which is returned."""
-        one, at, i = self._asked.pop(handle)
-        tokens = self._tokens.pop(handle)
-        self.sampler.release(handle)
+        one, at, i = self._asked.pop(event.handle)
+        self.sampler.release(event.handle)
         request = one.requests[at]
-        steps = request.steps + tuple(self.world.split_steps(self.tokenizer.decode(tokens)))
+        steps = request.steps + tuple(self.world.split_steps(self.tokenizer.decode(event.tokens)))
         correct = self.world.is_correct(request.problem, steps)
-        one.rollouts[at][i] = Rollout(steps, correct, finished=stopped, tokens=len(tokens))
+        one.rollouts[at][i] = Rollout(steps, correct, event.finish == "stop", len(event.tokens))
         one.missing -= 1
         return one

@@ -17,21 +17,6 @@ if TYPE_CHECKING:
     from jprm.models.hf_weights import from_hf
     from jprm.models.transformer import Model, bind, split_layers
 
-__all__ = [
-    "PRESETS",
-    "Model",
-    "ModelConfig",
-    "bind",
-    "decode_flops",
-    "from_hf",
-    "parameter_count",
-    "preset",
-    "segment_attention",
-    "split_layers",
-    "to_hf",
-    "train_flops",
-]
-
 _LATE = {
     **dict.fromkeys(("PRESETS", "ModelConfig", "preset"), "config"),
     **dict.fromkeys(("decode_flops", "parameter_count", "train_flops"), "costs"),

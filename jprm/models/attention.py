@@ -92,10 +92,9 @@ def segment_attention(segments_BT: jax.Array, rules: Rules = TRAIN_RULES, impl: 
 def _einsum_attention(segments_BT: jax.Array, rules: Rules):
     """Computes scores and softmax in f32, by einsums.
 
-    The queries go in two blocks, each against the keys up to its own end, which leaves out a
-    quarter of the scores (a tenth of a training step on CPU). Four blocks would leave out three
-    eighths, but compile a second longer. Einsums are head-major: XLA on CPU runs a batched product
-    fast only if the batch axes lead.
+    The queries go in two blocks, each against the keys up to its own end, which leaves out a quarter of the scores (a
+    tenth of a training step on CPU). Four blocks would leave out three eighths, but compile a second longer. Einsums
+    are head-major: XLA on CPU runs a batched product fast only if the batch axes lead.
     """
     rows, tokens = segments_BT.shape
     blocks = BLOCKS if tokens % BLOCKS == 0 and tokens >= BLOCKS * MIN_BLOCK_TOKENS else 1
@@ -120,8 +119,7 @@ def _einsum_attention(segments_BT: jax.Array, rules: Rules):
 def _for_each_query_head(x_BTKH: jax.Array, heads: int, rules: Rules) -> jax.Array:
     """Repeats every key/value head for the queries of its group: BTNH.
 
-    A batch axis for the groups would save the copy, but XLA on CPU takes a fifth longer for it even
-    with groups of 1.
+    A batch axis for the groups would save the copy, but XLA on CPU takes a fifth longer for it even with groups of 1.
     """
     rows, tokens, k, h = x_BTKH.shape
     if k == heads:
@@ -146,7 +144,6 @@ def _attend(q_BNTH, k_BNSH, v_BNSH, bias_B1TS):
     score_BNTS = jnp.einsum("bnth,bnsh->bnts", q_BNTH, k_BNSH, preferred_element_type=jnp.float32)
     score_BNTS = score_BNTS + bias_B1TS
     weight_BNTS = jnp.exp(score_BNTS - lax.stop_gradient(score_BNTS.max(-1, keepdims=True)))
-    # Dividing the T x H result, not the T x S weights, saves a pass over the largest array of the
-    # step.
+    # Dividing the T x H result, not the T x S weights, saves a pass over the largest array of the step.
     out_BNTH = jnp.einsum("bnts,bnsh->bnth", weight_BNTS.astype(v_BNSH.dtype), v_BNSH)
     return out_BNTH / weight_BNTS.sum(-1, keepdims=True).astype(out_BNTH.dtype)

@@ -35,11 +35,10 @@ class RopeScaling:
 class ModelConfig:
     """A decoder-only Transformer: RMSNorm, rotary positions, SwiGLU, grouped key/value heads.
 
-    `embed` is the width of the residual stream, `mlp` that of the gated layer. `embed_scale`
-    multiplies the token embeddings on entry (1 in Qwen; sqrt(embed) in Gemma and in the tiny
-    presets, which are trained from scratch with a tied head: the head wants entries of embed**-0.5,
-    the residual stream wants entries of 1). `induction_init` starts with heads that look back,
-    match and copy (see `induction.py`).
+    `embed` is the width of the residual stream, `mlp` that of the gated layer. `embed_scale` multiplies the token
+    embeddings on entry (1 in Qwen; sqrt(embed) in Gemma and in the tiny presets, which are trained from scratch with a
+    tied head: the head wants entries of embed**-0.5, the residual stream wants entries of 1). `induction_init` starts
+    with heads that look back, match and copy (see `induction.py`).
     """
 
     vocab_size: int

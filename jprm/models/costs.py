@@ -1,9 +1,8 @@
 """What a model costs: parameters, and FLOPs of training, of a forward pass and of decoding.
 
-Counted are the matrix products, two operations for each multiply-add, and nothing else (norms,
-softmax and rotations are a few per cent even of the tiny models). Attention is causal: a token at
-position p reads p + 1 keys, so a document of n tokens makes n (n + 1) / 2 pairs, and packing adds
-none.
+Counted are the matrix products, two operations for each multiply-add, and nothing else (norms, softmax and rotations
+are a few per cent even of the tiny models). Attention is causal: a token at position p reads p + 1 keys, so a document
+of n tokens makes n (n + 1) / 2 pairs, and packing adds none.
 """
 
 from jprm.models.config import ModelConfig

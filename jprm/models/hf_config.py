@@ -5,8 +5,6 @@ Transformer does not have is refused, never ignored: a model that runs with the 
 window or rotation answers almost right.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from pathlib import Path
 from typing import Any

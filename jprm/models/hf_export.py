@@ -1,7 +1,5 @@
 """Writes parameters into a directory that `transformers` opens."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import os

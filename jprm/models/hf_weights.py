@@ -5,8 +5,6 @@ host holds the mapped pages of one shard and one tensor, never the model. Nothin
 that the table does not know, or that the files do not have, is an error.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 import math

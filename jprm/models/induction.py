@@ -1,16 +1,14 @@
 """A start with heads that copy: the one skill that tiny models lack the tokens to discover.
 
-A pretrained language model brings induction heads along: having read "A B ... A" it looks up "B".
-Half a million parameters trained on two million tokens do not form them, whatever the optimizer, so
-the tiny presets start with them (and are trained on from there). Reports of results name this
-start.
+A pretrained language model brings induction heads along: having read "A B ... A" it looks up "B". Half a million
+parameters trained on two million tokens do not form them, whatever the optimizer, so the tiny presets start with them
+(and are trained on from there). Reports of results name this start.
 
-In layer 0, head h looks `offset` = h + 1 tokens back: its query and key biases make the attention
-score a function of the distance alone, peaked at the offset, through the rotary positions. It
-copies what it finds, through a shared random reader R (embed -> head_dim), into its own slot S_h of
-the residual stream. In layer 1, head h matches what stands h back at the query (R itself for h = 0,
-else slot S_h-1) with what stands h + 1 back at the key (slot S_h), and copies the key's token: "the
-token after the last place that looked like this". One head stays free in each layer.
+In layer 0, head h looks `offset` = h + 1 tokens back: its query and key biases make the attention score a function of
+the distance alone, peaked at the offset, through the rotary positions. It copies what it finds, through a shared random
+reader R (embed -> head_dim), into its own slot S_h of the residual stream. In layer 1, head h matches what stands h
+back at the query (R itself for h = 0, else slot S_h-1) with what stands h + 1 back at the key (slot S_h), and copies
+the key's token: "the token after the last place that looked like this". One head stays free in each layer.
 """
 
 import numpy as np

@@ -5,8 +5,6 @@ A name is a directory, or one of the Hugging Face hub whose files are in the loc
 that a mistake is answered, with what to do, before JAX and transformers are loaded.
 """
 
-from __future__ import annotations
-
 import contextlib
 import re
 from collections.abc import Iterator

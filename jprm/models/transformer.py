@@ -1,17 +1,15 @@
 """The one Transformer, described in flax.nnx and run as plain JAX.
 
 Modules describe parameters (shape, logical axis names, initialisation) and the forward pass. `bind`
-turns them into a `Model`: pure functions over a plain nested dict of arrays. No other file mentions
-nnx, because calling `nnx.jit` in a loop costs 14 ms a call for 28 layers, and `jax.jit` over a dict
-0.13 ms.
+turns them into a `Model`: pure functions over a plain nested dict of arrays. No other file mentions nnx, because
+calling `nnx.jit` in a loop costs 14 ms a call for 28 layers, and `jax.jit` over a dict 0.13 ms.
 
 Parameters (L layers lead every leaf of "layers"):
     embed VD, norm D, head DV (if untied), layers:
     attn_norm LD, q LDNH, k LDKH, v LDKH, q_bias LNH, k_bias LKH, v_bias LKH, q_norm LH, k_norm LH,
     o LNHD, mlp_norm LD, gate LDF, up LDF, down LFD
 
-Shape letters: B rows, T tokens, M = B*T, D embed, N query heads, K key/value heads, H head dim,
-F mlp, V vocabulary.
+Shape letters: B rows, T tokens, M = B*T, D embed, N query heads, K key/value heads, H head dim, F mlp, V vocabulary.
 
 The residual stream stays flat, MD, from end to end: for BTD operands XLA on CPU puts transposing
 copies before every weight-gradient product, which costs a quarter of the step.
@@ -243,11 +241,10 @@ class Model:
     ) -> jax.Array:
         """Computes the residual stream after the last layer and norm, BTD, in the type of the parameters.
 
-        `attend(layer, q_BTNH, k_BTKH, v_BTKH) -> o_BTNH` does the attention: q and k are rotated, q
-        is not scaled. `unroll` False scans over the layers (`layer` is then traced), True unrolls
-        them (what an attend that keeps caches in Python needs); None unrolls up to 8 layers that are
-        not recomputed (XLA on CPU finds the two copies of an unrolled layer and keeps one), and all
-        that come as a list (`split_layers`).
+        `attend(layer, q_BTNH, k_BTKH, v_BTKH) -> o_BTNH` does the attention: q and k are rotated, q is not scaled.
+        `unroll` False scans over the layers (`layer` is then traced), True unrolls them (what an attend that keeps
+        caches in Python needs); None unrolls up to 8 layers that are not recomputed (XLA on CPU finds the two copies of
+        an unrolled layer and keeps one), and all that come as a list (`split_layers`).
         `remat` says what the backward pass recomputes: "none" of a layer, all but the products with
         weights ("dots"), or whole "layers".
         `params["layers"]["lora"]`, where it is there, holds adapters (`jprm.train.lora`).
@@ -260,8 +257,7 @@ class Model:
         positions_M = lax.reshape(positions_BT, (rows * tokens,), out_sharding=flat)
         cos_MH, sin_MH = _rotations(positions_M, c)
         call = _Call(rows, tokens, cos_MH, sin_MH, rules, attend)
-        # The table is gathered along fsdp first: left to itself the partitioner replicates the looked-up rows
-        # instead.
+        # The table is gathered along fsdp first: left to itself the partitioner replicates the looked-up rows instead.
         table_VD = reshard(params["embed"], rules("vocab", None))
         x_MD = table_VD.at[ids_M].get(out_sharding=rules("batch", None)) * c.embed_scale
 

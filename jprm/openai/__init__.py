@@ -10,5 +10,5 @@ Enter by `OpenAISampler(url, codec, sampling, stop_texts=...)`, which is used li
 """
 
 from jprm.openai.dialect import Dialect
-from jprm.openai.sampler import OpenAISampler, ServerEvent
+from jprm.openai.sampler import OpenAISampler
 from jprm.openai.turn import ServerStats

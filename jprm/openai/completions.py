@@ -10,8 +10,6 @@ Log-probabilities are the model's own, before temperature and truncation, where 
 those: vLLM does by default since its V1 engine (`--logprobs-mode raw_logprobs`), before it did not.
 """
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

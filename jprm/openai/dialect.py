@@ -6,8 +6,6 @@ names the stop, keeps it, takes it away without a word, or knows no stops. Where
 fields is refused, every field is tried alone, which no wording of a refusal can mislead.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal

@@ -14,9 +14,7 @@ from __future__ import annotations
 import itertools
 import queue
 import threading
-import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -25,26 +23,24 @@ from jprm.chat import ChatCodec
 from jprm.errors import UserError
 from jprm.http import Cancelled, Client
 from jprm.openai.dialect import Dialect
-from jprm.openai.turn import SamplingSettings, ServerConversation, ServerStats, StopWhen, Turn, TurnRunner
+from jprm.openai.turn import ServerConversation, ServerStats, Turn, TurnRunner
+from jprm.sampling import (
+    SampleEvent,
+    Sampler,
+    SamplingParams,
+    StopWhen,
+    check_extension,
+    check_parent,
+    check_request,
+    held,
+)
 
 POLL_S = 0.02  # how long `poll` waits for news: code that has run meanwhile is not kept waiting
 GOES_ON, BEGINS, ENDS = range(3)  # the server still holds the keys of a conversation that goes on
 
 
-@dataclass(frozen=True, slots=True)
-class ServerEvent:
-    """A handle has stopped, and these are the tokens that it drew since its last event."""
-
-    handle: int
-    sample_id: int
-    tokens: list[int]
-    finish: str  # "stop" or "length" as the engine's; "lost": the server cannot complete this conversation
-    logprobs: np.ndarray  # f32 [len(tokens), logprob ids]; nan where the server does not say
-    fault: str = ""  # why it is lost
-
-
-class OpenAISampler:
-    """Satisfies `jprm.verify.ports.Sampler`. To be used by one thread, and closed in the end.
+class OpenAISampler(Sampler):
+    """A sampler over a server's model. It is to be used by one thread, and closed in the end.
 
     url, model: of the server, and the name under which it knows the model.
     context_tokens: the longest conversation that the server holds; None if it does not say.
@@ -55,7 +51,7 @@ class OpenAISampler:
         self,
         base_url: str,
         codec: ChatCodec,
-        sampling: SamplingSettings,
+        sampling: SamplingParams,
         *,
         model: str = "",
         seed: int = 0,
@@ -89,29 +85,17 @@ class OpenAISampler:
         self.dialect: Dialect = self._runner.dialect
         self.stats = ServerStats()
         self._conversations: dict[int, ServerConversation] = {}
-        self._events: list[ServerEvent] = []
+        self._events: list[SampleEvent] = []
         self._handles, self._order = itertools.count(), itertools.count()
         self._waiting: queue.PriorityQueue[tuple[int, int, Turn | None]] = queue.PriorityQueue()
         self._arrived: queue.SimpleQueue[Turn] = queue.SimpleQueue()
         self._concurrency = concurrency
         self._threads: list[threading.Thread] = []
-        self._started = time.monotonic()
 
     @property
     def retried(self) -> int:
         """Requests that had to be repeated so far."""
         return self._client.retried
-
-    @property
-    def progress(self) -> str:
-        """The speed since the sampler was made, and what its conversations do, in one line."""
-        seconds = max(time.monotonic() - self._started, 1e-9)
-        under_way = sum(c.turn is not None for c in self._conversations.values())
-        asked = min(under_way, self._concurrency)
-        return (
-            f"{self.stats.generated / seconds:,.0f} tokens/s, {asked} requests, "
-            f"{len(self._conversations) - under_way} wait, {under_way - asked} queued"
-        )
 
     @property
     def busy(self) -> bool:
@@ -129,23 +113,14 @@ class OpenAISampler:
         stop_when: StopWhen | None = None,
         parent: int | None = None,
     ) -> list[int]:
-        """Queue one sample of up to max_tokens tokens for each id; returns their handles.
+        """Queues samples as `jprm.sampling.Sampler` says.
 
-        parent: only checked; the server's prefix cache knows what it has read. Raises UserError for
-        an empty prompt, no sample ids, max_tokens below 1, and a parent that has not stopped or does
-        not begin the prompt.
+        parent: only checked; the server's prefix cache knows what it has read.
         """
         ids = [int(i) for i in prompt]
-        if not ids:
-            raise UserError("submit: the prompt is empty; give at least one token")
-        if not len(sample_ids):
-            raise UserError("submit: no sample ids; give one for each sample wanted")
-        if max_tokens < 1:
-            raise UserError(f"submit: max_tokens = {max_tokens} must be at least 1")
+        check_request(ids, sample_ids, max_tokens)
         if parent is not None:
-            held = self._stopped(parent, "submit: parent").ids
-            if ids[: len(held)] != held:
-                raise UserError(f"submit: the prompt does not begin with the {len(held)} tokens of its parent")
+            check_parent(ids, self._stopped(parent, "submit: parent").ids)
         stop_ids, logprob_ids = frozenset(stops), tuple(logprob_ids)
         conversations = [
             ServerConversation(next(self._handles), int(sample_id), list(ids), stop_ids, logprob_ids, stop_when)
@@ -157,14 +132,9 @@ class OpenAISampler:
         return [conversation.handle for conversation in conversations]
 
     def extend(self, handle: int, tokens: Sequence[int], *, max_tokens: int) -> None:
-        """Force tokens on a stopped handle, then let it draw up to max_tokens more.
-
-        With max_tokens 0 it stops again at once, with an empty event. Raises UserError for a handle
-        that has not stopped.
-        """
+        """Forces tokens as `jprm.sampling.Sampler` says, and asks the server for what follows them."""
         conversation = self._stopped(handle, "extend:")
-        if max_tokens < 0:
-            raise UserError(f"extend: max_tokens = {max_tokens} must be at least 0")
+        check_extension(max_tokens)
         conversation.ids += [int(i) for i in tokens]
         if max_tokens:
             self._start(conversation, max_tokens, GOES_ON)
@@ -172,14 +142,14 @@ class OpenAISampler:
             self._tell(Turn(conversation, 0, finish="length"))
 
     def release(self, handle: int) -> None:
-        """Forget a handle in any state; a request under way is cancelled."""
-        conversation = self._conversation(handle)
+        """Forgets a handle in any state; a request under way is cancelled."""
+        conversation = held(self._conversations, handle)
         del self._conversations[handle]
         self._events = [event for event in self._events if event.handle != handle]
         if conversation.turn is not None:
             conversation.turn.call.cancel()
 
-    def poll(self) -> list[ServerEvent]:
+    def poll(self) -> list[SampleEvent]:
         """Wait a moment for news and return it.
 
         Raises UserError when the server is gone or refuses: unfinished conversations are then lost.
@@ -246,7 +216,7 @@ class OpenAISampler:
         logprobs = np.full((len(turn.tokens), len(told.logprob_ids)), np.nan, np.float32)
         if told.logprob_ids and turn.tokens and turn.logprobs[0].size:
             logprobs[:] = turn.logprobs
-        self._events.append(ServerEvent(told.handle, told.sample_id, turn.tokens, turn.finish, logprobs, turn.fault))
+        self._events.append(SampleEvent(told.handle, told.sample_id, turn.tokens, turn.finish, logprobs, turn.fault))
 
     def _fail(self, error: Exception) -> None:
         if not isinstance(error, UserError):
@@ -256,13 +226,8 @@ class OpenAISampler:
             f"{len(self._conversations)} conversations are unfinished and lost, finished ones are not"
         ) from error
 
-    def _conversation(self, handle: int) -> ServerConversation:
-        if handle not in self._conversations:
-            raise UserError(f"sample: handle {handle} is unknown or released")
-        return self._conversations[handle]
-
     def _stopped(self, handle: int, what: str) -> ServerConversation:
-        conversation = self._conversation(handle)
+        conversation = held(self._conversations, handle)
         if conversation.turn is not None:
             raise UserError(f"{what} handle {handle} has not stopped; wait for its event")
         return conversation

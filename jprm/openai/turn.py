@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from jprm.errors import UserError
 from jprm.http import Call, Cancelled, Client, Failed, Refused
 from jprm.openai.completions import Completion, CompletionRequest, read_completion
 from jprm.openai.dialect import PIECE_TOKENS, PROBE, TRIES, Dialect, find_model, probe
+from jprm.sampling import SamplingParams, StopWhen
 from jprm.seeds import seed_of
 
 SEED_BITS = 31  # what every server takes
@@ -25,27 +26,6 @@ HINTS = {
     404: "; check the URL (it ends with /v1) and the name of the model",
 }
 OF_CONTEXT = ("context length", "context_length", "max_model_len")
-
-StopWhen = Callable[[list[int]], bool]
-
-
-class SamplingSettings(Protocol):
-    """How to sample; `jprm.sample.SamplingParams` and `jprm.verify.genprm.Sampling` are such settings."""
-
-    @property
-    def temperature(self) -> float:
-        """0 is greedy."""
-        ...
-
-    @property
-    def top_k(self) -> int:
-        """0 cuts nothing."""
-        ...
-
-    @property
-    def top_p(self) -> float:
-        """1 cuts nothing."""
-        ...
 
 
 @dataclass(slots=True)
@@ -102,7 +82,7 @@ class TurnRunner:
         self,
         client: Client,
         codec: ChatCodec,
-        sampling: SamplingSettings,
+        sampling: SamplingParams,
         model: str,
         seed: int,
         stop_texts: Sequence[str],

@@ -116,16 +116,12 @@ def render(page: Page) -> str:
     """The page as one string of HTML."""
     names = anchors([section.title for section in page.sections])
     sections = list(zip(names, page.sections, strict=True))
-    return _environment().get_template("page.html").render(page=page, sections=sections)
-
-
-def card_html(card: cards.SolutionCard) -> str:
-    """One card alone as HTML."""
-    return str(_environment().get_template("cards.html").module.card(card))  # type: ignore[attr-defined]
+    return environment().get_template("page.html").render(page=page, sections=sections)
 
 
 @functools.cache
-def _environment() -> Environment:
+def environment() -> Environment:
+    """The templates of pages, which escape every string."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(

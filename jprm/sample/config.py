@@ -1,25 +1,8 @@
-"""How to sample, and how large the engine is. Both are static: another value is another compiled program."""
+"""How large the engine is. It is static: another value is another compiled program."""
 
 import dataclasses
 
 from jprm.errors import UserError
-
-
-@dataclasses.dataclass(frozen=True)
-class SamplingParams:
-    """Temperature, then top-k, then top-p: vLLM's order. Raises UserError for a value outside its range."""
-
-    temperature: float = 1.0  # 0 is greedy
-    top_k: int = 0  # 0 cuts nothing
-    top_p: float = 1.0  # 1 cuts nothing
-
-    def __post_init__(self):
-        if not 0 <= self.temperature < float("inf"):
-            raise UserError(f"sampling: temperature = {self.temperature} must be finite and at least 0")
-        if self.top_k < 0:
-            raise UserError(f"sampling: top_k = {self.top_k} must be at least 0 (0 cuts nothing)")
-        if not 0 < self.top_p <= 1:
-            raise UserError(f"sampling: top_p = {self.top_p} must be above 0 and at most 1 (1 cuts nothing)")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,10 +16,9 @@ class EngineConfig:
 
     # Sequences held and decoded side by side, over all slot groups.
     slots: int = 128
-    # Groups of slots with a cache and a host thread each, dealt out to the local devices in turn. The
-    # host works on one while another computes. On a CPU one for each core: a decode step is too small
-    # to be split between cores. On accelerators one for each device (or group of `tensor` devices):
-    # more would read the weights more often.
+    # Groups of slots with a cache and a host thread each, dealt out to the local devices in turn. The host works on one
+    # while another computes. On a CPU one for each core: a decode step is too small to be split between cores. On
+    # accelerators one for each device (or group of `tensor` devices): more would read the weights more often.
     slot_groups: int = 2
     # The longest sequence: prompt, generated and forced tokens together. Every step reads room for all
     # of them, so what is not needed costs time.
@@ -55,9 +37,8 @@ class EngineConfig:
     # Visits of one slot group that may be under way at once. With 2 the device never waits for the
     # host, but a slot that stops idles for one more visit.
     in_flight: int = 1
-    # Cache entries that attention reads at a time, up to the longest slot that runs; 0 reads all at
-    # once. On a CPU spans pay for contexts that are mostly empty. A slot's bits depend on the span, not
-    # on other slots.
+    # Cache entries that attention reads at a time, up to the longest slot that runs; 0 reads all at once. On a CPU
+    # spans pay for contexts that are mostly empty. A slot's bits depend on the span, not on other slots.
     attend_span: int = 0
     # Rows of shared prompts, over all slot groups. Twice slots / samples of a prompt is plenty.
     prefix_rows: int = 0

@@ -1,10 +1,9 @@
 """The engine's arithmetic on the device: caches, prefill, copies, decode steps. Pure functions.
 
-The only state on the device is the caches: for each layer K and V of shape [slots or rows, kv heads,
-entries, head dim], donated to every call that writes them. (One array for each layer, because stacked
-or combined caches are copied whole at every update; heads before entries, because then attention is
-one batched matrix product.) Everything else about a slot lives on the host and comes in with each
-call, but for what the visit before has left (`Carry`).
+The only state on the device is the caches: for each layer K and V of shape [slots or rows, kv heads, entries, head
+dim], donated to every call that writes them. (One array for each layer, because stacked or combined caches are copied
+whole at every update; heads before entries, because then attention is one batched matrix product.) Everything else
+about a slot lives on the host and comes in with each call, but for what the visit before has left (`Carry`).
 
 There are one or two caches. `own` has a line for each slot. Without prefix rows it holds whole
 sequences. With them `prefix` has a line for each row, and a slot holds what follows its prompt.
@@ -27,8 +26,8 @@ from jax import lax
 from jprm.models import Model
 from jprm.sample import draw
 from jprm.sample.attend import attend_filled, by_head, finish, merge, prefix_part
-from jprm.sample.config import SamplingParams
 from jprm.sample.slots import SlotInputs
+from jprm.sampling import SamplingParams
 
 Cache = dict[str, list[jax.Array]]
 
@@ -64,10 +63,9 @@ def new_cache(model: Model, lines: int, entries: int, dtype, sharding) -> Cache:
 def prefill(model: Model, params, cache: Cache, ids_MT, line_M, start_M, count, span: int = 0) -> Cache:
     """Feed the first `count` blocks of T tokens, each into a slot or row, from a position on.
 
-    One block after the other: its matrix products are large enough alone, a long text is simply
-    several blocks, one shape serves all lengths, and a block's bits cannot depend on which others
-    came with it. The padding of a text's last block is written past the line's length, where it is
-    not seen.
+    One block after the other: its matrix products are large enough alone, a long text is simply several blocks, one
+    shape serves all lengths, and a block's bits cannot depend on which others came with it. The padding of a text's
+    last block is written past the line's length, where it is not seen.
     """
     T = ids_MT.shape[1]
     entries = cache["k"][0].shape[2]

@@ -1,9 +1,8 @@
 """One slot group on its device: caches, weights, and the programs of a visit in their order.
 
-A group's programs are started by one thread, so that its caches have one owner, and read by another,
-so that the next can be started meanwhile. (JAX on a CPU runs the calls of one thread one after the
-other, those of several side by side. On an accelerator they queue up, and the gain is that it does
-not wait for the host.)
+A group's programs are started by one thread, so that its caches have one owner, and read by another, so that the next
+can be started meanwhile. (JAX on a CPU runs the calls of one thread one after the other, those of several side by side.
+On an accelerator they queue up, and the gain is that it does not wait for the host.)
 """
 
 import dataclasses
@@ -20,8 +19,9 @@ from jprm.errors import UserError
 from jprm.mesh import DECODE_RULES
 from jprm.models import Model, split_layers
 from jprm.sample import decode
-from jprm.sample.config import EngineConfig, SamplingParams
+from jprm.sample.config import EngineConfig
 from jprm.sample.slots import DeviceWork, EngineStats, SlotGroup
+from jprm.sampling import SamplingParams
 
 _BLOCKS_PER_CALL = 64
 

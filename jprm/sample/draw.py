@@ -1,10 +1,9 @@
 """From logits to a token: temperature, top-k, top-p, then one uniform number and the inverse CDF.
 
-One uniform for each token, not one Gumbel for each vocabulary entry: on a CPU those cost more than
-the matrix products of a small model. No sort of the vocabulary either (30 times the cost of the
-logits): with top-k the rest happens among k candidates; without it, top-p's cut is found by
-bisection over the bit patterns of the weights, which for non-negative floats have the order of the
-values.
+One uniform for each token, not one Gumbel for each vocabulary entry: on a CPU those cost more than the matrix products
+of a small model. No sort of the vocabulary either (30 times the cost of the logits): with top-k the rest happens among
+k candidates; without it, top-p's cut is found by bisection over the bit patterns of the weights, which for non-negative
+floats have the order of the values.
 
 Invariant: a token depends on its row's logits, its sample id and its absolute position alone.
 
@@ -17,7 +16,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jprm.sample.config import SamplingParams
+from jprm.sampling import SamplingParams
 
 _WEIGHT_BITS = 30  # weights are at most 1.0, whose bit pattern is below 2**30
 
@@ -81,10 +80,9 @@ def weights(logits_BV: jax.Array, sampling: SamplingParams) -> tuple[jax.Array, 
 def top_k(x_BV: jax.Array, k: int) -> tuple[jax.Array, jax.Array]:
     """The k highest entries of each row in falling order, and where they are; exact.
 
-    Of equal entries the first come first. Two levels: the k blocks with the highest maxima hold all
-    of the k highest entries, because each of those blocks has one at least as high as any entry
-    outside of them. XLA on GPU sorts for k above 16, and then this sorts a hundredth; on a CPU it
-    saves a third.
+    Of equal entries the first come first. Two levels: the k blocks with the highest maxima hold all of the k highest
+    entries, because each of those blocks has one at least as high as any entry outside of them. XLA on GPU sorts for k
+    above 16, and then this sorts a hundredth; on a CPU it saves a third.
     """
     rows, vocab = x_BV.shape
     size = max(1, math.isqrt(vocab // k))

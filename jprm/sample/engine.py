@@ -19,14 +19,15 @@ import numpy as np
 
 from jprm.errors import UserError
 from jprm.models import Model
-from jprm.sample.config import EngineConfig, SamplingParams
+from jprm.sample.config import EngineConfig
 from jprm.sample.device import GroupRunner, Replica, device_groups
 from jprm.sample.memory import EngineMemory, device_bytes, engine_memory
 from jprm.sample.schedule import Scheduler, token_ids
-from jprm.sample.slots import DeviceWork, SampleEvent, halves
+from jprm.sample.slots import DeviceWork, halves
+from jprm.sampling import SampleEvent, Sampler, SamplingParams
 
 
-class Engine(Scheduler):
+class Engine(Scheduler, Sampler):
     """Draws continuations of prompts, stops at stop ids, takes forced tokens, and goes on.
 
     One process and its local devices. Engines of the same model object, sampling and sizes share

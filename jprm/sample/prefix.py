@@ -7,12 +7,11 @@ Shape letters: B slots, R rows, M columns (the slots that read a row).
 """
 
 import dataclasses
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 
-StopWhen = Callable[[list[int]], bool]
+from jprm.sampling import StopWhen
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)

@@ -14,8 +14,9 @@ import numpy as np
 
 from jprm.errors import UserError
 from jprm.sample.config import EngineConfig
-from jprm.sample.prefix import PrefixRow, SampleRequest, StopWhen
-from jprm.sample.slots import DeviceWork, EngineStats, SampleEvent, SampleState, SlotGroup
+from jprm.sample.prefix import PrefixRow, SampleRequest
+from jprm.sample.slots import DeviceWork, EngineStats, SampleState, SlotGroup
+from jprm.sampling import SampleEvent, StopWhen, check_extension, check_parent, check_request, held
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -65,23 +66,14 @@ class Scheduler:
         stop_when: StopWhen | None = None,
         parent: int | None = None,
     ) -> list[int]:
-        """Queue one sample of up to max_tokens tokens for each id; returns their handles.
+        """Queues samples as `jprm.sampling.Sampler` says; the prompt is fed once for all of them.
 
-        max_tokens is one number, or one for each sample. The prompt is fed once for its samples. Equal
-        sample ids (63 bits) give equal samples. `stops` and `logprob_ids` (of which events tell the
-        log-probabilities) hold as long as the handle; a stop counts when drawn, not when forced.
-
-        stop_when: for stops that are not single tokens. A sample that draws one of the engine's
-            triggers freezes, and `stop_when` of what it has drawn since its last event says whether
-            it stops there. If not, it goes on as if nothing had been, at the price of the steps that
-            were left of this visit.
-        parent: a stopped handle whose whole sequence begins the prompt. With prefix rows its keys
-            and values are copied to the end of its own prompt's row, and only the rest is fed.
-            One handle of a prompt can be continued so; it may be released at once.
-
-        Raises UserError, before anything runs, for an empty prompt, no sample ids, token ids
-        outside the vocabulary, a prompt that leaves no room for max_tokens, and a parent that has
-        not stopped or does not begin the prompt.
+        max_tokens: one number, or one for each sample.
+        sample_ids: of 63 bits; equal ones give equal samples.
+        stop_when: a sample that draws one of the engine's triggers freezes until it was asked. If it does not stop
+            there, it goes on as if nothing had been, at the price of the steps that were left of this visit.
+        parent: with prefix rows its keys and values are copied to the end of its own prompt's row, and
+            only the rest is fed. One handle of a prompt can be continued so; it may be released at once.
         """
         if isinstance(max_tokens, int):
             max_tokens = [max_tokens] * len(sample_ids)
@@ -102,16 +94,11 @@ class Scheduler:
         """The request, or a UserError that names the numbers which do not fit: nothing fails once slots run."""
         config, vocab = self.config, self.vocab_size
         ids = token_ids(prompt, vocab, "submit: prompt token")
-        if not len(ids):
-            raise UserError("submit: the prompt is empty; give at least one token")
-        if not len(sample_ids):
-            raise UserError("submit: no sample ids; give one for each sample wanted")
+        check_request(ids, sample_ids, min(max_tokens, default=1))
         if not all(0 <= i < 2**63 for i in sample_ids):
             raise UserError("submit: sample ids must be integers from 0 to 2**63 - 1")
         if len(max_tokens) != len(sample_ids):
             raise UserError(f"submit: {len(max_tokens)} values of max_tokens for {len(sample_ids)} sample ids")
-        if min(max_tokens) < 1:
-            raise UserError(f"submit: max_tokens = {min(max_tokens)} must be at least 1")
         most = max(max_tokens)
         if len(ids) + most > config.context_tokens:
             raise UserError(
@@ -136,8 +123,7 @@ class Scheduler:
         """Let a prompt begin with what a stopped sample holds; returns where its n samples find that."""
         parent, group = self._stopped(handle, "submit: parent")
         known = int(group.known_B[parent.slot])
-        if not np.array_equal(request.prompt[:known], group.tokens_BS[parent.slot, :known]):
-            raise UserError(f"submit: the prompt does not begin with the {known} tokens of its parent")
+        check_parent(request.prompt, group.tokens_BS[parent.slot, :known])
         if not self.config.prefix_rows:
             return None, None
         if parent.request in self._continued:
@@ -149,17 +135,11 @@ class Scheduler:
         return group, group.continue_row(parent, request, n)
 
     def extend(self, handle: int, tokens: Iterable[int], *, max_tokens: int) -> None:
-        """Force tokens on a stopped handle, then let it draw up to max_tokens more.
-
-        With max_tokens 0 it stops again at once, with an empty event; splitting a forced text over
-        several such calls changes nothing. Raises UserError for a handle that has not stopped, and
-        for more tokens than fit into the context.
-        """
+        """Forces tokens as `jprm.sampling.Sampler` says; splitting a text over several calls changes nothing."""
         sample, group = self._stopped(handle, "extend:")
         forced = token_ids(tokens, self.vocab_size, "extend: forced token")
         known, config = int(group.known_B[sample.slot]), self.config
-        if max_tokens < 0:
-            raise UserError(f"extend: max_tokens = {max_tokens} must be at least 0")
+        check_extension(max_tokens)
         if known + len(forced) + max_tokens > config.context_tokens:
             raise UserError(
                 f"extend: {known} tokens + {len(forced)} forced + max_tokens = {max_tokens} "
@@ -179,11 +159,8 @@ class Scheduler:
             self._events.append(group.event(sample, "length"))
 
     def release(self, handle: int) -> None:
-        """Forget a handle in any state, with what it has not reported yet, and free its slot.
-
-        Every handle has to be released in the end.
-        """
-        sample = self._sample(handle)
+        """Forgets a handle in any state and frees its slot; every handle has to be released in the end."""
+        sample = held(self._samples, handle)
         del self._samples[handle]
         self._events = [event for event in self._events if event.handle != handle]
         if sample.slot >= 0 and sample.group is not None:
@@ -250,15 +227,10 @@ class Scheduler:
         return events
 
     def _stopped(self, handle: int, what: str) -> tuple[SampleState, SlotGroup]:
-        sample = self._sample(handle)
+        sample = held(self._samples, handle)
         if sample.group is None or sample.slot < 0 or sample.group.running_B[sample.slot]:
             raise UserError(f"{what} handle {handle} has not stopped; wait for its event")
         return sample, sample.group
-
-    def _sample(self, handle: int) -> SampleState:
-        if handle not in self._samples:
-            raise UserError(f"sample: handle {handle} is unknown or released")
-        return self._samples[handle]
 
 
 def token_ids(tokens: Iterable[int], vocab_size: int, what: str) -> np.ndarray:

@@ -1,7 +1,6 @@
 """The slots of one group as the host sees them, and the work of the group's next visit to the device.
 
-Everything is an array over slots, so that the steps of 64 slots are read and written by a few numpy
-calls. No JAX.
+Everything is an array over slots, so that the steps of 64 slots are read and written by a few numpy calls. No JAX.
 
 Shape letters: B slots, S tokens of the context, C decode steps of a visit, T = C + 1, X stop ids,
 W logprob ids, R prefix rows, M slots of a row, E tokens that were drawn or fed.
@@ -14,6 +13,7 @@ import numpy as np
 
 from jprm.sample.config import EngineConfig
 from jprm.sample.prefix import PrefixRow, PrefixRows, RowPlaces, SampleRequest
+from jprm.sampling import SampleEvent
 
 
 @dataclasses.dataclass(slots=True)
@@ -26,18 +26,6 @@ class EngineStats:
     cloned: int = 0  # prompt tokens copied from a sibling's slot, or from another prefix row, instead
     promoted: int = 0  # tokens of a continued sample that were copied into its prefix row instead
     slot_steps: int = 0  # slots x steps that ran; generated / slot_steps is the use that was made of them
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class SampleEvent:
-    """A handle has stopped, and these are the tokens that it drew since its last event."""
-
-    handle: int
-    sample_id: int
-    tokens: list[int]  # the stop token included
-    finish: str  # "stop": the last token is a stop, or `stop_when` said so; "length": max_tokens are drawn
-    logprobs: np.ndarray  # f32 [len(tokens), logprob ids]: raw log-probabilities at each of these tokens
-    fault: str = ""  # an engine loses nothing; a server may
 
 
 @dataclasses.dataclass(slots=True, eq=False)

@@ -6,8 +6,6 @@ exponents the law is linear, so only those are searched. The two objectives weig
 disagree, the data do not settle the exponents. Approaches 1 and 2 are in isoflop.py.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

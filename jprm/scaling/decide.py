@@ -1,7 +1,5 @@
 """What a law is for: the best choice at a budget, and whether the law holds beyond its points."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any

@@ -10,8 +10,6 @@ Invariant: a fit that the data cannot carry is not made. It comes back with `rea
 report prints the reason.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 
 import numpy as np

@@ -12,8 +12,6 @@ Invariant: the loss is summed, not averaged. An average is so small that the def
 early (Besiroglu et al. 2024 on Hoffmann et al. 2022).
 """
 
-from __future__ import annotations
-
 import itertools
 
 import numpy as np

@@ -8,8 +8,6 @@ Both are biased even without noise, approach 2 by the width and centre of the gr
 parametric fit (chinchilla.py), not instead of it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 

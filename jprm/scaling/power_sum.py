@@ -10,8 +10,6 @@ Invariant: a decision is computed within every resample, so its interval is that
 exponents to be independent or normal.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass

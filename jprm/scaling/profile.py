@@ -8,8 +8,6 @@ That is exact for a straight law with normal errors. How near a curved one comes
 tools.coverage power_law`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 

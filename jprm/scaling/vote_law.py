@@ -8,8 +8,6 @@ unlimited votes end at P(p > 1/2). Extrapolating this way is better calibrated t
 `fit_votes` (fits.py) is the law that assumes no such spread, against votes or tokens alike.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass

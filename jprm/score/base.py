@@ -12,9 +12,12 @@ from typing import Any, ClassVar
 
 from jprm import registry
 from jprm.errors import UserError
+from jprm.execute import CodePlace
+from jprm.quoting import TextCodec
 from jprm.records import Problem, Rationale, ReadOut, Solution, Verdict
+from jprm.sampling import Sampler
 from jprm.seeds import seed_of
-from jprm.verify import Branches, Execution, Executor, GenPRM, Sampler, TextCodec, ThinkPRM, VerifySettings
+from jprm.verify import Branches, Execution, GenPRM, ThinkPRM, VerifySettings
 
 Item = tuple[Problem, Solution]
 Known = Mapping[str, Sequence[Rationale]]  # rationales by solution id
@@ -26,7 +29,7 @@ class Generator:
     """A model that can be sampled, its tokenizer, where its code runs, and the rest of `verify`."""
 
     sampler: Sampler
-    executor: Executor | None
+    executor: CodePlace | None
     codec: TextCodec
     settings: VerifySettings
 

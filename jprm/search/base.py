@@ -1,7 +1,6 @@
 """What a search strategy is, and how it asks for what it needs.
 
-A strategy's `search` is a generator. It yields requests, is sent what they gave, and returns what it
-found:
+A strategy's `search` is a generator. It yields requests, is sent what they gave, and returns what it found:
 
     @strategy("first_of_two")
     @dataclass(frozen=True)
@@ -13,8 +12,6 @@ found:
 So a strategy reads from top to bottom for one problem, while the driver runs many side by side and
 puts their requests into common batches.
 """
-
-from __future__ import annotations
 
 import dataclasses
 import difflib

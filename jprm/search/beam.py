@@ -10,8 +10,6 @@ A solution that has ended keeps its place in a beam until better branches push i
 bounds what is expanded and the result is the last beam.
 """
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -46,9 +44,8 @@ class BestOfN:
 class Beam:
     """Keeps the best `width` branches at each step and expands each by `expand` draws, `max_steps` deep.
 
-    The first step is drawn width x expand times. Branches are ranked by `aggregation` of their
-    rewards; of equal branches the earlier draw is kept. What has not ended at `max_steps` is a
-    candidate as it is.
+    The first step is drawn width x expand times. Branches are ranked by `aggregation` of their rewards; of equal
+    branches the earlier draw is kept. What has not ended at `max_steps` is a candidate as it is.
     """
 
     width: int = 4

@@ -4,8 +4,6 @@ The grid is reported as a whole, since papers differ in which cell they plot (Ge
 names three aggregations and no choice).
 """
 
-from __future__ import annotations
-
 import json
 import math
 from collections.abc import Callable, Sequence

@@ -8,8 +8,6 @@ MAgICoRe (arXiv 2409.12147) keeps old and new solutions together and asks first 
 is hard enough to be worth it (`gate`).
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal

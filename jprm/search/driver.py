@@ -9,8 +9,6 @@ Invariant: a row is a function of the strategy, the problem and what the ports r
 of the other problems, of `in_flight`, or of interruptions.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import math
@@ -24,7 +22,8 @@ from jprm.errors import UserError
 from jprm.records import Problem, append_jsonl, read_jsonl
 from jprm.search.base import Asking, Found, JudgedBranch, JudgeRequest, Request, Revise, Strategy
 from jprm.search.budget import SearchCost
-from jprm.search.ports import Grading, Grow, Refiner, RewardModel, StepGenerator, StepRewards, Steps
+from jprm.search.ports import Grow, Refiner, RewardModel, StepGenerator, StepRewards, Steps
+from jprm.worlds import World
 
 ROW = {  # what the readers of a search's rows need
     "run": str,
@@ -44,7 +43,7 @@ def run_search(
     strategy: Strategy,
     generator: StepGenerator,
     reward_model: RewardModel,
-    grading: Grading,
+    world: World,
     store: Path | str,
     *,
     refiner: Refiner | None = None,
@@ -54,13 +53,13 @@ def run_search(
 ) -> list[dict[str, Any]]:
     """Searches the problems that have no row in the file `store`; returns one row per problem, in their order.
 
+    world: tells the strategies the answer that a solution states, and the rows whether it is right.
     inputs: what decides the replies of the ports (weights, seeds, templates), as JSON values. It is
         kept in the rows with the strategy's settings, and a store of another search is refused.
     in_flight: problems that are searched at the same time.
 
-    A row is `run, problem_id, error ("" or the reason), candidates [{steps, rewards, answer,
-    correct}], pools, notes, budget {generator, verifier: {prompt_tokens, generated_tokens, flops,
-    reread_tokens, reread_flops}}`.
+    A row is `run, problem_id, error ("" or the reason), candidates [{steps, rewards, answer, correct}], pools, notes,
+    budget {generator, verifier: {prompt_tokens, generated_tokens, flops, reread_tokens, reread_flops}}`.
     Raises UserError for equal problem ids, a store of another search, or a missing refiner.
     """
     if len({p.id for p in problems}) != len(problems):
@@ -82,7 +81,7 @@ def run_search(
             # 2. Start further searches, up to their first request, which waits for the next round.
             while waiting and len(running) < max(1, in_flight):
                 problem = waiting.pop()
-                running.append(_Search(problem, strategy.search(problem, grading.answer)))
+                running.append(_Search(problem, strategy.search(problem, world.answer)))
                 running[-1].advance(None)
             # 3. Answer the requests, those of a kind together.
             ports.grow(asked[Grow])
@@ -93,7 +92,7 @@ def run_search(
             running = [search for search in running if search.request is not None]
             for search in done:
                 ports.forget(search.problem)
-                rows[search.problem.id] = search.row(identity, grading)
+                rows[search.problem.id] = search.row(identity, world)
             append_jsonl(store, [rows[search.problem.id] for search in done])
             progress(f"{len(rows)} of {len(problems)} problems searched")
     finally:
@@ -148,13 +147,13 @@ class _Search:
             raise UserError(f"the scorer gave {reply.rewards}; a reward is a number or None")
         self.judged[steps] = reply
 
-    def row(self, identity: str, grading: Grading) -> dict[str, Any]:
+    def row(self, identity: str, world: World) -> dict[str, Any]:
         """Returns the record; grading that raises, or notes that JSON lacks, lose the problem, too."""
         result: dict[str, Any] = {"candidates": [], "pools": [], "notes": {}}
         if self.found is not None:
             try:
                 found = {
-                    "candidates": [self._candidate(j, grading) for j in self.found.candidates],
+                    "candidates": [self._candidate(j, world) for j in self.found.candidates],
                     "pools": [list(pool) for pool in self.found.pools],
                     "notes": self.found.notes,
                 }
@@ -165,13 +164,13 @@ class _Search:
         key = {"run": identity, "problem_id": self.problem.id, "error": self.error}
         return key | result | {"budget": dataclasses.asdict(self.cost)}
 
-    def _candidate(self, judged: JudgedBranch, grading: Grading) -> dict[str, Any]:
+    def _candidate(self, judged: JudgedBranch, world: World) -> dict[str, Any]:
         steps = judged.branch.steps
         return {
             "steps": list(steps),
             "rewards": list(judged.rewards),
-            "answer": grading.answer(steps),
-            "correct": bool(grading.is_correct(self.problem, steps)),
+            "answer": world.answer(steps),
+            "correct": bool(world.is_correct(self.problem, steps)),
         }
 
 

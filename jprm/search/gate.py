@@ -7,8 +7,6 @@ outcome and process reward; here two aggregations of the same step rewards. The 
 the data set's mean from the first sample of every problem; here it is that of all samples.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

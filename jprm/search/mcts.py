@@ -1,20 +1,16 @@
 """Monte-Carlo tree search over steps, with the verifier's score as the value of a state.
 
-Each walk goes from the root to the end of a solution by UCB1; where it finds no children, it draws
-some and has them judged. The score of the solution that it ends with is handed up its path. Two
-values of a node are kept apart:
+Each walk goes from the root to the end of a solution by UCB1; where it finds no children, it draws some and has them
+judged. The score of the solution that it ends with is handed up its path. Two values of a node are kept apart:
 
     value     mean of its own score and of all that was handed up through it. It guides the walks,
               and leans towards the better children, because they are visited more often.
     estimate  the success rate of the policy from here, which a reader of the tree computes: a leaf's
-              own measurement, above it the plain mean over the children. They are all draws of the
-              policy and are measured before the walk can prefer any, so this is unbiased as long as
-              the measurement neither is biased nor steers the walks. `rollouts` > 0 measures by
-              completed solutions that no reward model sees (Monte-Carlo values); with 0 the
-              verifier's score is all there is.
+              own measurement, above it the plain mean over the children. They are all draws of the policy and are
+              measured before the walk can prefer any, so this is unbiased as long as the measurement neither is biased
+              nor steers the walks. `rollouts` > 0 measures by completed solutions that no reward model sees
+              (Monte-Carlo values); with 0 the verifier's score is all there is.
 """
-
-from __future__ import annotations
 
 import math
 from collections.abc import Sequence
@@ -68,10 +64,9 @@ class TreeNode:
 class Mcts:
     """Walks `walks` times from the root and draws `expand` children at every new node, `max_steps` deep.
 
-    exploration: the constant of UCB1; 0 is greedy. A score is an `aggregation` of the rewards; a
-    branch without a score counts as 0, and so does the root. The candidates are the tree's
-    solutions (all that have ended or reached `max_steps`), the highest score first. rollouts: how
-    often every new node is completed, for the records of the tree.
+    exploration: the constant of UCB1; 0 is greedy. A score is an `aggregation` of the rewards; a branch without a score
+    counts as 0, and so does the root. The candidates are the tree's solutions (all that have ended or reached
+    `max_steps`), the highest score first. rollouts: how often every new node is completed, for the records of the tree.
     """
 
     walks: int = 8

@@ -1,7 +1,7 @@
 """What a search needs from others, and the records that pass between them.
 
 A generator grows branches, a reward model rewards their steps, a refiner rewrites a solution after
-criticism, a grader knows answers. They are declared here and not imported, so that strategies know
+criticism. They are declared here and not imported, so that strategies know
 neither JAX nor processes, and their tests run on scripts.
 
 Each answers a batch item by item; an item that fails may be answered by its exception, which loses
@@ -11,8 +11,6 @@ Invariant: what any of them returns for an item is a function of that item and o
 the same problem asked before, never of the rest of the batch or of other searches. So a search can
 be killed and taken up again at any problem.
 """
-
-from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -128,8 +126,7 @@ class StepGenerator(Protocol):
 class RewardModel(ABC):
     """Rewards the steps of solutions and of their beginnings.
 
-    The rewards are functions of the items alone; the costs may also depend on what the same search has
-    asked before.
+    The rewards are functions of the items alone; the costs may also depend on what the same search has asked before.
     """
 
     @abstractmethod
@@ -146,16 +143,4 @@ class Refiner(Protocol):
 
     def revise(self, items: Sequence[tuple[Problem, Revision]]) -> Sequence[Revised | Exception]:
         """Returns the new solution of each item."""
-        ...
-
-
-class Grading(Protocol):
-    """What is known about final answers. `jprm.worlds.World` satisfies it."""
-
-    def answer(self, steps: Sequence[str]) -> str | None:
-        """Returns the final answer that a solution states. Strategies may see it."""
-        ...
-
-    def is_correct(self, problem: Problem, steps: Sequence[str]) -> bool:
-        """Says whether a solution is right. Strategies never see it."""
         ...

@@ -7,19 +7,18 @@ met. A generative verifier judges by beginnings: branches that begin alike have 
 longer one costs its new steps. Other scorers judge every solution as a whole.
 """
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from jprm.errors import UserError
+from jprm.quoting import TextCodec
 from jprm.records import Problem, Rationale, ReadOut, Solution, stable_id
 from jprm.score import Scorer
 from jprm.search.budget import Cost, ModelCost
 from jprm.search.ports import RewardModel, StepRewards, Steps
 from jprm.ties import mean, places
-from jprm.verify import TextCodec, mean_reward
+from jprm.verify import mean_reward
 
 
 class VoteRewards(RewardModel):
@@ -34,7 +33,7 @@ class VoteRewards(RewardModel):
     nothing between steps: each vote reads its whole history again before it judges another step, which
     counts (`Cost.reread_tokens`; less these, a history is counted once). The votes on a first step share one
     reading of the problem, those on any step in fork mode one of the history. Lengths are those of the
-    texts in full, also where `Settings.overflow` shortened them.
+    texts in full, also where `VerifySettings.overflow` shortened them.
 
     Rewards stay known when a search ends, so that searches that ask the same object judge what they have in
     common once; what a search costs never depends on the others.

@@ -1,23 +1,21 @@
 """Branches grown by a sampling engine.
 
-The draws of a branch share one prompt, which the engine reads once. With `share`, what was drawn
-stays in the engine until its problem asks again, and a branch goes on from there (`parent`), so
-that its prefix is not read again at all.
+The draws of a branch share one prompt, which the engine reads once. With `share`, what was drawn stays in the engine
+until its problem asks again, and a branch goes on from there (`parent`), so that its prefix is not read again at all.
 
 Invariant: a draw's sample id is `seed_of(seed, problem.id, *path)`, whoever else is drawn.
 """
-
-from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from jprm.errors import UserError
+from jprm.quoting import TextCodec
 from jprm.records import Problem
+from jprm.sampling import SampleEvent, Sampler, StopWhen
 from jprm.search.budget import Cost, ModelCost
 from jprm.search.ports import ROOT, Branch, Grow, Grown, Path, Steps
 from jprm.seeds import seed_of
-from jprm.verify.ports import Sampler, SamplerEvent, StopWhen, TextCodec
 from jprm.verify.texts import texts_of
 
 
@@ -81,7 +79,7 @@ Running = dict[tuple[int, int], _Draw]  # draws under way by sampler (its id) an
 
 
 class SampledSteps:
-    """A `StepGenerator` over `jprm.verify.ports.Sampler` (`jprm.sample.Engine` is one).
+    """A `StepGenerator` over a `jprm.sampling.Sampler`.
 
     greedy: a sampler of temperature 0, for requests without randomness. cost: the model's FLOPs.
     share: keep drawn branches in the engine. Useful where it has prefix rows; each problem in
@@ -197,11 +195,9 @@ class SampledSteps:
                     if (key, event.handle) in running:
                         self._hear(event, (key, event.handle), running)
 
-    def _hear(self, event: SamplerEvent, key: tuple[int, int], running: Running) -> None:
+    def _hear(self, event: SampleEvent, key: tuple[int, int], running: Running) -> None:
         draw = running[key]
         draw.ids += event.tokens
-        if event.finish is None:
-            return
         # 1. What the draw says now, and whether anything can follow.
         text_ids = [*draw.given, *self._text_ids(draw)]
         left, steps = self._left(text_ids), self._steps(draw)

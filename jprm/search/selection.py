@@ -1,8 +1,7 @@
 """Choosing one of N candidate solutions by the rewards of their steps.
 
-An aggregation turns the rewards of a solution's steps into one score; a choice turns scores and
-answers into a winner. `jprm.evaluate.best_of_n` gives the expectation of the same choices at every
-smaller N.
+An aggregation turns the rewards of a solution's steps into one score; a choice turns scores and answers into a winner.
+`jprm.evaluate.best_of_n` gives the expectation of the same choices at every smaller N.
 
 The tie rule has a name, because published tables depend on it:
 

@@ -4,8 +4,6 @@ A problem that was lost has no candidates and counts as wrong, so a scorer canno
 hard problems; how many were lost, and why, is part of the summary.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass

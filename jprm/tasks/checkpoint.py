@@ -15,6 +15,7 @@ from jprm.errors import UserError
 from jprm.execute import CodePlace
 from jprm.jobs import Stage, Stages, Task, differing_keys, flattened, read_identity, write_atomic
 from jprm.models.locate import Checkpoint, find_checkpoint, find_directory
+from jprm.quoting import TextCodec
 from jprm.records import Problem, Rationale, ReadOut, Solution
 from jprm.score import Generator, Scorer, Setup
 from jprm.score.base import Heard
@@ -24,7 +25,7 @@ from jprm.tasks.samplers import OpenSampler, SamplerRequest, open_engine, open_s
 from jprm.tasks.settings import CheckpointSection
 from jprm.tasks.vote_store import holds_votes
 from jprm.tasks.votes import Judging, Votes, related_stages
-from jprm.verify import Execution, GenPRM, TextCodec, ThinkPRM, VerifySettings, votes_drawn
+from jprm.verify import Execution, GenPRM, ThinkPRM, VerifySettings, votes_drawn
 
 ENGINE = "engine.json"  # in the folder of a stage: how its sampler was opened
 ADVICE = "give another --out, or run it as it was"
@@ -51,7 +52,7 @@ class CheckpointSampling:
     def of(
         cls, model: Path | None, settings: CheckpointSection, scorer: type[Scorer], protocol: GenPRM | ThinkPRM
     ) -> CheckpointSampling:
-        """The scorer on the checkpoint that a user calls `model`. Raises UserError where there is none."""
+        """Finds the checkpoint that a user calls `model`, for a scorer. Raises UserError where there is none."""
         checkpoint = None
         if model is None:
             if scorer.samples:
@@ -159,7 +160,7 @@ class CheckpointSampling:
         execute: Execution,
         stack: contextlib.ExitStack,
     ) -> tuple[Generator, OpenSampler]:
-        """The model, ready to be sampled, and the sampler in it, which ends with `stack`.
+        """Loads the model for a scorer; returns it with the sampler in it, which ends with `stack`.
 
         Raises UserError for whatever is missing.
         """
@@ -215,7 +216,7 @@ class CheckpointSampling:
 
 
 def recorded_engine(stages: Stages, votes: Votes, stage: Stage | None = None) -> dict[str, Any]:
-    """How the sampler of these votes was opened: its kind and sizes; {} where nothing has been sampled.
+    """Returns how the sampler of these votes was opened, its kind and sizes; {} where nothing has been sampled.
 
     stage: the stage that is being computed, if it is a part of `votes`. Raises UserError for a damaged record.
     """

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from jprm.train.loop import FitResult, fit
     from jprm.train.weights import load_params, save_params
 
-__all__ = ["FitResult", "TrainConfig", "fit", "held_out_loss", "label_probabilities", "load_params", "save_params"]
-
 _LATE = {
     **dict.fromkeys(("held_out_loss", "label_probabilities"), "forward"),
     **dict.fromkeys(("FitResult", "fit"), "loop"),

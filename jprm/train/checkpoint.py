@@ -1,11 +1,10 @@
 """Checkpoints of a training run: the one file that knows Orbax.
 
-A checkpoint is complete or it does not exist: Orbax writes into a temporary folder and renames it,
-so a killed save leaves the previous checkpoint as the newest. Saving is asynchronous on
-accelerators; on a CPU, where Orbax would read the very memory that the next step overwrites, it is
-waited for, which takes no copy of the state. Loading is always given the shapes and shardings that
-are wanted, so that a run may resume on another mesh, or another number of processes, than it was
-saved from. Every process calls every method.
+A checkpoint is complete or it does not exist: Orbax writes into a temporary folder and renames it, so a killed save
+leaves the previous checkpoint as the newest. Saving is asynchronous on accelerators; on a CPU, where Orbax would read
+the very memory that the next step overwrites, it is waited for, which takes no copy of the state. Loading is always
+given the shapes and shardings that are wanted, so that a run may resume on another mesh, or another number of
+processes, than it was saved from. Every process calls every method.
 
 What happens to a complete checkpoint later is noticed by the SHA-256 of its files, which are left
 beside them: Orbax has no checksum of the numbers (its zarr3 stores are compressed with `checksum:
@@ -67,9 +66,8 @@ class Checkpoints:
     def save(self, step: int, tree: dict, notes: dict) -> None:
         """Starts saving `tree` (arrays) and `notes` (JSON); a save under way is waited for first.
 
-        The caller may donate the arrays to its next step: when this returns, Orbax has its own in
-        the host's memory, or is done. Raises UserError where a save, this or the one before, cannot
-        be written.
+        The caller may donate the arrays to its next step: when this returns, Orbax has its own in the host's memory, or
+        is done. Raises UserError where a save, this or the one before, cannot be written.
         """
         metadata = {"identity": self._identity, "notes": notes, "versions": provenance()["packages"]}
         with self._errors_named():

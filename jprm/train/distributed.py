@@ -93,8 +93,7 @@ def of_first_process(number: int) -> int:
 def stop_signal() -> Iterator[Callable[[int], bool]]:
     """Gives a function that says after every step whether to stop there, alike on all processes.
 
-    SIGTERM (what a scheduler sends before it takes a machine) to any process stops all of them after
-    the same step.
+    SIGTERM (what a scheduler sends before it takes a machine) to any process stops all of them after the same step.
     """
     if jax.process_count() > 1:  # JAX holds the signal then, and agrees on the step
         yield multihost_utils.reached_preemption_sync_point

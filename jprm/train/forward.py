@@ -32,11 +32,10 @@ def label_probabilities(
 ) -> list[np.ndarray | None]:
     """Returns for each document the probabilities [labels] at its tokens with a weight, in their order.
 
-    A step head gives the probability that the step which ends there is right, for the documents of
-    `render_steps`; a model without one the probability of the labelled token against the other one
-    (Yes against No, say), for documents of `render` with `Soft` labels. None for a document longer
-    than `row_tokens`. Raises UserError where none fits, and for documents without soft labels where
-    there is no head.
+    A step head gives the probability that the step which ends there is right, for the documents of `render_steps`; a
+    model without one the probability of the labelled token against the other one (Yes against No, say), for documents
+    of `render` with `Soft` labels. None for a document longer than `row_tokens`. Raises UserError where none fits, and
+    for documents without soft labels where there is no head.
     """
     packed = _packed(documents, row_tokens)
     if STEP_HEAD not in params and "others" not in packed.names:

@@ -1,7 +1,5 @@
 """The log of a run: JSON lines, one for each logged step whatever the number of attempts."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

@@ -41,9 +41,8 @@ NAMED_ROWS = 8  # how many rows the error of a divergence lists
 class TrainingJob:
     """One training run, ready to go: `fresh()` makes the state before its first step.
 
-    `step` is a compiled (state, batch) -> (state, metrics). Batch i consists of rows `order[i]`, laid
-    out by `layout` (None: one device). `finished(trained)` makes a model's parameters of a state's:
-    adapters are merged.
+    `step` is a compiled (state, batch) -> (state, metrics). Batch i consists of rows `order[i]`, laid out by `layout`
+    (None: one device). `finished(trained)` makes a model's parameters of a state's: adapters are merged.
     """
 
     fresh: Callable[[], TrainState]
@@ -241,9 +240,8 @@ def _divergence(
     In it: a checkpoint of the state before `step`, `batch.npz`, and `step.json` with the metrics, the
     numbers of the rows and the documents in them. `wanted` is the layout of the state.
 
-    The state is gone by now, donated to the step that failed. But a step is a function of the state
-    and of its number, so the newest checkpoint and the steps after it lead there again: a run that
-    goes well pays nothing.
+    The state is gone by now, donated to the step that failed. But a step is a function of the state and of its number,
+    so the newest checkpoint and the steps after it lead there again: a run that goes well pays nothing.
     """
     members = job.order[step - 1].tolist()
     folder = checkpoints.directory / f"not-finite-{step}"

@@ -65,8 +65,7 @@ def merge(params: dict, adapters: dict, config: LoraSection) -> dict:
 def save_peft(directory: Path, adapters: dict, config: LoraSection, base: str = "") -> None:
     """Writes the adapters as PEFT does: adapter_config.json and adapter_model.safetensors.
 
-    base: what PEFT loads them onto, a name or a directory. Raises UserError where they cannot
-    be written.
+    base: what PEFT loads them onto, a name or a directory. Raises UserError where they cannot be written.
     """
     tensors = {
         _peft_key(layer, name, side): np.ascontiguousarray(np.asarray(matrix).T)  # torch stores (outputs, inputs)

@@ -64,8 +64,7 @@ def loss_and_weight(model: Model, params: dict, batch: dict, config: TrainConfig
     def split(x_BT):
         return jnp.moveaxis(x_BT.reshape(rows, chunks, tokens // chunks, *x_BT.shape[2:]), 1, 0)
 
-    # The checkpoint makes the backward pass compute the logits of a chunk again instead of keeping
-    # them all.
+    # The checkpoint makes the backward pass compute the logits of a chunk again instead of keeping them all.
     step = jax.checkpoint(lambda total, chunk: (total + chunk_loss(*chunk), None))
     total, _ = lax.scan(step, jnp.zeros(()), jax.tree.map(split, (h_BTD, shifted)))
     return total, jnp.sum(shifted["weights"])
@@ -74,8 +73,7 @@ def loss_and_weight(model: Model, params: dict, batch: dict, config: TrainConfig
 def cross_entropy(logits_V: jax.Array, targets: jax.Array) -> jax.Array:
     """Computes -log softmax(logits)[target] over the last axis.
 
-    The target's logit is picked by comparison, not by index: a vocabulary sharded over devices
-    cannot be indexed.
+    The target's logit is picked by comparison, not by index: a vocabulary sharded over devices cannot be indexed.
     """
     ids_V = lax.broadcasted_iota(targets.dtype, logits_V.shape, logits_V.ndim - 1)
     picked = jnp.sum(jnp.where(ids_V == targets[..., None], logits_V, 0), -1)

@@ -6,8 +6,6 @@ themselves in `adapter/`) and `result.json`.
 Process 0 writes all but the checkpoints, which are everybody's.
 """
 
-from __future__ import annotations
-
 import contextlib
 import datetime
 import json

@@ -1,7 +1,5 @@
 """What a run starts from: the tokenizer and documents of its file, and the model's first weights."""
 
-from __future__ import annotations
-
 import dataclasses
 import datetime
 import shutil

@@ -69,8 +69,7 @@ def make_step(
 ) -> "CompiledStep":
     """Makes a compiled (state, batch) -> (state, metrics); the metrics are `loss` per unit of weight and `grad_norm`.
 
-    The state is donated: the one handed in is gone afterwards. A batch's arrays are (batch_rows,
-    row_tokens).
+    The state is donated: the one handed in is gone afterwards. A batch's arrays are (batch_rows, row_tokens).
 
     objective: gives (sum, weight) of a batch; None takes that which `config.objective` names.
     frozen: weights that are not trained, laid out over the mesh. With `config.lora` the state's

@@ -3,8 +3,7 @@
 Enter by `verify` (the driver: many solutions and votes over one sampler and one code executor), by
 `Branches` (the same for the branches of searches, each beginning judged once), by a protocol alone
 (`CompactDialogue`, `ChatDialogue`: text in, actions out), or by the votes:
-`mean_reward`, `first_error`. The room declares the sampler and the executor that it needs as
-protocols (`ports`) and imports neither them nor JAX.
+`mean_reward`, `first_error`. It samples with any `jprm.sampling.Sampler` and imports no JAX.
 """
 
 from jprm.verify.branches import Branches
@@ -13,7 +12,6 @@ from jprm.verify.compact import EMBEDDED, CompactDialogue, Template
 from jprm.verify.conversation import Overflow
 from jprm.verify.driver import verify
 from jprm.verify.genprm import GenPRM
-from jprm.verify.ports import Executor, Sampler, TextCodec
 from jprm.verify.protocol import Budget, Dialogue, Done, Execute, Execution, Generate
 from jprm.verify.settings import Mode, VerifySettings
 from jprm.verify.snippets import CodeSettings

@@ -17,10 +17,12 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from jprm.execute import CodePlace
+from jprm.quoting import TextCodec
 from jprm.records import Problem, Rationale, Solution, stable_id
+from jprm.sampling import Sampler
 from jprm.verify.conversation import OpenConversation
 from jprm.verify.driver import HISTORY_VOTE, Driver
-from jprm.verify.ports import Executor, Sampler, TextCodec
 from jprm.verify.settings import VerifySettings
 from jprm.verify.table import VoteTable
 
@@ -57,7 +59,7 @@ class Branches:
         self,
         votes: int,
         sampler: Sampler,
-        executor: Executor | None,
+        executor: CodePlace | None,
         tokenizer: TextCodec,
         settings: VerifySettings,
         seed: int,

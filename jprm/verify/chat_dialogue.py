@@ -2,25 +2,21 @@
 
     analysis -> verification -> code -> verification -> ... -> verdict
 
-It differs from the compact protocol where the published one does. Stops are texts of several
-tokens, and which of them count depends on the phase. The section of code is forced behind the
-analysis. A forced verdict may take the verification back, so that `text` becomes shorter: whoever
-drives the dialogue compares `text` with what the sampler holds, and submits the conversation anew
-where one does not continue the other.
+It differs from the compact protocol where the published one does. Stops are texts of several tokens, and which of them
+count depends on the phase. The section of code is forced behind the analysis. A forced verdict may take the
+verification back, so that `text` becomes shorter: whoever drives the dialogue compares `text` with what the sampler
+holds, and submits the conversation anew where one does not continue the other.
 
 What the reference does with an unexpected end of a turn (it runs stale code, loops, or raises) is
 not reproduced: the verdict is forced once, and what cannot be read then is None.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from typing import Literal
 
 from jprm import records
-from jprm.quoting import unquote
+from jprm.quoting import TextCodec, unquote
 from jprm.verify.genprm import GenPRM
-from jprm.verify.ports import TextCodec
 from jprm.verify.protocol import Dialogue, Done, Execution, Generate, missing_end
 from jprm.verify.snippets import TILDES, code_in, opened_block
 from jprm.verify.texts import first_stop, may_stop

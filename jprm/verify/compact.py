@@ -6,14 +6,12 @@ The model opens and closes the sections itself. The template forces only what op
 what code printed, and the verdict where the budget is used up.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
 from jprm import records
-from jprm.verify.ports import TextCodec
+from jprm.quoting import TextCodec
 from jprm.verify.protocol import Budget, Dialogue, Done, Execution, Generate, RationaleFormat, cut_at_last, missing_end
 from jprm.verify.snippets import CodeSettings, code_in
 from jprm.verify.texts import ends_of_text

@@ -17,9 +17,9 @@ import functools
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from jprm.quoting import marks, unquote
+from jprm.execute import Session
+from jprm.quoting import TextCodec, marks, unquote
 from jprm.records import Rationale, Verdict
-from jprm.verify.ports import CodeSession, TextCodec
 from jprm.verify.protocol import Dialogue, RationaleFormat
 from jprm.verify.table import VoteTable
 from jprm.verify.texts import texts_of
@@ -98,7 +98,7 @@ class OpenConversation:
     vote: int
     step: int
     dialogue: Dialogue
-    session: CodeSession | None
+    session: Session | None
     history: History
     text: str
     ids: list[int]

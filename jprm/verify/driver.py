@@ -11,24 +11,22 @@ step share one history, that of vote 0, and one new conversation per step and vo
     chain   problem step1 rationale1[v] step2 rationale2[v] ...          for each vote v
     fork    problem step1 rationale1[0] ... step_t rationale_t[v]        for each step t and vote v
 
-A conversation is a text, and the sampler holds its tokens. Mostly the text only grows, and what it
-grew by is fed. Where the protocol rewrites what was written (the published one does), the whole
-text is submitted anew.
+A conversation is a text, and the sampler holds its tokens. Mostly the text only grows, and what it grew by is fed.
+Where the protocol rewrites what was written (the published one does), the whole text is submitted anew.
 """
-
-from __future__ import annotations
 
 import queue
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from typing import Any
 
 from jprm.errors import UserError
+from jprm.execute import CodePlace, Outcome, Session
+from jprm.quoting import TextCodec
 from jprm.records import Problem, Rationale, Solution
+from jprm.sampling import SampleEvent, Sampler
 from jprm.seeds import seed_of
 from jprm.verify.conversation import ContextWindow, History, OpenConversation
-from jprm.verify.ports import CodeSession, Executor, Sampler, SamplerEvent, TextCodec
 from jprm.verify.protocol import Done, Execute, Generate
 from jprm.verify.settings import VerifySettings
 from jprm.verify.table import VoteTable
@@ -42,7 +40,7 @@ def verify(
     items: Sequence[tuple[Problem, Solution]],
     votes: Sequence[int],
     sampler: Sampler,
-    executor: Executor | None,
+    executor: CodePlace | None,
     tokenizer: TextCodec,
     settings: VerifySettings,
     seed: int,
@@ -52,29 +50,26 @@ def verify(
 ) -> Iterator[list[Rationale]]:
     """Judges every step of every solution with the given vote indices.
 
-    Yields all rationales of a solution (by step, then vote) when it is done; solutions come in the
-    order in which they end, which may vary. The rationales do not vary: a vote is drawn with the
-    sample id `seed_of(seed, solution.id, vote)`, in fork mode `seed_of(seed, solution.id, step,
-    vote)`. So votes can be added later by asking for the new indices only (in fork mode vote 0 is
-    then drawn again, unreported, for the others to continue).
+    Yields all rationales of a solution (by step, then vote) when it is done; solutions come in the order in which they
+    end, which may vary. The rationales do not vary: a vote is drawn with the sample id `seed_of(seed, solution.id,
+    vote)`, in fork mode `seed_of(seed, solution.id, step, vote)`. So votes can be added later by asking for the new
+    indices only (in fork mode vote 0 is then drawn again, unreported, for the others to continue).
 
     known: rationales by solution id that an earlier run has `heard`, however it ended; only what is
         missing of the votes asked for is drawn. A vote that lacks a step is drawn again from its
         first step (in fork mode from its own: only vote 0 is needed again), which gives the same.
     heard: is called with every rationale that is new, as soon as it is there.
-    stop_early: report a solution only up to the first step that every vote calls wrong (reward below
-        1/2). The first error of any subset of these votes stays the same: the mean of numbers below
-        1/2 is below 1/2, and all earlier steps are reported in full. A None there stops nothing: the
-        subset of that vote alone sees no error. Votes do not wait for one another, which could lock
-        a sampler with few slots; what a vote has written beyond that step is not reported (it may
-        have been `heard`). Of more votes than are `known` the new ones are drawn first; votes that
+    stop_early: report a solution only up to the first step that every vote calls wrong (reward below 1/2). The first
+        error of any subset of these votes stays the same: the mean of numbers below 1/2 is below 1/2, and all earlier
+        steps are reported in full. A None there stops nothing: the subset of that vote alone sees no error. Votes do
+        not wait for one another, which could lock a sampler with few slots; what a vote has written beyond that step is
+        not reported (it may have been `heard`). Of more votes than are `known` the new ones are drawn first; votes that
         an earlier run stopped go on only where a new one disagrees.
 
-    A verdict that nobody could read is None (see `Done`). A conversation that would outgrow the
-    context ends there, with the verdict None and the reason "context" for this step and the later
-    ones, unless `settings.overflow` shortens it (`Rationale.shortened` counts that). A solution of
-    which the sampler has lost a conversation is given up: the rationales that it lacks get the verdict
-    None, a reason that begins with `LOST`, and are not `heard`.
+    A verdict that nobody could read is None (see `Done`). A conversation that would outgrow the context ends there,
+    with the verdict None and the reason "context" for this step and the later ones, unless `settings.overflow` shortens
+    it (`Rationale.shortened` counts that). A solution of which the sampler has lost a conversation is given up: the
+    rationales that it lacks get the verdict None, a reason that begins with `LOST`, and are not `heard`.
 
     Raises UserError for settings that do not fit the tokenizer or each other.
     """
@@ -94,7 +89,7 @@ class Driver:
         self,
         votes: Sequence[int],
         sampler: Sampler,
-        executor: Executor | None,
+        executor: CodePlace | None,
         tokenizer: TextCodec,
         settings: VerifySettings,
         seed: int,
@@ -116,7 +111,7 @@ class Driver:
         self.texts = texts_of(tokenizer, self.format.reference)
         self.conversations: dict[int, OpenConversation] = {}  # by the sampler's handle
         self.finished: deque[VoteTable] = deque()
-        self.outcomes: queue.SimpleQueue[tuple[OpenConversation, Future[Any]]] = queue.SimpleQueue()
+        self.outcomes: queue.SimpleQueue[tuple[OpenConversation, Future[Outcome]]] = queue.SimpleQueue()
         self.running_code = 0
 
     def _word_ids(self) -> tuple[int, ...]:
@@ -186,7 +181,7 @@ class Driver:
         step: int,
         votes: Sequence[int],
         history: History,
-        past: CodeSession | None,
+        past: Session | None,
         parent: OpenConversation | None = None,
     ) -> None:
         """Starts a conversation per vote at `step`, all from the same history and namespace.
@@ -240,7 +235,7 @@ class Driver:
 
     # Phase 2: a conversation has stopped; its dialogue says how it goes on.
 
-    def _receive(self, event: SamplerEvent) -> None:
+    def _receive(self, event: SampleEvent) -> None:
         conversation = self.conversations.get(event.handle)
         if conversation is None:
             return  # `stop_early` dropped it while this event was under way
@@ -249,8 +244,6 @@ class Driver:
             return
         conversation.turn += event.tokens
         conversation.logprobs += list(event.logprobs)
-        if event.finish is None:
-            return
         new = conversation.turn[conversation.fed :]
         conversation.fed = len(conversation.turn)
         text = self.texts.decode(new)

@@ -4,8 +4,6 @@
 where each value comes from. `VerifySettings(template=...)` takes the result, `ChatDialogue` follows it.
 """
 
-from __future__ import annotations
-
 import re
 import string
 from collections.abc import Callable, Sequence
@@ -15,7 +13,7 @@ from pydantic import AfterValidator, Field
 
 from jprm.config import Config
 from jprm.errors import UserError
-from jprm.verify.ports import TextCodec
+from jprm.quoting import TextCodec
 from jprm.verify.protocol import Budget, RationaleFormat, TokenSampling, cut_at_last
 from jprm.verify.snippets import TILDES, CodeSettings
 from jprm.verify.texts import ends_of_text

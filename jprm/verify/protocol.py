@@ -8,30 +8,26 @@ rationale of one step in the making, a state machine over that text:
         Generate -> dialogue.feed(text, tokens)         the model's turn
         Execute  -> dialogue.feed_outcome(text, kind)   the code's turn
 
-Every dialogue is pure: it knows no sampler, no clock and no randomness. It is total: whatever text
-is fed, it ends in Done, with a verdict or with None and a reason. Every turn of the model but the
-last uses up a token of the budget or a round; when either is gone the verdict is forced, and the
-turn behind a forced verdict's opening is the last.
+Every dialogue is pure: it knows no sampler, no clock and no randomness. It is total: whatever text is fed, it ends in
+Done, with a verdict or with None and a reason. Every turn of the model but the last uses up a token of the budget or a
+round; when either is gone the verdict is forced, and the turn behind a forced verdict's opening is the last.
 
-This shape rules out what fails in the reference (GenPRM, genprm_inference.py): a verdict that is
-read from the middle of the analysis, code of an earlier block that runs again because a later one
-was cut off, a loop without end where the model stops in an unexpected way, and a missing verdict
-that counts as "No".
+This shape rules out what fails in the reference (GenPRM, genprm_inference.py): a verdict that is read from the middle
+of the analysis, code of an earlier block that runs again because a later one was cut off, a loop without end where the
+model stops in an unexpected way, and a missing verdict that counts as "No".
 """
-
-from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 from pydantic import Field
 
 from jprm import records
 from jprm.config import Config
 from jprm.errors import UserError
-from jprm.quoting import unquote
-from jprm.verify.ports import TextCodec
+from jprm.quoting import TextCodec, unquote
+from jprm.sampling import SamplingParams
 from jprm.verify.texts import texts_of
 from jprm.worlds.base import Style
 
@@ -59,6 +55,11 @@ class TokenSampling(Config):
     """The likeliest tokens that together have this probability are drawn from."""
     top_k: int = Field(ge=0)
     """So many of the likeliest tokens are drawn from; 0 sets no limit."""
+
+    @property
+    def params(self) -> SamplingParams:
+        """What a sampler is given."""
+        return SamplingParams(self.temperature, self.top_k, self.top_p)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,30 +108,16 @@ Action = Generate | Execute | Done
 class RationaleFormat(ABC):
     """How the conversations of a protocol are laid out as text, and which tokens end a turn of the model."""
 
-    @property
-    def end_of_turn(self) -> str:
-        """The text of the token with which the model ends its turn; "" where the layout shows none."""
-        return ""
-
-    @property
-    def retokenize(self) -> bool:
-        """Whether the whole text is tokenised anew at every turn."""
-        return False
-
-    @property
-    def reference(self) -> bool:
-        """Whether texts of others may spell control tokens, as they may in the published program."""
-        return False
-
-    @property
-    def all_stops(self) -> tuple[str, ...]:
-        """The stops that are texts of several tokens; a sampler needs their `trigger_ids`."""
-        return ()
-
-    @property
-    def turn_marks(self) -> tuple[str, ...]:
-        """The texts that begin and end turns, which are single tokens in a vocabulary that knows this chat."""
-        return ()
+    # The text of the token with which the model ends its turn; "" where the layout shows none.
+    end_of_turn: ClassVar[str] = ""
+    # Whether the whole text is tokenised anew at every turn.
+    retokenize: ClassVar[bool] = False
+    # Whether texts of others may spell control tokens, as they may in the published program.
+    reference: ClassVar[bool] = False
+    # The stops that are texts of several tokens; a sampler needs their `trigger_ids`.
+    all_stops: ClassVar[tuple[str, ...]] = ()
+    # The texts that begin and end turns, which are single tokens in a vocabulary that knows this chat.
+    turn_marks: ClassVar[tuple[str, ...]] = ()
 
     @property
     @abstractmethod

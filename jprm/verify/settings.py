@@ -1,18 +1,16 @@
 """How to verify: everything about a run of the driver but its inputs."""
 
-from __future__ import annotations
-
 from typing import Literal
 
 from pydantic import Field
 
 from jprm.config import Config
+from jprm.quoting import TextCodec
 from jprm.records import ReadOut
 from jprm.verify.chat_dialogue import ChatDialogue
 from jprm.verify.compact import EMBEDDED, CompactDialogue, Template
 from jprm.verify.conversation import Overflow
 from jprm.verify.genprm import GenPRM
-from jprm.verify.ports import TextCodec
 from jprm.verify.protocol import Dialogue, Execution
 from jprm.verify.think import ThinkDialogue, ThinkPRM
 

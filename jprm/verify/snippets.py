@@ -1,7 +1,5 @@
 """The code of a rationale: which text of it is code, and how that is run and its output shown."""
 
-from __future__ import annotations
-
 import re
 
 from pydantic import Field

@@ -3,8 +3,6 @@
 Invariant: `limit` only falls, and to a step below which every vote's rationale will be there.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 

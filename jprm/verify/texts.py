@@ -6,13 +6,11 @@ A sampler knows no text. It is given the token ids at which a stop can end (`tri
 question to ask there (`stop_when`); the answer may be a false alarm, never a miss.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from jprm.quoting import marked
-from jprm.verify.ports import StopWhen, TextCodec
+from jprm.quoting import TextCodec, marked
+from jprm.sampling import StopWhen
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,6 @@ A solution is verified whole as a `Solution` of one step (`whole`). What the cha
 steps is read from its text (`step_verdicts`).
 """
 
-from __future__ import annotations
-
 import dataclasses
 import re
 from collections.abc import Callable, Sequence
@@ -22,9 +20,9 @@ from pydantic import AfterValidator, Field
 
 from jprm.config import Config
 from jprm.errors import UserError
+from jprm.quoting import TextCodec
 from jprm.records import Solution
 from jprm.verify.genprm import Text, places
-from jprm.verify.ports import TextCodec
 from jprm.verify.protocol import Budget, Dialogue, Done, Execution, Generate, RationaleFormat, TokenSampling
 from jprm.verify.texts import ends_of_text
 from jprm.verify.verdict import bare, boxed
@@ -169,11 +167,10 @@ _STEP = re.compile(
 def step_verdicts(text: str, steps: int) -> list[bool | None]:
     r"""Returns what a chain says of each step [steps]: its last boxed word on it, None where it says none.
 
-    A word belongs to the step whose heading ("Step 2: ...") stands before it and behind the last
-    word, else to one that begins a sentence there ("In step 2 ...") or is looked at again ("let me
-    recheck step 2"), and else to the step behind that of the last word: "the 14 of step 1" inside of
-    a sentence names no other. Later rounds correct earlier ones. Marks around the word
-    (`\boxed{\text{correct}}`) are passed over.
+    A word belongs to the step whose heading ("Step 2: ...") stands before it and behind the last word, else to one that
+    begins a sentence there ("In step 2 ...") or is looked at again ("let me recheck step 2"), and else to the step
+    behind that of the last word: "the 14 of step 1" inside of a sentence names no other. Later rounds correct earlier
+    ones. Marks around the word (`\boxed{\text{correct}}`) are passed over.
     """
     verdicts: list[bool | None] = [None] * steps
     behind, following = 0, 1

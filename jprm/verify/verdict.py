@@ -1,12 +1,9 @@
 r"""Reading a verdict: the first box of its section holds one of two words, or there is no verdict.
 
 `\boxed{Yes}`, `\boxed{ **Yes.** }` and `\boxed{\text{Yes}}` say Yes; a box that repeats the question
-(`\boxed{Yes/No}`), one that holds something else and one that was cut off say nothing, and what they
-held is counted by its kind. The published program takes the first "Yes}" or "No}" of all that was
-written; `first_word` reads as it does.
+(`\boxed{Yes/No}`), one that holds something else and one that was cut off say nothing, and what they held is counted by
+its kind. The published program takes the first "Yes}" or "No}" of all that was written; `first_word` reads as it does.
 """
-
-from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping

@@ -9,15 +9,13 @@ A vote without a judgement is None and takes no part: it is neither right nor wr
 vote judged is open, and a solution whose verdict needs that step has none.
 """
 
-from __future__ import annotations
-
 import math
 from bisect import bisect_right
 from collections.abc import Sequence
 
+from jprm.quoting import TextCodec
 from jprm.records import Verdict
 from jprm.ties import below, mean
-from jprm.verify.ports import TextCodec
 from jprm.verify.protocol import Done
 
 NO_VERDICT = Verdict(None, None, None)

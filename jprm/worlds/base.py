@@ -52,9 +52,8 @@ class Segment:
 class Annotation:
     """What the annotator writes about one step, without tags.
 
-    `analysis` is in the style asked for ("" where the style shows none). `code` is always there: it
-    prints True where the annotator holds the step right, so it also filters rationales of styles
-    that do not show it.
+    `analysis` is in the style asked for ("" where the style shows none). `code` is always there: it prints True where
+    the annotator holds the step right, so it also filters rationales of styles that do not show it.
     """
 
     analysis: str

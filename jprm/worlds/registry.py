@@ -1,7 +1,5 @@
 """Worlds by name: the one place that knows them all. They are loaded when they are asked for."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

@@ -70,7 +70,7 @@ def test_compare_gives_everything_at_once():
     first = (rng.random(300) < 0.6).astype(float)
     second = np.where(rng.random(300) < 0.3, 1.0, first)
     found = compare(first, second, range(300))
-    assert found.difference.is_positive and found.permutation_p < 0.001
+    assert found.difference.low > 0 and found.permutation_p < 0.001
     assert found.mcnemar_p is not None and found.mcnemar_p < 0.001
     half = (found.difference.high - found.difference.low) / 2
     assert found.detectable == pytest.approx(2.80 / 1.96 * half, rel=0.05)

@@ -60,12 +60,12 @@ class Letters:
 class Event:
     handle: int
     tokens: list
-    finish: str | None
+    finish: str
     logprobs: object = None
 
 
 class ChainSampler:
-    """The two-state policy; draws on sample ids only, answers in a scrambled order and in bits."""
+    """The two-state policy; draws on sample ids only, answers in a scrambled order."""
 
     def __init__(self, order=0, errs=ERRS, recovers=RECOVERS, fail_after=None):
         self.rng = np.random.default_rng(order)
@@ -99,12 +99,8 @@ class ChainSampler:
         some = self.rng.permutation(list(self.pending))[:50]
         events = []
         for handle in map(int, some):
-            tokens, rest = self.pending[handle][:5], self.pending[handle][5:]
-            self.pending[handle] = rest
-            finish = None if rest else "stop" if tokens[-1] == 0 else "length"
-            if finish:
-                del self.pending[handle]
-            events.append(Event(handle, tokens, finish))
+            tokens = self.pending.pop(handle)
+            events.append(Event(handle, tokens, "stop" if tokens[-1] == 0 else "length"))
         return events
 
     def release(self, handle):

@@ -43,7 +43,7 @@ def test_silent_votes_change_nothing(rewards):
     assert mean_reward(rewards) == mean_reward(judged)
 
 
-@given(st.lists(st.floats(0, 0.5, exclude_max=True), min_size=1, max_size=6))
+@given(st.lists(st.floats(0, 0.4999), min_size=1, max_size=6))  # clear of 0.5, to which jprm.ties rounds
 def test_no_subset_defends_what_every_vote_denies(rewards):
     """The ground on which `stop_early` stands."""
     for size in range(1, len(rewards) + 1):

@@ -16,9 +16,10 @@ from jprm.evaluate import Interval, Missing, check_missing
 from jprm.experiments.applications.config import ApplicationsConfig
 from jprm.experiments.sweep.cells import Sweep
 from jprm.experiments.sweep.config import SweepConfig
-from jprm.experiments.sweep.finished import read_sweep_config, trained_verifier
+from jprm.experiments.sweep.finished import read_sweep_config, trained_policy, trained_verifier
 from jprm.experiments.sweep.table import MISSING_AS
 from jprm.jobs import StageFailed, Stages, open_run
+from jprm.score import find_scorer
 from jprm.search import Choosing, aggregation, choice, load_plugins, make_strategy, summary
 from jprm.tasks.resources import Resources, Speed
 from jprm.tasks.search import ROWS, Search
@@ -58,11 +59,12 @@ def print_search(options: SearchOptions) -> int:
     settings = settings_of(options.settings)
     make_strategy(options.strategy, **settings)
     sweep, stages = Sweep(config), Stages(options.run)
-    verifier, votes = trained_verifier(options.run, sweep, stages), config.verify.draws(options.votes)
+    trained_verifier(options.run, sweep, stages)
+    votes = config.verify.draws(options.votes)
     search = Search(
         options.strategy,
         json.dumps(settings, sort_keys=True),
-        sweep.tasks_of(sweep.main.config).policy(verifier.seed),
+        trained_policy(options.run, sweep, stages),
         sweep.main.sampling,
         votes,
         options.problems,
@@ -130,6 +132,7 @@ def run_config(run: Path) -> SweepConfig:
 
 def _check_names(options: SearchOptions) -> None:
     """Answers a wrong name before anything is loaded."""
+    find_scorer(options.scorer)
     aggregation[options.aggregation]
     choice[options.choice]
     check_missing(options.missing)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from jprm.config import overridden
 from jprm.errors import UserError
@@ -13,8 +14,11 @@ from jprm.experiments.sweep.equal_compute import candidates_at_equal_compute
 from jprm.experiments.sweep.findings import find
 from jprm.experiments.sweep.report import write_sweep_report
 from jprm.experiments.sweep.table import best_of_candidates, measure
-from jprm.jobs import Stages
+from jprm.jobs import Stages, Task
+from jprm.tasks.policy import Policy
 from jprm.tasks.verifier import Verifier
+
+T = TypeVar("T", bound=Task)
 
 
 def read_sweep_config(run: Path) -> SweepConfig:
@@ -29,12 +33,22 @@ def read_sweep_config(run: Path) -> SweepConfig:
 
 
 def trained_verifier(run: Path, sweep: Sweep, stages: Stages) -> Verifier:
-    """The main verifier of a run. Raises UserError where it, or the policy, is not trained yet."""
-    main = sweep.main.verifier
-    for task in (sweep.tasks_of(sweep.main.config).policy(main.seed).base, main):
-        if not stages[task].done:
-            raise UserError(f"{run}: {task.label} is not trained yet; run: python experiments/sweep.py")
-    return main
+    """The main verifier of a run. Raises UserError where it is not trained yet."""
+    return trained(run, sweep.main.verifier, stages)
+
+
+def trained_policy(run: Path, sweep: Sweep, stages: Stages) -> Policy:
+    """The policy of the main verifier's seed. Raises UserError where it is not trained yet."""
+    policy = sweep.tasks_of(sweep.main.config).policy(sweep.main.verifier.seed)
+    trained(run, policy.base, stages)
+    return policy
+
+
+def trained(run: Path, task: T, stages: Stages) -> T:
+    """The task itself. Raises UserError where it is not finished."""
+    if not stages[task].done:
+        raise UserError(f"{run}: {task.label} is not trained yet; run: python experiments/sweep.py")
+    return task
 
 
 def finished_cells(sweep: Sweep, stages: Stages) -> list[Cell]:

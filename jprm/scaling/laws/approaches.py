@@ -3,8 +3,6 @@
 Invariant: an approach that the runs cannot carry is there with the reason, never with numbers.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any

@@ -3,8 +3,6 @@
 Invariant: nothing is left out or computed in the place of a column without a note that says so.
 """
 
-from __future__ import annotations
-
 import math
 from collections import Counter
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """The generative verifier: analysis, code that runs, verdict, for each step and vote; or the verdict alone."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from typing import ClassVar
 

@@ -1,7 +1,5 @@
 """The discriminative step head: one forward pass, a probability at the end of every step."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from typing import ClassVar
 

@@ -1,7 +1,5 @@
 """ThinkPRM: one chain of thought over the whole solution, with a word on each step and a verdict in the end."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Iterator, Sequence
 from typing import ClassVar

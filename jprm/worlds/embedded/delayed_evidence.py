@@ -8,8 +8,6 @@ Invariant: each reading is stated with either one true. So every beginning up to
 right and a wrong solution, and so does every continuation behind it: neither tells, the two together do.
 """
 
-from __future__ import annotations
-
 import itertools
 import random
 from collections.abc import Iterator

@@ -6,8 +6,6 @@ numbers after it, it changes nothing that follows. A planted step is the first w
 differs from the right one, and no number of the solution leaves 0..199 (numbers outside have no token).
 """
 
-from __future__ import annotations
-
 import random
 import re
 from collections.abc import Sequence
@@ -114,10 +112,9 @@ def _insert_unneeded(graph: QuantityGraph, derived: list[Quantity], rng: random.
 def first_error(graph: QuantityGraph, steps: Sequence[str]) -> tuple[int, str]:
     """Returns (0-based first wrong step, kind of its error), or (-1, "") where every step is right.
 
-    Kinds: `format` not readable as a step; `quantity` derives something that is not to be derived;
-    `skip` uses what no earlier step has derived; `op` the right numbers, another operator;
-    `operand` other numbers; `slip` wrong arithmetic; `answer` announces the answer wrongly;
-    `noanswer` the last step announces none.
+    Kinds: `format` not readable as a step; `quantity` derives something that is not to be derived; `skip` uses what no
+    earlier step has derived; `op` the right numbers, another operator; `operand` other numbers; `slip` wrong
+    arithmetic; `answer` announces the answer wrongly; `noanswer` the last step announces none.
     """
     known = dict(graph.base_values)
     for index, text in enumerate(steps):

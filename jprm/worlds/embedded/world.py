@@ -4,8 +4,6 @@ Invariant: a problem's split is a hash of its text, so no two splits share a pro
 seeds and the difficulty.
 """
 
-from __future__ import annotations
-
 import hashlib
 import random
 from collections.abc import Iterator, Sequence

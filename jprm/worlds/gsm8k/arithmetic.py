@@ -4,8 +4,6 @@ Invariant: all values are `Fraction`s, so 0.1 + 0.2 is 0.3 and nothing is ever c
 reference that rounded its own result (`TOLERANCE`).
 """
 
-from __future__ import annotations
-
 import ast
 import operator
 import re

@@ -7,8 +7,6 @@ Invariant: `solutions.first_error` finds the planted step, its result differs fr
 `TOLERANCE`, and every text keeps its words.
 """
 
-from __future__ import annotations
-
 import random
 from collections.abc import Sequence
 from fractions import Fraction

@@ -9,8 +9,6 @@ same as the reference's step is right. A step with the same words and other numb
 text the truth is unknown here, and is said to be.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
