@@ -31,6 +31,12 @@ def test_nothing_is_cut_off_or_wrapped():
     assert lines[-2].split() == ["direct", "-", "0.0%", "-", "-", "-"]
 
 
+def test_a_long_text_is_broken_into_lines():
+    words = [f"word{i}" for i in range(40)]
+    lines = _printed(Table("", columns("name | n"), [{"name": " ".join(words), "n": 1}]))
+    assert max(map(len, lines)) <= 80 and " ".join(lines[1:]).replace(" 1 ", " ").split() == words
+
+
 def test_a_table_without_some_columns():
     table = Table("", COLUMNS).of(ROWS).without("f1", "gain", "missing", "size")
     assert [line.split() for line in _printed(table)] == [["verifier", "votes"], ["GenPRM", "16"], ["direct", "-"]]

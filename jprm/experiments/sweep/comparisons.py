@@ -58,22 +58,6 @@ class Comparison:
             return "helps"
         return "harms" if self.difference.high < 0 else "not told apart"
 
-    @property
-    def finding(self) -> str:
-        """The verdict; where nothing was found, what could have been."""
-        if self.verdict == "not told apart" and self.paired and self.paired.detectable > 0:
-            return f"{self.verdict} (detectable: {self.paired.detectable:.3f})"
-        return self.verdict
-
-    def __str__(self) -> str:
-        d = self.difference
-        text = f"{self.question}, {self.votes} votes on {self.benchmark}: {d:+.3f}"
-        if self.paired and not math.isnan(self.paired.permutation_p):
-            text += f", permutation p {p_value(self.paired.permutation_p)}"
-        if self.spread:
-            text += f", {seeds_and_problems(self.spread)}"
-        return f"{text}: {self.finding}"
-
 
 def comparisons_of(sweep: Sweep, measured: list[Measured], mains: list[Measured]) -> list[Comparison]:
     """Votes against one vote, the ends of the grid against each other, the main cell against its variants.
@@ -139,10 +123,10 @@ def known_solutions(m: Measured) -> list[tuple[str, Solution]]:
 
 
 def p_value(p: float) -> str:
-    """A p-value for readers: "< 0.001", "= 0.508"; of what cannot be tested "= -"."""
+    """A p-value for readers: "< 0.001", "0.508"; "-" of what cannot be tested."""
     if math.isnan(p):
-        return "= -"
-    return "< 0.001" if p < 0.001 else f"= {p:.3f}"
+        return "-"
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def seeds_and_problems(spread: SeedSpread) -> str:

@@ -16,29 +16,12 @@ from jprm.scaling import Fit, fit_power_law
 METHODS = {"pass@k": "pass", "verifier": "best", "weighted vote": "weighted", "majority": "majority"}
 
 
-class CoverageNotes:
-    """The measured coverage of intervals, said once for all that share it: marked (a), (b), ... where they stand."""
-
-    def __init__(self):
-        self._said: dict[str, str] = {}
-
-    def mark(self, coverage: str) -> str:
-        """What stands behind an interval; nothing where there is none."""
-        if not coverage:
-            return ""
-        return f" ({self._said.setdefault(coverage, chr(ord('a') + len(self._said)))})"
-
-    def lines(self) -> list[str]:
-        """What the marks say."""
-        return [f"({mark}) measured: {coverage}" for coverage, mark in self._said.items()]
-
-
 @dataclass(frozen=True)
 class Findings:
     """Everything below the table.
 
     `baselines` are F1 by benchmark of predictors that read nothing; `main_names` those of the main cells, whose vote
-    laws stand among the lines.
+    laws are printed.
     """
 
     comparisons: tuple[Comparison, ...]
@@ -51,30 +34,6 @@ class Findings:
     laws: tuple[Law, ...] = ()
     stopped: tuple[Stopped, ...] = ()
     spent: Spent | None = None
-
-    def lines(self) -> list[str]:
-        """The findings as lines of text."""
-        lines = []
-        for benchmark, scores in self.baselines.items():
-            shown = ", ".join(f"{name} {f1:.3f}" for name, f1 in scores.items())
-            lines.append(f"F1 on {benchmark} without reading: {shown}")
-        lines += map(str, self.comparisons)
-        lines += map(str, self.stopped)
-        notes = CoverageNotes()
-        lines += [
-            f"{name}: {fit}{notes.mark(fit.measured_coverage)}"
-            for name, fit in self.vote_fits
-            if name in self.main_names
-        ]
-        lines += [f"{name}, {fit}{notes.mark(fit.measured_coverage)}" for name, fit in self.axis_fits()]
-        for law in self.laws:
-            lines += law.lines(notes.mark(law.coverage))
-        lines += notes.lines()
-        if self.best_of_n:
-            lines += best_of_n_lines(self.best_of_n)
-        if self.spent:
-            lines += self.spent.lines()
-        return lines
 
     def axis_fits(self) -> list[tuple[str, Fit]]:
         """The laws of held-out loss in one axis, as far as it varies."""
@@ -110,19 +69,6 @@ def _laws(grid: list[Measured], main: list[Measured]) -> list[Law]:
     grid = comparable(grid)
     found = [loss_law(grid), *(error_law(grid, name) for name in benchmarks)]
     return [law for law in found if law] + [law for m in main for law in vote_laws(m)]
-
-
-def best_of_n_lines(best: BestOfNAccuracy) -> list[str]:
-    """Accuracy of the chosen solution by method, and whether the verifier beats the majority."""
-    lines = []
-    for k in best.ks:
-        shown = ", ".join(f"{name} {best.interval(method, k)}" for name, method in METHODS.items())
-        lines.append(f"best of {k}: {shown}")
-    k = best.ks[-1]
-    gain = best.gain("best", "majority", k)
-    verdict = "beats" if gain.low > 0 else "loses against" if gain.high < 0 else "is not told apart from"
-    lines.append(f"best of {k}: the verifier {verdict} the majority vote: {gain:+.3f}")
-    return lines
 
 
 def _fit(grid: list[Measured], axis: str) -> Fit | None:

@@ -41,13 +41,6 @@ class Law:
     note: str = ""
     law: PowerSum | None = None
 
-    def lines(self, mark: str) -> list[str]:
-        """The law as text, a line per quantity; `mark` points to the coverage of its intervals."""
-        if self.refusal:
-            return [f"{self.name}: not fitted, {self.refusal}"]
-        said = [f"  {name}: {value}" for name, value in self.quantities]
-        return [f"{self.name}{mark}", *said, *([f"  {self.note}"] if self.note else [])]
-
 
 def comparable(grid: Sequence[Measured]) -> list[Measured]:
     """The cells that differ from the first in size, amount of training and seed alone: the points of one law."""

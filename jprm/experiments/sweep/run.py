@@ -10,12 +10,12 @@ from typing import Any
 from jprm.errors import INCOMPLETE, UserError
 from jprm.experiments.sweep.cells import Cell, Sweep
 from jprm.experiments.sweep.config import FREE_KEYS, SweepConfig
-from jprm.experiments.sweep.console import print_table
 from jprm.experiments.sweep.equal_compute import candidates_at_equal_compute
 from jprm.experiments.sweep.findings import find
 from jprm.experiments.sweep.machine_speed import stored_speed
 from jprm.experiments.sweep.plan import check_possible
 from jprm.experiments.sweep.report import write_sweep_report
+from jprm.experiments.sweep.report_tables import print_sweep
 from jprm.experiments.sweep.table import Measured, best_of_candidates, f1_of, failed_row, measure
 from jprm.jobs import (
     Failure,
@@ -129,7 +129,7 @@ def conclude(runner: Runner, sweep: Sweep, command: str, known: Sequence[Measure
         )
         findings = find(sweep, measured, best, spent)
         write_sweep_report(sweep.config, measured, findings, path, command)
-        print_table(measured, findings)
+        print_sweep(measured, findings)
     for name, failure in failures.items():
         say(f"{failure.status}: {name}: {failure.reason}")
     rejected = _rows_rejected(measured)
