@@ -77,23 +77,23 @@ def laws(
 
     Exit code 2: no approach could be fitted, or the table could not be read.
     """
-    from jprm.experiments.laws import LawsOptions, run_laws
+    from jprm.experiments.laws import run_laws
     from jprm.scaling.laws import Columns
 
-    options = LawsOptions(
-        tuple(files),
+    code = run_laws(
+        files,
         Columns(params, tokens, flops, loss, run),
-        where=tuple(where or ()),
+        where=where or (),
         drop_highest=drop_highest,
         derive_tokens=tokens_from_flops,
-        budgets=tuple(budget or ()),
+        budgets=budget or (),
         bootstrap=bootstrap,  # type: ignore[arg-type] - checked there
         resamples=resamples,
         seed=seed,
         out=out,
         command=shlex.join(["python", "-m", "jprm", *sys.argv[1:]]),
     )
-    raise typer.Exit(run_laws(options))
+    raise typer.Exit(code)
 
 
 @data.command("convert")

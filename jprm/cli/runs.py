@@ -53,23 +53,23 @@ def search(
     """
     _require_sweep(run)
     present(plugin, "--plugin")
-    from jprm.experiments.applications.search_command import SearchOptions, print_search
+    from jprm.experiments.applications.search_command import print_search
 
-    options = SearchOptions(
+    code = print_search(
         run,
         strategy,
-        tuple(settings or ()),
-        scorer,
-        votes,
-        problems,
-        split,  # type: ignore[arg-type] - checked there
-        aggregation,
-        choice,
-        missing,  # type: ignore[arg-type] - checked there
-        plugin,
-        out,
+        settings or (),
+        scorer=scorer,
+        votes=votes,
+        problems=problems,
+        split=split,  # type: ignore[arg-type] - checked there
+        aggregation=aggregation,
+        choice=choice,
+        missing=missing,  # type: ignore[arg-type] - checked there
+        plugin=plugin,
+        out=out,
     )
-    raise typer.Exit(print_search(options))
+    raise typer.Exit(code)
 
 
 @app.command()

@@ -8,7 +8,6 @@ that hold one solution at a time.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -17,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from jprm.errors import UserError
-from jprm.jobs import write_atomic
+from jprm.jobs import write_rows
 from jprm.records import Rationale, ReadOut, append_jsonl, from_json, read_jsonl, stream_jsonl, stream_records, to_json
 from jprm.ties import below
 from jprm.verify import mean_reward
@@ -76,7 +75,7 @@ class VoteStore:
     def finish(self, counted: Iterable[Sequence[Rationale]]) -> None:
         """Writes the rationales that count, one solution after another, in place of the log."""
         rows = ({"solution_id": r[0].solution_id, "rationales": [to_json(x) for x in r]} for r in counted)
-        write_atomic(self._directory / RATIONALES, "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows))
+        write_rows(self._directory / RATIONALES, rows)
         for name in (VOTES, LOST):
             (self._directory / name).unlink(missing_ok=True)
 

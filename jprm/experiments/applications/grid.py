@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from jprm.evaluate import Interval, Resamples, auc_interval, counted, f1_difference, f1_interval, finite, ranked
+from jprm.evaluate import Interval, Resamples, auc_interval, counted, f1_difference, f1_interval, interval_row, ranked
 from jprm.experiments.applications.judgements import Judgements
 from jprm.jobs import Stages
 from jprm.search import aggregate
@@ -36,7 +36,7 @@ def grid_rows(
         for judge in judges:
             rows.append(
                 {"figure": "verifiers", "verifier": judge.name, "tier": tier}
-                | _f1(judge, judges[0], inside)
+                | f1_row(judge, judges[0], inside)
                 | _ranking(judge, drawn)
                 | _costs(stages, judge, inside)
             )
@@ -130,22 +130,14 @@ def _area(judge: Judgements, labels: Sequence[bool], scores: Sequence[float], id
     return auc_interval(label, score, Resamples.of([ids[i] for i in kept], resamples=500))
 
 
-def interval_row(name: str, at: Interval | None) -> dict[str, Any]:
-    """`name, name_low, name_high`; None for what is not defined."""
-    values = (math.nan,) * 3 if at is None else (at.value, at.low, at.high)
-    keys = (name, f"{name}_low", f"{name}_high")
-    return {key: finite(value) for key, value in zip(keys, values, strict=True)}
-
-
-def _f1(judge: Judgements, main: Judgements, items: Sequence[Item]) -> dict[str, Any]:
+def f1_row(judge: Judgements, over: Judgements, items: Sequence[Item]) -> dict[str, Any]:
+    """First-error F1 of a judge and its gain over another one, paired by problem; None where it judges no steps."""
     if not judge.by_steps:
         return interval_row("f1", None) | interval_row("f1_gain", None) | {"n_items": len(items)}
-    labels, resamples = labels_of(items), by_problem(items)
-    right = correctness(judge, items)
-    gain = f1_difference(labels, correctness(main, items), right, resamples)
-    at = f1_of(judge, items, resamples)
-    row = interval_row("f1", at) | interval_row("f1_gain", gain) | {"n_items": len(items)}
-    return row | missing_row(judge, items)
+    resamples = by_problem(items)
+    gain = f1_difference(labels_of(items), correctness(over, items), correctness(judge, items), resamples)
+    row = interval_row("f1", f1_of(judge, items, resamples)) | interval_row("f1_gain", gain)
+    return row | {"n_items": len(items)} | missing_row(judge, items)
 
 
 def _ranking(judge: Judgements, items: Sequence[Item]) -> dict[str, Any]:

@@ -18,9 +18,9 @@ from jprm.evaluate import (
     accuracy_interval,
     best_of_n,
     finite,
+    interval_row,
     mean_difference,
 )
-from jprm.experiments.applications.grid import interval_row
 from jprm.experiments.applications.judgements import Judgements
 from jprm.experiments.applications.tasks import Applications
 from jprm.grade import united

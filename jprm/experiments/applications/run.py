@@ -23,8 +23,8 @@ from jprm.experiments.applications.refined import matched_rows, refinement_rows
 from jprm.experiments.applications.report import print_rows, write_applications_report
 from jprm.experiments.applications.tasks import CONTROLS, STYLES, Applications
 from jprm.experiments.sweep.machine_speed import stored_speed
-from jprm.experiments.sweep.run import claim_config, write_rows
-from jprm.jobs import Failure, RunDirectory, Runner, StageFailed, Stages, Task, open_run
+from jprm.experiments.sweep.run import claim_config
+from jprm.jobs import Failure, RunDirectory, Runner, StageFailed, Stages, Task, open_run, write_rows
 from jprm.search import Choosing
 from jprm.tasks.benchmark import load_items
 from jprm.tasks.resources import Resources, Speed
@@ -117,7 +117,7 @@ def judged_rows(stages: Stages, applications: Applications) -> Rows:
 
 def _directions(stages: Stages, passes: Sequence[Sequence[Scores]], applications: Applications) -> list[Judgements]:
     """The judgements of the passes, but for the last one; BiPRM; and its control, two forward passes."""
-    names, missing = ("forward", "both ways, forward", "both ways, backward", "forward again"), "wrong"
+    names = ("forward", "both ways, forward", "both ways, backward", "forward again")
     missing = applications.config.evaluate.missing
     forward, there, back, again = (
         scored(stages, name, scores, missing) for name, scores in zip(names, passes, strict=True)

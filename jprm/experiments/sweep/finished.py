@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from jprm.config import overridden
 from jprm.errors import UserError
@@ -16,15 +17,17 @@ from jprm.experiments.sweep.table import best_of_candidates, measure
 from jprm.jobs import Stages
 from jprm.tasks.verifier import Verifier
 
+C = TypeVar("C", bound=SweepConfig)
 
-def read_sweep_config(run: Path) -> SweepConfig:
+
+def read_sweep_config(run: Path, kind: type[C] = SweepConfig) -> C:
     """The configuration of the sweep in the directory `run`. Raises UserError where there is none."""
     path = run / "config.json"
     require_sweep(run)
     try:
-        config = SweepConfig.model_validate_json(path.read_text(encoding="utf-8"))
+        config = kind.model_validate_json(path.read_text(encoding="utf-8"))
     except ValueError:
-        raise UserError(f"{path}: damaged, or of another version; run the sweep again") from None
+        raise UserError(f"{path}: damaged, or of another version; run it again") from None
     return config.model_copy(update={"directory": run.parent, "name": run.name})
 
 

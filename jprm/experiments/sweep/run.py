@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
 
 from jprm.errors import INCOMPLETE, UserError
 from jprm.experiments.sweep.cells import Cell, Sweep
@@ -26,7 +23,7 @@ from jprm.jobs import (
     claim_directory,
     open_run,
     run_workers,
-    write_atomic,
+    write_rows,
 )
 from jprm.tasks.resources import Resources, Speed
 from jprm.terminal import say
@@ -140,11 +137,6 @@ def conclude(runner: Runner, sweep: Sweep, command: str, known: Sequence[Measure
     counts = f"computed {runner.computed}, reused {runner.reused}"
     print(counts + (f", {len(failures)} of {len(sweep.cells)} cells failed" if failures else ""))
     return INCOMPLETE if failures or rejected else 0
-
-
-def write_rows(path: Path, rows: Sequence[dict[str, Any]]) -> None:
-    """Writes rows as JSON lines, whole or not at all."""
-    write_atomic(path, "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows))
 
 
 def _worker(runner: Runner, config: SweepConfig, accept: bool = False) -> Worker:
