@@ -53,9 +53,9 @@ def run_laws(
 ) -> int:
     """Fits, prints and writes; returns the exit code: 0 where at least one approach was fitted, otherwise 2.
 
-    where: KEY=VALUE that a row must have. drop_highest: a number of runs. derive_tokens: tokens are computed from FLOPs.
-    budgets: training FLOPs. out: the directory that results and page are written to. Raises UserError for a file, column
-    or number that cannot be read.
+    where: KEY=VALUE that a row must have. drop_highest: how many runs of the highest loss are left out. derive_tokens:
+    whether tokens are computed from FLOPs. budgets: training FLOPs. out: the directory of the results and the page.
+    Raises UserError for a file, column or number that cannot be read.
     """
     if bad := [budget for budget in budgets if not 0 < budget < math.inf]:
         raise UserError(f"--budget {bad[0]:g}: a number of FLOPs above 0 is needed, such as 1e21")

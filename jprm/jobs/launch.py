@@ -63,8 +63,8 @@ def run_all(launcher: Launcher, trials: Sequence[Trial], look: Callable[[], None
     """Returns the exit code of each trial by its name, once all have ended.
 
     A preempted trial is started again, always; one that was killed or lost, a few times. `look` is called between
-    polls. If it raises, or a trial cannot be started, the others are preempted, and the exception goes on when they have
-    ended.
+    polls. If it raises, or a trial cannot be started, the others are preempted, and the exception goes on when they
+    have ended.
     """
     codes: dict[str, int] = {}
     losses = dict.fromkeys((trial.name for trial in trials), 0)

@@ -31,8 +31,8 @@ class Launcher(ABC):
     def stop(self, handle: Any) -> None:
         """Has a trial preempted."""
 
-    def close(self) -> None:
-        """Gives back what the launcher holds; nothing by default."""
+    def close(self) -> None:  # noqa: B027 - most hold nothing
+        """Gives back what the launcher holds."""
 
 
 def open_launcher(name: str, settings: Mapping[str, Any], folder: Path) -> Launcher:

@@ -18,6 +18,7 @@ from jprm.tasks.reward_models import stored_rewards
 from jprm.tasks.votes import Votes
 
 Rows = list[dict[str, Any]]
+COSTS = ("tokens", "generated_tokens", "flops")
 
 
 def bidirectional_rows(judges: Sequence[Judgements], items: Sequence[Item], candidates: Sequence[Item]) -> Rows:
@@ -94,14 +95,9 @@ def fast_slow_rows(
     rows = []
     for name, said in replies.items():
         costs = [reply.cost for reply in said if isinstance(reply, StepRewards)]
-        rows.append(
-            {"figure": "fast_slow", "method": name, "votes": slow.n_votes}
-            | f1_row(judges[name], judges["always slow"], items)
-            | {
-                of: float(np.mean([getattr(cost, of) for cost in costs]))
-                for of in ("tokens", "generated_tokens", "flops")
-            }
-        )
+        means = {of: float(np.mean([getattr(cost, of) for cost in costs])) for of in COSTS}
+        row = {"figure": "fast_slow", "method": name, "votes": slow.n_votes}
+        rows.append(row | f1_row(judges[name], judges["always slow"], items) | means)
     return rows
 
 

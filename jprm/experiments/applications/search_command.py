@@ -50,7 +50,8 @@ def print_search(
     # 1. A wrong name is answered before anything is loaded.
     if plugin is not None:
         load_plugins(plugin)
-    aggregations[aggregation], choices[choice]
+    aggregations[aggregation]
+    choices[choice]
     check_missing(missing)
     if split not in get_args(Split):
         raise UserError(f"--split {split}: must be train, dev or test")
