@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,15 +15,15 @@ from jprm.errors import UserError
 from jprm.execute import CodePlace
 from jprm.jobs import Stage, Stages, Task, differing_keys, flattened, read_identity, write_atomic
 from jprm.models.locate import Checkpoint, find_checkpoint, find_directory
-from jprm.records import Problem, Rationale, ReadOut, Solution
-from jprm.score import Generator, Scorer, Setup
-from jprm.score.base import Heard
+from jprm.records import ReadOut
+from jprm.score import Generator, Heard, Known, Scorer, Setup
+from jprm.score import Item as ScorerItem
 from jprm.tasks.benchmark import load_items
 from jprm.tasks.resources import TaskContext
 from jprm.tasks.samplers import OpenSampler, SamplerRequest, open_engine, open_server, processors
 from jprm.tasks.settings import CheckpointSection
 from jprm.tasks.vote_store import holds_votes
-from jprm.tasks.votes import Judging, Votes, related_stages
+from jprm.tasks.votes import Judging, Sampling, Votes, related_stages
 from jprm.verify import Execution, GenPRM, TextCodec, ThinkPRM, VerifySettings, votes_drawn
 
 ENGINE = "engine.json"  # in the folder of a stage: how its sampler was opened
@@ -33,7 +33,7 @@ SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".npz", ".json", ".jinja", ".
 
 
 @dataclass(frozen=True)
-class CheckpointSampling:
+class CheckpointSampling(Sampling):
     """A scorer on a checkpoint; `CheckpointSampling.of` finds its files.
 
     identity: all but the read-out that decides its votes, as flat keys. Where it alone is known, the votes are those
@@ -74,16 +74,13 @@ class CheckpointSampling:
 
     @property
     def label(self) -> str:
-        """A short name."""
         name = f"{self.checkpoint.directory.name}, " if self.checkpoint else ""
         return f"{name}{self.identity['scorer']}, {self.identity['mode']}"
 
     def parents(self) -> tuple[Task, ...]:
-        """No task made it."""
         return ()
 
     def inputs(self) -> dict[str, Any]:
-        """The identity."""
         return dict(self.identity)
 
     def draws(self, votes: int) -> int:
@@ -96,20 +93,14 @@ class CheckpointSampling:
         return votes_drawn(votes, temperature, top_k)
 
     def judge(
-        self,
-        context: TaskContext,
-        stage: Stage,
-        votes: Votes,
-        items: Sequence[tuple[Problem, Solution]],
-        known: Mapping[str, Sequence[Rationale]],
-        heard: Heard,
+        self, context: TaskContext, stage: Stage, votes: Votes, items: Sequence[ScorerItem], known: Known, heard: Heard
     ) -> Judging:
         """Judges all solutions; the model is loaded when the scorer asks for it.
 
         Raises UserError for what is missing, does not fit, or is not as it was when these votes were first sampled.
         """
         samplers: list[OpenSampler] = []
-        with contextlib.ExitStack() as stack:
+        with ExitStack() as stack:
 
             def generator(style: str, execute: Execution) -> Generator:
                 loaded, sampler = self._load(context, stage, votes, style, execute, stack)
@@ -131,7 +122,6 @@ class CheckpointSampling:
                 raise UserError(f"--model {setup.model}: {error}") from None
 
     def pool(self, context: TaskContext) -> CodePlace | None:
-        """The pool that runs its code; None where the scorer runs none."""
         runs = self.scorer.samples and getattr(self.scorer, "execute", "none") == "executed"
         return self._pool(context) if runs else None
 
@@ -151,13 +141,7 @@ class CheckpointSampling:
         )
 
     def _load(
-        self,
-        context: TaskContext,
-        stage: Stage,
-        votes: Votes,
-        style: str,
-        execute: Execution,
-        stack: contextlib.ExitStack,
+        self, context: TaskContext, stage: Stage, votes: Votes, style: str, execute: Execution, stack: ExitStack
     ) -> tuple[Generator, OpenSampler]:
         """The model, ready to be sampled, and the sampler in it, which ends with `stack`.
 
@@ -191,7 +175,7 @@ class CheckpointSampling:
                 record=record,
             )
         )
-        if isinstance(sampler.sampler, contextlib.AbstractContextManager):
+        if isinstance(sampler.sampler, AbstractContextManager):
             stack.enter_context(sampler.sampler)
         if sampler.about:
             context.progress.note(sampler.about)

@@ -80,7 +80,6 @@ class Search(Task):
 
     @property
     def label(self) -> str:
-        """A short name."""
         by = self.scorer or (self.head or self.sampling.verifier).label
         without = "" if self.control == "none" else f" without the {self.control}"
         return f"{self.strategy} {self.settings} by {by}{without}, {self.split}"
@@ -91,7 +90,6 @@ class Search(Task):
         return (*asked, self.candidates) if self.candidates and self.control == "score" else asked
 
     def inputs(self) -> dict[str, Any]:
-        """What decides the draws and the votes."""
         verify = self.sampling.verify.model_dump(mode="json", exclude={"n_votes", "workers", "place"})
         return {
             "strategy": self.strategy,
@@ -147,7 +145,6 @@ class Search(Task):
         return self.sampling.decode_flops(self.problems * self.votes * TOKENS_PER_PROBLEM)
 
     def seconds(self, speed: Speed) -> float:
-        """The expected seconds."""
         return 10 + self.flops() / speed.decode
 
     def _reward_model(self, context: TaskContext) -> RewardModel:
