@@ -31,7 +31,7 @@ class Progress:
         self.piece = 0.0  # the work of the piece that is under way, and how much of it is done
         self._share_of_piece = 0.0
         self.cells = cells
-        self.cells_done = 0
+        self.cells_done = 0  # whether they have a result or not
         self.label = ""  # what was told last
         self.safe_points: list[Callable[[], None]] = []
         self._stream = stream or sys.stderr
@@ -48,10 +48,6 @@ class Progress:
     def begin(self, work: float) -> None:
         """A piece of work of this size is under way: `show` is told how much of it is done."""
         self.piece, self._share_of_piece = work, 0.0
-
-    def cell_done(self) -> None:
-        """Counts a cell, whether it has a result or not."""
-        self.cells_done += 1
 
     def show(self, label: str, force: bool = False, share: float | None = None) -> None:
         """Shows where the work is: at most five times a second on a terminal, once a minute elsewhere.

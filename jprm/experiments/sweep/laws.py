@@ -105,14 +105,14 @@ def vote_laws(main: Measured) -> list[Law]:
     would name, beside the accuracy of the mean reward that was measured. A vote without a verdict is wrong, or none of
     the votes, by `evaluate.missing`.
     """
-    curve, n_votes = main.curve, main.cell.votes.n_votes
+    curve, n_votes, (benchmark, seed) = main.curve, main.cell.votes.n_votes, main.cell.set_key
     first = curve.ks.index(1)
     right = np.rint(curve.right[:, first] * n_votes).astype(int)
     silent = np.rint(curve.missing[:, first] * n_votes).astype(int)
     votes = n_votes - (silent if curve.missing_as == "excluded" else 0 * silent)
     laws = []
     for kind, chosen in (("wrong", curve.labels >= 0), ("right", curve.labels < 0)):
-        name = f"votes on {kind} solutions of {main.cell.votes.benchmark.name}, {_seeded(main)}"
+        name = f"votes on {kind} solutions of {benchmark}, seed {seed}"
         chosen = chosen & (votes > 0)
         try:
             ids = curve.resamples.group[chosen].tolist()
@@ -217,7 +217,3 @@ def _exponent(x: Interval) -> str:
 def _listed(axes: dict[str, np.ndarray]) -> str:
     *first, last = axes
     return f"{', '.join(first)} and {last}"
-
-
-def _seeded(m: Measured) -> str:
-    return f"seed {m.cell.votes.benchmark.seed}"

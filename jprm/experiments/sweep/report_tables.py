@@ -93,8 +93,8 @@ def print_sweep(measured: list[Measured], findings: Findings) -> None:
         if note:
             out.print(note, style="dim")
     for benchmark, scores in findings.baselines.items():
-        shown = ", ".join(f"{name} {f1:.3f}" for name, f1 in scores.items())
-        out.print(f"F1 on {benchmark} without reading: {shown}")
+        said = ", ".join(f"{name} {f1:.3f}" for name, f1 in scores.items())
+        out.print(f"F1 on {benchmark} without reading: {said}")
     for table in (table for tables in found_tables(findings, every_cell=False).values() for table in tables):
         if table.rows:
             out.print()

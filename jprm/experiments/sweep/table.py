@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from jprm.evaluate import BestOfNAccuracy, Interval, ScoredCandidate, VoteCurve, best_of_n, finite
+from jprm.evaluate import BestOfNAccuracy, ScoredCandidate, VoteCurve, best_of_n, finite, interval_of
 from jprm.experiments.sweep.cells import Cell
 from jprm.experiments.sweep.curves import curve_of
 from jprm.grade import united
@@ -133,7 +132,5 @@ def failed_row(cell: Cell, failure: Failure) -> dict[str, Any]:
 
 def f1_of(row: dict[str, Any]) -> str:
     """The F1 of a row with its interval, for readers; "n/a" of a benchmark with one class."""
-    if row["f1"] is None:
-        return "n/a"
-    ends = [math.nan if row[f"f1_{end}"] is None else row[f"f1_{end}"] for end in ("low", "high")]
-    return str(Interval(row["f1"], *ends))
+    found = interval_of(row, "f1")
+    return "n/a" if found is None else str(found)

@@ -311,11 +311,15 @@ def test_rows_that_were_rejected_are_counted_once_a_benchmark():
     """What `processbench` could not read ends a sweep in exit code 3, however many cells judged it."""
     Named = collections.namedtuple("Named", "name seed")
 
-    def measured(name, summary):
-        votes = SimpleNamespace(benchmark=Named(name, 0))
-        stages = {votes.benchmark: SimpleNamespace(summary=summary)}
-        return SimpleNamespace(cell=SimpleNamespace(votes=votes), stages=stages)
+    def cell(name):
+        return SimpleNamespace(votes=SimpleNamespace(benchmark=Named(name, 0)))
 
-    bad, good = measured("processbench", {"rejected": 3}), measured("policy", {})
-    assert _rows_rejected([bad, bad, good]) == {"processbench (seed 0)": 3}
-    assert _rows_rejected([good, measured("processbench", {"rejected": 0})]) == {}
+    def stages(**rejected):
+        found = {name: {"rejected": n} if n is not None else {} for name, n in rejected.items()}
+        return {Named(name, 0): SimpleNamespace(done=True, summary=summary) for name, summary in found.items()}
+
+    bad, good = cell("processbench"), cell("policy")
+    assert _rows_rejected(stages(processbench=3, policy=None), [bad, bad, good]) == {"processbench (seed 0)": 3}
+    assert _rows_rejected(stages(processbench=0, policy=None), [good, bad]) == {}
+    unread = {bad.votes.benchmark: SimpleNamespace(done=False)}
+    assert _rows_rejected(unread, [bad]) == {}, "it is not finished"
