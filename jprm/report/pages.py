@@ -119,11 +119,6 @@ def render(page: Page) -> str:
     return _environment().get_template("page.html").render(page=page, sections=sections)
 
 
-def card_html(card: cards.SolutionCard) -> str:
-    """One card alone as HTML."""
-    return str(_environment().get_template("cards.html").module.card(card))  # type: ignore[attr-defined]
-
-
 @functools.cache
 def _environment() -> Environment:
     from jinja2 import Environment, PackageLoader, StrictUndefined

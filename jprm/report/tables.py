@@ -184,14 +184,15 @@ def print_table(table: Table, console: Console | None = None) -> None:
     out = console or terminal()
     shown = rich.table.Table(box=None, header_style="bold", pad_edge=False)
     cells = [[_text(*column.shown(row)) for column in table.columns] for row in table.rows]
+    widths = [max([16, *(len(row[i]) for row in cells)]) for i in range(len(table.columns))]
+    headings = [textwrap.wrap(column.heading, width) for column, width in zip(table.columns, widths, strict=True)]
+    height = max(map(len, headings))
     for i, column in enumerate(table.columns):
-        widest = max([16, *(len(row[i]) for row in cells)])
         shown.add_column(
-            "\n".join(textwrap.wrap(column.heading, widest)),
+            "\n" * (height - len(headings[i])) + "\n".join(headings[i]),
             justify="right" if i and table.is_numeric(column) else "left",
-            no_wrap=widest <= _LINE,
+            no_wrap=widths[i] <= _LINE,
             max_width=_LINE,
-            vertical="bottom",
         )
     for row in cells:
         shown.add_row(*row)

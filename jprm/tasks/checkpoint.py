@@ -23,7 +23,7 @@ from jprm.tasks.resources import TaskContext
 from jprm.tasks.samplers import OpenSampler, SamplerRequest, open_engine, open_server, processors
 from jprm.tasks.settings import CheckpointSection
 from jprm.tasks.vote_store import holds_votes
-from jprm.tasks.votes import Judging, Sampling, Votes, related_stages
+from jprm.tasks.votes import CHOICES, Judging, Sampling, Votes
 from jprm.verify import Execution, GenPRM, TextCodec, ThinkPRM, VerifySettings, votes_drawn
 
 ENGINE = "engine.json"  # in the folder of a stage: how its sampler was opened
@@ -203,7 +203,7 @@ def recorded_engine(stages: Stages, votes: Votes, stage: Stage | None = None) ->
 
     stage: the stage that is being computed, if it is a part of `votes`. Raises UserError for a damaged record.
     """
-    for one in (*([stage] if stage else []), stages[votes], *related_stages(stages, votes)):
+    for one in (*([stage] if stage else []), stages[votes], *stages.alike(votes, CHOICES)):
         # Without votes nothing depends on it: the sizes may have been too large.
         if holds_votes(one.path) and (found := read_identity(one.path / ENGINE, ADVICE)):
             return found

@@ -12,11 +12,10 @@ import shutil
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-from jprm.jobs import Stage, Stages, Task
+from jprm.jobs import Stage, Stages, Task, without
 from jprm.records import Problem, read_jsonl
 from jprm.search import ROW, Layout, Redraw, RewardModel, SampledSteps, boundary_ids, make_strategy, run_search
 from jprm.seeds import seed_of
-from jprm.strict_json import read_object
 from jprm.tasks.baseline import Baseline
 from jprm.tasks.benchmark import load_items
 from jprm.tasks.policy import Policy
@@ -37,6 +36,7 @@ from jprm.tasks.votes import VerifierSampling, Votes
 from jprm.worlds.base import Split
 
 ROWS = "rows.jsonl"
+FREE = ("problems",)  # how many are searched decides no row
 TOKENS_PER_PROBLEM = 1500  # that the verifier writes; only the plan and the ETA use it
 Control = Literal["none", "place", "score"]  # what a search is denied
 
@@ -113,7 +113,9 @@ class Search(Task):
         """Searches what has no row yet, in this stage or in one of more or fewer problems."""
         path, world = stage.file(ROWS), self.policy.base.world
         if not path.exists():
-            _take_over(context.stages, self, stage)
+            others = (other.path / ROWS for other in context.stages.alike(self, FREE))
+            if found := next((rows for rows in others if rows.exists()), None):
+                shutil.copy(found, path)
         generator = policy_steps(context.stages, self.policy)
         rows = run_search(
             self.drawn_problems(),
@@ -123,7 +125,7 @@ class Search(Task):
             world.world,
             path,
             refiner=Redraw(generator),
-            inputs=_identity(self.all_inputs),
+            inputs=without(self.all_inputs, FREE),
             in_flight=self.in_flight,
             progress=lambda text: context.progress.show(f"{self.label}: {text}"),
         )
@@ -191,19 +193,3 @@ def _engine(stages: Stages, policy: Policy):
 @functools.lru_cache(maxsize=2)
 def _verifier(context: TaskContext, sampling: VerifierSampling, votes: int) -> RewardModel:
     return verifier_rewards(context, sampling, votes)
-
-
-def _identity(inputs: dict[str, Any]) -> dict[str, Any]:
-    """What decides a row: all but how many problems are searched."""
-    return {key: value for key, value in inputs.items() if key != "problems"}
-
-
-def _take_over(stages: Stages, search: Search, own: Stage) -> None:
-    """Copies the rows of the same search over more or fewer problems, where there are any."""
-    wanted = _identity(json.loads(json.dumps(search.all_inputs)))
-    for path in sorted((stages.root / "stages").glob(f"{search.kind}-*/inputs.json")):
-        inputs = read_object(path, f"delete the folder {path.parent}")
-        rows = path.with_name(ROWS)
-        if path.parent != own.path and rows.exists() and _identity(inputs) == wanted:
-            shutil.copy(rows, own.file(ROWS))
-            return

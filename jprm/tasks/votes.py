@@ -7,22 +7,20 @@ Tasks that differ only in how many votes they ask for, or in how these are read,
 from __future__ import annotations
 
 import contextlib
-import json
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from jprm.config import fingerprint, plain
+from jprm.config import fingerprint
 from jprm.errors import UserError
 from jprm.execute import CodePlace
-from jprm.jobs import Stage, Stages, Task
+from jprm.jobs import Stage, Stages, Task, without
 from jprm.records import Rationale, ReadOut
 from jprm.score import Ended, Heard, Known
 from jprm.score import Item as ScorerItem
 from jprm.seeds import seed_of
-from jprm.strict_json import read_object
 from jprm.tasks.base import load_weights
 from jprm.tasks.benchmark import Item, SolutionSet, load_items
 from jprm.tasks.resources import Speed, TaskContext
@@ -311,13 +309,13 @@ def stored_votes(
     """What a run directory holds of the votes on these solutions, and the seconds that drawing it took other stages.
 
     stage: the unfinished stage to which votes can be added; by default that of `votes`. Where `votes` is not finished,
-    its finished parts and its related stages count as well.
+    its finished parts and the stages of votes that are drawn in the same way count as well.
     """
     whole = stages[votes]
     wanted = set(solutions)
     store, seconds = VoteStore((stage or whole).path, wanted), 0.0
     parts = (part for task in votes.parts(stages) if (part := stages[task]).look())
-    for other in [whole] if whole.look() else [*parts, *related_stages(stages, votes)]:
+    for other in [whole] if whole.look() else [*parts, *stages.alike(votes, CHOICES)]:
         used: Counter[bool] = Counter()
         for rationales in _stored(other):
             if rationales[0].solution_id in wanted:
@@ -340,25 +338,11 @@ def _stored(stage: Stage) -> Iterator[Sequence[Rationale]]:
         yield from by_solution.values()
 
 
-def related_stages(stages: Stages, votes: Votes) -> Iterator[Stage]:
-    """The other stages of this run whose votes are drawn in the same way, finished or not."""
-    own, wanted = stages[votes], sampling_of(json.loads(json.dumps(votes.all_inputs, default=plain)))
-    for path in sorted((stages.root / "stages").glob(f"{votes.kind}-*/inputs.json")):
-        inputs = read_object(path, f"delete the folder {path.parent}")
-        if path.parent.name != f"{own.name}-{own.key}" and sampling_of(inputs) == wanted:
-            yield Stage(votes.kind, inputs, stages.root)
-
-
-def sampling_of(inputs: Mapping[str, Any]) -> dict[str, Any]:
-    """The inputs that decide the votes themselves."""
-    return {key: value for key, value in inputs.items() if key not in CHOICES}
-
-
 def leaders_of(votes: Sequence[Votes]) -> dict[Task, Task]:
     """Of votes that are drawn in the same way those that ask for most come first; the others can take theirs over."""
     groups: dict[str, list[Votes]] = {}
     for task in votes:
-        groups.setdefault(fingerprint(sampling_of(task.all_inputs)), []).append(task)
+        groups.setdefault(fingerprint(without(task.all_inputs, CHOICES)), []).append(task)
     most = {name: max(members, key=lambda member: member.n_votes) for name, members in groups.items()}
     return {member: most[name] for name, members in groups.items() for member in members if member != most[name]}
 

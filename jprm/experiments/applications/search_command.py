@@ -14,7 +14,7 @@ from jprm.evaluate import Interval, Missing, check_missing
 from jprm.experiments.applications.config import ApplicationsConfig
 from jprm.experiments.sweep.cells import Sweep
 from jprm.experiments.sweep.config import SweepConfig
-from jprm.experiments.sweep.finished import read_sweep_config, trained_verifier
+from jprm.experiments.sweep.finished import read_sweep_config, trained_policy, trained_verifier
 from jprm.experiments.sweep.table import MISSING_AS
 from jprm.jobs import RunDirectory, StageFailed, Stages, open_run, write_atomic
 from jprm.search import Choosing, load_plugins, make_strategy, summary
@@ -59,11 +59,12 @@ def print_search(
     settings = settings_of(words)
     make_strategy(strategy, **settings)
     # 2. The search is a task of the run.
-    sweep, drawn = Sweep(config), config.verify.draws(votes)
+    sweep, stages, drawn = Sweep(config), Stages(run), config.verify.draws(votes)
+    trained_verifier(run, sweep, stages)
     search = Search(
         strategy,
         json.dumps(settings, sort_keys=True),
-        sweep.tasks_of(sweep.main.config).policy(trained_verifier(run, sweep, Stages(run)).seed),
+        trained_policy(run, sweep, stages),
         sweep.main.sampling,
         drawn,
         problems,

@@ -14,10 +14,12 @@ from jprm.experiments.sweep.equal_compute import candidates_at_equal_compute
 from jprm.experiments.sweep.findings import find
 from jprm.experiments.sweep.report import write_sweep_report
 from jprm.experiments.sweep.table import best_of_candidates, measure
-from jprm.jobs import Stages
+from jprm.jobs import Stages, Task
+from jprm.tasks.policy import Policy
 from jprm.tasks.verifier import Verifier
 
 C = TypeVar("C", bound=SweepConfig)
+T = TypeVar("T", bound=Task)
 
 
 def read_sweep_config(run: Path, kind: type[C] = SweepConfig) -> C:
@@ -32,12 +34,21 @@ def read_sweep_config(run: Path, kind: type[C] = SweepConfig) -> C:
 
 
 def trained_verifier(run: Path, sweep: Sweep, stages: Stages) -> Verifier:
-    """The main verifier of a run. Raises UserError where it, or the policy, is not trained yet."""
-    main = sweep.main.verifier
-    for task in (sweep.tasks_of(sweep.main.config).policy(main.seed).base, main):
-        if not stages[task].done:
-            raise UserError(f"{run}: {task.label} is not trained yet; run: python experiments/sweep.py")
-    return main
+    """The main verifier of a run. Raises UserError where it is not trained yet."""
+    return _trained(run, stages, sweep.main.verifier)
+
+
+def trained_policy(run: Path, sweep: Sweep, stages: Stages) -> Policy:
+    """The policy of the main verifier's seed. Raises UserError where it is not trained yet."""
+    policy = sweep.tasks_of(sweep.main.config).policy(sweep.main.verifier.seed)
+    _trained(run, stages, policy.base)
+    return policy
+
+
+def _trained(run: Path, stages: Stages, task: T) -> T:
+    if not stages[task].done:
+        raise UserError(f"{run}: {task.label} is not trained yet; run: python experiments/sweep.py")
+    return task
 
 
 def finished_cells(sweep: Sweep, stages: Stages) -> list[Cell]:
