@@ -26,17 +26,17 @@ OF_THE_MACHINE = {
 
 
 def main() -> int:
-    """`python -m jprm`."""
+    """Runs `python -m jprm` and returns its exit code."""
     return guarded(lambda: app(standalone_mode=False))
 
 
 def sweep_main(arguments: Sequence[str]) -> int:
-    """`python experiments/sweep.py`: the exit code."""
+    """Runs `python experiments/sweep.py` and returns its exit code."""
     return guarded(lambda: app(["sweep", *arguments], standalone_mode=False))
 
 
 def applications_main(arguments: Sequence[str]) -> int:
-    """`python experiments/uses.py`: the exit code."""
+    """Runs `python experiments/uses.py` and returns its exit code."""
     return guarded(lambda: app(["applications", *arguments], standalone_mode=False))
 
 
@@ -112,5 +112,5 @@ def _told(line: str, code: int) -> int:
 
 
 def _drop_output(number: int = 1) -> None:
-    """Nobody takes what is left of the output, and Python would complain once more when it ends."""
+    """Discards what is left of the output: nobody takes it, and Python would complain once more when it ends."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), number)

@@ -75,7 +75,7 @@ class Progress:
             safe_point()
 
     def note(self, text: str) -> None:
-        """A line that stays."""
+        """Prints a line that stays."""
         text = printable(text)
         if self._live is not None:
             self._live.console.print(text, soft_wrap=True)

@@ -114,7 +114,7 @@ def without(inputs: Mapping[str, Any], free: Collection[str]) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Context(Generic[R]):
-    """What a task is computed with: the results of its parents, a voice, and the experiment's resources."""
+    """What a task is computed with: the results of its parents, where it tells its progress, and shared resources."""
 
     stages: Stages
     progress: Progress

@@ -73,7 +73,7 @@ def reason_of(code: int) -> str:
 
 @contextmanager
 def _handing_on(terminate: Callable[[], None]) -> Iterator[None]:
-    """Outside of the main thread Python takes no signals, and nothing is handed on."""
+    """Within, SIGTERM calls `terminate`; outside of the main thread, where Python takes no signals, nothing changes."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

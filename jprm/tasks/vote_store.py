@@ -55,7 +55,7 @@ class VoteStore:
             self.flush()
 
     def take_over(self, rationales: Iterable[Rationale]) -> None:
-        """Knows rationales that another task has stored. They are not appended: they can be taken over again."""
+        """Counts rationales that another task has stored. They are not written: they can be taken over again."""
         for rationale in rationales:
             rows = self._rows.setdefault(rationale.solution_id, {})
             rows.setdefault((rationale.step, rationale.vote), rationale)
@@ -67,7 +67,7 @@ class VoteStore:
             append_jsonl(self._directory / LOST, [{"solution_id": solution_id, "reason": reason}])
 
     def flush(self) -> None:
-        """Waits until everything is on disk."""
+        """Writes what is not on disk yet, and waits until it is."""
         append_jsonl(self._directory / VOTES, self._waiting)
         self._waiting = []
         self._flushed = time.monotonic()

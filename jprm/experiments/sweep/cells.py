@@ -130,7 +130,7 @@ class Cell:
 
     @property
     def name(self) -> str:
-        """Unique in a sweep: "tiny-0.3m n=1000 full rpe s=0 executed chain policy"."""
+        """A name that no other cell has, such as "tiny-0.3m n=1000 full rpe s=0 executed chain policy"."""
         sampling = self.sampling
         parts = [sampling.verifier.label, sampling.execution, sampling.mode, self.votes.benchmark.name]
         return " ".join([*parts, *(f"{key}={value}" for key, value in self.values)])

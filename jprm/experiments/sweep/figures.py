@@ -72,7 +72,7 @@ def label(m: Measured) -> str:
 
 
 def _equal_compute(spent: Spent) -> LineFigure:
-    """Both methods over budgets, at their best points within each."""
+    """Self-consistency and the verifier over budgets, each at its best point within the budget."""
     budgets = [at.budget for at in spent.frontier]
     series = [series_of("self-consistency", budgets, [at.self_consistency for at in spent.frontier])]
     if paid := [(at.budget, at.verifier) for at in spent.frontier if at.verifier]:

@@ -45,7 +45,7 @@ class Findings:
 
 
 def find(sweep: Sweep, measured: list[Measured], best: BestOfNAccuracy | None, spent: Spent | None = None) -> Findings:
-    """Compares, fits, sums up."""
+    """Compares the measured cells, and fits the laws to them. `best` and `spent` are about the candidates."""
     grid = [m for m in measured if not m.cell.variant]
     main = {m.cell.set_key: m for m in reversed(grid)}  # the main cell of a seed is its first
     mains = list(reversed(main.values()))

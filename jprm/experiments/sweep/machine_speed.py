@@ -23,7 +23,7 @@ PROMPT_TOKENS = 32
 
 
 class _Enough(Exception):
-    """Long enough to know."""
+    """Ends a training that has been measured for long enough."""
 
 
 def stored_speed(run: Path) -> Speed | None:
