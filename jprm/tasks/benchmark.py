@@ -214,3 +214,9 @@ def write_items(stage: Stage, items: Sequence[Item]) -> None:
 def load_items(stage: Stage) -> list[Item]:
     """The solutions of a finished set, in its order."""
     return list(stream_records(stage.file("items.jsonl"), functools.partial(from_json, Item)))
+
+
+def load_known(stage: Stage) -> tuple[list[Item], list[int]]:
+    """The solutions of a finished set whose first error is known, and the first error of each, -1 for none."""
+    known = [(item, item.solution.first_error) for item in load_items(stage)]
+    return [item for item, first in known if first is not None], [first for _, first in known if first is not None]

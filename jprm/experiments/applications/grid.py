@@ -25,13 +25,15 @@ from jprm.verify import first_error
 def grid_rows(
     stages: Stages, judges: Sequence[Judgements], items: Sequence[Item], candidates: Sequence[Item]
 ) -> list[dict[str, Any]]:
-    """A row per judge and tier (the steps that a problem needs); "all" first. Gains are over the first judge."""
-    known = [item for item in items if item.solution.first_error is not None]
+    """A row per judge and tier (the steps that a problem needs); "all" first. Gains are over the first judge.
+
+    items: solutions whose first error is known.
+    """
     wholes = [item for item in candidates if item.solution.first_error is not None]
-    tiers = sorted({item.problem.tier for item in known})
+    tiers = sorted({item.problem.tier for item in items})
     rows = []
     for tier in ["all", *tiers]:
-        inside = [i for i in known if tier in ("all", i.problem.tier)]
+        inside = [i for i in items if tier in ("all", i.problem.tier)]
         drawn = [i for i in wholes if tier in ("all", i.problem.tier)]
         for judge in judges:
             rows.append(

@@ -21,8 +21,7 @@ from jprm.evaluate import (
 )
 from jprm.experiments.sweep.cells import Sweep
 from jprm.experiments.sweep.table import Measured
-from jprm.records import Solution
-from jprm.tasks.benchmark import load_items
+from jprm.tasks.benchmark import load_known
 from jprm.tasks.votes import Votes
 
 QUESTIONS = {
@@ -116,12 +115,6 @@ def linearised(labels: np.ndarray, correct: np.ndarray) -> np.ndarray:
     return at.f1 + slope * (correct - np.where(is_error, a, b))
 
 
-def known_solutions(m: Measured) -> list[tuple[str, Solution]]:
-    """The solutions whose first error is known, with the id of their problem, in the order of the cell's curve."""
-    items = load_items(m.stages[m.cell.votes.benchmark])
-    return [(i.problem.id, i.solution) for i in items if i.solution.first_error is not None]
-
-
 def p_value(p: float) -> str:
     """A p-value for readers: "< 0.001", "0.508"; "-" of what cannot be tested."""
     if math.isnan(p):
@@ -147,7 +140,8 @@ def _over_seeds(question: str, pairs: list[tuple[Measured, Measured]], k: int) -
         labels = second.curve.labels
         gain = linearised(labels, second.curve.at(k)) - linearised(labels, first.curve.at(k))
         gains.append(gain)
-        ids.append([problem for problem, _ in known_solutions(second)])
+        items, _ = load_known(second.stages[second.cell.votes.benchmark])
+        ids.append([item.problem.id for item in items])
     spread = seed_spread(gains, ids)
     mean, problems = spread.mean, _over_problems(pairs, k, spread)
     low, high = np.fmin(mean.low, problems.low), np.fmax(mean.high, problems.high)

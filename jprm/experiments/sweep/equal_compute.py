@@ -14,7 +14,7 @@ from jprm.experiments.sweep.cells import Cell
 from jprm.experiments.sweep.table import Measured
 from jprm.grade import united
 from jprm.jobs import Stages
-from jprm.tasks.benchmark import Benchmark, load_items
+from jprm.tasks.benchmark import Benchmark, load_items, load_known
 from jprm.tasks.settings import VoteMode
 from jprm.tasks.vote_store import RATIONALES, stream_rewards
 from jprm.tasks.votes import Votes
@@ -54,7 +54,7 @@ def stopped_early(main: Measured) -> list[Stopped]:
     others the verdict that it thinks the likelier, which is also what ended the judging of a solution.
     """
     votes, stages = main.cell.votes, main.stages
-    items = [i for i in load_items(stages[votes.benchmark]) if i.solution.first_error is not None]
+    items, labels = load_known(stages[votes.benchmark])
     tables = _votes_for(stages, votes)
     return [
         Stopped(
@@ -62,7 +62,7 @@ def stopped_early(main: Measured) -> list[Stopped]:
             main.cell.sampling.mode,
             replay_adaptive(
                 [tables[item.solution.id] for item in items],
-                [item.solution.first_error for item in items],  # type: ignore[misc]
+                labels,
                 [item.problem.id for item in items],
                 risk=risk,
                 missing=main.cell.config.evaluate.missing,

@@ -13,7 +13,7 @@ from jprm.experiments.sweep.findings import METHODS, Findings
 from jprm.experiments.sweep.table import Measured
 from jprm.report import BarFigure, LineFigure, Series, series_of
 from jprm.scaling import Fit
-from jprm.tasks.benchmark import load_items
+from jprm.tasks.benchmark import load_known
 from jprm.tasks.vote_store import step_rewards
 from jprm.tasks.votes import load_rationales
 
@@ -151,11 +151,10 @@ def _calibration(grid: list[Measured]) -> dict[str, LineFigure]:
     for name, m in mains.items():
         votes, stages = m.cell.votes, m.stages
         rationales = load_rationales(stages[votes])
-        items = [i for i in load_items(stages[votes.benchmark]) if i.solution.id in rationales]
-        items = [item for item in items if item.solution.first_error is not None]
+        items, labels = load_known(stages[votes.benchmark])
         found = calibration(
             [step_rewards(rationales[i.solution.id], votes.n_votes, votes.sampling.readout) for i in items],
-            [i.solution.first_error for i in items],  # type: ignore[misc]
+            labels,
             [i.problem.id for i in items],
         )
         if found is None:

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 
 from jprm.evaluate import BestOfNAccuracy, trivial_baselines
 from jprm.experiments.sweep.cells import Sweep
-from jprm.experiments.sweep.comparisons import Comparison, comparisons_of, known_solutions
+from jprm.experiments.sweep.comparisons import Comparison, comparisons_of
 from jprm.experiments.sweep.equal_compute import Spent, Stopped, stopped_early
 from jprm.experiments.sweep.laws import Law, comparable, error_law, loss_law, vote_laws
 from jprm.experiments.sweep.table import Measured
 from jprm.scaling import Fit, fit_power_law
+from jprm.tasks.benchmark import load_known
 
 # Ways to choose among solutions: their names for readers, and in `jprm.evaluate.best_of_n`.
 METHODS = {"pass@k": "pass", "verifier": "best", "weighted vote": "weighted", "majority": "majority"}
@@ -87,11 +88,8 @@ def _fit(grid: list[Measured], axis: str) -> Fit | None:
 def _baselines(mains: list[Measured]) -> dict[str, dict[str, float]]:
     scores = {}
     for m in reversed(mains):
-        solutions = [solution for _, solution in known_solutions(m)]
-        trivial = trivial_baselines(
-            [s.first_error for s in solutions],  # type: ignore[misc]
-            [len(s.steps) for s in solutions],
-        )
         benchmark = m.cell.votes.benchmark
+        items, labels = load_known(m.stages[benchmark])
+        trivial = trivial_baselines(labels, [len(item.solution.steps) for item in items])
         scores[f"{benchmark.name} (seed {benchmark.seed})"] = {name: score.f1 for name, score in trivial.items()}
     return scores
