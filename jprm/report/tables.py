@@ -194,8 +194,8 @@ def print_table(table: Table, console: Console | None = None) -> None:
             no_wrap=widths[i] <= _LINE,
             max_width=_LINE,
         )
-    for row in cells:
-        shown.add_row(*row)
+    for row, shown_cells in zip(table.rows, cells, strict=True):
+        shown.add_row(*shown_cells, style="bold" if row.get(table.highlight) else None)
     if table.title:
         out.print(table.title, style="bold", soft_wrap=True)
     needed = out.measure(shown, options=out.options.update(width=_ANY_WIDTH)).maximum

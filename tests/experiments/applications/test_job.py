@@ -203,7 +203,7 @@ def test_a_search_of_ones_own_loses_only_what_raised(finished, tmp_path, capsys,
     tiny.install(monkeypatch.setattr)
     run = finished[0] / "applications"
     problems = load_world("embedded").problems("dev", 3, seed_of(0, "benchmark", "candidates"))
-    plugin, out = tmp_path / "mine.py", tmp_path / "rows.jsonl"
+    plugin, out = tmp_path / "mine.py", tmp_path / "new" / "rows.jsonl"
     plugin.write_text(PLUGIN.replace("{text!r}", repr(problems[0].text.strip())))
     words = ["search", "--run", run, "--strategy", "one", "--scorer", "picky", "n=2"]
     words += ["--plugin", plugin, "--problems", 3, "--out", out]
