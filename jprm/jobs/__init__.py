@@ -38,5 +38,5 @@ from jprm.jobs.preemption import stop_on_sigterm
 from jprm.jobs.progress import Progress, clock
 from jprm.jobs.runner import Failure, Runner, StageFailed, open_run
 from jprm.jobs.stage import Stage, provenance, unique_suffix, write_atomic, write_rows
-from jprm.jobs.task import Context, Graph, Stages, Task, without
+from jprm.jobs.task import Context, Graph, Stages, Task, inputs_without
 from jprm.jobs.worker import Worker

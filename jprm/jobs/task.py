@@ -100,14 +100,14 @@ class Stages:
         Raises UserError for a damaged file of inputs.
         """
         own = self[task]
-        wanted = without(json.loads(json.dumps(own.inputs, default=plain)), free)
+        wanted = inputs_without(json.loads(json.dumps(own.inputs, default=plain)), free)
         for path in sorted((self.root / "stages").glob(f"{task.kind}-*/inputs.json")):
             inputs = read_object(path, f"delete the folder {path.parent}")
-            if path.parent.name != f"{own.name}-{own.key}" and without(inputs, free) == wanted:
+            if path.parent.name != f"{own.name}-{own.key}" and inputs_without(inputs, free) == wanted:
                 yield Stage(task.kind, inputs, self.root)
 
 
-def without(inputs: Mapping[str, Any], free: Collection[str]) -> dict[str, Any]:
+def inputs_without(inputs: Mapping[str, Any], free: Collection[str]) -> dict[str, Any]:
     """The inputs but for the `free` keys."""
     return {key: value for key, value in inputs.items() if key not in free}
 

@@ -12,7 +12,7 @@ import shutil
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-from jprm.jobs import Stage, Stages, Task, without
+from jprm.jobs import Stage, Stages, Task, inputs_without
 from jprm.records import Problem, read_jsonl
 from jprm.search import ROW, Layout, Redraw, RewardModel, SampledSteps, boundary_ids, make_strategy, run_search
 from jprm.seeds import seed_of
@@ -125,7 +125,7 @@ class Search(Task):
             world.world,
             path,
             refiner=Redraw(generator),
-            inputs=without(self.all_inputs, FREE),
+            inputs=inputs_without(self.all_inputs, FREE),
             in_flight=self.in_flight,
             progress=lambda text: context.progress.show(f"{self.label}: {text}"),
         )

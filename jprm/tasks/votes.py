@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 from jprm.config import fingerprint
 from jprm.errors import UserError
 from jprm.execute import CodePlace
-from jprm.jobs import Stage, Stages, Task, without
+from jprm.jobs import Stage, Stages, Task, inputs_without
 from jprm.records import Rationale, ReadOut
 from jprm.score import Ended, Heard, Known
 from jprm.score import Item as ScorerItem
@@ -342,7 +342,7 @@ def leaders_of(votes: Sequence[Votes]) -> dict[Task, Task]:
     """Of votes that are drawn in the same way those that ask for most come first; the others can take theirs over."""
     groups: dict[str, list[Votes]] = {}
     for task in votes:
-        groups.setdefault(fingerprint(without(task.all_inputs, CHOICES)), []).append(task)
+        groups.setdefault(fingerprint(inputs_without(task.all_inputs, CHOICES)), []).append(task)
     most = {name: max(members, key=lambda member: member.n_votes) for name, members in groups.items()}
     return {member: most[name] for name, members in groups.items() for member in members if member != most[name]}
 
