@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from jprm.jobs import Stages
-from jprm.label import Rollout
-from jprm.label import sample_solutions as sample
+from jprm.label import Rollout, sample_solutions
 from jprm.records import Problem
 from jprm.seeds import seed_of
 from jprm.tasks.base import Base, load_weights
@@ -39,7 +38,7 @@ class Policy:
         self, stages: Stages, problems: Sequence[Problem], n: int, seed: int, purpose: str
     ) -> list[tuple[Rollout, ...]]:
         """`n` samples of each problem, in the order of the problems."""
-        chunks = sample(
+        chunks = sample_solutions(
             problems,
             n,
             self.base.world.world,
