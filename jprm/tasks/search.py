@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from jprm.jobs import Stage, Stages, Task, inputs_without
+from jprm.jobs.leases import holder
 from jprm.records import Problem, read_jsonl
 from jprm.search import ROW, Layout, Redraw, RewardModel, SampledSteps, boundary_ids, make_strategy, run_search
 from jprm.seeds import seed_of
@@ -113,7 +114,8 @@ class Search(Task):
         """Searches what has no row yet, in this stage or in one of more or fewer problems."""
         path, world = stage.file(ROWS), self.policy.base.world
         if not path.exists():
-            others = (other.path / ROWS for other in context.stages.alike(self, FREE))
+            alike = (other.path for other in context.stages.alike(self, FREE))
+            others = (folder / ROWS for path in alike for folder in (path, holder(path)) if folder)
             if found := next((rows for rows in others if rows.exists()), None):
                 shutil.copy(found, path)
         generator = policy_steps(context.stages, self.policy)

@@ -16,7 +16,8 @@ from jprm.experiments.sweep.cells import Sweep
 from jprm.experiments.sweep.config import SweepConfig
 from jprm.experiments.sweep.finished import read_sweep_config, trained_policy, trained_verifier
 from jprm.experiments.sweep.table import MISSING_AS
-from jprm.jobs import RunDirectory, StageFailed, Stages, open_run, write_atomic
+from jprm.jobs import RunDirectory, Stages, Worker, open_run, write_atomic
+from jprm.score import find_scorer
 from jprm.search import Choosing, load_plugins, make_strategy, summary
 from jprm.search import aggregation as aggregations
 from jprm.search import choice as choices
@@ -50,6 +51,7 @@ def print_search(
     # 1. A wrong name is answered before anything is loaded.
     if plugin is not None:
         load_plugins(plugin)
+    find_scorer(scorer)
     aggregations[aggregation]
     choices[choice]
     check_missing(missing)
@@ -74,18 +76,17 @@ def print_search(
         direct_learning_rate=config.learning_rate.direct if isinstance(config, ApplicationsConfig) else None,
     )
     with (
-        RunDirectory(run, other="give another --run") as directory,
+        RunDirectory(run, shared=True, other="give another --run") as directory,  # with other searches
         Resources() as resources,
         open_run(run, [search], resources, speed=Speed(), mix_versions=True, directory=directory) as runner,
     ):
-        try:
-            stage = runner.ensure(search)
-        except StageFailed as failed:
-            raise (failed.__cause__ or UserError(failed.failure.reason)) from None
-    rows = search.rows(runner.stages)
+        Worker(runner).work()
+    if failure := runner.failure_below(search):
+        raise UserError(failure.reason)
+    rows, stored = search.rows(runner.stages), runner.stages[search].file(ROWS)
     if out is not None:
         out.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(out, stage.file(ROWS).read_bytes())
+        write_atomic(out, stored.read_bytes())
     # 3. The table is a function of the rows.
     found = summary(rows, Choosing(aggregation, choice, missing=missing))
     at = Interval(found["accuracy"], found["low"], found["high"])
@@ -101,7 +102,7 @@ def print_search(
         print(f"verify.temperature = 0: {ONE_VOTE}")
     for reason, n in found["lost"].items():
         say(f"lost: {n} of {len(rows)} problems: {reason}")
-    say(f"rows: {out or stage.file(ROWS)}")
+    say(f"rows: {out or stored}")
     return INCOMPLETE if found["lost"] else 0
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from jprm.cli import applications_main, main
+from jprm.jobs import RunDirectory
 from jprm.records import read_jsonl
 from jprm.seeds import seed_of
 from jprm.worlds import load_world
@@ -211,6 +212,8 @@ def test_a_search_of_ones_own_loses_only_what_raised(finished, tmp_path, capsys,
     assert main() == 3
     assert "lost: 1 of 3 problems: UserError: ValueError: not this one" in capsys.readouterr().out
     rows = {row["problem_id"]: row for row in read_jsonl(out)}
+    with RunDirectory(run, shared=True):  # as another search has it
+        assert main() == 3
     assert [bool(rows[p.id]["error"]) for p in problems] == [True, False, False]
     assert all(len(rows[p.id]["candidates"]) == 2 for p in problems[1:])
 
