@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import tomllib
 from collections.abc import Sequence
@@ -85,7 +86,8 @@ def print_search(
         raise UserError(failure.reason)
     rows, stored = search.rows(runner.stages), runner.stages[search].file(ROWS)
     if out is not None:
-        out.parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(OSError):  # then it cannot be written, and that is told
+            out.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(out, stored.read_bytes())
     # 3. The table is a function of the rows.
     found = summary(rows, Choosing(aggregation, choice, missing=missing))
