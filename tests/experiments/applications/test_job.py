@@ -176,7 +176,7 @@ def test_a_scorer_and_a_strategy_of_ones_own_are_axes(finished, tmp_path, monkey
     more = [f"search.plugin={plugin}", "search.scorers=['choosy']", "search.settings.lone.n=[1, 2]"]
     more.append("search.strategies=['lone']")
     words = [w for w in tiny.TINY if not w.startswith(("search.strategies", "search.settings"))]
-    assert applications_main([f"directory={tmp_path}", *words, *more]) == 0
+    assert applications_main([f"directory={tmp_path}", *words, *more, "--replace"]) == 0
     rows = of(table(tmp_path), "search")
     assert [(r["scorer"], r["strategy"]) for r in rows] == [("choosy", "lone")] * 2
     assert [r["lost"] for r in rows] == [1, 1] and [r["n_problems"] for r in rows] == [4, 4]
