@@ -42,7 +42,13 @@ WITHOUT_JAX = (
     *("compile_cache", "jobs", "signals", "seeds", "execute", "tokenizer", "quoting", "chat", "openai", "grade"),
     *("worlds", "formats", "models.locate", "verify", "label", "score", "evaluate", "search", "scaling", "report"),
     *("tasks.settings", "experiments.sweep.config", "experiments.sweep.cells", "experiments.applications.config"),
-    *("experiments.applications.search_choices", "experiments.benchmark.config", "doctor", "cli"),
+    *(
+        "experiments.applications.search_choices",
+        "experiments.benchmark.config",
+        "experiments.benchmark.run",
+        "tasks.samplers",
+    ),
+    *("doctor", "cli"),
 )
 MAX_LINES = 400
 # Words that once named a thing of this code, which has a term of the field by now.
@@ -51,7 +57,7 @@ KEPT = {"jprm/tasks/delayed_evidence.py": {"hindsight"}}  # in seeds, which deci
 # What users call from Python, and what other programs call (docs/architecture.md names these extension points).
 ENTRIES = {
     *("rollouts_needed", "relative_progress", "hard_labels", "first_error_f1", "pass_at_k", "maj_at_k", "best_of_k"),
-    *("first_error", "fit_chinchilla", "Pool", "main"),
+    *("weighted_vote_at_k", "confusion", "first_error", "fit_chinchilla", "Pool", "main"),
 }
 
 

@@ -29,7 +29,7 @@ from typing import Any
 from jprm.cli import guarded
 from jprm.experiments.applications.search_command import run_config, settings_of
 from jprm.experiments.sweep.cells import Sweep
-from jprm.experiments.sweep.finished import trained_verifier
+from jprm.experiments.sweep.finished import trained_policy, trained_verifier
 from jprm.jobs import Progress, Stages
 from jprm.records import Problem
 from jprm.score import Ended, Heard, Item, Known, Scorer
@@ -117,7 +117,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     config = run_config(args.run)
     sweep, stages = Sweep(config), Stages(args.run)
     main, sampling = trained_verifier(args.run, sweep, stages), sweep.main.sampling
-    policy = sweep.tasks_of(sweep.main.config).policy(main.seed)
+    policy = trained_policy(args.run, sweep, stages)
     with Resources() as resources:
         context = TaskContext(stages, Progress(1.0), resources)
         problems = main.world.world.problems("dev", args.problems, seed_of(main.seed, "benchmark", "candidates"))

@@ -26,18 +26,26 @@ OF_THE_MACHINE = {
 
 
 def main() -> int:
-    """Runs `python -m jprm` and returns its exit code."""
+    """`python -m jprm`."""
     return guarded(lambda: app(standalone_mode=False))
 
 
 def sweep_main(arguments: Sequence[str]) -> int:
     """Runs `python experiments/sweep.py` and returns its exit code."""
-    return guarded(lambda: app(["sweep", *arguments], standalone_mode=False))
+    return _script("sweep", "experiments/sweep.py", arguments)
 
 
 def applications_main(arguments: Sequence[str]) -> int:
     """Runs `python experiments/uses.py` and returns its exit code."""
-    return guarded(lambda: app(["applications", *arguments], standalone_mode=False))
+    return _script("applications", "experiments/uses.py", arguments)
+
+
+def _script(name: str, file: str, arguments: Sequence[str]) -> int:
+    """Runs one command of the command line under the name of a script."""
+    command: Any = typer.main.get_command(app)
+    return guarded(
+        lambda: command.commands[name].main(list(arguments), prog_name=f"python {file}", standalone_mode=False)
+    )
 
 
 def ask_for_huge_pages() -> None:
@@ -112,5 +120,5 @@ def _told(line: str, code: int) -> int:
 
 
 def _drop_output(number: int = 1) -> None:
-    """Discards what is left of the output: nobody takes it, and Python would complain once more when it ends."""
+    """Nobody takes what is left of the output, and Python would complain once more when it ends."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), number)

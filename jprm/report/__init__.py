@@ -3,7 +3,7 @@
 Declare a `Table` with `columns("heading: key | ...")` and give it rows (plain dicts): `print_table` shows it on the
 terminal, a page as HTML. Declare a `LineFigure`, whose `Series` come from rows by `series_from_rows`, or a `BarFigure`;
 `svg` is the drawing. A `Page` of `Section`s holds them beside `Text`, `Details` and `Cards` of judged solutions, and
-`write_page` writes it. The templates are in `templates/`. `laws` is the report of `python -m jprm laws`.
+`write_page` writes it. The templates are in `templates/`.
 """
 
 from jprm.report.cards import SolutionCard, StepCard, card_of

@@ -116,11 +116,12 @@ def render(page: Page) -> str:
     """The page as one string of HTML."""
     names = anchors([section.title for section in page.sections])
     sections = list(zip(names, page.sections, strict=True))
-    return _environment().get_template("page.html").render(page=page, sections=sections)
+    return environment().get_template("page.html").render(page=page, sections=sections)
 
 
 @functools.cache
-def _environment() -> Environment:
+def environment() -> Environment:
+    """The templates of pages, which escape every string."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(

@@ -34,7 +34,7 @@ class VoteRewards(RewardModel):
     nothing between steps: each vote reads its whole history again before it judges another step, which
     counts (`Cost.reread_tokens`; less these, a history is counted once). The votes on a first step share one
     reading of the problem, those on any step in fork mode one of the history. Lengths are those of the
-    texts in full, also where `Settings.overflow` shortened them.
+    texts in full, also where `VerifySettings.overflow` shortened them.
 
     Rewards stay known when a search ends, so that searches that ask the same object judge what they have in
     common once; what a search costs never depends on the others.

@@ -51,7 +51,7 @@ class CheckpointSampling(Sampling):
     def of(
         cls, model: Path | None, settings: CheckpointSection, scorer: type[Scorer], protocol: GenPRM | ThinkPRM
     ) -> CheckpointSampling:
-        """The scorer on the checkpoint that a user calls `model`. Raises UserError where there is none."""
+        """Finds the checkpoint that a user calls `model`, for a scorer. Raises UserError where there is none."""
         checkpoint = None
         if model is None:
             if scorer.samples:
@@ -143,7 +143,7 @@ class CheckpointSampling(Sampling):
     def _load(
         self, context: TaskContext, stage: Stage, votes: Votes, style: str, execute: Execution, stack: ExitStack
     ) -> tuple[Generator, OpenSampler]:
-        """The model, ready to be sampled, and the sampler in it, which ends with `stack`.
+        """Loads the model for a scorer; returns it with the sampler in it, which ends with `stack`.
 
         Raises UserError for whatever is missing.
         """
@@ -199,7 +199,7 @@ class CheckpointSampling(Sampling):
 
 
 def recorded_engine(stages: Stages, votes: Votes, stage: Stage | None = None) -> dict[str, Any]:
-    """How the sampler of these votes was opened: its kind and sizes; {} where nothing has been sampled.
+    """Returns how the sampler of these votes was opened, its kind and sizes; {} where nothing has been sampled.
 
     stage: the stage that is being computed, if it is a part of `votes`. Raises UserError for a damaged record.
     """

@@ -81,7 +81,7 @@ class SamplerRequest:
         return trigger_ids(self.codec, self.codec.vocab_size, self.protocol.all_stops)
 
     def context_tokens(self, longest: int | None) -> int:
-        """Tokens that hold the longest conversation: the user's, or what the protocol expects of the texts.
+        """Returns the tokens that hold the longest conversation: the user's number, or what the protocol expects.
 
         What outgrows them all the same ends there, and is counted (see `jprm.verify.verify`). longest: what the model
         was made for, which is never exceeded; None where it does not say.
@@ -103,7 +103,10 @@ class SamplerRequest:
 
 
 def open_engine(request: SamplerRequest) -> OpenSampler:
-    """The engine of this project with the weights on its devices. Raises UserError for what is missing or too large."""
+    """Opens the engine of this project, with the weights on its devices.
+
+    Raises UserError for what is missing, does not fit, or is not as it is recorded.
+    """
     import jax
 
     from jprm.models.hf_config import read_config, read_fields
@@ -144,7 +147,7 @@ def open_engine(request: SamplerRequest) -> OpenSampler:
 
 
 def open_server(request: SamplerRequest) -> OpenSampler:
-    """A server of the model; the checkpoint's directory gives the tokenizer.
+    """Connects to a server of the model; the checkpoint's directory gives the tokenizer.
 
     Raises NoProbabilities where it cannot give what the read-out needs, and UserError for what else keeps it from
     being used.
@@ -185,7 +188,7 @@ def open_server(request: SamplerRequest) -> OpenSampler:
 
 
 def choose_sizes(model: ModelConfig, itemsize: int, context: int, asked: CheckpointSection) -> EngineConfig:
-    """The engine's sizes for a model and a context on the local devices.
+    """Chooses the engine's sizes for a model and a context on the local devices.
 
     There is one slot group for each core of a CPU, one for each accelerator (or group of them), and as many slots as
     fit into the memory that is there, a power of two. Raises UserError where not one fits.
@@ -225,7 +228,7 @@ def choose_sizes(model: ModelConfig, itemsize: int, context: int, asked: Checkpo
 
 
 def recorded_sizes(recorded: Mapping[str, Any], asked: CheckpointSection) -> EngineConfig:
-    """The sizes that were recorded, with what the user asks for now laid over them. Raises UserError for damage."""
+    """Returns the recorded sizes, with what the user asks for now laid over them. Raises UserError for damage."""
     from jprm.sample import EngineConfig
 
     names = {field.name for field in dataclasses.fields(EngineConfig)}

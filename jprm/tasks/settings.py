@@ -161,7 +161,7 @@ class CheckpointSection(Config):
     readout: ReadOut | None = None
     """What the reward of a vote is: P(Yes) before or after the temperature, or the word; the scorer has a default."""
     overflow: Overflow = "give_up"
-    """What becomes of a conversation that outgrows the context (see `jprm.verify.history`)."""
+    """What becomes of a conversation that outgrows the context (see `Overflow` in `jprm.verify.conversation`)."""
     backend: Literal["own", "openai"] = "own"
     """What samples the model: the engine of this project, or a server that speaks OpenAI's protocol."""
     dtype: Literal["float32", "bfloat16", "float16"] | None = None

@@ -306,7 +306,7 @@ def _counts(kept: Sequence[Sequence[Rationale]]) -> dict[str, int]:
 def stored_votes(
     stages: Stages, votes: Votes, solutions: Collection[str], stage: Stage | None = None
 ) -> tuple[VoteStore, float]:
-    """What a run directory holds of the votes on these solutions, and the seconds that drawing it took other stages.
+    """Reads what a run directory holds of the votes on these solutions, and the seconds that other stages took for it.
 
     stage: the unfinished stage to which votes can be added; by default that of `votes`. Where `votes` is not finished,
     its finished parts and the stages of votes that are drawn in the same way count as well.

@@ -41,7 +41,7 @@ def test_fork_server_killed_under_load():
                 code = f"a = {index}" if step == 0 else "a += 100\nprint(a)"
                 futures.append(session.submit(code))
         for kills in range(1, 4):
-            while pool.stats.snippets < 50 * kills:
+            while pool.stats.snippets < 50 * kills or not pool.servers():  # a new one takes a while
                 time.sleep(0.001)
             [server] = pool.servers()
             os.kill(server, signal.SIGKILL)
@@ -253,7 +253,7 @@ def test_session_process_is_lean(pool):
     """It must fork fast, and hold nothing of the engine."""
     code = """import sys
 loaded = vars(sys)['mod' + 'ules']  # not named, since naming it asks for the larger server
-print([m for m in ('jax', 'numpy', 'sympy', 'jprm.pipeline', 'pydantic') if m in loaded])"""
+print([m for m in ('jax', 'numpy', 'sympy', 'jprm.experiments', 'pydantic') if m in loaded])"""
     assert outcomes(pool, code) == [("ok", "[]")]
 
 

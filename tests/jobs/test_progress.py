@@ -34,6 +34,20 @@ def test_a_log_gets_a_line_at_once_and_then_one_a_minute(clock):
     ]
 
 
+def test_the_share_of_a_long_piece_counts_before_it_is_done(clock):
+    log = io.StringIO()
+    shown = Progress(100, log)
+    shown.advance(20, "small")
+    shown.begin(80)
+    clock[0] += 60
+    shown.show("large, a quarter", share=0.25)
+    clock[0] += 60
+    shown.show("large, as far as before")
+    clock[0] += 60
+    shown.advance(80, "large")
+    assert [line.split(" %")[0] for line in log.getvalue().splitlines()] == ["[ 20", "[ 40", "[ 40", "[100"]
+
+
 def test_nothing_is_foretold_before_anything_is_done(clock):
     log = io.StringIO()
     shown = Progress(3600, log)
@@ -60,14 +74,14 @@ def test_a_terminal_has_one_live_view_with_cells_stage_speed_and_time(clock, mon
     terminal = Terminal()
     shown = Progress(10, terminal, cells=3)
     shown.cells_done += 1
-    shown.advance(5, "votes: 7 of 9, 1,234 tokens/s, 3 of 4 lanes run")
+    shown.advance(5, "votes: 7 of 9, 1,234 tokens/s, 3 of 4 slots run")
     clock[0] += 0.1
     shown.show("too soon to be seen")
     shown.note("row 1")
     shown.close()
     text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", terminal.getvalue())
     seen = [" ".join(line.split()) for line in text.splitlines()]
-    for line in ("cells 1 of 3", "stage votes: 7 of 9, 3 of 4 lanes run", "tokens/s 1,234"):
+    for line in ("cells 1 of 3", "stage votes: 7 of 9, 3 of 4 slots run", "tokens/s 1,234"):
         assert line in seen
     assert "time 0:00 elapsed, 0:00 left (50 %)" in seen and "row 1" in seen
     assert "too soon" not in text

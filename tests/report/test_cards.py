@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from jprm.records import Execution, Problem, Rationale, Solution, Verdict
 from jprm.report import SolutionCard, StepCard, card_of
 from jprm.report.cards import highlighted, pieces
-from jprm.report.pages import _environment
+from jprm.report.pages import environment
 
 EMBEDDED = (
     "<analyze>Ann has 8. </analyze>\n<verify>print(8 + 3 < 12)</verify>\n"
@@ -43,8 +43,7 @@ class _Reader(html.parser.HTMLParser):
 
 
 def card_html(card):
-    """One card alone, by the template of the page."""
-    return str(_environment().get_template("cards.html").module.card(card))
+    return str(environment().get_template("cards.html").module.card(card))
 
 
 def _read(page):

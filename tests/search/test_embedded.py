@@ -94,7 +94,7 @@ def test_with_the_worlds_truth_every_problem_is_solved(tmp_path, name, share):
     assert correctness(rows, LAST).mean() == 1.0
     one = run_search(PROBLEMS, BestOfN(1), generator()[0], Truth(), WORLD, tmp_path / "one")
     assert gain(rows, one, LAST).is_positive
-    assert not sampler.conversations, "every lane was given back"
+    assert not sampler.conversations, "every slot was given back"
     assert any(parent is not None for parent in sampler.parents) == share
     for row, problem in zip(rows, PROBLEMS, strict=True):
         for candidate in row["candidates"]:

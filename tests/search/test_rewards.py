@@ -119,7 +119,7 @@ def test_a_search_with_the_verifiers_own_driver(tmp_path):
     settings = VerifySettings(context_tokens=4000, style="direct", execute="none")
 
     def judged(items, votes):
-        sampler = ScriptedSampler(tokenizer, verdict, lanes=64)
+        sampler = ScriptedSampler(tokenizer, verdict, slots=64)
         found = verify(items, votes, sampler, FakeExecutor(), tokenizer, settings, 3)
         return itertools.chain.from_iterable(found)
 

@@ -1,4 +1,4 @@
-"""Branches on the real engine: shared prefixes, books that match the engine's, no lane left behind."""
+"""Branches on the real engine: shared prefixes, books that match the engine's, no slot left behind."""
 
 import dataclasses
 import re
@@ -93,7 +93,7 @@ def searched(folder, name, model, sizes, strategy, wrap=lambda g: g, in_flight=3
     assert not any(row["error"] for row in rows)
     while engine.busy:  # a chunk that was under way
         assert engine.poll() == []
-    assert engine.progress.waiting == engine.progress.running == 0, "every lane is free again"
+    assert engine.progress.waiting == engine.progress.running == 0, "every slot is free again"
     return rows, engine.stats
 
 

@@ -24,26 +24,26 @@ class LearningRateSection(Config):
     """
 
     steps: float = Field(default=0.003, gt=0)
-    """Of the head that judges every step."""
+    """The rate of the head that judges every step (the discriminative PRM)."""
     outcome: float = Field(default=0.001, gt=0)
-    """Of the head that judges the whole solution."""
+    """The rate of the head that judges the whole solution (the discriminative ORM)."""
     verdict: float = Field(default=0.003, gt=0)
-    """Of the generative outcome model."""
+    """The rate of the generative outcome model (the generative ORM)."""
     direct: float = Field(default=0.003, gt=0)
-    """Of the verifier that says Yes or No without a rationale."""
+    """The rate of the verifier that says Yes or No without a rationale."""
 
 
 class RefineSection(Config):
     """The critic: solutions of the policy, of which doubted steps are drawn anew."""
 
     problems: int = Field(default=500, ge=1)
-    """The problems."""
+    """The problems whose solutions are refined."""
     solutions: int = Field(default=4, ge=1)
     """The solutions of each problem."""
     turns: int = Field(default=3, ge=1)
     """The turns of refinement."""
     votes: int = Field(default=2, ge=1)
-    """The votes on each step."""
+    """The verifier's votes on each step."""
     gate_problems: int = Field(default=200, ge=0)
     """The problems of the dev split from which a gate is chosen; 0 for no gate."""
 
@@ -52,7 +52,7 @@ class SearchSection(Config):
     """Guided search against best-of-N with the same scorer: each strategy with each scorer."""
 
     problems: int = Field(default=500, ge=1)
-    """The problems."""
+    """The problems that are searched."""
     strategies: tuple[str, ...] = ("beam", "dvts", "mcts")
     """The strategies, by names of `python -m jprm list` and of the file `plugin`."""
     scorers: tuple[str, ...] = Field(default=("genprm",), min_length=1)
@@ -66,7 +66,7 @@ class SearchSection(Config):
     settings: dict[str, dict[str, Any]] = {}
     """Further settings by strategy; a list there stands for each of its values."""
     votes: int = Field(default=1, ge=1)
-    """The votes on each step."""
+    """The scorer's votes on each step."""
 
 
 class FastSlowSection(Config):

@@ -63,14 +63,14 @@ class BenchmarkConfig(CheckpointSection):
         return Path("runs") / "evaluate" / f"{model}-{data}-{self.scorer}-{self.mode}"
 
     def read_protocol(self, kind: type[GenPRM] | type[ThinkPRM]) -> GenPRM | ThinkPRM:
-        """The protocol of this kind with its overrides. Raises UserError."""
+        """Reads the protocol of this kind and lays the overrides over it. Raises UserError for a mistake in either."""
         package, published = Path(__file__).resolve().parents[2], PROTOCOLS / f"{kind.__name__.lower()}.toml"
         files = [self.protocol] if self.protocol else [package.parent / published, package / published]
         return load(kind, next((f for f in files if f.is_file()), files[0]), self.overrides)
 
 
 def read_config(**options: Any) -> BenchmarkConfig:
-    """The evaluation that these options ask for. Raises UserError, which names the option, for a wrong value."""
+    """Makes a configuration from options. Raises UserError, which names the option, for a wrong value."""
     try:
         return BenchmarkConfig(**options)
     except pydantic.ValidationError as error:

@@ -30,7 +30,7 @@ class Judged:
 def judged(
     item: BenchmarkRow, stored: Sequence[Rationale], n: int, readout: ReadOut, stop_early: bool
 ) -> Judged | None:
-    """What counts of the stored rationales of a solution (see `counted`); None where some are missing."""
+    """Returns what counts of the stored rationales of a solution (see `counted`); None where some are missing."""
     kept = counted(stored, len(item.solution.steps), n, readout if stop_early else None)
     if kept is None:
         return None
@@ -57,7 +57,7 @@ class Account:
 
     @classmethod
     def of(cls, solutions: Sequence[Judged]) -> Account:
-        """Sums over all solutions."""
+        """Sums up the rationales of all solutions."""
         rows = [r for solution in solutions for r in solution.rationales]
         without = [r for r in rows if r.verdict.correct is None]
         none = Counter(r.reason or "unread" for r in without)
@@ -75,5 +75,5 @@ class Account:
 
     @property
     def none_share(self) -> float:
-        """Share of the rationales without a verdict; nan without rationales."""
+        """The share of the rationales that have no verdict; nan where there are no rationales."""
         return sum(self.none.values()) / self.rationales if self.rationales else float("nan")

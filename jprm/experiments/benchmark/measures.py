@@ -1,4 +1,4 @@
-"""Every number of the table, with its interval over problems, for every number of votes k.
+"""Computes every number of the table, with its interval over problems, for every number of votes k.
 
 At k < n a number is that of the expected judgement over all k-subsets of the n stored votes (drawn
 ones where there are too many; see `jprm.evaluate.estimators`): accuracies are means of P(right),
@@ -72,7 +72,7 @@ class Score:
 
 @dataclass(frozen=True)
 class Arrays:
-    """Expected judgements of n solutions at K numbers of votes.
+    """The expected judgements of n solutions at K numbers of votes.
 
     labels [n]; right, clean, flagged, missing [n, K]: P(the first error said is the true one, is none,
     is some step, there is no verdict), of which the last counts as `how` says.
@@ -93,7 +93,7 @@ class Arrays:
 
 
 def arrays(solutions: Sequence[Judged], ks: Sequence[int], steps: bool, how: Missing = "wrong") -> Arrays:
-    """The expected judgements of all solutions. A lost solution has no verdict."""
+    """Computes the expected judgements of all solutions; a lost solution has no verdict."""
     labels = np.array([s.item.truth.first_error for s in solutions])
     right, clean, flagged, missing = np.zeros((4, len(solutions), len(ks)))
     counts, unjudged = np.zeros((len(solutions), len(ks), 4)), np.zeros((len(solutions), len(ks)))
@@ -121,7 +121,7 @@ def _means(rewards: np.ndarray) -> np.ndarray:
 
 
 def _step_counts(rewards: np.ndarray, labels: Sequence[bool | None], k: int, how: Missing) -> np.ndarray:
-    """Expected (TP, FP, TN, FN, unjudged) of the steps of one solution, the last wrong or left out."""
+    """Returns the expected (TP, FP, TN, FN, unjudged) [5] of the steps of one solution; `how` counts the last."""
     members, _ = subsets(rewards.shape[1], k)
     judged = ~np.isnan(rewards)
     sums = members @ np.where(judged, rewards, 0.0).T
@@ -144,7 +144,7 @@ def _step_counts(rewards: np.ndarray, labels: Sequence[bool | None], k: int, how
 
 
 def scores(solutions: Sequence[Judged], n: int, full: bool, missing: Missing = "wrong") -> list[Score]:
-    """All groups at all k from 1 to n: overall, then subsets, then categories, in the file's order.
+    """Scores all solutions, then each subset, then each category, in the file's order, at all k from 1 to n.
 
     full: every step is judged, so steps can be scored. missing: what no verdict counts.
     """
@@ -190,7 +190,7 @@ def _score(solutions: Sequence[Judged], found: Arrays, rows: np.ndarray, name: s
 
 
 def _missing_shares(solutions: Sequence[Judged], found: Arrays, rows: np.ndarray, k: int) -> tuple[float, float | None]:
-    """Share of solutions without a verdict, and of steps of known truth without a judgement."""
+    """Returns the share of solutions without a verdict, and of steps of known truth without a judgement."""
     share = float(found.missing[rows, k - 1].mean())
     if found.steps is None:
         return share, None
@@ -204,7 +204,7 @@ def _correctness(found: Arrays, rows: np.ndarray, k: int) -> np.ndarray:
 
 
 def _judged(found: Arrays, rows: np.ndarray, k: int) -> np.ndarray | None:
-    """How much of each solution counts; None where all does."""
+    """Returns how much of each solution counts; None where all of them count in full."""
     missing = found.missing[rows, k - 1]
     return 1.0 - missing if found.how == "excluded" and missing.any() else None
 
@@ -268,7 +268,7 @@ def _add_average(rows: list[Score], found: Arrays, groups: Sequence[np.ndarray],
 def _categories(
     solutions: Sequence[Judged], found: Arrays, classes: Sequence[str], categories: Sequence[str], n: int
 ) -> list[Score]:
-    """PRM-Score of each category of PRMBench: the mean of its classes."""
+    """Scores each category of PRMBench by its PRM-Score, the mean of its classes."""
     assert found.steps is not None
     resamples = Resamples.of(_problems(solutions, np.arange(len(solutions))))
     rows = []

@@ -69,9 +69,9 @@ def run_benchmark(config: BenchmarkConfig) -> int:
 
 
 def _claimed(path: Path, truth: Mapping[str, Any], sampling: CheckpointSampling | None) -> CheckpointSampling:
-    """The sampling whose votes the directory holds from now on; where None is given, that of the votes in it.
+    """Returns the sampling whose votes the directory holds from now on: the given one, or else that of its votes.
 
-    Raises UserError where it holds votes of another one, or, where None is given, none at all.
+    Raises UserError where it holds votes of another one, or, where no sampling is given, none at all.
     """
     if (path / "votes.jsonl").exists():
         raise UserError(f"{path}: {HOLDS}, in the layout of an earlier version; give another --out")
@@ -90,7 +90,7 @@ def _claimed(path: Path, truth: Mapping[str, Any], sampling: CheckpointSampling 
 
 
 def readout_of(config: BenchmarkConfig, votes: Votes, stages: Stages) -> ReadOut:
-    """The read-out that the user asks for, else the scorer's own; of votes without probabilities it is the word.
+    """Returns the read-out that the user asks for, else the scorer's own; without probabilities it is the word.
 
     Raises UserError where the stored votes cannot give what is asked for.
     """
@@ -103,7 +103,7 @@ def readout_of(config: BenchmarkConfig, votes: Votes, stages: Stages) -> ReadOut
 
 
 def with_readout(votes: Votes, readout: ReadOut) -> Votes:
-    """The same votes, read in this way."""
+    """Returns the same votes, read in this way."""
     assert isinstance(votes.sampling, CheckpointSampling)
     return dataclasses.replace(votes, sampling=dataclasses.replace(votes.sampling, readout=readout))
 
@@ -137,7 +137,7 @@ def _draw(config: BenchmarkConfig, votes: Votes, stages: Stages) -> Votes:
 
 
 def _result(config: BenchmarkConfig, votes: Votes, stages: Stages) -> Result:
-    """The table of what is stored. Raises UserError where that is nothing."""
+    """Makes the table of what is stored. Raises UserError where that is nothing."""
     sampling, benchmark = votes.sampling, votes.benchmark
     assert isinstance(sampling, CheckpointSampling) and isinstance(benchmark, BenchmarkFile)
     contents, stage = benchmark.contents, stages[votes]

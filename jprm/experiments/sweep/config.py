@@ -101,14 +101,14 @@ def _matrix_parameters(size: str) -> int:
 
 
 class CellSection(Config):
-    """What makes a cell, as keys of axes. Where a value is None, the lists of `grid` hold."""
+    """What makes a cell, as keys of axes. Where a value is not set, the lists of `grid` hold."""
 
     size: str | None = None
     """The preset of the verifier."""
     train_examples: int | None = Field(default=None, ge=1)
     """The labelled solutions that it learns from, before the filter."""
     seed: int | None = None
-    """The seed."""
+    """The seed of the base model, the labels and the solutions."""
     labels: LabelRule | None = None
     """The labelling rule."""
     filtered: bool = True
@@ -125,7 +125,7 @@ class Axis(Config):
     key: str
     """The dotted key, such as `verify.temperature`."""
     values: tuple[Any, ...] = Field(min_length=1)
-    """The values."""
+    """The values that the key takes."""
     zip: str | None = None
     """The name of the axes that are walked together with this one."""
 

@@ -33,13 +33,20 @@ UNREADABLE = "print(False)"
 class EmbeddedMix(Config):
     """The probability that a drill of each kind follows a solution, and how long it is."""
 
-    unhelpful: float = Field(default=0.1, ge=0, le=1)  # solutions with a right but unhelpful step
-    arithmetic: float = Field(default=0.5, ge=0, le=1)  # lines of arithmetic
-    reading: float = Field(default=0.5, ge=0, le=1)  # facts, restated with the values that they need
-    programs: float = Field(default=0.1, ge=0, le=1)  # small programs with what they print
-    arithmetic_problems: NonNegativeInt = 4  # problems whose first two steps make up one arithmetic drill
-    reading_facts: NonNegativeInt = 3  # of a reading drill
-    program_runs: NonNegativeInt = 6  # of a program drill
+    unhelpful: float = Field(default=0.1, ge=0, le=1)
+    """The share of solutions that hold a right but unhelpful step."""
+    arithmetic: float = Field(default=0.5, ge=0, le=1)
+    """The probability of a drill of arithmetic."""
+    reading: float = Field(default=0.5, ge=0, le=1)
+    """The probability of a reading drill: facts, restated with the values that they need."""
+    programs: float = Field(default=0.1, ge=0, le=1)
+    """The probability of a program drill: small programs with what they print."""
+    arithmetic_problems: NonNegativeInt = 4
+    """The problems whose first two steps make up one drill of arithmetic."""
+    reading_facts: NonNegativeInt = 3
+    """The facts of one reading drill."""
+    program_runs: NonNegativeInt = 6
+    """The programs of one program drill."""
 
 
 def annotate(

@@ -27,15 +27,24 @@ TRIES = 10_000
 class Difficulty(Config):
     """The knobs of the problem generator. Ranges are inclusive."""
 
-    steps: tuple[PositiveInt, ...] = Field(default=(2, 3, 4), min_length=1)  # derived quantities that the answer needs
-    distractors: tuple[NonNegativeInt, ...] = Field(default=(0, 1), min_length=1)  # quantities that it does not need
-    base_values: tuple[int, int] = (5, 40)  # of a quantity that the text states as a number
-    constants: tuple[int, int] = (2, 12)  # that are added or subtracted
-    factors: tuple[int, int] = (2, 4)  # that are multiplied with
-    value_max: int = Field(default=99, le=199)  # of any quantity; larger numbers have no token
-    names: int = Field(default=len(NAMES), le=len(NAMES))  # how many different people there are
-    kinds: tuple[Kind, ...] = Field(default=KINDS, min_length=1)  # of derived quantities
-    shuffle: bool = False  # facts in any order instead of dependency order
+    steps: tuple[PositiveInt, ...] = Field(default=(2, 3, 4), min_length=1)
+    """The numbers of derived quantities that an answer may need."""
+    distractors: tuple[NonNegativeInt, ...] = Field(default=(0, 1), min_length=1)
+    """The numbers of quantities that a problem may state although its answer does not need them."""
+    base_values: tuple[int, int] = (5, 40)
+    """The least and the largest value of a quantity that the text states as a number."""
+    constants: tuple[int, int] = (2, 12)
+    """The least and the largest number that is added or subtracted."""
+    factors: tuple[int, int] = (2, 4)
+    """The least and the largest factor."""
+    value_max: int = Field(default=99, le=199)
+    """The largest value of any quantity; numbers above 199 have no token."""
+    names: int = Field(default=len(NAMES), le=len(NAMES))
+    """How many different people there are."""
+    kinds: tuple[Kind, ...] = Field(default=KINDS, min_length=1)
+    """The kinds of derived quantities."""
+    shuffle: bool = False
+    """Whether facts stand in any order, instead of each behind those that it builds on."""
 
     @model_validator(mode="after")
     def _has_names(self) -> Difficulty:

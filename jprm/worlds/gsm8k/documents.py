@@ -31,10 +31,14 @@ Check = tuple[str, Fraction]  # the expression that should be computed, the valu
 class Gsm8kMix(Config):
     """The probability that a drill of each kind follows a solution, and its lines."""
 
-    arithmetic: float = Field(default=0.5, ge=0, le=1)  # lines of arithmetic
-    programs: float = Field(default=0.1, ge=0, le=1)  # small programs with what they print
-    arithmetic_lines: NonNegativeInt = 12  # of an arithmetic drill
-    program_runs: NonNegativeInt = 4  # of a program drill
+    arithmetic: float = Field(default=0.5, ge=0, le=1)
+    """The probability of a drill of arithmetic."""
+    programs: float = Field(default=0.1, ge=0, le=1)
+    """The probability of a program drill: small programs with what they print."""
+    arithmetic_lines: NonNegativeInt = 12
+    """The lines of one drill of arithmetic."""
+    program_runs: NonNegativeInt = 4
+    """The programs of one program drill."""
 
 
 def annotate(

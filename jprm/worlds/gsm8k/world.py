@@ -38,8 +38,10 @@ ATOMIC = (*RATIONALE_PIECES, "True", "False", "None", "Error")
 class Gsm8kSettings(Config):
     """What a configuration may say about this world."""
 
-    root: Path | None = None  # the folder that holds train.jsonl and test.jsonl, or .jsonl.gz
-    vocab_size: int = Field(default=2048, ge=512)  # of the tokenizer; bytes and tags need 512
+    root: Path | None = None
+    """The folder that holds train.jsonl and test.jsonl, or .jsonl.gz; in a sweep `data.root` gives it."""
+    vocab_size: int = Field(default=2048, ge=512)
+    """The tokens of the vocabulary; bytes and tags need 512."""
     mix: Gsm8kMix = Gsm8kMix()
 
 
