@@ -26,7 +26,7 @@ OF_THE_MACHINE = {
 
 
 def main() -> int:
-    """`python -m jprm`."""
+    """Runs `python -m jprm` and returns its exit code."""
     return guarded(lambda: app(standalone_mode=False))
 
 
@@ -120,5 +120,5 @@ def _told(line: str, code: int) -> int:
 
 
 def _drop_output(number: int = 1) -> None:
-    """Nobody takes what is left of the output, and Python would complain once more when it ends."""
+    """Discards what is left of the output: nobody takes it, and Python would complain once more when it ends."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), number)
