@@ -1,7 +1,5 @@
 """Where programs begin, and where a user's mistake ends: as one line on standard error and exit code 2."""
 
-from __future__ import annotations
-
 import errno
 import io
 import os
@@ -26,17 +24,17 @@ OF_THE_MACHINE = {
 
 
 def main() -> int:
-    """`python -m jprm`."""
+    """Runs `python -m jprm` and returns its exit code."""
     return guarded(lambda: app(standalone_mode=False))
 
 
 def sweep_main(arguments: Sequence[str]) -> int:
-    """`python experiments/sweep.py`: the exit code."""
+    """Runs `python experiments/sweep.py` and returns its exit code."""
     return _script("sweep", "experiments/sweep.py", arguments)
 
 
 def applications_main(arguments: Sequence[str]) -> int:
-    """`python experiments/uses.py`: the exit code."""
+    """Runs `python experiments/uses.py` and returns its exit code."""
     return _script("applications", "experiments/uses.py", arguments)
 
 
@@ -120,5 +118,5 @@ def _told(line: str, code: int) -> int:
 
 
 def _drop_output(number: int = 1) -> None:
-    """Nobody takes what is left of the output, and Python would complain once more when it ends."""
+    """Discards what is left of the output: nobody takes it, and Python would complain once more when it ends."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), number)

@@ -1,7 +1,5 @@
 """The commands that run experiments: sweep, applications. The scripts in `experiments/` call them, too."""
 
-from __future__ import annotations
-
 import shlex
 import sys
 from typing import Annotated

@@ -1,7 +1,5 @@
 """Commands on files, and about this installation: choose, grade, laws, data convert, list, doctor."""
 
-from __future__ import annotations
-
 import shlex
 import sys
 from pathlib import Path
@@ -17,12 +15,12 @@ def choose(
     scores: Annotated[Path, typer.Option(help="Step scores of several candidates per problem.")],
     tie: Annotated[str, typer.Option(help="Who wins of equals: first, score or shared.")] = "first",
     transform: Annotated[
-        str, typer.Option(help="Of every step score: none, sigmoid (logits), exp (log-probabilities).")
+        str, typer.Option(help="What is done to every step score: none, sigmoid (logits), exp (log-probabilities).")
     ] = "none",
     missing: Annotated[
         str, typer.Option(help="A problem without a judged candidate is: wrong, or excluded.")
     ] = "wrong",
-    json_file: Annotated[Path | None, typer.Option("--json", help="The rows as JSON lines.")] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="A file for the rows, as JSON lines.")] = None,
     answers: Annotated[
         str, typer.Option(help="Votes are for equivalent answers, or for exact spellings.")
     ] = "equivalent",
@@ -65,42 +63,44 @@ def laws(
     tokens_from_flops: Annotated[
         bool, typer.Option("--tokens-from-flops", help="Tokens are FLOPs / (6 parameters).")
     ] = False,
-    where: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="Only rows that have it.")] = None,
+    where: Annotated[
+        list[str] | None, typer.Option(metavar="KEY=VALUE", help="Use only the rows that have this value.")
+    ] = None,
     drop_highest: Annotated[int, typer.Option(min=0, help="Leave out that many runs of the highest loss.")] = 0,
     budget: Annotated[list[float] | None, typer.Option(help="Training FLOPs to decide on, such as 1e21.")] = None,
-    bootstrap: Annotated[str, typer.Option(help="Of approach 3: over points or residuals.")] = "points",
-    resamples: Annotated[int, typer.Option(min=20, help="Of every bootstrap.")] = 500,
-    seed: Annotated[int, typer.Option(help="Of the bootstraps.")] = 0,
+    bootstrap: Annotated[str, typer.Option(help="What approach 3 resamples: points or residuals.")] = "points",
+    resamples: Annotated[int, typer.Option(min=20, help="The resamples of every bootstrap.")] = 500,
+    seed: Annotated[int, typer.Option(help="The seed of the bootstraps.")] = 0,
     out: Annotated[Path | None, typer.Option(help="Where results.jsonl and report.html are written.")] = None,
 ) -> None:
     """Fit scaling laws to a table of runs, by every approach of Chinchilla, and decide on sizes.
 
     Exit code 2: no approach could be fitted, or the table could not be read.
     """
-    from jprm.experiments.laws import LawsOptions, run_laws
+    from jprm.experiments.laws import run_laws
     from jprm.scaling.laws import Columns
 
-    options = LawsOptions(
-        tuple(files),
+    code = run_laws(
+        files,
         Columns(params, tokens, flops, loss, run),
-        where=tuple(where or ()),
+        where=where or (),
         drop_highest=drop_highest,
         derive_tokens=tokens_from_flops,
-        budgets=tuple(budget or ()),
+        budgets=budget or (),
         bootstrap=bootstrap,  # type: ignore[arg-type] - checked there
         resamples=resamples,
         seed=seed,
         out=out,
         command=shlex.join(["python", "-m", "jprm", *sys.argv[1:]]),
     )
-    raise typer.Exit(run_laws(options))
+    raise typer.Exit(code)
 
 
 @data.command("convert")
 def convert_data(
     out: Annotated[Path, typer.Argument(help="The file to write: JSON lines, gzipped as .gz.")],
     path: Annotated[Path, typer.Option("--in", help="The file to read.")],
-    source: Annotated[str, typer.Option("--from", help="Its format.")],
+    source: Annotated[str, typer.Option("--from", help="The format of that file.")],
     target: Annotated[str, typer.Option("--to", help="The format to write.")],
 ) -> None:
     """Rewrite solutions in another format; exit code 3 says that rows were rejected."""

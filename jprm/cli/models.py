@@ -1,7 +1,5 @@
 """Commands on a model: train, evaluate, export."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 
@@ -17,9 +15,11 @@ from jprm.terminal import say
 @app.command()
 def train(
     config: Annotated[Path, typer.Option(help="A file such as those of configs/train/.")],
-    overrides: Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE", help="As train.steps=200.")] = None,
+    overrides: Annotated[
+        list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Overrides, such as train.steps=200.")
+    ] = None,
     processes: Annotated[
-        int | None, typer.Option(min=1, envvar="JPRM_PROCESSES", help="How many run this command.")
+        int | None, typer.Option(min=1, envvar="JPRM_PROCESSES", help="The number of processes that run this command.")
     ] = None,
     process_id: Annotated[
         int | None, typer.Option(envvar="JPRM_PROCESS_ID", help="Which of them this is, from 0.")
@@ -56,22 +56,24 @@ def evaluate(
     model: Annotated[Path | None, typer.Option(help="A Hugging Face directory.")] = None,
     layout: Annotated[str, typer.Option("--format", help="auto, processbench, prmbench, socratic or mrmath.")] = "auto",
     n: Annotated[int, typer.Option("--n", help="Votes; more can be added later.")] = 8,
-    mode: Annotated[str, typer.Option(help="Votes have their own history (chain), or one (fork).")] = ("chain"),
-    limit: Annotated[int | None, typer.Option(help="Only the first rows.")] = None,
+    mode: Annotated[str, typer.Option(help="Votes have their own history (chain), or one (fork).")] = "chain",
+    limit: Annotated[int | None, typer.Option(help="Judge only so many rows, from the first on.")] = None,
     out: Annotated[Path | None, typer.Option(help="Where the votes are kept.")] = None,
-    json_file: Annotated[Path | None, typer.Option("--json", help="The table as JSON.")] = None,
-    regrade: Annotated[bool, typer.Option("--regrade", help="From stored votes, no model.")] = False,
-    scorer: Annotated[str, typer.Option(help="See: python -m jprm list.")] = "genprm",
+    json_file: Annotated[Path | None, typer.Option("--json", help="A file for the table, as JSON.")] = None,
+    regrade: Annotated[
+        bool, typer.Option("--regrade", help="Make the table from stored votes, without the model.")
+    ] = False,
+    scorer: Annotated[str, typer.Option(help="Who judges; python -m jprm list names the scorers.")] = "genprm",
     plugin: Annotated[Path | None, typer.Option(help="A Python file with a @scorer.")] = None,
     full: Annotated[bool, typer.Option("--full", help="Judge the steps behind an error too.")] = False,
-    seed: Annotated[int, typer.Option(help="Of the votes.")] = 0,
+    seed: Annotated[int, typer.Option(help="The seed of the votes.")] = 0,
     readout: Annotated[str | None, typer.Option(help="vote, prob_raw or prob_tempered; default: the scorer's.")] = None,
-    temperature: Annotated[float | None, typer.Option(help="sampling.temperature=...")] = None,
+    temperature: Annotated[float | None, typer.Option(help="Short for sampling.temperature=...")] = None,
     protocol: Annotated[Path | None, typer.Option(help="A protocol file; default: the published GenPRM's.")] = None,
-    dtype: Annotated[str | None, typer.Option(help="Of weights and caches.")] = None,
+    dtype: Annotated[str | None, typer.Option(help="The type of weights and caches.")] = None,
     slots: Annotated[int | None, typer.Option(help="Conversations side by side.")] = None,
     context: Annotated[int | None, typer.Option(help="Tokens of the longest conversation.")] = None,
-    prefix_rows: Annotated[int | None, typer.Option(help="Rows of shared prompts.")] = None,
+    prefix_rows: Annotated[int | None, typer.Option(help="Rows of the cache for shared prompts.")] = None,
     tensor: Annotated[int | None, typer.Option(help="Devices that share the weights.")] = None,
     overflow: Annotated[
         str, typer.Option(help="Beyond the context: give_up, drop_code, drop_analysis, verdict_only.")
@@ -83,9 +85,9 @@ def evaluate(
     ] = None,
     workers: Annotated[int | None, typer.Option(help="Processes that run code.")] = None,
     backend: Annotated[str, typer.Option(help="own, or openai: a server of the model.")] = "own",
-    base_url: Annotated[str, typer.Option(help="Such as http://localhost:8000/v1.")] = "",
-    served_model: Annotated[str, typer.Option(help="Its name on the server.")] = "",
-    concurrency: Annotated[int, typer.Option(help="Requests to the server at a time.")] = 64,
+    base_url: Annotated[str, typer.Option(help="The address of the server, such as http://localhost:8000/v1.")] = "",
+    served_model: Annotated[str, typer.Option(help="The name of the model on the server.")] = "",
+    concurrency: Annotated[int, typer.Option(help="Requests that the server gets at a time.")] = 64,
 ) -> None:
     """Score a benchmark with a checkpoint; stored votes are kept, and only missing ones sampled.
 

@@ -1,7 +1,5 @@
 """Commands on the directory of a finished run: score, search, report, compare."""
 
-from __future__ import annotations
-
 import shlex
 from pathlib import Path
 from typing import Annotated
@@ -31,21 +29,21 @@ def score(
 @app.command()
 def search(
     run: Annotated[Path, typer.Option(help="Run directory of a finished sweep.")],
-    strategy: Annotated[str, typer.Option(help="See: python -m jprm list.")],
+    strategy: Annotated[str, typer.Option(help="How to search; python -m jprm list names the strategies.")],
     settings: Annotated[
-        list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Of the strategy, as width=4.")
+        list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Settings of the strategy, such as width=4.")
     ] = None,
-    scorer: Annotated[str, typer.Option(help="Who rewards steps.")] = "genprm",
-    votes: Annotated[int, typer.Option(min=1, help="Of the scorer on each step.")] = 2,
-    problems: Annotated[int, typer.Option(min=1, help="How many.")] = 100,
-    split: Annotated[str, typer.Option(help="train, dev or test.")] = "dev",
-    aggregation: Annotated[str, typer.Option(help="Rewards of steps to one score.")] = "min",
-    choice: Annotated[str, typer.Option(help="Scores and answers to a winner.")] = "argmax",
+    scorer: Annotated[str, typer.Option(help="Who rewards the steps.")] = "genprm",
+    votes: Annotated[int, typer.Option(min=1, help="The votes of the scorer on each step.")] = 2,
+    problems: Annotated[int, typer.Option(min=1, help="How many problems are searched.")] = 100,
+    split: Annotated[str, typer.Option(help="Where the problems come from: train, dev or test.")] = "dev",
+    aggregation: Annotated[str, typer.Option(help="How the rewards of steps become one score.")] = "min",
+    choice: Annotated[str, typer.Option(help="How scores and answers become a winner.")] = "argmax",
     missing: Annotated[
         str, typer.Option(help="A problem without a judged candidate is: wrong, or excluded.")
     ] = "wrong",
     plugin: Annotated[Path | None, typer.Option(help="A Python file with a @strategy, @scorer, ...")] = None,
-    out: Annotated[Path | None, typer.Option(help="Where the rows are kept.")] = None,
+    out: Annotated[Path | None, typer.Option(help="A file that gets a copy of the rows.")] = None,
 ) -> None:
     """Search solutions with a sweep's policy and verifier; the same command resumes.
 
@@ -53,23 +51,23 @@ def search(
     """
     _require_sweep(run)
     present(plugin, "--plugin")
-    from jprm.experiments.applications.search_command import SearchOptions, print_search
+    from jprm.experiments.applications.search_command import print_search
 
-    options = SearchOptions(
+    code = print_search(
         run,
         strategy,
-        tuple(settings or ()),
-        scorer,
-        votes,
-        problems,
-        split,  # type: ignore[arg-type] - checked there
-        aggregation,
-        choice,
-        missing,  # type: ignore[arg-type] - checked there
-        plugin,
-        out,
+        settings or (),
+        scorer=scorer,
+        votes=votes,
+        problems=problems,
+        split=split,  # type: ignore[arg-type] - checked there
+        aggregation=aggregation,
+        choice=choice,
+        missing=missing,  # type: ignore[arg-type] - checked there
+        plugin=plugin,
+        out=out,
     )
-    raise typer.Exit(print_search(options))
+    raise typer.Exit(code)
 
 
 @app.command()

@@ -1,18 +1,15 @@
 """`python -m jprm laws FILE`: from a table of runs to laws, best sizes, and a page that shows them."""
 
-from __future__ import annotations
-
-import json
 import math
 import sys
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_args
 
 from jprm.errors import MISTAKE, UserError
 from jprm.evaluate import Interval, interval_row
 from jprm.experiments.laws_figures import laws_figures
-from jprm.jobs import write_atomic
+from jprm.jobs import write_rows
 from jprm.report.pages import Block, Details, Headline, Page, Section, Text, write_page
 from jprm.report.tables import Table, columns, print_table, short
 from jprm.scaling import BestSizes, Bootstrap, Chinchilla
@@ -38,74 +35,51 @@ and beta differ and grids are wide, and where the learning rate was not decayed 
 """
 
 
-@dataclass(frozen=True)
-class LawsOptions:
-    """What the command line gives.
-
-    `where` are KEY=VALUE that a row must have, `drop_highest` a number of runs, `derive_tokens` whether tokens are
-    computed from FLOPs, `budgets` training FLOPs, `out` the directory that results and page are written to.
-    """
-
-    paths: tuple[Path, ...]
-    columns: Columns = Columns()  # noqa: RUF009 - frozen
-    where: tuple[str, ...] = ()
-    drop_highest: int = 0
-    derive_tokens: bool = False
-    budgets: tuple[float, ...] = ()
-    bootstrap: Bootstrap = "points"
-    resamples: int = 500
-    seed: int = 0
-    out: Path | None = None
-    command: str = ""
-
-
-def run_laws(options: LawsOptions) -> int:
+def run_laws(
+    paths: Sequence[Path],
+    columns: Columns,
+    *,
+    where: Sequence[str] = (),
+    drop_highest: int = 0,
+    derive_tokens: bool = False,
+    budgets: Sequence[float] = (),
+    bootstrap: Bootstrap = "points",
+    resamples: int = 500,
+    seed: int = 0,
+    out: Path | None = None,
+    command: str = "",
+) -> int:
     """Fits, prints and writes; returns the exit code: 0 where at least one approach was fitted, otherwise 2.
 
+    where: KEY=VALUE that a row must have. drop_highest: how many runs of the highest loss are left out. derive_tokens:
+    whether tokens are computed from FLOPs. budgets: training FLOPs. out: the directory of the results and the page.
     Raises UserError for a file, column or number that cannot be read.
     """
-    _check(options)
-    table = read_table(*options.paths)
-    runs = read_runs(
-        table,
-        options.columns,
-        where=options.where,
-        drop_highest=options.drop_highest,
-        derive_tokens=options.derive_tokens,
-    )
-    found = decide(runs, options.budgets, resamples=options.resamples, bootstrap=options.bootstrap, seed=options.seed)
+    if bad := [budget for budget in budgets if not 0 < budget < math.inf]:
+        raise UserError(f"--budget {bad[0]:g}: a number of FLOPs above 0 is needed, such as 1e21")
+    if bootstrap not in get_args(Bootstrap):
+        raise UserError(f"--bootstrap {bootstrap}: choose points or residuals")
+    if out:
+        read = [path / RESULTS if path.is_dir() else path for path in paths]
+        is_read = (out / RESULTS).resolve() in (path.resolve() for path in read)
+        if is_read or (out / "config.json").exists():
+            raise UserError(f"--out {out}: its {RESULTS} belongs to another run; choose another directory")
+    table = read_table(*paths)
+    runs = read_runs(table, columns, where=where, drop_highest=drop_highest, derive_tokens=derive_tokens)
+    found = decide(runs, tuple(budgets), resamples=resamples, bootstrap=bootstrap, seed=seed)
     print_laws(table.source, found)
-    if options.out:
-        _write(options, options.out, found)
+    if out:
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"--out {out}: cannot be made ({error.strerror})") from None
+        write_rows(out / RESULTS, [row for one in found.approaches for row in one.rows(found.budgets)])
+        more = f" and {len(paths) - 1} more" if paths[1:] else ""
+        write_page(laws_page(f"Scaling laws of {paths[0].name}{more}", found, command), out)
+        say(f"results: {out / RESULTS}   report: {out / 'report.html'}")
     if not found.fitted:
         print("error: no approach could be fitted to these runs", file=sys.stderr)
     return 0 if found.fitted else MISTAKE
-
-
-def _check(options: LawsOptions) -> None:
-    """Raises UserError for the mistakes that can be told before anything is read."""
-    if bad := [budget for budget in options.budgets if not 0 < budget < math.inf]:
-        raise UserError(f"--budget {bad[0]:g}: a number of FLOPs above 0 is needed, such as 1e21")
-    if options.bootstrap not in get_args(Bootstrap):
-        raise UserError(f"--bootstrap {options.bootstrap}: choose points or residuals")
-    if options.out:
-        read = [path / RESULTS if path.is_dir() else path for path in options.paths]
-        is_read = (options.out / RESULTS).resolve() in (path.resolve() for path in read)
-        if is_read or (options.out / "config.json").exists():
-            raise UserError(f"--out {options.out}: its {RESULTS} belongs to another run; choose another directory")
-
-
-def _write(options: LawsOptions, out: Path, found: Decided) -> None:
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"--out {out}: cannot be made ({error.strerror})") from None
-    rows = [row for one in found.approaches for row in one.rows(found.budgets)]
-    write_atomic(out / RESULTS, "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows))
-    more = f" and {len(options.paths) - 1} more" if options.paths[1:] else ""
-    title = f"Scaling laws of {options.paths[0].name}{more}"
-    write_page(laws_page(title, found, options.command), out)
-    say(f"results: {out / RESULTS}   report: {out / 'report.html'}")
 
 
 def best_sizes(found: Decided) -> list[dict[str, Any]]:

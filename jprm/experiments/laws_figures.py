@@ -1,7 +1,5 @@
 """The figures of a table of runs: losses, parabolas, the compute-optimal frontier, residuals."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

@@ -21,9 +21,8 @@ in the middle leaves files from which the next attempt goes on.
         stage = runner.ensure(Squares(3))    # computes it, and what it builds on, unless that is done
 
     task        Task, its key, and the graph of what is asked for with everything below it
-    stage       the folder of a task: unfinished, failed or done
-    directory   a run directory, which one process holds alone or several share
-    identity    whose results a directory holds, so that others do not replace them
+    stage       the folder of a task: unfinished, failed or done, and what computed it
+    directory   a run directory, which one process holds alone or several share, and whose results it has
     runner      computes tasks one after another; `open_run` makes one
     worker      several processes do the tasks of one directory under `leases`
     launch      starts workers here, on Slurm or on Ray (`launchers`), each a `trial`
@@ -33,13 +32,11 @@ This room knows nothing of models or of mathematics. A task's `context` carries 
 tasks in `context.resources`.
 """
 
-from jprm.jobs.directory import HeldDirectory, RunDirectory
-from jprm.jobs.identity import claim_directory, differing_keys, flattened, read_identity
+from jprm.jobs.directory import HeldDirectory, RunDirectory, claim_directory, differing_keys, flattened, read_identity
 from jprm.jobs.launch import run_workers
 from jprm.jobs.preemption import stop_on_sigterm
 from jprm.jobs.progress import Progress, clock
-from jprm.jobs.provenance import provenance
 from jprm.jobs.runner import Failure, Runner, StageFailed, open_run
-from jprm.jobs.stage import Stage, unique_suffix, write_atomic
-from jprm.jobs.task import Context, Graph, Stages, Task
+from jprm.jobs.stage import Stage, provenance, unique_suffix, write_atomic, write_rows
+from jprm.jobs.task import Context, Graph, Stages, Task, inputs_without
 from jprm.jobs.worker import Worker

@@ -1,7 +1,5 @@
 """Several workers of one run directory, started by a launcher and watched until they have ended."""
 
-from __future__ import annotations
-
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -63,12 +61,15 @@ def run_all(launcher: Launcher, trials: Sequence[Trial], look: Callable[[], None
     """Returns the exit code of each trial by its name, once all have ended.
 
     A preempted trial is started again, always; one that was killed or lost, a few times. `look` is called between
-    polls. If it raises, the trials are preempted, and the exception goes on when they have ended.
+    polls. If it raises, or a trial cannot be started, the others are preempted, and the exception goes on when they
+    have ended.
     """
     codes: dict[str, int] = {}
     losses = dict.fromkeys((trial.name for trial in trials), 0)
-    running = {trial.name: (trial, launcher.start(trial)) for trial in trials}
+    running: dict[str, tuple[Trial, Any]] = {}
     try:
+        for trial in trials:
+            running[trial.name] = trial, launcher.start(trial)
         while running:
             for name, (trial, handle) in list(running.items()):
                 code = launcher.poll(handle)

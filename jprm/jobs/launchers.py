@@ -1,13 +1,12 @@
 """The places that run trials: processes of this machine, Slurm jobs, tasks of a Ray cluster."""
 
-from __future__ import annotations
-
 import importlib
 import subprocess
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from jprm.errors import UserError
 from jprm.jobs.trial import LOST, Trial, run_trial
@@ -15,24 +14,23 @@ from jprm.jobs.trial import LOST, Trial, run_trial
 LAUNCHERS = ("local", "slurm", "ray")
 
 
-class Launcher(Protocol):
+class Launcher(ABC):
     """A place that runs trials."""
 
+    @abstractmethod
     def start(self, trial: Trial) -> Any:
-        """Hands a trial over and returns what `poll` is asked with."""
-        ...
+        """Hands a trial over and returns what `poll` is asked with. Raises UserError where the place refuses it."""
 
+    @abstractmethod
     def poll(self, handle: Any) -> int | None:
         """Returns None while a trial waits or runs; then its exit code, negative where it was killed or lost."""
-        ...
 
+    @abstractmethod
     def stop(self, handle: Any) -> None:
         """Has a trial preempted."""
-        ...
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027 - most hold nothing
         """Gives back what the launcher holds."""
-        ...
 
 
 def open_launcher(name: str, settings: Mapping[str, Any], folder: Path) -> Launcher:
@@ -60,7 +58,7 @@ sys.exit(code if code >= 0 else 128 - code)
 """
 
 
-class LocalLauncher:
+class LocalLauncher(Launcher):
     """Runs each trial below a process of its own, which keeps its log.
 
     Both ignore Ctrl-C: the launcher, which gets it too, stops them by SIGTERM.
@@ -80,11 +78,8 @@ class LocalLauncher:
         """Sends SIGTERM, which is handed on."""
         handle.terminate()
 
-    def close(self) -> None:
-        """Does nothing: there is nothing to give back."""
 
-
-class SlurmLauncher:
+class SlurmLauncher(Launcher):
     """Runs trials as Slurm jobs through submitit, whose local executor serves where there is no Slurm, as in tests.
 
     `settings` are parameters of submitit (`slurm_partition`, `timeout_min`, `gpus_per_node`, ...), and `cluster`, which
@@ -107,8 +102,12 @@ class SlurmLauncher:
         self._executor = executor
 
     def start(self, trial: Trial) -> Any:
-        """Submits a job."""
-        return self._executor.submit(SlurmJob(trial))
+        """Submits a job. Raises UserError with the words of Slurm where it takes none."""
+        try:
+            return self._executor.submit(SlurmJob(trial))
+        except RuntimeError as error:  # submitit's, for what sbatch says of a partition, an account, a limit
+            said = " ".join(str(error).split())
+            raise UserError(f"--launcher slurm: the job was not taken ({said}); see [launch.slurm]") from None
 
     def poll(self, handle: Any) -> int | None:
         """Returns the code; a job that ended without an answer is lost: killed, cancelled, or its node is gone."""
@@ -119,9 +118,6 @@ class SlurmLauncher:
     def stop(self, handle: Any) -> None:
         """Cancels the job, which begins with a SIGTERM, as a scheduler does."""
         handle.cancel(check=False)
-
-    def close(self) -> None:
-        """Does nothing: the jobs are Slurm's."""
 
 
 class SlurmJob:
@@ -141,7 +137,7 @@ class SlurmJob:
         return DelayedSubmission(SlurmJob(self.trial))
 
 
-class RayLauncher:
+class RayLauncher(Launcher):
     """Runs trials as tasks of a Ray cluster, whose nodes must share the file system and have jprm installed.
 
     `settings`: `address` of a cluster, and what a trial asks for (`num_cpus`, `num_gpus`, `resources`). Without an

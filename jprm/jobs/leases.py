@@ -15,8 +15,6 @@ for `expiry_s` seconds of the watcher's own clock is a dead holder's. Clocks of 
 same machine a process that is gone is seen at once.
 """
 
-from __future__ import annotations
-
 import contextlib
 import json
 import os
@@ -146,7 +144,7 @@ def holder(home: Path) -> Path | None:
 
 
 def holders(stages: Path) -> dict[str, Path]:
-    """As `holder`, by name, for all that lie in a folder."""
+    """The holders of all stages in a folder, by the names of the stages."""
     found: dict[str, Path] = {}
     try:
         with os.scandir(stages) as entries:
@@ -159,7 +157,7 @@ def holders(stages: Path) -> dict[str, Path]:
 
 
 def adopt(home: Path) -> None:
-    """What workers left of a stage, back under its own name. Only for who holds the run directory alone."""
+    """Moves what workers left of a stage back under its own name. Only who holds the run directory alone may do so."""
     if not home.exists() and (left := holder(home)) is not None:
         os.rename(left, home)
 
@@ -225,7 +223,7 @@ def _move_in(home: Path, path: Path) -> bool:
 
 
 def _write_owner(folder: Path, owner: dict[str, Any], create: bool = False) -> bool:
-    """False where the file is gone: a holder that was given up must not bring it back."""
+    """Writes who holds a stage; returns False where the file is gone, since a lost holder must not bring it back."""
     flags = os.O_WRONLY | (os.O_CREAT if create else 0)
     data = json.dumps(owner).encode()
     try:

@@ -4,8 +4,6 @@ A stage may be expensive to interrupt, so a safe point is wherever it tells its 
 survive being killed at any point, are stopped where they are (`jprm.signals`).
 """
 
-from __future__ import annotations
-
 import contextlib
 import os
 import signal

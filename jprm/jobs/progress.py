@@ -1,7 +1,5 @@
 """Progress of a long run: one live view on a terminal, a line a minute elsewhere."""
 
-from __future__ import annotations
-
 import re
 import sys
 import time
@@ -31,7 +29,7 @@ class Progress:
         self.piece = 0.0  # the work of the piece that is under way, and how much of it is done
         self._share_of_piece = 0.0
         self.cells = cells
-        self.cells_done = 0
+        self.cells_done = 0  # whether they have a result or not
         self.label = ""  # what was told last
         self.safe_points: list[Callable[[], None]] = []
         self._stream = stream or sys.stderr
@@ -48,10 +46,6 @@ class Progress:
     def begin(self, work: float) -> None:
         """A piece of work of this size is under way: `show` is told how much of it is done."""
         self.piece, self._share_of_piece = work, 0.0
-
-    def cell_done(self) -> None:
-        """Counts a cell, whether it has a result or not."""
-        self.cells_done += 1
 
     def show(self, label: str, force: bool = False, share: float | None = None) -> None:
         """Shows where the work is: at most five times a second on a terminal, once a minute elsewhere.
@@ -79,7 +73,7 @@ class Progress:
             safe_point()
 
     def note(self, text: str) -> None:
-        """A line that stays."""
+        """Prints a line that stays."""
         text = printable(text)
         if self._live is not None:
             self._live.console.print(text, soft_wrap=True)

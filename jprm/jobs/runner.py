@@ -15,8 +15,7 @@ from jprm.jobs.directory import RunDirectory
 from jprm.jobs.leases import LeaseLost, adopt
 from jprm.jobs.preemption import stop_on_sigterm
 from jprm.jobs.progress import Progress
-from jprm.jobs.provenance import provenance
-from jprm.jobs.stage import Stage
+from jprm.jobs.stage import Stage, provenance
 from jprm.jobs.task import Context, Graph, Stages, Task
 
 R = TypeVar("R")

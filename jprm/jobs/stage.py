@@ -8,23 +8,26 @@ whatever the earlier one left and goes on from that.
 from __future__ import annotations
 
 import contextlib
+import functools
+import importlib.metadata
 import json
 import os
 import platform
+import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from jprm.config import fingerprint, plain
 from jprm.digests import damage, inventory
 from jprm.errors import Unwritable, UserError
-from jprm.jobs.provenance import provenance
 
 # These lie in the folder of a stage but are no part of its result.
 UNRECORDED = ("checkpoints", "inputs.json", "seconds.json", "failure.json", "owner.json", "DONE")
 OPTIONAL = ("files", "provenance")  # objects in DONE
 KEY_DIGITS = 12
+PACKAGES = ("jprm", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy", "tokenizers")
 
 
 def stage_key(name: str, inputs: dict[str, Any]) -> str:
@@ -179,3 +182,37 @@ def write_atomic(path: Path | str, content: str | bytes, by: str = "") -> None:
         raise Unwritable(
             f"{path}: cannot write ({error.strerror}); free the space or choose another directory"
         ) from None
+
+
+def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Writes rows as JSON lines, whole or not at all. Raises Unwritable where it cannot."""
+    write_atomic(path, "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows))
+
+
+@functools.cache
+def provenance() -> dict[str, Any]:
+    """What computes a result now: the versions of the packages, the commit, the machine."""
+    versions = {}
+    for name in PACKAGES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[name] = importlib.metadata.version(name)
+    affinity = getattr(os, "sched_getaffinity", None)  # not on macOS
+    return {
+        "python": platform.python_version(),
+        "packages": versions,
+        "commit": _commit(),
+        "platform": platform.platform(),
+        "cpus": len(affinity(0)) if affinity else os.cpu_count(),
+    }
+
+
+def _commit() -> str | None:
+    root = Path(__file__).resolve().parents[2]
+    if not (root / ".git").exists():
+        return None
+    command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12"]
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=5, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return answer.stdout.strip() or None

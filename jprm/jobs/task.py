@@ -6,14 +6,17 @@ Invariant: a task's result is a function of its inputs and of its parents' resul
 from __future__ import annotations
 
 import functools
+import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
+from jprm.config import plain
 from jprm.jobs.progress import Progress
 from jprm.jobs.stage import Stage, stage_key
+from jprm.strict_json import read_object
 
 R = TypeVar("R")
 
@@ -91,10 +94,27 @@ class Stages:
             self._by_task[task] = Stage(task.kind, task.all_inputs, self.root)
         return self._by_task[task]
 
+    def alike(self, task: Task, free: Collection[str]) -> Iterator[Stage]:
+        """The other stages of the task's kind whose inputs differ from its own in `free` keys alone, finished or not.
+
+        Raises UserError for a damaged file of inputs.
+        """
+        own = self[task]
+        wanted = inputs_without(json.loads(json.dumps(own.inputs, default=plain)), free)
+        for path in sorted((self.root / "stages").glob(f"{task.kind}-*/inputs.json")):
+            inputs = read_object(path, f"delete the folder {path.parent}")
+            if path.parent.name != f"{own.name}-{own.key}" and inputs_without(inputs, free) == wanted:
+                yield Stage(task.kind, inputs, self.root)
+
+
+def inputs_without(inputs: Mapping[str, Any], free: Collection[str]) -> dict[str, Any]:
+    """The inputs but for the `free` keys."""
+    return {key: value for key, value in inputs.items() if key not in free}
+
 
 @dataclass(frozen=True)
 class Context(Generic[R]):
-    """What a task is computed with: the results of its parents, a voice, and the experiment's resources."""
+    """What a task is computed with: the results of its parents, where it tells its progress, and shared resources."""
 
     stages: Stages
     progress: Progress

@@ -1,7 +1,5 @@
 """One trial: a command line with a folder for what it leaves behind."""
 
-from __future__ import annotations
-
 import json
 import os
 import shlex
@@ -73,7 +71,7 @@ def reason_of(code: int) -> str:
 
 @contextmanager
 def _handing_on(terminate: Callable[[], None]) -> Iterator[None]:
-    """Outside of the main thread Python takes no signals, and nothing is handed on."""
+    """Within, SIGTERM calls `terminate`; outside of the main thread, where Python takes no signals, nothing changes."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -4,8 +4,6 @@ It takes the first task whose parents are done and on which nobody works. Where 
 for the death of whoever took them. Large tasks are taken in parts. In the end one worker concludes for all.
 """
 
-from __future__ import annotations
-
 import contextlib
 import json
 import shutil

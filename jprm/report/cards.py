@@ -3,8 +3,6 @@
 Invariant: cutting a text into pieces loses no character of it. What a model wrote is data: the template escapes it.
 """
 
-from __future__ import annotations
-
 import itertools
 import re
 from collections.abc import Sequence

@@ -28,6 +28,7 @@ Row = Mapping[str, Any]
 # size         the same with metric suffixes, for numbers of any size such as parameters
 Kind = Literal["plain", "share", "interval", "percent", "difference", "size"]
 _ANY_WIDTH = 10_000  # characters, more than any table has
+_LINE = 72  # characters of a cell of the terminal; longer texts are broken into lines
 LONG_TEXT = 24  # characters of a cell; the page breaks longer ones into lines
 
 
@@ -176,18 +177,25 @@ def _text(value: str | None, ends: str) -> str:
 
 
 def print_table(table: Table, console: Console | None = None) -> None:
-    """Prints a table as wide as it has to be: a terminal may wrap the lines, but nothing is cut off."""
+    """Prints a table as wide as it has to be: a terminal may wrap the lines, but nothing is cut off.
+
+    Texts too long for a cell are broken into lines.
+    """
     out = console or terminal()
     shown = rich.table.Table(box=None, header_style="bold", pad_edge=False)
     cells = [[_text(*column.shown(row)) for column in table.columns] for row in table.rows]
+    widths = [max([16, *(len(row[i]) for row in cells)]) for i in range(len(table.columns))]
+    headings = [textwrap.wrap(column.heading, width) for column, width in zip(table.columns, widths, strict=True)]
+    height = max(map(len, headings))
     for i, column in enumerate(table.columns):
-        widest = max([16, *(len(row[i]) for row in cells)])
-        heading = "\n".join(textwrap.wrap(column.heading, widest))
         shown.add_column(
-            heading, justify="right" if i and table.is_numeric(column) else "left", no_wrap=True, vertical="bottom"
+            "\n" * (height - len(headings[i])) + "\n".join(headings[i]),
+            justify="right" if i and table.is_numeric(column) else "left",
+            no_wrap=widths[i] <= _LINE,
+            max_width=_LINE,
         )
-    for row in cells:
-        shown.add_row(*row)
+    for row, shown_cells in zip(table.rows, cells, strict=True):
+        shown.add_row(*shown_cells, style="bold" if row.get(table.highlight) else None)
     if table.title:
         out.print(table.title, style="bold", soft_wrap=True)
     needed = out.measure(shown, options=out.options.update(width=_ANY_WIDTH)).maximum

@@ -1,7 +1,5 @@
 """Pretraining: one base model per size and seed, from which the policy and all verifiers of that size start."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -31,17 +29,14 @@ class Base(Task):
 
     @property
     def label(self) -> str:
-        """A short name."""
         return f"{self.size} for the {self.role} s={self.seed}"
 
     def inputs(self) -> dict[str, Any]:
-        """The world, the shape, the recipe and the seed."""
         recipe = self.recipe.model_dump(mode="json", exclude={"checkpoint_every"})
         identity = {"size": self.size, "role": self.role, "seed": self.seed}
         return {"world": self.world.identity, "base": recipe} | identity
 
     def compute(self, stage: Stage, context: TaskContext) -> dict[str, Any]:
-        """Trains on the world's base documents."""
         from jprm.data import render
 
         world = self.world
@@ -52,11 +47,9 @@ class Base(Task):
         return train_model(stage, context, f"base {self.label}", world, self.size, start, documents, self.recipe, seed)
 
     def flops(self) -> float:
-        """The expected FLOPs."""
         return training_flops(self.world, self.size, self.recipe)
 
     def seconds(self, speed: Speed) -> float:
-        """The expected seconds."""
         return 3 + self.flops() / speed.train
 
 

@@ -5,8 +5,6 @@ of the answer (discriminative ORM), or Yes and No about the whole solution with 
 (arXiv 2510.00492) compares these with rationales.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
@@ -49,13 +47,11 @@ class Baseline(Task):
 
     @property
     def label(self) -> str:
-        """A short name: what makes it different."""
         ways = " both ways" if self.both_ways else ""
         learnt = f"n={self.like.examples}" if self.taught is None else self.taught.name
         return f"{self.like.size} {learnt} {self.target}{ways} r={self.replica}"
 
     def parents(self) -> tuple[Task, ...]:
-        """The parents of the verifier that it is compared with, or the set in place of its labels."""
         return self.like.base, self.like.labels if self.taught is None else self.taught
 
     def inputs(self) -> dict[str, Any]:
@@ -89,11 +85,9 @@ class Baseline(Task):
         return summary | {"documents": len(documents)}
 
     def flops(self) -> float:
-        """The expected FLOPs."""
         return training_flops(self.like.world, self.like.size, self.like.recipe)
 
     def seconds(self, speed: Speed) -> float:
-        """The expected seconds."""
         return 3 + self.flops() / speed.train
 
     def document(self, problem: Problem, steps: Sequence[str], targets: Sequence[float | None]):

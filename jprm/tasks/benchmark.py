@@ -1,7 +1,5 @@
 """Sets of solutions that verifiers judge: natural errors of the policy, planted errors, ProcessBench, candidates."""
 
-from __future__ import annotations
-
 import collections
 import functools
 from collections.abc import Sequence
@@ -11,9 +9,9 @@ from typing import Any, ClassVar
 
 from jprm.digests import content_digest
 from jprm.errors import UserError
-from jprm.jobs import Stage, Task
+from jprm.jobs import Stage, Task, write_rows
 from jprm.label import Rollout
-from jprm.records import Problem, Solution, append_jsonl, from_json, stream_records, to_json
+from jprm.records import Problem, Solution, from_json, stream_records, to_json
 from jprm.seeds import rng_of, seed_of
 from jprm.tasks.base import Base
 from jprm.tasks.open_world import OpenWorld
@@ -83,7 +81,6 @@ class Benchmark(SolutionSet):
         return (self.policy.base,) if self.policy else ()
 
     def inputs(self) -> dict[str, Any]:
-        """What decides the set."""
         inputs: dict[str, Any] = {"name": self.name, "seed": self.seed, "world": self.world.identity}
         inputs |= {"split": self.split, "problems": self.problems}
         if self.name == "candidates":
@@ -95,11 +92,9 @@ class Benchmark(SolutionSet):
 
     @property
     def size(self) -> int:
-        """The expected number of solutions."""
         return self.problems * self.candidates // 2 if self.name == "candidates" else self.problems
 
     def compute(self, stage: Stage, context: TaskContext) -> dict[str, Any]:
-        """Makes the set and writes it at once."""
         make = {"policy": self._natural, "planted": self._planted, "candidates": self._candidates}[self.name]
         items, notes = make(context)
         write_items(stage, items)
@@ -114,7 +109,6 @@ class Benchmark(SolutionSet):
         return self.policy.flops(sampled * self.policy.max_tokens / 2)
 
     def seconds(self, speed: Speed) -> float:
-        """The expected seconds."""
         return 2 + self.flops() / speed.decode
 
     def drawn_problems(self, n: int) -> list[Problem]:
@@ -195,7 +189,6 @@ class ProcessBench(SolutionSet):
         return plain if plain.is_file() else plain.with_suffix(".jsonl.gz")
 
     def inputs(self) -> dict[str, Any]:
-        """The name and the content of the file."""
         return {"name": self.name, "data": content_digest(self.file)}
 
     def compute(self, stage: Stage, context: TaskContext) -> dict[str, Any]:
@@ -212,12 +205,16 @@ class ProcessBench(SolutionSet):
 
 
 def write_items(stage: Stage, items: Sequence[Item]) -> None:
-    """Stores a set that was made in one go, in place of what an attempt that died here left."""
-    path = stage.file("items.jsonl")
-    path.unlink(missing_ok=True)
-    append_jsonl(path, map(to_json, items))
+    """Stores a set that was made in one go."""
+    write_rows(stage.file("items.jsonl"), map(to_json, items))
 
 
 def load_items(stage: Stage) -> list[Item]:
     """The solutions of a finished set, in its order."""
     return list(stream_records(stage.file("items.jsonl"), functools.partial(from_json, Item)))
+
+
+def load_known(stage: Stage) -> tuple[list[Item], list[int]]:
+    """The solutions of a finished set whose first error is known, and the first error of each, -1 for none."""
+    known = [(item, item.solution.first_error) for item in load_items(stage)]
+    return [item for item, first in known if first is not None], [first for _, first in known if first is not None]

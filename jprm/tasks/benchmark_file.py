@@ -10,8 +10,8 @@ from typing import Any, ClassVar
 from jprm.digests import file_digest
 from jprm.errors import UserError
 from jprm.formats import BENCHMARKS, JudgedSolution, read_benchmark
-from jprm.jobs import Stage
-from jprm.records import Problem, Solution, append_jsonl, stable_id
+from jprm.jobs import Stage, write_rows
+from jprm.records import Problem, Solution, stable_id
 from jprm.tasks.benchmark import Item, SolutionSet, write_items
 from jprm.tasks.resources import Speed, TaskContext
 
@@ -100,17 +100,14 @@ class BenchmarkFile(SolutionSet):
 
     @property
     def label(self) -> str:
-        """A short name."""
         return f"{self.name} ({self.path.name})"
 
     @property
     def scores_solutions(self) -> bool:
-        """Whether every step's reward is wanted, not only the first error."""
         return self.full or self.name not in FIRST_ERROR_ONLY
 
     @property
     def size(self) -> int:
-        """The number of solutions."""
         return len(self.contents.rows)
 
     def seconds(self, speed: Speed) -> float:
@@ -118,14 +115,12 @@ class BenchmarkFile(SolutionSet):
         return 0.0
 
     def inputs(self) -> dict[str, Any]:
-        """The content of the file, and how it is read."""
         return {"data": file_digest(self.path), "benchmark": self.name}
 
     def compute(self, stage: Stage, context: TaskContext) -> dict[str, Any]:
         """Writes the solutions; `rows.jsonl` says which row of the file each of them is."""
         rows = self.contents.rows
         write_items(stage, [Item(row.problem, row.solution) for row in rows])
-        names = stage.file("rows.jsonl")
-        names.unlink(missing_ok=True)
-        append_jsonl(names, ({"solution_id": r.solution.id, "subset": r.truth.subset, "id": r.truth.id} for r in rows))
+        names = ({"solution_id": r.solution.id, "subset": r.truth.subset, "id": r.truth.id} for r in rows)
+        write_rows(stage.file("rows.jsonl"), names)
         return {"items": len(rows), "rejected": len(self.contents.rejected)}

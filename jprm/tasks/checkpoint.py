@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,15 +16,15 @@ from jprm.execute import CodePlace
 from jprm.jobs import Stage, Stages, Task, differing_keys, flattened, read_identity, write_atomic
 from jprm.models.locate import Checkpoint, find_checkpoint, find_directory
 from jprm.quoting import TextCodec
-from jprm.records import Problem, Rationale, ReadOut, Solution
-from jprm.score import Generator, Scorer, Setup
-from jprm.score.base import Heard
+from jprm.records import ReadOut
+from jprm.score import Generator, Heard, Known, Scorer, Setup
+from jprm.score import Item as ScorerItem
 from jprm.tasks.benchmark import load_items
 from jprm.tasks.resources import TaskContext
 from jprm.tasks.samplers import OpenSampler, SamplerRequest, open_engine, open_server, processors
 from jprm.tasks.settings import CheckpointSection
 from jprm.tasks.vote_store import holds_votes
-from jprm.tasks.votes import Judging, Votes, related_stages
+from jprm.tasks.votes import CHOICES, Judging, Sampling, Votes
 from jprm.verify import Execution, GenPRM, ThinkPRM, VerifySettings, votes_drawn
 
 ENGINE = "engine.json"  # in the folder of a stage: how its sampler was opened
@@ -34,7 +34,7 @@ SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".npz", ".json", ".jinja", ".
 
 
 @dataclass(frozen=True)
-class CheckpointSampling:
+class CheckpointSampling(Sampling):
     """A scorer on a checkpoint; `CheckpointSampling.of` finds its files.
 
     identity: all but the read-out that decides its votes, as flat keys. Where it alone is known, the votes are those
@@ -75,16 +75,13 @@ class CheckpointSampling:
 
     @property
     def label(self) -> str:
-        """A short name."""
         name = f"{self.checkpoint.directory.name}, " if self.checkpoint else ""
         return f"{name}{self.identity['scorer']}, {self.identity['mode']}"
 
     def parents(self) -> tuple[Task, ...]:
-        """No task made it."""
         return ()
 
     def inputs(self) -> dict[str, Any]:
-        """The identity."""
         return dict(self.identity)
 
     def draws(self, votes: int) -> int:
@@ -97,20 +94,14 @@ class CheckpointSampling:
         return votes_drawn(votes, temperature, top_k)
 
     def judge(
-        self,
-        context: TaskContext,
-        stage: Stage,
-        votes: Votes,
-        items: Sequence[tuple[Problem, Solution]],
-        known: Mapping[str, Sequence[Rationale]],
-        heard: Heard,
+        self, context: TaskContext, stage: Stage, votes: Votes, items: Sequence[ScorerItem], known: Known, heard: Heard
     ) -> Judging:
         """Judges all solutions; the model is loaded when the scorer asks for it.
 
         Raises UserError for what is missing, does not fit, or is not as it was when these votes were first sampled.
         """
         samplers: list[OpenSampler] = []
-        with contextlib.ExitStack() as stack:
+        with ExitStack() as stack:
 
             def generator(style: str, execute: Execution) -> Generator:
                 loaded, sampler = self._load(context, stage, votes, style, execute, stack)
@@ -132,7 +123,6 @@ class CheckpointSampling:
                 raise UserError(f"--model {setup.model}: {error}") from None
 
     def pool(self, context: TaskContext) -> CodePlace | None:
-        """The pool that runs its code; None where the scorer runs none."""
         runs = self.scorer.samples and getattr(self.scorer, "execute", "none") == "executed"
         return self._pool(context) if runs else None
 
@@ -152,13 +142,7 @@ class CheckpointSampling:
         )
 
     def _load(
-        self,
-        context: TaskContext,
-        stage: Stage,
-        votes: Votes,
-        style: str,
-        execute: Execution,
-        stack: contextlib.ExitStack,
+        self, context: TaskContext, stage: Stage, votes: Votes, style: str, execute: Execution, stack: ExitStack
     ) -> tuple[Generator, OpenSampler]:
         """Loads the model for a scorer; returns it with the sampler in it, which ends with `stack`.
 
@@ -192,7 +176,7 @@ class CheckpointSampling:
                 record=record,
             )
         )
-        if isinstance(sampler.sampler, contextlib.AbstractContextManager):
+        if isinstance(sampler.sampler, AbstractContextManager):
             stack.enter_context(sampler.sampler)
         if sampler.about:
             context.progress.note(sampler.about)
@@ -220,7 +204,7 @@ def recorded_engine(stages: Stages, votes: Votes, stage: Stage | None = None) ->
 
     stage: the stage that is being computed, if it is a part of `votes`. Raises UserError for a damaged record.
     """
-    for one in (*([stage] if stage else []), stages[votes], *related_stages(stages, votes)):
+    for one in (*([stage] if stage else []), stages[votes], *stages.alike(votes, CHOICES)):
         # Without votes nothing depends on it: the sizes may have been too large.
         if holds_votes(one.path) and (found := read_identity(one.path / ENGINE, ADVICE)):
             return found

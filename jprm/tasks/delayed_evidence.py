@@ -7,8 +7,6 @@ solutions of each kind are wrong, and those of one problem are judged at one ste
 ones are wrong.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
@@ -48,12 +46,10 @@ class DelayedEvidence(SolutionSet):
 
     @property
     def label(self) -> str:
-        """A short name."""
         return self.name
 
     @property
     def size(self) -> int:
-        """The number of solutions."""
         return 12 * self.problems
 
     def parents(self) -> tuple[Task, ...]:
@@ -61,7 +57,6 @@ class DelayedEvidence(SolutionSet):
         return (replace(self, cut=False),) if self.cut else ()
 
     def inputs(self) -> dict[str, Any]:
-        """What decides the draw."""
         drawn = {"split": self.split, "problems": self.problems, "seed": self.seed, "cut": self.cut}
         return drawn | {"world": self.world.identity}
 
@@ -77,7 +72,6 @@ class DelayedEvidence(SolutionSet):
         return {"items": len(items), "problems": len({item.problem.id for item in items})}
 
     def seconds(self, speed: Speed) -> float:
-        """The expected seconds."""
         return 1 + self.problems / 200
 
     # The seeds keep the word that the sets had before ("hindsight"): another one would draw other problems.

@@ -1,12 +1,10 @@
 """Labelled solutions: Monte-Carlo values of policy solutions, or solutions whose truth is known by construction."""
 
-from __future__ import annotations
-
 from collections import Counter
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from jprm.jobs import Stage, Task
+from jprm.jobs import Stage, Task, write_rows
 from jprm.label import RolloutSettings, value_problems
 from jprm.records import Problem, Solution, append_jsonl, from_json, read_jsonl, stream_records, to_json
 from jprm.seeds import rng_of, seed_of
@@ -45,11 +43,9 @@ class Labels(Task):
 
     @property
     def label(self) -> str:
-        """A short name."""
         return f"labels s={self.seed}"
 
     def parents(self) -> tuple[Base, ...]:
-        """The policy, where it is rolled out."""
         return (self.policy.base,) if self.policy else ()
 
     def inputs(self) -> dict[str, Any]:
@@ -66,7 +62,6 @@ class Labels(Task):
         return self._rolled_out(stage, context, problems, self.policy)
 
     def flops(self) -> float:
-        """The expected FLOPs."""
         labels = self.settings
         if self.policy is None:
             return 0.0
@@ -75,7 +70,6 @@ class Labels(Task):
         return self.policy.flops(tokens / labels.rollout_divisor)
 
     def seconds(self, speed: Speed) -> float:
-        """The expected seconds."""
         return 3 + self.flops() / speed.decode
 
     def _rolled_out(
@@ -122,9 +116,7 @@ class Labels(Task):
             solutions += [world.planted(problem, rng) for _ in range(labels.planted_solutions)]
             valued = [{"solution": to_json(s), "mc": None} for s in solutions if s is not None]
             rows.append({"problem": to_json(problem), "solutions": valued})
-        path = stage.file(VALUES)
-        path.unlink(missing_ok=True)  # the rows are made in one go; an earlier attempt may have died here
-        append_jsonl(path, rows)
+        write_rows(stage.file(VALUES), rows)
         return {"problems": len(rows), "solutions": sum(len(row["solutions"]) for row in rows)}
 
 

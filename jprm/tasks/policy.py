@@ -1,7 +1,5 @@
 """The policy: a base model that writes solutions."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

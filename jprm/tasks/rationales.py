@@ -1,7 +1,5 @@
 """Rationales as training text: those that a verifier learns from, and a held-out set that measures its loss."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import numpy as np

@@ -1,7 +1,5 @@
 """What tasks share that is expensive to open: the pools in which model-written code runs."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any, Self
 

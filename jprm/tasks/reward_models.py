@@ -1,7 +1,5 @@
 """Reward models of searches over the models of an experiment: verifiers, stored votes, registered scorers, controls."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Callable, Sequence
 

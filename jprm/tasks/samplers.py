@@ -46,8 +46,8 @@ class NoProbabilities(UserError):
 class OpenSampler:
     """A sampler that is ready.
 
-    in_flight: how many conversations it should be given at a time. speed: says how it is doing. about: what there is to
-    know of it.
+    in_flight: how many conversations it should be given at a time. speed: tells in words how fast it samples. about: a
+    line on what it is, for the user.
     """
 
     sampler: Sampler

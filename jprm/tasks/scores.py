@@ -1,14 +1,12 @@
 """What a baseline says of stored solutions: one forward pass over all of them, in packed rows."""
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from jprm.jobs import Stage, Stages, Task
-from jprm.records import Problem, append_jsonl, read_jsonl
+from jprm.jobs import Stage, Stages, Task, write_rows
+from jprm.records import Problem, read_jsonl
 from jprm.search import Cost, RewardModel, StepRewards, Steps
 from jprm.tasks.base import load_weights
 from jprm.tasks.baseline import Baseline
@@ -33,26 +31,20 @@ class Scores(Task):
 
     @property
     def label(self) -> str:
-        """A short name."""
         way = " backwards" if self.backward else ""
         return f"scores of {self.baseline.label} on {self.benchmark.name}{way}"
 
     def parents(self) -> tuple[Task, ...]:
-        """The baseline that judges, and what it judges."""
         return self.baseline, self.benchmark
 
     def inputs(self) -> dict[str, Any]:
-        """The direction; the read-out has no further settings."""
         return {"backward": self.backward}
 
     def compute(self, stage: Stage, context: TaskContext) -> dict[str, Any]:
-        """Scores all solutions in one go."""
         items = load_items(context.stages[self.benchmark])
         turn = -1 if self.backward else 1
         model = HeadRewards(context.stages, self.baseline)
         replies = model.score([(item.problem, item.solution.steps[::turn]) for item in items])
-        path = stage.file("scores.jsonl")
-        path.unlink(missing_ok=True)  # an earlier attempt may have died here
         rows = [
             {
                 "solution_id": item.solution.id,
@@ -62,18 +54,16 @@ class Scores(Task):
             }
             for item, reply in zip(items, replies, strict=True)
         ]
-        append_jsonl(path, rows)
+        write_rows(stage.file("scores.jsonl"), rows)
         return {"solutions": len(rows), "tokens": sum(row["tokens"] for row in rows)}
 
     def flops(self) -> float:
-        """The expected FLOPs of reading the solutions."""
         from jprm.models.costs import forward_flops
 
         n, like = EXPECTED_TOKENS, self.baseline.like
         return self.benchmark.size * forward_flops(like.world.model_config(like.size), n, n * (n + 1) / 2, 1)
 
     def seconds(self, speed: Speed) -> float:
-        """The expected seconds."""
         return 3 + self.flops() / speed.train
 
 

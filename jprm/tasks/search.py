@@ -4,19 +4,17 @@ Its rows are written problem by problem, so a killed search goes on, and a probl
 raises is a row with the reason.
 """
 
-from __future__ import annotations
-
 import functools
 import json
 import shutil
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-from jprm.jobs import Stage, Stages, Task
+from jprm.jobs import Stage, Stages, Task, inputs_without
+from jprm.jobs.leases import holder
 from jprm.records import Problem, read_jsonl
 from jprm.search import ROW, Layout, Redraw, RewardModel, SampledSteps, boundary_ids, make_strategy, run_search
 from jprm.seeds import seed_of
-from jprm.strict_json import read_object
 from jprm.tasks.baseline import Baseline
 from jprm.tasks.benchmark import load_items
 from jprm.tasks.policy import Policy
@@ -37,6 +35,7 @@ from jprm.tasks.votes import VerifierSampling, Votes
 from jprm.worlds.base import Split
 
 ROWS = "rows.jsonl"
+FREE = ("problems",)  # how many are searched decides no row
 TOKENS_PER_PROBLEM = 1500  # that the verifier writes; only the plan and the ETA use it
 Control = Literal["none", "place", "score"]  # what a search is denied
 
@@ -80,7 +79,6 @@ class Search(Task):
 
     @property
     def label(self) -> str:
-        """A short name."""
         by = self.scorer or (self.head or self.sampling.verifier).label
         without = "" if self.control == "none" else f" without the {self.control}"
         return f"{self.strategy} {self.settings} by {by}{without}, {self.split}"
@@ -91,7 +89,6 @@ class Search(Task):
         return (*asked, self.candidates) if self.candidates and self.control == "score" else asked
 
     def inputs(self) -> dict[str, Any]:
-        """What decides the draws and the votes."""
         verify = self.sampling.verify.model_dump(mode="json", exclude={"n_votes", "workers", "place"})
         return {
             "strategy": self.strategy,
@@ -115,7 +112,10 @@ class Search(Task):
         """Searches what has no row yet, in this stage or in one of more or fewer problems."""
         path, world = stage.file(ROWS), self.policy.base.world
         if not path.exists():
-            _take_over(context.stages, self, stage)
+            alike = (other.path for other in context.stages.alike(self, FREE))
+            others = (folder / ROWS for path in alike for folder in (path, holder(path)) if folder)
+            if found := next((rows for rows in others if rows.exists()), None):
+                shutil.copy(found, path)
         generator = policy_steps(context.stages, self.policy)
         rows = run_search(
             self.drawn_problems(),
@@ -125,7 +125,7 @@ class Search(Task):
             world.world,
             path,
             refiner=Redraw(generator),
-            inputs=_identity(self.all_inputs),
+            inputs=inputs_without(self.all_inputs, FREE),
             in_flight=self.in_flight,
             progress=lambda text: context.progress.show(f"{self.label}: {text}"),
         )
@@ -147,7 +147,6 @@ class Search(Task):
         return self.sampling.decode_flops(self.problems * self.votes * TOKENS_PER_PROBLEM)
 
     def seconds(self, speed: Speed) -> float:
-        """The expected seconds."""
         return 10 + self.flops() / speed.decode
 
     def _reward_model(self, context: TaskContext) -> RewardModel:
@@ -194,19 +193,3 @@ def _engine(stages: Stages, policy: Policy):
 @functools.lru_cache(maxsize=2)
 def _verifier(context: TaskContext, sampling: VerifierSampling, votes: int) -> RewardModel:
     return verifier_rewards(context, sampling, votes)
-
-
-def _identity(inputs: dict[str, Any]) -> dict[str, Any]:
-    """What decides a row: all but how many problems are searched."""
-    return {key: value for key, value in inputs.items() if key != "problems"}
-
-
-def _take_over(stages: Stages, search: Search, own: Stage) -> None:
-    """Copies the rows of the same search over more or fewer problems, where there are any."""
-    wanted = _identity(json.loads(json.dumps(search.all_inputs)))
-    for path in sorted((stages.root / "stages").glob(f"{search.kind}-*/inputs.json")):
-        inputs = read_object(path, f"delete the folder {path.parent}")
-        rows = path.with_name(ROWS)
-        if path.parent != own.path and rows.exists() and _identity(inputs) == wanted:
-            shutil.copy(rows, own.file(ROWS))
-            return

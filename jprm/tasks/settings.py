@@ -6,8 +6,6 @@ page of the configuration is made from these sentences.
 Invariant: a section holds nothing that no task reads, and a task's `inputs` hold all that its result depends on.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any, Literal
 

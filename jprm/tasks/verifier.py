@@ -68,7 +68,6 @@ class Verifier(Task):
 
     @property
     def label(self) -> str:
-        """A short name: what makes it different."""
         parts = [self.size, f"n={self.examples}", self.style, self.rule]
         parts += [f"lr={self.other_learning_rate}"] if self.other_learning_rate is not None else []
         return " ".join([*parts, *(["unfiltered"] if not self.filtered else []), f"s={self.seed}"])
@@ -85,7 +84,6 @@ class Verifier(Task):
         return replace(self, style=style, other_learning_rate=learning_rate)
 
     def parents(self) -> tuple[Task, ...]:
-        """The model from which it starts, and the solutions from which it learns."""
         return self.base, self.labels
 
     def inputs(self) -> dict[str, Any]:
@@ -159,11 +157,9 @@ class Verifier(Task):
         }
 
     def flops(self) -> float:
-        """The expected FLOPs."""
         return training_flops(self.world, self.size, self.recipe)
 
     def seconds(self, speed: Speed) -> float:
-        """The expected seconds."""
         return 3 + self.flops() / speed.train
 
     def first_error(self, example: Example) -> int:

@@ -6,9 +6,6 @@ counts. When a task ends, the rationales that count are written to `rationales.j
 that hold one solution at a time.
 """
 
-from __future__ import annotations
-
-import json
 import time
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -17,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from jprm.errors import UserError
-from jprm.jobs import write_atomic
+from jprm.jobs import write_rows
 from jprm.records import Rationale, ReadOut, append_jsonl, from_json, read_jsonl, stream_jsonl, stream_records, to_json
 from jprm.ties import below
 from jprm.verify import mean_reward
@@ -56,7 +53,7 @@ class VoteStore:
             self.flush()
 
     def take_over(self, rationales: Iterable[Rationale]) -> None:
-        """Knows rationales that another task has stored. They are not appended: they can be taken over again."""
+        """Counts rationales that another task has stored. They are not written: they can be taken over again."""
         for rationale in rationales:
             rows = self._rows.setdefault(rationale.solution_id, {})
             rows.setdefault((rationale.step, rationale.vote), rationale)
@@ -68,7 +65,7 @@ class VoteStore:
             append_jsonl(self._directory / LOST, [{"solution_id": solution_id, "reason": reason}])
 
     def flush(self) -> None:
-        """Waits until everything is on disk."""
+        """Writes what is not on disk yet, and waits until it is."""
         append_jsonl(self._directory / VOTES, self._waiting)
         self._waiting = []
         self._flushed = time.monotonic()
@@ -76,7 +73,7 @@ class VoteStore:
     def finish(self, counted: Iterable[Sequence[Rationale]]) -> None:
         """Writes the rationales that count, one solution after another, in place of the log."""
         rows = ({"solution_id": r[0].solution_id, "rationales": [to_json(x) for x in r]} for r in counted)
-        write_atomic(self._directory / RATIONALES, "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows))
+        write_rows(self._directory / RATIONALES, rows)
         for name in (VOTES, LOST):
             (self._directory / name).unlink(missing_ok=True)
 

@@ -7,21 +7,20 @@ Tasks that differ only in how many votes they ask for, or in how these are read,
 from __future__ import annotations
 
 import contextlib
-import json
+from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
-from jprm.config import fingerprint, plain
+from jprm.config import fingerprint
 from jprm.errors import UserError
 from jprm.execute import CodePlace
-from jprm.jobs import Stage, Stages, Task
-from jprm.records import Problem, Rationale, ReadOut, Solution
-from jprm.score import Ended
-from jprm.score.base import Heard
+from jprm.jobs import Stage, Stages, Task, inputs_without
+from jprm.records import Rationale, ReadOut
+from jprm.score import Ended, Heard, Known
+from jprm.score import Item as ScorerItem
 from jprm.seeds import seed_of
-from jprm.strict_json import read_object
 from jprm.tasks.base import load_weights
 from jprm.tasks.benchmark import Item, SolutionSet, load_items
 from jprm.tasks.resources import Speed, TaskContext
@@ -40,53 +39,44 @@ CHOICES = ("n_votes", "stop_early", "readout", "limit")
 Judging = Generator[tuple[Ended, str], None, None]
 
 
-class Sampling(Protocol):
+class Sampling(ABC):
     """Who judges, and how it is asked; all but the solutions and the number of votes."""
 
+    readout: ReadOut  # the reward that decides where judging a solution stops
+
     @property
+    @abstractmethod
     def label(self) -> str:
         """A short name."""
-        ...
 
-    @property
-    def readout(self) -> ReadOut:
-        """The reward that decides where judging a solution stops."""
-        ...
-
+    @abstractmethod
     def parents(self) -> tuple[Task, ...]:
         """The tasks that made it."""
-        ...
 
+    @abstractmethod
     def inputs(self) -> dict[str, Any]:
         """Everything else that decides its votes."""
-        ...
 
+    @abstractmethod
     def judge(
-        self,
-        context: TaskContext,
-        stage: Stage,
-        votes: Votes,
-        items: Sequence[tuple[Problem, Solution]],
-        known: Mapping[str, Sequence[Rationale]],
-        heard: Heard,
+        self, context: TaskContext, stage: Stage, votes: Votes, items: Sequence[ScorerItem], known: Known, heard: Heard
     ) -> Judging:
         """Judges some of the solutions of `votes` as `jprm.score.Scorer.judge` does, with as many votes as it asks for.
 
         stage: what is being computed, the stage of `votes` or that of a part.
         """
-        ...
 
+    @abstractmethod
     def pool(self, context: TaskContext) -> CodePlace | None:
         """The pool that runs its code; None where there is none."""
-        ...
 
+    @abstractmethod
     def decode_flops(self, tokens: float) -> float:
         """The expected FLOPs of writing this many tokens."""
-        ...
 
 
 @dataclass(frozen=True)
-class VerifierSampling:
+class VerifierSampling(Sampling):
     """A trained verifier and how it is asked.
 
     execution: whether code is executed, its output is invented by the model, or there is none. slots: see
@@ -101,20 +91,16 @@ class VerifierSampling:
 
     @property
     def label(self) -> str:
-        """A short name."""
         return f"{self.verifier.label} ({self.execution}, {self.mode})"
 
     @property
-    def readout(self) -> ReadOut:
-        """The configured read-out."""
+    def readout(self) -> ReadOut:  # pyright: ignore[reportIncompatibleVariableOverride] - it is one of the settings
         return self.verify.readout
 
     def parents(self) -> tuple[Task, ...]:
-        """The verifier."""
         return (self.verifier,)
 
     def inputs(self) -> dict[str, Any]:
-        """All sampling settings."""
         fields = {"temperature", "max_tokens", "max_rounds", "timeout_s", "context_tokens"}
         return (
             self.verify.model_dump(include=fields)
@@ -123,13 +109,7 @@ class VerifierSampling:
         )
 
     def judge(
-        self,
-        context: TaskContext,
-        stage: Stage,
-        votes: Votes,
-        items: Sequence[tuple[Problem, Solution]],
-        known: Mapping[str, Sequence[Rationale]],
-        heard: Heard,
+        self, context: TaskContext, stage: Stage, votes: Votes, items: Sequence[ScorerItem], known: Known, heard: Heard
     ) -> Judging:
         """Judges all solutions side by side on an engine of its own."""
         engine = self.engine(context.stages)
@@ -140,7 +120,6 @@ class VerifierSampling:
             yield Ended(rationales[0].solution_id, next(lost, "")), str(engine.progress)
 
     def pool(self, context: TaskContext) -> CodePlace:
-        """The pool of the configuration."""
         return context.resources.pool(self.verify, context.progress)
 
     def engine(self, stages: Stages):
@@ -168,7 +147,6 @@ class VerifierSampling:
         )
 
     def decode_flops(self, tokens: float) -> float:
-        """The expected FLOPs of writing this many tokens."""
         return self.verifier.world.decode_flops(self.verifier.size, self.verify.context_tokens, tokens)
 
 
@@ -194,15 +172,12 @@ class Votes(Task):
 
     @property
     def label(self) -> str:
-        """A short name."""
         return f"votes of {self.sampling.label} on {self.benchmark.name}"
 
     def parents(self) -> tuple[Task, ...]:
-        """Whoever judges, and what is judged."""
         return *self.sampling.parents(), self.benchmark
 
     def inputs(self) -> dict[str, Any]:
-        """The settings of the sampling, and the choice among its votes."""
         inputs = self.sampling.inputs() | {"n_votes": self.n_votes, "stop_early": self.stop_early}
         # The read-out decides which votes call a step wrong, and so where a solution ends. It is left out where it is
         # the default, as in keys from before it could be chosen for a cell.
@@ -232,15 +207,12 @@ class Votes(Task):
         return tuple(VotesPart(self, start, min(start + size, n)) for start in range(0, n, size)) if n > size else ()
 
     def compute(self, stage: Stage, context: TaskContext) -> dict[str, Any]:
-        """Stores the votes on all solutions."""
         return draw_votes(stage, context, self, self.items(context.stages))
 
     def flops(self) -> float:
-        """The expected FLOPs."""
         return self.sampling.decode_flops(self.benchmark.size * self.n_votes * STEPS_PER_SOLUTION * TOKENS_PER_VOTE)
 
     def seconds(self, speed: Speed) -> float:
-        """The expected seconds."""
         return 2 + self.flops() / speed.decode
 
 
@@ -255,19 +227,15 @@ class VotesPart(Task):
 
     @property
     def label(self) -> str:
-        """A short name."""
         return f"{self.votes.label}, solutions {self.start} to {self.stop}"
 
     def parents(self) -> tuple[Task, ...]:
-        """The parents of the whole."""
         return self.votes.parents()
 
     def inputs(self) -> dict[str, Any]:
-        """The whole, and which part of it this is."""
         return {"votes": self.votes.key, "start": self.start, "stop": self.stop}
 
     def compute(self, stage: Stage, context: TaskContext) -> dict[str, Any]:
-        """Stores the votes on its solutions."""
         return draw_votes(stage, context, self.votes, self.votes.items(context.stages)[self.start : self.stop])
 
 
@@ -341,13 +309,13 @@ def stored_votes(
     """Reads what a run directory holds of the votes on these solutions, and the seconds that other stages took for it.
 
     stage: the unfinished stage to which votes can be added; by default that of `votes`. Where `votes` is not finished,
-    its finished parts and its related stages count as well.
+    its finished parts and the stages of votes that are drawn in the same way count as well.
     """
     whole = stages[votes]
     wanted = set(solutions)
     store, seconds = VoteStore((stage or whole).path, wanted), 0.0
     parts = (part for task in votes.parts(stages) if (part := stages[task]).look())
-    for other in [whole] if whole.look() else [*parts, *related_stages(stages, votes)]:
+    for other in [whole] if whole.look() else [*parts, *stages.alike(votes, CHOICES)]:
         used: Counter[bool] = Counter()
         for rationales in _stored(other):
             if rationales[0].solution_id in wanted:
@@ -370,25 +338,11 @@ def _stored(stage: Stage) -> Iterator[Sequence[Rationale]]:
         yield from by_solution.values()
 
 
-def related_stages(stages: Stages, votes: Votes) -> Iterator[Stage]:
-    """The other stages of this run whose votes are drawn in the same way, finished or not."""
-    own, wanted = stages[votes], sampling_of(json.loads(json.dumps(votes.all_inputs, default=plain)))
-    for path in sorted((stages.root / "stages").glob(f"{votes.kind}-*/inputs.json")):
-        inputs = read_object(path, f"delete the folder {path.parent}")
-        if path.parent.name != f"{own.name}-{own.key}" and sampling_of(inputs) == wanted:
-            yield Stage(votes.kind, inputs, stages.root)
-
-
-def sampling_of(inputs: Mapping[str, Any]) -> dict[str, Any]:
-    """The inputs that decide the votes themselves."""
-    return {key: value for key, value in inputs.items() if key not in CHOICES}
-
-
 def leaders_of(votes: Sequence[Votes]) -> dict[Task, Task]:
     """Of votes that are drawn in the same way those that ask for most come first; the others can take theirs over."""
     groups: dict[str, list[Votes]] = {}
     for task in votes:
-        groups.setdefault(fingerprint(sampling_of(task.all_inputs)), []).append(task)
+        groups.setdefault(fingerprint(inputs_without(task.all_inputs, CHOICES)), []).append(task)
     most = {name: max(members, key=lambda member: member.n_votes) for name, members in groups.items()}
     return {member: most[name] for name, members in groups.items() for member in members if member != most[name]}
 

@@ -11,7 +11,7 @@ import pytest
 
 from jprm.errors import Preempted, UserError
 from jprm.jobs.launch import run_all
-from jprm.jobs.launchers import open_launcher
+from jprm.jobs.launchers import Launcher, open_launcher
 from jprm.jobs.trial import LOST, Trial, reason_of
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -164,3 +164,44 @@ def test_no_slurm_here_is_a_clear_error(tmp_path, monkeypatch):
         open_launcher("slurm", {}, tmp_path)
     with pytest.raises(UserError, match="unknown_setting"):
         open_launcher("slurm", {"cluster": "local", "unknown_setting": 1}, tmp_path)
+
+
+class Refusing(Launcher):
+    """Starts one trial, which runs until it is stopped, and no other."""
+
+    def __init__(self):
+        self.events = []
+
+    def start(self, trial):
+        if self.events:
+            raise UserError("no room for more")
+        self.events.append("start")
+        return trial.name
+
+    def poll(self, handle):
+        return 75 if "stop" in self.events else None
+
+    def stop(self, handle):
+        self.events.append("stop")
+
+    def close(self):
+        self.events.append("close")
+
+
+def test_a_trial_that_cannot_be_started_stops_those_that_were(tmp_path):
+    launcher = Refusing()
+    with pytest.raises(UserError, match="no room"):
+        run_all(launcher, trials_of(tmp_path, 2, 0.1))
+    assert launcher.events == ["start", "stop", "close"]
+
+
+def test_slurm_a_job_that_is_not_taken_is_the_users_mistake(tmp_path, monkeypatch):
+    submitit = pytest.importorskip("submitit", reason="the extra `slurm` is not installed")
+    launcher = open_launcher("slurm", {"cluster": "local"}, tmp_path / "submitit")
+
+    def refuse(self, *_args, **_kwargs):
+        raise submitit.core.utils.FailedSubmissionError("sbatch: error:\n invalid partition")
+
+    monkeypatch.setattr(submitit.AutoExecutor, "submit", refuse)
+    with pytest.raises(UserError, match=r"not taken \(sbatch: error: invalid partition\); see \[launch.slurm\]"):
+        launcher.start(trials_of(tmp_path, 1, 0.1)[0])

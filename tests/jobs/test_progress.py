@@ -73,7 +73,7 @@ def test_a_terminal_has_one_live_view_with_cells_stage_speed_and_time(clock, mon
     monkeypatch.setenv("COLUMNS", "60")
     terminal = Terminal()
     shown = Progress(10, terminal, cells=3)
-    shown.cell_done()
+    shown.cells_done += 1
     shown.advance(5, "votes: 7 of 9, 1,234 tokens/s, 3 of 4 slots run")
     clock[0] += 0.1
     shown.show("too soon to be seen")

@@ -31,6 +31,13 @@ def test_nothing_is_cut_off_or_wrapped():
     assert lines[-2].split() == ["direct", "-", "0.0%", "-", "-", "-"]
 
 
+def test_a_long_text_is_broken_into_lines():
+    words = [f"word{i}" for i in range(40)]
+    first, *lines = _printed(Table("", columns("n | name"), [{"name": " ".join(words), "n": 1}]))
+    assert first == "n  name" and lines[0].startswith("1  word0 ")
+    assert max(map(len, lines)) <= 80 and " ".join(lines).split() == ["1", *words]
+
+
 def test_a_table_without_some_columns():
     table = Table("", COLUMNS).of(ROWS).without("f1", "gain", "missing", "size")
     assert [line.split() for line in _printed(table)] == [["verifier", "votes"], ["GenPRM", "16"], ["direct", "-"]]

@@ -16,7 +16,7 @@ from jprm.tasks.checkpoint import CheckpointSampling, recorded_engine
 from jprm.tasks.resources import Resources, Speed
 from jprm.tasks.samplers import recorded_sizes
 from jprm.tasks.settings import CheckpointSection
-from jprm.tasks.votes import Votes, load_rationales, related_stages
+from jprm.tasks.votes import CHOICES, Votes, load_rationales
 from tests.experiments.benchmark import checkpoint
 from tests.verify.published import published
 
@@ -65,9 +65,9 @@ def test_tasks_of_one_sampling_are_related_and_no_others(tmp_path, benchmark):
     tasks = [Votes(sampling(), benchmark, 2), Votes(sampling(), every, 3, limit=2), Votes(sampling(seed=1), every, 3)]
     first, _, other = computed(tmp_path / "run", *tasks)
     stages = Stages(tmp_path / "run")
-    assert {s.key for s in related_stages(stages, tasks[1])} == {first.key}
-    assert not list(related_stages(stages, tasks[2])) and first.key != other.key
-    assert {s.key for s in related_stages(stages, Votes(sampling(readout="vote"), benchmark, 9))} == {
+    assert {s.key for s in stages.alike(tasks[1], CHOICES)} == {first.key}
+    assert not list(stages.alike(tasks[2], CHOICES)) and first.key != other.key
+    assert {s.key for s in stages.alike(Votes(sampling(readout="vote"), benchmark, 9), CHOICES)} == {
         task.key for task in tasks[:2]
     }
     rationales = load_rationales(other)

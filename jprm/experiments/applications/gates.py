@@ -16,8 +16,7 @@ from typing import Any
 import numpy as np
 
 from jprm.errors import UserError
-from jprm.evaluate import Resamples, ratio_interval, share_interval
-from jprm.experiments.applications.grid import interval_row
+from jprm.evaluate import Resamples, interval_row, ratio_interval, share_interval
 from jprm.experiments.applications.refined import calls_of, pool_accuracy
 from jprm.search import Choosing, Gate, correctness, fit_gate, open_turns
 

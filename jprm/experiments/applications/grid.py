@@ -5,15 +5,13 @@ step was judged. What is not defined for a verifier (the first error, for one th
 is None.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
-from jprm.evaluate import Interval, Resamples, auc_interval, counted, f1_difference, f1_interval, finite, ranked
+from jprm.evaluate import Interval, Resamples, auc_interval, counted, f1_difference, f1_interval, interval_row, ranked
 from jprm.experiments.applications.judgements import Judgements
 from jprm.jobs import Stages
 from jprm.search import aggregate
@@ -25,18 +23,20 @@ from jprm.verify import first_error
 def grid_rows(
     stages: Stages, judges: Sequence[Judgements], items: Sequence[Item], candidates: Sequence[Item]
 ) -> list[dict[str, Any]]:
-    """A row per judge and tier (the steps that a problem needs); "all" first. Gains are over the first judge."""
-    known = [item for item in items if item.solution.first_error is not None]
+    """A row per judge and tier (the steps that a problem needs); "all" first. Gains are over the first judge.
+
+    items: solutions whose first error is known.
+    """
     wholes = [item for item in candidates if item.solution.first_error is not None]
-    tiers = sorted({item.problem.tier for item in known})
+    tiers = sorted({item.problem.tier for item in items})
     rows = []
     for tier in ["all", *tiers]:
-        inside = [i for i in known if tier in ("all", i.problem.tier)]
+        inside = [i for i in items if tier in ("all", i.problem.tier)]
         drawn = [i for i in wholes if tier in ("all", i.problem.tier)]
         for judge in judges:
             rows.append(
                 {"figure": "verifiers", "verifier": judge.name, "tier": tier}
-                | _f1(judge, judges[0], inside)
+                | f1_row(judge, judges[0], inside)
                 | _ranking(judge, drawn)
                 | _costs(stages, judge, inside)
             )
@@ -130,22 +130,14 @@ def _area(judge: Judgements, labels: Sequence[bool], scores: Sequence[float], id
     return auc_interval(label, score, Resamples.of([ids[i] for i in kept], resamples=500))
 
 
-def interval_row(name: str, at: Interval | None) -> dict[str, Any]:
-    """`name, name_low, name_high`; None for what is not defined."""
-    values = (math.nan,) * 3 if at is None else (at.value, at.low, at.high)
-    keys = (name, f"{name}_low", f"{name}_high")
-    return {key: finite(value) for key, value in zip(keys, values, strict=True)}
-
-
-def _f1(judge: Judgements, main: Judgements, items: Sequence[Item]) -> dict[str, Any]:
+def f1_row(judge: Judgements, over: Judgements, items: Sequence[Item]) -> dict[str, Any]:
+    """First-error F1 of a judge and its gain over another one, paired by problem; None where it judges no steps."""
     if not judge.by_steps:
         return interval_row("f1", None) | interval_row("f1_gain", None) | {"n_items": len(items)}
-    labels, resamples = labels_of(items), by_problem(items)
-    right = correctness(judge, items)
-    gain = f1_difference(labels, correctness(main, items), right, resamples)
-    at = f1_of(judge, items, resamples)
-    row = interval_row("f1", at) | interval_row("f1_gain", gain) | {"n_items": len(items)}
-    return row | missing_row(judge, items)
+    resamples = by_problem(items)
+    gain = f1_difference(labels_of(items), correctness(over, items), correctness(judge, items), resamples)
+    row = interval_row("f1", f1_of(judge, items, resamples)) | interval_row("f1_gain", gain)
+    return row | {"n_items": len(items)} | missing_row(judge, items)
 
 
 def _ranking(judge: Judgements, items: Sequence[Item]) -> dict[str, Any]:

@@ -15,9 +15,9 @@ from jprm.evaluate import (
     ScoredCandidate,
     accuracy_interval,
     best_of_n,
+    interval_row,
     mean_difference,
 )
-from jprm.experiments.applications.grid import interval_row
 from jprm.experiments.applications.judgements import Judgements
 from jprm.experiments.applications.pool import CandidatePool
 from jprm.search import Choosing, aggregate, candidates_of, correctness

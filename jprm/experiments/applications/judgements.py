@@ -1,7 +1,5 @@
 """What a verifier said of solutions, in one form whoever said it: rewards per step and what they cost."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -1,22 +1,12 @@
 """More than one pass over a solution: backwards and forwards (BiPRM), and fast before slow."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from jprm.evaluate import Missing, auc_difference, auc_interval, f1_difference
-from jprm.experiments.applications.grid import (
-    by_problem,
-    correctness,
-    f1_of,
-    interval_row,
-    labels_of,
-    missing_row,
-    step_auc,
-)
+from jprm.evaluate import Missing, auc_difference, auc_interval, interval_row
+from jprm.experiments.applications.grid import by_problem, f1_row, step_auc
 from jprm.experiments.applications.judgements import Judgements
 from jprm.jobs import Stages
 from jprm.search import Cascade, StepRewards
@@ -26,6 +16,7 @@ from jprm.tasks.reward_models import stored_rewards
 from jprm.tasks.votes import Votes
 
 Rows = list[dict[str, Any]]
+COSTS = ("tokens", "generated_tokens", "flops")
 
 
 def bidirectional_rows(judges: Sequence[Judgements], items: Sequence[Item], candidates: Sequence[Item]) -> Rows:
@@ -33,15 +24,10 @@ def bidirectional_rows(judges: Sequence[Judgements], items: Sequence[Item], cand
 
     Gains are over the last judge, the control.
     """
-    control, labels, resamples = judges[-1], labels_of(items), by_problem(items)
     kinds = sorted({i.solution.error_kind for i in candidates if i.solution.error_kind})
     rows = []
     for judge in judges:
-        right = correctness(judge, items)
-        gain = f1_difference(labels, correctness(control, items), right, resamples)
-        row = {"figure": "bidirectional", "verifier": judge.name, "n_items": len(items)}
-        row |= interval_row("f1", f1_of(judge, items, resamples))
-        row |= interval_row("f1_gain", gain) | missing_row(judge, items)
+        row = {"figure": "bidirectional", "verifier": judge.name} | f1_row(judge, judges[-1], items)
         row |= interval_row("step_auc", step_auc(judge, candidates))
         for kind in kinds:
             of_kind = step_auc(judge, candidates, lambda i, kind=kind: i.solution.error_kind == kind)
@@ -100,26 +86,16 @@ def fast_slow_rows(
     scorers = stored_rewards(stages, [fast], 1), stored_rewards(stages, [slow], slow.n_votes)
     asked = [(item.problem, item.solution.steps) for item in items]
     never, always = (scorer.score(asked) for scorer in scorers)
-    replies: list[tuple[str, Sequence[StepRewards | Exception]]] = [("never slow", never)]
-    for low, high in bands:
-        replies.append((f"slow in [{low}, {high}]", Cascade(*scorers, low, high).score(asked)))
-    replies.append(("always slow", always))
-    labels, resamples = labels_of(items), by_problem(items)
-    judges = {name: _judge(name, fast, items, said, missing) for name, said in replies}
-    right = {name: correctness(judge, items) for name, judge in judges.items()}
+    replies = {"never slow": never}
+    replies |= {f"slow in [{low}, {high}]": Cascade(*scorers, low, high).score(asked) for low, high in bands}
+    replies["always slow"] = always
+    judges = {name: _judge(name, fast, items, said, missing) for name, said in replies.items()}
     rows = []
-    for name, said in replies:
+    for name, said in replies.items():
         costs = [reply.cost for reply in said if isinstance(reply, StepRewards)]
-        gain = f1_difference(labels, right["always slow"], right[name], resamples)
-        rows.append(
-            {"figure": "fast_slow", "method": name, "votes": slow.n_votes, "n_items": len(items)}
-            | interval_row("f1", f1_of(judges[name], items, resamples))
-            | interval_row("f1_gain", gain)
-            | missing_row(judges[name], items)
-            | {"tokens": float(np.mean([cost.tokens for cost in costs]))}
-            | {"generated_tokens": float(np.mean([cost.generated_tokens for cost in costs]))}
-            | {"flops": float(np.mean([cost.flops for cost in costs]))}
-        )
+        means = {of: float(np.mean([getattr(cost, of) for cost in costs])) for of in COSTS}
+        row = {"figure": "fast_slow", "method": name, "votes": slow.n_votes}
+        rows.append(row | f1_row(judges[name], judges["always slow"], items) | means)
     return rows
 
 

@@ -14,16 +14,14 @@ from jprm.evaluate import (
     Interval,
     Missing,
     Resamples,
-    ScoredCandidate,
     accuracy_interval,
-    best_of_n,
     finite,
+    interval_row,
     mean_difference,
 )
-from jprm.experiments.applications.grid import interval_row
 from jprm.experiments.applications.judgements import Judgements
 from jprm.experiments.applications.tasks import Applications
-from jprm.grade import united
+from jprm.experiments.sweep.table import best_by
 from jprm.jobs import Stages
 from jprm.search import aggregate
 from jprm.seeds import rng_of
@@ -73,7 +71,7 @@ class CandidatePool:
 
     def judging_flops(self, judge: Judgements) -> float:
         """Mean FLOPs of judging one candidate; those without a usable form are not judged."""
-        every = [sid for _, solutions in self.drawn for sid in solutions]
+        every = [solution for _, solutions in self.drawn for solution in solutions]
         return sum(judge.rewards[s].cost.flops for s in every if s in self.items) / len(every)
 
     def choosing(self, judge: Judgements) -> BestOfNAccuracy:
@@ -82,17 +80,8 @@ class CandidatePool:
 
     def choosing_by(self, score: Callable[[str], float | None]) -> BestOfNAccuracy:
         """The same by a score of solution ids; equal texts of a problem have one id."""
-        problems = [[self._candidate(s, score) for s in solutions] for _, solutions in self.drawn]
-        ks = range(1, self.most + 1)
-        ids = [p for p, _ in self.drawn]
-        return best_of_n(united(problems), ks, problem_ids=ids, seed=0, missing=self.missing)
-
-    def _candidate(self, solution_id: str, score: Callable[[str], float | None]) -> ScoredCandidate:
-        item = self.items.get(solution_id)
-        if item is None:
-            return ScoredCandidate(None, False, None)
-        answer = self.policy.base.world.world.answer(item.solution.steps)
-        return ScoredCandidate(answer, bool(item.correct_answer), score(solution_id))
+        world, ks = self.policy.base.world.world, range(1, self.most + 1)
+        return best_by(score, self.items, self.drawn, world, ks, self.missing)
 
 
 def gained(at: Interval, gain: Interval, over: str) -> dict[str, Any]:

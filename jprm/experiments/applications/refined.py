@@ -1,14 +1,11 @@
 """Refinement against turns: the critic, and what is left of its gain without the place of the fault or the score."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from jprm.evaluate import Missing, Resamples, mean_difference, mean_interval, ratio_interval
-from jprm.experiments.applications.grid import interval_row
+from jprm.evaluate import Missing, Resamples, interval_row, mean_difference, mean_interval, ratio_interval
 from jprm.experiments.applications.guided import Reference
 from jprm.search import Choosing, candidates_of
 from jprm.search.table import accuracy_of, budget_of, missing_share

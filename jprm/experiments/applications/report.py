@@ -1,7 +1,5 @@
 """The tables, figures and page of `experiments/uses.py`: what a reader of GenPRM expects to see."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path

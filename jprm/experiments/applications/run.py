@@ -1,7 +1,5 @@
 """Runs the applications: their tasks done, their rows, a table and a page."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 
@@ -23,10 +21,10 @@ from jprm.experiments.applications.refined import matched_rows, refinement_rows
 from jprm.experiments.applications.report import print_rows, write_applications_report
 from jprm.experiments.applications.tasks import CONTROLS, STYLES, Applications
 from jprm.experiments.sweep.machine_speed import stored_speed
-from jprm.experiments.sweep.run import claim_config, write_rows
-from jprm.jobs import Failure, RunDirectory, Runner, StageFailed, Stages, Task, open_run
+from jprm.experiments.sweep.run import claim_config
+from jprm.jobs import Failure, RunDirectory, Runner, StageFailed, Stages, Task, open_run, write_rows
 from jprm.search import Choosing
-from jprm.tasks.benchmark import load_items
+from jprm.tasks.benchmark import load_items, load_known
 from jprm.tasks.resources import Resources, Speed
 from jprm.tasks.scores import Scores
 from jprm.terminal import say
@@ -89,7 +87,8 @@ def judged_rows(stages: Stages, applications: Applications) -> Rows:
     """The rows of the grid, of best-of-N, of equal compute and of several passes, from stored judgements."""
     config = applications.config
     missing = config.evaluate.missing
-    first, second = (load_items(stages[benchmark]) for benchmark in applications.sets)
+    balanced, candidates = applications.sets
+    (known, _), second = load_known(stages[balanced]), load_items(stages[candidates])
     # 1. All verifiers of the grid with all their votes, GenPRM first.
     every = [
         joined(name, [voted(stages, name, [v], v.n_votes, missing) for v in applications.votes(style)])
@@ -97,7 +96,6 @@ def judged_rows(stages: Stages, applications: Applications) -> Rows:
     ]
     heads = applications.heads()
     every += [scored(stages, name, applications.scores(baseline), missing) for name, baseline in heads]
-    known = [item for item in first if item.solution.first_error is not None]
     rows = grid_rows(stages, every, known, second)
     # 2. Choosing among candidates.
     pool = CandidatePool.of(stages, applications)
@@ -117,7 +115,7 @@ def judged_rows(stages: Stages, applications: Applications) -> Rows:
 
 def _directions(stages: Stages, passes: Sequence[Sequence[Scores]], applications: Applications) -> list[Judgements]:
     """The judgements of the passes, but for the last one; BiPRM; and its control, two forward passes."""
-    names, missing = ("forward", "both ways, forward", "both ways, backward", "forward again"), "wrong"
+    names = ("forward", "both ways, forward", "both ways, backward", "forward again")
     missing = applications.config.evaluate.missing
     forward, there, back, again = (
         scored(stages, name, scores, missing) for name, scores in zip(names, passes, strict=True)

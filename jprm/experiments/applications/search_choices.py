@@ -1,7 +1,5 @@
 """What `[search]` asks for: strategies, scorers, settings, each by name; checked before JAX is loaded."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Sequence
 from pathlib import Path

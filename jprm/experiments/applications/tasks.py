@@ -1,7 +1,5 @@
 """The tasks of the applications: who judges which solutions, and what searches for them."""
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 import json

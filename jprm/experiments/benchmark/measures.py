@@ -17,8 +17,6 @@ way, and a solution whose verdict needs it has none: by `missing` they are wrong
 left out of every number (`jprm.evaluate.missing`). So it is with solutions that were lost.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

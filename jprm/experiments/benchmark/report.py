@@ -30,8 +30,6 @@ The JSON object (`SCHEMA` counts its versions; keys are only added within one):
                           the mean reward of every step that counts (null: nobody judged it)
 """
 
-from __future__ import annotations
-
 import json
 import math
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,5 @@
 """Runs an evaluation: draws the votes that are missing, and prints the table of all that are stored."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path

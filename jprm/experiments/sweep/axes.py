@@ -9,8 +9,6 @@ The axes multiply, the first varying slowest; axes with one `zip` name are walke
 choose among the points by tables of keys and values, a list of values meaning any of them.
 """
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,6 +17,7 @@ from typing import Any
 from jprm.config import replaced
 from jprm.errors import UserError
 from jprm.experiments.sweep.config import Axis, SweepConfig
+from jprm.jobs import flattened
 
 # A point is a part of one run directory under one plan, so these are the same for all of them.
 FIXED = ("name", "directory", "axes", "only", "skip", "launch")
@@ -58,7 +57,7 @@ def _check(config: SweepConfig) -> None:
         if key.split(".")[0] in FIXED:
             raise UserError(f"axes: {key!r} is the same for a whole run directory")
     for table in (*config.only, *config.skip):
-        if strange := next((key for key in _flat(table) if key not in keys), None):
+        if strange := next((key for key in flattened(table) if key not in keys), None):
             raise UserError(f"only/skip: {strange!r} is no axis; they are {', '.join(keys)}")
 
 
@@ -87,18 +86,11 @@ def _kept(config: SweepConfig, values: dict[str, Any]) -> bool:
 
 
 def _fits(table: dict[str, Any], values: dict[str, Any]) -> bool:
+    """Whether a point has the values of a table; TOML reads an unquoted `cell.size` as a table in a table."""
     return all(
         values[key] in wanted if isinstance(wanted, list) else values[key] == wanted
-        for key, wanted in _flat(table).items()
+        for key, wanted in flattened(table).items()
     )
-
-
-def _flat(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """TOML reads an unquoted `cell.size` as a table in a table."""
-    flat: dict[str, Any] = {}
-    for name, value in table.items():
-        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
-    return flat
 
 
 def _at(base: SweepConfig, values: dict[str, Any]) -> SweepConfig:

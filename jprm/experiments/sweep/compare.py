@@ -1,20 +1,25 @@
 """Two sweeps side by side: the cells that both have, paired by solution."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich.table import Table
-
 from jprm.errors import UserError
-from jprm.evaluate import Paired
-from jprm.experiments.sweep.cells import Sweep
+from jprm.evaluate import Paired, interval_row
+from jprm.experiments.sweep.cells import Cell, Sweep
 from jprm.experiments.sweep.comparisons import p_value, paired_gain
 from jprm.experiments.sweep.finished import finished_cells, read_sweep_config
 from jprm.experiments.sweep.table import Measured, measure
 from jprm.jobs import Stages
-from jprm.terminal import say, terminal
+from jprm.report import Table, columns, print_table
+from jprm.terminal import say
+
+PAIRS = Table(
+    "",
+    columns("cell | votes | F1 of A: a* | F1 of B: b* | B minus A: gain+ | p | McNemar: mcnemar | detectable"),
+    note="Paired by problem, one row at a time: 95 % intervals by bootstrap over problems, p by permutation of the two "
+    "within problems; McNemar's exact p where every solution is right or wrong and has a problem of its own; "
+    "detectable: the difference that these problems would show in 4 of 5 times.",
+)
 
 
 @dataclass(frozen=True)
@@ -45,10 +50,7 @@ def compare(first: Path, second: Path, names: tuple[str, str] | None = None) -> 
     sweeps = [Sweep(read_sweep_config(run)) for run in (first, second)]
     cells = [{c.name: c for c in finished_cells(*pair)} for pair in zip(sweeps, stages, strict=True)]
     if names:
-        chosen = [
-            _the_one(run, list(there), name) for run, there, name in zip((first, second), cells, names, strict=True)
-        ]
-        pairs = [(cells[0][chosen[0]], cells[1][chosen[1]])]
+        pairs = [(_the_one(first, cells[0], names[0]), _the_one(second, cells[1], names[1]))]
         left_out = []
     else:
         pairs = [(cells[0][name], cells[1][name]) for name in cells[0] if name in cells[1]]
@@ -69,30 +71,27 @@ def compare(first: Path, second: Path, names: tuple[str, str] | None = None) -> 
 
 
 def print_comparison(found: ComparedRuns, first: Path, second: Path) -> None:
-    """The rows as a table; what was left out below it."""
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    table.add_column("cell")
-    for name in ("votes", "F1 of A", "F1 of B", "B minus A", "p", "McNemar", "detectable"):
-        table.add_column(name, justify="right", no_wrap=True)
-    last = ""
-    for row in found.rows:
-        name, d = row.first.cell.name, row.gain.difference
-        if row.second.cell.name != name:
-            name = f"A: {name}\nB: {row.second.cell.name}"
-        f1 = [str(m.curve.f1(row.votes)) for m in (row.first, row.second)]
-        gap = f"{d:+.3f}"
-        exact = row.gain.mcnemar_p
-        tests = [_short_p(row.gain.permutation_p), "-" if exact is None else _short_p(exact)]
-        shown = "" if name == last else name
-        table.add_row(shown, str(row.votes), *f1, gap, *tests, f"{row.gain.detectable:.3f}")
+    """Prints the rows as a table, and below it what was left out."""
+    rows, last = [], ""
+    for pair in found.rows:
+        one, two = pair.first.cell.name, pair.second.cell.name
+        name = one if one == two else f"A: {one}; B: {two}"
+        exact = pair.gain.mcnemar_p
+        rows.append(
+            {
+                "cell": "" if name == last else name,
+                "votes": pair.votes,
+                "p": p_value(pair.gain.permutation_p),
+                "mcnemar": "-" if exact is None else p_value(exact),
+                "detectable": pair.gain.detectable,
+            }
+            | interval_row("a", pair.first.curve.f1(pair.votes))
+            | interval_row("b", pair.second.curve.f1(pair.votes))
+            | interval_row("gain", pair.gain.difference)
+        )
         last = name
     say(f"A: {first}\nB: {second}")
-    terminal().print(table)
-    print(
-        "Paired by problem, one row at a time: 95 % intervals by bootstrap over problems, p by permutation of the two"
-    )
-    print("within problems; McNemar's exact p where every solution is right or wrong and has a problem of its own;")
-    print("detectable: the difference that these problems would show in 4 of 5 times.")
+    print_table(PAIRS.of(rows))
     by_reason: dict[str, list[str]] = {}
     for name, reason in found.left_out:
         by_reason.setdefault(reason, []).append(name)
@@ -101,14 +100,9 @@ def print_comparison(found: ComparedRuns, first: Path, second: Path) -> None:
         say(f"left out, {reason}: {names[0]}{more}")
 
 
-def _short_p(p: float) -> str:
-    return p_value(p).removeprefix("= ")
-
-
-def _the_one(run: Path, names: list[str], part: str) -> str:
-    exact = [name for name in names if name == part]
-    found = exact or [name for name in names if part in name]
+def _the_one(run: Path, cells: dict[str, Cell], part: str) -> Cell:
+    found = [part] if part in cells else [name for name in cells if part in name]
     if len(found) != 1:
         said = "is in no name of a cell" if not found else f"is in {len(found)} names of cells"
-        raise UserError(f"{run}: {part!r} {said}: {'; '.join(found or names)}")
-    return found[0]
+        raise UserError(f"{run}: {part!r} {said}: {'; '.join(found or cells)}")
+    return cells[found[0]]

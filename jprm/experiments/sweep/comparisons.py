@@ -1,7 +1,5 @@
 """The comparisons that a sweep was made for: F1 of two cells on the same solutions, with interval, test and power."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 
@@ -21,8 +19,7 @@ from jprm.evaluate import (
 )
 from jprm.experiments.sweep.cells import Sweep
 from jprm.experiments.sweep.table import Measured
-from jprm.records import Solution
-from jprm.tasks.benchmark import load_items
+from jprm.tasks.benchmark import load_known
 from jprm.tasks.votes import Votes
 
 QUESTIONS = {
@@ -57,22 +54,6 @@ class Comparison:
         if self.difference.low > 0:
             return "helps"
         return "harms" if self.difference.high < 0 else "not told apart"
-
-    @property
-    def finding(self) -> str:
-        """The verdict; where nothing was found, what could have been."""
-        if self.verdict == "not told apart" and self.paired and self.paired.detectable > 0:
-            return f"{self.verdict} (detectable: {self.paired.detectable:.3f})"
-        return self.verdict
-
-    def __str__(self) -> str:
-        d = self.difference
-        text = f"{self.question}, {self.votes} votes on {self.benchmark}: {d:+.3f}"
-        if self.paired and not math.isnan(self.paired.permutation_p):
-            text += f", permutation p {p_value(self.paired.permutation_p)}"
-        if self.spread:
-            text += f", {seeds_and_problems(self.spread)}"
-        return f"{text}: {self.finding}"
 
 
 def comparisons_of(sweep: Sweep, measured: list[Measured], mains: list[Measured]) -> list[Comparison]:
@@ -132,17 +113,11 @@ def linearised(labels: np.ndarray, correct: np.ndarray) -> np.ndarray:
     return at.f1 + slope * (correct - np.where(is_error, a, b))
 
 
-def known_solutions(m: Measured) -> list[tuple[str, Solution]]:
-    """The solutions whose first error is known, with the id of their problem, in the order of the cell's curve."""
-    items = load_items(m.stages[m.cell.votes.benchmark])
-    return [(i.problem.id, i.solution) for i in items if i.solution.first_error is not None]
-
-
 def p_value(p: float) -> str:
-    """A p-value for readers: "< 0.001", "= 0.508"; of what cannot be tested "= -"."""
+    """A p-value for readers: "< 0.001", "0.508"; "-" of what cannot be tested."""
     if math.isnan(p):
-        return "= -"
-    return "< 0.001" if p < 0.001 else f"= {p:.3f}"
+        return "-"
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def seeds_and_problems(spread: SeedSpread) -> str:
@@ -163,7 +138,8 @@ def _over_seeds(question: str, pairs: list[tuple[Measured, Measured]], k: int) -
         labels = second.curve.labels
         gain = linearised(labels, second.curve.at(k)) - linearised(labels, first.curve.at(k))
         gains.append(gain)
-        ids.append([problem for problem, _ in known_solutions(second)])
+        items, _ = load_known(second.stages[second.cell.votes.benchmark])
+        ids.append([item.problem.id for item in items])
     spread = seed_spread(gains, ids)
     mean, problems = spread.mean, _over_problems(pairs, k, spread)
     low, high = np.fmin(mean.low, problems.low), np.fmax(mean.high, problems.high)

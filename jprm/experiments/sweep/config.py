@@ -208,7 +208,7 @@ class SweepConfig(Config):
 
 
 # What decides no result, and so may differ between two runs in one directory.
-FREE_KEYS = ("name", "directory", "launch", "verify.workers", "verify.place", "verify.uncovered")
+FREE_KEYS = ("name", "directory", "launch", "in_flight", "verify.workers", "verify.place", "verify.uncovered")
 
 
 def require_sweep(run: Path) -> None:

@@ -4,8 +4,6 @@ What is kept is a function of the votes, of the read-out, and of the code that m
 file of votes that was touched since counts as another, so that damage to it is still found.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 import hashlib
@@ -28,7 +26,7 @@ from jprm.evaluate import Interval, Missing, Resamples, VoteCurve, vote_curve
 from jprm.jobs import Stages, unique_suffix, write_atomic
 from jprm.records import ReadOut
 from jprm.scaling import Fit, fit_votes
-from jprm.tasks.benchmark import load_items
+from jprm.tasks.benchmark import load_known
 from jprm.tasks.vote_store import RATIONALES, stream_rewards
 from jprm.tasks.votes import Votes
 
@@ -69,20 +67,11 @@ def curve_of(stages: Stages, votes: Votes, missing: Missing) -> Curve:
 
 
 def _compute(stages: Stages, votes: Votes, readout: ReadOut, missing: Missing) -> tuple[Curve, list[str]]:
-    known = [
-        (item, item.solution.first_error)
-        for item in load_items(stages[votes.benchmark])
-        if item.solution.first_error is not None
-    ]
-    path = stages[votes].file(RATIONALES)
-    rewards = dict(stream_rewards(path, votes.n_votes, readout))
-    problem_ids = [item.problem.id for item, _ in known]
-    curve = vote_curve(
-        [rewards[item.solution.id] for item, _ in known],  # pyright: ignore[reportArgumentType]
-        [first_error for _, first_error in known],
-        problem_ids,
-        missing=missing,
-    )
+    items, labels = load_known(stages[votes.benchmark])
+    rewards = dict(stream_rewards(stages[votes].file(RATIONALES), votes.n_votes, readout))
+    problem_ids = [item.problem.id for item in items]
+    judged = [rewards[item.solution.id] for item in items]
+    curve = vote_curve(judged, labels, problem_ids, missing=missing)  # pyright: ignore[reportArgumentType]
     f1s = [curve.score(k).f1 for k in curve.ks]
     return Curve(curve, curve.rows(), fit_votes(curve.ks, f1s, curve.samples())), problem_ids
 

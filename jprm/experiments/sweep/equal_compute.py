@@ -3,8 +3,6 @@
 Both are read off votes that are stored already; nothing is sampled.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +12,8 @@ from jprm.experiments.sweep.cells import Cell
 from jprm.experiments.sweep.table import Measured
 from jprm.grade import united
 from jprm.jobs import Stages
-from jprm.tasks.benchmark import Benchmark, load_items
+from jprm.tasks.benchmark import Benchmark, load_items, load_known
+from jprm.tasks.settings import VoteMode
 from jprm.tasks.vote_store import RATIONALES, stream_rewards
 from jprm.tasks.votes import Votes
 from jprm.ties import below
@@ -29,17 +28,8 @@ class Stopped:
 
     benchmark: str
     seed: int
-    chain: bool  # its votes can only be stopped whole: the saving is an upper bound
+    mode: VoteMode  # a chain can only be stopped whole: there the saving is an upper bound
     result: AdaptiveVoting
-
-    def __str__(self) -> str:
-        saved, change = self.result.saved, self.result.change
-        most = "at most " if self.chain else ""
-        return (
-            f"adaptive votes on {self.benchmark} (seed {self.seed}), risk {self.result.risk:g}: {most}"
-            f"{saved:.0%} of {self.result.n_max} votes saved, "
-            f"F1 {change:+.3f}"
-        )
 
 
 @dataclass(frozen=True)
@@ -54,22 +44,6 @@ class Spent:
     solution_tokens: float
     verification_tokens: float
 
-    def lines(self) -> list[str]:
-        """The ratio, and the gain at each budget that pays for a verification."""
-        lines = [
-            f"a verification costs {self.table.ratio:.2f} solutions ({self.verification_tokens:.0f} tokens "
-            f"against {self.solution_tokens:.0f})"
-        ]
-        for at in self.frontier:
-            if at.verifier is None or at.gain is None:
-                lines.append(f"compute of {at.budget:g} solutions: pays for no verification")
-                continue
-            lines.append(
-                f"compute of {at.budget:g} solutions: self-consistency {at.self_consistency}, verifier {at.verifier}, "
-                f"gain {at.gain:+.3f}"
-            )
-        return lines
-
 
 def stopped_early(main: Measured) -> list[Stopped]:
     """What stopping early would have saved a cell, at each risk.
@@ -78,15 +52,15 @@ def stopped_early(main: Measured) -> list[Stopped]:
     others the verdict that it thinks the likelier, which is also what ended the judging of a solution.
     """
     votes, stages = main.cell.votes, main.stages
-    items = [i for i in load_items(stages[votes.benchmark]) if i.solution.first_error is not None]
+    items, labels = load_known(stages[votes.benchmark])
     tables = _votes_for(stages, votes)
     return [
         Stopped(
             *main.cell.set_key,
-            main.cell.sampling.mode == "chain",
+            main.cell.sampling.mode,
             replay_adaptive(
                 [tables[item.solution.id] for item in items],
-                [item.solution.first_error for item in items],  # type: ignore[misc]
+                labels,
                 [item.problem.id for item in items],
                 risk=risk,
                 missing=main.cell.config.evaluate.missing,

@@ -1,7 +1,5 @@
 """The verifier of a finished sweep as a Hugging Face checkpoint, with a card from the run's record."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The figures of a sweep: what F1 costs, what training brings, what P(Yes) means."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 
@@ -13,7 +11,7 @@ from jprm.experiments.sweep.findings import METHODS, Findings
 from jprm.experiments.sweep.table import Measured
 from jprm.report import BarFigure, LineFigure, Series, series_of
 from jprm.scaling import Fit
-from jprm.tasks.benchmark import load_items
+from jprm.tasks.benchmark import load_known
 from jprm.tasks.vote_store import step_rewards
 from jprm.tasks.votes import load_rationales
 
@@ -72,7 +70,7 @@ def label(m: Measured) -> str:
 
 
 def _equal_compute(spent: Spent) -> LineFigure:
-    """Both methods over budgets, at their best points within each."""
+    """Self-consistency and the verifier over budgets, each at its best point within the budget."""
     budgets = [at.budget for at in spent.frontier]
     series = [series_of("self-consistency", budgets, [at.self_consistency for at in spent.frontier])]
     if paid := [(at.budget, at.verifier) for at in spent.frontier if at.verifier]:
@@ -151,11 +149,10 @@ def _calibration(grid: list[Measured]) -> dict[str, LineFigure]:
     for name, m in mains.items():
         votes, stages = m.cell.votes, m.stages
         rationales = load_rationales(stages[votes])
-        items = [i for i in load_items(stages[votes.benchmark]) if i.solution.id in rationales]
-        items = [item for item in items if item.solution.first_error is not None]
+        items, labels = load_known(stages[votes.benchmark])
         found = calibration(
             [step_rewards(rationales[i.solution.id], votes.n_votes, votes.sampling.readout) for i in items],
-            [i.solution.first_error for i in items],  # type: ignore[misc]
+            labels,
             [i.problem.id for i in items],
         )
         if found is None:

@@ -1,36 +1,18 @@
 """What a sweep shows: the comparisons it was made for, each paired and with its interval, the fits, best-of-N."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from jprm.evaluate import BestOfNAccuracy, trivial_baselines
 from jprm.experiments.sweep.cells import Sweep
-from jprm.experiments.sweep.comparisons import Comparison, comparisons_of, known_solutions
+from jprm.experiments.sweep.comparisons import Comparison, comparisons_of
 from jprm.experiments.sweep.equal_compute import Spent, Stopped, stopped_early
 from jprm.experiments.sweep.laws import Law, comparable, error_law, loss_law, vote_laws
 from jprm.experiments.sweep.table import Measured
 from jprm.scaling import Fit, fit_power_law
+from jprm.tasks.benchmark import load_known
 
 # Ways to choose among solutions: their names for readers, and in `jprm.evaluate.best_of_n`.
 METHODS = {"pass@k": "pass", "verifier": "best", "weighted vote": "weighted", "majority": "majority"}
-
-
-class CoverageNotes:
-    """The measured coverage of intervals, said once for all that share it: marked (a), (b), ... where they stand."""
-
-    def __init__(self):
-        self._said: dict[str, str] = {}
-
-    def mark(self, coverage: str) -> str:
-        """What stands behind an interval; nothing where there is none."""
-        if not coverage:
-            return ""
-        return f" ({self._said.setdefault(coverage, chr(ord('a') + len(self._said)))})"
-
-    def lines(self) -> list[str]:
-        """What the marks say."""
-        return [f"({mark}) measured: {coverage}" for coverage, mark in self._said.items()]
 
 
 @dataclass(frozen=True)
@@ -38,7 +20,7 @@ class Findings:
     """Everything below the table.
 
     `baselines` are F1 by benchmark of predictors that read nothing; `main_names` those of the main cells, whose vote
-    laws stand among the lines.
+    laws are printed.
     """
 
     comparisons: tuple[Comparison, ...]
@@ -52,30 +34,6 @@ class Findings:
     stopped: tuple[Stopped, ...] = ()
     spent: Spent | None = None
 
-    def lines(self) -> list[str]:
-        """The findings as lines of text."""
-        lines = []
-        for benchmark, scores in self.baselines.items():
-            shown = ", ".join(f"{name} {f1:.3f}" for name, f1 in scores.items())
-            lines.append(f"F1 on {benchmark} without reading: {shown}")
-        lines += map(str, self.comparisons)
-        lines += map(str, self.stopped)
-        notes = CoverageNotes()
-        lines += [
-            f"{name}: {fit}{notes.mark(fit.measured_coverage)}"
-            for name, fit in self.vote_fits
-            if name in self.main_names
-        ]
-        lines += [f"{name}, {fit}{notes.mark(fit.measured_coverage)}" for name, fit in self.axis_fits()]
-        for law in self.laws:
-            lines += law.lines(notes.mark(law.coverage))
-        lines += notes.lines()
-        if self.best_of_n:
-            lines += best_of_n_lines(self.best_of_n)
-        if self.spent:
-            lines += self.spent.lines()
-        return lines
-
     def axis_fits(self) -> list[tuple[str, Fit]]:
         """The laws of held-out loss in one axis, as far as it varies."""
         fits = (
@@ -86,7 +44,7 @@ class Findings:
 
 
 def find(sweep: Sweep, measured: list[Measured], best: BestOfNAccuracy | None, spent: Spent | None = None) -> Findings:
-    """Compares, fits, sums up."""
+    """Compares the measured cells, and fits the laws to them. `best` and `spent` are about the candidates."""
     grid = [m for m in measured if not m.cell.variant]
     main = {m.cell.set_key: m for m in reversed(grid)}  # the main cell of a seed is its first
     mains = list(reversed(main.values()))
@@ -112,19 +70,6 @@ def _laws(grid: list[Measured], main: list[Measured]) -> list[Law]:
     return [law for law in found if law] + [law for m in main for law in vote_laws(m)]
 
 
-def best_of_n_lines(best: BestOfNAccuracy) -> list[str]:
-    """Accuracy of the chosen solution by method, and whether the verifier beats the majority."""
-    lines = []
-    for k in best.ks:
-        shown = ", ".join(f"{name} {best.interval(method, k)}" for name, method in METHODS.items())
-        lines.append(f"best of {k}: {shown}")
-    k = best.ks[-1]
-    gain = best.gain("best", "majority", k)
-    verdict = "beats" if gain.low > 0 else "loses against" if gain.high < 0 else "is not told apart from"
-    lines.append(f"best of {k}: the verifier {verdict} the majority vote: {gain:+.3f}")
-    return lines
-
-
 def _fit(grid: list[Measured], axis: str) -> Fit | None:
     """Held-out loss of the verifier against an axis, where it varies; the other axes at their largest."""
     rows = {m.cell.verifier: m.rows[0] for m in grid}
@@ -141,11 +86,8 @@ def _fit(grid: list[Measured], axis: str) -> Fit | None:
 def _baselines(mains: list[Measured]) -> dict[str, dict[str, float]]:
     scores = {}
     for m in reversed(mains):
-        solutions = [solution for _, solution in known_solutions(m)]
-        trivial = trivial_baselines(
-            [s.first_error for s in solutions],  # type: ignore[misc]
-            [len(s.steps) for s in solutions],
-        )
         benchmark = m.cell.votes.benchmark
+        items, labels = load_known(m.stages[benchmark])
+        trivial = trivial_baselines(labels, [len(item.solution.steps) for item in items])
         scores[f"{benchmark.name} (seed {benchmark.seed})"] = {name: score.f1 for name, score in trivial.items()}
     return scores

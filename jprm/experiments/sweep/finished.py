@@ -1,7 +1,5 @@
 """Sweeps that have run: their configuration, their finished cells, their report once more. Nothing is sampled here."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -18,34 +16,34 @@ from jprm.jobs import Stages, Task
 from jprm.tasks.policy import Policy
 from jprm.tasks.verifier import Verifier
 
+C = TypeVar("C", bound=SweepConfig)
 T = TypeVar("T", bound=Task)
 
 
-def read_sweep_config(run: Path) -> SweepConfig:
+def read_sweep_config(run: Path, kind: type[C] = SweepConfig) -> C:
     """The configuration of the sweep in the directory `run`. Raises UserError where there is none."""
     path = run / "config.json"
     require_sweep(run)
     try:
-        config = SweepConfig.model_validate_json(path.read_text(encoding="utf-8"))
+        config = kind.model_validate_json(path.read_text(encoding="utf-8"))
     except ValueError:
-        raise UserError(f"{path}: damaged, or of another version; run the sweep again") from None
+        raise UserError(f"{path}: damaged, or of another version; run it again") from None
     return config.model_copy(update={"directory": run.parent, "name": run.name})
 
 
 def trained_verifier(run: Path, sweep: Sweep, stages: Stages) -> Verifier:
     """The main verifier of a run. Raises UserError where it is not trained yet."""
-    return trained(run, sweep.main.verifier, stages)
+    return _trained(run, stages, sweep.main.verifier)
 
 
 def trained_policy(run: Path, sweep: Sweep, stages: Stages) -> Policy:
     """The policy of the main verifier's seed. Raises UserError where it is not trained yet."""
     policy = sweep.tasks_of(sweep.main.config).policy(sweep.main.verifier.seed)
-    trained(run, policy.base, stages)
+    _trained(run, stages, policy.base)
     return policy
 
 
-def trained(run: Path, task: T, stages: Stages) -> T:
-    """The task itself. Raises UserError where it is not finished."""
+def _trained(run: Path, stages: Stages, task: T) -> T:
     if not stages[task].done:
         raise UserError(f"{run}: {task.label} is not trained yet; run: python experiments/sweep.py")
     return task

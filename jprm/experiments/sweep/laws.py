@@ -6,9 +6,7 @@ for, how well it fits, what it says about the largest compute when that is kept 
 Invariant: a law that the grid cannot carry comes back with the reason, never with numbers.
 """
 
-from __future__ import annotations
-
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -41,13 +39,6 @@ class Law:
     note: str = ""
     law: PowerSum | None = None
 
-    def lines(self, mark: str) -> list[str]:
-        """The law as text, a line per quantity; `mark` points to the coverage of its intervals."""
-        if self.refusal:
-            return [f"{self.name}: not fitted, {self.refusal}"]
-        said = [f"  {name}: {value}" for name, value in self.quantities]
-        return [f"{self.name}{mark}", *said, *([f"  {self.note}"] if self.note else [])]
-
 
 def comparable(grid: Sequence[Measured]) -> list[Measured]:
     """The cells that differ from the first in size, amount of training and seed alone: the points of one law."""
@@ -72,11 +63,7 @@ def loss_law(grid: Sequence[Measured]) -> Law | None:
         return None
     loss = np.array([row["held_out_loss"] for row in rows], dtype=np.float64)
     spent = np.array([row["train_flops"] for row in rows], dtype=np.float64)
-
-    def decide(law: PowerSum) -> list[tuple[str, str]]:
-        return _decisions(law, axes, spent, "training")
-
-    return _fitted(f"held-out loss against {_listed(axes)}", axes, loss, decide)
+    return _fitted(f"held-out loss against {_listed(axes)}", axes, loss, [("training", spent, tuple(axes))])
 
 
 def error_law(grid: Sequence[Measured], benchmark: str) -> Law | None:
@@ -91,18 +78,17 @@ def error_law(grid: Sequence[Measured], benchmark: str) -> Law | None:
     error = np.array([1.0 - row["f1"] for row in rows])
     judging = np.array([row["flops"] for row in rows], dtype=np.float64)
     training = np.array([row["train_flops"] for row in rows], dtype=np.float64)
-
-    def decide(law: PowerSum) -> list[tuple[str, str]]:
-        found = _decisions(law, axes, training + judging, "training and judging")
-        if {"parameters", "votes"} <= set(axes):
-            found += _decisions(law, axes, judging, "judging", ("parameters", "votes"))
-            growth = law.growth("parameters", "votes")
-            found.append(("best parameters grow with FLOPs of judging to the power", shown(growth)))
+    costs, of_judging = [("training and judging", training + judging, tuple(axes))], ("parameters", "votes")
+    if {*of_judging} <= axes.keys():
+        costs.append(("judging", judging, of_judging))
+    found = _fitted(f"1 - F1 on {benchmark} against {_listed(axes)}", axes, error, costs)
+    if found.law is None:
         return found
-
-    name = f"1 - F1 on {benchmark} against {_listed(axes)}"
-    found = _fitted(name, axes, error, decide)
-    return found if found.refusal else replace(found, note=SHARED_VOTES)
+    quantities = found.quantities
+    if len(costs) > 1:
+        growth = shown(found.law.growth(*of_judging))
+        quantities = *quantities, ("best parameters grow with FLOPs of judging to the power", growth)
+    return replace(found, quantities=quantities, note=SHARED_VOTES)
 
 
 def vote_laws(main: Measured) -> list[Law]:
@@ -112,14 +98,14 @@ def vote_laws(main: Measured) -> list[Law]:
     would name, beside the accuracy of the mean reward that was measured. A vote without a verdict is wrong, or none of
     the votes, by `evaluate.missing`.
     """
-    curve, n_votes = main.curve, main.cell.votes.n_votes
+    curve, n_votes, (benchmark, seed) = main.curve, main.cell.votes.n_votes, main.cell.set_key
     first = curve.ks.index(1)
     right = np.rint(curve.right[:, first] * n_votes).astype(int)
     silent = np.rint(curve.missing[:, first] * n_votes).astype(int)
     votes = n_votes - (silent if curve.missing_as == "excluded" else 0 * silent)
     laws = []
     for kind, chosen in (("wrong", curve.labels >= 0), ("right", curve.labels < 0)):
-        name = f"votes on {kind} solutions of {main.cell.votes.benchmark.name}, {_seeded(main)}"
+        name = f"votes on {kind} solutions of {benchmark}, seed {seed}"
         chosen = chosen & (votes > 0)
         try:
             ids = curve.resamples.group[chosen].tolist()
@@ -144,9 +130,12 @@ def _voted(law: VoteLaw, n_votes: int, measured: float) -> list[tuple[str, str]]
 
 
 def _fitted(
-    name: str, axes: dict[str, np.ndarray], y: np.ndarray, decide: Callable[[PowerSum], list[tuple[str, str]]]
+    name: str, axes: dict[str, np.ndarray], y: np.ndarray, costs: Sequence[tuple[str, np.ndarray, tuple[str, ...]]]
 ) -> Law:
-    """The fit with exponents, residuals and decisions; with the reason where the grid cannot carry it."""
+    """The fit with exponents, residuals and decisions; with the reason where the grid cannot carry it.
+
+    costs: what FLOPs are spent on, those of each point, and the axes that are chosen for them.
+    """
     try:
         law = fit_power_sum(axes, y)
     except UserError as error:
@@ -159,7 +148,7 @@ def _fitted(
         ("root mean square residual", f"{float(np.sqrt((residual**2).mean())):.1%}"),
         ("largest residual", f"{float(residual.max()):.1%}"),
         ("largest compute held out", _held_out(axes, y)),
-        *decide(law),
+        *(decision for cost in costs for decision in _decisions(law, axes, *cost)),
     ]
     return Law(name, tuple(quantities), law.measured_coverage, law=law)
 
@@ -177,13 +166,12 @@ def _held_out(axes: dict[str, np.ndarray], y: np.ndarray) -> str:
 
 
 def _decisions(
-    law: PowerSum, axes: dict[str, np.ndarray], cost: np.ndarray, spent_on: str, chosen: Sequence[str] = ()
+    law: PowerSum, axes: dict[str, np.ndarray], spent_on: str, cost: np.ndarray, chosen: tuple[str, ...]
 ) -> list[tuple[str, str]]:
     """The best measured setting at budgets between the cheapest and the dearest, with its share of the resamples.
 
     `chosen`: the axes to choose on; the others are held at their largest.
     """
-    chosen = tuple(chosen or axes)
     held = [name for name in axes if name not in chosen]
     kept = np.all([axes[name] == axes[name].max() for name in held], axis=0) if held else slice(None)
     settings = np.stack([values[kept] for values in axes.values()], axis=1)
@@ -224,7 +212,3 @@ def _exponent(x: Interval) -> str:
 def _listed(axes: dict[str, np.ndarray]) -> str:
     *first, last = axes
     return f"{', '.join(first)} and {last}"
-
-
-def _seeded(m: Measured) -> str:
-    return f"seed {m.cell.votes.benchmark.seed}"

@@ -1,7 +1,5 @@
 """How fast this machine trains and samples: measured in a minute on the smallest model, kept per machine."""
 
-from __future__ import annotations
-
 import json
 import platform
 import tempfile
@@ -23,7 +21,7 @@ PROMPT_TOKENS = 32
 
 
 class _Enough(Exception):
-    """Long enough to know."""
+    """Ends a training that has been measured for long enough."""
 
 
 def stored_speed(run: Path) -> Speed | None:

@@ -1,9 +1,5 @@
 """What a sweep would do: its cells, what is there already, and what the rest costs. Starts and writes nothing."""
 
-from __future__ import annotations
-
-from rich.table import Table
-
 from jprm.errors import UserError
 from jprm.experiments.sweep.cells import Sweep
 from jprm.experiments.sweep.config import SweepConfig
@@ -11,10 +7,12 @@ from jprm.experiments.sweep.machine_speed import measure_speed, stored_speed
 from jprm.jobs import Graph, Stage, Stages, Task, clock
 from jprm.jobs.directory import check_writable
 from jprm.jobs.leases import doing, holder
+from jprm.report import Table, columns, print_table
 from jprm.tasks.resources import Speed
-from jprm.terminal import terminal
 
 MAX_ROWS = 400
+STAGES = Table("", columns("stage | what | state | FLOPs: flops | expected"))
+CELLS = Table("", columns("cell | votes | state"))
 
 
 def print_plan(config: SweepConfig, measure_first: bool = False) -> None:
@@ -27,18 +25,12 @@ def print_plan(config: SweepConfig, measure_first: bool = False) -> None:
     graph = Graph(stages, sweep.asked, sweep.leaders)
     measured = measure_speed(sweep) if measure_first else stored_speed(config.path)
     speed = measured or Speed()
-    table = Table("stage", "what", "state", "FLOPs", "expected", box=None, header_style="bold")
-    for task in graph.tasks[:MAX_ROWS]:
-        table.add_row(*_row(graph, task, speed))
-    out = terminal()
-    out.print(table)
+    print_table(STAGES.of(_row(graph, task, speed) for task in graph.tasks[:MAX_ROWS]))
     if len(graph.tasks) > MAX_ROWS:
-        out.print(f"... and {len(graph.tasks) - MAX_ROWS} more")
+        print(f"... and {len(graph.tasks) - MAX_ROWS} more")
     if len(sweep.cells) <= MAX_ROWS:
-        table = Table("cell", "votes", "state", box=None, header_style="bold")
-        for cell in sweep.cells:
-            table.add_row(cell.name, str(cell.votes.n_votes), "done" if stages[cell.votes].done else "to do")
-        out.print(table)
+        states = ((cell, "done" if stages[cell.votes].done else "to do") for cell in sweep.cells)
+        print_table(CELLS.of({"cell": c.name, "votes": c.votes.n_votes, "state": state} for c, state in states))
     ready, missing = sum(stages[cell.votes].done for cell in sweep.cells), graph.unfinished()
     print(f"{len(sweep.cells)} cells, {ready} of them ready; best of N: {'yes' if sweep.candidates else 'no'}")
     where = (
@@ -63,12 +55,13 @@ def check_possible(sweep: Sweep) -> None:
             )
 
 
-def _row(graph: Graph, task: Task, speed: Speed) -> tuple[str, str, str, str, str]:
+def _row(graph: Graph, task: Task, speed: Speed) -> dict[str, str]:
     stage = graph.stages[task]
-    name = f"{task.kind}-{stage.key}"
+    row = {"stage": f"{task.kind}-{stage.key}", "what": task.label}
     if stage.done:
-        return name, task.label, "done", "", f"{clock(stage.seconds)} taken"
-    return name, task.label, _state(stage), f"{graph.flops(task):.2g}", f"about {clock(graph.seconds(task, speed))}"
+        return row | {"state": "done", "flops": "", "expected": f"{clock(stage.seconds)} taken"}
+    expected = f"about {clock(graph.seconds(task, speed))}"
+    return row | {"state": _state(stage), "flops": f"{graph.flops(task):.2g}", "expected": expected}
 
 
 def _state(stage: Stage) -> str:

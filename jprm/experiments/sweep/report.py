@@ -1,24 +1,12 @@
 """The page of a sweep: what was found first, then the tables, the figures, rationales to read, and the record."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 
 from jprm.experiments.sweep.config import SweepConfig
 from jprm.experiments.sweep.figures import sweep_figures
 from jprm.experiments.sweep.findings import Findings
-from jprm.experiments.sweep.report_tables import (
-    best_of_n_table,
-    cells_table,
-    code_table,
-    comparisons_table,
-    dropped_table,
-    laws_table,
-    spent_table,
-    stopped_table,
-    vote_fits_table,
-)
+from jprm.experiments.sweep.report_tables import cells_table, code_table, dropped_table, found_tables
 from jprm.experiments.sweep.table import MISSING_AS, Measured, one_vote_note
 from jprm.jobs import provenance
 from jprm.report import Cards, Details, Headline, Page, Section, SolutionCard, Table, card_of, write_page
@@ -38,14 +26,9 @@ def write_sweep_report(
 ) -> None:
     """Writes `report.html` and the figures beside it."""
     figures = sweep_figures(measured, findings)
-    sections = {
-        "What was found": [comparisons_table(findings.comparisons), *figures.values()],
-        "Best of N": [best_of_n_table(findings.best_of_n)] if findings.best_of_n else [],
-        "Votes better spent": [
-            *([stopped_table(findings.stopped)] if findings.stopped else []),
-            *([spent_table(findings.spent)] if findings.spent else []),
-        ],
-        "Laws": [laws_table(findings), vote_fits_table(findings)],
+    found = found_tables(findings)
+    sections = found | {
+        "What was found": [*found["What was found"], *figures.values()],
         "All cells": [_cells(measured)],
         "What was dropped, and why": [dropped_table(measured), _labels(measured)],
         "Rationales to read": [Cards(_cards(measured[0]))],

@@ -1,17 +1,16 @@
 """The tables of a sweep, on the terminal and on its page: cells, comparisons, laws, and what was dropped."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable
 from typing import Any
 
 from jprm.evaluate import BestOfNAccuracy, interval_row
 from jprm.experiments.sweep.comparisons import Comparison, p_value, seeds_and_problems
 from jprm.experiments.sweep.equal_compute import Spent, Stopped
-from jprm.experiments.sweep.findings import METHODS, CoverageNotes, Findings
-from jprm.experiments.sweep.table import MISSING_AS, Measured
-from jprm.report import Table, columns, shown
+from jprm.experiments.sweep.findings import METHODS, Findings
+from jprm.experiments.sweep.table import MISSING_AS, Measured, one_vote_note
+from jprm.report import Table, columns, print_table, shown
 from jprm.tasks.benchmark import SolutionSet
+from jprm.terminal import terminal
 
 PLACES_SHOWN = 5  # of what was dropped, those with the most
 NAMED = ("model", "model_params", "train_examples", "style", "code", "marked_labels", "what", "seed")  # once for a cell
@@ -42,8 +41,8 @@ LAWS = Table(
 STOPPED = Table(
     "Adaptive votes: a step's voting stops when more votes can hardly turn it",
     columns(
-        "solutions: benchmark | seed | risk | votes a solution: votes_per_item_fixed | stopped early: votes_per_item | "
-        "share saved: saved* | change of F1: f1_change+ | no verdict: missing_share%"
+        "solutions: benchmark | seed | votes: mode | risk | votes a solution: votes_per_item_fixed | "
+        "stopped early: votes_per_item | share saved: saved* | change of F1: f1_change+ | no verdict: missing_share%"
     ),
     note="risk 0: stops where nothing can turn the step. A vote counts as Yes where its reward is at least 1/2. "
     "The votes of a chain can only be stopped whole: there the saving is an upper bound.",
@@ -57,7 +56,10 @@ SPENT = Table(
 )
 BEST_OF_N = Table(
     "Accuracy of the solution chosen among N samples of the policy.",
-    columns(f"solutions: k | {' | '.join(f'{name}: {key}*' for name, key in METHODS.items())} | none judged: silent%"),
+    columns(
+        f"solutions: k | {' | '.join(f'{name}: {key}*' for name, key in METHODS.items())} | "
+        "gain of the verifier over the majority: gain+ | none judged: silent%"
+    ),
 )
 DROPPED = Table("", columns("what | where | count | of"), highlight="is_head")
 CODE = Table(
@@ -67,6 +69,34 @@ CODE = Table(
         "waited, mean ms: waited_ms | ran, mean ms: ran_ms | where"
     ),
 )
+
+
+def found_tables(findings: Findings, every_cell: bool = True) -> dict[str, list[Table]]:
+    """What was found, by the section of the page; the vote laws are those of every cell, or of the main cells alone."""
+    best, stopped, spent = findings.best_of_n, findings.stopped, findings.spent
+    return {
+        "What was found": [comparisons_table(findings.comparisons)],
+        "Best of N": [best_of_n_table(best)] if best else [],
+        "Votes better spent": [table for table in (stopped_table(stopped), spent_table(spent)) if table.rows],
+        "Laws": [laws_table(findings), vote_fits_table(findings, every_cell)],
+    }
+
+
+def print_sweep(measured: list[Measured], findings: Findings) -> None:
+    """Prints one block of rows per cell, and below it what was found."""
+    out = terminal()
+    print_table(cells_table(measured, in_blocks=True).without("model_params"), out)
+    notes = ["* no consensus filter"] if any(not row["filtered"] for m in measured for row in m.rows) else []
+    for note in (*notes, one_vote_note(measured), f"no verdict: {MISSING_AS[measured[0].curve.missing_as]}"):
+        if note:
+            out.print(note, style="dim")
+    for benchmark, scores in findings.baselines.items():
+        said = ", ".join(f"{name} {f1:.3f}" for name, f1 in scores.items())
+        out.print(f"F1 on {benchmark} without reading: {said}")
+    for table in (table for tables in found_tables(findings, every_cell=False).values() for table in tables):
+        if table.rows:
+            out.print()
+            print_table(table, out)
 
 
 def cells_table(measured: Iterable[Measured], in_blocks: bool = False) -> Table:
@@ -86,7 +116,7 @@ def comparisons_table(comparisons: Iterable[Comparison]) -> Table:
         {
             "question": c.question,
             "finding": c.verdict + (f"; {seeds_and_problems(c.spread)}" if c.spread else ""),
-            "p": p_value(c.paired.permutation_p).removeprefix("= ") if c.paired else "-",
+            "p": p_value(c.paired.permutation_p) if c.paired else "-",
             "detectable": c.paired.detectable if c.paired else None,
             "votes": c.votes,
             "benchmark": c.benchmark,
@@ -96,25 +126,27 @@ def comparisons_table(comparisons: Iterable[Comparison]) -> Table:
     )
 
 
-def vote_fits_table(findings: Findings) -> Table:
-    """The saturating vote law of every cell of the grid."""
+def vote_fits_table(findings: Findings, every_cell: bool = True) -> Table:
+    """The saturating vote law of every cell of the grid, or of the main cells alone."""
+    fits = [(name, fit) for name, fit in findings.vote_fits if every_cell or name in findings.main_names]
     rows = []
-    for name, fit in findings.vote_fits:
+    for name, fit in fits:
         row = {"cell": name, "rms": fit.rms, "weakness": fit.reason or fit.warning}
         for key, value in fit.parameters.items():
             row |= interval_row(key, value)
         rows.append(row)
-    coverage = {fit.measured_coverage for _, fit in findings.vote_fits} - {""}
+    coverage = {fit.measured_coverage for _, fit in fits} - {""}
     note = ". ".join(["95 % intervals over resampled problems", *(f"Measured: {c}" for c in coverage)])
     return VOTE_FITS.of(rows, f"{note}.")
 
 
 def laws_table(findings: Findings) -> Table:
     """The other laws, a row per quantity, with the measured coverage of their intervals below."""
-    notes, rows = CoverageNotes(), []
+    marks: dict[str, str] = {}  # (a), (b), ... of each coverage, which many intervals share
+    rows = []
 
     def add(name: str, refusal: str, quantities: Iterable[tuple[str, str]], coverage: str, weakness: str) -> None:
-        mark = notes.mark(coverage).strip()
+        mark = marks.setdefault(coverage, f"({chr(ord('a') + len(marks))})") if coverage else ""
         refused = f"not fitted: {refusal}" if refusal else ""
         rows.append({"what": name, "estimate": refused, "coverage": "", "is_head": True})
         for what, estimate in quantities:
@@ -127,16 +159,18 @@ def laws_table(findings: Findings) -> Table:
         add(f"{name}, {fit.law}", fit.reason, quantities, fit.measured_coverage, fit.warning)
     for law in findings.laws:
         add(law.name, law.refusal, law.quantities, law.coverage, law.note)
-    return LAWS.of(rows, " ".join(f"{line}." for line in notes.lines()))
+    return LAWS.of(rows, " ".join(f"{mark} measured: {coverage}." for coverage, mark in marks.items()))
 
 
 def stopped_table(stopped: Iterable[Stopped]) -> Table:
     """What the sequential rule saves, per main cell and risk."""
-    return STOPPED.of({"benchmark": s.benchmark, "seed": s.seed} | s.result.row() for s in stopped)
+    return STOPPED.of({"benchmark": s.benchmark, "seed": s.seed, "mode": s.mode} | s.result.row() for s in stopped)
 
 
-def spent_table(spent: Spent) -> Table:
-    """Self-consistency and the verifier at each budget."""
+def spent_table(spent: Spent | None) -> Table:
+    """Self-consistency and the verifier at each budget; empty where there are no candidates."""
+    if spent is None:
+        return SPENT
     rows = []
     for at in spent.frontier:
         silent = [spent.table.missing[point].mean() for point in at.chosen]
@@ -159,17 +193,21 @@ def spent_table(spent: Spent) -> Table:
 
 
 def best_of_n_table(best: BestOfNAccuracy) -> Table:
-    """Accuracy of the chosen solution by method."""
+    """Accuracy of the chosen solution by method, and whether the verifier beats the majority."""
     rows = []
     for k in best.ks:
         row: dict[str, Any] = {"k": k, "silent": best.missing_share("best", k)}
+        row |= interval_row("gain", best.gain("best", "majority", k))
         for method in METHODS.values():
             row |= interval_row(method, best.interval(method, k))
         rows.append(row)
+    gain = best.gain("best", "majority", best.ks[-1])
+    verdict = "beats" if gain.low > 0 else "loses against" if gain.high < 0 else "is not told apart from"
     return BEST_OF_N.of(
         rows,
-        "pass@k: any of them is right. verifier: the highest least step reward. Where none was judged, verifier "
-        f"and weighted vote choose nothing, which is {MISSING_AS[best.missing_as]}.",
+        f"Of {best.ks[-1]} solutions, the verifier's choice {verdict} the majority vote. "
+        "pass@k: any of them is right. verifier: the highest least step reward. Where none was judged, verifier and "
+        f"weighted vote choose nothing, which is {MISSING_AS[best.missing_as]}.",
     )
 
 

@@ -1,32 +1,28 @@
 """Runs a sweep: computes what is missing, alone or together with other workers, and concludes with table and page."""
 
-from __future__ import annotations
-
-import json
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
 
 from jprm.errors import INCOMPLETE, UserError
 from jprm.experiments.sweep.cells import Cell, Sweep
 from jprm.experiments.sweep.config import FREE_KEYS, SweepConfig
-from jprm.experiments.sweep.console import print_table
 from jprm.experiments.sweep.equal_compute import candidates_at_equal_compute
 from jprm.experiments.sweep.findings import find
 from jprm.experiments.sweep.machine_speed import stored_speed
 from jprm.experiments.sweep.plan import check_possible
 from jprm.experiments.sweep.report import write_sweep_report
+from jprm.experiments.sweep.report_tables import print_sweep
 from jprm.experiments.sweep.table import Measured, best_of_candidates, f1_of, failed_row, measure
 from jprm.jobs import (
     Failure,
     RunDirectory,
     Runner,
     StageFailed,
+    Stages,
     Worker,
     claim_directory,
     open_run,
     run_workers,
-    write_atomic,
+    write_rows,
 )
 from jprm.tasks.resources import Resources, Speed
 from jprm.terminal import say
@@ -123,16 +119,13 @@ def conclude(runner: Runner, sweep: Sweep, command: str, known: Sequence[Measure
         rows = [{"status": "ok", "reason": ""} | row for row in rows]
     write_rows(path / "results.jsonl", rows)
     if measured:
-        best, spent = (
-            best_of_candidates(stages, sweep.candidates),
-            candidates_at_equal_compute(stages, sweep.candidates),
-        )
-        findings = find(sweep, measured, best, spent)
+        best = best_of_candidates(stages, sweep.candidates)
+        findings = find(sweep, measured, best, candidates_at_equal_compute(stages, sweep.candidates))
         write_sweep_report(sweep.config, measured, findings, path, command)
-        print_table(measured, findings)
+        print_sweep(measured, findings)
     for name, failure in failures.items():
         say(f"{failure.status}: {name}: {failure.reason}")
-    rejected = _rows_rejected(measured)
+    rejected = _rows_rejected(stages, sweep.cells)
     for benchmark, n in rejected.items():
         print(f"rejected in reading: {n} rows of {benchmark}")
     report = f"   report: {path / 'report.html'}" if measured else ""
@@ -140,11 +133,6 @@ def conclude(runner: Runner, sweep: Sweep, command: str, known: Sequence[Measure
     counts = f"computed {runner.computed}, reused {runner.reused}"
     print(counts + (f", {len(failures)} of {len(sweep.cells)} cells failed" if failures else ""))
     return INCOMPLETE if failures or rejected else 0
-
-
-def write_rows(path: Path, rows: Sequence[dict[str, Any]]) -> None:
-    """Writes rows as JSON lines, whole or not at all."""
-    write_atomic(path, "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows))
 
 
 def _worker(runner: Runner, config: SweepConfig, accept: bool = False) -> Worker:
@@ -160,17 +148,14 @@ def _conclude_once(worker: Worker, sweep: Sweep, command: str) -> int:
     if code is not None:
         return code
     failed = any(worker.runner.failure_below(cell.votes) for cell in sweep.cells)
-    return INCOMPLETE if failed else 0
+    return INCOMPLETE if failed or _rows_rejected(worker.stages, sweep.cells) else 0
 
 
-def _rows_rejected(measured: Sequence[Measured]) -> dict[str, int]:
+def _rows_rejected(stages: Stages, cells: Sequence[Cell]) -> dict[str, int]:
     """The rows of each set of solutions that could not be read, where there are any."""
-    found = {}
-    for m in measured:
-        benchmark = m.cell.votes.benchmark
-        if n := m.stages[benchmark].summary.get("rejected", 0):
-            found[f"{benchmark.name} (seed {benchmark.seed})"] = n
-    return found
+    sets = dict.fromkeys(cell.votes.benchmark for cell in cells)
+    read = {f"{of.name} (seed {of.seed})": stages[of].summary for of in sets if stages[of].done}
+    return {name: n for name, summary in read.items() if (n := summary.get("rejected", 0))}
 
 
 def _ensure(runner: Runner, cell: Cell) -> bool:
@@ -190,5 +175,5 @@ def _compute(runner: Runner, cell: Cell) -> Measured | None:
     if measured and fresh:
         row = measured.rows[-1]
         runner.progress.note(f"finished {cell.name}: F1 {f1_of(row)} at {row['n_votes']} votes")
-    runner.progress.cell_done()
+    runner.progress.cells_done += 1
     return measured

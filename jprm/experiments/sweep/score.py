@@ -1,7 +1,5 @@
 """Judging a solution of one's own with a verifier that a sweep has trained."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from jprm.errors import UserError

@@ -1,13 +1,10 @@
 """From stored votes to numbers: a vote curve per cell, the rows of `results.jsonl`, paired comparisons, best-of-N."""
 
-from __future__ import annotations
-
-import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from jprm.evaluate import BestOfNAccuracy, Interval, ScoredCandidate, VoteCurve, best_of_n, finite
+from jprm.evaluate import BestOfNAccuracy, Missing, ScoredCandidate, VoteCurve, best_of_n, finite, interval_of
 from jprm.experiments.sweep.cells import Cell
 from jprm.experiments.sweep.curves import curve_of
 from jprm.grade import united
@@ -18,6 +15,7 @@ from jprm.tasks.benchmark import Item, load_items
 from jprm.tasks.vote_store import step_rewards
 from jprm.tasks.votes import load_rationales
 from jprm.verify import ONE_VOTE
+from jprm.worlds.base import World
 
 MISSING_AS = {"wrong": "counted as wrong", "excluded": "left out"}  # solutions without a verdict
 
@@ -51,18 +49,35 @@ def best_of_candidates(stages: Stages, candidates: Cell | None) -> BestOfNAccura
     items = {item.solution.id: item for item in load_items(stages[votes.benchmark])}
     rationales = load_rationales(stages[votes])
 
-    def candidate(solution: str) -> ScoredCandidate:
-        item: Item | None = items.get(solution)
-        if item is None:  # a sample without the form of a solution has no answer and is not judged
-            return ScoredCandidate(None, False, None)
-        means = step_rewards(rationales[solution], votes.n_votes, readout)
-        return ScoredCandidate(world.answer(item.solution.steps), bool(item.correct_answer), aggregate(means, "min"))
+    def score(solution: str) -> float | None:
+        return aggregate(step_rewards(rationales[solution], votes.n_votes, readout), "min")
 
-    drawn = stages[votes.benchmark].summary["drawn"]
-    problems = [[candidate(solution) for solution in row["solutions"]] for row in drawn]
+    drawn = [(row["problem_id"], row["solutions"]) for row in stages[votes.benchmark].summary["drawn"]]
     ks = [k for k in (1, 2, 4, 8, 16, 32) if k <= evaluate.candidates]
-    ids = [row["problem_id"] for row in drawn]
-    return best_of_n(united(problems), ks, problem_ids=ids, seed=0, missing=evaluate.missing)
+    return best_by(score, items, drawn, world, ks, evaluate.missing)
+
+
+def best_by(
+    score: Callable[[str], float | None],
+    items: Mapping[str, Item],
+    drawn: Sequence[tuple[str, Sequence[str]]],
+    world: World,
+    ks: Sequence[int],
+    missing: Missing,
+) -> BestOfNAccuracy:
+    """Accuracy of the candidate with the highest score among k of those that were drawn for a problem.
+
+    score: of a solution id. items: the candidates that have the form of a solution, by id; others have no answer and no
+    score. drawn: a problem id and the ids of its candidates; equal texts have one id.
+    """
+
+    def candidate(solution: str) -> ScoredCandidate:
+        if (item := items.get(solution)) is None:
+            return ScoredCandidate(None, False, None)
+        return ScoredCandidate(world.answer(item.solution.steps), bool(item.correct_answer), score(solution))
+
+    problems = [[candidate(solution) for solution in solutions] for _, solutions in drawn]
+    return best_of_n(united(problems), ks, problem_ids=[problem for problem, _ in drawn], seed=0, missing=missing)
 
 
 def _names(cell: Cell) -> dict[str, Any]:
@@ -133,7 +148,5 @@ def failed_row(cell: Cell, failure: Failure) -> dict[str, Any]:
 
 def f1_of(row: dict[str, Any]) -> str:
     """The F1 of a row with its interval, for readers; "n/a" of a benchmark with one class."""
-    if row["f1"] is None:
-        return "n/a"
-    ends = [math.nan if row[f"f1_{end}"] is None else row[f"f1_{end}"] for end in ("low", "high")]
-    return str(Interval(row["f1"], *ends))
+    found = interval_of(row, "f1")
+    return "n/a" if found is None else str(found)

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from jprm.cli import applications_main, main
+from jprm.jobs import RunDirectory
 from jprm.records import read_jsonl
 from jprm.seeds import seed_of
 from jprm.worlds import load_world
@@ -194,8 +195,9 @@ def test_the_page_stands_alone(finished):
 
 
 def test_a_second_run_computes_nothing(finished, capsys):
-    assert applications_main([f"directory={finished[0]}", *tiny.TINY]) == 0
-    assert "computed 0, reused" in capsys.readouterr().out
+    for other in ([], ["in_flight=7"]):  # which decides no result
+        assert applications_main([f"directory={finished[0]}", *tiny.TINY, *other]) == 0
+        assert "computed 0, reused" in capsys.readouterr().out
     assert table(finished[0]) == finished[1]
 
 
@@ -203,7 +205,7 @@ def test_a_search_of_ones_own_loses_only_what_raised(finished, tmp_path, capsys,
     tiny.install(monkeypatch.setattr)
     run = finished[0] / "applications"
     problems = load_world("embedded").problems("dev", 3, seed_of(0, "benchmark", "candidates"))
-    plugin, out = tmp_path / "mine.py", tmp_path / "rows.jsonl"
+    plugin, out = tmp_path / "mine.py", tmp_path / "new" / "rows.jsonl"
     plugin.write_text(PLUGIN.replace("{text!r}", repr(problems[0].text.strip())))
     words = ["search", "--run", run, "--strategy", "one", "--scorer", "picky", "n=2"]
     words += ["--plugin", plugin, "--problems", 3, "--out", out]
@@ -211,6 +213,8 @@ def test_a_search_of_ones_own_loses_only_what_raised(finished, tmp_path, capsys,
     assert main() == 3
     assert "lost: 1 of 3 problems: UserError: ValueError: not this one" in capsys.readouterr().out
     rows = {row["problem_id"]: row for row in read_jsonl(out)}
+    with RunDirectory(run, shared=True):  # as another search has it
+        assert main() == 3
     assert [bool(rows[p.id]["error"]) for p in problems] == [True, False, False]
     assert all(len(rows[p.id]["candidates"]) == 2 for p in problems[1:])
 

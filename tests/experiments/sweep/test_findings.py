@@ -13,8 +13,15 @@ from jprm.evaluate import Resamples, compare, first_error_f1, replay_adaptive, s
 from jprm.experiments.sweep.comparisons import linearised, p_value
 from jprm.experiments.sweep.config import SweepConfig
 from jprm.experiments.sweep.equal_compute import RISKS
-from jprm.experiments.sweep.findings import CoverageNotes, find
-from jprm.experiments.sweep.report_tables import comparisons_table, dropped_table, laws_table
+from jprm.experiments.sweep.findings import find
+from jprm.experiments.sweep.laws import error_law, loss_law
+from jprm.experiments.sweep.report_tables import (
+    comparisons_table,
+    dropped_table,
+    laws_table,
+    print_sweep,
+    stopped_table,
+)
 from jprm.experiments.sweep.run import _rows_rejected
 from jprm.experiments.sweep.table import measure
 from jprm.records import Problem, Rationale, Solution, Verdict, append_jsonl, to_json
@@ -103,35 +110,33 @@ def planted(tmp_path_factory):
     return pretend(config, lambda verifier: 0.85 if verifier.size == "tiny-0.3m" else 0.55)
 
 
-@pytest.fixture(scope="module")
-def findings(planted):
-    return find(*planted, None)
-
-
-def test_a_planted_gain_is_found_and_none_is_not(planted, findings):
+def test_a_planted_gain_is_found_and_none_is_not(planted):
     sweep, measured = planted
-    found = {c.question: c for c in findings.comparisons}
+    found = {c.question: c for c in find(sweep, measured, None).comparisons}
     size = found["tiny-0.3m instead of tiny-0.1m (seed 0)"]
     large, small = (measured[0], next(m for m in measured if m.cell.verifier.size == "tiny-0.1m"))
     assert small.cell.verifier.examples == 1000
     slow = score(large.curve.labels, large.curve.at(VOTES)).f1 - score(small.curve.labels, small.curve.at(VOTES)).f1
     assert size.difference.value == pytest.approx(slow, abs=1e-12)
-    assert size.verdict == size.finding == "helps" and size.difference.low > 0.1
-    assert size.paired.permutation_p < 0.001 and "permutation p < 0.001: helps" in str(size)
+    assert size.verdict == "helps" and size.difference.low > 0.1
+    assert size.paired.permutation_p < 0.001
+    [row] = comparisons_table([size]).rows
+    assert (row["finding"], row["p"]) == ("helps", "< 0.001")
 
     none = found["the consensus filter instead of none"]
     assert none.verdict == "not told apart"
-    assert none.finding == f"not told apart (detectable: {none.paired.detectable:.3f})"
     # 2.80 standard errors; the interval is about 3.92 of them wide
     width = none.difference.high - none.difference.low
     assert none.paired.detectable == pytest.approx(2.80 / 3.92 * width, rel=0.1)
-    assert str(none).endswith(none.finding) and f"permutation p {p_value(none.paired.permutation_p)}" in str(none)
+    [row] = comparisons_table([none]).rows
+    assert (row["finding"], row["detectable"]) == ("not told apart", none.paired.detectable)
+    assert row["p"] == p_value(none.paired.permutation_p)
 
 
-def test_the_main_cell_stands_first_and_the_difference_is_main_minus_variant(planted, findings):
+def test_the_main_cell_stands_first_and_the_difference_is_main_minus_variant(planted):
     sweep, measured = planted
     swapped = [m for m in measured if m.cell.variant][0]
-    [c] = [c for c in findings.comparisons if "filter" in c.question]
+    [c] = [c for c in find(sweep, measured, None).comparisons if "filter" in c.question]
     ids = measured[0].curve.resamples.group.tolist()
     direct = compare(swapped.curve.at(VOTES), measured[0].curve.at(VOTES), ids, labels=swapped.curve.labels)
     assert c.paired == direct
@@ -150,7 +155,8 @@ def test_seeds_are_set_apart_from_problems(tmp_path):
     half = 4.302653 * np.std(alone, ddof=1) / math.sqrt(3)
     assert whole_.difference.high - whole_.difference.value == pytest.approx(half, rel=1e-6)
     assert not whole_.spread.crossed and whole_.spread.seed_sd.value > 0
-    assert f"seeds differ by sd {whole_.spread.seed_sd.value:.3f}" in str(whole_)
+    [row] = comparisons_table([whole_]).rows
+    assert f"seeds differ by sd {whole_.spread.seed_sd.value:.3f}" in row["finding"]
     assert whole_.spread.problem_se < np.std(alone, ddof=1)
 
 
@@ -165,9 +171,9 @@ def test_linearised_f1_has_its_mean_and_its_spread():
     assert np.isfinite(linearised(labels, np.zeros(400))).all(), "an F1 of 0 has no slope"
 
 
-def test_adaptive_rows_are_those_of_a_direct_replay(planted, findings):
+def test_adaptive_rows_are_those_of_a_direct_replay(planted):
     sweep, measured = planted
-    stopped = findings.stopped
+    stopped = find(sweep, measured, None).stopped
     assert [s.result.risk for s in stopped] == list(RISKS)
     main = measured[0].cell.votes
     stages = measured[0].stages
@@ -189,19 +195,21 @@ def test_adaptive_rows_are_those_of_a_direct_replay(planted, findings):
         assert s.result.row() == direct.row()
     assert stopped[0].result.change.value == pytest.approx(0), "risk 0 changes no decision"
     assert 0 < stopped[0].result.saved.value < stopped[1].result.saved.value
-    assert "risk 0: at most " in str(stopped[0]), "votes of a chain can only be stopped whole"
+    assert stopped_table(stopped).rows[0]["mode"] == "chain", "votes of a chain can only be stopped whole"
 
 
-def test_laws_of_few_points_are_refused_with_the_reason(findings):
-    refused = [law.lines("")[0] for law in findings.laws if law.refusal]
+def test_laws_of_few_points_are_refused_with_the_reason(planted):
+    sweep, measured = planted
+    findings = find(sweep, measured, None)
+    refused = [law.refusal for law in findings.laws if law.refusal]
+    assert findings.laws[0].name == "held-out loss against parameters and examples"
     assert refused[0] == (
-        "held-out loss against parameters and examples: not fitted, law in parameters, examples: 10 points are needed "
-        "(5 parameters, twice), there are 4; add cells to the grid or fix an axis"
+        "law in parameters, examples: 10 points are needed (5 parameters, twice), there are 4; "
+        "add cells to the grid or fix an axis"
     )
     assert "law in parameters, examples, votes: 14 points are needed (7 parameters, twice), there are 12" in refused[1]
-    assert all(line in findings.lines() for line in refused)
     cells = [row["estimate"] for row in laws_table(findings).rows]
-    assert f"not fitted: {findings.laws[0].refusal}" in cells and findings.laws[0].note == ""
+    assert all(f"not fitted: {refusal}" in cells for refusal in refused) and findings.laws[0].note == ""
 
 
 @pytest.fixture(scope="module")
@@ -211,13 +219,8 @@ def wide(tmp_path_factory):
     return pretend(config, lambda v: 0.3 + 0.1 * sizes.index(v.size) + v.examples / 2500)
 
 
-@pytest.fixture(scope="module")
-def wide_findings(wide):
-    return find(*wide, None)
-
-
-def test_the_law_of_the_loss_that_was_put_in_comes_out(wide_findings):
-    law = wide_findings.laws[0]
+def test_the_law_of_the_loss_that_was_put_in_comes_out(wide):
+    law = loss_law(wide[1])
     assert law.law.exponent("parameters").value == pytest.approx(ALPHA, abs=0.02)
     assert law.law.exponent("examples").value == pytest.approx(BETA, abs=0.02)
     assert law.law.floor.value == pytest.approx(E, abs=0.01)
@@ -230,9 +233,9 @@ def test_the_law_of_the_loss_that_was_put_in_comes_out(wide_findings):
     assert all("700 examples" in b for b in budgets)
 
 
-def test_the_law_of_the_error_says_what_weakens_it_and_chooses_like_brute_force(wide, wide_findings):
+def test_the_law_of_the_error_says_what_weakens_it_and_chooses_like_brute_force(wide):
     measured = wide[1]
-    law = wide_findings.laws[1]
+    law = error_law(measured, "policy")
     assert law.law.axes == ("parameters", "examples", "votes") and "share training and votes" in law.note
     name, value = [q for q in law.quantities if q[0].endswith("of judging")][-1]
     costs = {}
@@ -248,19 +251,24 @@ def test_the_law_of_the_error_says_what_weakens_it_and_chooses_like_brute_force(
     assert re.search(r"\(\d+% of the resamples\)", value)
 
 
-def test_every_interval_of_a_law_says_its_coverage(wide_findings):
-    lines = wide_findings.lines()
-    notes = dict(re.fullmatch(r"(\(\w\)) measured: (.*)", line).groups() for line in lines if ") measured: " in line)
+def test_every_interval_of_a_law_says_its_coverage_once(wide):
+    table = laws_table(find(wide[0], wide[1], None))
+    notes = dict(re.findall(r"(\(\w\)) measured: (.*?)(?=\. \(\w\) measured: |\.$)", table.note))
+    assert len(notes) == table.note.count(") measured: ") == len(set(notes.values())) > 1
     assert all("covered the truth" in said for said in notes.values())
-    heads = [line for line in lines if line.startswith(("votes on", "1 - F1 on", "held-out loss", "tiny"))]
-    fitted = [line for line in heads if "instead" not in line and "not fitted" not in line]
-    assert len(fitted) > 6 and all(line[-3:] in notes for line in fitted)
+    marked = [row["coverage"] for row in table.rows if "[" in row["estimate"]]
+    assert len(marked) > 6 and set(marked) == notes.keys()
 
 
-def test_coverage_is_said_once():
-    notes = CoverageNotes()
-    assert [notes.mark(c) for c in ("x", "", "y", "x")] == [" (a)", "", " (b)", " (a)"]
-    assert notes.lines() == ["(a) measured: x", "(b) measured: y"]
+def test_what_was_found_is_printed_below_the_cells(planted, capsys):
+    sweep, measured = planted
+    print_sweep(measured, find(sweep, measured, None))
+    said = " ".join(capsys.readouterr().out.split())
+    parts = ("* no consensus filter", "no verdict: counted as wrong", "F1 on policy (seed 0) without reading: ")
+    tables = ("Paired comparisons against", "Adaptive votes", "Laws of loss, error and votes", "F1(N) = c")
+    places = [said.index(part) for part in (*parts, *tables)]
+    assert places == sorted(places)
+    assert said.count(f"s={measured[0].cell.verifier.seed} executed chain policy") == 1, "the vote law of a main cell"
 
 
 def test_what_was_dropped_adds_up(planted):
@@ -273,16 +281,15 @@ def test_what_was_dropped_adds_up(planted):
     assert dropped == (2 * 70 + 3 * 300, 2 * 250 + 3 * 1000)
 
 
-def test_the_table_of_comparisons_has_a_row_for_each(findings):
+def test_the_table_of_comparisons_has_a_row_for_each(planted):
+    findings = find(*planted, None)
     rows = comparisons_table(findings.comparisons).rows
     assert [row["question"] for row in rows] == [c.question for c in findings.comparisons]
-    assert [row["p"] for row in rows] == [
-        p_value(c.paired.permutation_p).removeprefix("= ") for c in findings.comparisons
-    ]
+    assert [row["p"] for row in rows] == [p_value(c.paired.permutation_p) for c in findings.comparisons]
 
 
 def test_p_values():
-    assert [p_value(p) for p in (0.0001, 0.5084, math.nan)] == ["< 0.001", "= 0.508", "= -"]
+    assert [p_value(p) for p in (0.0001, 0.5084, math.nan)] == ["< 0.001", "0.508", "-"]
 
 
 def test_the_measured_cells_are_those_that_were_put_in(planted):
@@ -304,11 +311,15 @@ def test_rows_that_were_rejected_are_counted_once_a_benchmark():
     """What `processbench` could not read ends a sweep in exit code 3, however many cells judged it."""
     Named = collections.namedtuple("Named", "name seed")
 
-    def measured(name, summary):
-        votes = SimpleNamespace(benchmark=Named(name, 0))
-        stages = {votes.benchmark: SimpleNamespace(summary=summary)}
-        return SimpleNamespace(cell=SimpleNamespace(votes=votes), stages=stages)
+    def cell(name):
+        return SimpleNamespace(votes=SimpleNamespace(benchmark=Named(name, 0)))
 
-    bad, good = measured("processbench", {"rejected": 3}), measured("policy", {})
-    assert _rows_rejected([bad, bad, good]) == {"processbench (seed 0)": 3}
-    assert _rows_rejected([good, measured("processbench", {"rejected": 0})]) == {}
+    def stages(**rejected):
+        found = {name: {"rejected": n} if n is not None else {} for name, n in rejected.items()}
+        return {Named(name, 0): SimpleNamespace(done=True, summary=summary) for name, summary in found.items()}
+
+    bad, good = cell("processbench"), cell("policy")
+    assert _rows_rejected(stages(processbench=3, policy=None), [bad, bad, good]) == {"processbench (seed 0)": 3}
+    assert _rows_rejected(stages(processbench=0, policy=None), [good, bad]) == {}
+    unread = {bad.votes.benchmark: SimpleNamespace(done=False)}
+    assert _rows_rejected(unread, [bad]) == {}, "it is not finished"

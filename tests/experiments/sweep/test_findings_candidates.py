@@ -9,6 +9,7 @@ import pytest
 from jprm.evaluate import VerifiedSolution, best_of_verified
 from jprm.experiments.sweep.cells import Sweep
 from jprm.experiments.sweep.equal_compute import candidates_at_equal_compute, whole
+from jprm.experiments.sweep.report_tables import spent_table
 from jprm.jobs import Stages
 from jprm.records import Rationale, Solution, Verdict, append_jsonl, to_json
 from jprm.tasks.benchmark import Item
@@ -74,4 +75,4 @@ def test_candidates_at_equal_compute(tmp_path):
         for s in (1, 2, 3):
             assert spent.table.accuracy[s, v] == pytest.approx(slow[:, s - 1])
     assert [at.budget for at in spent.frontier] == [1, 2, 3]
-    assert spent.lines()[0].startswith(f"a verification costs {spent.table.ratio:.2f} solutions")
+    assert spent_table(spent).note.startswith(f"A verification costs {spent.table.ratio:.2f} solutions")
