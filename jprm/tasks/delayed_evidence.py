@@ -1,10 +1,9 @@
 """Solutions for BiPRM (arXiv 2508.01682): faults that only a later step shows, and others.
 
 Two thirds show later, as a fact is withheld: later steps contradict the wrong one, or correct it
-(`EmbeddedWorld.withheld`, four solutions of a problem). One third shows at once: references and
-references with a planted error that later steps carry on, of twice as many problems. Half of the
-solutions of each kind are wrong, and those of one problem are judged at one step, where the wrong
-ones are wrong.
+(`EmbeddedWorld.withheld`, four solutions of a problem). One third shows at once: references and references with a
+planted error that later steps carry on, of twice as many problems. Half of the solutions of each kind are wrong, and
+those of one problem are judged at one step, where the wrong ones are wrong.
 """
 
 from collections.abc import Iterator, Sequence

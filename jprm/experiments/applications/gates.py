@@ -1,9 +1,8 @@
 """What a gate before the critic keeps of its gain, and at what part of its rewritings.
 
-Of two gains: `accuracy`, the mean over a problem's solutions, which every call may raise, and
-`chosen`, the solution that best-of-N hands out, which a call for a problem that is solved already
-cannot. All gates are read off the rows of the critic without one: they only end its turns earlier
-(`jprm.search.behind`).
+Of two gains: `accuracy`, the mean over a problem's solutions, which every call may raise, and `chosen`, the solution
+that best-of-N hands out, which a call for a problem that is solved already cannot. All gates are read off the rows of
+the critic without one: they only end its turns earlier (`jprm.search.behind`).
 """
 
 from __future__ import annotations

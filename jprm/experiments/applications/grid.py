@@ -1,8 +1,7 @@
 """Verifiers side by side: first-error F1, ranking, and where their scores are low, over solution length.
 
-F1 is measured on the balanced set of solutions, the rest on the policy's candidates, where every
-step was judged. What is not defined for a verifier (the first error, for one that judges outcomes)
-is None.
+F1 is measured on the balanced set of solutions, the rest on the policy's candidates, where every step was judged. What
+is not defined for a verifier (the first error, for one that judges outcomes) is None.
 """
 
 import math

@@ -55,10 +55,9 @@ class Reference:
     def against(self, rows: Sequence[dict[str, Any]], choosing: Choosing) -> dict[str, Any]:
         """What is chosen of these rows against best-of-N of as many candidates as these rows could have paid for.
 
-        Paired by problem, at the FLOPs that the engine spent and, under names with `cached_`, at
-        those that it would have with all prefixes cached. The number of candidates is rounded up, and
-        limited by those that were drawn (`spent` tells; None where all was lost before it cost
-        anything).
+        Paired by problem, at the FLOPs that the engine spent and, under names with `cached_`, at those that it would
+        have with all prefixes cached. The number of candidates is rounded up, and limited by those that were drawn
+        (`spent` tells; None where all was lost before it cost anything).
         """
         place = {problem: i for i, problem in enumerate(self.problems)}
         rows = [row for row in rows if row["problem_id"] in place]

@@ -21,10 +21,9 @@ The JSON object (`SCHEMA` counts its versions; keys are only added within one):
     seconds               of all attempts; the only number that differs from run to run
     overall               {measure: {"value", "low", "high"}} of all solutions with all n votes
     scores                [{"group", "k", "n_items", "n_error", "n_problems", "missing_share",
-                          "step_missing_share" (of all labelled steps; null unless full),
-                          "measures": {name: {"value", "low", "high"}}}, ...] for every group and
-                          every k from 1 to n; null where a number is undefined. Names and groups
-                          are those of `jprm.experiments.benchmark.measures`.
+                          "step_missing_share" (of all labelled steps; null unless full), "measures": {name: {"value",
+                          "low", "high"}}}, ...] for every group and every k from 1 to n; null where a number is
+                          undefined. Names and groups are those of `jprm.experiments.benchmark.measures`.
     predictions           [{"id", "subset", "first_error", "predicted", "rewards"}, ...]: truth, first
                           error said by all n votes (0-based, -1 for none, null without a verdict), and
                           the mean reward of every step that counts (null: nobody judged it)
