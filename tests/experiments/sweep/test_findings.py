@@ -14,7 +14,6 @@ from jprm.experiments.sweep.comparisons import linearised, p_value
 from jprm.experiments.sweep.config import SweepConfig
 from jprm.experiments.sweep.equal_compute import RISKS
 from jprm.experiments.sweep.findings import find
-from jprm.experiments.sweep.laws import error_law, loss_law
 from jprm.experiments.sweep.report_tables import (
     comparisons_table,
     dropped_table,
@@ -110,9 +109,14 @@ def planted(tmp_path_factory):
     return pretend(config, lambda verifier: 0.85 if verifier.size == "tiny-0.3m" else 0.55)
 
 
-def test_a_planted_gain_is_found_and_none_is_not(planted):
-    sweep, measured = planted
-    found = {c.question: c for c in find(sweep, measured, None).comparisons}
+@pytest.fixture(scope="module")
+def findings(planted):
+    return find(*planted, None)
+
+
+def test_a_planted_gain_is_found_and_none_is_not(planted, findings):
+    _, measured = planted
+    found = {c.question: c for c in findings.comparisons}
     size = found["tiny-0.3m instead of tiny-0.1m (seed 0)"]
     large, small = (measured[0], next(m for m in measured if m.cell.verifier.size == "tiny-0.1m"))
     assert small.cell.verifier.examples == 1000
@@ -133,10 +137,10 @@ def test_a_planted_gain_is_found_and_none_is_not(planted):
     assert row["p"] == p_value(none.paired.permutation_p)
 
 
-def test_the_main_cell_stands_first_and_the_difference_is_main_minus_variant(planted):
-    sweep, measured = planted
+def test_the_main_cell_stands_first_and_the_difference_is_main_minus_variant(planted, findings):
+    _, measured = planted
     swapped = [m for m in measured if m.cell.variant][0]
-    [c] = [c for c in find(sweep, measured, None).comparisons if "filter" in c.question]
+    [c] = [c for c in findings.comparisons if "filter" in c.question]
     ids = measured[0].curve.resamples.group.tolist()
     direct = compare(swapped.curve.at(VOTES), measured[0].curve.at(VOTES), ids, labels=swapped.curve.labels)
     assert c.paired == direct
@@ -171,9 +175,9 @@ def test_linearised_f1_has_its_mean_and_its_spread():
     assert np.isfinite(linearised(labels, np.zeros(400))).all(), "an F1 of 0 has no slope"
 
 
-def test_adaptive_rows_are_those_of_a_direct_replay(planted):
-    sweep, measured = planted
-    stopped = find(sweep, measured, None).stopped
+def test_adaptive_rows_are_those_of_a_direct_replay(planted, findings):
+    _, measured = planted
+    stopped = findings.stopped
     assert [s.result.risk for s in stopped] == list(RISKS)
     main = measured[0].cell.votes
     stages = measured[0].stages
@@ -198,9 +202,7 @@ def test_adaptive_rows_are_those_of_a_direct_replay(planted):
     assert stopped_table(stopped).rows[0]["mode"] == "chain", "votes of a chain can only be stopped whole"
 
 
-def test_laws_of_few_points_are_refused_with_the_reason(planted):
-    sweep, measured = planted
-    findings = find(sweep, measured, None)
+def test_laws_of_few_points_are_refused_with_the_reason(findings):
     refused = [law.refusal for law in findings.laws if law.refusal]
     assert findings.laws[0].name == "held-out loss against parameters and examples"
     assert refused[0] == (
@@ -219,8 +221,13 @@ def wide(tmp_path_factory):
     return pretend(config, lambda v: 0.3 + 0.1 * sizes.index(v.size) + v.examples / 2500)
 
 
-def test_the_law_of_the_loss_that_was_put_in_comes_out(wide):
-    law = loss_law(wide[1])
+@pytest.fixture(scope="module")
+def wide_findings(wide):
+    return find(*wide, None)
+
+
+def test_the_law_of_the_loss_that_was_put_in_comes_out(wide_findings):
+    law = wide_findings.laws[0]
     assert law.law.exponent("parameters").value == pytest.approx(ALPHA, abs=0.02)
     assert law.law.exponent("examples").value == pytest.approx(BETA, abs=0.02)
     assert law.law.floor.value == pytest.approx(E, abs=0.01)
@@ -233,9 +240,9 @@ def test_the_law_of_the_loss_that_was_put_in_comes_out(wide):
     assert all("700 examples" in b for b in budgets)
 
 
-def test_the_law_of_the_error_says_what_weakens_it_and_chooses_like_brute_force(wide):
+def test_the_law_of_the_error_says_what_weakens_it_and_chooses_like_brute_force(wide, wide_findings):
     measured = wide[1]
-    law = error_law(measured, "policy")
+    law = wide_findings.laws[1]
     assert law.law.axes == ("parameters", "examples", "votes") and "share training and votes" in law.note
     name, value = [q for q in law.quantities if q[0].endswith("of judging")][-1]
     costs = {}
@@ -251,8 +258,8 @@ def test_the_law_of_the_error_says_what_weakens_it_and_chooses_like_brute_force(
     assert re.search(r"\(\d+% of the resamples\)", value)
 
 
-def test_every_interval_of_a_law_says_its_coverage_once(wide):
-    table = laws_table(find(wide[0], wide[1], None))
+def test_every_interval_of_a_law_says_its_coverage_once(wide_findings):
+    table = laws_table(wide_findings)
     notes = dict(re.findall(r"(\(\w\)) measured: (.*?)(?=\. \(\w\) measured: |\.$)", table.note))
     assert len(notes) == table.note.count(") measured: ") == len(set(notes.values())) > 1
     assert all("covered the truth" in said for said in notes.values())
@@ -260,9 +267,9 @@ def test_every_interval_of_a_law_says_its_coverage_once(wide):
     assert len(marked) > 6 and set(marked) == notes.keys()
 
 
-def test_what_was_found_is_printed_below_the_cells(planted, capsys):
-    sweep, measured = planted
-    print_sweep(measured, find(sweep, measured, None))
+def test_what_was_found_is_printed_below_the_cells(planted, findings, capsys):
+    _, measured = planted
+    print_sweep(measured, findings)
     said = " ".join(capsys.readouterr().out.split())
     parts = ("* no consensus filter", "no verdict: counted as wrong", "F1 on policy (seed 0) without reading: ")
     tables = ("Paired comparisons against", "Adaptive votes", "Laws of loss, error and votes", "F1(N) = c")
@@ -281,8 +288,7 @@ def test_what_was_dropped_adds_up(planted):
     assert dropped == (2 * 70 + 3 * 300, 2 * 250 + 3 * 1000)
 
 
-def test_the_table_of_comparisons_has_a_row_for_each(planted):
-    findings = find(*planted, None)
+def test_the_table_of_comparisons_has_a_row_for_each(findings):
     rows = comparisons_table(findings.comparisons).rows
     assert [row["question"] for row in rows] == [c.question for c in findings.comparisons]
     assert [row["p"] for row in rows] == [p_value(c.paired.permutation_p) for c in findings.comparisons]
