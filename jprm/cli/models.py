@@ -54,7 +54,9 @@ def evaluate(
         list[str] | None, typer.Argument(help="key=value of the protocol, as budget.max_tokens=512.")
     ] = None,
     model: Annotated[Path | None, typer.Option(help="A Hugging Face directory.")] = None,
-    layout: Annotated[str, typer.Option("--format", help="auto, processbench, prmbench, socratic or mrmath.")] = "auto",
+    layout: Annotated[
+        str, typer.Option("--format", help="auto, processbench, prmbench, socratic-prmbench or mr-math.")
+    ] = "auto",
     n: Annotated[int, typer.Option("--n", help="Votes; more can be added later.")] = 8,
     mode: Annotated[str, typer.Option(help="Votes have their own history (chain), or one (fork).")] = "chain",
     limit: Annotated[int | None, typer.Option(help="Judge only so many rows, from the first on.")] = None,

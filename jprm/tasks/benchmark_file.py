@@ -15,8 +15,8 @@ from jprm.records import Problem, Solution, stable_id
 from jprm.tasks.benchmark import Item, SolutionSet, write_items
 from jprm.tasks.resources import Speed, TaskContext
 
-ALIASES = {"socratic": "socratic-prmbench", "mrmath": "mr-math"}
-LAYOUTS = ("auto", "processbench", "prmbench", "socratic", "mrmath")
+ALIASES = {"socratic": "socratic-prmbench", "mrmath": "mr-math"}  # short names are taken, too
+LAYOUTS = ("auto", *BENCHMARKS)
 FIRST_ERROR_ONLY = ("processbench",)  # in the others every step is scored
 
 
