@@ -106,7 +106,7 @@ class Template(RationaleFormat):
         return None
 
     def unread(self, text: str) -> str:
-        """Returns the kind of what stands in `text` in the place of its verdict."""
+        """Says what a text without a verdict has in its place; `jprm.verify.verdict` lists the kinds."""
         _, opened, tail = text.rpartition(self.verdict_opening)
         brace = "{" if self.verdict_opening.endswith("{") else ""
         return first_box(brace + tail, self.yes, self.no, False, bool(opened)).unread

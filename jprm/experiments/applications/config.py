@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import Field, model_validator
 
 from jprm.config import Config
-from jprm.experiments.sweep.config import EvaluateSection, SweepConfig
+from jprm.experiments.sweep.config import RUN_NAME, EvaluateSection, SweepConfig
 from jprm.tasks.settings import VerifySection
 
 
@@ -106,7 +106,7 @@ class ApplicationsEvaluateSection(EvaluateSection):
 class ApplicationsConfig(SweepConfig):
     """Everything that `python experiments/uses.py` can be told."""
 
-    name: str = Field(default="applications", pattern=r"^\.*[A-Za-z0-9_-][A-Za-z0-9._-]*$")
+    name: str = Field(default="applications", pattern=RUN_NAME)
     """The name of the run; its directory is `<directory>/<name>`."""
     verify: ApplicationsVerifySection = ApplicationsVerifySection()
     evaluate: ApplicationsEvaluateSection = ApplicationsEvaluateSection()

@@ -80,7 +80,10 @@ def _claimed(path: Path, truth: Mapping[str, Any], sampling: CheckpointSampling 
         return sampling
     stored = read_identity(file, ADVICE)
     if stored is None:
-        raise UserError(f"{path}: no votes there; run it without --regrade, or give --out")
+        raise UserError(
+            f"{path}: there are no votes to make a table from; leave --regrade out to draw them, "
+            "or name another folder with --out"
+        )
     # The votes are what they are; only what they are compared with has to be the same.
     claim_directory(file, {**stored, **truth}, ADVICE, holds=HOLDS)
     scorer = find_scorer(stored["scorer"])

@@ -145,10 +145,13 @@ class LaunchSection(Config):
     """What each worker asks Ray for: num_cpus, num_gpus, resources."""
 
 
+RUN_NAME = r"^\.*[A-Za-z0-9_-][A-Za-z0-9._-]*$"  # names a folder, never one above it
+
+
 class SweepConfig(Config):
     """Everything that `python experiments/sweep.py` can be told."""
 
-    name: str = Field(default="embedded", pattern=r"^\.*[A-Za-z0-9_-][A-Za-z0-9._-]*$")
+    name: str = Field(default="embedded", pattern=RUN_NAME)
     """The name of the run; its directory is `<directory>/<name>`."""
     directory: Path = Path("runs")
     """The folder of all runs."""

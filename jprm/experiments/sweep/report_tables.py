@@ -24,7 +24,8 @@ CELLS = Table(
 COMPARISONS = Table(
     "Paired comparisons against the main cell",
     columns(
-        "the main cell has: question | gain in F1: difference+ | finding | p | detectable | votes | solutions: benchmark"
+        "the main cell has: question | gain in F1: difference+ | finding | p | detectable | votes | "
+        "solutions: benchmark"
     ),
     note="95 % intervals by bootstrap over problems, p by permutation within problems. Detectable: the difference "
     "that these problems would show in 4 of 5 times. Of several seeds: Student's interval over seeds and problems.",

@@ -30,7 +30,7 @@ class TrainingCurve:
 
 @dataclass(frozen=True)
 class Runs:
-    """Finished runs [n], the training curves that there are, the columns they came from, and notes on what was done."""
+    """Finished runs [n], their training curves where the table has them, the columns read, and notes on the reading."""
 
     params: np.ndarray
     tokens: np.ndarray

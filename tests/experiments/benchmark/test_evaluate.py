@@ -328,7 +328,7 @@ def test_votes_of_an_earlier_layout_are_refused(data, tmp_path):
 
 
 def test_regrading_takes_what_is_there(data, tmp_path, capsys):
-    with pytest.raises(UserError, match="no votes there"):
+    with pytest.raises(UserError, match="there are no votes to make a table from"):
         run(data, tmp_path / "a", n=1, regrade=True)
     _, half = run(data, tmp_path / "a", n=2, limit=5)
     assert half["n_items"] == 5
