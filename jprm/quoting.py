@@ -198,6 +198,7 @@ class TextCodec(ABC):
     """
 
     eos_id: int  # the token with which a model ends its text
+    vocab_size: int  # ids below it have a text
     _quoter: Quoter
 
     @abstractmethod

@@ -19,6 +19,7 @@ ROOT = Path(__file__).resolve().parents[1]
 LEVELS = (
     {"errors", "digests", "paths", "strict_json", "ties", "quoting", "signals"},
     {"terminal", "records", "config", "seeds", "sampling", "registry", "compile_cache", "mesh", "tokenizer", "http"},
+    {"prompt"},
     {"jobs", "execute", "chat", "formats"},
     {"grade", "models", "data", "doctor"},
     {"worlds", "train", "sample", "openai"},

@@ -205,6 +205,11 @@ class ChatCodec(TextCodec):
             ) from error
 
     @property
+    def has_chat_template(self) -> bool:
+        """Whether the directory has a chat template."""
+        return bool(self.peer.chat_template)
+
+    @property
     def writes_date(self) -> bool:
         """Whether there is a chat template that writes the date."""
         templates = self.peer.chat_template or ""  # one text, or several texts by name

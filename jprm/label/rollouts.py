@@ -18,6 +18,7 @@ import numpy as np
 
 from jprm.label.progress import rollouts_needed
 from jprm.label.runner import Rollout, RolloutRequest, RolloutRunner, RolloutTask
+from jprm.prompt import BARE, PolicyPrompt
 from jprm.quoting import TextCodec
 from jprm.records import Problem, Solution
 from jprm.sampling import Sampler
@@ -107,6 +108,7 @@ def sample_solutions(
     max_tokens: int,
     chunk_problems: int = 64,
     done: Container[str] = (),
+    prompt: PolicyPrompt = BARE,
 ) -> Iterator[list[ProblemSamples]]:
     """Samples `n` solutions of every problem, for test items, best-of-N and pass@1.
 
@@ -116,9 +118,9 @@ def sample_solutions(
 
     def task(problem: Problem) -> RolloutTask:
         [samples] = yield [RolloutRequest(problem, (), 0, n)]
-        return ProblemSamples(problem.id, tuple(samples), len(tokenizer.encode(problem.text)))
+        return ProblemSamples(problem.id, tuple(samples), len(tokenizer.encode(prompt.text(problem, str))))
 
-    runner = RolloutRunner(world, sampler, tokenizer, max_tokens, seed)
+    runner = RolloutRunner(world, sampler, tokenizer, max_tokens, seed, prompt)
     return _chunks(problems, task, runner, chunk_problems, done)
 
 
@@ -131,6 +133,7 @@ def value_problems(
     *,
     seed: int,
     done: Container[str] = (),
+    prompt: PolicyPrompt = BARE,
 ) -> Iterator[list[ProblemValues]]:
     """Measures the values of chosen solutions of every problem, a chunk of problems at a time.
 
@@ -140,9 +143,9 @@ def value_problems(
     """
 
     def task(problem: Problem) -> RolloutTask:
-        return _value(problem, world, tokenizer, settings, seed)
+        return _value(problem, world, tokenizer, settings, seed, prompt)
 
-    runner = RolloutRunner(world, sampler, tokenizer, settings.max_tokens, seed)
+    runner = RolloutRunner(world, sampler, tokenizer, settings.max_tokens, seed, prompt)
     return _chunks(problems, task, runner, settings.chunk_problems, done)
 
 
@@ -188,14 +191,17 @@ def _fits(solution: Solution, tokenizer: TextCodec, settings: RolloutSettings) -
     return tokenizer.accepts(text) and len(tokenizer.encode(text)) < settings.max_tokens
 
 
-def _value(problem: Problem, world: World, tokenizer: TextCodec, settings: RolloutSettings, seed: int) -> RolloutTask:
+def _value(
+    problem: Problem, world: World, tokenizer: TextCodec, settings: RolloutSettings, seed: int, prompt: PolicyPrompt
+) -> RolloutTask:
     generated = read = 0
+    asked = prompt.text(problem, str)
 
     def ask(requests: list[RolloutRequest]) -> Asking:
         nonlocal generated, read
         results = yield requests
         generated += sum(rollout.tokens for rollouts in results for rollout in rollouts)
-        read += sum(len(tokenizer.encode(problem.text + "".join(r.steps))) for r in requests)
+        read += sum(len(tokenizer.encode(asked + "".join(r.steps))) for r in requests)
         return results
 
     # 1. A few samples from the bare problem estimate pass@1, which sets K; they are extended to K.

@@ -11,11 +11,12 @@ from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from jprm.prompt import BARE, PolicyPrompt
 from jprm.quoting import TextCodec
 from jprm.records import Problem, stable_id
 from jprm.sampling import SampleEvent, Sampler
 from jprm.seeds import seed_of
-from jprm.verify.texts import texts_of
+from jprm.verify.texts import ends_of_text, texts_of
 from jprm.worlds.base import World
 
 
@@ -57,8 +58,16 @@ class _Running:
 class RolloutRunner:
     """Runs tasks side by side over one sampler: whoever has its rollouts goes on at once."""
 
-    def __init__(self, world: World, sampler: Sampler, tokenizer: TextCodec, max_tokens: int, seed: int):
-        self.world, self.sampler, self.tokenizer = world, sampler, tokenizer
+    def __init__(
+        self,
+        world: World,
+        sampler: Sampler,
+        tokenizer: TextCodec,
+        max_tokens: int,
+        seed: int,
+        prompt: PolicyPrompt = BARE,
+    ):
+        self.world, self.sampler, self.tokenizer, self.prompt = world, sampler, tokenizer, prompt
         self.texts = texts_of(tokenizer)
         self.max_tokens, self.seed = max_tokens, seed
         self._asked: dict[int, tuple[_Running, int, int]] = {}  # by handle: task, request, index in it
@@ -97,12 +106,13 @@ class RolloutRunner:
         one.missing = sum(map(len, one.rollouts))
         for at, request in enumerate(requests):
             state = stable_id("state", request.problem.text, *request.steps)
-            steps = self.texts.encode(self.texts.quote("".join(request.steps)))
+            asked = self.texts.encode(self.prompt.text(request.problem, self.texts.quote))
+            steps = self.texts.encode(self.texts.quote("".join(request.steps) or self.prompt.begin))
             handles = self.sampler.submit(
-                [*self.texts.encode(self.texts.quote(request.problem.text)), *steps],
+                [*asked, *steps],
                 [seed_of(self.seed, "rollout", state, i) for i in range(request.first, request.last)],
                 max_tokens=max(1, self.max_tokens - len(steps)),
-                stops=(self.tokenizer.eos_id,),
+                stops=ends_of_text(self.tokenizer),
             )
             self._asked |= {handle: (one, at, i) for i, handle in enumerate(handles)}
 
@@ -111,7 +121,8 @@ class RolloutRunner:
         one, at, i = self._asked.pop(event.handle)
         self.sampler.release(event.handle)
         request = one.requests[at]
-        steps = request.steps + tuple(self.world.split_steps(self.tokenizer.decode(event.tokens)))
+        begun = "" if request.steps else self.prompt.begin
+        steps = request.steps + tuple(self.world.split_steps(begun + self.tokenizer.decode(event.tokens)))
         correct = self.world.is_correct(request.problem, steps)
         one.rollouts[at][i] = Rollout(steps, correct, event.finish == "stop", len(event.tokens))
         one.missing -= 1

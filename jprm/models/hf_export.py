@@ -80,17 +80,24 @@ def to_hf(
         known = {key: about[key] for key in special if about.get(key) is not None}
         _write_json(unfinished / GENERATION, {"_from_model_config": True} | known)
         if source is not None:
-            copy_tokenizer(Path(source), unfinished)
+            _copy_tokenizer(Path(source), unfinished)
         os.replace(unfinished, directory)
     except OSError as error:
         raise UserError(f"{directory}: cannot be written ({error})") from None
 
 
-def copy_tokenizer(source: Path, directory: Path) -> None:
+def _copy_tokenizer(source: Path, directory: Path) -> None:
     """Copies the files of a checkpoint's tokenizer, chat template and generation config."""
     for name in COPIED:
         if (source / name).is_file():
             shutil.copyfile(source / name, directory / name)
+
+
+def copy_description(source: Path, directory: Path) -> None:
+    """Copies all of a checkpoint but its weights, so that an export keeps the fields that it does not set itself."""
+    directory.mkdir(exist_ok=True)
+    _copy_tokenizer(source, directory)
+    shutil.copyfile(source / FILE, directory / FILE)
 
 
 def _without_embed_scale(model: Model, params: Params) -> tuple[Model, Params]:

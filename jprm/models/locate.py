@@ -83,6 +83,11 @@ def _found(name: Path | str, option: str, weights: bool, above: tuple[Path, ...]
     return Checkpoint(directory)
 
 
+def names_checkpoint(name: str) -> bool:
+    """Says whether a name that may also be a preset's is a directory, or a name on the hub."""
+    return "/" in name or Path(name).expanduser().is_dir()
+
+
 def find_directory(name: Path | str, option: str) -> Path:
     """Finds the directory of that name, or of its snapshot in the local cache of the hub. Raises UserError for none."""
     path = Path(name).expanduser()

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from jprm.errors import UserError
+from jprm.prompt import BARE, PolicyPrompt
 from jprm.quoting import TextCodec
 from jprm.records import Problem
 from jprm.sampling import SampleEvent, Sampler, StopWhen
@@ -81,7 +82,8 @@ Running = dict[tuple[int, int], _Draw]  # draws under way by sampler (its id) an
 class SampledSteps:
     """A `StepGenerator` over a `jprm.sampling.Sampler`.
 
-    greedy: a sampler of temperature 0, for requests without randomness. cost: the model's FLOPs.
+    prompt: how the model is asked. greedy: a sampler of temperature 0, for requests without randomness. cost: the
+        model's FLOPs.
     share: keep drawn branches in the engine. Useful where it has prefix rows; each problem in
         flight then holds up to width x expand slots, also while it is judged. Of the draws from one
         branch the first that is continued goes on in place, others are read again.
@@ -94,12 +96,13 @@ class SampledSteps:
         layout: Layout,
         seed: int,
         *,
+        prompt: PolicyPrompt = BARE,
         greedy: Sampler | None = None,
         cost: ModelCost | None = None,
         share: bool = False,
     ):
         self.sampler, self.greedy, self.codec, self.layout = sampler, greedy, codec, layout
-        self.texts = texts_of(codec)
+        self.texts, self.prompt = texts_of(codec), prompt
         self.seed, self.cost, self.share = seed, cost or ModelCost(), share
         self._known: dict[str, _Memory] = {}
 
@@ -128,7 +131,7 @@ class SampledSteps:
         mine: Running = {}
         continued: set[Path] = set()  # whose draws go on in place; the first of them only
         try:
-            asked = self.texts.encode(self.texts.quote(problem.text))
+            asked = self.texts.encode(self.prompt.text(problem, self.texts.quote))
             for branch in request.branches:
                 # 1. The tokens of the branch, as they were drawn here or as its text has them.
                 given = memory.ids.get(branch.path)

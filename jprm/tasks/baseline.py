@@ -14,7 +14,7 @@ from jprm.jobs import Stage, Task
 from jprm.label import Counts, filter_conversations
 from jprm.records import Problem
 from jprm.seeds import seed_of
-from jprm.tasks.base import load_weights, train_model, training_flops
+from jprm.tasks.base import train_model, training_flops
 from jprm.tasks.benchmark import Item, load_items
 from jprm.tasks.delayed_evidence import DelayedEvidence
 from jprm.tasks.labels import Example
@@ -75,9 +75,8 @@ class Baseline(Task):
             stage,
             context,
             f"baseline {self.label}",
-            like.world,
-            like.size,
-            load_weights(context.stages, like.base),
+            like.base,
+            like.base.params(context.stages),
             documents,
             like.recipe.model_copy(update=changes),
             seed_of(like.seed, "baseline", like.size, self.replica),
@@ -85,7 +84,7 @@ class Baseline(Task):
         return summary | {"documents": len(documents)}
 
     def flops(self) -> float:
-        return training_flops(self.like.world, self.like.size, self.like.recipe)
+        return training_flops(self.like.base, self.like.recipe)
 
     def seconds(self, speed: Speed) -> float:
         return 3 + self.flops() / speed.train
@@ -94,7 +93,7 @@ class Baseline(Task):
         """The text that is judged, with its labels: one per step, or one for all of them."""
         from jprm.data import Soft, render, render_steps
 
-        tokenizer = self.like.world.tokenizer
+        tokenizer = self.like.base.tokenizer
         asked, steps = tokenizer.quote(problem.text), [tokenizer.quote(step) for step in steps]
         if self.target == "steps":
             return render_steps([(asked, None), *zip(steps, targets, strict=True)], tokenizer)

@@ -13,7 +13,6 @@ from jprm.jobs import Stage, Task, write_rows
 from jprm.label import Rollout
 from jprm.records import Problem, Solution, from_json, stream_records, to_json
 from jprm.seeds import rng_of, seed_of
-from jprm.tasks.base import Base
 from jprm.tasks.open_world import OpenWorld
 from jprm.tasks.policy import Policy
 from jprm.tasks.resources import Speed, TaskContext
@@ -76,9 +75,9 @@ class Benchmark(SolutionSet):
         """Whether every step's reward is wanted: of candidates."""
         return self.name == "candidates"
 
-    def parents(self) -> tuple[Base, ...]:
+    def parents(self) -> tuple[Task, ...]:
         """The policy, where it writes the solutions."""
-        return (self.policy.base,) if self.policy else ()
+        return (self.policy.model,) if self.policy else ()
 
     def inputs(self) -> dict[str, Any]:
         inputs: dict[str, Any] = {"name": self.name, "seed": self.seed, "world": self.world.identity}
@@ -87,7 +86,7 @@ class Benchmark(SolutionSet):
             inputs |= {"candidates": self.candidates}
         if policy := self.policy:
             inputs |= {"temperature": policy.temperature, "max_tokens": policy.max_tokens}
-            inputs |= {"context_tokens": policy.context_tokens}
+            inputs |= {"context_tokens": policy.context_tokens} | policy.inputs()
         return inputs
 
     @property

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jprm.digests import file_digest, files_digest
+from jprm.digests import file_digest
 from jprm.errors import UserError
 from jprm.execute import CodePlace
 from jprm.jobs import Stage, Stages, Task, differing_keys, flattened, read_identity, write_atomic
@@ -20,6 +20,7 @@ from jprm.records import ReadOut
 from jprm.score import Generator, Heard, Known, Scorer, Setup
 from jprm.score import Item as ScorerItem
 from jprm.tasks.benchmark import load_items
+from jprm.tasks.pretrained import model_digest
 from jprm.tasks.resources import TaskContext
 from jprm.tasks.samplers import OpenSampler, SamplerRequest, open_engine, open_server, processors
 from jprm.tasks.settings import CheckpointSection
@@ -29,8 +30,6 @@ from jprm.verify import Execution, GenPRM, ThinkPRM, VerifySettings, votes_drawn
 
 ENGINE = "engine.json"  # in the folder of a stage: how its sampler was opened
 ADVICE = "give another --out, or run it as it was"
-# The files of a checkpoint's directory that can reach a model or its tokenizer.
-SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".npz", ".json", ".jinja", ".model", ".tiktoken", ".txt", ".py")
 
 
 @dataclass(frozen=True)
@@ -209,11 +208,6 @@ def recorded_engine(stages: Stages, votes: Votes, stage: Stage | None = None) ->
         if holds_votes(one.path) and (found := read_identity(one.path / ENGINE, ADVICE)):
             return found
     return {}
-
-
-def model_digest(directory: Path) -> str:
-    """16 hex digits over a checkpoint's files: names and contents, every byte. Raises UserError."""
-    return files_digest(p for p in directory.glob("*") if p.suffix in SUFFIXES and p.is_file())
 
 
 def _note_vocabulary(codec: TextCodec, protocol: GenPRM | ThinkPRM, note: Callable[[str], None]) -> None:

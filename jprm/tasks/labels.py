@@ -8,7 +8,7 @@ from jprm.jobs import Stage, Task, write_rows
 from jprm.label import RolloutSettings, value_problems
 from jprm.records import Problem, Solution, append_jsonl, from_json, read_jsonl, stream_records, to_json
 from jprm.seeds import rng_of, seed_of
-from jprm.tasks.base import Base
+from jprm.tasks.model_source import opened
 from jprm.tasks.open_world import OpenWorld
 from jprm.tasks.policy import Policy
 from jprm.tasks.resources import Speed, TaskContext
@@ -45,14 +45,15 @@ class Labels(Task):
     def label(self) -> str:
         return f"labels s={self.seed}"
 
-    def parents(self) -> tuple[Base, ...]:
-        return (self.policy.base,) if self.policy else ()
+    def parents(self) -> tuple[Task, ...]:
+        return (self.policy.model,) if self.policy else ()
 
     def inputs(self) -> dict[str, Any]:
         """What decides solutions and values; thresholds are applied later."""
         thresholds = {"epsilon", "difference_epsilon", "annotator_noise"}
         labels = self.settings.model_dump(mode="json", exclude=thresholds)
-        return {"labels": labels, "world": self.world.identity, "seed": self.seed}
+        asked = self.policy.inputs() if self.policy else {}
+        return {"labels": labels, "world": self.world.identity, "seed": self.seed} | asked
 
     def compute(self, stage: Stage, context: TaskContext) -> dict[str, Any]:
         """Writes one row per problem, chunk by chunk."""
@@ -85,21 +86,23 @@ class Labels(Task):
             planted_per_problem=labels.planted_solutions,
         )
         done = {row["problem_id"] for row in read_jsonl(path, {"problem_id": str})}
-        chunks = value_problems(
-            problems,
-            self.world.world,
-            policy.engine(context.stages),
-            self.world.tokenizer,
-            settings,
-            seed=seed_of(self.seed, "rollouts"),
-            done=done,
-        )
         by_id = {problem.id: problem for problem in problems}
         n_done = len(done)
-        for values in chunks:
-            append_jsonl(path, [to_json(v) | {"problem": to_json(by_id[v.problem_id])} for v in values])
-            n_done += len(values)
-            context.progress.show(f"labels: {n_done} of {len(problems)} problems rolled out")
+        with opened(policy.sampler(context.stages)) as sampler:
+            chunks = value_problems(
+                problems,
+                self.world.world,
+                sampler,
+                policy.model.tokenizer,
+                settings,
+                seed=seed_of(self.seed, "rollouts"),
+                done=done,
+                prompt=policy.prompt,
+            )
+            for values in chunks:
+                append_jsonl(path, [to_json(v) | {"problem": to_json(by_id[v.problem_id])} for v in values])
+                n_done += len(values)
+                context.progress.show(f"labels: {n_done} of {len(problems)} problems rolled out")
         rows = read_jsonl(path)
         return {
             "problems": len(rows),

@@ -11,7 +11,7 @@ from jprm.score import Item as ScorerItem
 from jprm.search import ModelCost, RewardModel, StepRewards, Steps, VoteRewards
 from jprm.seeds import rng_of, seed_of
 from jprm.tasks.benchmark import load_items
-from jprm.tasks.open_world import OpenWorld
+from jprm.tasks.model_source import ModelSource, ModelWeights
 from jprm.tasks.resources import TaskContext
 from jprm.tasks.verifier import Verifier
 from jprm.tasks.votes import VerifierSampling, Votes, load_rationales
@@ -20,12 +20,13 @@ from jprm.verify import Branches, Execution
 Change = Callable[[Problem, Steps, StepRewards], StepRewards]
 
 
-def model_cost(world: OpenWorld, size: str) -> ModelCost:
-    """The FLOPs of a preset's forward pass, which is linear in its three counts."""
+def model_cost(source: ModelSource) -> ModelCost | None:
+    """The FLOPs of a model's forward pass, which is linear in its three counts; None where it is not here."""
+    if not isinstance(source, ModelWeights):
+        return None
     from jprm.models.costs import forward_flops
 
-    config = world.model_config(size)
-    return ModelCost(*(forward_flops(config, *count) for count in ((1, 0, 0), (0, 1, 0), (0, 0, 1))))
+    return ModelCost(*(forward_flops(source.config, *count) for count in ((1, 0, 0), (0, 1, 0), (0, 0, 1))))
 
 
 def verifier_rewards(context: TaskContext, sampling: VerifierSampling, votes: int) -> RewardModel:
@@ -35,11 +36,11 @@ def verifier_rewards(context: TaskContext, sampling: VerifierSampling, votes: in
         votes,
         sampling.engine(context.stages),
         sampling.pool(context),
-        verifier.world.tokenizer,
+        verifier.base.tokenizer,
         sampling.settings,
         seed_of(verifier.seed, "search votes"),
     )
-    return _whole(sampling, SharedBeginnings(branches), votes, model_cost(verifier.world, verifier.size))
+    return _whole(sampling, SharedBeginnings(branches), votes, model_cost(verifier.base))
 
 
 def registered_rewards(
@@ -57,31 +58,30 @@ def registered_rewards(
             raise UserError(f"the sweep has trained no verifier {trained.label}; choose another scorer")
         own = dataclasses.replace(sampling, verifier=trained, execution=execution)
         engine = own.engine(context.stages)
-        return Generator(engine, own.pool(context), trained.world.tokenizer, own.settings)
+        return Generator(engine, own.pool(context), trained.base.tokenizer, own.settings)
 
     seed = seed_of(verifier.seed, "search votes")
     scorer = cls(Setup(None, sampling.mode, verify.readout, seed, stop_early=False, generator=generator))
-    return _whole(sampling, scorer, votes, model_cost(verifier.world, verifier.size) if cls.samples else None)
+    return _whole(sampling, scorer, votes, model_cost(verifier.base) if cls.samples else None)
 
 
 def stored_rewards(stages: Stages, votes: Sequence[Votes], n_votes: int) -> VoteRewards:
     """The rewards of a trained verifier at its first `n_votes` stored votes."""
     sampling = votes[0].sampling
     assert isinstance(sampling, VerifierSampling)
-    world = sampling.verifier.world
-    cost = model_cost(world, sampling.verifier.size)
-    return VoteRewards(StoredVotes(stages, votes), n_votes, sampling.readout, world.tokenizer, cost)
+    base = sampling.verifier.base
+    return VoteRewards(StoredVotes(stages, votes), n_votes, sampling.readout, base.tokenizer, model_cost(base))
 
 
 def whole_steps(sampling: VerifierSampling, model: RewardModel) -> RewardModel:
     """A reward model that is asked only about what this verifier could read."""
     opening = sampling.verifier.template.openings[sampling.verifier.style]
-    accepts = sampling.verifier.world.tokenizer.accepts
+    accepts = sampling.verifier.base.tokenizer.accepts
     return WholeSteps(model, lambda step: accepts(step + opening))
 
 
 def _whole(sampling: VerifierSampling, scorer: Scorer, votes: int, cost: ModelCost | None) -> RewardModel:
-    tokenizer = sampling.verifier.world.tokenizer
+    tokenizer = sampling.verifier.base.tokenizer
     return whole_steps(sampling, VoteRewards(scorer, votes, sampling.readout, tokenizer, cost))
 
 

@@ -133,7 +133,8 @@ def open_engine(request: SamplerRequest) -> OpenSampler:
     else:
         fields, key = read_fields(directory), "max_position_embeddings"
         longest = fields.integer(key) if fields.get(key) is not None else None
-        sizes = choose_sizes(config, dtype.itemsize, request.context_tokens(longest), settings)
+        asked = {"slots": settings.slots, "tensor": settings.tensor, "prefix_rows": settings.prefix_rows}
+        sizes = choose_sizes(config, dtype.itemsize, request.context_tokens(longest), **asked)
     request.record({"backend": "own", "dtype": str(dtype), "platform": platform} | dataclasses.asdict(sizes))
     # 3. The engine takes its memory.
     engine = Engine(
@@ -188,11 +189,21 @@ def open_server(request: SamplerRequest) -> OpenSampler:
     )
 
 
-def choose_sizes(model: ModelConfig, itemsize: int, context: int, asked: CheckpointSection) -> EngineConfig:
+def choose_sizes(
+    model: ModelConfig,
+    itemsize: int,
+    context: int,
+    *,
+    slots: int | None = None,
+    most_slots: int | None = None,
+    tensor: int | None = None,
+    prefix_rows: int | None = None,
+) -> EngineConfig:
     """Chooses the engine's sizes for a model and a context on the local devices.
 
     There is one slot group for each core of a CPU, one for each accelerator (or group of them), and as many slots as
-    fit into the memory that is there, a power of two. Raises UserError where not one fits.
+    fit into the memory that is there, a power of two, but `most_slots` at most; or `slots`, whether they fit or not.
+    Raises UserError where not one fits.
     """
     import jax
 
@@ -201,23 +212,22 @@ def choose_sizes(model: ModelConfig, itemsize: int, context: int, asked: Checkpo
 
     devices = jax.local_devices()
     kind = devices[0].platform
-    tensor = asked.tensor or 1
+    tensor = tensor or 1
     groups = processors() if kind == "cpu" else max(1, len(devices) // tensor)
-    if asked.slots is not None:
-        groups = min(groups, asked.slots)
+    groups = min(groups, slots or most_slots or groups)
     common: dict[str, Any] = dict(
         slot_groups=groups,
         context_tokens=context,
         tensor=tensor,
-        prefix_rows=_in_multiples(asked.prefix_rows or 0, groups),
+        prefix_rows=_in_multiples(prefix_rows or 0, groups),
         block_tokens=64 if kind == "cpu" else 256,
         decode_steps=8 if kind == "cpu" else 16,
         attend_span=ATTEND_SPAN.get(kind, 0),
     )
-    if asked.slots is not None:
-        return EngineConfig(slots=_in_multiples(asked.slots, groups), **common)
+    if slots is not None:
+        return EngineConfig(slots=_in_multiples(slots, groups), **common)
     limit = device_bytes(devices[0]) * MEMORY_SHARE.get(kind, ACCELERATOR_MEMORY_SHARE)
-    group_slots = MOST_GROUP_SLOTS.get(kind, ACCELERATOR_GROUP_SLOTS)
+    group_slots = most_slots and -(-most_slots // groups) or MOST_GROUP_SLOTS.get(kind, ACCELERATOR_GROUP_SLOTS)
     while True:
         config = EngineConfig(slots=group_slots * groups, **common)
         memory = engine_memory(model, config, itemsize, len(devices))

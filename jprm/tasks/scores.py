@@ -61,7 +61,7 @@ class Scores(Task):
         from jprm.models.costs import forward_flops
 
         n, like = EXPECTED_TOKENS, self.baseline.like
-        return self.benchmark.size * forward_flops(like.world.model_config(like.size), n, n * (n + 1) / 2, 1)
+        return self.benchmark.size * forward_flops(like.base.config, n, n * (n + 1) / 2, 1)
 
     def seconds(self, speed: Speed) -> float:
         return 3 + self.flops() / speed.train
@@ -84,7 +84,7 @@ class HeadRewards(RewardModel):
 
         like, row_tokens = self.baseline.like, self.baseline.like.verify.context_tokens
         documents = [self.baseline.document(problem, steps, [0.0] * len(steps)) for problem, steps in items if steps]
-        model = like.world.model(like.size)
+        model = like.base.model
         found = iter(label_probabilities(model, self._params, documents, row_tokens) if documents else [])
         lengths = iter([len(document) for document in documents])
         replies = []
@@ -97,7 +97,7 @@ class HeadRewards(RewardModel):
             if p is not None:
                 rewards = (*rewards[len(p) :], *map(float, p))
             verdicts = 1 if self.baseline.target == "verdict" else 0
-            flops = forward_flops(like.world.model_config(like.size), n, n * (n + 1) / 2, verdicts)
+            flops = forward_flops(like.base.config, n, n * (n + 1) / 2, verdicts)
             replies.append(StepRewards(rewards, Cost(n, 0, flops)))
         return replies
 

@@ -85,7 +85,7 @@ class Search(Task):
 
     def parents(self) -> tuple[Task, ...]:
         """The policy and the verifier, and its rewards where others take their place."""
-        asked = self.policy.base, self.head or self.sampling.verifier
+        asked = self.policy.model, self.head or self.sampling.verifier
         return (*asked, self.candidates) if self.candidates and self.control == "score" else asked
 
     def inputs(self) -> dict[str, Any]:
@@ -99,10 +99,11 @@ class Search(Task):
             "control": self.control,
             "scorer": self.scorer,
             "plugin": self.plugin,
-            "world": self.policy.base.world.identity,
+            "world": self.policy.world.identity,
             "temperature": self.policy.temperature,
             "max_tokens": self.policy.max_tokens,
             "policy_context_tokens": self.policy.context_tokens,
+            **self.policy.inputs(),
             "verify": verify,
             "slots": self.sampling.slots,
             **({"direct": self._styled("direct").key} if self.scorer else {}),
@@ -110,7 +111,7 @@ class Search(Task):
 
     def compute(self, stage: Stage, context: TaskContext) -> dict[str, Any]:
         """Searches what has no row yet, in this stage or in one of more or fewer problems."""
-        path, world = stage.file(ROWS), self.policy.base.world
+        path, world = stage.file(ROWS), self.policy.world
         if not path.exists():
             alike = (other.path for other in context.stages.alike(self, FREE))
             others = (folder / ROWS for path in alike for folder in (path, holder(path)) if folder)
@@ -134,7 +135,7 @@ class Search(Task):
     def drawn_problems(self) -> list[Problem]:
         """The problems: the first of a split for which candidates are drawn, too."""
         seed = seed_of(self.seed, "benchmark", "candidates")
-        return self.policy.base.world.world.problems(self.split, self.problems, seed)
+        return self.policy.world.world.problems(self.split, self.problems, seed)
 
     def rows(self, stages: Stages) -> list[dict[str, Any]]:
         """The rows of the finished search, in the order of their problems' ids."""
@@ -171,23 +172,29 @@ class Search(Task):
 
 def policy_steps(stages: Stages, policy: Policy) -> SampledSteps:
     """The policy as a generator of steps."""
-    world, tokenizer = policy.base.world.world, policy.base.world.tokenizer
+    world, tokenizer = policy.world.world, policy.model.tokenizer
     layout = Layout(
         boundary_ids(tokenizer, tokenizer.vocab_size),
         world.split_steps,
         policy.max_tokens,
         is_final=lambda steps: world.answer(steps) is not None,
     )
-    cost = model_cost(policy.base.world, policy.base.size)
-    return SampledSteps(_engine(stages, policy), tokenizer, layout, seed_of(policy.base.seed, "search"), cost=cost)
+    return SampledSteps(
+        _sampler(stages, policy),
+        tokenizer,
+        layout,
+        seed_of(policy.seed, "search"),
+        prompt=policy.prompt,
+        cost=model_cost(policy.model),
+    )
 
 
 # Searches of one process share engines, which take seconds to compile, and what the verifier said of beginnings.
 
 
 @functools.lru_cache(maxsize=2)
-def _engine(stages: Stages, policy: Policy):
-    return policy.engine(stages)
+def _sampler(stages: Stages, policy: Policy):
+    return policy.sampler(stages)
 
 
 @functools.lru_cache(maxsize=2)

@@ -39,13 +39,62 @@ class DataSection(Config):
     """The folder that holds gsm8k/ and processbench/."""
 
 
+class ModelChoice(Config):
+    """A model that was trained elsewhere; its name alone may stand for it."""
+
+    model: str
+    """The Hugging Face directory (or a name of the hub in the local cache); of a served model its tokenizer's."""
+    base_url: str = ""
+    """The address of a server that samples the model, such as http://localhost:8000/v1; "" for the engine here."""
+    served_model: str = ""
+    """The name of the model on the server; not needed where it serves one."""
+    concurrency: int = Field(default=64, ge=1)
+    """The requests to the server at a time."""
+    dtype: Literal["float32", "bfloat16", "float16"] | None = None
+    """The type of weights and caches in sampling; by default float32 on CPUs, elsewhere that of the files."""
+    tensor: int | None = Field(default=None, ge=1)
+    """The devices that share the weights in sampling; by default one."""
+
+
+class PromptSection(Config):
+    """How a policy that was trained elsewhere is asked for a solution."""
+
+    style: Literal["auto", "chat", "plain"] = "auto"
+    """Whether the instruction is a user's turn of the chat template ("chat") or a text alone ("plain"); "auto" takes
+    the chat where the model has a template."""
+    instruction: str = (
+        "{problem}\n\nSolve the problem step by step. Write every step as a paragraph of its own, with an empty line "
+        "between two steps. End the last step with the final answer in \\boxed{}."
+    )
+    """What is asked, with the problem at the place {problem}."""
+    system: str = ""
+    """The system prompt of the chat; "" for that of the template."""
+    begin: str = ""
+    """How every solution begins, such as "Step 1:"."""
+    options: dict[str, Any] = {}
+    """Options of the chat template, such as enable_thinking."""
+    top_k: int = Field(default=0, ge=0)
+    """So many of the likeliest tokens are drawn from; 0 sets no limit."""
+    top_p: float = Field(default=1.0, gt=0, le=1)
+    """The likeliest tokens that together have this probability are drawn from."""
+
+    @field_validator("instruction")
+    @classmethod
+    def _one_place(cls, instruction: str) -> str:
+        if instruction.count("{problem}") != 1:
+            raise ValueError("must hold the place {problem} once")
+        return instruction
+
+
 class ModelSection(Config):
     """The models by role, and how many sequences are decoded side by side."""
 
-    policy: str = "tiny-0.3m"
-    """The preset of the policy, which writes the solutions."""
+    policy: str | ModelChoice = "tiny-0.3m"
+    """The policy, which writes the solutions: a preset, a directory, or a table of `ModelChoice`."""
+    prompt: PromptSection = PromptSection()
+    """How a policy that is no preset is asked."""
     slots: int = Field(default=256, ge=8)
-    """The sequences that an engine decodes side by side."""
+    """The sequences that an engine decodes side by side; fewer where the memory does not hold them."""
 
 
 class BaseSection(TrainConfig):

@@ -19,8 +19,9 @@ from jprm.label import (
     relative_progress,
 )
 from jprm.seeds import rng_of, seed_of
-from jprm.tasks.base import Base, load_weights, train_model, training_flops
+from jprm.tasks.base import train_model, training_flops
 from jprm.tasks.labels import Example, Labels, load_examples
+from jprm.tasks.model_source import ModelWeights
 from jprm.tasks.open_world import OpenWorld
 from jprm.tasks.rationales import held_out_conversations, write_conversation
 from jprm.tasks.resources import Speed, TaskContext
@@ -41,7 +42,7 @@ class Verifier(Task):
 
     kind: ClassVar[str] = "verifier"
     version: ClassVar[int] = 2
-    base: Base
+    base: ModelWeights
     labels: Labels
     examples: int
     rule: str
@@ -54,17 +55,17 @@ class Verifier(Task):
     @property
     def world(self) -> OpenWorld:
         """The world whose solutions it judges."""
-        return self.base.world
+        return self.labels.world
 
     @property
     def size(self) -> str:
-        """The preset of its model."""
+        """What tables call its model."""
         return self.base.size
 
     @property
     def seed(self) -> int:
-        """The seed of its base, its labels and its training."""
-        return self.base.seed
+        """The seed of its labels and its training, and of its base where that is trained from scratch."""
+        return self.labels.seed
 
     @property
     def label(self) -> str:
@@ -117,7 +118,7 @@ class Verifier(Task):
         from jprm.train import held_out_loss, load_params
 
         # 1. The annotator writes a rationale of every example for its label; the filter keeps those that agree.
-        examples, counts, tokenizer = self.chosen(context.stages), Counts(), self.world.tokenizer
+        examples, counts, tokenizer = self.chosen(context.stages), Counts(), self.base.tokenizer
         conversations = self.conversations(context, examples)
         kept = filter_conversations(conversations, counts, consensus=self.filtered)
         truth = {example.solution.id: example.solution.first_error for example in examples}
@@ -132,14 +133,13 @@ class Verifier(Task):
             stage,
             context,
             f"verifier {self.label}",
-            self.world,
-            self.size,
-            load_weights(context.stages, self.base),
+            self.base,
+            self.base.params(context.stages),
             [documents[c.solution_id] for c in balanced],
             recipe,
             seed_of(self.seed, "verifier", self.size),
         )
-        tokenizer.save(stage.file("tokenizer"))
+        self.base.save_tokenizer(stage.file("tokenizer"))
         # 4. Its loss on right rationales of other problems can be compared between numbers of examples.
         pool = context.resources.pool(self.verify, context.progress)
         held_out = [
@@ -153,11 +153,11 @@ class Verifier(Task):
             "labels_right_before": _share([right[id(c)] for c in conversations]),
             "labels_right_after": _share([right[id(c)] for c in kept]),
             "documents": len(balanced),
-            "held_out_loss": held_out_loss(self.world.model(self.size), params, held_out, recipe.row_tokens),
+            "held_out_loss": held_out_loss(self.base.model, params, held_out, recipe.row_tokens),
         }
 
     def flops(self) -> float:
-        return training_flops(self.world, self.size, self.recipe)
+        return training_flops(self.base, self.recipe)
 
     def seconds(self, speed: Speed) -> float:
         return 3 + self.flops() / speed.train

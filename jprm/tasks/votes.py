@@ -18,11 +18,13 @@ from jprm.errors import UserError
 from jprm.execute import CodePlace
 from jprm.jobs import Stage, Stages, Task, inputs_without
 from jprm.records import Rationale, ReadOut
+from jprm.sampling import SamplingParams
 from jprm.score import Ended, Heard, Known
 from jprm.score import Item as ScorerItem
 from jprm.seeds import seed_of
 from jprm.tasks.base import load_weights
 from jprm.tasks.benchmark import Item, SolutionSet, load_items
+from jprm.tasks.model_source import SamplerSizes
 from jprm.tasks.resources import Speed, TaskContext
 from jprm.tasks.settings import ExecutionMode, VerifySection, VoteMode
 from jprm.tasks.verifier import RUN_CODE, Verifier, code_inputs
@@ -113,7 +115,7 @@ class VerifierSampling(Sampling):
     ) -> Judging:
         """Judges all solutions side by side on an engine of its own."""
         engine = self.engine(context.stages)
-        model = engine, self.pool(context), self.verifier.world.tokenizer, self.settings
+        model = engine, self.pool(context), self.verifier.base.tokenizer, self.settings
         seed = seed_of(self.verifier.seed, "votes")
         for rationales in verify(items, range(votes.n_votes), *model, seed, votes.stop_early, known, heard):
             lost = (r.reason for r in rationales if r.reason.startswith(LOST))
@@ -124,13 +126,9 @@ class VerifierSampling(Sampling):
 
     def engine(self, stages: Stages):
         """An engine that writes this verifier's rationales."""
-        return self.verifier.world.engine(
-            self.verifier.size,
-            load_weights(stages, self.verifier),
-            temperature=self.verify.temperature,
-            context_tokens=self.verify.context_tokens,
-            slots=self.slots,
-        )
+        sampling = SamplingParams(temperature=self.verify.temperature)
+        sizes = SamplerSizes(self.verify.context_tokens, self.slots, self.verifier.template.all_stops)
+        return self.verifier.base.engine(load_weights(stages, self.verifier), sampling, sizes)
 
     @property
     def settings(self) -> VerifySettings:
@@ -147,7 +145,7 @@ class VerifierSampling(Sampling):
         )
 
     def decode_flops(self, tokens: float) -> float:
-        return self.verifier.world.decode_flops(self.verifier.size, self.verify.context_tokens, tokens)
+        return self.verifier.base.decode_flops(self.verify.context_tokens, tokens)
 
 
 def execution_of(style: str, wanted: ExecutionMode = "executed") -> ExecutionMode:

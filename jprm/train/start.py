@@ -2,7 +2,6 @@
 
 import dataclasses
 import datetime
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -28,8 +27,8 @@ from jprm.data.conversations import TRAINED_ROLE, TURN_CLOSE, TURN_OPEN
 from jprm.digests import files_digest
 from jprm.errors import UserError
 from jprm.models import Model, bind, preset
-from jprm.models.hf_config import FILE, read_config
-from jprm.models.hf_export import copy_tokenizer
+from jprm.models.hf_config import read_config
+from jprm.models.hf_export import copy_description
 from jprm.models.hf_weights import stored_dtype
 from jprm.models.locate import Checkpoint, find_checkpoint, weight_files
 from jprm.quoting import marks
@@ -147,7 +146,7 @@ def _from_checkpoint(
         fresh=lambda: from_checkpoint(checkpoint, np.float32)[1],
         weights=_weights_digest(checkpoint),
         dtype=stored_dtype(directory).name,
-        save_tokenizer=lambda folder: _copy(directory, folder),
+        save_tokenizer=lambda folder: copy_description(directory, folder),
         quoted=tuple(line for line, (_, spelled) in rows if spelled and not data.control_tokens),
         date=codec.date.isoformat() if codec.writes_date else "",
     )
@@ -156,9 +155,3 @@ def _from_checkpoint(
 def _save(tokenizer: Tokenizer, folder: Path) -> None:
     tokenizer.save(folder)
     (folder / "chat_template.jinja").write_text(CHATML, encoding="utf-8")
-
-
-def _copy(directory: Path, folder: Path) -> None:
-    folder.mkdir(exist_ok=True)
-    copy_tokenizer(directory, folder)
-    shutil.copyfile(directory / FILE, folder / FILE)  # an export keeps the fields that it does not set itself

@@ -23,7 +23,7 @@ from jprm.experiments.applications.judgements import Judgements
 from jprm.experiments.applications.tasks import Applications
 from jprm.experiments.sweep.table import best_by
 from jprm.jobs import Stages
-from jprm.search import aggregate
+from jprm.search import ModelCost, aggregate
 from jprm.seeds import rng_of
 from jprm.tasks.benchmark import Item, load_items
 from jprm.tasks.policy import Policy
@@ -61,8 +61,7 @@ class CandidatePool:
     @functools.cached_property
     def writing_flops(self) -> float:
         """Mean FLOPs of writing one solution, its problem read anew each time."""
-        base = self.policy.base
-        cost, encode = model_cost(base.world, base.size), base.world.tokenizer.encode
+        cost, encode = model_cost(self.policy.model) or ModelCost(), self.policy.model.tokenizer.encode
         of_items = [
             cost.cost(0, len(encode(i.problem.text)), len(encode("".join(i.solution.steps)))).flops
             for i in self.items.values()
@@ -80,7 +79,7 @@ class CandidatePool:
 
     def choosing_by(self, score: Callable[[str], float | None]) -> BestOfNAccuracy:
         """The same by a score of solution ids; equal texts of a problem have one id."""
-        world, ks = self.policy.base.world.world, range(1, self.most + 1)
+        world, ks = self.policy.world.world, range(1, self.most + 1)
         return best_by(score, self.items, self.drawn, world, ks, self.missing)
 
 

@@ -17,8 +17,10 @@ from jprm.jobs import Task
 from jprm.tasks.base import Base
 from jprm.tasks.benchmark import Benchmark, ProcessBench, SolutionSet
 from jprm.tasks.labels import Labels
+from jprm.tasks.model_source import ModelWeights
 from jprm.tasks.open_world import OpenWorld
 from jprm.tasks.policy import Policy
+from jprm.tasks.roles import model_source, model_weights
 from jprm.tasks.settings import ExecutionMode, VoteMode
 from jprm.tasks.verifier import Verifier
 from jprm.tasks.votes import VerifierSampling, Votes, execution_of, leaders_of
@@ -30,15 +32,17 @@ class PointTasks:
     def __init__(self, config: SweepConfig, world: OpenWorld):
         self.config, self.world = config, world
 
-    def base(self, size: str, seed: int) -> Base:
-        """The base model that the verifiers of a size and seed start from."""
-        return Base(self.world, self.config.base, size, seed)
+    def base(self, size: str, seed: int) -> ModelWeights:
+        """The model that the verifiers of a size and seed start from."""
+        return model_weights(size, "grid.sizes", self.world, self.config.base, seed, "verifier")
 
     def policy(self, seed: int) -> Policy:
         """The policy of a seed."""
         model, labels = self.config.model, self.config.labels
-        base = Base(self.world, self.config.base, model.policy, seed, "policy")
-        return Policy(base, labels.temperature, labels.max_tokens, labels.context_tokens, model.slots)
+        source = model_source(model.policy, "model.policy", self.world, self.config.base, seed, "policy")
+        sizes = labels.max_tokens, labels.context_tokens, model.slots
+        asking = None if isinstance(source, Base) else model.prompt
+        return Policy(self.world, source, seed, labels.temperature, *sizes, asking)
 
     def labels(self, seed: int) -> Labels:
         """The labelled solutions of a seed."""

@@ -54,7 +54,7 @@ class GridSection(Config):
     """The cells: sizes x training examples x seeds, and one-change variants of the main cell."""
 
     sizes: tuple[str, ...] = Field(default=("tiny-0.1m", "tiny-0.3m"), min_length=1)
-    """The presets of the verifiers."""
+    """The models of the verifiers: presets, or directories of checkpoints."""
     train_examples: tuple[int, ...] = Field(default=(250, 1000), min_length=1)
     """The numbers of labelled solutions, before the filter."""
     seeds: tuple[int, ...] = Field(default=(0,), min_length=1)
@@ -93,10 +93,13 @@ class GridSection(Config):
 
 
 def _matrix_parameters(size: str) -> int:
-    """A number that grows with the parameters of a preset. Raises UserError for an unknown one."""
+    """A number that grows with the parameters of a preset or a checkpoint. Raises UserError for an unknown one."""
     from jprm.models.config import preset
+    from jprm.models.hf_config import read_config
+    from jprm.models.locate import find_checkpoint, names_checkpoint
 
-    shapes = preset(size, vocab_size=8)
+    checkpoint = find_checkpoint(size, "grid.sizes").directory if names_checkpoint(size) else None
+    shapes = preset(size, vocab_size=8) if checkpoint is None else read_config(checkpoint)
     return shapes.n_layers * shapes.embed**2
 
 
@@ -104,7 +107,7 @@ class CellSection(Config):
     """What makes a cell, as keys of axes. Where a value is not set, the lists of `grid` hold."""
 
     size: str | None = None
-    """The preset of the verifier."""
+    """The model of the verifier: a preset, or a directory."""
     train_examples: int | None = Field(default=None, ge=1)
     """The labelled solutions that it learns from, before the filter."""
     seed: int | None = None

@@ -95,10 +95,10 @@ def candidates_at_equal_compute(stages: Stages, candidates: Cell | None) -> Spen
     drawn = stages[benchmark].summary["drawn"]
     problems = [[found.get(name, formless) for name in row["solutions"]] for row in drawn]
     texts = ["".join(items[name].solution.steps) for name in tables]
-    solution = sum(len(world.tokenizer.encode(text)) for text in texts) / len(texts)
+    solution = sum(len(benchmark.policy.model.tokenizer.encode(text)) for text in texts) / len(texts)
     written = sampled["generated_tokens"] + sampled["forced_tokens"]
     verification = written / (len(tables) * votes.n_votes)
-    larger = stages[verifier].summary["params"] / stages[benchmark.policy.base].summary["params"]
+    larger = stages[verifier].summary["params"] / stages[benchmark.policy.model].summary["params"]
     budgets = range(1, 1 + min(map(len, problems)))
     table = compute_matched(
         united(problems),

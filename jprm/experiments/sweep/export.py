@@ -6,7 +6,7 @@ from typing import Any
 from jprm.experiments.sweep.cells import Sweep
 from jprm.experiments.sweep.finished import read_sweep_config, trained_verifier
 from jprm.jobs import Stages, provenance, write_atomic
-from jprm.tasks.base import load_weights
+from jprm.tasks.base import Base, load_weights
 from jprm.tasks.verifier import Verifier
 from jprm.tokenizer import EOS, PAD
 
@@ -23,21 +23,32 @@ def export_verifier(run: Path, out: Path, dtype: str | None = None) -> str:
 
     sweep, stages = Sweep(read_sweep_config(run)), Stages(run)
     verifier = trained_verifier(run, sweep, stages)
-    tokenizer = verifier.world.tokenizer
     to_hf(
         out,
-        verifier.world.model(verifier.size),
+        verifier.base.model,
         load_weights(stages, verifier),
         dtype=dtype and jnp.dtype(dtype),
         source=stages[verifier].file("tokenizer"),
-        fields={
-            "eos_token_id": tokenizer.token_id(EOS),
-            "pad_token_id": tokenizer.token_id(PAD),
-            "max_position_embeddings": verifier.verify.context_tokens,
-        },
+        fields=_own_fields(verifier) if isinstance(verifier.base, Base) else {},
     )
     write_atomic(out / "README.md", _card(verifier, stages[verifier].summary))
     return verifier.label
+
+
+def _origin(verifier: Verifier) -> str:
+    if isinstance(verifier.base, Base):
+        return "Its base was trained from scratch by jprm, from an induction-ready initialisation."
+    return f"It was fine-tuned by jprm from the checkpoint {verifier.size}."
+
+
+def _own_fields(verifier: Verifier) -> dict[str, Any]:
+    """The fields of config.json that a checkpoint would have brought."""
+    tokenizer = verifier.base.tokenizer
+    return {
+        "eos_token_id": tokenizer.token_id(EOS),
+        "pad_token_id": tokenizer.token_id(PAD),
+        "max_position_embeddings": verifier.verify.context_tokens,
+    }
 
 
 def _card(verifier: Verifier, summary: dict[str, Any]) -> str:
@@ -59,6 +70,6 @@ def _card(verifier: Verifier, summary: dict[str, Any]) -> str:
         "---\nlibrary_name: transformers\ntags: [process-reward-model]\n---\n\n"
         f"# Verifier {verifier.label}\n\n"
         "A generative process reward model: it writes a rationale for each step of a solution, and then a verdict.\n\n"
-        "Its base was trained from scratch by jprm, from an induction-ready initialisation.\n\n"
+        f"{_origin(verifier)}\n\n"
         f"| | |\n|---|---|\n{rows}\n"
     )

@@ -39,7 +39,7 @@ def trained_verifier(run: Path, sweep: Sweep, stages: Stages) -> Verifier:
 def trained_policy(run: Path, sweep: Sweep, stages: Stages) -> Policy:
     """The policy of the main verifier's seed. Raises UserError where it is not trained yet."""
     policy = sweep.tasks_of(sweep.main.config).policy(sweep.main.verifier.seed)
-    _trained(run, stages, policy.base)
+    _trained(run, stages, policy.model)
     return policy
 
 

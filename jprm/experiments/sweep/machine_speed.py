@@ -12,6 +12,8 @@ import numpy as np
 from jprm.config import fingerprint
 from jprm.experiments.sweep.cells import Cell, Sweep
 from jprm.jobs import provenance, write_atomic
+from jprm.sampling import SamplingParams
+from jprm.tasks.model_source import SamplerSizes
 from jprm.tasks.resources import Speed
 
 SECONDS_EACH = 6.0  # of training, and of sampling, once compiled
@@ -40,7 +42,7 @@ def measure_speed(sweep: Sweep) -> Speed:
     """
     from jprm.models import parameter_count
 
-    cell = min(sweep.cells, key=lambda c: parameter_count(c.verifier.world.model_config(c.verifier.size)))
+    cell = min(sweep.cells, key=lambda c: parameter_count(c.verifier.base.config))
     speed = Speed(_train_speed(cell), _decode_speed(cell))
     path = _file(sweep.config.path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -60,10 +62,10 @@ def _train_speed(cell: Cell) -> float:
     from jprm.models.costs import train_flops
     from jprm.train import fit
 
-    world, size = cell.verifier.world, cell.verifier.size
+    world, base = cell.verifier.world, cell.verifier.base
     config = cell.config.train.model_copy(update={"steps": MAX_STEPS, "checkpoint_every": MAX_STEPS + 1})
     documents = [
-        render([(s.text, s.trained) for s in segments], world.tokenizer)
+        render([(s.text, s.trained) for s in segments], base.tokenizer)
         for segments in world.world.base_documents(DOCUMENTS, 0)
     ]
     ticks: list[float] = []
@@ -73,7 +75,7 @@ def _train_speed(cell: Cell) -> float:
         if len(ticks) > 2 and ticks[-1] - ticks[1] > SECONDS_EACH:
             raise _Enough
 
-    model = world.model(size)
+    model = base.model
     with tempfile.TemporaryDirectory() as scratch:
         try:
             fit(model, model.init(0), documents, config, 0, Path(scratch) / "c", on_step=tick)
@@ -82,15 +84,15 @@ def _train_speed(cell: Cell) -> float:
     per_step = (ticks[-1] - ticks[1]) / (len(ticks) - 2)
     tokens = config.batch_rows * config.row_tokens
     length = sum(map(len, documents)) / len(documents)
-    return train_flops(world.model_config(size), tokens, length) / per_step
+    return train_flops(base.config, tokens, length) / per_step
 
 
 def _decode_speed(cell: Cell) -> float:
     """FLOPs per second of sampling with all slots taken; the first round, which compiles, does not count."""
-    config, world, size = cell.config, cell.verifier.world, cell.verifier.size
+    config, base = cell.config, cell.verifier.base
     context_tokens, slots = config.verify.context_tokens, config.model.slots
-    params, temperature = world.model(size).init(0), max(config.verify.temperature, 1.0)
-    engine = world.engine(size, params, temperature=temperature, context_tokens=context_tokens, slots=slots)
+    sampling = SamplingParams(max(config.verify.temperature, 1.0))
+    engine = base.engine(base.model.init(0), sampling, SamplerSizes(context_tokens, slots))
     prompt = np.arange(1, 1 + min(PROMPT_TOKENS, context_tokens // 4)).tolist()
     new = context_tokens - len(prompt) - 1
     drawn, started, first = 0, time.monotonic(), True
@@ -109,4 +111,4 @@ def _decode_speed(cell: Cell) -> float:
         else:
             drawn += tokens
     per_second = drawn / (time.monotonic() - started)
-    return world.decode_flops(size, context_tokens, 1) * per_second
+    return base.decode_flops(context_tokens, 1) * per_second

@@ -27,7 +27,7 @@ def print_score(run: Path, problem_text: str, steps_file: Path, n_votes: int) ->
     problem = make_problem(kind, problem_text.strip() + "\n", "", "", "")
     named = enumerate(steps, 1)
     for name, text in (("--problem", problem.text), *((f"{steps_file}:{i}", step) for i, step in named)):
-        if not verifier.world.tokenizer.accepts(text):
+        if not verifier.base.tokenizer.accepts(text):
             raise UserError(f"{name}: the {kind} world has no words for {text.strip()!r}")
     solution = Solution(seed_name(problem_text, steps), problem.id, steps, "given")
     sampling = sweep.main.sampling
@@ -39,7 +39,7 @@ def print_score(run: Path, problem_text: str, steps_file: Path, n_votes: int) ->
             range(drawn),
             sampling.engine(stages),
             resources.pool(verify, progress),
-            verifier.world.tokenizer,
+            verifier.base.tokenizer,
             sampling.settings,
             seed_of(verifier.seed, "score"),
         )

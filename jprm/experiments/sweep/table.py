@@ -106,7 +106,7 @@ def _rows(stages: Stages, cell: Cell, points: list[dict[str, Any]]) -> list[dict
     trained, sampled = stages[verifier].summary, stages[votes].summary
     generated = sampled["generated_tokens"] + sampled["forced_tokens"]
     context = config.verify.context_tokens // 2
-    flops = decode_flops(verifier.world.model_config(verifier.size), context, 1) * generated
+    flops = decode_flops(verifier.base.config, context, 1) * generated
     rows = []
     votes_shown = {*map(config.verify.draws, config.votes_shown)}
     for point in points:
