@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from jprm.config import Config
 from jprm.errors import UserError
@@ -26,6 +26,7 @@ from jprm.tasks.settings import (
     WorldSection,
 )
 
+SETS = ("policy", "answers", "planted", "processbench")  # of solutions, in `evaluate.benchmarks`
 Ablation = Literal["invented", "code", "analysis", "direct", "hard", "difference", "unfiltered", "fork"]
 
 
@@ -34,8 +35,12 @@ class EvaluateSection(Config):
 
     split: Literal["dev", "test"] = "test"
     """The split of the world whose problems are used."""
-    benchmarks: tuple[Literal["policy", "planted", "processbench"], ...] = ("policy",)
-    """The sets of solutions: natural errors of the policy, planted errors, ProcessBench."""
+    benchmarks: tuple[str, ...] = Field(default=("policy",), min_length=1)
+    """The sets of solutions: "policy", its natural errors; "answers", its solutions by their final answers; "planted",
+    planted errors; "processbench", the file below `data.root`; or files of judged solutions, in the layouts of
+    `evaluate`."""
+    file_rows: int | None = Field(default=None, ge=1)
+    """How many solutions of each file are judged; by default all."""
     problems: int = Field(default=560, ge=2)
     """The solutions of each set, half of them wrong."""
     votes_shown: tuple[int, ...] | None = Field(default=None, min_length=1)
@@ -46,8 +51,26 @@ class EvaluateSection(Config):
     """The solutions of each problem to choose among."""
     candidate_votes: int = Field(default=4, ge=1)
     """The votes on each step of a candidate."""
+    candidate_cells: Literal["main", "grid"] = "main"
+    """The cells that choose among candidates: the main one, or all of the grid."""
     missing: Literal["wrong", "excluded"] = "wrong"
     """What a solution without a verdict counts as."""
+
+    @field_validator("benchmarks")
+    @classmethod
+    def _known_or_a_file(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        for name in names:
+            if name not in SETS and Path(name).name == name and not Path(name).suffix:
+                raise ValueError(f"{name!r} is no set of solutions; choose of {', '.join(SETS)}, or name a file")
+        called = [name_of_set(name) for name in names]
+        if twice := next((name for name in called if called.count(name) > 1), None):
+            raise ValueError(f"two sets are called {twice!r}; rename one of the files")
+        return names
+
+
+def name_of_set(name: str) -> str:
+    """What a set of `evaluate.benchmarks` is called in tables: a file by its name without endings."""
+    return name if name in SETS else Path(name).name.split(".")[0]
 
 
 class GridSection(Config):

@@ -5,13 +5,12 @@ from collections.abc import Sequence
 from jprm.errors import INCOMPLETE, UserError
 from jprm.experiments.sweep.cells import Cell, Sweep
 from jprm.experiments.sweep.config import FREE_KEYS, SweepConfig
-from jprm.experiments.sweep.equal_compute import candidates_at_equal_compute
 from jprm.experiments.sweep.findings import find
 from jprm.experiments.sweep.machine_speed import stored_speed
 from jprm.experiments.sweep.plan import check_possible
 from jprm.experiments.sweep.report import write_sweep_report
 from jprm.experiments.sweep.report_tables import print_sweep
-from jprm.experiments.sweep.table import Measured, best_of_candidates, f1_of, failed_row, measure
+from jprm.experiments.sweep.table import Measured, best_of_n_rows, f1_of, failed_row, measure
 from jprm.jobs import (
     Failure,
     RunDirectory,
@@ -75,8 +74,8 @@ def run_sweep(
                 f"{len(sweep.cells)} cells, {len(runner.graph.tasks)} stages, run directory {config.path}", force=True
             )
             measured = [_compute(runner, cell) for cell in sweep.cells]
-            if sweep.candidates:
-                _ensure(runner, sweep.candidates)
+            for cell in sweep.choosing:
+                _ensure(runner, cell)
             runner.count_reused()
             runner.progress.close()  # what follows is printed below it
             return conclude(runner, sweep, command, measured)
@@ -119,8 +118,9 @@ def conclude(runner: Runner, sweep: Sweep, command: str, known: Sequence[Measure
         rows = [{"status": "ok", "reason": ""} | row for row in rows]
     write_rows(path / "results.jsonl", rows)
     if measured:
-        best = best_of_candidates(stages, sweep.candidates)
-        findings = find(sweep, measured, best, candidates_at_equal_compute(stages, sweep.candidates))
+        findings = find(sweep, stages, measured)
+        if findings.choosing:
+            write_rows(path / "best_of_n.jsonl", best_of_n_rows(findings.choosing))
         write_sweep_report(sweep.config, measured, findings, path, command)
         print_sweep(measured, findings)
     for name, failure in failures.items():
