@@ -14,6 +14,7 @@ from pydantic import Field, field_validator, model_validator
 
 from jprm.config import Config
 from jprm.errors import UserError
+from jprm.models.locate import names_checkpoint
 from jprm.paths import nearest_name
 from jprm.tasks.settings import (
     BaseSection,
@@ -224,22 +225,41 @@ class SweepConfig(Config):
         given = table.get("grid", {})
         return table | {"grid": single | given if isinstance(given, dict) else given}
 
+    @model_validator(mode="before")
+    @classmethod
+    def _worlds_without_an_oracle_plant_nothing(cls, table: Any) -> Any:
+        """There the defaults of these two keys would be refused."""
+        world = table.get("world") if isinstance(table, dict) else None
+        if not isinstance(world, dict) or world.get("kind") not in WITHOUT_ORACLE:
+            return table
+        for name, default in (("labels", {"planted_solutions": 0}), ("evaluate", {"benchmarks": ("answers",)})):
+            given = table.get(name, {})
+            table = table | {name: default | given if isinstance(given, dict) else given}
+        return table
+
     @model_validator(mode="after")
     def _asks_what_the_world_knows(self) -> SweepConfig:
         if self.world.kind not in WITHOUT_ORACLE:
             return self
-        planted = self.labels.planted_solutions
-        sets = [name for name in self.evaluate.benchmarks if name != "processbench"]
+        planted, sizes = self.labels.planted_solutions, self.grid.sizes if self.cell.size is None else (self.cell.size,)
+        sets = [name for name in self.evaluate.benchmarks if name in ("policy", "planted")]
         asked = (
             (self.labels.source == "planted", 'labels.source = "planted"', 'take "rollouts"'),
             (planted > 0, f"labels.planted_solutions = {planted}", "take 0"),
-            (bool(sets), f"evaluate.benchmarks = {json.dumps(sets)}", 'take ["processbench"]'),
+            (bool(sets), f"evaluate.benchmarks = {json.dumps(sets)}", 'take "answers", or files of judged solutions'),
             (self.grid.labels == "exact", 'grid.labels = "exact"', 'take "rpe", "hard" or "difference"'),
             (self.cell.labels == "exact", 'cell.labels = "exact"', 'take "rpe", "hard" or "difference"'),
         )
         for is_asked, what, instead in asked:
             if is_asked:
                 raise ValueError(f"{what}: the world {self.world.kind} does not know the truth of steps; {instead}")
+        named = [("model.policy", self.model.policy), *(("grid.sizes", size) for size in sizes)]
+        for key, model in named:
+            if isinstance(model, str) and not names_checkpoint(model):
+                raise ValueError(
+                    f"{key} = {model!r}: presets are trained from scratch on documents of a world, and the world "
+                    f"{self.world.kind} has none; name the directory of a checkpoint"
+                )
         return self
 
     @model_validator(mode="after")

@@ -1,6 +1,8 @@
 """Runs a sweep: computes what is missing, alone or together with other workers, and concludes with table and page."""
 
+import functools
 from collections.abc import Sequence
+from typing import Any
 
 from jprm.errors import INCOMPLETE, UserError
 from jprm.experiments.sweep.cells import Cell, Sweep
@@ -92,7 +94,16 @@ def claim_config(config: SweepConfig, replace: bool) -> None:
         "set name=OTHER for a run of its own, or give --replace to replace the table (stages that fit are used)",
         free=FREE_KEYS,
         replace=replace,
+        completed=functools.partial(_with_defaults, type(config)),
     )
+
+
+def _with_defaults(kind: type[SweepConfig], table: dict[str, Any]) -> dict[str, Any]:
+    """A stored configuration with the defaults of keys that have come since; as it is, where it no longer fits."""
+    try:
+        return kind.model_validate(table).model_dump(mode="json")
+    except ValueError:
+        return table
 
 
 def conclude(runner: Runner, sweep: Sweep, command: str, known: Sequence[Measured | None] = ()) -> int:
