@@ -37,6 +37,7 @@ class SolutionSet(Task):
 
     name: str
     seed: int
+    steps_each: ClassVar[float] = 2.5  # expected, of a solution; only the plan and the ETA use it
 
     @property
     def label(self) -> str:

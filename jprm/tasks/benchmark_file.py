@@ -118,6 +118,11 @@ class BenchmarkFile(SolutionSet):
     def size(self) -> int:
         return len(self.contents.rows)
 
+    @property
+    def steps_each(self) -> float:  # pyright: ignore[reportIncompatibleVariableOverride] - it is known once it is read
+        """The mean number of steps."""
+        return sum(len(row.solution.steps) for row in self.contents.rows) / len(self.contents.rows)
+
     def seconds(self, speed: Speed) -> float:
         """0: it is read in next to no time."""
         return 0.0
