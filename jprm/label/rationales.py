@@ -14,10 +14,10 @@ import numpy as np
 
 from jprm.quoting import TextCodec
 from jprm.records import Problem, Solution
-from jprm.verify.compact import EMBEDDED, CompactDialogue, Template
-from jprm.verify.pieces import Run, play
-from jprm.verify.protocol import Pieces
-from jprm.verify.texts import texts_of
+from jprm.verify.compact import EMBEDDED
+from jprm.verify.pieces import Run, conversation_pieces, play
+from jprm.verify.protocol import Execution, Pieces, RationaleFormat
+from jprm.verify.settings import begin_dialogue
 from jprm.worlds.base import Annotation, Style, World
 
 
@@ -37,23 +37,24 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """Pieces of text with their part in the loss, and one check per judged step.
+    """The documents that teach a conversation, as pieces of text with their part in the loss; a check per judged step.
 
     `first_error` is the label it was written for; `too_long` says that a rationale did not fit the
-    template's budget, in which case the pieces end there.
+    protocol's budget, in which case the documents end there. There are several documents where the protocol shows a
+    rationale otherwise in the history than where it is written (see `conversation_pieces`).
     """
 
     solution_id: str
     style: Style
     first_error: int
-    pieces: tuple[tuple[str, bool], ...]
+    documents: tuple[tuple[tuple[str, bool], ...], ...]
     checks: tuple[Check, ...]
     too_long: bool = False
 
     @property
     def text(self) -> str:
-        """All pieces joined."""
-        return "".join(text for text, _ in self.pieces)
+        """The whole conversation."""
+        return "".join(text for text, _ in self.documents[-1]) if self.documents else ""
 
 
 def synthesize(
@@ -67,7 +68,7 @@ def synthesize(
     *,
     noise: float = 0.0,
     rng: np.random.Generator | None = None,
-    template: Template = EMBEDDED,
+    template: RationaleFormat = EMBEDDED,
 ) -> Conversation:
     """Writes the conversation about a solution whose first wrong step is labelled `first_error` (or -1).
 
@@ -75,8 +76,7 @@ def synthesize(
     steps are bad in every style. Code is run in every style, shown or not, for the consensus
     filter. The verdicts are the labels, whatever the code says: disagreement is for `consensus`.
     """
-    quote = texts_of(tokenizer).quote
-    execute = "executed" if style in ("full", "code") else "none"
+    execute: Execution = "executed" if style in ("full", "code") else "none"
     rationales: list[Pieces] = []
     checks: list[Check] = []
     too_long = False
@@ -86,7 +86,7 @@ def synthesize(
         kind, output = run(annotation.code)
         checks.append(Check(annotation, kind, output))
         is_right = t != first_error
-        dialogue = CompactDialogue(template, tokenizer, style=style, execute=execute)
+        dialogue = begin_dialogue(template, tokenizer, t, style, execute)
         turns = template.authored(annotation.analysis, [annotation.code], is_right, style)
         played = play(dialogue, turns, lambda code, outcome=(kind, output): outcome)
         if played is None:
@@ -95,6 +95,7 @@ def synthesize(
         rationale, verdict = played
         assert verdict is is_right, annotation
         rationales.append(rationale)
-    steps = [quote(step) for step in solution.steps]
-    pieces = template.conversation(quote(problem.text), steps, rationales, style)
-    return Conversation(solution.id, style, first_error, tuple(pieces), tuple(checks), too_long)
+    documents: list[Pieces] = []
+    if rationales:
+        documents = conversation_pieces(template, tokenizer, problem.text, solution.steps, rationales, style)
+    return Conversation(solution.id, style, first_error, tuple(map(tuple, documents)), tuple(checks), too_long)

@@ -6,10 +6,11 @@ import numpy as np
 
 from jprm.execute import CodePlace
 from jprm.label import Conversation, synthesize
+from jprm.quoting import TextCodec
 from jprm.records import Problem, Solution
 from jprm.seeds import rng_of, seed_of
 from jprm.tasks.open_world import OpenWorld
-from jprm.verify import Template
+from jprm.verify.protocol import RationaleFormat
 
 HELD_OUT_PROBLEMS = 100
 HELD_OUT_SEED = 0  # the same set for all cells of a world
@@ -17,8 +18,9 @@ HELD_OUT_SEED = 0  # the same set for all cells of a world
 
 def write_conversation(
     world: OpenWorld,
+    tokenizer: TextCodec,
     pool: CodePlace,
-    template: Template,
+    template: RationaleFormat,
     problem: Problem,
     solution: Solution,
     first_error: int,
@@ -45,7 +47,7 @@ def write_conversation(
             world.world,
             style,  # type: ignore[arg-type]
             run,
-            world.tokenizer,
+            tokenizer,
             template=template,
             noise=noise,
             rng=rng,
@@ -54,7 +56,9 @@ def write_conversation(
         session.close()
 
 
-def held_out_conversations(world: OpenWorld, pool: CodePlace, template: Template, style: str) -> Iterator[Conversation]:
+def held_out_conversations(
+    world: OpenWorld, tokenizer: TextCodec, pool: CodePlace, template: RationaleFormat, style: str
+) -> Iterator[Conversation]:
     """Right rationales of development problems: of a reference and of a planted error each, labelled by truth.
 
     Training loss falls with fewer examples, which are learnt by heart; only the loss on these can be compared.
@@ -64,4 +68,5 @@ def held_out_conversations(world: OpenWorld, pool: CodePlace, template: Template
     for problem in problems:
         for solution in (world.world.reference(problem), world.world.planted(problem, rng)):
             if solution is not None and solution.first_error is not None:
-                yield write_conversation(world, pool, template, problem, solution, solution.first_error, style)
+                asked = problem, solution, solution.first_error, style
+                yield write_conversation(world, tokenizer, pool, template, *asked)

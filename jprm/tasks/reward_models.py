@@ -15,7 +15,7 @@ from jprm.tasks.model_source import ModelSource, ModelWeights
 from jprm.tasks.resources import TaskContext
 from jprm.tasks.verifier import Verifier
 from jprm.tasks.votes import VerifierSampling, Votes, load_rationales
-from jprm.verify import Branches, Execution
+from jprm.verify import Branches, Execution, Template
 
 Change = Callable[[Problem, Steps, StepRewards], StepRewards]
 
@@ -75,7 +75,8 @@ def stored_rewards(stages: Stages, votes: Sequence[Votes], n_votes: int) -> Vote
 
 def whole_steps(sampling: VerifierSampling, model: RewardModel) -> RewardModel:
     """A reward model that is asked only about what this verifier could read."""
-    opening = sampling.verifier.template.openings[sampling.verifier.style]
+    template = sampling.verifier.template
+    opening = template.openings[sampling.verifier.style] if isinstance(template, Template) else ""
     accepts = sampling.verifier.base.tokenizer.accepts
     return WholeSteps(model, lambda step: accepts(step + opening))
 

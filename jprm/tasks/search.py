@@ -30,11 +30,13 @@ from jprm.tasks.reward_models import (
     whole_steps,
 )
 from jprm.tasks.scores import HeadRewards
-from jprm.tasks.verifier import Verifier
+from jprm.tasks.verifier import Verifier, protocol_inputs
 from jprm.tasks.votes import VerifierSampling, Votes
 from jprm.worlds.base import Split
 
 ROWS = "rows.jsonl"
+# Settings of the verifier that decide no row, or stand among the inputs in another form.
+NO_INPUTS = ("n_votes", "workers", "place", "protocol", "chat", "overrides")
 FREE = ("problems",)  # how many are searched decides no row
 RATIONALES_PER_PROBLEM = 50  # of one vote; only the plan and the ETA use it
 Control = Literal["none", "place", "score"]  # what a search is denied
@@ -89,7 +91,9 @@ class Search(Task):
         return (*asked, self.candidates) if self.candidates and self.control == "score" else asked
 
     def inputs(self) -> dict[str, Any]:
-        verify = self.sampling.verify.model_dump(mode="json", exclude={"n_votes", "workers", "place"})
+        verify = self.sampling.verify.model_dump(
+            mode="json", exclude={"n_votes", "workers", "place", "protocol", "chat", "overrides"}
+        )
         return {
             "strategy": self.strategy,
             "settings": json.loads(self.settings),
@@ -106,6 +110,7 @@ class Search(Task):
             **self.policy.inputs(),
             "verify": verify,
             "slots": self.sampling.slots,
+            **protocol_inputs(self.sampling.verifier.template),
             **({"direct": self._styled("direct").key} if self.scorer else {}),
         }
 

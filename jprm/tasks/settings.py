@@ -165,6 +165,14 @@ class VerifySection(Config):
     """Whether each vote reads its own earlier rationales ("chain"), or all votes read those of the first ("fork")."""
     readout: ReadOut = "prob_raw"
     """What the reward of a vote is: P(Yes) before or after the temperature, or the sampled word."""
+    protocol: Literal["auto", "tags", "genprm"] = "auto"
+    """How rationales are written, in training and in use: with the compact tags, or as the published GenPRM; "auto"
+    takes the tags for presets and GenPRM for checkpoints."""
+    chat: Literal["auto", "published", "template"] = "auto"
+    """Whose turns a GenPRM conversation has: the published chat's, or those of the checkpoint's own template; "auto"
+    takes the template where there is one."""
+    overrides: tuple[str, ...] = ()
+    """`key=value` of the GenPRM protocol (configs/verify/genprm.toml), such as sampling.top_k=0."""
     max_tokens: int = Field(default=64, ge=1)
     """The tokens of one step's rationale at most."""
     context_tokens: int = Field(default=304, ge=16)

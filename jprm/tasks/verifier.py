@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, TypeVar
@@ -19,16 +20,18 @@ from jprm.label import (
     relative_progress,
 )
 from jprm.seeds import rng_of, seed_of
-from jprm.tasks.base import train_model, training_flops
+from jprm.tasks.base import Base, train_model, training_flops
 from jprm.tasks.labels import Example, Labels, load_examples
 from jprm.tasks.model_source import ModelWeights
 from jprm.tasks.open_world import OpenWorld
 from jprm.tasks.rationales import held_out_conversations, write_conversation
 from jprm.tasks.resources import Speed, TaskContext
 from jprm.tasks.settings import TrainSection, VerifySection
-from jprm.verify import EMBEDDED, Budget, Template
+from jprm.verify import EMBEDDED, Budget, GenPRM, Template, protocol_for
 
 T = TypeVar("T")
+# The form in which rationales are written for training: that of the published data.
+TRAINING_FORM = ("quirks.first_user=training",)
 RUN_CODE = ("full", "code")  # the styles whose rationales hold code
 
 
@@ -73,12 +76,17 @@ class Verifier(Task):
         parts += [f"lr={self.other_learning_rate}"] if self.other_learning_rate is not None else []
         return " ".join([*parts, *(["unfiltered"] if not self.filtered else []), f"s={self.seed}"])
 
-    @property
-    def template(self) -> Template:
-        """The rationale format with its budget, the same in training and in use."""
-        verify = self.verify
-        budget = Budget(max_tokens=verify.max_tokens, max_rounds=verify.max_rounds, verdict_tokens=1)
-        return replace(EMBEDDED, budget=budget, code=verify.code)
+    @functools.cached_property
+    def template(self) -> Template | GenPRM:
+        """The rationale protocol with its budget, the same in training and in use.
+
+        Raises UserError for a protocol that the tokenizer of the base cannot write.
+        """
+        return rationale_protocol(self.verify, self.base)
+
+    def seed_for(self, *purpose: str) -> int:
+        """The seed of a purpose; of a checkpoint's verifier the seed itself, as `train` and `evaluate` take it."""
+        return seed_of(self.seed, *purpose) if isinstance(self.base, Base) else self.seed
 
     def of_style(self, style: str, learning_rate: float | None = None) -> Verifier:
         """The verifier that is like this one but for its style, and perhaps its learning rate."""
@@ -104,6 +112,7 @@ class Verifier(Task):
             "train": self.effective_recipe.model_dump(mode="json", exclude={"checkpoint_every"}),
             "seed": self.seed,
             **code_inputs(self.verify),
+            **protocol_inputs(self.template),
         }
 
     @property
@@ -123,7 +132,7 @@ class Verifier(Task):
         kept = filter_conversations(conversations, counts, consensus=self.filtered)
         truth = {example.solution.id: example.solution.first_error for example in examples}
         # 2. Solutions with and without an error are made equally many.
-        documents = {c.solution_id: render(c.pieces, tokenizer) for c in kept}
+        documents = {c.solution_id: [render(pieces, tokenizer) for pieces in c.documents] for c in kept}
         balanced = balance(kept, lambda c: c.first_error >= 0)
         if not balanced:
             raise UserError(f"{self.label}: nothing left to learn from ({dict(counts.dropped)}); raise labels.problems")
@@ -135,16 +144,15 @@ class Verifier(Task):
             f"verifier {self.label}",
             self.base,
             self.base.params(context.stages),
-            [documents[c.solution_id] for c in balanced],
+            [document for c in balanced for document in documents[c.solution_id]],
             recipe,
-            seed_of(self.seed, "verifier", self.size),
+            self.seed_for("verifier", self.size),
         )
         self.base.save_tokenizer(stage.file("tokenizer"))
         # 4. Its loss on right rationales of other problems can be compared between numbers of examples.
         pool = context.resources.pool(self.verify, context.progress)
-        held_out = [
-            render(c.pieces, tokenizer) for c in held_out_conversations(self.world, pool, self.template, self.style)
-        ]
+        right_ones = held_out_conversations(self.world, tokenizer, pool, self.template, self.style)
+        held_out = [render(pieces, tokenizer) for c in right_ones for pieces in c.documents]
         params, _ = load_params(stage.file("weights"))
         right = {id(c): c.first_error == truth[c.solution_id] for c in conversations}
         return summary | {
@@ -181,6 +189,7 @@ class Verifier(Task):
         return [
             write_conversation(
                 self.world,
+                self.base.tokenizer,
                 pool,
                 self.template,
                 example.problem,
@@ -209,6 +218,30 @@ def code_inputs(verify: VerifySection) -> dict[str, Any]:
     """The settings of code as inputs of a task; left out where none is set, as in keys before there were any."""
     code = verify.code
     return {"code": code.model_dump()} if code != type(code)() else {}
+
+
+def rationale_protocol(verify: VerifySection, base: ModelWeights) -> Template | GenPRM:
+    """The rationale protocol of these settings for verifiers that start from `base`.
+
+    Raises UserError for a protocol that its tokenizer cannot write.
+    """
+    of_a_world = isinstance(base, Base)
+    name = ("tags" if of_a_world else "genprm") if verify.protocol == "auto" else verify.protocol
+    if name == "tags":
+        budget = Budget(max_tokens=verify.max_tokens, max_rounds=verify.max_rounds, verdict_tokens=1)
+        return replace(EMBEDDED, budget=budget, code=verify.code)
+    chat = verify.chat
+    if chat == "auto":
+        chat = "template" if getattr(base.tokenizer, "has_chat_template", False) else "published"
+    budget = f"budget.max_tokens={verify.max_tokens}", f"budget.max_rounds={verify.max_rounds}"
+    protocol = protocol_for(name, chat, base.tokenizer, (*TRAINING_FORM, *budget, *verify.overrides))
+    assert isinstance(protocol, GenPRM)
+    return protocol.model_copy(update={"code": verify.code})
+
+
+def protocol_inputs(protocol: Template | GenPRM) -> dict[str, Any]:
+    """A published protocol as input of a task; left out for the tags, whose strings are part of the code."""
+    return {"protocol": protocol.model_dump(mode="json")} if isinstance(protocol, GenPRM) else {}
 
 
 def balance(members: Sequence[T], class_of: Callable[[T], bool]) -> list[T]:

@@ -21,15 +21,14 @@ from jprm.records import Rationale, ReadOut
 from jprm.sampling import SamplingParams
 from jprm.score import Ended, Heard, Known
 from jprm.score import Item as ScorerItem
-from jprm.seeds import seed_of
 from jprm.tasks.base import load_weights
 from jprm.tasks.benchmark import Item, SolutionSet, load_items
 from jprm.tasks.model_source import SamplerSizes
 from jprm.tasks.resources import Speed, TaskContext
 from jprm.tasks.settings import ExecutionMode, VerifySection, VoteMode
-from jprm.tasks.verifier import RUN_CODE, Verifier, code_inputs
+from jprm.tasks.verifier import RUN_CODE, Verifier, code_inputs, protocol_inputs
 from jprm.tasks.vote_store import RATIONALES, VOTES, VoteStore, counted, read_lost, stream_rationales, stream_votes
-from jprm.verify import LOST, VerifySettings, verify
+from jprm.verify import LOST, GenPRM, Template, VerifySettings, verify
 
 # Expected numbers, which only the plan and the ETA use.
 TOKENS_SHARE = 0.5  # of the most tokens of a rationale
@@ -106,6 +105,7 @@ class VerifierSampling(Sampling):
         return (
             self.verify.model_dump(include=fields)
             | code_inputs(self.verify)
+            | protocol_inputs(self.verifier.template)
             | {"execution": self.execution, "mode": self.mode, "slots": self.slots}
         )
 
@@ -115,7 +115,7 @@ class VerifierSampling(Sampling):
         """Judges all solutions side by side on an engine of its own."""
         engine = self.engine(context.stages)
         model = engine, self.pool(context), self.verifier.base.tokenizer, self.settings
-        seed = seed_of(self.verifier.seed, "votes")
+        seed = self.verifier.seed_for("votes")
         for rationales in verify(items, range(votes.n_votes), *model, seed, votes.stop_early, known, heard):
             lost = (r.reason for r in rationales if r.reason.startswith(LOST))
             yield Ended(rationales[0].solution_id, next(lost, "")), str(engine.progress)
@@ -125,7 +125,7 @@ class VerifierSampling(Sampling):
 
     def engine(self, stages: Stages):
         """An engine that writes this verifier's rationales."""
-        sampling = SamplingParams(temperature=self.verify.temperature)
+        sampling = sampling_params(self.verify.temperature, self.verifier.template)
         sizes = SamplerSizes(self.verify.context_tokens, self.slots, self.verifier.template.all_stops)
         return self.verifier.base.engine(load_weights(stages, self.verifier), sampling, sizes)
 
@@ -146,6 +146,13 @@ class VerifierSampling(Sampling):
     def decode_flops(self, rationales: float) -> float:
         tokens = rationales * TOKENS_SHARE * self.verify.max_tokens
         return self.verifier.base.decode_flops(self.verify.context_tokens, tokens)
+
+
+def sampling_params(temperature: float, protocol: Template | GenPRM) -> SamplingParams:
+    """How tokens are drawn: at the configured temperature, and as the published protocol cuts the rest."""
+    if isinstance(protocol, GenPRM):
+        return SamplingParams(temperature, protocol.sampling.top_k, protocol.sampling.top_p)
+    return SamplingParams(temperature)
 
 
 def execution_of(style: str, wanted: ExecutionMode = "executed") -> ExecutionMode:

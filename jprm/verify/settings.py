@@ -11,7 +11,7 @@ from jprm.verify.chat_dialogue import ChatDialogue
 from jprm.verify.compact import EMBEDDED, CompactDialogue, Template
 from jprm.verify.conversation import Overflow
 from jprm.verify.genprm import GenPRM
-from jprm.verify.protocol import Dialogue, Execution
+from jprm.verify.protocol import Dialogue, Execution, RationaleFormat
 from jprm.verify.think import ThinkDialogue, ThinkPRM
 
 Mode = Literal["chain", "fork"]
@@ -42,4 +42,9 @@ class VerifySettings(Config):
 
     def dialogue(self, codec: TextCodec, step: int) -> Dialogue:
         """Begins the rationale of a 0-based step. Raises UserError for a style that does not exist."""
-        return DIALOGUES[type(self.template)](self.template, codec, step, self.style, self.execute)
+        return begin_dialogue(self.template, codec, step, self.style, self.execute)
+
+
+def begin_dialogue(format: RationaleFormat, codec: TextCodec, step: int, style: str, execute: Execution) -> Dialogue:
+    """Begins the rationale of a 0-based step in a protocol. Raises UserError for a style that does not exist."""
+    return DIALOGUES[type(format)](format, codec, step, style, execute)
