@@ -13,6 +13,7 @@ from typing import Any
 from jprm.digests import file_digest, files_digest
 from jprm.errors import UserError
 from jprm.execute import CodePlace
+from jprm.formats.protocols import PROTOCOL_FILE
 from jprm.jobs import Stage, Stages, Task, differing_keys, flattened, read_identity, write_atomic
 from jprm.models.locate import Checkpoint, find_checkpoint, find_directory
 from jprm.quoting import TextCodec
@@ -29,7 +30,7 @@ from jprm.verify import Execution, GenPRM, ThinkPRM, VerifySettings, votes_drawn
 
 ENGINE = "engine.json"  # in the folder of a stage: how its sampler was opened
 ADVICE = "give another --out, or run it as it was"
-# The files of a checkpoint's directory that can reach a model or its tokenizer.
+# The files of a checkpoint's directory that can reach a model or its tokenizer; the protocol is told by itself.
 SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".npz", ".json", ".jinja", ".model", ".tiktoken", ".txt", ".py")
 
 
@@ -153,6 +154,9 @@ class CheckpointSampling(Sampling):
         settings, protocol, started = self.settings, self.protocol, time.monotonic()
         assert self.checkpoint is not None and protocol is not None, "this sampling only names stored votes"
         codec = ChatCodec.load(self.checkpoint.directory)
+        protocol = protocol.for_codec(codec)
+        for note in protocol.notes:
+            context.progress.note(f"note: {note}")
         _note_vocabulary(codec, protocol, context.progress.note)
         recorded = recorded_engine(context.stages, votes, stage)
 
@@ -213,12 +217,14 @@ def recorded_engine(stages: Stages, votes: Votes, stage: Stage | None = None) ->
 
 def model_digest(directory: Path) -> str:
     """16 hex digits over a checkpoint's files: names and contents, every byte. Raises UserError."""
-    return files_digest(p for p in directory.glob("*") if p.suffix in SUFFIXES and p.is_file())
+    return files_digest(
+        p for p in directory.glob("*") if p.suffix in SUFFIXES and p.name != PROTOCOL_FILE and p.is_file()
+    )
 
 
 def _note_vocabulary(codec: TextCodec, protocol: GenPRM | ThinkPRM, note: Callable[[str], None]) -> None:
     for texts, why in (
-        (protocol.turn_marks, "is no single token of this vocabulary: another family's chat? (chat.* overrides)"),
+        (protocol.turn_marks, "is no single token of this vocabulary: another family's chat? (--chat template)"),
         (protocol.verdict_words, "is no single token of this vocabulary: verdicts are read without probabilities"),
     ):
         for text in texts:
