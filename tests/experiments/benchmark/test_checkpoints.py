@@ -14,7 +14,7 @@ from safetensors.numpy import load_file, save_file
 from jprm import cli
 from jprm.models import bind
 from jprm.models.hf_config import read_config
-from jprm.tasks.checkpoint import model_digest
+from jprm.tasks.pretrained import model_digest
 from jprm.train.config import LoraSection
 from jprm.train.lora import init_adapters, save_peft
 from tests.experiments.benchmark import checkpoint, stored

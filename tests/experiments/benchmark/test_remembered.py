@@ -11,7 +11,7 @@ from jprm.experiments.benchmark.remembered import as_trained
 from jprm.formats.protocols import PROTOCOL_FILE, ProtocolChoice, protocol_json
 from jprm.models import bind
 from jprm.models.hf_config import read_config as read_model_config
-from jprm.tasks.checkpoint import model_digest
+from jprm.tasks.pretrained import model_digest
 from jprm.train.config import LoraSection
 from jprm.train.lora import init_adapters, save_peft
 from jprm.verify import GenPRM
