@@ -111,7 +111,7 @@ def test_a_verifier_that_learned_the_text_writes_it_again(style):
     for problem, solution in ITEMS:
         conversation = _synthesize(problem, solution, style)
         judged = solution.steps[: len(conversation.checks)]
-        ids, piece = TOKENIZER.encode_spans([text for text, _ in conversation.pieces])
+        ids, piece = TOKENIZER.encode_spans([text for text, _ in conversation.documents[0]])
         sampler = Replay(ids)
         settings = VerifySettings(
             context_tokens=2000, style=style, execute="executed" if style in ("full", "code") else "none"
@@ -121,7 +121,7 @@ def test_a_verifier_that_learned_the_text_writes_it_again(style):
         steps = zip(judged, (r.text for r in rationales), strict=True)
         assert problem.text + "".join(itertools.chain(*steps)) == conversation.text
         # The loss falls on exactly what the sampler was left to write.
-        assert [i for i, p in enumerate(piece) if conversation.pieces[p][1]] == sampler.generated
+        assert [i for i, p in enumerate(piece) if conversation.documents[0][p][1]] == sampler.generated
         verdicts = [r.verdict.correct for r in rationales]
         assert verdicts == [t != solution.first_error for t in range(len(judged))]
 
@@ -130,15 +130,13 @@ def test_a_conversation_by_hand():
     problem, solution = ITEMS[0]
     conversation = _synthesize(problem, solution)
     first = WORLD.annotate(problem, solution.steps, 0, "full")
-    assert conversation.pieces[:8] == (
-        (problem.text, False),
-        (solution.steps[0], False),
-        ("<analyze>", False),
+    [pieces] = conversation.documents
+    assert pieces[:5] == (
+        (problem.text + solution.steps[0] + "<analyze>", False),
         (first.analysis + "</analyze>\n<verify>" + first.code + "</verify>\n", True),
         ("[Code output: True]\n", False),
         ("<output>\\boxed{Yes", True),
-        ("}</output>\n", False),
-        (solution.steps[1], False),
+        ("}</output>\n" + solution.steps[1] + "<analyze>", False),
     )
     assert len(conversation.checks) == len(solution.steps)
 
@@ -158,14 +156,14 @@ def test_verdicts_are_the_labels_even_where_the_code_disagrees():
     problem, solution = next(i for i in ITEMS if i[1].first_error == -1)
     conversation = _synthesize(problem, solution, first_error=0)
     assert conversation.checks[0].verdict is True
-    assert conversation.pieces[-2:] == (("<output>\\boxed{No", True), ("}</output>\n", False))
+    assert conversation.documents[0][-2:] == (("<output>\\boxed{No", True), ("}</output>\n", False))
 
 
 def test_output_is_what_the_code_printed_and_never_trained():
     problem, solution = ITEMS[0]
     outputs = iter(["7", "True", "", "False", "x"])
     conversation = synthesize(problem, solution, -1, WORLD, "code", lambda code: ("ok", next(outputs)), TOKENIZER)
-    shown = [(t, w) for t, w in conversation.pieces if t.startswith("[Code output: ")]
+    shown = [(t, w) for t, w in conversation.documents[0] if t.startswith("[Code output: ")]
     assert shown[0] == ("[Code output: 7]\n", False) and shown[1][0] == "[Code output: True]\n"
     assert [c.verdict for c in conversation.checks][:2] == [None, True]
 
@@ -188,13 +186,13 @@ def test_checks_run_in_every_style_and_noise_hits_the_same_steps():
 @pytest.mark.parametrize("style", ["full", "code", "analysis"])
 def test_a_rationale_beyond_the_budget_is_marked(style):
     problem, solution = ITEMS[0]
-    [*fits] = _synthesize(problem, solution, style).pieces
+    [fits] = _synthesize(problem, solution, style).documents
     longest = len(TOKENIZER.encode("".join(t for t, _ in fits)))
     for budget in range(1, 40):
         template = within(budget, 3, 1)
         found = _synthesize(problem, solution, style, template=template)
         if not found.too_long:
-            assert found.pieces == tuple(fits)
+            assert found.documents == (fits,)
     tight = within(3, 3, 1)
     assert _synthesize(problem, solution, style, template=tight).too_long
     assert longest > 3
