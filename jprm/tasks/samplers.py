@@ -110,7 +110,8 @@ def open_engine(request: SamplerRequest) -> OpenSampler:
     """
     import jax
 
-    from jprm.models.hf_config import read_config, read_fields
+    from jprm.models.hf_config import read_config
+    from jprm.models.hf_fields import read_fields
     from jprm.sample import Engine
     from jprm.train.lora import from_checkpoint
 

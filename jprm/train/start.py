@@ -28,8 +28,9 @@ from jprm.data.conversations import TRAINED_ROLE, TURN_CLOSE, TURN_OPEN
 from jprm.digests import files_digest
 from jprm.errors import UserError
 from jprm.models import Model, bind, preset
-from jprm.models.hf_config import FILE, read_config
+from jprm.models.hf_config import read_config
 from jprm.models.hf_export import copy_tokenizer
+from jprm.models.hf_fields import FILE
 from jprm.models.hf_weights import stored_dtype
 from jprm.models.locate import Checkpoint, find_checkpoint, weight_files
 from jprm.quoting import marks
