@@ -25,7 +25,7 @@ from jprm.tasks.samplers import OpenSampler, SamplerRequest, open_engine, open_s
 from jprm.tasks.settings import CheckpointSection
 from jprm.tasks.vote_store import holds_votes
 from jprm.tasks.votes import CHOICES, Judging, Sampling, Votes
-from jprm.verify import Execution, GenPRM, ThinkPRM, VerifySettings, votes_drawn
+from jprm.verify import CheckpointProtocol, Execution, GenPRM, VerifySettings, votes_drawn
 
 ENGINE = "engine.json"  # in the folder of a stage: how its sampler was opened
 ADVICE = "give another --out, or run it as it was"
@@ -46,11 +46,11 @@ class CheckpointSampling(Sampling):
     identity: Mapping[str, Any]
     settings: CheckpointSection = CheckpointSection()
     checkpoint: Checkpoint | None = None
-    protocol: GenPRM | ThinkPRM | None = None
+    protocol: CheckpointProtocol | None = None
 
     @classmethod
     def of(
-        cls, model: Path | None, settings: CheckpointSection, scorer: type[Scorer], protocol: GenPRM | ThinkPRM
+        cls, model: Path | None, settings: CheckpointSection, scorer: type[Scorer], protocol: CheckpointProtocol
     ) -> CheckpointSampling:
         """Finds the checkpoint that a user calls `model`, for a scorer. Raises UserError where there is none."""
         checkpoint = None
@@ -150,9 +150,10 @@ class CheckpointSampling(Sampling):
         """
         from jprm.chat import ChatCodec
 
-        settings, protocol, started = self.settings, self.protocol, time.monotonic()
-        assert self.checkpoint is not None and protocol is not None, "this sampling only names stored votes"
+        settings, started = self.settings, time.monotonic()
+        assert self.checkpoint is not None and self.protocol is not None, "this sampling only names stored votes"
         codec = ChatCodec.load(self.checkpoint.directory)
+        protocol = self.protocol.for_codec(codec)
         _note_vocabulary(codec, protocol, context.progress.note)
         recorded = recorded_engine(context.stages, votes, stage)
 
@@ -216,7 +217,7 @@ def model_digest(directory: Path) -> str:
     return files_digest(p for p in directory.glob("*") if p.suffix in SUFFIXES and p.is_file())
 
 
-def _note_vocabulary(codec: TextCodec, protocol: GenPRM | ThinkPRM, note: Callable[[str], None]) -> None:
+def _note_vocabulary(codec: TextCodec, protocol: CheckpointProtocol, note: Callable[[str], None]) -> None:
     for texts, why in (
         (protocol.turn_marks, "is no single token of this vocabulary: another family's chat? (chat.* overrides)"),
         (protocol.verdict_words, "is no single token of this vocabulary: verdicts are read without probabilities"),

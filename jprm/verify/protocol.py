@@ -19,7 +19,7 @@ model stops in an unexpected way, and a missing verdict that counts as "No".
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, get_args
+from typing import Any, ClassVar, Literal, Self, get_args
 
 from pydantic import Field
 
@@ -121,8 +121,12 @@ class RationaleFormat(ABC):
 
     @property
     @abstractmethod
-    def verdict_words(self) -> tuple[str, str]:
-        """The words of the verdicts Yes and No."""
+    def verdict_words(self) -> tuple[str, ...]:
+        """The words of the verdicts Yes and No; none where a verdict is no word."""
+
+    def for_codec(self, codec: Any) -> Self:
+        """Returns the format for one checkpoint: most know their chat themselves, and are returned as they are."""
+        return self
 
     @abstractmethod
     def opening(self, problem: str, step: str, style: str) -> str:

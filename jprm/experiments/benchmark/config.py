@@ -13,7 +13,7 @@ from jprm.config import load
 from jprm.errors import UserError
 from jprm.evaluate import Missing
 from jprm.tasks.settings import CheckpointSection
-from jprm.verify import GenPRM, ThinkPRM
+from jprm.verify import CheckpointProtocol
 
 PROTOCOLS = Path("configs", "verify")  # beside the package, or installed inside of it
 OPTIONS = {"layout": "format", "json_file": "json"}  # the options that are not called as their fields
@@ -62,7 +62,7 @@ class BenchmarkConfig(CheckpointSection):
         model = self.model.resolve().name if self.model else "no-model"
         return Path("runs") / "evaluate" / f"{model}-{data}-{self.scorer}-{self.mode}"
 
-    def read_protocol(self, kind: type[GenPRM] | type[ThinkPRM]) -> GenPRM | ThinkPRM:
+    def read_protocol(self, kind: type[CheckpointProtocol]) -> CheckpointProtocol:
         """Reads the protocol of this kind and lays the overrides over it. Raises UserError for a mistake in either."""
         package, published = Path(__file__).resolve().parents[2], PROTOCOLS / f"{kind.__name__.lower()}.toml"
         files = [self.protocol] if self.protocol else [package.parent / published, package / published]
