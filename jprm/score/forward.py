@@ -20,6 +20,7 @@ if TYPE_CHECKING:  # these load JAX
 
 LEAST_ROW_TOKENS = 64
 BATCH_TOKENS = 8192
+WINDOW = 256  # solutions that are laid out before the model runs: the first verdicts should not wait for all texts
 
 
 class ForwardScorer(Scorer):
@@ -42,7 +43,11 @@ class ForwardScorer(Scorer):
         """
 
     def judge(self, items: Sequence[Item], votes: Sequence[int], known: Known, heard: Heard) -> Iterator[Ended]:
-        """Judges as `Scorer` says, short solutions first."""
+        """Judges as `Scorer` says, window by window, and the short solutions of each first."""
+        for start in range(0, len(items), WINDOW):
+            yield from self._judge(items[start : start + WINDOW], votes, known, heard)
+
+    def _judge(self, items: Sequence[Item], votes: Sequence[int], known: Known, heard: Heard) -> Iterator[Ended]:
         # 1. Lay out what is not known yet; what cannot be laid out, or is too long, is told at once.
         waiting: list[tuple[Solution, Document]] = []
         for problem, solution in items:

@@ -153,9 +153,10 @@ def test_scores_are_those_of_the_torch_definition(name, directory):
 
 
 @pytest.mark.parametrize("name", ["qwen-prm", "math-shepherd"])
-def test_batches_say_what_single_solutions_say(name, directory):
+def test_batches_say_what_single_solutions_say(name, directory, monkeypatch):
     made = open_scorer(directory(name), name)
     solutions = [[f"Step {i}: {i}+{n}={i + n}" for i in range(n)] for n in (1, 9, 2, 14, 3, 1)]
+    monkeypatch.setattr("jprm.score.forward.WINDOW", 4)
     together, _ = judged(made, solutions)
     alone = [judged(made, [steps])[0][0] for steps in solutions]
     for a, b in zip(together, alone, strict=True):
