@@ -29,7 +29,7 @@ from jprm.experiments.applications.config import ApplicationsConfig
 from jprm.experiments.benchmark.config import OPTIONS, BenchmarkConfig
 from jprm.experiments.sweep.config import Axis, SweepConfig
 from jprm.train.config import RunConfig
-from jprm.verify import GenPRM, ThinkPRM
+from jprm.verify import Critique, GenPRM, ThinkPRM
 from jprm.worlds.embedded import EmbeddedSettings
 from jprm.worlds.gsm8k import Gsm8kSettings
 from jprm.worlds.problems import ProblemsSettings
@@ -43,7 +43,7 @@ WORLD_SETTINGS: dict[str, type[BaseModel]] = {
     "gsm8k": Gsm8kSettings,
     "problems": ProblemsSettings,
 }
-PROTOCOLS: dict[str, type[BaseModel]] = {"genprm": GenPRM, "thinkprm": ThinkPRM}
+PROTOCOLS: dict[str, type[BaseModel]] = {"genprm": GenPRM, "thinkprm": ThinkPRM, "critic": Critique}
 CONFIGURATIONS: tuple[type[BaseModel], ...] = (
     *(SweepConfig, Axis, ApplicationsConfig, RunConfig, BenchmarkConfig),
     *(*WORLD_SETTINGS.values(), *PROTOCOLS.values()),
@@ -70,7 +70,7 @@ default."""
 EVALUATE = """The options of `python -m jprm evaluate`. It reads no file but that of the protocol, whose keys follow;
 `--temperature` sets `sampling.temperature` there."""
 PROTOCOL = """`python -m jprm evaluate --scorer {scorer} [--protocol FILE] [KEY=VALUE ...]`. The values are those of
-`{file}`, the published protocol; long texts are cut here."""
+`{file}`; long texts are cut here."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,7 +123,7 @@ def page() -> str:
     ]
     parts += ["## evaluate", EVALUATE, _table(options)]
     for scorer, cls in PROTOCOLS.items():
-        file = Path("configs", "verify", f"{scorer}.toml")
+        file = Path("configs", "verify", f"{cls.__name__.lower()}.toml")
         values = _flat(load(cls, ROOT / file).model_dump())
         parts += [f"### protocol of {scorer}", PROTOCOL.format(scorer=scorer, file=file)]
         parts += [_table(list(_keys(cls, "")), values)]

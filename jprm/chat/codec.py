@@ -56,13 +56,20 @@ class ChatCodec(TextCodec):
     """
 
     def __init__(
-        self, tokenizer: Any, eos_ids: Sequence[int] = (), source: str = "tokenizer", date: datetime.date | None = None
+        self,
+        tokenizer: Any,
+        eos_ids: Sequence[int] = (),
+        source: str = "tokenizer",
+        date: datetime.date | None = None,
+        whole_text: bool = False,
     ):
         """Wraps a tokenizer of transformers; `eos_ids` are ends of a text besides its own.
 
         source: the directory, for errors. date: what templates that write today's date are told;
-        None: the day on which this is made. Raises UserError for a tokenizer that does not say which
-        characters a token covers, that has no end of a text, or that loses a leading blank.
+        None: the day on which this is made. whole_text: whether texts are tokenised at once and never
+        joined, so that blanks at their beginning may be dropped or added. Raises UserError for a tokenizer
+        that does not say which characters a token covers, that has no end of a text, or that loses a
+        leading blank.
         """
         self.source = source
         self.date = date or datetime.date.today()
@@ -98,7 +105,7 @@ class ChatCodec(TextCodec):
         self._template_ends = False  # until it has been tried
         if text := backtracks_on(self.backend.encode):
             raise self._backtracks(text)
-        if any(self.accepts(t) and self.decode(self.encode(t)) != t for t in ("a", " a")):
+        if not whole_text and any(self.accepts(t) and self.decode(self.encode(t)) != t for t in ("a", " a")):
             raise UserError(
                 f"{source}: this tokenizer drops or adds blanks at the beginning of a text "
                 "(SentencePiece does), so parts of a conversation cannot be joined; supported are "
@@ -106,10 +113,10 @@ class ChatCodec(TextCodec):
             )
 
     @classmethod
-    def load(cls, directory: Path, date: datetime.date | None = None) -> ChatCodec:
+    def load(cls, directory: Path, date: datetime.date | None = None, whole_text: bool = False) -> ChatCodec:
         """Loads the tokenizer of a Hugging Face directory. Nothing is downloaded, none of its code run.
 
-        date: see the constructor.
+        date, whole_text: see the constructor.
 
         Raises UserError, naming the file, where one is missing or damaged.
         """
@@ -135,7 +142,7 @@ class ChatCodec(TextCodec):
                 f"{directory / found[0]}: cannot be loaded as a tokenizer ({one_line(error)}); copy "
                 "tokenizer.json and tokenizer_config.json of the checkpoint again"
             ) from error
-        return cls(tokenizer, eos_ids, str(directory), date)
+        return cls(tokenizer, eos_ids, str(directory), date, whole_text)
 
     def on_day(self, date: datetime.date) -> ChatCodec:
         """Returns this codec with another date for templates that write today's."""
@@ -204,6 +211,15 @@ class ChatCodec(TextCodec):
             return False
         unknown = self.peer.unk_token_id
         return unknown is None or unknown in self._silent or unknown not in ids
+
+    def check_size(self, table: int) -> None:
+        """Raises UserError where a model's table of so many tokens is too short for this vocabulary."""
+        # transformers may add special tokens of its own behind those of the checkpoint
+        needed = len(self.backend.get_vocab(with_added_tokens=False))
+        if needed > table:
+            raise UserError(
+                f"{self.source}: the tokenizer has {needed} tokens, config.json {table}; they are not of one checkpoint"
+            )
 
     @property
     def chat_template(self) -> str:

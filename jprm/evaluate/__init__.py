@@ -25,6 +25,7 @@ from jprm.evaluate.compute_matched import (
 from jprm.evaluate.confusion import confusion, measure, measure_intervals, prm_scores
 from jprm.evaluate.estimators import best_of_k, maj_at_k, pass_at_k, subsets
 from jprm.evaluate.f1 import first_error_f1, harmonic_mean, score, trivial_baselines
+from jprm.evaluate.majority import majority_shares
 from jprm.evaluate.missing import Missing, accuracy_interval, check_missing, counted, ranked
 from jprm.evaluate.paired import Paired, compare, mcnemar, minimum_detectable_effect, permutation_test
 from jprm.evaluate.ranking import auc, auc_difference, auc_interval

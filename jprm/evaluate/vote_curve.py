@@ -192,6 +192,12 @@ def verdict_shares(
     return shares, exact
 
 
+def own_verdicts(table: np.ndarray, threshold: float = 0.5) -> np.ndarray:
+    """Returns the verdict [N] of each vote of a table [T, N] by itself, as `verdict_shares` names them."""
+    judged = ~np.isnan(table)
+    return _verdicts(np.eye(table.shape[1]), np.concatenate([np.where(judged, table, 0.0), judged]), threshold)
+
+
 def _is(verdicts: np.ndarray, outcome: int) -> np.ndarray:
     return verdicts >= 0 if outcome == SOME_ERROR else verdicts == outcome
 

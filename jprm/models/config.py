@@ -1,6 +1,6 @@
 """Shapes of the one Transformer, and the named sizes.
 
-Model families (Qwen2, Qwen3, Llama 3, Gemma-like embedding scale) differ by fields here, never by a copy of
+Model families (Qwen2, Qwen3, Llama 3, Mistral, Gemma-like embedding scale) differ by fields here, never by a copy of
 the model's file.
 """
 
@@ -11,7 +11,7 @@ from jprm.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True)
-class RopeScaling:
+class Llama3Scaling:
     """Llama 3's slower rotary positions for contexts beyond `original_context` tokens.
 
     Pairs that turn fewer than `low_freq_factor` times over the original context turn `factor` times
@@ -29,6 +29,33 @@ class RopeScaling:
             raise UserError(
                 f"model: rope scaling wants factor >= 1 and 0 < low_freq_factor < high_freq_factor, not {self}"
             )
+
+
+@dataclasses.dataclass(frozen=True)
+class YarnScaling:
+    """YaRN's slower rotary positions for contexts beyond `original_context` tokens (arXiv 2309.00071).
+
+    Pairs that turn at least `beta_fast` times over the original context stay; those that turn at most `beta_slow` times
+    turn `factor` times slower; between, a blend that is linear in the number of the pair. `truncate` widens that band
+    to whole pairs. Cosine and sine are multiplied by `attention_factor`.
+    """
+
+    factor: float
+    original_context: int
+    attention_factor: float
+    beta_fast: float = 32.0
+    beta_slow: float = 1.0
+    truncate: bool = True
+
+    def __post_init__(self):
+        """Raises UserError for numbers that leave no band to blend over."""
+        if not (self.factor >= 1 and self.attention_factor > 0 and 0 < self.beta_slow <= self.beta_fast):
+            raise UserError(
+                f"model: YaRN wants factor >= 1, attention_factor > 0 and 0 < beta_slow <= beta_fast, not {self}"
+            )
+
+
+RopeScaling = Llama3Scaling | YarnScaling
 
 
 @dataclasses.dataclass(frozen=True)

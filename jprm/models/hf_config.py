@@ -10,43 +10,55 @@ from pathlib import Path
 from typing import Any
 
 from jprm.errors import UserError
-from jprm.models.config import ModelConfig, RopeScaling
-from jprm.strict_json import read_object
+from jprm.models.config import ModelConfig
+from jprm.models.hf_fields import Fields, read_fields
+from jprm.models.hf_rope import read_rope, rope_fields
 
-FILE = "config.json"
-# Far beyond every model there is; a table of tensors for a billion layers would fill the memory.
-MOST, MOST_LAYERS = 1 << 30, 1000
+MOST_LAYERS = 1000  # a table of tensors for a billion layers would fill the memory
+
+
+CAUSAL_LM = "ForCausalLM"  # the ending of an architecture whose head predicts tokens
 
 
 @dataclasses.dataclass(frozen=True)
 class Family:
-    """What a `model_type` of transformers fixes without a field of config.json for it."""
+    """What a `model_type` of transformers fixes without a field of config.json for it.
 
-    architecture: str
+    stem: what all architectures of the family begin with; what they end with says which head they have.
+    """
+
+    stem: str
     qkv_bias: bool
     qk_norm: bool
     own_head_dim: bool  # head_dim must be given; elsewhere it defaults to hidden size / heads
 
+    @property
+    def architecture(self) -> str:
+        """The name of the language model."""
+        return self.stem + CAUSAL_LM
+
 
 FAMILIES = {
-    "qwen2": Family("Qwen2ForCausalLM", qkv_bias=True, qk_norm=False, own_head_dim=False),
-    "qwen3": Family("Qwen3ForCausalLM", qkv_bias=False, qk_norm=True, own_head_dim=True),
-    "llama": Family("LlamaForCausalLM", qkv_bias=False, qk_norm=False, own_head_dim=False),
+    "qwen2": Family("Qwen2", qkv_bias=True, qk_norm=False, own_head_dim=False),
+    "qwen3": Family("Qwen3", qkv_bias=False, qk_norm=True, own_head_dim=True),
+    "llama": Family("Llama", qkv_bias=False, qk_norm=False, own_head_dim=False),
+    "mistral": Family("Mistral", qkv_bias=False, qk_norm=False, own_head_dim=False),
 }
 SUPPORTED = (
-    "supported are qwen2 (Qwen2, Qwen2.5, R1-Distill-Qwen), qwen3 (dense Qwen3) and llama (Llama 3.x), "
-    "all ...ForCausalLM"
+    "supported are qwen2 (Qwen2, Qwen2.5, R1-Distill-Qwen), qwen3 (dense Qwen3), llama (Llama 3.x) and mistral "
+    "(without a sliding window), all ...ForCausalLM"
 )
 
 
-def read_config(directory: Path) -> ModelConfig:
+def read_config(directory: Path, ending: str = CAUSAL_LM) -> ModelConfig:
     """Returns the shapes that `directory`/config.json describes.
 
+    ending: the ending of the architecture, which names its head; see `jprm.models.hf_weights.Head` for others.
     Raises UserError, naming the file and the field, where it is absent, not JSON, incomplete, of
     another architecture, or asks for what the Transformer does not have.
     """
     fields = read_fields(directory)
-    family = _family(fields)
+    family = _family(fields, ending)
     _refuse_unsupported(fields)
     embed, n_heads = fields.integer("hidden_size"), fields.integer("num_attention_heads")
     if family.own_head_dim or fields.get("head_dim") is not None:
@@ -56,7 +68,7 @@ def read_config(directory: Path) -> ModelConfig:
     else:
         head_dim = embed // n_heads
     try:
-        theta, scaling = _rope(fields)
+        theta, scaling = read_rope(fields)
         return ModelConfig(
             vocab_size=fields.integer("vocab_size"),
             n_layers=fields.integer("num_hidden_layers", MOST_LAYERS),
@@ -69,7 +81,7 @@ def read_config(directory: Path) -> ModelConfig:
             rope_scaling=scaling,
             qkv_bias=family.qkv_bias,
             qk_norm=family.qk_norm,
-            tied=fields.flag("tie_word_embeddings"),
+            tied=fields.flag("tie_word_embeddings") or ending != CAUSAL_LM,  # no head of tokens is read there
             norm_eps=fields.number("rms_norm_eps"),
         )
     except UserError as error:
@@ -85,15 +97,7 @@ def config_fields(config: ModelConfig, dtype: str, source: dict[str, Any]) -> di
     context); what it says otherwise is replaced.
     """
     name = family_of(config)
-    scaling: dict[str, Any] = {"rope_theta": config.rope_theta, "rope_type": "default"}
-    if (s := config.rope_scaling) is not None:
-        scaling |= {
-            "rope_type": "llama3",
-            "factor": s.factor,
-            "low_freq_factor": s.low_freq_factor,
-            "high_freq_factor": s.high_freq_factor,
-            "original_max_position_embeddings": s.original_context,
-        }
+    scaling = {"rope_theta": config.rope_theta} | rope_fields(config.rope_scaling)
     old_names = ("torch_dtype", "rope_theta", "rope_scaling", "rope_parameters", "head_dim")
     fields = {key: value for key, value in source.items() if key not in old_names} | {
         "architectures": [FAMILIES[name].architecture],
@@ -119,7 +123,7 @@ def config_fields(config: ModelConfig, dtype: str, source: dict[str, Any]) -> di
 
 
 def family_of(config: ModelConfig) -> str:
-    """Returns the `model_type` that has these options. Raises UserError where none has."""
+    """Returns the first `model_type` that has these options: a Mistral is a Llama. Raises UserError where none has."""
     for name, family in FAMILIES.items():
         if (family.qkv_bias, family.qk_norm) == (config.qkv_bias, config.qk_norm):
             return name
@@ -128,63 +132,7 @@ def family_of(config: ModelConfig) -> str:
     )
 
 
-@dataclasses.dataclass(frozen=True)
-class Fields:
-    """The fields of one JSON object of a file, read with checks; errors name file and field."""
-
-    where: str
-    values: dict[str, Any]
-
-    def get(self, key: str, default: Any = None) -> Any:
-        """Returns the value as it stands in the file; `default` where it is absent or null."""
-        value = self.values.get(key)
-        return default if value is None else value
-
-    def integer(self, key: str, most: int = MOST) -> int:
-        """Returns the value as an integer from 1 to `most`. Raises UserError where it is none."""
-        value = self._present(key)
-        if type(value) is not int or not 1 <= value <= most:
-            raise self.wrong(key, f"a positive integer up to {most}")
-        return value
-
-    def number(self, key: str) -> float:
-        """Returns the value as a positive finite number. Raises UserError where it is none."""
-        value = self._present(key)
-        if type(value) not in (int, float) or not 0 < value < float("inf"):
-            raise self.wrong(key, "a positive number")
-        return float(value)
-
-    def flag(self, key: str) -> bool:
-        """Returns the value, true or false; false where it is absent, as in transformers. Raises UserError."""
-        value = self.get(key, False)
-        if type(value) is not bool:
-            raise self.wrong(key, "true or false")
-        return value
-
-    def names(self, key: str) -> list[str]:
-        """Returns the value as a list of strings, empty where it is absent. Raises UserError for others."""
-        value = self.get(key, [])
-        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-            raise self.wrong(key, "a list of names")
-        return value
-
-    def wrong(self, key: str, wanted: str) -> UserError:
-        """Makes the error for a field that is not what is wanted."""
-        return UserError(f"{self.where}: {key} = {self.values.get(key)!r:.40} must be {wanted}")
-
-    def _present(self, key: str) -> Any:
-        if self.values.get(key) is None:
-            raise UserError(f"{self.where}: the field {key!r} is missing")
-        return self.values[key]
-
-
-def read_fields(directory: Path) -> Fields:
-    """Returns the checked fields of `directory`/config.json. Raises UserError where there are none."""
-    path = Path(directory) / FILE
-    return Fields(str(path), read_object(path, "is this the directory of a Hugging Face checkpoint?"))
-
-
-def _family(fields: Fields) -> Family:
+def _family(fields: Fields, ending: str) -> Family:
     name = fields.get("model_type")
     if name is None:
         raise UserError(f"{fields.where}: the field 'model_type' is missing; {SUPPORTED}")
@@ -193,8 +141,9 @@ def _family(fields: Fields) -> Family:
     family = FAMILIES[name]
     # A reward head or a sequence classifier shares the model_type but not the last layer.
     architectures = fields.names("architectures")
-    if architectures and family.architecture not in architectures:
-        raise UserError(f"{fields.where}: architectures = {architectures} is not supported; {SUPPORTED}")
+    if (architectures or ending != CAUSAL_LM) and family.stem + ending not in architectures:
+        wanted = SUPPORTED if ending == CAUSAL_LM else f"a {family.stem + ending} is wanted here"
+        raise UserError(f"{fields.where}: architectures = {architectures} is not supported; {wanted}")
     return family
 
 
@@ -213,31 +162,16 @@ def _refuse_unsupported(fields: Fields) -> None:
         refuse("partial_rotary_factor", "the whole head is rotated")
     if set(fields.names("layer_types")) - {"full_attention"}:
         refuse("layer_types", "every layer attends to the whole context (full_attention)")
+    if fields.get("model_type") == "mistral":
+        if "sliding_window" not in fields.values:
+            raise UserError(
+                f"{fields.where}: the field 'sliding_window' is missing, which stands for a window of 4096 tokens in "
+                "Mistral; every layer attends to the whole context: set it to null if the model was trained so"
+            )
+        if fields.get("sliding_window") is not None:
+            refuse("sliding_window", "every layer attends to the whole context (null)")
     # Qwen2's window holds from layer max_window_layers on, if it is switched on at all.
     if not fields.names("layer_types") and fields.flag("use_sliding_window"):
         first = fields.get("max_window_layers", 0)
         if type(first) is not int or first < fields.integer("num_hidden_layers"):
             refuse("use_sliding_window", "every layer attends to the whole context")
-
-
-def _rope(fields: Fields) -> tuple[float, RopeScaling | None]:
-    """Reads theta and the scaling from `rope_parameters` of transformers 5, or from the two fields before it."""
-    key = "rope_parameters" if fields.get("rope_parameters") is not None else "rope_scaling"
-    given = fields.get(key, {})
-    if not isinstance(given, dict):
-        raise fields.wrong(key, "an object")
-    rope = Fields(f"{fields.where}: {key}", given)
-    theta = (rope if "rope_theta" in given else fields).number("rope_theta")
-    kind = rope.get("rope_type", rope.get("type", "default"))
-    if kind == "default":
-        return theta, None
-    if kind != "llama3":
-        raise UserError(f"{rope.where}: rope_type = {kind!r} is not supported; supported are 'default' and 'llama3'")
-    if rope.get("partial_rotary_factor", 1) != 1:
-        raise rope.wrong("partial_rotary_factor", "1: the whole head is rotated")
-    return theta, RopeScaling(
-        factor=rope.number("factor"),
-        low_freq_factor=rope.number("low_freq_factor"),
-        high_freq_factor=rope.number("high_freq_factor"),
-        original_context=rope.integer("original_max_position_embeddings"),
-    )

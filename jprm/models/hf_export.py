@@ -14,7 +14,8 @@ from safetensors.numpy import save_file
 
 from jprm.digests import write_sums
 from jprm.errors import UserError
-from jprm.models.hf_config import FILE, config_fields, read_fields
+from jprm.models.hf_config import config_fields
+from jprm.models.hf_fields import FILE, read_fields
 from jprm.models.hf_weights import TensorPlace, tensor_places
 from jprm.models.locate import INDEX, WEIGHTS
 from jprm.models.transformer import Model, Params, bind

@@ -8,6 +8,7 @@ that the table does not know, or that the files do not have, is an error.
 import dataclasses
 import functools
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from jprm.errors import UserError
 from jprm.mesh import TRAIN_RULES, Rules
-from jprm.models.hf_config import read_config
+from jprm.models.hf_config import CAUSAL_LM, read_config
 from jprm.models.locate import opened, weight_files
 from jprm.models.transformer import Model, Params, bind
 
@@ -113,7 +114,21 @@ def tensor_places(model: Model) -> dict[str, TensorPlace]:
     return places
 
 
-def from_hf(directory: Path, dtype: Any = None, rules: Rules = TRAIN_RULES) -> tuple[Model, Params]:
+@dataclasses.dataclass(frozen=True)
+class Head:
+    """What a checkpoint has on its last layer: by default the language model's head and nothing beside it.
+
+    ending: how its architecture's name ends. tensors: the names of a head of another kind, which `from_hf` leaves to
+    `read_tensors`; the language model's head, if it is stored as well, is passed over.
+    """
+
+    ending: str = CAUSAL_LM
+    tensors: tuple[str, ...] = ()
+
+
+def from_hf(
+    directory: Path, dtype: Any = None, rules: Rules = TRAIN_RULES, head: Head = Head()
+) -> tuple[Model, Params]:
     """Returns the model of a checkpoint directory, and its parameters laid out by `rules` on the mesh in force.
 
     dtype: the type of the parameters; None keeps that of the files. Raises UserError naming file and field
@@ -121,12 +136,16 @@ def from_hf(directory: Path, dtype: Any = None, rules: Rules = TRAIN_RULES) -> t
     """
     # 1. Check the names, shapes and types of all tensors before one of them is read.
     directory = Path(directory)
-    model = bind(read_config(directory), rules)
+    model = bind(read_config(directory, head.ending), rules)
     places = tensor_places(model)
-    files = weight_files(directory)
+    found = weight_files(directory)
+    for name in head.tensors:
+        if name not in found:
+            raise UserError(f"{directory}: tensor {name} is missing, which belongs to the head of a ...{head.ending}")
+    files = {name: path for name, path in found.items() if name not in head.tensors}
     types = _check_headers(files, places)
     dtype = _common_type(types, files) if dtype is None else np.dtype(dtype)
-    if model.config.tied and "lm_head.weight" in files:
+    if head.ending == CAUSAL_LM and model.config.tied and "lm_head.weight" in files:
         _check_tied_head(files)
 
     # 2. Read file by file and tensor by tensor, each into its place on the devices.
@@ -147,6 +166,18 @@ def from_hf(directory: Path, dtype: Any = None, rules: Rules = TRAIN_RULES) -> t
                 # Waiting keeps the queue from holding many tensors at once.
                 tree[leaf] = _set_layer(tree[leaf], value, place.layer).block_until_ready()
     return model, params
+
+
+def read_tensors(directory: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
+    """Returns those of the named tensors that a checkpoint has, f32. Raises UserError for a type that is not known."""
+    files, tensors = weight_files(directory), {}
+    for name in (n for n in names if n in files):
+        with opened(files[name]) as file:
+            code = file.get_slice(name).get_dtype()
+            if code not in DTYPES:
+                raise UserError(f"{files[name]}: tensor {name} has type {code}; supported are {', '.join(DTYPES)}")
+            tensors[name] = np.asarray(file.get_tensor(name), np.float32)
+    return tensors
 
 
 @functools.partial(jax.jit, donate_argnums=0)

@@ -15,7 +15,8 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from jprm.errors import UserError
-from jprm.models.hf_config import FILE, read_config
+from jprm.models.hf_config import CAUSAL_LM, read_config
+from jprm.models.hf_fields import FILE
 from jprm.paths import nearest_name
 from jprm.strict_json import read_object
 
@@ -47,16 +48,17 @@ class Checkpoint:
     adapters: tuple[Path, ...] = ()
 
 
-def find_checkpoint(name: Path | str, option: str, weights: bool = True) -> Checkpoint:
+def find_checkpoint(name: Path | str, option: str, weights: bool = True, ending: str = CAUSAL_LM) -> Checkpoint:
     """Finds the checkpoint that a user calls `name`, given as `option`.
 
     weights: whether the weights are read as well as the tokenizer; then their files are looked at.
+    ending: how its architecture's name has to end (see `read_config`).
     Raises UserError saying what is there instead, and how to make it a checkpoint.
     """
-    return _found(name, option, weights, ())
+    return _found(name, option, weights, ending, ())
 
 
-def _found(name: Path | str, option: str, weights: bool, above: tuple[Path, ...]) -> Checkpoint:
+def _found(name: Path | str, option: str, weights: bool, ending: str, above: tuple[Path, ...]) -> Checkpoint:
     directory = find_directory(name, option)
     where = f"{option} {directory}"
     if directory in above:
@@ -72,13 +74,12 @@ def _found(name: Path | str, option: str, weights: bool, above: tuple[Path, ...]
                 "checkpoint that the adapter was trained on"
             )
         beside = directory / base
-        found = _found(
-            beside if beside.is_dir() else base, f"{where}: an adapter; its base", weights, (*above, directory)
-        )
+        base = beside if beside.is_dir() else base
+        found = _found(base, f"{where}: an adapter; its base", weights, ending, (*above, directory))
         return Checkpoint(found.directory, (*found.adapters, directory))
     _refuse_others(directory, where, weights)
     if weights:
-        read_config(directory)
+        read_config(directory, ending)
         weight_files(directory)
     return Checkpoint(directory)
 

@@ -27,7 +27,8 @@ from jax import lax
 
 from jprm.mesh import TRAIN_RULES, Rules, reshard, sharding
 from jprm.models import induction
-from jprm.models.config import ModelConfig, RopeScaling
+from jprm.models.config import ModelConfig
+from jprm.models.rope import rotate, rotations
 from jprm.seeds import rng_of
 
 Params = dict
@@ -162,31 +163,6 @@ def rms_norm(x: jax.Array, weight: jax.Array, eps: float) -> jax.Array:
     return (x32 * scale * weight).astype(x.dtype)
 
 
-def rotate(x_MNH: jax.Array, cos_MH: jax.Array, sin_MH: jax.Array) -> jax.Array:
-    """Rotates the halves of each head as pairs, as Hugging Face's Qwen2 does: (x1 c - x2 s, x2 c + x1 s)."""
-    x1, x2 = jnp.split(x_MNH.astype(jnp.float32), 2, -1)
-    cos, sin = cos_MH[:, None, :], sin_MH[:, None, :]
-    return jnp.concatenate([x1 * cos - x2 * sin, x2 * cos + x1 * sin], -1).astype(x_MNH.dtype)
-
-
-def _rotations(positions_M: jax.Array, config: ModelConfig) -> tuple[jax.Array, jax.Array]:
-    """Computes cos and sin of position * theta**(-2 i / H) for the H / 2 pairs, f32, scaled as the config says."""
-    exponent = jnp.arange(0, config.head_dim, 2, dtype=jnp.float32) / config.head_dim
-    speed_H = config.rope_theta**-exponent
-    if config.rope_scaling is not None:
-        speed_H = _scaled(speed_H, config.rope_scaling)
-    angle_MH = positions_M[:, None].astype(jnp.float32) * speed_H
-    return jnp.cos(angle_MH), jnp.sin(angle_MH)
-
-
-def _scaled(speed_H: jax.Array, scaling: RopeScaling) -> jax.Array:
-    """Slows rotations (radians a token) as Llama 3 does (`apply_scaling` of its reference code)."""
-    turns_H = scaling.original_context * speed_H / (2 * math.pi)
-    low, high = scaling.low_freq_factor, scaling.high_freq_factor
-    kept_H = jnp.clip((turns_H - low) / (high - low), 0, 1)
-    return speed_H * (kept_H + (1 - kept_H) / scaling.factor)
-
-
 def _dot(x_MI: jax.Array, w_IO: jax.Array, spec) -> jax.Array:
     return jnp.einsum("mi,io->mo", x_MI, w_IO, out_sharding=spec)
 
@@ -255,7 +231,7 @@ class Model:
         flat = rules("batch")
         ids_M = lax.reshape(ids_BT, (rows * tokens,), out_sharding=flat)
         positions_M = lax.reshape(positions_BT, (rows * tokens,), out_sharding=flat)
-        cos_MH, sin_MH = _rotations(positions_M, c)
+        cos_MH, sin_MH = rotations(positions_M, c)
         call = _Call(rows, tokens, cos_MH, sin_MH, rules, attend)
         # The table is gathered along fsdp first: left to itself the partitioner replicates the looked-up rows instead.
         table_VD = reshard(params["embed"], rules("vocab", None))

@@ -19,6 +19,7 @@ from jprm.score.base import (
     Setup,
     SharedBeginnings,
     StepScorer,
+    Voting,
     find_scorer,
     load_plugin,
     scorer,

@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from jprm import registry
 from jprm.errors import UserError
@@ -17,11 +17,12 @@ from jprm.quoting import TextCodec
 from jprm.records import Problem, Rationale, ReadOut, Solution, Verdict
 from jprm.sampling import Sampler
 from jprm.seeds import seed_of
-from jprm.verify import Branches, Execution, GenPRM, ThinkPRM, VerifySettings
+from jprm.verify import Branches, CheckpointProtocol, Execution, GenPRM, VerifySettings
 
 Item = tuple[Problem, Solution]
 Known = Mapping[str, Sequence[Rationale]]  # rationales by solution id
 Heard = Callable[[Rationale], None]
+Voting = Literal["mean", "majority"]
 
 
 @dataclass(frozen=True)
@@ -71,13 +72,16 @@ class Scorer(ABC):
     by_beginnings: whether what it says about a step depends on the steps up to it alone, and is kept for
         every solution that begins alike until `forget` is called.
     protocol: the protocol of what it samples, which `--protocol` and overrides change.
+    voting: how votes on a solution become its first error: where the mean of the rewards is low, or where most of the
+        votes see it.
     """
 
     readout: ClassVar[ReadOut] = "prob_raw"
     samples: ClassVar[bool] = False
     chance: ClassVar[bool] = True
     by_beginnings: ClassVar[bool] = False
-    protocol: ClassVar[type[GenPRM] | type[ThinkPRM]] = GenPRM
+    protocol: ClassVar[type[CheckpointProtocol]] = GenPRM
+    voting: ClassVar[Voting] = "mean"
 
     def __init__(self, setup: Setup):
         self.setup = setup
@@ -155,19 +159,20 @@ class StepScorer(Scorer):
         scores = list(self.scores(problem.text.removesuffix("\n"), texts, seed))
         if len(scores) != len(texts):
             raise ValueError(f"{len(scores)} scores for {len(texts)} steps")
-        return [_as_rationale(solution.id, step, vote, self.setup.mode, score) for step, score in enumerate(scores)]
+        return [as_rationale(solution.id, step, vote, self.setup.mode, score) for step, score in enumerate(scores)]
 
 
-def _as_rationale(solution_id: str, step: int, vote: int, mode: str, score: float | None) -> Rationale:
-    """Makes a rationale without text of a number. Raises ValueError for one that is not between 0 and 1."""
-    verdict = Verdict(None, None, None)
-    if score is not None:
-        score = float(score)
-        if not 0.0 <= score <= 1.0:
-            raise ValueError(f"the score {score} is not between 0 and 1")
-        verdict = Verdict(score >= 0.5, score, score)
-    reason = "no_verdict" if score is None else ""
-    return Rationale(solution_id, step, vote, mode, "", (), verdict, 0, 0, reason)
+def as_rationale(solution_id: str, step: int, vote: int, mode: str, score: float | None, reason: str = "") -> Rationale:
+    """Makes a rationale without text of a number; `reason` says why there is none ("no_verdict" where it is not given).
+
+    Raises ValueError for a number that is not between 0 and 1.
+    """
+    if score is None:
+        return Rationale(solution_id, step, vote, mode, "", (), Verdict(None, None, None), 0, 0, reason or "no_verdict")
+    score = float(score)
+    if not 0.0 <= score <= 1.0:
+        raise ValueError(f"the score {score} is not between 0 and 1")
+    return Rationale(solution_id, step, vote, mode, "", (), Verdict(score >= 0.5, score, score), 0, 0)
 
 
 def _as_scorer(made: Any, name: str) -> type[Scorer]:

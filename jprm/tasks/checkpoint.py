@@ -26,7 +26,7 @@ from jprm.tasks.samplers import OpenSampler, SamplerRequest, open_engine, open_s
 from jprm.tasks.settings import CheckpointSection
 from jprm.tasks.vote_store import holds_votes
 from jprm.tasks.votes import CHOICES, Judging, Sampling, Votes
-from jprm.verify import Execution, GenPRM, ThinkPRM, VerifySettings, votes_drawn
+from jprm.verify import CheckpointProtocol, Execution, GenPRM, VerifySettings, votes_drawn
 
 ENGINE = "engine.json"  # in the folder of a stage: how its sampler was opened
 ADVICE = "give another --out, or run it as it was"
@@ -45,11 +45,11 @@ class CheckpointSampling(Sampling):
     identity: Mapping[str, Any]
     settings: CheckpointSection = CheckpointSection()
     checkpoint: Checkpoint | None = None
-    protocol: GenPRM | ThinkPRM | None = None
+    protocol: CheckpointProtocol | None = None
 
     @classmethod
     def of(
-        cls, model: Path | None, settings: CheckpointSection, scorer: type[Scorer], protocol: GenPRM | ThinkPRM
+        cls, model: Path | None, settings: CheckpointSection, scorer: type[Scorer], protocol: CheckpointProtocol
     ) -> CheckpointSampling:
         """Finds the checkpoint that a user calls `model`, for a scorer. Raises UserError where there is none."""
         checkpoint = None
@@ -149,10 +149,10 @@ class CheckpointSampling(Sampling):
         """
         from jprm.chat import ChatCodec
 
-        settings, protocol, started = self.settings, self.protocol, time.monotonic()
-        assert self.checkpoint is not None and protocol is not None, "this sampling only names stored votes"
+        settings, started = self.settings, time.monotonic()
+        assert self.checkpoint is not None and self.protocol is not None, "this sampling only names stored votes"
         codec = ChatCodec.load(self.checkpoint.directory)
-        protocol = protocol.for_codec(codec)
+        protocol = self.protocol.for_codec(codec)
         for note in protocol.notes:
             context.progress.note(f"note: {note}")
         _note_vocabulary(codec, protocol, context.progress.note)
@@ -213,7 +213,7 @@ def recorded_engine(stages: Stages, votes: Votes, stage: Stage | None = None) ->
     return {}
 
 
-def _note_vocabulary(codec: TextCodec, protocol: GenPRM | ThinkPRM, note: Callable[[str], None]) -> None:
+def _note_vocabulary(codec: TextCodec, protocol: CheckpointProtocol, note: Callable[[str], None]) -> None:
     for texts, why in (
         (protocol.turn_marks, "is no single token of this vocabulary: another family's chat? (--chat template)"),
         (protocol.verdict_words, "is no single token of this vocabulary: verdicts are read without probabilities"),

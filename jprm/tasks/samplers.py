@@ -21,7 +21,7 @@ from jprm.records import ReadOut
 from jprm.sampling import Sampler
 from jprm.tasks.benchmark import Item
 from jprm.tasks.settings import CheckpointSection
-from jprm.verify import GenPRM, ThinkPRM, trigger_ids
+from jprm.verify import CheckpointProtocol, trigger_ids
 
 if TYPE_CHECKING:  # these load JAX and transformers
     from jprm.chat import ChatCodec
@@ -68,7 +68,7 @@ class SamplerRequest:
 
     settings: CheckpointSection
     checkpoint: Checkpoint
-    protocol: GenPRM | ThinkPRM
+    protocol: CheckpointProtocol
     readout: ReadOut
     codec: ChatCodec
     style: str
@@ -110,20 +110,15 @@ def open_engine(request: SamplerRequest) -> OpenSampler:
     """
     import jax
 
-    from jprm.models.hf_config import read_config, read_fields
+    from jprm.models.hf_config import read_config
+    from jprm.models.hf_fields import read_fields
     from jprm.sample import Engine
     from jprm.train.lora import from_checkpoint
 
     settings, directory = request.settings, request.checkpoint.directory
     # 1. The files have to be those of one checkpoint.
     config = read_config(directory)
-    # transformers may add special tokens of its own behind those of the checkpoint.
-    needed = len(request.codec.backend.get_vocab(with_added_tokens=False))
-    if needed > config.vocab_size:
-        raise UserError(
-            f"{directory}: the tokenizer has {needed} tokens, config.json "
-            f"{config.vocab_size}; they are not of one checkpoint"
-        )
+    request.codec.check_size(config.vocab_size)
     # 2. The weights are loaded, and the sizes are those of an earlier attempt, or are chosen.
     platform = jax.local_devices()[0].platform
     model, params = from_checkpoint(request.checkpoint, settings.dtype or ("float32" if platform == "cpu" else None))

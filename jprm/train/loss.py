@@ -94,8 +94,15 @@ def init_head(config: ModelConfig) -> dict:
 
 
 def step_logits(params: dict, h_BTD: jax.Array, rules: Rules = TRAIN_RULES) -> jax.Array:
-    """Computes the log-odds that the step which ends at a token is right; f32, BT."""
+    """Computes the log-odds that the step which ends at a token is right; f32, BT.
+
+    A head that was trained here is one vector; published ones may have layers below it, with ReLU behind each.
+    """
     head = params[STEP_HEAD]
+    for layer in head.get("hidden", ()):
+        wide = rules("batch", None, None)
+        h_BTD = jnp.einsum("btd,de->bte", h_BTD, layer["weight"], preferred_element_type=jnp.float32, out_sharding=wide)
+        h_BTD = jax.nn.relu(h_BTD + layer["bias"])
     spec = rules("batch", None)
     logits = jnp.einsum("btd,d->bt", h_BTD, head["weight"], preferred_element_type=jnp.float32, out_sharding=spec)
     return logits + head["bias"].astype(jnp.float32)

@@ -10,12 +10,13 @@ from jprm.verify.branches import Branches
 from jprm.verify.chat_dialogue import ChatDialogue
 from jprm.verify.compact import EMBEDDED, CompactDialogue, Template
 from jprm.verify.conversation import Overflow
+from jprm.verify.critique import Critique, in_paragraphs, paragraph_verdicts
 from jprm.verify.driver import verify
 from jprm.verify.genprm import GenPRM
 from jprm.verify.pieces import Run, conversation_pieces, play
 from jprm.verify.protocol import Budget, Dialogue, Done, Execute, Execution, Generate, Pieces
 from jprm.verify.published import protocol_for, published
-from jprm.verify.settings import Mode, VerifySettings
+from jprm.verify.settings import CheckpointProtocol, Mode, VerifySettings
 from jprm.verify.snippets import CodeSettings
 from jprm.verify.table import LOST
 from jprm.verify.texts import trigger_ids

@@ -131,8 +131,8 @@ class RationaleFormat(ABC):
 
     @property
     @abstractmethod
-    def verdict_words(self) -> tuple[str, str]:
-        """The words of the verdicts Yes and No."""
+    def verdict_words(self) -> tuple[str, ...]:
+        """The words of the verdicts Yes and No; none where a verdict is no word."""
 
     @abstractmethod
     def opening(self, problem: str, step: str, style: str) -> str:

@@ -8,11 +8,12 @@ from jprm.config import load
 from jprm.errors import UserError
 from jprm.quoting import TextCodec
 from jprm.verify.compact import EMBEDDED, Template
+from jprm.verify.critique import Critique
 from jprm.verify.genprm import GenPRM
 from jprm.verify.think import ThinkPRM
 
 FOLDER = Path("configs", "verify")  # beside the package, or installed inside of it
-P = TypeVar("P", bound=GenPRM | ThinkPRM)
+P = TypeVar("P", bound=GenPRM | ThinkPRM | Critique)
 
 
 def published(kind: type[P], overrides: Sequence[str] = (), file: Path | None = None) -> P:

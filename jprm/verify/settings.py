@@ -10,12 +10,19 @@ from jprm.records import ReadOut
 from jprm.verify.chat_dialogue import ChatDialogue
 from jprm.verify.compact import EMBEDDED, CompactDialogue, Template
 from jprm.verify.conversation import Overflow
+from jprm.verify.critique import Critique, CritiqueDialogue
 from jprm.verify.genprm import GenPRM
 from jprm.verify.protocol import Dialogue, Execution, RationaleFormat
 from jprm.verify.think import ThinkDialogue, ThinkPRM
 
 Mode = Literal["chain", "fork"]
-DIALOGUES: dict[type, type[Dialogue]] = {Template: CompactDialogue, GenPRM: ChatDialogue, ThinkPRM: ThinkDialogue}
+CheckpointProtocol = GenPRM | ThinkPRM | Critique  # the protocols that checkpoints are judged with
+DIALOGUES: dict[type, type[Dialogue]] = {
+    Template: CompactDialogue,
+    GenPRM: ChatDialogue,
+    ThinkPRM: ThinkDialogue,
+    Critique: CritiqueDialogue,
+}
 
 
 class VerifySettings(Config):
@@ -35,7 +42,7 @@ class VerifySettings(Config):
     """Conversations at a time; a few more than the sampler's slots keep a queue ready."""
     readout: ReadOut = "vote"
     """The reward by which `stop_early` judges a step."""
-    template: Template | GenPRM | ThinkPRM = EMBEDDED
+    template: Template | CheckpointProtocol = EMBEDDED
     """The rationale protocol."""
     overflow: Overflow = "give_up"
     """What becomes of a conversation that outgrows the context (see `jprm.verify.conversation`)."""

@@ -6,9 +6,9 @@ import pytest
 
 from jprm.errors import UserError
 from jprm.models import ModelConfig, parameter_count
-from jprm.models.config import RopeScaling
+from jprm.models.config import Llama3Scaling, YarnScaling
 from jprm.models.hf_config import config_fields, read_config
-from tests.models.tiny_hf import CASES, LLAMA3_ROPE
+from tests.models.tiny_hf import CASES, LLAMA3_ROPE, YARN_ROPE
 
 # The arithmetic fields of config.json of these repositories on huggingface.co, and the parameters their cards give
 # (Qwen3's tied head counted once).
@@ -40,7 +40,7 @@ def test_fields_of_the_families(tmp_path):
     assert read(tmp_path, CASES["qwen2-untied"]) == untied
     qwen3 = dataclasses.replace(qwen2, qkv_bias=False, qk_norm=True, head_dim=12)
     assert read(tmp_path, CASES["qwen3"]) == qwen3
-    scaling = RopeScaling(8, 1, 4, 16)
+    scaling = Llama3Scaling(8, 1, 4, 16)
     llama = dataclasses.replace(untied, qkv_bias=False, norm_eps=1e-5, rope_theta=50, rope_scaling=scaling)
     assert read(tmp_path, CASES["llama3"]) == llama
 
@@ -85,6 +85,43 @@ def test_rope_in_both_spellings(tmp_path):
     assert read(tmp_path, old | {"rope_scaling": legacy}) == expected
 
 
+def yarn(tmp_path, **changes):
+    return read(tmp_path, CASES["qwen2-yarn"] | {"rope_scaling": YARN_ROPE | changes}).rope_scaling
+
+
+def test_yarn_s_attention_factor(tmp_path):
+    """By default it follows from the factor; what the file says of it has its place in the order of transformers."""
+    expected = YarnScaling(4, 64, 0.1 * math.log(4) + 1, beta_fast=8)
+    assert yarn(tmp_path) == expected
+    assert yarn(tmp_path, attention_factor=1.25, mscale=2.0).attention_factor == 1.25
+    two, one = 0.2 * math.log(4) + 1, 0.1 * math.log(4) + 1
+    assert yarn(tmp_path, mscale=2.0, mscale_all_dim=1.0).attention_factor == two / one
+    assert yarn(tmp_path, mscale=2.0).attention_factor == one
+    assert yarn(tmp_path, factor=1.0).attention_factor == 1
+    # as in config.json of deepseek-ai/DeepSeek-R1-0528-Qwen3-8B
+    assert yarn(tmp_path, attn_factor=0.8782488562869419).attention_factor == pytest.approx(1, abs=1e-12)
+
+
+def test_a_mistral_is_a_llama_whose_window_is_null(tmp_path):
+    mistral = dict(CASES["mistral"])
+    as_llama = {"model_type": "llama", "architectures": ["LlamaForCausalLM"]}
+    assert read(tmp_path, mistral) == read(tmp_path, mistral | as_llama)
+    assert config_fields(read(tmp_path, mistral), "float32", mistral)["model_type"] == "llama"
+    with pytest.raises(UserError, match=r"sliding_window = 4096 is not supported; every layer"):
+        read(tmp_path, mistral | {"sliding_window": 4096})
+    del mistral["sliding_window"]
+    with pytest.raises(UserError, match="'sliding_window' is missing, which stands for a window of 4096"):
+        read(tmp_path, mistral)
+
+
+def test_a_head_of_another_kind_is_asked_for_by_the_ending(tmp_path):
+    fields = CASES["qwen2-untied"] | {"architectures": ["Qwen2ForTokenClassification"]}
+    (tmp_path / "config.json").write_text(json.dumps(fields))
+    assert read_config(tmp_path, "ForTokenClassification").tied, "it has no head of tokens"
+    with pytest.raises(UserError, match="a Qwen2ForPrmModel is wanted here"):
+        read_config(tmp_path, "ForPrmModel")
+
+
 def test_a_window_that_is_switched_off_or_never_reached_is_none(tmp_path):
     qwen2 = CASES["qwen2-tied"]
     expected = read(tmp_path, qwen2)
@@ -93,13 +130,21 @@ def test_a_window_that_is_switched_off_or_never_reached_is_none(tmp_path):
 
 
 REFUSED = {
-    "architecture": ({"model_type": "mistral"}, "'mistral' is not supported; supported are qwen2"),
+    "architecture": ({"model_type": "gemma"}, "'gemma' is not supported; supported are qwen2"),
     "reward head": ({"architectures": ["Qwen2ForRewardModel"]}, r"\['Qwen2ForRewardModel'\] is not supp"),
     "no type": ({"model_type": None}, "'model_type' is missing; supported are qwen2"),
     "window": ({"use_sliding_window": True, "max_window_layers": 2}, "use_sliding_window = True"),
     "window by layer": ({"layer_types": ["full_attention", "sliding_attention"]}, "layer_types = "),
     "activation": ({"hidden_act": "gelu"}, "hidden_act = 'gelu' is not supported"),
-    "yarn": ({"rope_scaling": {"rope_type": "yarn", "factor": 4}}, "rope_type = 'yarn' is not supp"),
+    "dynamic": (
+        {"rope_scaling": {"rope_type": "dynamic", "factor": 4}},
+        "rope_type = 'dynamic' is not supported; supported are 'default', 'llama3', 'yarn'",
+    ),
+    "longrope": ({"rope_parameters": {"rope_type": "longrope", "rope_theta": 1e4}}, "rope_type = 'longrope' is not"),
+    "rope list": ({"rope_scaling": {"rope_type": ["yarn"]}}, r"rope_type = \['yarn'\] is not supported"),
+    "yarn field": ({"rope_scaling": {"type": "yarn", "factor": 4}}, "'original_max_position_embeddings' is missing"),
+    "yarn band": ({"rope_scaling": YARN_ROPE | {"beta_fast": 0.5}}, "0 < beta_slow <= beta_fast"),
+    "yarn flag": ({"rope_scaling": YARN_ROPE | {"truncate": 1}}, "truncate = 1 must be true or false"),
     "rope field": ({"rope_scaling": {"rope_type": "llama3", "factor": 8}}, "'low_freq_factor' is missing"),
     "rope band": (
         {"rope_scaling": LLAMA3_ROPE | {"high_freq_factor": 1.0}},

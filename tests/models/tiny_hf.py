@@ -47,6 +47,8 @@ LLAMA3_ROPE = {
     "high_freq_factor": 4.0,
     "original_max_position_embeddings": 16,
 }
+# Over so short a context the 4 pairs of a head lie before, in and behind YaRN's band.
+YARN_ROPE = {"type": "yarn", "factor": 4.0, "original_max_position_embeddings": 64, "beta_fast": 8}
 CASES = {
     "qwen2-tied": QWEN2 | {"tie_word_embeddings": True},
     "qwen2-untied": QWEN2 | {"tie_word_embeddings": False, "rope_theta": 1e4},
@@ -62,6 +64,15 @@ CASES = {
         "tie_word_embeddings": True,
     },
     "llama3": LLAMA | {"tie_word_embeddings": False, "rope_theta": 50.0, "rope_scaling": LLAMA3_ROPE},
+    "qwen2-yarn": QWEN2 | {"tie_word_embeddings": True, "rope_theta": 200.0, "rope_scaling": YARN_ROPE},
+    "mistral": {key: value for key, value in LLAMA.items() if not key.endswith("_bias")}
+    | {
+        "architectures": ["MistralForCausalLM"],
+        "model_type": "mistral",
+        "rope_theta": 1e4,
+        "sliding_window": None,
+        "tie_word_embeddings": False,
+    },
     "llama-tied": LLAMA | {"tie_word_embeddings": True, "num_key_value_heads": 1, "head_dim": None},
 }
 

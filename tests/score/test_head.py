@@ -10,6 +10,7 @@ from jprm.chat import ChatCodec
 from jprm.errors import UserError
 from jprm.models import segment_attention
 from jprm.models.hf_weights import from_hf
+from jprm.records import Problem, Solution
 from jprm.score import Setup, find_scorer
 from tests.experiments.benchmark import checkpoint
 
@@ -24,7 +25,10 @@ def test_a_step_s_score_is_the_head_at_its_last_token(tmp_path):
     head = {"weight": rng.normal(size=32).astype(np.float32), "bias": np.array(0.3, np.float32)}
     save_file({k: np.ascontiguousarray(v) for k, v in head.items()}, directory / "step_head.safetensors")
     steps = ["Step 1: 8+3=11", "Step 2: so 11"]
-    found = list(find_scorer("head")(setup(directory)).scores("Ann has 8.", steps, 0))  # type: ignore[attr-defined]
+    item = Problem("p", "Ann has 8.\n", ""), Solution("s", "p", tuple(steps), "t")
+    heard = []
+    assert [e.lost for e in find_scorer("head")(setup(directory)).judge([item], [0], {}, heard.append)] == [""]
+    found = [rationale.verdict.p_yes_raw for rationale in heard]
 
     model, params = from_hf(directory)
     codec, text, expected = ChatCodec.load(directory), "Ann has 8.\n", []

@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 from jprm.errors import UserError
 from jprm.evaluate import Missing
 from jprm.tasks.settings import CheckpointSection
-from jprm.verify import GenPRM, ThinkPRM, published
+from jprm.verify import CheckpointProtocol, GenPRM, published
 
 OPTIONS = {"layout": "format", "json_file": "json"}  # the options that are not called as their fields
 
@@ -62,7 +62,7 @@ class BenchmarkConfig(CheckpointSection):
         model = self.model.resolve().name if self.model else "no-model"
         return Path("runs") / "evaluate" / f"{model}-{data}-{self.scorer}-{self.mode}"
 
-    def read_protocol(self, kind: type[GenPRM] | type[ThinkPRM]) -> GenPRM | ThinkPRM:
+    def read_protocol(self, kind: type[CheckpointProtocol]) -> CheckpointProtocol:
         """Reads the protocol of this kind and lays the overrides over it. Raises UserError for a mistake in either."""
         chat = (f"chat.turns={self.chat}",) if self.chat and kind is GenPRM else ()
         if self.chat == "template" and not chat:

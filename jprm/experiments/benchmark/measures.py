@@ -12,7 +12,8 @@ counts of a confusion table are expected counts.
     prm_score                       PRMBench's: macro_f1 of steps (of a category: mean of its classes)
     solution_auc, step_auc          ranking by the least, by each step's mean reward; at k = n only
 
-A step is judged wrong where its mean reward is below 1/2. A step that no vote judged is judged neither
+A step is judged wrong where its mean reward is below 1/2; where a scorer's votes elect the first error, the numbers of
+first errors and of solutions go by what most votes name. A step that no vote judged is judged neither
 way, and a solution whose verdict needs it has none: by `missing` they are wrong in every number, or
 left out of every number (`jprm.evaluate.missing`). So it is with solutions that were lost.
 """
@@ -32,6 +33,7 @@ from jprm.evaluate import (
     counted,
     f1_interval,
     interval,
+    majority_shares,
     measure_intervals,
     prm_scores,
     ranked,
@@ -42,6 +44,7 @@ from jprm.evaluate import (
 )
 from jprm.evaluate.confusion import FN, FP, TN, TP
 from jprm.experiments.benchmark.judged import Judged
+from jprm.score import Voting
 from jprm.ties import below, mean
 from jprm.verify import first_error
 
@@ -90,8 +93,11 @@ class Arrays:
     means: tuple[np.ndarray, ...]
 
 
-def arrays(solutions: Sequence[Judged], ks: Sequence[int], steps: bool, how: Missing = "wrong") -> Arrays:
+def arrays(
+    solutions: Sequence[Judged], ks: Sequence[int], steps: bool, how: Missing = "wrong", voting: Voting = "mean"
+) -> Arrays:
     """Computes the expected judgements of all solutions; a lost solution has no verdict."""
+    shares = {"mean": verdict_shares, "majority": majority_shares}[voting]
     labels = np.array([s.item.truth.first_error for s in solutions])
     right, clean, flagged, missing = np.zeros((4, len(solutions), len(ks)))
     counts, unjudged = np.zeros((len(solutions), len(ks), 4)), np.zeros((len(solutions), len(ks)))
@@ -101,7 +107,7 @@ def arrays(solutions: Sequence[Judged], ks: Sequence[int], steps: bool, how: Mis
         if rewards is None:
             rewards = np.full((len(truth.steps), max(ks)), np.nan)
         outcomes = labels[i], -1, SOME_ERROR, NO_VERDICT
-        right[i], clean[i], flagged[i], missing[i] = verdict_shares(rewards, outcomes, ks)[0]
+        right[i], clean[i], flagged[i], missing[i] = shares(rewards, outcomes, ks)[0]
         if steps:
             for column, k in enumerate(ks):
                 table = _step_counts(rewards, truth.labels, k, how)
@@ -141,13 +147,16 @@ def _step_counts(rewards: np.ndarray, labels: Sequence[bool | None], k: int, how
     )
 
 
-def scores(solutions: Sequence[Judged], n: int, full: bool, missing: Missing = "wrong") -> list[Score]:
+def scores(
+    solutions: Sequence[Judged], n: int, full: bool, missing: Missing = "wrong", voting: Voting = "mean"
+) -> list[Score]:
     """Scores all solutions, then each subset, then each category, in the file's order, at all k from 1 to n.
 
-    full: every step is judged, so steps can be scored. missing: what no verdict counts.
+    full: every step is judged, so steps can be scored. missing: what no verdict counts. voting: how votes name a first
+    error (see `jprm.score.Scorer`).
     """
     ks = range(1, n + 1)
-    found = arrays(solutions, ks, full, missing)
+    found = arrays(solutions, ks, full, missing, voting)
     subset = [s.item.truth.subset for s in solutions]
     names = [name for name in dict.fromkeys(subset) if name]
     groups = {OVERALL: np.arange(len(solutions))}

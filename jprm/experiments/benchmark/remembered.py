@@ -11,9 +11,9 @@ from jprm.jobs import differing_keys, flattened
 from jprm.models.locate import find_checkpoint
 from jprm.score import find_scorer
 from jprm.terminal import say
-from jprm.verify import GenPRM, ThinkPRM, published
+from jprm.verify import CheckpointProtocol, GenPRM, ThinkPRM, published
 
-KINDS: dict[str, type[GenPRM] | type[ThinkPRM]] = {"genprm": GenPRM, "thinkprm": ThinkPRM}
+KINDS: dict[str, type[CheckpointProtocol]] = {"genprm": GenPRM, "thinkprm": ThinkPRM}
 SCORERS = {("genprm", "full"): "genprm", ("genprm", "direct"): "direct", ("thinkprm", "analysis"): "thinkprm"}
 # What is asked of a rationale, not how it is written: it may differ between training and use.
 FREE = ("budget.", "sampling.", "code.")
@@ -62,7 +62,7 @@ def _found(model: Path) -> tuple[Path, ProtocolChoice] | None:
     return None
 
 
-def _texts(path: Path, kind: type[GenPRM] | type[ThinkPRM], trained: ProtocolChoice) -> dict[str, Any]:
+def _texts(path: Path, kind: type[CheckpointProtocol], trained: ProtocolChoice) -> dict[str, Any]:
     chat = (f"chat.turns={trained.chat}",) if kind is GenPRM else ()
     try:
         return _texts_of(published(kind, (*chat, *trained.overrides)))
@@ -70,7 +70,7 @@ def _texts(path: Path, kind: type[GenPRM] | type[ThinkPRM], trained: ProtocolCho
         raise UserError(f"{path}: {error}; correct it, or delete the file") from None
 
 
-def _texts_of(protocol: GenPRM | ThinkPRM) -> dict[str, Any]:
+def _texts_of(protocol: CheckpointProtocol) -> dict[str, Any]:
     """The settings of a protocol that a model is trained to read and write."""
     settings = flattened(protocol.model_dump(mode="json"))
     return {key: value for key, value in settings.items() if not key.startswith(FREE)}

@@ -178,7 +178,7 @@ def _result(config: BenchmarkConfig, votes: Votes, stages: Stages) -> Result:
     return Result(
         about,
         found,
-        scores(found, votes.n_votes, not votes.stop_early, config.missing),
+        scores(found, votes.n_votes, not votes.stop_early, config.missing, sampling.scorer.voting),
         Account.of(found),
         contents.rejected,
         contents.notes,

@@ -1,23 +1,26 @@
 """The discriminative step head: one forward pass, a probability at the end of every step."""
 
-from collections.abc import Iterable, Sequence
-from typing import ClassVar
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from jprm.errors import UserError
-from jprm.score.base import Setup, StepScorer, scorer
+from jprm.score.base import Setup, scorer
+from jprm.score.forward import ForwardScorer
+from jprm.score.prm_layout import longest_context
 
-LEAST_ROW_TOKENS = 64  # rows are powers of two from here on, so that few lengths are compiled
+if TYPE_CHECKING:
+    from jprm.data import Document
 
 
 @scorer("head")
-class HeadScorer(StepScorer):
+class HeadScorer(ForwardScorer):
     """The head beside a checkpoint, as `python -m jprm export` writes one that was trained with it.
 
     It reads the problem and the steps, each with a newline behind it, which is how rows for
-    `objective = "step_head"` have to be written for it. All votes are the same.
+    `objective = "step_head"` have to be written for it.
     """
-
-    chance: ClassVar[bool] = False
 
     def __init__(self, setup: Setup):
         """Loads model, tokenizer and head. Raises UserError where one of them is missing."""
@@ -42,17 +45,12 @@ class HeadScorer(StepScorer):
         self.codec = ChatCodec.load(setup.model)
         self.model, params = from_hf(setup.model)
         self.params = params | {STEP_HEAD: head}
+        self.context_tokens = longest_context(setup.model)
 
-    def scores(self, problem: str, steps: Sequence[str], seed: int) -> Iterable[float | None]:
-        """Returns the head's probability at the end of every step."""
+    def document(self, problem: str, steps: Sequence[str]) -> Document:
+        """Lays a solution out as rows for training are: each text with a newline behind it."""
         from jprm.data import render_steps
-        from jprm.train.forward import label_probabilities
 
         quote = self.codec.quote
         pieces: list[tuple[str, float | None]] = [(quote(f"{problem}\n"), None)]
-        pieces += [(quote(f"{step}\n"), 0.0) for step in steps]
-        document = render_steps(pieces, self.codec)
-        row_tokens = max(LEAST_ROW_TOKENS, 1 << (len(document) - 1).bit_length())
-        [found] = label_probabilities(self.model, self.params, [document], row_tokens, batch_rows=1)
-        assert found is not None, "it fits into its own row"
-        return [float(p) for p in found]
+        return render_steps(pieces + [(quote(f"{step}\n"), 0.0) for step in steps], self.codec)
