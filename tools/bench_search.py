@@ -104,9 +104,8 @@ class Anew(Scorer):
 
 def rewards_anew(context: TaskContext, sampling: VerifierSampling, votes: int) -> RewardModel:
     """The rewards of such a scorer."""
-    world = sampling.verifier.world
-    cost = model_cost(world, sampling.verifier.size)
-    model = VoteRewards(Anew(context, sampling), votes, sampling.readout, world.tokenizer, cost)
+    base = sampling.verifier.base
+    model = VoteRewards(Anew(context, sampling), votes, sampling.readout, base.tokenizer, model_cost(base))
     return whole_steps(sampling, model)
 
 

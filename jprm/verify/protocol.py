@@ -142,16 +142,16 @@ class RationaleFormat(ABC):
     def following(self, before: str, rationale: str, step: str) -> str:
         """Returns all text before the next step's rationale, given all text before this one and this one."""
 
-    @abstractmethod
     def conversation(self, problem: str, steps: Sequence[str], rationales: Sequence[Pieces], style: str) -> Pieces:
         """Returns the text up to the end of the last of these rationales, of the first steps, as pieces."""
+        raise NotImplementedError(f"nobody trains a model to write {type(self).__name__}")
 
-    @abstractmethod
     def authored(self, analysis: str, codes: Sequence[str], is_right: bool, style: str) -> list[str]:
         """Returns what an author of a rationale writes in this style, turn by turn, where the model would.
 
         analysis, codes: without tags; a style without them leaves them out. is_right: the verdict.
         """
+        raise NotImplementedError(f"nobody trains a model to write {type(self).__name__}")
 
     @abstractmethod
     def parts(self, rationale: str) -> tuple[str, str, str]:
