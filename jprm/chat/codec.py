@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import functools
 import random
 import re
 import sys
@@ -192,6 +193,12 @@ class ChatCodec(TextCodec):
             return False
         unknown = self.peer.unk_token_id
         return unknown is None or unknown in self._silent or unknown not in ids
+
+    @functools.cached_property
+    def beginning(self) -> str:
+        """What the tokenizer itself puts before a text: Llama 3 its <|begin_of_text|>, most put nothing there."""
+        ids = self.peer("a")["input_ids"]
+        return self.spell(ids[: ids.index(self.encode("a")[0])])
 
     @property
     def chat_template(self) -> str:
