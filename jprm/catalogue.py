@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from jprm.formats import BENCHMARKS, FORMATS
+from jprm.formats.conversations import LAYOUTS
 from jprm.models import PRESETS
 from jprm.models.hf_config import FAMILIES
 from jprm.registry import Registry
@@ -23,6 +24,7 @@ def catalogue() -> dict[str, dict[str, str]]:
         "choices (search --choice)": _described(choice),
         "benchmarks (evaluate --format)": dict.fromkeys(BENCHMARKS, ""),
         "step formats (data convert --from, --to)": dict.fromkeys(FORMATS, ""),
+        "layouts of training rows (data.path)": dict.fromkeys(LAYOUTS, ""),
         "worlds (world.kind)": {name: "" for name in WORLDS},
         "model sizes (grid.sizes)": {name: _sizes(name) for name in PRESETS},
         "checkpoint families (evaluate --model)": {name: family.architecture for name, family in FAMILIES.items()},

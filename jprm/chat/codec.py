@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import datetime
+import functools
 import random
 import re
 import sys
@@ -220,6 +221,12 @@ class ChatCodec(TextCodec):
             raise UserError(
                 f"{self.source}: the tokenizer has {needed} tokens, config.json {table}; they are not of one checkpoint"
             )
+
+    @functools.cached_property
+    def beginning(self) -> str:
+        """What the tokenizer itself puts before a text: Llama 3 its <|begin_of_text|>, most put nothing there."""
+        ids = self.peer("a")["input_ids"]
+        return self.spell(ids[: ids.index(self.encode("a")[0])])
 
     @property
     def chat_template(self) -> str:

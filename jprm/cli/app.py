@@ -4,7 +4,7 @@ import typer
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 
-data = typer.Typer(no_args_is_help=True, help="Files of solutions with step labels.")
+data = typer.Typer(no_args_is_help=True, help="Files of solutions with step labels, and of conversations.")
 app.add_typer(data, name="data")
 
 

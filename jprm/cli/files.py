@@ -103,7 +103,7 @@ def convert_data(
     source: Annotated[str, typer.Option("--from", help="The format of that file.")],
     target: Annotated[str, typer.Option("--to", help="The format to write.")],
 ) -> None:
-    """Rewrite solutions in another format; exit code 3 says that rows were rejected."""
+    """Rewrite solutions in another format, or conversations as messages; exit code 3 says that rows were rejected."""
     from jprm.formats import convert, report
     from jprm.terminal import say
 

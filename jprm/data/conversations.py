@@ -1,6 +1,6 @@
 """Training files: rows of conversations or of text pieces, every mistake named by its line.
 
-A row is `{"messages": [{"role", "content", "train"}, ...]}` or `{"pieces": [[text, trained], ...]}`
+A row is a conversation in one of the layouts of `jprm.formats.turns_of`, or `{"pieces": [[text, trained], ...]}`
 (`pieces_of` and `steps_of` say how probabilities are given); other keys are left alone. What an
 assistant says is trained unless its `train` is false. What code printed is never trained: neither a
 message of a tool, nor the part of an assistant's text between two output markers.
@@ -17,11 +17,10 @@ import numpy as np
 from jprm.chat import ChatCodec, quote_messages, render_chat
 from jprm.data.documents import Document, Soft
 from jprm.errors import UserError
+from jprm.formats.conversations import TRAINED_ROLE, layout_of, text_pair_of, turns_of
 from jprm.formats.rows import FileRow
 from jprm.formats.rows import read_rows as rows_of
 
-TRAINED_ROLE = "assistant"
-ROLES = ("system", "user", "assistant", "tool", "output", "ipython", "function")
 TURN_OPEN, TURN_CLOSE = "<|im_start|>", "<|im_end|>"
 SHOWN = 400  # how many characters of a reason an error shows
 NAMED = 10  # how many lines an error names; the first ones are enough to find the cause
@@ -110,13 +109,18 @@ def corpus_of(path: Path, documents: Sequence[tuple[int, Document]]) -> Corpus:
     return Corpus(Path(path), trained, lines, untrained)
 
 
-def pieces_of(row: dict[str, Any]) -> Pieces | None:
-    """Returns the pieces of a row that gives them; None for one that does not.
+def pieces_of(row: dict[str, Any], beginning: str = "", end: str = TURN_CLOSE) -> Pieces | None:
+    """Returns the pieces of a row that gives them, or that is a prompt and a completion; None for a conversation.
 
-    A piece is [text, trained], or [text, other, probability] for a token with a soft label. Raises
-    UserError for pieces of another form.
+    A piece is [text, trained], or [text, other, probability] for a token with a soft label. A prompt is not trained,
+    and `beginning` and `end`, the tokens around a text, are added to it and to its completion where they do not stand
+    there, as TRL's SFTTrainer does. Raises UserError for pieces of another form, and for a row that has no layout.
     """
-    if "pieces" not in row:
+    if (pair := text_pair_of(row)) is not None:
+        prompt, completion = pair
+        prompt = prompt if prompt.startswith(beginning) else beginning + prompt
+        return [(prompt, False), (completion if completion.endswith(end) else completion + end, True)]
+    if layout_of(row) != "pieces":
         return None
     pieces: Pieces = []
     for i, piece in _listed(row):
@@ -132,6 +136,11 @@ def pieces_of(row: dict[str, Any]) -> Pieces | None:
 
 def steps_of(row: dict[str, Any]) -> list[tuple[str, float | None]]:
     """Returns the [text, probability or null] pieces of a row for a step head. Raises UserError for others."""
+    if layout_of(row) != "pieces":
+        raise UserError(
+            "data: a step head is trained on 'pieces' of [text, probability or null]; "
+            "`python -m jprm data convert --to pieces` writes them from step labels"
+        )
     steps = []
     for i, piece in _listed(row):
         match piece:
@@ -143,8 +152,6 @@ def steps_of(row: dict[str, Any]) -> list[tuple[str, float | None]]:
 
 
 def _listed(row: dict[str, Any]) -> Iterator[tuple[int, Any]]:
-    if "messages" in row and "pieces" in row:
-        raise UserError("data: both 'messages' and 'pieces'; give one")
     if not isinstance(row.get("pieces"), list):
         raise UserError("data: 'pieces' must be a list")
     return enumerate(row["pieces"])
@@ -159,10 +166,10 @@ def messages_of(row: dict[str, Any], markers: Markers) -> list[Message]:
 
     Raises UserError for anything that is not a conversation.
     """
-    messages = row.get("messages")
-    if not isinstance(messages, list) or not messages:
-        raise UserError("data: neither a list of 'messages' nor 'pieces' in it")
-    return [_message(f"messages[{i}]", message, markers) for i, message in enumerate(messages)]
+    return [
+        Message(turn.role, without_output(turn.text, markers) if turn.trained else [(turn.text, False)])
+        for turn in turns_of(row)
+    ]
 
 
 def chatml(messages: Sequence[Message], quote: Quote = str) -> Pieces:
@@ -241,26 +248,6 @@ def without_output(text: str, markers: Markers) -> Pieces:
         pieces.append((text[start:end], False))
         text = text[end:]
     return pieces
-
-
-def _message(where: str, message: Any, markers: Markers) -> Message:
-    def wrong(what: str) -> UserError:
-        return UserError(f"data: {where}{what}")
-
-    if not isinstance(message, dict):
-        raise wrong(" must be an object with 'role' and 'content'")
-    role, content, train = message.get("role"), message.get("content"), message.get("train")
-    if role not in ROLES:
-        raise wrong(f".role is {role!r}; one of {', '.join(ROLES)}")
-    if not isinstance(content, str):
-        raise wrong(".content must be text")
-    if train is not None and not isinstance(train, bool):
-        raise wrong(f".train is {train!r}; true or false")
-    if role != TRAINED_ROLE:
-        if train:
-            raise wrong(f".train is true for the role {role!r}; only an assistant is trained")
-        return Message(role, [(content, False)])
-    return Message(role, [(content, False)] if train is False else without_output(content, markers))
 
 
 def _object(row: FileRow) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""From one layout of judged solutions to another: `python -m jprm data convert`."""
+"""From one layout of judged solutions, or of conversations, to another: `python -m jprm data convert`."""
 
 import collections
 import gzip
@@ -6,22 +6,28 @@ import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from jprm.errors import INCOMPLETE, UserError
 from jprm.formats.benchmarks import BENCHMARKS
+from jprm.formats.conversations import LAYOUTS, layout_of, messages_row, turns_of
 from jprm.formats.judged import parse_rows
-from jprm.formats.rows import read_rows
+from jprm.formats.rows import FileRow, read_rows
 from jprm.formats.steps import FORMATS
 
 WORD = {True: "right", False: "flawed", None: "unknown"}
 SHOWN = 20
+REASON = 400  # characters of a reason, which may quote the row
+CONVERSATIONS = "conversations"  # to read: each row in whichever layout of conversations it has
+MESSAGES = "messages"  # to write
 
 
 @dataclass(frozen=True)
 class Conversion:
     """What became of a file: counts, labels written, and "place: reason" of what was left out.
 
-    `cut` counts the solutions that lost labels or steps which the new layout cannot state.
+    `read` and `written` count solutions, or conversations, which have no labels. `cut` counts the solutions that lost
+    labels or steps which the new layout cannot state.
     """
 
     read: int
@@ -31,6 +37,7 @@ class Conversion:
     first_errors: dict[int, int]
     rejected: tuple[str, ...]
     notes: tuple[str, ...]
+    items: str = "solutions"
 
     @property
     def exit_code(self) -> int:
@@ -41,18 +48,23 @@ class Conversion:
 def convert(path: Path, source: str, target: str, out: Path) -> Conversion:
     """Writes the solutions of `path` to `out`, JSON lines (gzipped where it ends in .gz).
 
-    `source` is one of `FORMATS` or `BENCHMARKS`, `target` one of `FORMATS`. Raises UserError for an unknown layout, a
-    file that is unreadable or empty, and an `out` that exists or cannot be written.
+    `source` is one of `FORMATS` or `BENCHMARKS`, `target` one of `FORMATS`; or they are "conversations" and "messages".
+    Raises UserError for an unknown layout, a file that is unreadable or empty, and an `out` that exists or cannot be
+    written.
     """
     readers = BENCHMARKS | {name: layout.parse for name, layout in FORMATS.items()}
-    if source not in readers:
-        raise UserError(f"unknown format {source!r} to read; known: {', '.join(readers)}")
-    if target not in FORMATS:
-        raise UserError(f"unknown format {target!r} to write; known: {', '.join(FORMATS)}")
+    if source not in (known := (*readers, CONVERSATIONS)):
+        raise UserError(f"unknown format {source!r} to read; known: {', '.join(known)}")
+    if target not in (known := (*FORMATS, MESSAGES)):
+        raise UserError(f"unknown format {target!r} to write; known: {', '.join(known)}")
+    if (source == CONVERSATIONS) != (target == MESSAGES):
+        raise UserError(f"{source} as {target}: conversations are written as {MESSAGES}, step labels as step labels")
     if out.exists():
         raise UserError(f"{out} exists; delete it or name another file")
     if out.suffix == ".parquet":
         raise UserError(f"{out}: JSON lines are written; name it .jsonl or .jsonl.gz")
+    if source == CONVERSATIONS:
+        return _convert_conversations(path, out)
     judged = parse_rows(read_rows(path), readers[source])
     if not judged.items and not judged.rejected:
         raise UserError(f"{path}: no rows")
@@ -88,6 +100,31 @@ def convert(path: Path, source: str, target: str, out: Path) -> Conversion:
     )
 
 
+def _convert_conversations(path: Path, out: Path) -> Conversion:
+    """Writes the conversations of `path` as `messages`; what else a row has stays in it."""
+    lines: list[str] = []
+    rejected: list[str] = []
+    for row in read_rows(path):
+        try:
+            lines.append(json.dumps(_messages(row), allow_nan=False) + "\n")
+        except (TypeError, ValueError) as fault:  # tables have values that JSON has not, such as dates
+            rejected.append(f"{row.place}: {str(fault):.{REASON}}")
+    if not lines and not rejected:
+        raise UserError(f"{path}: no rows")
+    _write(out, "".join(lines).encode("ascii"))
+    return Conversion(len(lines), len(lines), 0, {}, {}, tuple(rejected), (), items="conversations")
+
+
+def _messages(row: FileRow) -> dict[str, Any]:
+    if row.fault:
+        raise UserError(row.fault)
+    if not isinstance(row.value, dict):
+        raise UserError("not an object")
+    taken = LAYOUTS[layout_of(row.value)]
+    others = {key: value for key, value in row.value.items() if key not in taken and value is not None}
+    return messages_row(turns_of(row.value)) | others
+
+
 def _write(out: Path, data: bytes) -> None:
     partial = out.with_name(out.name + ".partial")  # a file at `out` is always a whole one
     try:
@@ -99,10 +136,11 @@ def _write(out: Path, data: bytes) -> None:
 
 def report(done: Conversion) -> str:
     """Describes a conversion in lines for a terminal, with long lists of reasons shortened."""
-    parts = [f"solutions read {done.read}, written {done.written}, rejected {len(done.rejected)}"]
-    parts.append("labels: " + ", ".join(f"{WORD[k]} {done.labels.get(k, 0)}" for k in WORD))
-    places = ", ".join(f"{step} {n}" for step, n in done.first_errors.items())
-    parts.append(f"first flawed step (-1: none): {places or 'unknown everywhere'}")
+    parts = [f"{done.items} read {done.read}, written {done.written}, rejected {len(done.rejected)}"]
+    if done.items == "solutions":
+        parts.append("labels: " + ", ".join(f"{WORD[k]} {done.labels.get(k, 0)}" for k in WORD))
+        places = ", ".join(f"{step} {n}" for step, n in done.first_errors.items())
+        parts.append(f"first flawed step (-1: none): {places or 'unknown everywhere'}")
     if done.cut:
         parts.append(f"cut: {done.cut} solutions lost labels or steps that the format cannot state")
     for name, reasons in (("note", done.notes), ("rejected", done.rejected)):

@@ -1,8 +1,8 @@
-"""The five layouts in which step labels are traded: readers and writers of one row.
+"""The layouts in which step labels are traded: readers and writers of one row.
 
-ProcessBench, PRM800K (openai/prm800k), Math-Shepherd (OpenRLHF, vLLM), TRL's stepwise supervision, and RLHFlow's chat
-turns. Math-Shepherd and RLHFlow run the problem and a numbered first step together, so the number "Step 1:" is their
-only border and belongs to the layout, not to the step.
+ProcessBench, PRM800K (openai/prm800k), Math-Shepherd (OpenRLHF, vLLM), TRL's stepwise supervision, RLHFlow's chat
+turns, and the pieces on which `python -m jprm train` trains a step head. Math-Shepherd and RLHFlow run the problem and
+a numbered first step together, so the number "Step 1:" is their only border and belongs to the layout, not to the step.
 
 Invariant: what a writer writes its reader reads back the same; a solution for which that does not hold (it contains the
 layout's own marks) is refused.
@@ -33,17 +33,22 @@ TURN = {"role": str, "content": Text}
 PRM800K = {"question": dict, "label": dict}
 STAGES = {"steps": Annotated[list[dict], Field(min_length=1)]}
 STAGE = {"completions": list[dict] | None, "chosen_completion": int | None, "human_completion": dict | None}
+PIECES = {"pieces": Annotated[list[tuple[Text, float | None]], Field(min_length=2)]}
 COMPLETION = {"text": str, "rating": Optional[Annotated[int, Field(ge=-1, le=1)]]}  # noqa: UP045
 
 
 @dataclass(frozen=True)
 class StepFormat:
-    """A layout; `holds` says which labels it can state: of every step (and must), of any, or one."""
+    """A layout; `holds` says which labels it can state: of every step (and must), of any, or one.
+
+    strips: blank edges of a text are the layout's own, and not kept.
+    """
 
     name: str
     holds: Literal["every", "any", "first error"]
     parse: Parse
     row: Callable[[JudgedSolution], dict[str, Any]]
+    strips: bool = False
 
     def dump(self, solution: JudgedSolution) -> tuple[dict[str, Any], bool]:
         """Returns the row of a solution, and whether labels or steps had to be left out for it.
@@ -60,9 +65,12 @@ class StepFormat:
             raise UserError(f"cannot be written as {self.name}: it would be several solutions") from None
         if _content(again) != _content(fitted):
             raise UserError(f"cannot be written as {self.name}: the text holds the layout's own marks")
-        return row, _content(fitted) != _content(solution)
+        return row, fitted.labels != solution.labels
 
     def _fit(self, solution: JudgedSolution) -> JudgedSolution:
+        if self.strips:
+            texts = {"problem": solution.problem.strip(), "steps": tuple(step.strip() for step in solution.steps)}
+            solution = dataclasses.replace(solution, **texts)
         first, count = solution.first_error, len(solution.steps)
         if self.holds == "any":
             return solution
@@ -242,6 +250,23 @@ def _prm800k_row(solution: JudgedSolution) -> dict[str, Any]:
     return {"question": {"problem": solution.problem}, "label": {"steps": steps, "finish_reason": finish}}
 
 
+def _parse_pieces(row: dict[str, Any], place: str, notes: list[str]) -> list[JudgedSolution]:
+    (problem, of_problem), *judged = fields_of(row, PIECES)["pieces"]
+    if of_problem is not None:
+        raise UserError("pieces[0] must be the problem, without a probability")
+    if soft := [p for _, p in judged if p not in (0, 1, None)]:
+        raise UserError(f"the probability {soft[0]} is no label, as 0 and 1 are")
+    labels = [None if p is None else p == 1 for _, p in judged]
+    return [_solution("pieces", place, problem.strip(), [step.strip() for step, _ in judged], labels)]
+
+
+def _pieces_row(solution: JudgedSolution) -> dict[str, Any]:
+    """Writes what the scorer `head` reads: problem and steps, each with a newline behind it."""
+    labels = [None if label is None else float(label) for label in solution.labels]
+    steps = ([f"{step}\n", label] for step, label in zip(solution.steps, labels, strict=True))
+    return {"pieces": [[f"{solution.problem}\n", None], *steps]}
+
+
 FORMATS = {
     layout.name: layout
     for layout in (
@@ -250,5 +275,6 @@ FORMATS = {
         StepFormat("math-shepherd", "every", _parse_shepherd, _shepherd_row),
         StepFormat("trl", "every", _parse_trl, _trl_row),
         StepFormat("rlhflow", "every", _parse_rlhflow, _rlhflow_row),
+        StepFormat("pieces", "any", _parse_pieces, _pieces_row, strips=True),
     )
 }

@@ -7,6 +7,7 @@ that a mistake is answered, with what to do, before JAX and transformers are loa
 
 import contextlib
 import re
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +33,7 @@ CONVERTED = (
     'python -c "from transformers import AutoModelForCausalLM as M, AutoTokenizer as T; '
     "[c.from_pretrained('{source}').save_pretrained('NEW') for c in (M, T)]\""
 )
+GGUF_TOOL = Path(__file__).resolve().parents[2] / "tools" / "from_gguf.py"  # only a checkout has it
 # transformers opens the weights dequantised, and yet refuses to save them as long as it knows where they came from.
 CONVERTED_GGUF = (
     'python -c "from transformers import AutoModelForCausalLM as M, AutoTokenizer as T; '
@@ -135,7 +137,10 @@ def _about_file(path: Path) -> str:
 
 
 def _about_gguf(path: Path) -> str:
-    line = CONVERTED_GGUF.format(folder=path.parent, name=path.name)
+    if GGUF_TOOL.is_file():
+        line = shlex.join(["python", str(GGUF_TOOL), str(path), "NEW"])
+    else:
+        line = CONVERTED_GGUF.format(folder=path.parent, name=path.name)
     return (
         "GGUF files hold quantised weights for llama.cpp; convert it once, with torch, gguf and "
         f"accelerate installed, and name the new directory: {line}"

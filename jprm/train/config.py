@@ -110,7 +110,7 @@ class TrainingDataSection(Config):
     """The conversations that are trained on, and the tokenizer that reads them."""
 
     path: Path
-    """JSON lines of conversations."""
+    """Conversations (messages, ShareGPT, TRL's prompt and completion) or pieces: JSON lines, a JSON list or parquet."""
     tokenizer: Path | None = None
     """For a preset: a directory with tokenizer.json. A checkpoint brings its own."""
     vocab_size: int = Field(default=2048, ge=300)

@@ -23,9 +23,10 @@ from jprm.data import (
     render_steps,
     steps_of,
 )
-from jprm.data.conversations import TRAINED_ROLE, TURN_CLOSE, TURN_OPEN
+from jprm.data.conversations import TURN_CLOSE, TURN_OPEN
 from jprm.digests import files_digest
 from jprm.errors import UserError
+from jprm.formats.conversations import TRAINED_ROLE
 from jprm.formats.protocols import ProtocolChoice, protocol_of
 from jprm.models import Model, bind, preset
 from jprm.models.hf_config import read_config
@@ -151,7 +152,7 @@ def _from_checkpoint(
         """Returns the row's document, and whether control tokens are spelled in it."""
         if steps:
             return render_steps(steps_of(row), codec), False
-        if (pieces := pieces_of(row)) is not None:
+        if (pieces := pieces_of(row, codec.beginning, codec.spell([codec.eos_id]))) is not None:
             return render(pieces, codec), False
         messages = messages_of(row, data.output_markers)
         spelled = any(marks(codec.quote(message.text, message.role == TRAINED_ROLE)) for message in messages)

@@ -65,8 +65,8 @@ def test_pieces_without_output_are_the_text_and_hold_no_printed_character(parts)
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ({}, "neither a list of 'messages' nor 'pieces'"),
-        ({"messages": []}, "neither a list"),
+        ({}, "none of the known layouts .'messages'; 'conversations'; 'prompt', 'completion'; 'pieces'"),
+        ({"messages": []}, "'messages' must be a list of messages"),
         ({"messages": ["hi"]}, r"messages\[0\] must be an object"),
         ({"messages": [turn("asistant", "x")]}, r"messages\[0\].role is 'asistant'; one of"),
         ({"messages": [turn("assistant", None)]}, r"messages\[0\].content must be text"),

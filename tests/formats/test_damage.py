@@ -65,6 +65,10 @@ ROWS = {
     "scores": {"problem_id": "p", "candidate_index": 0, "step_scores": [0.5, 1], "is_correct": True, "answer": "7"},
     "gsm8k": {"question": "How many?", "answer": "2+3 = <<2+3=5>>5 pens\n#### 5"},
     "messages": {"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]},
+    "parts": {"messages": [{"role": "assistant", "content": [{"type": "text", "text": "b"}]}]},
+    "sharegpt": {"conversations": [{"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}]},
+    "prompt and completion": {"prompt": "a", "completion": "b"},
+    "two lists": {"prompt": [{"role": "user", "content": "a"}], "completion": [{"role": "assistant", "content": "b"}]},
     "pieces": {"pieces": [["a", False], ["b", True], ["Yes", "No", 0.5]]},
     "steps": {"pieces": [["a", None], ["b", 0.5]]},
     "laws": {"N": 1e6, "D": 1e9, "loss": 2.5},
@@ -86,7 +90,10 @@ def read(name, path):
             read_step_scores(path)
         case "gsm8k":
             read_gsm8k(path)
-        case "messages" | "pieces":
+        case "messages" | "parts" | "sharegpt" | "prompt and completion" | "two lists" | "pieces":
+            out = path.with_name("messages.jsonl")
+            out.unlink(missing_ok=True)
+            convert(path, "conversations", "messages", out)
             read_pieces(path, [("<o>", "</o>")])
         case "steps":
             read_rows(path, steps_of)

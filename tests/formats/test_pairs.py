@@ -55,6 +55,10 @@ def native_row(draw, name):
             return FORMATS[name].row(solution)
 
 
+def stripped(text):
+    return text.strip()
+
+
 def check(path, source, out):
     """Reads back what was written, and compares it with what was read before."""
     before = parse_rows(read_rows(path), READERS[source])
@@ -65,12 +69,13 @@ def check(path, source, out):
         after = parse_rows(read_rows(written), layout.parse)
         assert after.rejected == () and len(after.items) == done.written
         assert done.written + len(done.rejected) == len(before.items) + len(before.rejected)
+        text = stripped if layout.strips else str
         kept = iter(before.items)
         for item in after.items:  # in the order of the file, some left out with a reason
             same = next(
                 old
                 for old in kept
-                if (old.problem, old.steps[: len(item.steps)]) == (item.problem, item.steps)
+                if (text(old.problem), tuple(map(text, old.steps[: len(item.steps)]))) == (item.problem, item.steps)
                 and all(a in (None, b) for a, b in zip(item.labels, old.labels, strict=False))
             )
             assert item.first_error == same.first_error or layout.holds == "every"

@@ -1,4 +1,4 @@
-"""The five layouts of step labels: round trips, native rows, refusals, and the conversion."""
+"""The layouts of step labels: round trips, native rows, refusals, and the conversion."""
 
 import dataclasses
 import gzip
@@ -45,7 +45,11 @@ def prm800k(*stages):
 
 
 PRM800K = prm800k(stage(completion("1+1=2.", 1)), stage(completion("So 3", -1)))
-NATIVE = {"math-shepherd": SHEPHERD, "rlhflow": RLHFLOW, "trl": TRL, "processbench": PROCESSBENCH, "prm800k": PRM800K}
+PIECES = {"pieces": [["How many?\n", None], ["1+1=2.\n", 1.0], ["So 3\n", 0.0]]}
+NATIVE = {
+    **{"math-shepherd": SHEPHERD, "rlhflow": RLHFLOW, "trl": TRL},
+    **{"processbench": PROCESSBENCH, "prm800k": PRM800K, "pieces": PIECES},
+}
 
 
 def parse(name, row):
@@ -85,6 +89,10 @@ def test_what_is_written_is_read_back_or_refused(name, solution):
     except UserError:
         return
     (again,) = parse(name, json.loads(json.dumps(row)))
+    if FORMATS[name].strips:
+        assert (again.problem, *again.steps) == tuple(text.strip() for text in (solution.problem, *solution.steps))
+        assert again.labels == solution.labels and not cut
+        return
     kept = len(again.steps)
     assert again.problem == solution.problem and again.steps == solution.steps[:kept]
     for before, after in zip(solution.labels, again.labels, strict=False):
@@ -205,6 +213,10 @@ def test_mistakes_are_named_and_nothing_is_overwritten(tmp_path):
         convert(path, "x", "trl", tmp_path / "b")
     with pytest.raises(UserError, match="unknown format 'prmbench' to write"):
         convert(path, "trl", "prmbench", tmp_path / "b")
+    with pytest.raises(UserError, match="trl as messages: conversations are written as messages"):
+        convert(path, "trl", "messages", tmp_path / "b")
+    with pytest.raises(UserError, match="conversations as pieces: conversations are written as messages"):
+        convert(path, "conversations", "pieces", tmp_path / "b")
     with pytest.raises(UserError, match="exists; delete it"):
         convert(path, "trl", "trl", path)
     with pytest.raises(UserError, match="cannot write"):

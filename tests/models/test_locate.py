@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from safetensors.numpy import load_file
 
 from jprm.errors import UserError
+from jprm.models import locate
 from jprm.models.hf_config import read_config
 from jprm.models.locate import Checkpoint, find_checkpoint
 from jprm.train.config import LoraSection
@@ -131,7 +132,7 @@ def change(checkpoint, what):
         ("empty", "is empty"),
         ("pickle", r"a pickle.* python -c .*from_pretrained\('.*/checkpoint'\)\.save_pretrained"),
         ("shards of pickles", "a pickle"),
-        ("gguf", r"GGUF.*gguf_file='Tiny.Q4_1.gguf'\).*hf_quantizer = None.*save_pretrained"),
+        ("gguf", r"GGUF.*: python .*/tools/from_gguf.py .*/checkpoint/Tiny.Q4_1.gguf NEW$"),
         ("pointer", r"model.safetensors is a git-lfs pointer of 7\d bytes.* lfs pull"),
         ("pointer of the tokenizer", "tokenizer.json is a git-lfs pointer"),
         ("no index", "model-00001-of-00002.safetensors without model.safetensors.index.json"),
@@ -149,11 +150,13 @@ def test_what_is_no_checkpoint_is_named_with_a_way_out(checkpoint, what, said):
     refused(change(checkpoint, what), said)
 
 
-def test_files_in_the_place_of_a_directory(checkpoint):
+def test_files_in_the_place_of_a_directory(checkpoint, monkeypatch):
     refused(checkpoint / "config.json", "a file; name the directory that holds it.*: .*/checkpoint$")
     refused(checkpoint / "model.safetensors", "a file; name the directory that holds it")
     (checkpoint / "x.gguf").touch()
-    refused(checkpoint / "x.gguf", r"GGUF.*gguf_file='x.gguf'")
+    refused(checkpoint / "x.gguf", r"GGUF.*from_gguf.py .*/checkpoint/x.gguf NEW$")
+    monkeypatch.setattr(locate, "GGUF_TOOL", checkpoint / "not installed")
+    refused(checkpoint / "x.gguf", r"GGUF.*gguf_file='x.gguf'\).*hf_quantizer = None.*save_pretrained")
 
 
 def test_a_server_needs_only_the_tokenizer_of_a_directory(checkpoint):
