@@ -35,8 +35,10 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     os.environ["JAX_COMPILATION_CACHE_DIR"] = compiled
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 
-# no deadline: a shared two-core machine stalls for longer than any example should take
-hypothesis.settings.register_profile("jprm", deadline=None, derandomize=True, max_examples=60)
+# No deadline: a shared two-core machine stalls for longer than any example should take. CI looks at twice as many
+# examples once, with `--hypothesis-profile=thorough`.
+hypothesis.settings.register_profile("jprm", deadline=None, derandomize=True, max_examples=30)
+hypothesis.settings.register_profile("thorough", deadline=None, derandomize=True, max_examples=60)
 hypothesis.settings.load_profile("jprm")
 
 
