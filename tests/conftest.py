@@ -9,14 +9,23 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-# Read once, when JAX starts. Sharded code is tested against one device on any machine; and LLVM, which takes most of
-# the time of a first run, is asked for less. CI runs the same tests once as users do, at level 3.
+# Read once, when JAX starts. Sharded code is tested against one device on any machine; and XLA, which takes most of
+# the time of a first run, is asked for less: LLVM's level 0, and the older, plainer way to write a fusion's loops.
+# CI runs the same tests once with the programs that users run (see .ci/run).
+_FLAGS = {
+    "xla_force_host_platform_device_count": "8",
+    "xla_backend_optimization_level": "0",
+    "xla_cpu_use_fusion_emitters": "false",
+}
 _flags = os.environ.get("XLA_FLAGS", "")
-for _flag, _value in (("xla_force_host_platform_device_count", 8), ("xla_backend_optimization_level", 1)):
+for _flag, _value in _FLAGS.items():
     if _flag not in _flags:
         _flags += f" --{_flag}={_value}"
 os.environ["XLA_FLAGS"] = _flags.strip()
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+# Workers share the cores among them. OpenBLAS, whose threads wait for one another in a loop, takes five times the time
+# for a fit of five numbers with two threads as with one.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 # One folder of compiled programs for all workers of this session. It has no bound on its size: with one, JAX reads
 # the age of every program there before it adds another.
@@ -26,8 +35,10 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     os.environ["JAX_COMPILATION_CACHE_DIR"] = compiled
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 
-# no deadline: a shared two-core machine stalls for longer than any example should take
-hypothesis.settings.register_profile("jprm", deadline=None, derandomize=True, max_examples=60)
+# No deadline: a shared two-core machine stalls for longer than any example should take. CI looks at twice as many
+# examples once, with `--hypothesis-profile=thorough`.
+hypothesis.settings.register_profile("jprm", deadline=None, derandomize=True, max_examples=30)
+hypothesis.settings.register_profile("thorough", deadline=None, derandomize=True, max_examples=60)
 hypothesis.settings.load_profile("jprm")
 
 

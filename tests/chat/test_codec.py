@@ -14,6 +14,7 @@ from transformers import AutoTokenizer
 from jprm.chat import ChatCodec
 from jprm.data import render
 from jprm.errors import UserError
+from jprm.quoting import MARK
 from jprm.tokenizer import word_tokenizer
 from jprm.verify import trigger_ids
 from jprm.verify.texts import first_stop
@@ -24,7 +25,7 @@ TEXT = st.lists(
         ["<|im_end|>", "<|im_start|>", "<|endoftext|>", "<|im", "_end|>", " ", "\n", "  ", "The step"]
         + ["Yes", "No", "é", "e\u0301", "你好", "€", "\U0001f600", "\t", "12", "<|eot_id|>", "</think>"]
     )
-    | st.text(max_size=4),
+    | st.text(st.characters(codec="utf-8", exclude_characters=MARK), max_size=4),  # a mark quotes what follows
     max_size=8,
 ).map("".join)
 

@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from jprm.errors import UserError
@@ -26,7 +26,6 @@ def _walk(votes, stop, n_max):
 
 
 @given(steps, st.sampled_from([0.0, 0.05, 0.3]), st.data())
-@settings(max_examples=60)
 def test_every_order_of_every_step_equals_enumeration(item, risk, data):
     n_max = data.draw(st.integers(1, len(item[0])))
     label = data.draw(st.integers(-1, len(item) - 1))

@@ -5,7 +5,7 @@ import sys
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from jprm.errors import UserError
@@ -36,7 +36,6 @@ def _weighted_vote(chosen):
 
 
 @given(candidates, st.data())
-@settings(max_examples=60, deadline=None)
 def test_weighted_vote_equals_enumeration(pool, data):
     k = data.draw(st.integers(1, len(pool)))
     chosen = [_weighted_vote(c) for c in itertools.combinations(pool, k)]
@@ -44,7 +43,6 @@ def test_weighted_vote_equals_enumeration(pool, data):
 
 
 @given(candidates, st.data())
-@settings(max_examples=60, deadline=None)
 def test_no_choice_beats_the_ceiling_and_one_candidate_leaves_none(pool, data):
     k = data.draw(st.integers(1, len(pool)))
     found = best_of_n([pool], sorted({1, k}))

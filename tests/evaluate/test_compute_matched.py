@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from jprm.errors import UserError
@@ -35,7 +35,6 @@ def _mean(votes):
 
 
 @given(pools, st.data())
-@settings(max_examples=60)
 def test_every_choice_of_solutions_and_votes_equals_enumeration(pool, data):
     s = data.draw(st.integers(1, len(pool)))
     v = data.draw(st.integers(1, len(pool[0].votes)))

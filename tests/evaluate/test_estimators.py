@@ -6,7 +6,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from jprm.errors import UserError
@@ -29,7 +29,6 @@ def _plurality(votes, truth):
 
 
 @given(answers, st.data())
-@settings(max_examples=60, deadline=None)
 def test_majority_equals_enumeration(votes, data):
     k = data.draw(st.integers(1, len(votes)))
     expected = _mean_over_subsets(len(votes), k, lambda chosen: _plurality([votes[i] for i in chosen], "a"))
@@ -37,7 +36,6 @@ def test_majority_equals_enumeration(votes, data):
 
 
 @given(st.lists(st.tuples(st.sampled_from([0.1, 0.5, 0.9, None]), st.booleans()), min_size=1, max_size=8), st.data())
-@settings(max_examples=60, deadline=None)
 def test_best_of_k_equals_enumeration(candidates, data):
     k = data.draw(st.integers(1, len(candidates)))
 

@@ -130,7 +130,6 @@ def test_no_verdict_is_no_right_verdict():
     ),
     st.data(),
 )
-@settings(max_examples=60, deadline=None)
 def test_excluded_is_the_accuracy_of_all_verdicts_that_there_are(rewards, data):
     labels = [data.draw(st.integers(-1, len(item) - 1)) for item in rewards]
     curve = vote_curve(rewards, labels, range(len(rewards)), missing="excluded")

@@ -5,7 +5,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from jprm.errors import UserError
@@ -149,7 +149,6 @@ latex = st.lists(
 ).map("".join)
 
 
-@settings(max_examples=60, deadline=None)
 @given(latex | st.text(max_size=15), latex)
 def test_any_text_gets_a_verdict(pool, gold, answer):
     graded = Grader(pool).grade(gold, answer)

@@ -48,7 +48,6 @@ def test_arithmetic_agrees_with_fractions(expression, error):
     assert other == (EQUAL if error == 0 else DIFFERENT)
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.lists(st.integers(-5, 5), min_size=2, max_size=4), st.lists(st.integers(-5, 5), min_size=2, max_size=4))
 def test_collections_agree_with_python(left, right):
     written = {r"\{{{}\}}": frozenset, "({})": tuple, "[{}]": tuple}
@@ -58,7 +57,6 @@ def test_collections_agree_with_python(left, right):
             assert compare(normalise(a), normalise(b)) == (EQUAL if kind(left) == kind(right) else DIFFERENT)
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.lists(st.integers(-4, 4), min_size=1, max_size=4), st.lists(st.integers(-4, 4), min_size=1, max_size=4))
 def test_polynomials_agree_with_their_coefficients(left, right):
     texts = []

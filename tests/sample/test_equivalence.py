@@ -91,15 +91,15 @@ def test_clones_equal_separate_requests(qwen2, sizes):
 def test_votes_are_identical_to_the_bit_whatever_happens_around_them(qwen2, sizes, sampling):
     rng = np.random.default_rng(0)
     forced = [(rng.integers(0, VOCAB, n).tolist(), m) for n, m in ((3, 5), (11, 8))]
-    requests = votes(rng, 128)
+    requests = votes(rng, 64)
     plain = run(one_device(*qwen2, sizes, sampling, seed=9), requests, forced)
-    assert len(plain) == 128
+    assert len(plain) == 64
     for trial in range(2):
         shuffled = [
             (prompt, [i], keywords) for prompt, ids, keywords in requests for i in rng.permutation(ids).tolist()
         ]
         rng.shuffle(shuffled)
-        delay = rng.integers(0, 7, (128, 2))
+        delay = rng.integers(0, 7, (64, 2))
         row = {sample_id: r for r, sample_id in enumerate(plain)}
         engine = one_device(*qwen2, sizes, sampling, seed=9)
         # Other company in the slots, admitted first.

@@ -44,7 +44,8 @@ def start(config: Path, cache: str, *overrides: str, processes: int = 1, devices
         "JAX_COMPILATION_CACHE_DIR": cache,
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
         "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
-        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+        # of a flag given twice the last counts
+        "XLA_FLAGS": f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count={devices}",
         "PYTHONPATH": str(ROOT),
     }
     command = [sys.executable, "-m", "jprm", "train", "--config", str(config), *overrides]

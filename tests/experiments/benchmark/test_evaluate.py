@@ -56,18 +56,18 @@ def f1(table, group="overall", k=None, name="f1"):
 @pytest.mark.parametrize(("mode", "full"), [("chain", False), ("fork", True), ("chain", True), ("fork", False)])
 def test_more_votes_later_are_those_at_once(data, tmp_path, mode, full):
     asked = dict(mode=mode, full=full)
-    once = run(data, tmp_path / "once", n=6, **asked)
-    run(data, tmp_path / "grown", n=2, **asked)
-    run(data, tmp_path / "grown", n=5, **asked)
-    assert run(data, tmp_path / "grown", n=6, **asked) == once
+    once = run(data, tmp_path / "once", n=4, **asked)
+    run(data, tmp_path / "grown", n=1, **asked)
+    run(data, tmp_path / "grown", n=3, **asked)
+    assert run(data, tmp_path / "grown", n=4, **asked) == once
     before = contents(tmp_path / "grown")
     Chance.drawn.clear()
-    assert run(data, tmp_path / "grown", n=6, **asked) == once
+    assert run(data, tmp_path / "grown", n=4, **asked) == once
     assert not Chance.drawn, "nothing is missing, so no scorer is asked"
     assert contents(tmp_path / "grown") == before
-    assert run(data, tmp_path / "grown", n=6, regrade=True, **asked) == once
-    fewer = run(data, tmp_path / "grown", n=3, **asked)
-    assert fewer == run(data, tmp_path / "three", n=3, **asked)
+    assert run(data, tmp_path / "grown", n=4, regrade=True, **asked) == once
+    fewer = run(data, tmp_path / "grown", n=2, **asked)
+    assert fewer == run(data, tmp_path / "two", n=2, **asked)
 
 
 class Counted(StepScorer):

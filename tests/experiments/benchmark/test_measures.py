@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from jprm.evaluate import auc, measure
@@ -87,7 +87,6 @@ def same(found, expected):
 
 
 @given(solutions(), st.sampled_from(["wrong", "excluded"]))
-@settings(deadline=None, max_examples=60)
 def test_every_number_at_every_k(case, missing):
     n, found = case
     rows = scores([as_judged(*one) for one in found], n, full=True, missing=missing)

@@ -7,8 +7,10 @@ from pathlib import Path
 TINY = [
     "base.steps=12",
     "base.documents=400",
+    "base.batch_rows=4",
     "base.checkpoint_every=4",
     "train.steps=8",
+    "train.batch_rows=4",
     "train.checkpoint_every=3",
     "labels.source=planted",
     "labels.problems=12",
