@@ -18,7 +18,6 @@ from pydantic import Field
 from jprm.cli import guarded
 from jprm.config import load
 from jprm.evaluate import interval_row, vote_curve
-from jprm.experiments.benchmark.config import BenchmarkConfig
 from jprm.experiments.sweep.run import write_rows
 from jprm.jobs import RunDirectory, Stages, claim_directory, open_run
 from jprm.report import LineFigure, Page, Section, Table, columns, print_table, series_from_rows, write_page
@@ -30,6 +29,7 @@ from jprm.tasks.resources import Resources, Speed
 from jprm.tasks.settings import CheckpointSection
 from jprm.tasks.vote_store import RATIONALES, stream_rewards
 from jprm.tasks.votes import Votes
+from jprm.verify import published
 
 
 class TemperatureConfig(CheckpointSection):
@@ -55,7 +55,7 @@ def tasks_of(config: TemperatureConfig) -> Iterator[tuple[dict[str, Any], Votes]
     for model in config.models:
         for temperature in config.temperatures:
             asked = (*config.protocol, f"sampling.temperature={temperature}")
-            protocol = BenchmarkConfig(data=config.data, overrides=asked).read_protocol(scorer.protocol)
+            protocol = published(scorer.protocol, asked)
             sampling = CheckpointSampling.of(model, config, scorer, protocol)
             yield (
                 {"model": model.name, "temperature": temperature},

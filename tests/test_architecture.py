@@ -60,6 +60,7 @@ KEPT = {"jprm/tasks/delayed_evidence.py": {"hindsight"}}  # in seeds, which deci
 ENTRIES = {
     *("rollouts_needed", "relative_progress", "hard_labels", "first_error_f1", "pass_at_k", "maj_at_k", "best_of_k"),
     *("weighted_vote_at_k", "confusion", "first_error", "fit_chinchilla", "Pool", "main"),
+    *("protocol_for", "conversation_pieces"),
 }
 
 

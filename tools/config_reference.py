@@ -195,7 +195,7 @@ def _table(keys: list[Key], values: dict[str, Any] | None = None) -> str:
     heading = "default" if values is None else "value"
     lines = [f"| key | type | {heading} | meaning |", "|---|---|---|---|"]
     for key in keys:
-        value = key.default if values is None else values[key.name]
+        value = key.default if values is None else values.get(key.name, key.default)
         shown = "required" if values is None and key.field.is_required() else _value(value)
         cells = (f"`{key.name}`", _type(key.field), shown, _prose(key.field.description or ""))
         lines.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |")

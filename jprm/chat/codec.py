@@ -7,6 +7,7 @@ transformers reads the directory (and never the network), `tokenizers` does the 
 from __future__ import annotations
 
 import contextlib
+import copy
 import datetime
 import random
 import re
@@ -135,6 +136,17 @@ class ChatCodec(TextCodec):
                 "tokenizer.json and tokenizer_config.json of the checkpoint again"
             ) from error
         return cls(tokenizer, eos_ids, str(directory), date)
+
+    def on_day(self, date: datetime.date) -> ChatCodec:
+        """Returns this codec with another date for templates that write today's."""
+        other = copy.copy(self)
+        other.date = date
+        return other
+
+    def end_with(self, token: str) -> None:
+        """Lets this token end a text as well. Raises UserError where it is none."""
+        self.eos_ids = tuple(dict.fromkeys([*self.eos_ids, self.token_id(token)]))
+        self._silent.update(self.eos_ids)
 
     def encode(self, text: str) -> list[int]:
         """Returns the token ids of a text; the text of a special token becomes that token, and none is added."""

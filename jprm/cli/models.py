@@ -65,12 +65,17 @@ def evaluate(
     regrade: Annotated[
         bool, typer.Option("--regrade", help="Make the table from stored votes, without the model.")
     ] = False,
-    scorer: Annotated[str, typer.Option(help="Who judges; python -m jprm list names the scorers.")] = "genprm",
+    scorer: Annotated[
+        str | None, typer.Option(help="Who judges (python -m jprm list); default: as it was trained, else genprm.")
+    ] = None,
     plugin: Annotated[Path | None, typer.Option(help="A Python file with a @scorer.")] = None,
     full: Annotated[bool, typer.Option("--full", help="Judge the steps behind an error too.")] = False,
     seed: Annotated[int, typer.Option(help="The seed of the votes.")] = 0,
     readout: Annotated[str | None, typer.Option(help="vote, prob_raw or prob_tempered; default: the scorer's.")] = None,
     temperature: Annotated[float | None, typer.Option(help="Short for sampling.temperature=...")] = None,
+    chat: Annotated[
+        str | None, typer.Option(help="published, or template: the checkpoint's own chat; default: as it was trained.")
+    ] = None,
     protocol: Annotated[Path | None, typer.Option(help="A protocol file; default: the published GenPRM's.")] = None,
     dtype: Annotated[str | None, typer.Option(help="The type of weights and caches.")] = None,
     slots: Annotated[int | None, typer.Option(help="Conversations side by side.")] = None,

@@ -8,7 +8,6 @@ Invariant: the loss falls only on what the verifier writes itself. The problem, 
 template forces and what code printed are context.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,12 +15,10 @@ import numpy as np
 from jprm.quoting import TextCodec
 from jprm.records import Problem, Solution
 from jprm.verify.compact import EMBEDDED, CompactDialogue, Template
-from jprm.verify.protocol import Done, Execute, Generate
+from jprm.verify.pieces import Run, play
+from jprm.verify.protocol import Pieces
 from jprm.verify.texts import texts_of
 from jprm.worlds.base import Annotation, Style, World
-
-# Runs a piece of code in the conversation's namespace: (kind of outcome, text to read).
-Run = Callable[[str], tuple[str, str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,70 +76,25 @@ def synthesize(
     filter. The verdicts are the labels, whatever the code says: disagreement is for `consensus`.
     """
     quote = texts_of(tokenizer).quote
-    pieces: list[tuple[str, bool]] = [(quote(problem.text), False)]
+    execute = "executed" if style in ("full", "code") else "none"
+    rationales: list[Pieces] = []
     checks: list[Check] = []
+    too_long = False
     last = len(solution.steps) - 1 if first_error < 0 else first_error
     for t in range(last + 1):
         annotation = world.annotate(problem, solution.steps, t, style, rng, noise)
         kind, output = run(annotation.code)
         checks.append(Check(annotation, kind, output))
-        pieces.append((quote(solution.steps[t]), False))
-        rationale = _play(annotation, kind, output, t != first_error, style, tokenizer, template)
-        if rationale is None:
-            return Conversation(solution.id, style, first_error, tuple(pieces), tuple(checks), too_long=True)
-        pieces += rationale
-    return Conversation(solution.id, style, first_error, tuple(pieces), tuple(checks))
-
-
-def _play(
-    annotation: Annotation,
-    kind: str,
-    output: str,
-    is_right: bool,
-    style: Style,
-    tokenizer: TextCodec,
-    template: Template,
-) -> list[tuple[str, bool]] | None:
-    """Returns one rationale as (text, trained) pieces; None where the dialogue would run out of budget."""
-    mode = "executed" if style in ("full", "code") else "none"
-    dialogue = CompactDialogue(template, tokenizer, style=style, execute=mode)
-    turns = _turns(annotation, is_right, style, template)
-    pieces: list[tuple[str, bool]] = []
-    while not isinstance(action := dialogue.next_action(), Done):
-        match action:
-            case Generate(forced, max_tokens):
-                turn = next(turns, None)
-                if turn is None:
-                    return None
-                tokens = len(dialogue.texts.encode(turn))
-                cut_short = template.verdict_opening in forced and style != "direct"
-                if tokens > max_tokens or cut_short:
-                    return None
-                pieces += [(forced, False), (turn, True)]
-                dialogue.feed(turn, tokens)
-            case Execute():
-                dialogue.feed_outcome(output, kind)
-    pieces.append((action.closing, False))
-    pieces = [(text, trained) for text, trained in pieces if text]
-    assert "".join(text for text, _ in pieces) == dialogue.text
-    assert action.correct is is_right, (action, annotation)
-    return pieces
-
-
-def _turns(annotation: Annotation, is_right: bool, style: Style, template: Template):
-    """Returns the verifier's turns: up to the end of its code, where it has some, and up to the verdict.
-
-    The opening of the style is forced by the template; all later tags the verifier writes itself.
-    """
-    word = template.yes if is_right else template.no
-    analysis_close = template.sections[0][1]
-    code = annotation.code + template.code_close
-    verdict = template.verdict_opening + word
-    return iter(
-        {
-            "full": [annotation.analysis + analysis_close + template.code_open + code, verdict],
-            "code": [code, verdict],
-            "analysis": [annotation.analysis + analysis_close + verdict],
-            "direct": [word],
-        }[style]
-    )
+        is_right = t != first_error
+        dialogue = CompactDialogue(template, tokenizer, style=style, execute=execute)
+        turns = template.authored(annotation.analysis, [annotation.code], is_right, style)
+        played = play(dialogue, turns, lambda code, outcome=(kind, output): outcome)
+        if played is None:
+            too_long = True
+            break
+        rationale, verdict = played
+        assert verdict is is_right, annotation
+        rationales.append(rationale)
+    steps = [quote(step) for step in solution.steps]
+    pieces = template.conversation(quote(problem.text), steps, rationales, style)
+    return Conversation(solution.id, style, first_error, tuple(pieces), tuple(checks), too_long)

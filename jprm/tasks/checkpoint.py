@@ -152,6 +152,9 @@ class CheckpointSampling(Sampling):
         settings, protocol, started = self.settings, self.protocol, time.monotonic()
         assert self.checkpoint is not None and protocol is not None, "this sampling only names stored votes"
         codec = ChatCodec.load(self.checkpoint.directory)
+        protocol = protocol.for_codec(codec)
+        for note in protocol.notes:
+            context.progress.note(f"note: {note}")
         _note_vocabulary(codec, protocol, context.progress.note)
         recorded = recorded_engine(context.stages, votes, stage)
 
@@ -212,7 +215,7 @@ def recorded_engine(stages: Stages, votes: Votes, stage: Stage | None = None) ->
 
 def _note_vocabulary(codec: TextCodec, protocol: GenPRM | ThinkPRM, note: Callable[[str], None]) -> None:
     for texts, why in (
-        (protocol.turn_marks, "is no single token of this vocabulary: another family's chat? (chat.* overrides)"),
+        (protocol.turn_marks, "is no single token of this vocabulary: another family's chat? (--chat template)"),
         (protocol.verdict_words, "is no single token of this vocabulary: verdicts are read without probabilities"),
     ):
         for text in texts:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from jprm.digests import files_digest
 from jprm.errors import UserError
+from jprm.formats.protocols import PROTOCOL_FILE
 from jprm.jobs import Stage, Stages
 from jprm.models.locate import Checkpoint, find_checkpoint
 from jprm.sampling import SamplingParams
@@ -22,7 +23,7 @@ if TYPE_CHECKING:  # these load JAX and transformers
     from jprm.models import ModelConfig
     from jprm.sample import Engine
 
-# The files of a checkpoint's directory that can reach a model or its tokenizer.
+# The files of a checkpoint's directory that can reach a model or its tokenizer; the protocol is told by itself.
 SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".npz", ".json", ".jinja", ".model", ".tiktoken", ".txt", ".py")
 
 
@@ -128,7 +129,9 @@ def codec_of(directory: Path) -> ChatCodec:
 
 def model_digest(directory: Path) -> str:
     """16 hex digits over a checkpoint's files: names and contents, every byte. Raises UserError."""
-    return files_digest(p for p in directory.glob("*") if p.suffix in SUFFIXES and p.is_file())
+    return files_digest(
+        p for p in directory.glob("*") if p.suffix in SUFFIXES and p.name != PROTOCOL_FILE and p.is_file()
+    )
 
 
 def name_of(model: str) -> str:

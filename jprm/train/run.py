@@ -2,7 +2,7 @@
 
 The run directory holds `config.json`, `data.json` (what became of the rows of the file), `log.jsonl`,
 `checkpoints/`, `tokenizer/`, and when the last step is done `weights.safetensors` (adapters merged, and by
-themselves in `adapter/`) and `result.json`.
+themselves in `adapter/`), `jprm.json` where the rows say in which protocol they were written, and `result.json`.
 Process 0 writes all but the checkpoints, which are everybody's.
 """
 
@@ -20,6 +20,7 @@ from jprm.config import plain
 from jprm.data import Rows, pack
 from jprm.digests import inventory
 from jprm.errors import PREEMPTED, UserError
+from jprm.formats.protocols import PROTOCOL_FILE, protocol_json
 from jprm.jobs import HeldDirectory, provenance, write_atomic
 from jprm.models import parameter_count
 from jprm.train.checkpoint import Checkpoints
@@ -165,6 +166,9 @@ def _summary(config: RunConfig, start: Start, report: dict[str, Any]) -> Iterato
             yield f"{report['file']}: {len(lines)} {why}: lines {shown}"
     if report["date"]:
         yield f"the chat template writes a date: {report['date']}, whenever this run goes on"
+    if len(start.protocols) > 1:
+        told = " | ".join(map(str, start.protocols))
+        yield f"{report['file']}: rows in {len(start.protocols)} protocols, of which the model remembers none: {told}"
 
 
 def _finish(
@@ -176,8 +180,13 @@ def _finish(
     # Nothing that differs between attempts goes into the file, so a run that was killed ends in the same bytes.
     recipe = config.model_dump(mode="json", include={"model", "train", "seed"})
     save_params(directory, params, {"config": recipe, "tokens": totals.tokens})
+    places = [directory]
     if adapters:
-        save_peft(directory / "adapter", adapters, config.train.lora, str(config.model.checkpoint or ""))
+        places.append(directory / "adapter")
+        save_peft(places[-1], adapters, config.train.lora, str(config.model.checkpoint or ""))
+    if start.protocol is not None:
+        for place in places:
+            write_atomic(place / PROTOCOL_FILE, protocol_json(start.protocol))
     summary = {
         "params": sum(x.size for x in jax.tree.leaves(params)),
         "loss": float(np.asarray(state.losses)[-1]),

@@ -26,6 +26,7 @@ from jprm.data import (
 from jprm.data.conversations import TRAINED_ROLE, TURN_CLOSE, TURN_OPEN
 from jprm.digests import files_digest
 from jprm.errors import UserError
+from jprm.formats.protocols import ProtocolChoice, protocol_of
 from jprm.models import Model, bind, preset
 from jprm.models.hf_config import read_config
 from jprm.models.hf_export import copy_description
@@ -51,7 +52,8 @@ class Start:
     `fresh()` makes the first weights, laid out over the mesh in force; `weights` says which they are, and
     `dtype` in which type they were stored. `save_tokenizer(directory)` writes what reads the trained
     model's tokens. `quoted` are the lines whose messages spell control tokens, which were read as plain
-    text. `date` is the day that the chat template wrote; "" where it writes none.
+    text. `date` is the day that the chat template wrote; "" where it writes none. `protocols` are those in
+    which the rows say that they were written.
     """
 
     model: Model
@@ -62,6 +64,12 @@ class Start:
     save_tokenizer: Callable[[Path], None]
     quoted: tuple[int, ...] = ()
     date: str = ""
+    protocols: tuple[ProtocolChoice, ...] = ()
+
+    @property
+    def protocol(self) -> ProtocolChoice | None:
+        """The protocol that the trained model remembers; None where the rows tell none, or more than one."""
+        return self.protocols[0] if len(self.protocols) == 1 else None
 
 
 def start_of(config: RunConfig, date: datetime.date | None = None) -> Start:
@@ -73,9 +81,19 @@ def start_of(config: RunConfig, date: datetime.date | None = None) -> Start:
     steps = config.train.objective == "step_head"
     if config.model.checkpoint is not None:
         checkpoint = find_checkpoint(config.model.checkpoint, "model.checkpoint")
-        return _from_checkpoint(checkpoint, config.data, steps, date)
-    assert config.model.preset is not None
-    return _from_preset(config.model.preset, config.data, config.seed, steps)
+        start = _from_checkpoint(checkpoint, config.data, steps, date)
+    else:
+        assert config.model.preset is not None
+        start = _from_preset(config.model.preset, config.data, config.seed, steps)
+
+    def protocol(row: dict[str, Any]) -> ProtocolChoice | None:
+        told = protocol_of(row)
+        if told is None or told.chat != "template" or not start.date or "pieces" in row:
+            return told
+        return told.model_copy(update={"overrides": (*told.overrides, f"chat.date={start.date}")})  # as written here
+
+    told = (choice for _, choice in read_rows(config.data.path, protocol) if choice is not None)
+    return dataclasses.replace(start, protocols=tuple(dict.fromkeys(told)))
 
 
 def _from_preset(size: str, data: TrainingDataSection, seed: int, steps: bool) -> Start:

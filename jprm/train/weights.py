@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import jax.numpy as jnp
@@ -14,6 +15,7 @@ from jprm import strict_json
 from jprm.data.conversations import TURN_CLOSE
 from jprm.digests import damage
 from jprm.errors import UserError
+from jprm.formats.protocols import PROTOCOL_FILE
 from jprm.models import bind, preset, to_hf
 from jprm.models.hf_config import read_config
 from jprm.tokenizer import PAD, Tokenizer
@@ -84,4 +86,6 @@ def export_run(run: Path, out: Path, dtype: str | None = None) -> str:
     to_hf(out, model, params, dtype=jnp.dtype(dtype), source=source, fields=fields)
     if head is not None:
         save_file(head, out / HEAD_FILE)
+    if (run / PROTOCOL_FILE).is_file():
+        shutil.copyfile(run / PROTOCOL_FILE, out / PROTOCOL_FILE)
     return f"{config.name} after {config.train.steps} steps, in {dtype}"

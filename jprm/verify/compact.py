@@ -6,13 +6,23 @@ The model opens and closes the sections itself. The template forces only what op
 what code printed, and the verdict where the budget is used up.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 from jprm import records
 from jprm.quoting import TextCodec
-from jprm.verify.protocol import Budget, Dialogue, Done, Execution, Generate, RationaleFormat, cut_at_last, missing_end
+from jprm.verify.protocol import (
+    Budget,
+    Dialogue,
+    Done,
+    Execution,
+    Generate,
+    Pieces,
+    RationaleFormat,
+    cut_at_last,
+    missing_end,
+)
 from jprm.verify.snippets import CodeSettings, code_in
 from jprm.verify.texts import ends_of_text
 from jprm.verify.verdict import first_box
@@ -68,6 +78,29 @@ class Template(RationaleFormat):
     def following(self, before: str, rationale: str, step: str) -> str:
         """Returns the text so far with the rationale and the next step behind it."""
         return before + rationale + step
+
+    def conversation(self, problem: str, steps: Sequence[str], rationales: Sequence[Pieces], style: str) -> Pieces:
+        """Returns the problem, then each step and its rationale."""
+        pieces: Pieces = [(problem, False)]
+        for step, rationale in zip(steps, rationales, strict=False):
+            pieces += [(step, False), *rationale]
+        return pieces
+
+    def authored(self, analysis: str, codes: Sequence[str], is_right: bool, style: str) -> list[str]:
+        """Returns the turns up to the end of each code and up to the verdict's word.
+
+        What opens the rationale is forced; all later tags the verifier writes itself.
+        """
+        word = self.yes if is_right else self.no
+        if style == "direct":
+            return [word]
+        analysed = analysis + self.sections[0][1] if style in ("full", "analysis") else ""
+        verdict = self.verdict_opening + word
+        if style == "analysis":
+            return [analysed + verdict]
+        turns = [self.code_open + code + self.code_close for code in codes]
+        turns[0] = analysed + turns[0] if style == "full" else turns[0].removeprefix(self.code_open)
+        return [*turns, verdict]
 
     def parts(self, rationale: str) -> tuple[str, str, str]:
         """Splits a rationale before its last verdict, and that before its first code."""

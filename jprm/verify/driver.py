@@ -30,7 +30,7 @@ from jprm.verify.conversation import ContextWindow, History, OpenConversation
 from jprm.verify.protocol import Done, Execute, Generate
 from jprm.verify.settings import VerifySettings
 from jprm.verify.table import VoteTable
-from jprm.verify.texts import ends_of_text, stop_when, texts_of
+from jprm.verify.texts import end_of_turn_id, ends_of_text, stop_when, texts_of
 from jprm.verify.votes import NO_VERDICT, verdict_of
 
 HISTORY_VOTE = 0  # the vote whose rationales all others continue in fork mode
@@ -105,6 +105,7 @@ class Driver:
         settings.dialogue(tokenizer, 0)  # a wrong style is named before anything runs
         self.stops = self.format.stop_ids(tokenizer)
         self.ends = ends_of_text(tokenizer)
+        self.end_of_turn = end_of_turn_id(tokenizer, self.format.end_of_turn)
         self.stop_when = stop_when(tokenizer, self.format.all_stops) if self.format.all_stops else None
         self.word_ids = self._word_ids()
         self.window = ContextWindow(self.format, tokenizer, settings.context_tokens, settings.overflow)
@@ -247,7 +248,7 @@ class Driver:
         new = conversation.turn[conversation.fed :]
         conversation.fed = len(conversation.turn)
         text = self.texts.decode(new)
-        ended = bool(new) and new[-1] == self.tokenizer.eos_id
+        ended = bool(new) and new[-1] == self.end_of_turn
         # Another end of a text stands in no conversation that goes on: it is to be taken back.
         conversation.exact = ended or not new or new[-1] not in self.ends
         conversation.text += text + (self.format.end_of_turn if ended else "")

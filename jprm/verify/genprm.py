@@ -2,23 +2,28 @@
 
 `load(GenPRM, "configs/verify/genprm.toml", ["quirks.keep_evidence=true"])` reads it; that file says
 where each value comes from. `VerifySettings(template=...)` takes the result, `ChatDialogue` follows it.
+
+With `chat.turns = "template"` the turns are those of a checkpoint's own chat template: `for_codec` lays them out.
 """
 
+import datetime
 import re
 import string
 from collections.abc import Callable, Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, PrivateAttr, SerializerFunctionWrapHandler, model_serializer
 
 from jprm.config import Config
 from jprm.errors import UserError
 from jprm.quoting import TextCodec
-from jprm.verify.protocol import Budget, RationaleFormat, TokenSampling, cut_at_last
+from jprm.verify.protocol import Budget, Pieces, RationaleFormat, TokenSampling, cut_at_last
 from jprm.verify.snippets import TILDES, CodeSettings
 from jprm.verify.texts import ends_of_text
+from jprm.verify.turns import Turns, template_turns
 
 RATIONALE_TOKENS = 512  # on average, with room: published tables have 345 to 503
+DATE = datetime.date(2024, 7, 26)  # what Llama 3.1's template writes where nobody tells it the day
 ELLIPSIS = "....."  # in the place of an analysis, as others who ran the published weights wrote it
 
 
@@ -42,6 +47,18 @@ Text = Annotated[str, Field(min_length=1)]
 FirstTurn = Annotated[str, places("problem", "step")]
 
 
+def _trimmed(rationale: Pieces, as_shown: Callable[[str], str]) -> Pieces:
+    """Returns the pieces of a rationale without the blanks that a template drops at its ends."""
+    text = "".join(text for text, _ in rationale)
+    shown = as_shown(text)
+    start = text.index(shown)
+    kept, at = [], 0
+    for piece, trained in rationale:
+        kept.append((piece[max(0, start - at) : start + len(shown) - at], trained))
+        at += len(piece)
+    return [piece for piece in kept if piece[0]]
+
+
 class FirstUser(Config):
     """The first user turn, in the two forms that the reference uses."""
 
@@ -54,6 +71,10 @@ class FirstUser(Config):
 class Chat(Config):
     """The turns of the conversation."""
 
+    turns: Literal["published", "template"] = "published"
+    """Whose turns: those of this section, or those of the checkpoint's own chat template (`--chat` in `evaluate`)."""
+    date: datetime.date = DATE
+    """The day that a chat template is told which writes today's date."""
     bos: str
     """The token that begins a text."""
     user: Text
@@ -70,6 +91,14 @@ class Chat(Config):
     """The user's first turn, which gives the problem and the first step."""
     later_user: Annotated[str, places("step")]
     """The user's later turns, with the place {step}."""
+
+    @model_serializer(mode="wrap")
+    def _as_ever(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leaves out what only templates need, as identities of runs had it before there was a choice."""
+        table = write(self)
+        if self.turns == "published":
+            table = {key: value for key, value in table.items() if key not in ("turns", "date")}
+        return table
 
 
 class Tags(Config):
@@ -146,11 +175,51 @@ class GenPRM(Config, RationaleFormat):
     """How code is read, run and shown."""
     quirks: Quirks
     """Switches for what the reference does in its own way."""
+    _turns: Turns | None = PrivateAttr(None)  # of a chat template
+
+    def for_codec(self, codec: TextCodec) -> Self:
+        """Returns this protocol as the chat template of a checkpoint lays it out, where that is asked for.
+
+        From then on the token that ends a turn there ends a text of the codec, too: a base model's tokenizer may name
+        another one. The template writes its own beginning and header, so the quirks of those mean nothing.
+        Raises UserError for a vocabulary without a template, and as `template_turns` does.
+        """
+        chat = self.chat
+        if chat.turns == "published":
+            return self
+        if not hasattr(codec, "chat_text"):
+            raise UserError("chat.turns = 'template': this vocabulary has no chat template; use the published chat")
+        dated: Any = codec
+        protocol = self.model_copy()
+        protocol._turns = template_turns(dated.on_day(chat.date), chat.system, chat.system_direct)
+        dated.end_with(protocol.end_of_turn)
+        return protocol
+
+    @property
+    def turns(self) -> Turns:
+        """The texts around the contents of a conversation."""
+        if self._turns is not None:
+            return self._turns
+        chat, quirks = self.chat, self.quirks
+        assert chat.turns == "published", "`for_codec` lays out the turns of a template"
+        bos = chat.bos * (2 if quirks.double_bos else 1)
+        return Turns(
+            openings=(bos + chat.system + chat.user, bos + chat.system_direct + chat.user),
+            prompt=chat.assistant if quirks.generation_prompt else "",
+            assistant=chat.assistant,
+            end=chat.end_of_turn,
+            user=chat.user,
+        )
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the user should know of how a template lays out this protocol."""
+        return (self._turns.note,) if self._turns and self._turns.note else ()
 
     @property
     def end_of_turn(self) -> str:
         """The text of the token with which the model ends its turn."""
-        return self.chat.end_of_turn
+        return self.turns.end_of_turn
 
     @property
     def retokenize(self) -> bool:
@@ -188,7 +257,7 @@ class GenPRM(Config, RationaleFormat):
     @property
     def turn_marks(self) -> tuple[str, ...]:
         """The texts that begin and end turns, which are single tokens in a vocabulary that knows this chat."""
-        return self.chat.user, self.chat.assistant, self.chat.end_of_turn
+        return (self.end_of_turn,) if self._turns else (self.chat.user, self.chat.assistant, self.chat.end_of_turn)
 
     @property
     def verdict_words(self) -> tuple[str, str]:
@@ -197,23 +266,41 @@ class GenPRM(Config, RationaleFormat):
 
     def opening(self, problem: str, step: str, style: str) -> str:
         """Returns all text before the rationale of the first step. A final newline of a part is dropped."""
-        chat = self.chat
-        form = getattr(chat.first_user, self.quirks.first_user)
+        form = getattr(self.chat.first_user, self.quirks.first_user)
         user = form.format(problem=problem.removesuffix("\n"), step=step.removesuffix("\n"))
-        system = chat.system_direct if style == "direct" else chat.system
-        bos = chat.bos * (2 if self.quirks.double_bos else 1)
-        return bos + system + chat.user + user + self._prompt
+        return self.turns.begin(user, style == "direct")
 
     def following(self, before: str, rationale: str, step: str) -> str:
         """Returns all text before a later step's rationale, as `RationaleFormat.following` says."""
-        chat = self.chat
-        user = chat.later_user.format(step=step.removesuffix("\n"))
-        past = before.removesuffix(self._prompt) + chat.assistant + rationale + chat.end_of_turn
-        return past + chat.user + user + self._prompt
+        user = self.chat.later_user.format(step=step.removesuffix("\n"))
+        return self.turns.follow(before, rationale, user)
 
     @property
-    def _prompt(self) -> str:
-        return self.chat.assistant if self.quirks.generation_prompt else ""
+    def history_as_written(self) -> bool:
+        """Whether a finished rationale stands behind the same text as the active one."""
+        return self.turns.prompt == self.turns.assistant
+
+    def conversation(self, problem: str, steps: Sequence[str], rationales: Sequence[Pieces], style: str) -> Pieces:
+        """Returns the text up to the end of the last rationale's turn; that end is learnt with its rationale."""
+        turns, pieces = self.turns, []
+        before = self.opening(problem, steps[0], style).removesuffix(turns.prompt)
+        for n, rationale in enumerate(rationales, 1):
+            header = turns.prompt if n == len(rationales) else turns.assistant
+            pieces += [(before + header, False), *_trimmed(rationale, turns.rationale_as)]
+            pieces.append((turns.end, any(trained for _, trained in rationale)))
+            if n < len(rationales):
+                before = turns.user + turns.user_as(self.chat.later_user.format(step=steps[n].removesuffix("\n")))
+        return pieces
+
+    def authored(self, analysis: str, codes: Sequence[str], is_right: bool, style: str) -> list[str]:
+        """Returns the turns as `RationaleFormat.authored` says; the protocol opens the first section of each kind."""
+        tags = self.tags
+        verdict = f"{{{tags.yes if is_right else tags.no}{tags.verdict_close}"
+        analysed = [analysis + tags.analyze_close] if style in ("full", "analysis") else []
+        if style not in ("full", "code"):
+            return [*analysed, verdict]
+        blocks = [tags.code_open * (n > 0) + code + tags.code_close for n, code in enumerate(codes)]
+        return [*analysed, *blocks, tags.verify_close + tags.verdict_open + verdict]
 
     def parts(self, rationale: str) -> tuple[str, str, str]:
         """Splits a rationale behind its analysis and before its last output section, which is the verdict."""
@@ -236,8 +323,9 @@ class GenPRM(Config, RationaleFormat):
 
         count: the tokens of a text.
         """
-        around = count("".join(self.tags.model_dump().values()) + self.chat.assistant)
-        given = count(self.opening(problem, steps[0], style)) + sum(count(self.chat.user + step) for step in steps[1:])
+        turns = self.turns
+        around = count("".join(self.tags.model_dump().values()) + turns.assistant)
+        given = count(self.opening(problem, steps[0], style)) + sum(count(turns.user + step) for step in steps[1:])
         rationale = min(RATIONALE_TOKENS, self.budget.max_tokens) + around
         return given + len(steps) * rationale + self.budget.max_tokens + self.budget.verdict_tokens
 

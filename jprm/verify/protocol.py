@@ -18,8 +18,9 @@ model stops in an unexpected way, and a missing verdict that counts as "No".
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, get_args
+from typing import Any, ClassVar, Literal, Self, get_args
 
 from pydantic import Field
 
@@ -103,6 +104,7 @@ class Done:
 
 
 Action = Generate | Execute | Done
+Pieces = list[tuple[str, bool]]  # texts of a training document, each with whether the model learns to write it
 
 
 class RationaleFormat(ABC):
@@ -118,6 +120,14 @@ class RationaleFormat(ABC):
     all_stops: ClassVar[tuple[str, ...]] = ()
     # The texts that begin and end turns, which are single tokens in a vocabulary that knows this chat.
     turn_marks: ClassVar[tuple[str, ...]] = ()
+    # What the user should know of the layout.
+    notes: ClassVar[tuple[str, ...]] = ()
+    # Whether a rationale stands in the history behind the same text as when it was written.
+    history_as_written: ClassVar[bool] = True
+
+    def for_codec(self, codec: TextCodec) -> Self:
+        """Returns this protocol with all texts that it takes from a checkpoint's tokenizer. Raises UserError."""
+        return self
 
     @property
     @abstractmethod
@@ -131,6 +141,17 @@ class RationaleFormat(ABC):
     @abstractmethod
     def following(self, before: str, rationale: str, step: str) -> str:
         """Returns all text before the next step's rationale, given all text before this one and this one."""
+
+    @abstractmethod
+    def conversation(self, problem: str, steps: Sequence[str], rationales: Sequence[Pieces], style: str) -> Pieces:
+        """Returns the text up to the end of the last of these rationales, of the first steps, as pieces."""
+
+    @abstractmethod
+    def authored(self, analysis: str, codes: Sequence[str], is_right: bool, style: str) -> list[str]:
+        """Returns what an author of a rationale writes in this style, turn by turn, where the model would.
+
+        analysis, codes: without tags; a style without them leaves them out. is_right: the verdict.
+        """
 
     @abstractmethod
     def parts(self, rationale: str) -> tuple[str, str, str]:
@@ -175,6 +196,11 @@ class Dialogue(ABC):
         self._rounds = 0
         self._unread = 0  # where the text begins that has not been searched for code
         self._reason = "no_verdict"
+
+    @property
+    def out_of_budget(self) -> bool:
+        """Whether tokens or rounds were used up before there was a verdict, which is then forced."""
+        return self._reason == "budget"
 
     def next_action(self) -> Action:
         """Returns what is to be done now; the answer stays the same until something is fed."""

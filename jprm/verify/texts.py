@@ -49,6 +49,12 @@ def ends_of_text(codec: TextCodec) -> tuple[int, ...]:
     return getattr(codec, "eos_ids", (codec.eos_id,))
 
 
+def end_of_turn_id(codec: TextCodec, end_of_turn: str) -> int:
+    """Returns the token that stands for a format's end of turn: its own where the codec ends texts with that one."""
+    ids = codec.encode(end_of_turn) if codec.accepts(end_of_turn) else []
+    return ids[0] if len(ids) == 1 and ids[0] in ends_of_text(codec) else codec.eos_id
+
+
 def first_stop(text: str, stops: Sequence[str]) -> int | None:
     """Returns where the first stop in `text` ends; None if there is none."""
     return min((at + len(s) for s in stops if (at := text.find(s)) >= 0), default=None)

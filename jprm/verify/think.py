@@ -23,7 +23,7 @@ from jprm.errors import UserError
 from jprm.quoting import TextCodec
 from jprm.records import Solution
 from jprm.verify.genprm import Text, places
-from jprm.verify.protocol import Budget, Dialogue, Done, Execution, Generate, RationaleFormat, TokenSampling
+from jprm.verify.protocol import Budget, Dialogue, Done, Execution, Generate, Pieces, RationaleFormat, TokenSampling
 from jprm.verify.texts import ends_of_text
 from jprm.verify.verdict import bare, boxed
 
@@ -77,6 +77,15 @@ class ThinkPRM(Config, RationaleFormat):
             self.think_open + again + self.think_close + self.question,
         )
         return sum(map(count, given)) + self.budget.max_tokens + self.budget.verdict_tokens
+
+    def conversation(self, problem: str, steps: Sequence[str], rationales: Sequence[Pieces], style: str) -> Pieces:
+        """Returns the prompt and the chain on the whole solution, which is one step."""
+        [step], [chain] = steps, rationales
+        return [(self.opening(problem, step, style), False), *chain]
+
+    def authored(self, analysis: str, codes: Sequence[str], is_right: bool, style: str) -> list[str]:
+        """Returns the thinking and the verdict; a chain has no code."""
+        return [analysis + self.think_close, self.yes if is_right else self.no]
 
     def parts(self, rationale: str) -> tuple[str, str, str]:
         """Takes all for analysis; nothing follows a chain that it could be shortened for."""

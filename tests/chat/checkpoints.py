@@ -1,4 +1,4 @@
-"""Tokenizers of checkpoints, made here: byte-level BPE with the special tokens and templates of three families."""
+"""Tokenizers of checkpoints, made here: byte-level BPE with the special tokens and templates of six families."""
 
 import json
 from pathlib import Path
@@ -60,6 +60,56 @@ R1 = """\
 {%- if add_generation_prompt -%}
 {{- '<｜Assistant｜><think>\\n' -}}
 {%- endif -%}"""
+# The last turn of the assistant has a block of thinking, earlier ones lose theirs; without thinking the prompt has an
+# empty block.
+QWEN3 = """\
+{%- set ns = namespace(query=0) -%}
+{%- for message in messages -%}
+{%- if message.role == 'user' -%}{%- set ns.query = loop.index0 -%}{%- endif -%}
+{%- endfor -%}
+{%- for message in messages -%}
+{{- '<|im_start|>' + message.role + '\\n' -}}
+{%- if message.role == 'assistant' -%}
+{%- set thought = message.content.split('</think>')[0].split('<think>')[-1] if '</think>' in message.content else '' -%}
+{%- if loop.index0 > ns.query and (loop.last or thought) -%}
+{{- '<think>\\n' + thought.strip('\\n') + '\\n</think>\\n\\n' + message.content.split('</think>')[-1].lstrip('\\n') -}}
+{%- else -%}
+{{- message.content.split('</think>')[-1] -}}
+{%- endif -%}
+{%- else -%}
+{{- message.content -}}
+{%- endif -%}
+{{- '<|im_end|>\\n' -}}
+{%- endfor -%}
+{%- if add_generation_prompt -%}
+{{- '<|im_start|>assistant\\n' -}}
+{%- if enable_thinking is defined and enable_thinking is false -%}
+{{- '<think>\\n\\n</think>\\n\\n' -}}
+{%- endif -%}
+{%- endif -%}"""
+# Contents are trimmed, and the system header writes the day, as Llama 3.1 does.
+DATED = """\
+{{- bos_token -}}
+{%- set today = strftime_now('%d %b %Y') if strftime_now is defined else '26 Jul 2024' -%}
+{%- set told = messages[0].role == 'system' -%}
+{{- '<|start_header_id|>system<|end_header_id|>\\n\\nToday Date: ' + today + '\\n\\n' -}}
+{{- (messages[0].content | trim if told else '') + '<|eot_id|>' -}}
+{%- for message in (messages[1:] if told else messages) -%}
+{{- '<|start_header_id|>' + message.role + '<|end_header_id|>\\n\\n' + message.content | trim + '<|eot_id|>' -}}
+{%- endfor -%}
+{%- if add_generation_prompt -%}
+{{- '<|start_header_id|>assistant<|end_header_id|>\\n\\n' -}}
+{%- endif -%}"""
+# No system role, another name of the assistant, trimmed contents.
+GEMMA = """\
+{{- bos_token -}}
+{%- if messages[0].role == 'system' -%}{{- raise_exception('System role not supported') -}}{%- endif -%}
+{%- for message in messages -%}
+{%- if (message.role == 'user') != (loop.index0 % 2 == 0) -%}{{- raise_exception('Roles alternate') -}}{%- endif -%}
+{{- '<start_of_turn>' + ('model' if message.role == 'assistant' else message.role) + '\\n' -}}
+{{- message.content | trim + '<end_of_turn>\\n' -}}
+{%- endfor -%}
+{%- if add_generation_prompt -%}{{- '<start_of_turn>model\\n' -}}{%- endif -%}"""
 FAMILIES = {
     # name: (template, tokens, end of a turn, beginning, padding, normal form)
     "qwen": (QWEN, ["<|im_start|>"], "<|im_end|>", None, "<|endoftext|>", "NFC"),
@@ -73,6 +123,13 @@ FAMILIES = {
         ["<｜User｜>", "<｜Assistant｜>", "<think>", "</think>"],
         *("<｜end▁of▁sentence｜>", "<｜begin▁of▁sentence｜>", "<｜end▁of▁sentence｜>", None),
     ),
+    "qwen3": (QWEN3, ["<|im_start|>", "<think>", "</think>"], "<|im_end|>", None, "<|endoftext|>", "NFC"),
+    "llama-dated": (
+        DATED,
+        ["<|start_header_id|>", "<|end_header_id|>", "<|end_of_text|>"],
+        *("<|eot_id|>", "<|begin_of_text|>", None, None),
+    ),
+    "gemma": (GEMMA, ["<start_of_turn>"], "<end_of_turn>", "<bos>", "<pad>", None),
 }
 
 

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pydantic
 from pydantic import Field, model_validator
 
-from jprm.config import load
 from jprm.errors import UserError
 from jprm.evaluate import Missing
 from jprm.tasks.settings import CheckpointSection
-from jprm.verify import GenPRM, ThinkPRM
+from jprm.verify import GenPRM, ThinkPRM, published
 
-PROTOCOLS = Path("configs", "verify")  # beside the package, or installed inside of it
 OPTIONS = {"layout": "format", "json_file": "json"}  # the options that are not called as their fields
 
 
@@ -38,6 +36,8 @@ class BenchmarkConfig(CheckpointSection):
     """What a solution without a verdict counts as (see `jprm.evaluate.missing`)."""
     protocol: Path | None = None
     """A file of the scorer's protocol; by default the published one."""
+    chat: Literal["published", "template"] | None = None
+    """Whose turns a GenPRM conversation has: the published ones, or those of the checkpoint's own chat template."""
     overrides: tuple[str, ...] = ()
     """`key=value` of the protocol."""
     out: Path | None = None
@@ -64,9 +64,10 @@ class BenchmarkConfig(CheckpointSection):
 
     def read_protocol(self, kind: type[GenPRM] | type[ThinkPRM]) -> GenPRM | ThinkPRM:
         """Reads the protocol of this kind and lays the overrides over it. Raises UserError for a mistake in either."""
-        package, published = Path(__file__).resolve().parents[2], PROTOCOLS / f"{kind.__name__.lower()}.toml"
-        files = [self.protocol] if self.protocol else [package.parent / published, package / published]
-        return load(kind, next((f for f in files if f.is_file()), files[0]), self.overrides)
+        chat = (f"chat.turns={self.chat}",) if self.chat and kind is GenPRM else ()
+        if self.chat == "template" and not chat:
+            raise UserError(f"--chat template: the scorer {self.scorer} has a chat of its own; leave it out")
+        return published(kind, (*chat, *self.overrides), self.protocol)
 
 
 def read_config(**options: Any) -> BenchmarkConfig:

@@ -9,6 +9,7 @@ from jprm.errors import INCOMPLETE, UserError
 from jprm.experiments.benchmark.config import BenchmarkConfig
 from jprm.experiments.benchmark.judged import Account, Judged, judged
 from jprm.experiments.benchmark.measures import scores
+from jprm.experiments.benchmark.remembered import as_trained
 from jprm.experiments.benchmark.report import Result, print_result, write_json
 from jprm.jobs import (
     Graph,
@@ -47,6 +48,7 @@ def run_benchmark(config: BenchmarkConfig) -> int:
     truth = benchmark.inputs()
     if config.plugin is not None:
         load_plugin(config.plugin)
+    config = as_trained(config)
     sampling = None
     if not config.regrade:
         scorer = find_scorer(config.scorer)

@@ -5,6 +5,7 @@ from typing import Any
 
 from jprm.experiments.sweep.cells import Sweep
 from jprm.experiments.sweep.finished import read_sweep_config, trained_verifier
+from jprm.formats.protocols import PROTOCOL_FILE, ProtocolChoice, protocol_json
 from jprm.jobs import Stages, provenance, write_atomic
 from jprm.tasks.base import Base, load_weights
 from jprm.tasks.verifier import Verifier
@@ -31,6 +32,8 @@ def export_verifier(run: Path, out: Path, dtype: str | None = None) -> str:
         source=stages[verifier].file("tokenizer"),
         fields=_own_fields(verifier) if isinstance(verifier.base, Base) else {},
     )
+    protocol = ProtocolChoice(name="tags", style=verifier.style)  # type: ignore[arg-type] - a style of the sections
+    write_atomic(out / PROTOCOL_FILE, protocol_json(protocol))
     write_atomic(out / "README.md", _card(verifier, stages[verifier].summary))
     return verifier.label
 

@@ -17,9 +17,9 @@ SHORT = (
 )
 
 
-def make(directory: Path, **changes) -> Path:
-    """The directory of a tiny random Qwen2."""
-    checkpoints.make(directory, "r1")
+def make(directory: Path, family: str = "r1", **changes) -> Path:
+    """The directory of a tiny random Qwen2 with the tokenizer and the chat template of a family."""
+    checkpoints.make(directory, family)
     tokens = json.loads((directory / "tokenizer.json").read_text())
     vocab = max([*tokens["model"]["vocab"].values(), *(t["id"] for t in tokens["added_tokens"])])
     config = tiny_hf.CASES["qwen2-tied"] | {
