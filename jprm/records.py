@@ -54,7 +54,7 @@ class Problem:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Solution:
-    """A solution in steps, each ending with a newline.
+    """A solution in steps, each ending with a newline, or with all that separates it from the next.
 
     `first_error` is the exact truth: the 0-based index of the first wrong step, -1 for none, None when unknown.
     """

@@ -32,12 +32,17 @@ from jprm.train.config import RunConfig
 from jprm.verify import GenPRM, ThinkPRM
 from jprm.worlds.embedded import EmbeddedSettings
 from jprm.worlds.gsm8k import Gsm8kSettings
+from jprm.worlds.problems import ProblemsSettings
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "configuration.md"
 LONGEST_VALUE = 80  # characters of a default that is shown; the texts of protocols are longer
 
-WORLD_SETTINGS: dict[str, type[BaseModel]] = {"embedded": EmbeddedSettings, "gsm8k": Gsm8kSettings}
+WORLD_SETTINGS: dict[str, type[BaseModel]] = {
+    "embedded": EmbeddedSettings,
+    "gsm8k": Gsm8kSettings,
+    "problems": ProblemsSettings,
+}
 PROTOCOLS: dict[str, type[BaseModel]] = {"genprm": GenPRM, "thinkprm": ThinkPRM}
 CONFIGURATIONS: tuple[type[BaseModel], ...] = (
     *(SweepConfig, Axis, ApplicationsConfig, RunConfig, BenchmarkConfig),

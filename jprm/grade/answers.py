@@ -49,19 +49,35 @@ def final_answer(text: str) -> str | None:
     stand in the line below its label. Behind a box, words count only where they begin as an answer
     does ("we check that the answer is correct" states none).
     """
-    ends = closings(text)
-    stated: list[tuple[int, Span]] = []
-    for match in _BOX.finditer(text):
-        bare = match.lastindex
-        end = match.end(bare) if bare else ends.get(match.end() - 1)
-        if end is not None:
-            stated.append((match.start(), (match.start(bare) if bare else match.end(), end)))
+    stated = list(_boxes(text))
     first = min(stated, default=(len(text),))[0]
     stated += [(at, span) for at, span in _statements(text) if at < first or _NUMERIC.match(text[slice(*span)])]
+    return _last(text, stated)
+
+
+def last_box(text: str) -> str | None:
+    r"""Returns what the last `\boxed{..}` of a text holds; None where there is none, or it is empty.
+
+    Worked solutions of MATH state their answer there, and may go on to check it in words.
+    """
+    return _last(text, list(_boxes(text)))
+
+
+def _last(text: str, stated: list[tuple[int, Span]]) -> str | None:
     if not stated:
         return None
     start, end = max(stated)[1]
     return _BOLD.sub("", text[start:end]).strip().rstrip(".,/").strip() or None
+
+
+def _boxes(text: str) -> Iterator[tuple[int, Span]]:
+    """Yields (where, the characters inside) of the boxes that close."""
+    ends = closings(text)
+    for match in _BOX.finditer(text):
+        bare = match.lastindex
+        end = match.end(bare) if bare else ends.get(match.end() - 1)
+        if end is not None:
+            yield match.start(), (match.start(bare) if bare else match.end(), end)
 
 
 def _statements(text: str) -> Iterator[tuple[int, Span]]:

@@ -123,6 +123,10 @@ class Equivalence:
         return self
 
     def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends the pool, if there is one; pairs that were compared are still known."""
         if self._pool is not None:
             self._pool.close()
 

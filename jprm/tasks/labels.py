@@ -17,6 +17,7 @@ from jprm.tasks.settings import LabelSection
 VALUES = "values.jsonl"
 ROLLOUTS_PER_STATE = 70  # expected, as are the tokens of one; only the plan and the ETA use them
 TOKENS_PER_ROLLOUT = 30
+TOLD = 20  # rows of files that were left out, with their reasons
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +57,18 @@ class Labels(Task):
         return {"labels": labels, "world": self.world.identity, "seed": self.seed} | asked
 
     def compute(self, stage: Stage, context: TaskContext) -> dict[str, Any]:
-        """Writes one row per problem, chunk by chunk."""
+        """Writes one row per problem, chunk by chunk; rows of files that the world left out are told and counted."""
+        rejected = self.world.world.rejected
+        for reason in rejected[:TOLD]:
+            context.progress.note(f"rejected: {reason}")
+        if len(rejected) > TOLD:
+            context.progress.note(f"rejected: and {len(rejected) - TOLD} more rows")
         problems = self.world.world.problems("train", self.settings.problems, seed_of(self.seed, "labels"))
         if self.policy is None:
-            return self._planted(stage, problems)
-        return self._rolled_out(stage, context, problems, self.policy)
+            summary = self._planted(stage, problems)
+        else:
+            summary = self._rolled_out(stage, context, problems, self.policy)
+        return summary | ({"rejected": len(rejected)} if rejected else {})
 
     def flops(self) -> float:
         labels = self.settings

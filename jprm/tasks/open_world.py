@@ -17,13 +17,13 @@ class OpenWorld:
     """A loaded world, what decides its texts, and its vocabulary, which is made once."""
 
     def __init__(self, section: WorldSection, root: Path | None = None):
-        """Loads the world; `root` is the folder of the files of a world that reads some. Raises UserError."""
-        files = {"root": root} if section.kind == "gsm8k" else {}
+        """Loads the world; `root` is the folder of its files where its settings name none. Raises UserError."""
+        files = {} if section.kind == "embedded" else {"root": root}
         self.kind = section.kind
-        self.world = load_world(section.kind, **section.settings, **files)
+        self.world = load_world(section.kind, **files | section.settings)
         self.identity: dict[str, Any] = {
             "kind": section.kind,
-            "settings": section.settings,
+            "settings": {k: v for k, v in section.settings.items() if k not in self.world.path_settings},
             "version": self.world.version,
             "data": self.world.digest,
         }

@@ -26,8 +26,8 @@ Need = Literal["reads", "writes", "network", "processes", "signals", "memory"]
 class WorldSection(Config):
     """Where problems come from."""
 
-    kind: Literal["embedded", "gsm8k"] = "embedded"
-    """The world: the embedded one, which needs no files, or the text of GSM8K."""
+    kind: Literal["embedded", "gsm8k", "problems"] = "embedded"
+    """The world: the embedded one, which needs no files, the text of GSM8K, or problems of any file."""
     settings: dict[str, Any] = {}
     """The world's own settings, such as its difficulty."""
 
@@ -36,7 +36,7 @@ class DataSection(Config):
     """The files of a world that reads them."""
 
     root: Path | None = None
-    """The folder that holds gsm8k/ and processbench/."""
+    """The folder that holds gsm8k/ and processbench/, and in which relative paths of `world.settings` begin."""
 
 
 class ModelChoice(Config):

@@ -1,4 +1,4 @@
-"""What a world is: problems, solutions with the truth of each step, an annotator, training text.
+"""What a world is: problems and, where it has an oracle, the truth of each step, an annotator, training text.
 
 Everything above (labels, verification, evaluation) talks to this protocol and to nothing of a particular world. The
 pieces of a rationale that must be single tokens stand here, because a world owns its vocabulary and lies below the
@@ -28,6 +28,7 @@ Split = Literal["train", "dev", "test"]
 Style = Literal["full", "code", "analysis", "direct"]
 SPLITS: tuple[Split, ...] = get_args(Split)
 STYLES: tuple[Style, ...] = get_args(Style)
+UNKNOWN = "unknown"  # the kind of an error of which the truth is not known
 
 ANALYZE_OPEN, ANALYZE_CLOSE = "<analyze>", "</analyze>\n"
 CODE_OPEN, CODE_CLOSE = "<verify>", "</verify>\n"
@@ -61,34 +62,45 @@ class Annotation:
 
 
 class World(Protocol):
-    """A source of problems with exact per-step truth. Built by `jprm.worlds.load_world`."""
+    """A source of problems. Built by `jprm.worlds.load_world`.
+
+    With an oracle it knows the exact truth of every step, and can therefore plant errors, annotate, and write documents
+    in a vocabulary of its own. Without one (`has_oracle`) it grades final answers: the truth of steps is unknown, and
+    what needs more raises UserError.
+    """
 
     name: str
     version: str  # changes whenever the same call would return another text
     digest: str  # of the files that it reads; "" where it reads none
+    has_oracle: bool = True
+    path_settings: frozenset[str] = frozenset()  # settings that name files, whose contents `digest` stands for
+    rejected: Sequence[str] = ()  # rows of its files that are left out: "file:line: reason"
 
     def problems(self, split: Split, n: int, seed: int) -> list[Problem]:
         """Returns `n` different problems, prefix-stable; splits share no text, whatever the seeds."""
         ...
 
     def reference(self, problem: Problem, rng: np.random.Generator | None = None) -> Solution:
-        """Returns a right solution; with `rng` sometimes one with a right but unhelpful step."""
+        """Returns a right solution; with `rng` sometimes one with a right but unhelpful step.
+
+        Raises UserError where the world knows none.
+        """
         ...
 
     def planted(self, problem: Problem, rng: np.random.Generator) -> Solution | None:
         """Returns a solution with one planted error that later steps carry on; None if none was found."""
-        ...
+        raise self._without_oracle("planted errors", "label solutions of a policy (labels.planted_solutions = 0)")
 
     def truth(self, problem: Problem, steps: Sequence[str]) -> tuple[int | None, str]:
         """Returns (0-based first wrong step, -1 for none, None for unknown; kind of the error, "" or "unknown")."""
-        ...
+        return None, UNKNOWN
 
     def split_steps(self, text: str) -> tuple[str, ...]:
-        """Returns the steps of a solution's text, one a line, each ending with a newline."""
+        """Returns the steps of a solution's text, by default one a line, each ending with a newline."""
         return lines(text)
 
     def answer(self, steps: Sequence[str]) -> str | None:
-        """Returns the final answer that the last step states."""
+        """Returns the final answer that the steps state, which are a solution or the beginning of one."""
         ...
 
     def is_correct(self, problem: Problem, steps: Sequence[str]) -> bool:
@@ -106,15 +118,18 @@ class World(Protocol):
         noise: float = 0.0,
     ) -> Annotation:
         """Returns the teacher's rationale for a step, bad with probability `noise` (drawn from `rng`)."""
-        ...
+        raise self._without_oracle("annotator", "have a model write the rationales")
 
     def base_documents(self, n: int, seed: int) -> Iterator[list[Segment]]:
         """Returns `n` documents to pretrain on, of train problems only; prefix-stable."""
-        ...
+        raise self._without_oracle("documents to pretrain on", "start from a checkpoint instead of a preset")
 
     def tokenizer(self) -> Tokenizer:
         """Returns the vocabulary of this world's texts and of `RATIONALE_PIECES`."""
-        ...
+        raise self._without_oracle("vocabulary of its own", "use a checkpoint, which brings its tokenizer")
+
+    def _without_oracle(self, lacks: str, instead: str) -> UserError:
+        return UserError(f"the world {self.name} has no {lacks}: {instead}")
 
 
 def make_problem(world: str, text: str, answer: str, tier: str, split: str) -> Problem:

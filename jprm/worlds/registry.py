@@ -13,6 +13,7 @@ def load_world(name: str, **settings: Any) -> World:
 
     Settings are plain values as a config file has them. embedded: `difficulty`, `mix` (a `Difficulty`, an
     `EmbeddedMix`, or a dict of some of their fields). gsm8k: `root` (the folder of the files), `vocab_size`, `mix`.
+    problems: `train` and `test` (files), and more; see `ProblemsSettings`.
     """
     if name not in WORLDS:
         raise UserError(f"no world is called {name!r}: choose one of {', '.join(WORLDS)}")
@@ -35,4 +36,13 @@ def _gsm8k(settings: dict[str, Any]) -> World:
     return Gsm8kWorld(found.root, found.vocab_size, found.mix)
 
 
-WORLDS: dict[str, Callable[[dict[str, Any]], World]] = {"embedded": _embedded, "gsm8k": _gsm8k}
+def _problems(settings: dict[str, Any]) -> World:
+    from jprm.worlds.problems import ProblemsSettings, ProblemsWorld
+
+    if "train" not in settings:
+        raise UserError("problems needs train: a file of problems, or a list of them (world.settings.train)")
+    return ProblemsWorld(checked(ProblemsSettings, settings, "the world problems"))
+
+
+WORLDS: dict[str, Callable[[dict[str, Any]], World]] = {"embedded": _embedded, "gsm8k": _gsm8k, "problems": _problems}
+WITHOUT_ORACLE = frozenset(("problems",))  # what `World.has_oracle` says, known before a world is loaded

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jprm.grade import final_answer
+from jprm.grade import final_answer, last_box
 from jprm.grade.answers import closing, closings, depth
 
 
@@ -138,3 +138,24 @@ def test_the_time_grows_with_the_length_whatever_is_nested(text, answer):
     """Where it grew with the square, each of these took seconds to minutes."""
     for _ in range(20):
         assert final_answer(text) == answer
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        (r"so \boxed{3}, no, $\boxed{\frac{1}{2}}$.", r"\frac{1}{2}"),
+        ("\\boxed{3}\nWe check the answer: 3 + 1 = 4.", "3"),
+        (r"\boxed{3} and then \boxed{\frac{1}{2", "3"),
+        (r"\boxed{}", None),
+        ("the answer is 3", None),
+        ("", None),
+    ],
+)
+def test_the_last_box_is_read_whatever_follows(text, answer):
+    assert last_box(text) == answer
+
+
+@given(st.text("\\boxed{} 12").map("".join) | st.text())
+def test_a_text_without_stated_words_says_its_last_box(text):
+    if "nswer" not in text and "NSWER" not in text and "#" not in text:
+        assert last_box(text) == final_answer(text)

@@ -161,7 +161,7 @@ def test_a_solution_that_does_not_add_up_is_left_out_and_listed(tmp_path):
     (tmp_path / "train.jsonl").write_text(json.dumps(row(0)) + "\n" + json.dumps(wrong) + "\n")
     (tmp_path / "test.jsonl").write_text(json.dumps(row(1)))
     world = Gsm8kWorld(tmp_path)
-    assert [reason.split("train.jsonl")[1] for reason in world.unsound] == [
+    assert [reason.split("train.jsonl")[1] for reason in world.rejected] == [
         ":2: the calculator mark <<2+2=5>> does not add up"
     ]
 
@@ -183,7 +183,7 @@ def test_missing_files_and_settings_are_named(tmp_path, folder):
 def test_the_real_files(real):
     problems = real.problems("train", 600, 0) + real.problems("test", 300, 0)
     assert check(real, problems) > 0.8 * len(problems)
-    assert len(real.unsound) < 10
+    assert len(real.rejected) < 10
     for problem in problems[:300]:
         for line in real._row(problem).lines:
             stated = numbers(line.text)

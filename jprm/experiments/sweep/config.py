@@ -6,6 +6,7 @@ differs. Each field says what it is; the reference page of the configuration is 
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,6 +26,7 @@ from jprm.tasks.settings import (
     VerifySection,
     WorldSection,
 )
+from jprm.worlds import WITHOUT_ORACLE
 
 Ablation = Literal["invented", "code", "analysis", "direct", "hard", "difference", "unfiltered", "fork"]
 
@@ -198,6 +200,24 @@ class SweepConfig(Config):
         single = {"sizes": (size,), "train_examples": (examples,), "seeds": GridSection().seeds[:1], "ablations": ()}
         given = table.get("grid", {})
         return table | {"grid": single | given if isinstance(given, dict) else given}
+
+    @model_validator(mode="after")
+    def _asks_what_the_world_knows(self) -> SweepConfig:
+        if self.world.kind not in WITHOUT_ORACLE:
+            return self
+        planted = self.labels.planted_solutions
+        sets = [name for name in self.evaluate.benchmarks if name != "processbench"]
+        asked = (
+            (self.labels.source == "planted", 'labels.source = "planted"', 'take "rollouts"'),
+            (planted > 0, f"labels.planted_solutions = {planted}", "take 0"),
+            (bool(sets), f"evaluate.benchmarks = {json.dumps(sets)}", 'take ["processbench"]'),
+            (self.grid.labels == "exact", 'grid.labels = "exact"', 'take "rpe", "hard" or "difference"'),
+            (self.cell.labels == "exact", 'cell.labels = "exact"', 'take "rpe", "hard" or "difference"'),
+        )
+        for is_asked, what, instead in asked:
+            if is_asked:
+                raise ValueError(f"{what}: the world {self.world.kind} does not know the truth of steps; {instead}")
+        return self
 
     @model_validator(mode="after")
     def _consistent(self) -> SweepConfig:

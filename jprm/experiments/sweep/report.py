@@ -15,10 +15,13 @@ from jprm.tasks.vote_store import RATIONALES, step_rewards, stream_rationales
 from jprm.verify import first_error
 
 SHOWN_SAMPLES = 8
-EMBEDDED_NOTE = (
-    "All models here are trained from scratch on the embedded world, whose per-step truth is exact. They start from an "
-    "induction-ready initialisation, which stands for the copying skill that a pretrained model brings along."
-)
+LEADS = {  # by world
+    "embedded": "All models here are trained from scratch on the embedded world, whose per-step truth is exact. They "
+    "start from an induction-ready initialisation, which stands for the copying skill that a pretrained model brings "
+    "along.",
+    "gsm8k": "Models trained from scratch on GSM8K text.",
+    "problems": "Problems of files, whose right answers are known and whose steps are not.",
+}
 
 
 def write_sweep_report(
@@ -37,7 +40,7 @@ def write_sweep_report(
     }
     page = Page(
         title=f"jprm sweep: {config.name}",
-        lead=EMBEDDED_NOTE if config.world.kind == "embedded" else "Models trained from scratch on GSM8K text.",
+        lead=LEADS[config.world.kind],
         sections=[Section(title, blocks) for title, blocks in sections.items() if blocks],
         headline=_headline(measured[0]),
         command=command,

@@ -19,6 +19,7 @@ from typing import Any
 from jprm.errors import UserError
 from jprm.formats import Text, read_rows
 from jprm.records import fields_of
+from jprm.worlds.base import UNKNOWN
 from jprm.worlds.gsm8k.arithmetic import (
     NUMBER,
     TOLERANCE,
@@ -32,7 +33,6 @@ from jprm.worlds.gsm8k.arithmetic import (
 )
 
 MAX_LINE = 2000  # characters; the longest of the published files has fewer than 600
-UNKNOWN = "unknown"
 ERROR_KINDS = ("slip", "operand", "op", "noanswer", UNKNOWN)
 _MARK = re.compile(r"<<([^<>=]*)=([^<>=]*)>>")
 _SHOWN = re.compile(r"([-+*/x×÷()$,.\d\s]*\d[\s)]*)=\s*\$?\s*$")  # "... 80,000+50,000=$" before its mark

@@ -48,6 +48,7 @@ class Gsm8kWorld(World):
 
     name = "gsm8k"
     version = "2"  # since final answers are read past marks and prose
+    path_settings = frozenset(("root",))
 
     def __init__(self, root: str | Path, vocab_size: int = 2048, mix: Gsm8kMix | None = None):
         """Reads both files under `root`. Raises UserError naming the file, and the bad line."""
@@ -56,7 +57,7 @@ class Gsm8kWorld(World):
         train, unsound_train = solutions.read_file(train_file := solutions.find_file(Path(root), "train"))
         test, unsound_test = solutions.read_file(test_file := solutions.find_file(Path(root), "test"))
         self.digest = f"{content_digest(train_file)}-{content_digest(test_file)}"
-        self.unsound = unsound_train + unsound_test  # rows left out: "file:line: reason"
+        self.rejected = (*unsound_train, *unsound_test)
         rows = {row.text: (split_of(row.text), row) for row in train}
         rows |= {row.text: ("test", row) for row in test}
         self._rows = {text: row for text, (_, row) in rows.items()}
