@@ -33,6 +33,9 @@ def sweep(
     calibrate: Annotated[
         bool, typer.Option("--calibrate", help="With --plan: measure this machine's speed first, for a minute.")
     ] = False,
+    machine: Annotated[
+        str, typer.Option(help="With --plan: hours and memory on another machine, such as h100x8, v5ex16.")
+    ] = "",
     worker: Annotated[
         bool, typer.Option("--worker", help="Compute stages together with other workers on this run directory.")
     ] = False,
@@ -55,17 +58,21 @@ def sweep(
     chosen = [name for name, given in (("--plan", plan), ("--worker", worker), ("--launcher", launcher)) if given]
     if len(chosen) > 1:
         raise UserError(f"{chosen[0]} and {chosen[1]} exclude each other")
-    if calibrate and not plan:
-        raise UserError("--calibrate belongs to --plan")
+    for option, given in (("--calibrate", calibrate), ("--machine", machine)):
+        if given and not plan:
+            raise UserError(f"{option} belongs to --plan")
+    if calibrate and machine:
+        raise UserError("--calibrate measures this machine; leave --machine out")
     if launcher not in ("", *LAUNCHERS):
         raise UserError(f"--launcher {launcher}: no such launcher; one of {', '.join(LAUNCHERS)}")
     file, overrides = split_words(words)
     config = load(SweepConfig, file, overrides, CONFIGS)
     present(config.data.root, "data.root")
     if plan:
+        from jprm.experiments.sweep.machines import machine_named
         from jprm.experiments.sweep.plan import print_plan
 
-        print_plan(config, calibrate)
+        print_plan(config, calibrate, machine_named(machine) if machine else None)
         return
     from jprm.experiments.sweep.run import run_sweep
 

@@ -28,7 +28,7 @@ from jprm.ties import below
 # reward[t][i]: vote i on step t; None (nan in an array) where the vote gave no judgement.
 Rewards = Sequence[Sequence[float | None]] | np.ndarray
 NO_VERDICT = -2  # beside the indices of steps and -1 for no error
-SOME_ERROR = -3  # any step's index, in `verdict_shares`
+SOME_ERROR = 1 << 30  # any step's index: a solution of which only that it is wrong is known
 
 
 @dataclass(frozen=True)
@@ -125,9 +125,9 @@ def vote_curve(
 
     `rewards` may be a generator: one table is held at a time, so memory grows with the items and not with their votes
     (10 million votes of 20 000 items: 412 MB in all, 320 of them the resamples). `labels` [n] are 0-based first errors,
-    -1 for none; `ks` defaults to 1..N; `seed` is that of the resamples over `problem_ids` [n]; `missing` is what a
-    solution without a verdict counts. A table may end at a step that every vote rejects, since no subset reads beyond
-    it. Raises UserError when items differ in N or a table is not rectangular.
+    -1 for none, SOME_ERROR for one at an unknown step; `ks` defaults to 1..N; `seed` is that of the resamples over
+    `problem_ids` [n]; `missing` is what a solution without a verdict counts. A table may end at a step that every vote
+    rejects, since no subset reads beyond it. Raises UserError when items differ in N or a table is not rectangular.
     """
     check_missing(missing)
     n_items, n_votes, silent, total = 0, 0, 0, 0

@@ -9,7 +9,7 @@ import contextlib
 import fcntl
 import json
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -128,16 +128,18 @@ def claim_directory(
     free: Collection[str] = (),
     replace: bool = False,
     holds: str = "holds another run",
+    completed: Callable[[dict[str, Any]], dict[str, Any]] = dict,
 ) -> None:
     """Writes the identity of a new run to the file `path`, or compares it with the identity that is there.
 
-    free: keys (and sections) that decide no result and may differ. replace: whatever is there is replaced.
+    free: keys (and sections) that decide no result and may differ. replace: whatever is there is replaced. completed:
+    gives an identity that an earlier version wrote the keys that it lacks.
     Raises UserError naming the keys that differ; it ends with `advice`.
     """
     wanted = json.loads(json.dumps(identity))
     found = None if replace else read_identity(path, advice)
     if found is not None:
-        there, now = (_without(flattened(table), free) for table in (found, wanted))
+        there, now = (_without(flattened(table), free) for table in (completed(found), wanted))
         if differing := differing_keys(there, now):
             raise UserError(f"{path.parent}: {holds}; it differs in {', '.join(differing)}; {advice}")
     if found != wanted:

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 from jprm.digests import content_digest
 from jprm.errors import UserError
+from jprm.evaluate import SOME_ERROR
 from jprm.jobs import Stage, Task, write_rows
 from jprm.label import Rollout
 from jprm.records import Problem, Solution, from_json, stream_records, to_json
@@ -18,6 +19,7 @@ from jprm.tasks.policy import Policy
 from jprm.tasks.resources import Speed, TaskContext
 from jprm.worlds.base import Split, make_solution
 
+BY_ANSWER = "answers"  # the set whose solutions are known by their final answers alone
 PROBLEMS_PER_ITEM = 3  # are sampled per solution that is kept, so that enough wrong and right ones are among them
 
 
@@ -35,6 +37,7 @@ class SolutionSet(Task):
 
     name: str
     seed: int
+    steps_each: ClassVar[float] = 2.5  # expected, of a solution; only the plan and the ETA use it
 
     @property
     def label(self) -> str:
@@ -57,6 +60,7 @@ class Benchmark(SolutionSet):
     """Solutions of the policy, or references and planted errors.
 
     policy: one well-formed solution of the policy per problem, as many wrong as right, with natural errors.
+    answers: the same, wrong or right by the final answer alone, for worlds without a truth of steps.
     planted: references and references with a planted error, half and half.
     candidates: all `candidates` solutions that the policy sampled for each problem, for best-of-N.
     """
@@ -94,8 +98,8 @@ class Benchmark(SolutionSet):
         return self.problems * self.candidates // 2 if self.name == "candidates" else self.problems
 
     def compute(self, stage: Stage, context: TaskContext) -> dict[str, Any]:
-        make = {"policy": self._natural, "planted": self._planted, "candidates": self._candidates}[self.name]
-        items, notes = make(context)
+        makers = {"policy": self._natural, BY_ANSWER: self._natural, "planted": self._planted}
+        items, notes = (makers | {"candidates": self._candidates})[self.name](context)
         write_items(stage, items)
         kinds = collections.Counter(item.solution.error_kind or "right" for item in items)
         return {"items": len(items), "kinds": dict(kinds)} | notes
@@ -124,14 +128,17 @@ class Benchmark(SolutionSet):
             items = self._usable(problem, samples)
             malformed += not items
             for item in items:
-                (right if item.solution.first_error == -1 else wrong).append(item)
+                is_right = item.correct_answer if self.name == BY_ANSWER else item.solution.first_error == -1
+                (right if is_right else wrong).append(item)
         kept = min(len(wrong), len(right), wanted)
         if kept == 0:
             raise UserError(
                 f"benchmark {self.name}: of {len(problems)} policy solutions {len(right)} are right and {len(wrong)} "
-                "wrong; both kinds are needed: train the policy longer or shorter (base.steps)"
+                "wrong; both kinds are needed: choose other problems or another policy (a preset may be trained longer "
+                "or shorter: base.steps)"
             )
         counts = {"wrong": len(wrong), "right": len(right), "malformed": malformed}
+        counts |= {"by_answer": True} if self.name == BY_ANSWER else {}
         return wrong[:kept] + right[:kept], {"sampled": len(problems)} | counts
 
     def _candidates(self, context: TaskContext) -> tuple[list[Item], dict[str, Any]]:
@@ -203,6 +210,11 @@ class ProcessBench(SolutionSet):
         return {"items": len(items), "kinds": dict(kinds), "rejected": len(rows.rejected)}
 
 
+def is_by_answer(stage: Stage) -> bool:
+    """Whether the solutions of a finished set are known to be right or wrong by their final answers alone."""
+    return bool(stage.summary.get("by_answer"))
+
+
 def write_items(stage: Stage, items: Sequence[Item]) -> None:
     """Stores a set that was made in one go."""
     write_rows(stage.file("items.jsonl"), map(to_json, items))
@@ -214,6 +226,12 @@ def load_items(stage: Stage) -> list[Item]:
 
 
 def load_known(stage: Stage) -> tuple[list[Item], list[int]]:
-    """The solutions of a finished set whose first error is known, and the first error of each, -1 for none."""
+    """The solutions of a finished set whose first error is known, and the first error of each, -1 for none.
+
+    In a set that goes by answers it is -1 or SOME_ERROR.
+    """
+    if is_by_answer(stage):
+        items = load_items(stage)
+        return items, [-1 if item.correct_answer else SOME_ERROR for item in items]
     known = [(item, item.solution.first_error) for item in load_items(stage)]
     return [item for item, first in known if first is not None], [first for _, first in known if first is not None]

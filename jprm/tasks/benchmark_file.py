@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,7 +80,8 @@ def read_rows(path: Path, layout: str = "auto") -> BenchmarkRows:
 class BenchmarkFile(SolutionSet):
     """The solutions of a file in a layout of `jprm.formats`; `contents` reads it at its first use.
 
-    full: judges every step, although the benchmark asks for the first error only.
+    full: judges every step, although the benchmark asks for the first error only. called: the set's name, where it is
+    not the benchmark's. most: how many rows are used, chosen by the hash of their ids; None for all.
     """
 
     kind: ClassVar[str] = "benchmark"
@@ -87,16 +89,22 @@ class BenchmarkFile(SolutionSet):
     layout: str = "auto"
     full: bool = False
     seed: int = 0  # nothing is drawn
+    called: str = ""
+    most: int | None = None
 
     @functools.cached_property
     def contents(self) -> BenchmarkRows:
-        """The rows of the file. Raises UserError as `read_rows`."""
-        return read_rows(self.path, self.layout)
+        """The rows of the file that are used. Raises UserError as `read_rows`."""
+        found = read_rows(self.path, self.layout)
+        if self.most is None or self.most >= len(found.rows):
+            return found
+        chosen = set(sorted(row.solution.id for row in found.rows)[: self.most])  # ids are hashes of the texts
+        return dataclasses.replace(found, rows=tuple(row for row in found.rows if row.solution.id in chosen))
 
     @property
     def name(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride] - it is known once the file is read
-        """The benchmark's name."""
-        return self.contents.benchmark
+        """What the set is called: by default the benchmark's name."""
+        return self.called or self.contents.benchmark
 
     @property
     def label(self) -> str:
@@ -104,18 +112,24 @@ class BenchmarkFile(SolutionSet):
 
     @property
     def scores_solutions(self) -> bool:
-        return self.full or self.name not in FIRST_ERROR_ONLY
+        return self.full or self.contents.benchmark not in FIRST_ERROR_ONLY
 
     @property
     def size(self) -> int:
         return len(self.contents.rows)
+
+    @property
+    def steps_each(self) -> float:  # pyright: ignore[reportIncompatibleVariableOverride] - it is known once it is read
+        """The mean number of steps."""
+        return sum(len(row.solution.steps) for row in self.contents.rows) / len(self.contents.rows)
 
     def seconds(self, speed: Speed) -> float:
         """0: it is read in next to no time."""
         return 0.0
 
     def inputs(self) -> dict[str, Any]:
-        return {"data": file_digest(self.path), "benchmark": self.name}
+        inputs = {"data": file_digest(self.path), "benchmark": self.contents.benchmark}
+        return inputs if self.most is None else inputs | {"most": self.most}
 
     def compute(self, stage: Stage, context: TaskContext) -> dict[str, Any]:
         """Writes the solutions; `rows.jsonl` says which row of the file each of them is."""

@@ -125,7 +125,7 @@ class CheckpointSampling(Sampling):
         runs = self.scorer.samples and getattr(self.scorer, "execute", "none") == "executed"
         return self._pool(context) if runs else None
 
-    def decode_flops(self, tokens: float) -> float:
+    def decode_flops(self, rationales: float) -> float:
         """0: what a checkpoint writes, and how fast, is not known before it does."""
         return 0.0
 

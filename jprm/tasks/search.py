@@ -36,7 +36,7 @@ from jprm.worlds.base import Split
 
 ROWS = "rows.jsonl"
 FREE = ("problems",)  # how many are searched decides no row
-TOKENS_PER_PROBLEM = 1500  # that the verifier writes; only the plan and the ETA use it
+RATIONALES_PER_PROBLEM = 50  # of one vote; only the plan and the ETA use it
 Control = Literal["none", "place", "score"]  # what a search is denied
 
 
@@ -145,7 +145,7 @@ class Search(Task):
 
     def flops(self) -> float:
         """The expected FLOPs, most of them the verifier's."""
-        return self.sampling.decode_flops(self.problems * self.votes * TOKENS_PER_PROBLEM)
+        return self.sampling.decode_flops(self.problems * self.votes * RATIONALES_PER_PROBLEM)
 
     def seconds(self, speed: Speed) -> float:
         return 10 + self.flops() / speed.decode

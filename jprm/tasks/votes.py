@@ -32,8 +32,7 @@ from jprm.tasks.vote_store import RATIONALES, VOTES, VoteStore, counted, read_lo
 from jprm.verify import LOST, VerifySettings, verify
 
 # Expected numbers, which only the plan and the ETA use.
-STEPS_PER_SOLUTION = 2.5
-TOKENS_PER_VOTE = 30
+TOKENS_SHARE = 0.5  # of the most tokens of a rationale
 # What does not decide the votes themselves, only how many are drawn, on how many solutions, and how they are read.
 CHOICES = ("n_votes", "stop_early", "readout", "limit")
 
@@ -73,8 +72,8 @@ class Sampling(ABC):
         """The pool that runs its code; None where there is none."""
 
     @abstractmethod
-    def decode_flops(self, tokens: float) -> float:
-        """The expected FLOPs of writing this many tokens."""
+    def decode_flops(self, rationales: float) -> float:
+        """The expected FLOPs of writing so many rationales of a step; 0 where they are not known."""
 
 
 @dataclass(frozen=True)
@@ -144,7 +143,8 @@ class VerifierSampling(Sampling):
             template=self.verifier.template,
         )
 
-    def decode_flops(self, tokens: float) -> float:
+    def decode_flops(self, rationales: float) -> float:
+        tokens = rationales * TOKENS_SHARE * self.verify.max_tokens
         return self.verifier.base.decode_flops(self.verify.context_tokens, tokens)
 
 
@@ -208,7 +208,8 @@ class Votes(Task):
         return draw_votes(stage, context, self, self.items(context.stages))
 
     def flops(self) -> float:
-        return self.sampling.decode_flops(self.benchmark.size * self.n_votes * STEPS_PER_SOLUTION * TOKENS_PER_VOTE)
+        steps = min(self.benchmark.size, self.limit or self.benchmark.size) * self.benchmark.steps_each
+        return self.sampling.decode_flops(steps * self.n_votes)
 
     def seconds(self, speed: Speed) -> float:
         return 2 + self.flops() / speed.decode

@@ -7,15 +7,18 @@ import dataclasses
 import functools
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from jprm.config import fingerprint
 from jprm.errors import UserError
 from jprm.experiments.sweep.axes import Point, points
-from jprm.experiments.sweep.config import SweepConfig
+from jprm.experiments.sweep.config import SETS, SweepConfig, name_of_set
 from jprm.jobs import Task
+from jprm.paths import present
 from jprm.tasks.base import Base
-from jprm.tasks.benchmark import Benchmark, ProcessBench, SolutionSet
+from jprm.tasks.benchmark import BY_ANSWER, Benchmark, ProcessBench, SolutionSet
+from jprm.tasks.benchmark_file import BenchmarkFile
 from jprm.tasks.label_file import LabelFile
 from jprm.tasks.labels import LabelledSolutions, Labels
 from jprm.tasks.model_source import ModelWeights
@@ -59,7 +62,10 @@ class PointTasks:
             if self.config.data.root is None:
                 raise UserError("data.root is not set; name the folder that holds processbench/")
             return ProcessBench(self.config.data.root, seed, evaluate.problems)
-        policy = self.policy(seed) if name == "policy" else None
+        if name not in SETS:
+            present(Path(name), "evaluate.benchmarks")
+            return BenchmarkFile(Path(name), seed=seed, called=name_of_set(name), most=evaluate.file_rows)
+        policy = self.policy(seed) if name in ("policy", BY_ANSWER) else None
         return Benchmark(name, self.world, evaluate.split, evaluate.problems, policy, seed)
 
     def candidates(self, seed: int) -> Benchmark:
@@ -181,21 +187,29 @@ class Sweep:
         """The main cell of the first seed of one point, on each set of solutions: what variants are compared with."""
         return self._grid(Point(config))[: len(config.evaluate.benchmarks)]
 
-    @functools.cached_property
+    @property
     def candidates(self) -> Cell | None:
         """The votes of the main verifier that choose among the policy's candidates; None where there are none."""
+        return next(iter(self.choosing), None)
+
+    @functools.cached_property
+    def choosing(self) -> list[Cell]:
+        """The votes that choose among the policy's candidates, of each cell that does; the main verifier's first."""
         if not self.config.evaluate.candidates_problems:
-            return None
-        main = self.main
-        tasks = self.tasks_of(main.config)
-        candidates = tasks.candidates(main.verifier.seed)
-        votes = tasks.votes(main.verifier, candidates, main.config.evaluate.candidate_votes)
-        return dataclasses.replace(main, votes=votes)
+            return []
+        cells = self.grid if self.config.evaluate.candidate_cells == "grid" else [self.main]
+        return [self._choosing(cell) for cell in {cell.verifier: cell for cell in reversed(cells)}.values()][::-1]
+
+    def _choosing(self, cell: Cell) -> Cell:
+        tasks = self.tasks_of(cell.config)
+        candidates = tasks.candidates(cell.verifier.seed)
+        votes = tasks.votes(cell.verifier, candidates, cell.config.evaluate.candidate_votes)
+        return dataclasses.replace(cell, votes=votes)
 
     @property
     def asked(self) -> list[Votes]:
         """The votes of all cells, and those on candidates."""
-        return [cell.votes for cell in (*self.cells, *([self.candidates] if self.candidates else []))]
+        return [cell.votes for cell in (*self.cells, *self.choosing)]
 
     @property
     def labels(self) -> list[LabelledSolutions]:

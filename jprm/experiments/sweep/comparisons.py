@@ -18,6 +18,7 @@ from jprm.evaluate import (
     seed_spread,
 )
 from jprm.experiments.sweep.cells import Sweep
+from jprm.experiments.sweep.config import name_of_set
 from jprm.experiments.sweep.table import Measured
 from jprm.tasks.benchmark import load_known
 from jprm.tasks.votes import Votes
@@ -174,7 +175,7 @@ def _along_the_grid(sweep: Sweep, grid: list[Measured], k: int) -> list[Comparis
         axes.append((f"{main_examples} examples instead of {examples}", (main_size, examples), config.main))
     comparisons = []
     for question, first, second in axes:
-        for name in sweep.config.evaluate.benchmarks:
+        for name in map(name_of_set, sweep.config.evaluate.benchmarks):
             pairs: list[tuple[Measured, Measured]] = []
             for seed in config.seeds:
                 if any((*end, name, seed) not in by_place for end in (first, second)):

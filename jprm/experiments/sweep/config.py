@@ -10,10 +10,11 @@ import json
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from jprm.config import Config
 from jprm.errors import UserError
+from jprm.models.locate import names_checkpoint
 from jprm.paths import nearest_name
 from jprm.tasks.settings import (
     BaseSection,
@@ -28,6 +29,7 @@ from jprm.tasks.settings import (
 )
 from jprm.worlds import WITHOUT_ORACLE
 
+SETS = ("policy", "answers", "planted", "processbench")  # of solutions, in `evaluate.benchmarks`
 Ablation = Literal["invented", "code", "analysis", "direct", "hard", "difference", "unfiltered", "fork"]
 
 
@@ -36,8 +38,12 @@ class EvaluateSection(Config):
 
     split: Literal["dev", "test"] = "test"
     """The split of the world whose problems are used."""
-    benchmarks: tuple[Literal["policy", "planted", "processbench"], ...] = ("policy",)
-    """The sets of solutions: natural errors of the policy, planted errors, ProcessBench."""
+    benchmarks: tuple[str, ...] = Field(default=("policy",), min_length=1)
+    """The sets of solutions: "policy", its natural errors; "answers", its solutions by their final answers; "planted",
+    planted errors; "processbench", the file below `data.root`; or files of judged solutions, in the layouts of
+    `evaluate`."""
+    file_rows: int | None = Field(default=None, ge=1)
+    """How many solutions of each file are judged; by default all."""
     problems: int = Field(default=560, ge=2)
     """The solutions of each set, half of them wrong."""
     votes_shown: tuple[int, ...] | None = Field(default=None, min_length=1)
@@ -48,8 +54,26 @@ class EvaluateSection(Config):
     """The solutions of each problem to choose among."""
     candidate_votes: int = Field(default=4, ge=1)
     """The votes on each step of a candidate."""
+    candidate_cells: Literal["main", "grid"] = "main"
+    """The cells that choose among candidates: the main one, or all of the grid."""
     missing: Literal["wrong", "excluded"] = "wrong"
     """What a solution without a verdict counts as."""
+
+    @field_validator("benchmarks")
+    @classmethod
+    def _known_or_a_file(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        for name in names:
+            if name not in SETS and Path(name).name == name and not Path(name).suffix:
+                raise ValueError(f"{name!r} is no set of solutions; choose of {', '.join(SETS)}, or name a file")
+        called = [name_of_set(name) for name in names]
+        if twice := next((name for name in called if called.count(name) > 1), None):
+            raise ValueError(f"two sets are called {twice!r}; rename one of the files")
+        return names
+
+
+def name_of_set(name: str) -> str:
+    """What a set of `evaluate.benchmarks` is called in tables: a file by its name without endings."""
+    return name if name in SETS else Path(name).name.split(".")[0]
 
 
 class GridSection(Config):
@@ -206,22 +230,41 @@ class SweepConfig(Config):
         given = table.get("grid", {})
         return table | {"grid": single | given if isinstance(given, dict) else given}
 
+    @model_validator(mode="before")
+    @classmethod
+    def _worlds_without_an_oracle_plant_nothing(cls, table: Any) -> Any:
+        """There the defaults of these two keys would be refused."""
+        world = table.get("world") if isinstance(table, dict) else None
+        if not isinstance(world, dict) or world.get("kind") not in WITHOUT_ORACLE:
+            return table
+        for name, default in (("labels", {"planted_solutions": 0}), ("evaluate", {"benchmarks": ("answers",)})):
+            given = table.get(name, {})
+            table = table | {name: default | given if isinstance(given, dict) else given}
+        return table
+
     @model_validator(mode="after")
     def _asks_what_the_world_knows(self) -> SweepConfig:
         if self.world.kind not in WITHOUT_ORACLE:
             return self
-        planted = self.labels.planted_solutions
-        sets = [name for name in self.evaluate.benchmarks if name != "processbench"]
+        planted, sizes = self.labels.planted_solutions, self.grid.sizes if self.cell.size is None else (self.cell.size,)
+        sets = [name for name in self.evaluate.benchmarks if name in ("policy", "planted")]
         asked = (
             (self.labels.source == "planted", 'labels.source = "planted"', 'take "rollouts"'),
             (planted > 0, f"labels.planted_solutions = {planted}", "take 0"),
-            (bool(sets), f"evaluate.benchmarks = {json.dumps(sets)}", 'take ["processbench"]'),
+            (bool(sets), f"evaluate.benchmarks = {json.dumps(sets)}", 'take "answers", or files of judged solutions'),
             (self.grid.labels == "exact", 'grid.labels = "exact"', 'take "rpe", "hard" or "difference"'),
             (self.cell.labels == "exact", 'cell.labels = "exact"', 'take "rpe", "hard" or "difference"'),
         )
         for is_asked, what, instead in asked:
             if is_asked:
                 raise ValueError(f"{what}: the world {self.world.kind} does not know the truth of steps; {instead}")
+        named = [("model.policy", self.model.policy), *(("grid.sizes", size) for size in sizes)]
+        for key, model in named:
+            if isinstance(model, str) and not names_checkpoint(model):
+                raise ValueError(
+                    f"{key} = {model!r}: presets are trained from scratch on documents of a world, and the world "
+                    f"{self.world.kind} has none; name the directory of a checkpoint"
+                )
         return self
 
     @model_validator(mode="after")

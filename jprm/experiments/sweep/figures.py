@@ -7,11 +7,11 @@ import numpy as np
 
 from jprm.evaluate import Interval, calibration, over_seeds
 from jprm.experiments.sweep.equal_compute import Spent
-from jprm.experiments.sweep.findings import METHODS, Findings
-from jprm.experiments.sweep.table import Measured
+from jprm.experiments.sweep.findings import Findings
+from jprm.experiments.sweep.table import METHODS, Measured
 from jprm.report import BarFigure, LineFigure, Series, series_of
 from jprm.scaling import Fit
-from jprm.tasks.benchmark import load_known
+from jprm.tasks.benchmark import is_by_answer, load_known
 from jprm.tasks.vote_store import step_rewards
 from jprm.tasks.votes import load_rationales
 
@@ -148,6 +148,8 @@ def _calibration(grid: list[Measured]) -> dict[str, LineFigure]:
     mains = {m.cell.votes.benchmark.name: m for m in reversed(grid)}
     for name, m in mains.items():
         votes, stages = m.cell.votes, m.stages
+        if is_by_answer(stages[votes.benchmark]):
+            continue  # which steps are right is not known
         rationales = load_rationales(stages[votes])
         items, labels = load_known(stages[votes.benchmark])
         found = calibration(

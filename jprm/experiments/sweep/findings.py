@@ -3,36 +3,39 @@
 from dataclasses import dataclass
 
 from jprm.evaluate import BestOfNAccuracy, trivial_baselines
-from jprm.experiments.sweep.cells import Sweep
+from jprm.experiments.sweep.cells import Cell, Sweep
 from jprm.experiments.sweep.comparisons import Comparison, comparisons_of
-from jprm.experiments.sweep.equal_compute import Spent, Stopped, stopped_early
+from jprm.experiments.sweep.equal_compute import Spent, Stopped, candidates_at_equal_compute, stopped_early
 from jprm.experiments.sweep.laws import Law, comparable, error_law, loss_law, vote_laws
-from jprm.experiments.sweep.table import Measured
+from jprm.experiments.sweep.table import Measured, best_of_candidates
+from jprm.jobs import Stages
 from jprm.scaling import Fit, fit_power_law
-from jprm.tasks.benchmark import load_known
-
-# Ways to choose among solutions: their names for readers, and in `jprm.evaluate.best_of_n`.
-METHODS = {"pass@k": "pass", "verifier": "best", "weighted vote": "weighted", "majority": "majority"}
+from jprm.tasks.benchmark import is_by_answer, load_known
 
 
 @dataclass(frozen=True)
 class Findings:
     """Everything below the table.
 
-    `baselines` are F1 by benchmark of predictors that read nothing; `main_names` those of the main cells, whose vote
-    laws are printed.
+    `choosing` holds best-of-N by cell, the main one first. `baselines` are F1 by benchmark of predictors that read
+    nothing; `main_names` those of the main cells, whose vote laws are printed.
     """
 
     comparisons: tuple[Comparison, ...]
     vote_fits: tuple[tuple[str, Fit], ...]
     data_fit: Fit | None
     size_fit: Fit | None
-    best_of_n: BestOfNAccuracy | None
+    choosing: tuple[tuple[Cell, BestOfNAccuracy], ...]
     baselines: dict[str, dict[str, float]]
     main_names: frozenset[str] = frozenset()
     laws: tuple[Law, ...] = ()
     stopped: tuple[Stopped, ...] = ()
     spent: Spent | None = None
+
+    @property
+    def best_of_n(self) -> BestOfNAccuracy | None:
+        """Choosing among candidates with the main verifier."""
+        return self.choosing[0][1] if self.choosing else None
 
     def axis_fits(self) -> list[tuple[str, Fit]]:
         """The laws of held-out loss in one axis, as far as it varies."""
@@ -43,8 +46,8 @@ class Findings:
         return [(name, fit) for name, fit in fits if fit]
 
 
-def find(sweep: Sweep, measured: list[Measured], best: BestOfNAccuracy | None, spent: Spent | None = None) -> Findings:
-    """Compares the measured cells, and fits the laws to them. `best` and `spent` are about the candidates."""
+def find(sweep: Sweep, stages: Stages, measured: list[Measured]) -> Findings:
+    """Compares the measured cells, and fits the laws to them; reads what is finished of the votes on candidates."""
     grid = [m for m in measured if not m.cell.variant]
     main = {m.cell.set_key: m for m in reversed(grid)}  # the main cell of a seed is its first
     mains = list(reversed(main.values()))
@@ -53,12 +56,12 @@ def find(sweep: Sweep, measured: list[Measured], best: BestOfNAccuracy | None, s
         tuple((m.cell.name, m.fit) for m in grid),
         _fit(grid, "train_examples_kept"),
         _fit(grid, "model_params"),
-        best,
+        tuple((cell, best) for cell in sweep.choosing if (best := best_of_candidates(stages, cell))),
         _baselines(mains),
         frozenset(m.cell.name for m in mains),
         tuple(_laws(grid, mains)),
-        tuple(row for m in mains for row in stopped_early(m)),
-        spent,
+        tuple(row for m in mains if not is_by_answer(m.stages[m.cell.votes.benchmark]) for row in stopped_early(m)),
+        candidates_at_equal_compute(stages, sweep.candidates),
     )
 
 
@@ -87,6 +90,8 @@ def _baselines(mains: list[Measured]) -> dict[str, dict[str, float]]:
     scores = {}
     for m in reversed(mains):
         benchmark = m.cell.votes.benchmark
+        if is_by_answer(m.stages[benchmark]):
+            continue  # they name steps
         items, labels = load_known(m.stages[benchmark])
         trivial = trivial_baselines(labels, [len(item.solution.steps) for item in items])
         scores[f"{benchmark.name} (seed {benchmark.seed})"] = {name: score.f1 for name, score in trivial.items()}

@@ -8,10 +8,9 @@ from jprm.config import overridden
 from jprm.errors import UserError
 from jprm.experiments.sweep.cells import Cell, Sweep
 from jprm.experiments.sweep.config import SweepConfig, require_sweep
-from jprm.experiments.sweep.equal_compute import candidates_at_equal_compute
 from jprm.experiments.sweep.findings import find
 from jprm.experiments.sweep.report import write_sweep_report
-from jprm.experiments.sweep.table import best_of_candidates, measure
+from jprm.experiments.sweep.table import measure
 from jprm.jobs import Stages, Task
 from jprm.tasks.policy import Policy
 from jprm.tasks.verifier import Verifier
@@ -78,7 +77,6 @@ def rewrite_report(run: Path, overrides: Sequence[str], command: str) -> str:
             f"{next(iter(missing)).label}; run the sweep again to go on"
         )
     measured = [measure(stages, cell) for cell in cells]
-    best = best_of_candidates(stages, sweep.candidates)
-    findings = find(sweep, measured, best, candidates_at_equal_compute(stages, sweep.candidates))
+    findings = find(sweep, stages, measured)
     write_sweep_report(config, measured, findings, run, command)
     return f"{len(cells)} of {len(sweep.cells)} cells"

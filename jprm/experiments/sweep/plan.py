@@ -4,6 +4,7 @@ from jprm.errors import UserError
 from jprm.experiments.sweep.cells import Sweep
 from jprm.experiments.sweep.config import SweepConfig
 from jprm.experiments.sweep.machine_speed import measure_speed, stored_speed
+from jprm.experiments.sweep.machines import DECODE_SHARE, TRAIN_SHARE, Machine, fits
 from jprm.jobs import Graph, Stage, Stages, Task, clock
 from jprm.jobs.directory import check_writable
 from jprm.jobs.leases import doing, holder
@@ -12,19 +13,22 @@ from jprm.tasks.resources import Speed
 
 MAX_ROWS = 400
 STAGES = Table("", columns("stage | what | state | FLOPs: flops | expected"))
+MEMORY = Table("Memory of a device", columns("model | training | decoding | verdict"))
+ASSUMED = f"{TRAIN_SHARE:.0%} of its FLOPs in training, {DECODE_SHARE:.0%} of its bandwidth in decoding"
 CELLS = Table("", columns("cell | votes | state"))
 
 
-def print_plan(config: SweepConfig, measure_first: bool = False) -> None:
+def print_plan(config: SweepConfig, measure_first: bool = False, machine: Machine | None = None) -> None:
     """Prints the plan; with `measure_first` at speeds that are measured now and kept in the run directory.
 
-    Raises UserError for a sweep that could not run.
+    machine: the one that the sweep is planned for, with the memory that its devices need; None for this one. Raises
+    UserError for a sweep that could not run.
     """
     sweep, stages = Sweep(config), Stages(config.path)
     check_possible(sweep)
     graph = Graph(stages, sweep.asked, sweep.leaders)
     measured = measure_speed(sweep) if measure_first else stored_speed(config.path)
-    speed = measured or Speed()
+    speed = machine.speed(config.model.slots) if machine else measured or Speed()
     print_table(STAGES.of(_row(graph, task, speed) for task in graph.tasks[:MAX_ROWS]))
     if len(graph.tasks) > MAX_ROWS:
         print(f"... and {len(graph.tasks) - MAX_ROWS} more")
@@ -33,9 +37,13 @@ def print_plan(config: SweepConfig, measure_first: bool = False) -> None:
         print_table(CELLS.of({"cell": c.name, "votes": c.votes.n_votes, "state": state} for c, state in states))
     ready, missing = sum(stages[cell.votes].done for cell in sweep.cells), graph.unfinished()
     print(f"{len(sweep.cells)} cells, {ready} of them ready; best of N: {'yes' if sweep.candidates else 'no'}")
-    where = (
-        "at the speed measured on this machine" if measured else "on two CPU cores (--calibrate measures this machine)"
-    )
+    where = "at the speed measured on this machine"
+    if not measured:
+        where = "on two CPU cores (--calibrate measures this machine, --machine plans for another)"
+    if machine:
+        where = f"on {machine.devices} x {machine.name}, by the data sheet ({ASSUMED})"
+        models = {cell.verifier.size: cell.verifier.base.config for cell in sweep.cells}
+        print_table(MEMORY.of(fits(config, models, machine)))
     flops, seconds = sum(map(graph.flops, missing)), sum(graph.seconds(task, speed) for task in missing)
     print(
         f"{len(graph.tasks)} stages, {len(graph.tasks) - len(missing)} done; about {seconds / 60:.0f} min left "

@@ -6,8 +6,8 @@ from typing import Any
 from jprm.evaluate import BestOfNAccuracy, interval_row
 from jprm.experiments.sweep.comparisons import Comparison, p_value, seeds_and_problems
 from jprm.experiments.sweep.equal_compute import Spent, Stopped
-from jprm.experiments.sweep.findings import METHODS, Findings
-from jprm.experiments.sweep.table import MISSING_AS, Measured, one_vote_note
+from jprm.experiments.sweep.findings import Findings
+from jprm.experiments.sweep.table import METHODS, MISSING_AS, Measured, best_of_n_rows, one_vote_note
 from jprm.report import Table, columns, print_table, shown
 from jprm.tasks.benchmark import SolutionSet
 from jprm.terminal import terminal
@@ -62,6 +62,13 @@ BEST_OF_N = Table(
         "gain of the verifier over the majority: gain+ | none judged: silent%"
     ),
 )
+CHOOSING = Table(
+    "Accuracy of the solution that each cell chooses.",
+    columns(
+        "cell | solutions: candidates | votes: n_votes | verifier: best* | majority* | "
+        "gain of the verifier over the majority: gain+ | none judged: missing_share%"
+    ),
+)
 DROPPED = Table("", columns("what | where | count | of"), highlight="is_head")
 CODE = Table(
     "",
@@ -74,10 +81,10 @@ CODE = Table(
 
 def found_tables(findings: Findings, every_cell: bool = True) -> dict[str, list[Table]]:
     """What was found, by the section of the page; the vote laws are those of every cell, or of the main cells alone."""
-    best, stopped, spent = findings.best_of_n, findings.stopped, findings.spent
+    stopped, spent = findings.stopped, findings.spent
     return {
         "What was found": [comparisons_table(findings.comparisons)],
-        "Best of N": [best_of_n_table(best)] if best else [],
+        "Best of N": _best_of_n(findings),
         "Votes better spent": [table for table in (stopped_table(stopped), spent_table(spent)) if table.rows],
         "Laws": [laws_table(findings), vote_fits_table(findings, every_cell)],
     }
@@ -191,6 +198,18 @@ def spent_table(spent: Spent | None) -> Table:
         "on the other. Intervals over problems; those of a paired gain between two points covered the truth in 96.8 % "
         "of 124 simulated sets.",
     )
+
+
+def _best_of_n(findings: Findings) -> list[Table]:
+    """The main cell's choices, and where several cells choose, each of them at the most candidates."""
+    if findings.best_of_n is None:
+        return []
+    tables = [best_of_n_table(findings.best_of_n)]
+    if len(findings.choosing) > 1:
+        most = max(findings.best_of_n.ks)
+        rows = [row for row in best_of_n_rows(findings.choosing) if row["candidates"] == most]
+        tables.append(CHOOSING.of(rows, "The rows with fewer candidates stand in best_of_n.jsonl."))
+    return tables
 
 
 def best_of_n_table(best: BestOfNAccuracy) -> Table:

@@ -1,17 +1,18 @@
 """Runs a sweep: computes what is missing, alone or together with other workers, and concludes with table and page."""
 
+import functools
 from collections.abc import Sequence
+from typing import Any
 
 from jprm.errors import INCOMPLETE, UserError
 from jprm.experiments.sweep.cells import Cell, Sweep
 from jprm.experiments.sweep.config import FREE_KEYS, SweepConfig
-from jprm.experiments.sweep.equal_compute import candidates_at_equal_compute
 from jprm.experiments.sweep.findings import find
 from jprm.experiments.sweep.machine_speed import stored_speed
 from jprm.experiments.sweep.plan import check_possible
 from jprm.experiments.sweep.report import write_sweep_report
 from jprm.experiments.sweep.report_tables import print_sweep
-from jprm.experiments.sweep.table import Measured, best_of_candidates, f1_of, failed_row, measure
+from jprm.experiments.sweep.table import Measured, best_of_n_rows, f1_of, failed_row, measure
 from jprm.jobs import (
     Failure,
     RunDirectory,
@@ -75,8 +76,8 @@ def run_sweep(
                 f"{len(sweep.cells)} cells, {len(runner.graph.tasks)} stages, run directory {config.path}", force=True
             )
             measured = [_compute(runner, cell) for cell in sweep.cells]
-            if sweep.candidates:
-                _ensure(runner, sweep.candidates)
+            for cell in sweep.choosing:
+                _ensure(runner, cell)
             runner.count_reused()
             runner.progress.close()  # what follows is printed below it
             return conclude(runner, sweep, command, measured)
@@ -93,7 +94,16 @@ def claim_config(config: SweepConfig, replace: bool) -> None:
         "set name=OTHER for a run of its own, or give --replace to replace the table (stages that fit are used)",
         free=FREE_KEYS,
         replace=replace,
+        completed=functools.partial(_with_defaults, type(config)),
     )
+
+
+def _with_defaults(kind: type[SweepConfig], table: dict[str, Any]) -> dict[str, Any]:
+    """A stored configuration with the defaults of keys that have come since; as it is, where it no longer fits."""
+    try:
+        return kind.model_validate(table).model_dump(mode="json")
+    except ValueError:
+        return table
 
 
 def conclude(runner: Runner, sweep: Sweep, command: str, known: Sequence[Measured | None] = ()) -> int:
@@ -119,8 +129,9 @@ def conclude(runner: Runner, sweep: Sweep, command: str, known: Sequence[Measure
         rows = [{"status": "ok", "reason": ""} | row for row in rows]
     write_rows(path / "results.jsonl", rows)
     if measured:
-        best = best_of_candidates(stages, sweep.candidates)
-        findings = find(sweep, measured, best, candidates_at_equal_compute(stages, sweep.candidates))
+        findings = find(sweep, stages, measured)
+        if findings.choosing:
+            write_rows(path / "best_of_n.jsonl", best_of_n_rows(findings.choosing))
         write_sweep_report(sweep.config, measured, findings, path, command)
         print_sweep(measured, findings)
     for name, failure in failures.items():

@@ -4,7 +4,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from jprm.evaluate import BestOfNAccuracy, Missing, ScoredCandidate, VoteCurve, best_of_n, finite, interval_of
+from jprm.evaluate import (
+    BestOfNAccuracy,
+    Missing,
+    ScoredCandidate,
+    VoteCurve,
+    best_of_n,
+    finite,
+    interval_of,
+    interval_row,
+)
 from jprm.experiments.sweep.cells import Cell
 from jprm.experiments.sweep.curves import curve_of
 from jprm.grade import united
@@ -37,12 +46,16 @@ def measure(stages: Stages, cell: Cell) -> Measured:
     return Measured(cell, stages, curve.votes, tuple(_rows(stages, cell, curve.points)), curve.fit)
 
 
-def best_of_candidates(stages: Stages, candidates: Cell | None) -> BestOfNAccuracy | None:
+# Ways to choose among solutions: their names for readers, and in `jprm.evaluate.best_of_n`.
+METHODS = {"pass@k": "pass", "verifier": "best", "weighted vote": "weighted", "majority": "majority"}
+
+
+def best_of_candidates(stages: Stages, candidates: Cell) -> BestOfNAccuracy | None:
     """Choosing among the policy's samples with the verifier's score (the least step reward), by majority, by luck.
 
     None where the votes on the samples are not finished.
     """
-    if candidates is None or not stages[candidates.votes].done:
+    if not stages[candidates.votes].done:
         return None
     votes, evaluate = candidates.votes, candidates.config.evaluate
     world, readout = candidates.verifier.world.world, votes.sampling.readout
@@ -78,6 +91,19 @@ def best_by(
 
     problems = [[candidate(solution) for solution in solutions] for _, solutions in drawn]
     return best_of_n(united(problems), ks, problem_ids=[problem for problem, _ in drawn], seed=0, missing=missing)
+
+
+def best_of_n_rows(choosing: Sequence[tuple[Cell, BestOfNAccuracy]]) -> list[dict[str, Any]]:
+    """A row per cell and number of candidates: the accuracy of each way to choose, and the gain over the majority."""
+    rows = []
+    for cell, best in choosing:
+        for k in best.ks:
+            row = _names(cell) | {"n_votes": cell.votes.n_votes, "candidates": k}
+            row |= {"missing_share": best.missing_share("best", k), "missing_as": best.missing_as}
+            for method in METHODS.values():
+                row |= interval_row(method, best.interval(method, k))
+            rows.append(row | interval_row("gain", best.gain("best", "majority", k)))
+    return rows
 
 
 def _names(cell: Cell) -> dict[str, Any]:

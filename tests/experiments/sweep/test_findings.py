@@ -102,6 +102,10 @@ def judged(of, accuracy, rng):
     return {"solution_id": solution.id, "rationales": [to_json(r) for r in rationales]}
 
 
+def found_by(sweep, measured):
+    return find(sweep, measured[0].stages, measured)
+
+
 @pytest.fixture(scope="module")
 def planted(tmp_path_factory):
     """(sweep, measured): the larger model is right more often; without the filter it is the same."""
@@ -111,7 +115,7 @@ def planted(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def findings(planted):
-    return find(*planted, None)
+    return found_by(*planted)
 
 
 def test_a_planted_gain_is_found_and_none_is_not(planted, findings):
@@ -150,7 +154,7 @@ def test_seeds_are_set_apart_from_problems(tmp_path):
     config = config_of(tmp_path, seeds=[0, 1, 2], train_examples=[1000])
     chance = {0: 0.95, 1: 0.5, 2: 0.7}
     sweep, measured = pretend(config, lambda v: chance[v.seed] if v.size == "tiny-0.3m" else 0.5)
-    comparisons = find(sweep, measured, None).comparisons
+    comparisons = found_by(sweep, measured).comparisons
     alone = [c.difference.value for c in comparisons if re.search(r"tiny-0.1m \(seed", c.question)]
     [whole_] = [c for c in comparisons if "(3 seeds)" in c.question]
     assert len(alone) == 3
@@ -223,7 +227,7 @@ def wide(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def wide_findings(wide):
-    return find(*wide, None)
+    return found_by(*wide)
 
 
 def test_the_law_of_the_loss_that_was_put_in_comes_out(wide_findings):
