@@ -18,10 +18,11 @@ from jprm.label.progress import (
 from jprm.label.rationales import Check, Conversation, synthesize
 from jprm.label.rollouts import (
     MALFORMED,
+    TOO_LONG,
     ProblemValues,
     RolloutSettings,
     ValuedSolution,
     sample_solutions,
     value_problems,
 )
-from jprm.label.runner import Rollout
+from jprm.label.runner import LostProblem, Rollout, RolloutLog, RolloutRequest

@@ -6,10 +6,12 @@ page of the configuration is made from these sentences.
 Invariant: a section holds nothing that no task reads, and a task's `inputs` hold all that its result depends on.
 """
 
+from __future__ import annotations
+
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from jprm.config import Config
 from jprm.records import ReadOut
@@ -120,8 +122,11 @@ class TrainSection(TrainConfig):
 class LabelSection(Config):
     """Monte-Carlo labels of solutions, and the annotator's rationales."""
 
-    source: Literal["rollouts", "planted"] = "rollouts"
-    """Whether values come from rollouts of the policy, or solutions whose truth is known by construction are taken."""
+    source: Literal["rollouts", "planted", "file"] = "rollouts"
+    """Whether values come from rollouts of the policy or from `file`, or solutions whose truth is known by construction
+    are taken."""
+    file: Path | None = None
+    """The file of labelled solutions for the source "file", as `python -m jprm label` writes it."""
     problems: int = Field(default=290, ge=1)
     """The problems of the train split."""
     first_samples: int = Field(default=16, ge=1)
@@ -134,6 +139,10 @@ class LabelSection(Config):
     """The solutions of the policy with a wrong answer that are labelled, per problem."""
     planted_solutions: int = Field(default=2, ge=0)
     """The solutions with a planted error that are labelled, per problem."""
+    min_steps: int = Field(default=2, ge=1)
+    """The steps of a labelled solution at least."""
+    max_steps: int = Field(default=12, ge=1)
+    """The steps of a labelled solution at most."""
     temperature: float = Field(default=1.0, gt=0)
     """The temperature at which the policy is sampled."""
     max_tokens: int = Field(default=80, ge=1)
@@ -146,6 +155,12 @@ class LabelSection(Config):
     """The threshold of the difference of values, for the rule "difference"."""
     annotator_noise: float = Field(default=0.1, ge=0, le=1)
     """The probability that the annotator writes a bad rationale."""
+
+    @model_validator(mode="after")
+    def _file_for_its_source(self) -> LabelSection:
+        if (self.source == "file") != (self.file is not None):
+            raise ValueError('source = "file" and file = PATH belong together')
+        return self
 
     @property
     def solutions(self) -> int:

@@ -9,18 +9,10 @@ from typing import Any, ClassVar, TypeVar
 
 from jprm.errors import UserError
 from jprm.jobs import Stage, Stages, Task
-from jprm.label import (
-    Conversation,
-    Counts,
-    difference_labels,
-    filter_conversations,
-    first_error_of,
-    hard_labels,
-    relative_progress,
-)
+from jprm.label import Conversation, Counts, filter_conversations, first_error_of
 from jprm.seeds import rng_of, seed_of
 from jprm.tasks.base import train_model, training_flops
-from jprm.tasks.labels import Example, Labels, load_examples
+from jprm.tasks.labels import Example, LabelledSolutions, load_examples, step_labels
 from jprm.tasks.model_source import ModelWeights
 from jprm.tasks.open_world import OpenWorld
 from jprm.tasks.rationales import held_out_conversations, write_conversation
@@ -43,7 +35,7 @@ class Verifier(Task):
     kind: ClassVar[str] = "verifier"
     version: ClassVar[int] = 2
     base: ModelWeights
-    labels: Labels
+    labels: LabelledSolutions
     examples: int
     rule: str
     filtered: bool
@@ -163,17 +155,17 @@ class Verifier(Task):
         return 3 + self.flops() / speed.train
 
     def first_error(self, example: Example) -> int:
-        """The label of a solution: the 0-based first step labelled wrong, -1 for none."""
-        settings = self.labels.settings
+        """The label of a solution: the 0-based first step labelled wrong, -1 for none.
+
+        Raises UserError where the rule asks for what is not known.
+        """
         if self.rule == "exact":
-            assert example.solution.first_error is not None, "only worlds with known truth have exact labels"
+            if example.solution.first_error is None:
+                raise UserError(f"solution {example.solution.id}: its truth is unknown; choose another grid.labels")
             return example.solution.first_error
-        assert example.mc is not None, "solutions without rollouts have exact labels only"
-        if self.rule == "rpe":
-            return first_error_of(relative_progress(example.mc, settings.epsilon))
-        if self.rule == "difference":
-            return first_error_of(difference_labels(example.mc, settings.difference_epsilon))
-        return first_error_of(hard_labels(example.mc))
+        if example.mc is None:
+            raise UserError(f"solution {example.solution.id} has no values; choose grid.labels = exact")
+        return first_error_of(step_labels(self.rule, example.mc, self.labels.settings))
 
     def conversations(self, context: TaskContext, examples: Sequence[Example]) -> list[Conversation]:
         """A rationale of every example, before the filter."""

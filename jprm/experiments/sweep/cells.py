@@ -19,7 +19,8 @@ from jprm.paths import present
 from jprm.tasks.base import Base
 from jprm.tasks.benchmark import BY_ANSWER, Benchmark, ProcessBench, SolutionSet
 from jprm.tasks.benchmark_file import BenchmarkFile
-from jprm.tasks.labels import Labels
+from jprm.tasks.label_file import LabelFile
+from jprm.tasks.labels import LabelledSolutions, Labels
 from jprm.tasks.model_source import ModelWeights
 from jprm.tasks.open_world import OpenWorld
 from jprm.tasks.policy import Policy
@@ -47,9 +48,11 @@ class PointTasks:
         asking = None if isinstance(source, Base) else model.prompt
         return Policy(self.world, source, seed, labels.temperature, *sizes, asking)
 
-    def labels(self, seed: int) -> Labels:
+    def labels(self, seed: int) -> LabelledSolutions:
         """The labelled solutions of a seed."""
         labels = self.config.labels
+        if labels.file is not None:
+            return LabelFile(self.world, labels, labels.file, seed)
         return Labels(self.world, labels, self.policy(seed) if labels.source == "rollouts" else None, seed)
 
     def benchmark(self, name: str, seed: int) -> SolutionSet:
@@ -209,6 +212,12 @@ class Sweep:
         return [cell.votes for cell in (*self.cells, *self.choosing)]
 
     @property
+    def labels(self) -> list[LabelledSolutions]:
+        """The labelled solutions that its verifiers learn from. Finds no verifier's model."""
+        tasks = [self.tasks_of(point.config).labels(seed) for point in self.points for seed in point.config.seeds]
+        return list(dict.fromkeys(tasks))
+
+    @property
     def leaders(self) -> dict[Task, Task]:
         """The votes that others can take over, by those others."""
         return leaders_of(self.asked)
@@ -220,7 +229,7 @@ class Sweep:
         sizes = (cell.size,) if cell.size else _first(main_size, reversed(grid.sizes))
         counts = grid.train_examples if cell.train_examples is None else (cell.train_examples,)
         cells = []
-        for seed in grid.seeds if cell.seed is None else (cell.seed,):
+        for seed in config.seeds:
             for size in sizes:
                 for examples in _first(main_examples, reversed(counts)):
                     verifier = tasks.verifier(size, examples, seed)

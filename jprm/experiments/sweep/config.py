@@ -208,6 +208,11 @@ class SweepConfig(Config):
         return self.directory / self.name
 
     @property
+    def seeds(self) -> tuple[int, ...]:
+        """The seeds of the cells."""
+        return self.grid.seeds if self.cell.seed is None else (self.cell.seed,)
+
+    @property
     def votes_shown(self) -> tuple[int, ...]:
         """The numbers of votes that have a row, ascending."""
         n = self.verify.n_votes
