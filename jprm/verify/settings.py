@@ -12,10 +12,16 @@ from jprm.verify.compact import EMBEDDED, CompactDialogue, Template
 from jprm.verify.conversation import Overflow
 from jprm.verify.genprm import GenPRM
 from jprm.verify.protocol import Dialogue, Execution
+from jprm.verify.teacher import Teacher, TeacherDialogue
 from jprm.verify.think import ThinkDialogue, ThinkPRM
 
 Mode = Literal["chain", "fork"]
-DIALOGUES: dict[type, type[Dialogue]] = {Template: CompactDialogue, GenPRM: ChatDialogue, ThinkPRM: ThinkDialogue}
+DIALOGUES: dict[type, type[Dialogue]] = {
+    Template: CompactDialogue,
+    GenPRM: ChatDialogue,
+    ThinkPRM: ThinkDialogue,
+    Teacher: TeacherDialogue,
+}
 
 
 class VerifySettings(Config):
@@ -35,7 +41,7 @@ class VerifySettings(Config):
     """Conversations at a time; a few more than the sampler's slots keep a queue ready."""
     readout: ReadOut = "vote"
     """The reward by which `stop_early` judges a step."""
-    template: Template | GenPRM | ThinkPRM = EMBEDDED
+    template: Template | GenPRM | ThinkPRM | Teacher = EMBEDDED
     """The rationale protocol."""
     overflow: Overflow = "give_up"
     """What becomes of a conversation that outgrows the context (see `jprm.verify.conversation`)."""
