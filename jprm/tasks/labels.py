@@ -9,7 +9,15 @@ from typing import Any, ClassVar
 
 from jprm.errors import UserError
 from jprm.jobs import Progress, Stage, Task, write_rows
-from jprm.label import LostProblem, RolloutSettings, difference_labels, hard_labels, relative_progress, value_problems
+from jprm.label import (
+    LostProblem,
+    RolloutSettings,
+    difference_labels,
+    first_error_of,
+    hard_labels,
+    relative_progress,
+    value_problems,
+)
 from jprm.records import Problem, Solution, append_jsonl, from_json, read_jsonl, stream_jsonl, stream_records, to_json
 from jprm.seeds import rng_of, seed_of
 from jprm.tasks.model_source import opened
@@ -203,6 +211,25 @@ def step_labels(rule: str, mc: Sequence[float], settings: LabelSection) -> list[
         return difference_labels(mc, settings.difference_epsilon)
     assert rule == "hard", rule
     return hard_labels(mc)
+
+
+def labelled_first_error(rule: str, example: Example, settings: LabelSection) -> int:
+    """The label of a solution: the 0-based first step labelled wrong, -1 for none.
+
+    Raises UserError where the rule asks for what is not known.
+    """
+    if rule == "exact":
+        if example.solution.first_error is None:
+            raise UserError(f"solution {example.solution.id}: its truth is unknown; choose another grid.labels")
+        return example.solution.first_error
+    if example.mc is None:
+        raise UserError(f"solution {example.solution.id} has no values; choose grid.labels = exact")
+    return first_error_of(step_labels(rule, example.mc, settings))
+
+
+def threshold_of(rule: str, settings: LabelSection) -> float | None:
+    """The threshold of a rule; None for one that has none."""
+    return {"rpe": settings.epsilon, "difference": settings.difference_epsilon}.get(rule)
 
 
 def load_examples(stage: Stage) -> list[Example]:

@@ -9,15 +9,16 @@ from typing import Any, ClassVar, TypeVar
 
 from jprm.errors import UserError
 from jprm.jobs import Stage, Stages, Task
-from jprm.label import Conversation, Counts, filter_conversations, first_error_of
+from jprm.label import Conversation, Counts, filter_conversations, taught_conversations
 from jprm.seeds import rng_of, seed_of
 from jprm.tasks.base import train_model, training_flops
-from jprm.tasks.labels import Example, LabelledSolutions, load_examples, step_labels
+from jprm.tasks.labels import Example, LabelledSolutions, labelled_first_error, load_examples, threshold_of
 from jprm.tasks.model_source import ModelWeights
 from jprm.tasks.open_world import OpenWorld
 from jprm.tasks.rationales import held_out_conversations, write_conversation
 from jprm.tasks.resources import Speed, TaskContext
 from jprm.tasks.settings import TrainSection, VerifySection
+from jprm.tasks.teacher_rationales import TeacherRationales, load_kept
 from jprm.verify import EMBEDDED, Budget, Template
 
 T = TypeVar("T")
@@ -43,6 +44,12 @@ class Verifier(Task):
     recipe: TrainSection
     verify: VerifySection
     other_learning_rate: float | None = None  # stands in the label where it is not the recipe's
+    rationales: TeacherRationales | None = None  # None: those of the world's annotator
+
+    @property
+    def taught(self) -> TeacherRationales | None:
+        """The teacher's rationales under this verifier's labels and filter."""
+        return self.rationales and replace(self.rationales, rule=self.rule, filtered=self.filtered)
 
     @property
     def world(self) -> OpenWorld:
@@ -77,17 +84,16 @@ class Verifier(Task):
         return replace(self, style=style, other_learning_rate=learning_rate)
 
     def parents(self) -> tuple[Task, ...]:
-        return self.base, self.labels
+        return self.base, self.labels, *([self.taught] if self.taught else [])
 
     def inputs(self) -> dict[str, Any]:
         """The labelling rule with its threshold, the annotator's noise, the recipe."""
         labels = self.labels.settings
-        threshold = {"rpe": labels.epsilon, "difference": labels.difference_epsilon}.get(self.rule)
         return {
             "size": self.size,
             "examples": self.examples,
             "rule": self.rule,
-            "threshold": threshold,
+            "threshold": threshold_of(self.rule, labels),
             "filtered": self.filtered,
             "style": self.style,
             "annotator_noise": labels.annotator_noise,
@@ -115,7 +121,7 @@ class Verifier(Task):
         kept = filter_conversations(conversations, counts, consensus=self.filtered)
         truth = {example.solution.id: example.solution.first_error for example in examples}
         # 2. Solutions with and without an error are made equally many.
-        documents = {c.solution_id: render(c.pieces, tokenizer) for c in kept}
+        documents = {id(c): render(c.pieces, tokenizer) for c in kept}
         balanced = balance(kept, lambda c: c.first_error >= 0)
         if not balanced:
             raise UserError(f"{self.label}: nothing left to learn from ({dict(counts.dropped)}); raise labels.problems")
@@ -127,7 +133,7 @@ class Verifier(Task):
             f"verifier {self.label}",
             self.base,
             self.base.params(context.stages),
-            [documents[c.solution_id] for c in balanced],
+            [documents[id(c)] for c in balanced],
             recipe,
             seed_of(self.seed, "verifier", self.size),
         )
@@ -155,20 +161,13 @@ class Verifier(Task):
         return 3 + self.flops() / speed.train
 
     def first_error(self, example: Example) -> int:
-        """The label of a solution: the 0-based first step labelled wrong, -1 for none.
-
-        Raises UserError where the rule asks for what is not known.
-        """
-        if self.rule == "exact":
-            if example.solution.first_error is None:
-                raise UserError(f"solution {example.solution.id}: its truth is unknown; choose another grid.labels")
-            return example.solution.first_error
-        if example.mc is None:
-            raise UserError(f"solution {example.solution.id} has no values; choose grid.labels = exact")
-        return first_error_of(step_labels(self.rule, example.mc, self.labels.settings))
+        """The label of a solution: the 0-based first step labelled wrong, -1 for none. Raises UserError for none."""
+        return labelled_first_error(self.rule, example, self.labels.settings)
 
     def conversations(self, context: TaskContext, examples: Sequence[Example]) -> list[Conversation]:
-        """A rationale of every example, before the filter."""
+        """A rationale of every example, before the filter; of a teacher, of those examples that it agrees with."""
+        if self.taught is not None:
+            return self._taught(context.stages, self.taught, examples)
         pool = context.resources.pool(self.verify, context.progress)
         return [
             write_conversation(
@@ -184,6 +183,17 @@ class Verifier(Task):
             )
             for example in examples
         ]
+
+    def _taught(self, stages: Stages, taught: TeacherRationales, examples: Sequence[Example]) -> list[Conversation]:
+        """The conversations of the teacher's attempts that were kept, in this verifier's own protocol and style."""
+        by_id = {example.solution.id: example for example in examples}
+        protocol, codec, style = self.template, self.base.tokenizer, self.style
+        conversations = []
+        for kept in load_kept(stages[taught]):
+            if (of := by_id.get(kept.solution_id)) is not None:
+                judged = of.problem, of.solution, kept.steps
+                conversations += taught_conversations(*judged, protocol, codec, style)  # type: ignore[arg-type]
+        return conversations
 
     def chosen(self, stages: Stages) -> list[Example]:
         """The labelled solutions that it learns from, before the filter. Raises UserError for too few."""

@@ -26,6 +26,7 @@ from jprm.tasks.open_world import OpenWorld
 from jprm.tasks.policy import Policy
 from jprm.tasks.roles import model_source, model_weights
 from jprm.tasks.settings import ExecutionMode, VoteMode
+from jprm.tasks.teacher_rationales import TeacherRationales
 from jprm.tasks.verifier import Verifier
 from jprm.tasks.votes import VerifierSampling, Votes, execution_of, leaders_of
 
@@ -86,6 +87,20 @@ class PointTasks:
             style=cell.style,
             recipe=self.config.train,
             verify=self.config.verify,
+            rationales=self.rationales(seed),
+        )
+
+    def rationales(self, seed: int) -> TeacherRationales | None:
+        """The rationales of the teacher on the solutions of a seed; None where the world's annotator writes them."""
+        model, cell = self.config.model, self.config.cell
+        if model.teacher is None:
+            return None
+        source = model_source(model.teacher, "model.teacher", self.world, self.config.base, seed, "verifier")
+        if isinstance(source, Base):
+            raise UserError(f'model.teacher = "{source.size}": a preset writes no rationales; name a directory')
+        rule, settings = cell.labels or self.config.grid.labels, self.config.teacher
+        return TeacherRationales(
+            source, self.labels(seed), settings, rule, cell.filtered, self.config.verify, model.slots
         )
 
     def votes(

@@ -23,6 +23,7 @@ from jprm.tasks.settings import (
     LabelSection,
     ModelSection,
     Style,
+    TeacherSection,
     TrainSection,
     VerifySection,
     WorldSection,
@@ -189,6 +190,7 @@ class SweepConfig(Config):
     model: ModelSection = ModelSection()
     base: BaseSection = BaseSection()
     labels: LabelSection = LabelSection()
+    teacher: TeacherSection = TeacherSection()
     train: TrainSection = TrainSection()
     verify: VerifySection = VerifySection()
     evaluate: EvaluateSection = EvaluateSection()
