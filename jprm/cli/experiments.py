@@ -116,6 +116,31 @@ def label(
 
 
 @app.command()
+def synthesize(
+    words: Words = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="The file of conversations; by default conversations.jsonl in the run directory."),
+    ] = None,
+    replace: Replace = False,
+) -> None:
+    """Have a teacher write rationales of labelled solutions, with code that runs, for `train` to learn from.
+
+    It takes the configuration of a sweep with model.teacher, and its labels from the same run directory, where what is
+    missing of them is computed. Exit code 0: done; 3: a server has lost attempts, or none is kept; 2: a mistake in the
+    command; 75: stopped by SIGTERM. Whatever has ended it, the same command goes on, attempt by attempt.
+    """
+    from jprm.experiments.sweep.config import SweepConfig
+
+    file, overrides = split_words(words)
+    config = load(SweepConfig, file, overrides, CONFIGS)
+    present(config.data.root, "data.root")
+    from jprm.experiments.synthesize import run_synthesis
+
+    raise typer.Exit(run_synthesis(config, out, replace))
+
+
+@app.command()
 def applications(words: Words = None, replace: Replace = False) -> None:
     """Set verifiers to work: baselines, best-of-N, search, criticism, at equal compute.
 
