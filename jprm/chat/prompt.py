@@ -24,7 +24,6 @@ def policy_prompt(
     before, *rest = shown.split(SENTINEL)
     if len(rest) != 1:
         raise UserError(
-            f"{codec.source}: the chat template shows the user's text {len(rest)} times; ask with "
-            'model.prompt.style = "plain"'
+            f'{codec.source}: the chat template shows the user\'s text {len(rest)} times; ask with style = "plain"'
         )
     return PolicyPrompt(before, rest[0], begin)

@@ -1,7 +1,8 @@
-"""The commands that run experiments: sweep, applications. The scripts in `experiments/` call them, too."""
+"""The commands that run experiments: sweep, label, applications. The scripts in `experiments/` call them, too."""
 
 import shlex
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -86,6 +87,57 @@ def sweep(
         mix_versions=mix_versions,
     )
     raise typer.Exit(code)
+
+
+@app.command()
+def label(
+    words: Words = None,
+    out: Annotated[Path | None, typer.Option(help="The file of the rows; without it in the run directory.")] = None,
+    replace: Annotated[bool, typer.Option("--replace", help="Replace other labels in the same directory.")] = False,
+    mix_versions: Annotated[
+        bool, typer.Option("--mix-versions", help="The file may hold results of different versions of packages.")
+    ] = False,
+) -> None:
+    """Label solutions of the policy by rollouts: values of every step, and labels under every rule.
+
+    Takes a sweep's configuration and computes its labels in the sweep's run directory, where the sweep finds them.
+    Writes labels.jsonl, a row for each solution, and unused.jsonl. Exit code 0: done; 3: rows were rejected, rollouts
+    were lost, or nothing came out, and the output says which; 2: a mistake in the command, or a server that is gone;
+    75: stopped by SIGTERM. Whatever was drawn is kept, and the same command goes on.
+    """
+    from jprm.experiments.sweep.config import SweepConfig
+
+    file, overrides = split_words(words)
+    config = load(SweepConfig, file, overrides, CONFIGS)
+    present(config.data.root, "data.root")
+    from jprm.experiments.label import run_label
+
+    raise typer.Exit(run_label(config, out=out, replace=replace, mix_versions=mix_versions))
+
+
+@app.command()
+def synthesize(
+    words: Words = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="The file of conversations; by default conversations.jsonl in the run directory."),
+    ] = None,
+    replace: Replace = False,
+) -> None:
+    """Have a teacher write rationales of labelled solutions, with code that runs, for `train` to learn from.
+
+    It takes the configuration of a sweep with model.teacher, and its labels from the same run directory, where what is
+    missing of them is computed. Exit code 0: done; 3: a server has lost attempts, or none is kept; 2: a mistake in the
+    command; 75: stopped by SIGTERM. Whatever has ended it, the same command goes on, attempt by attempt.
+    """
+    from jprm.experiments.sweep.config import SweepConfig
+
+    file, overrides = split_words(words)
+    config = load(SweepConfig, file, overrides, CONFIGS)
+    present(config.data.root, "data.root")
+    from jprm.experiments.synthesize import run_synthesis
+
+    raise typer.Exit(run_synthesis(config, out, replace))
 
 
 @app.command()

@@ -2,7 +2,8 @@
 
 Enter by `value_problems` (solutions with Monte-Carlo values, resumable), turn values into labels with
 `relative_progress` and its siblings, write the training conversations with `synthesize`, and keep those on which labels
-and executed checks agree with `filter_conversations`. `sample_solutions` draws plain solutions for test items and
+and executed checks agree with `filter_conversations`. A teacher's attempts are read by `read_attempt` and laid out by
+`taught_conversation` and `write_messages`. `sample_solutions` draws plain solutions for test items and
 best-of-N. The sampler is whatever satisfies `jprm.sampling.Sampler`; nothing here imports JAX.
 """
 
@@ -18,10 +19,12 @@ from jprm.label.progress import (
 from jprm.label.rationales import Check, Conversation, synthesize
 from jprm.label.rollouts import (
     MALFORMED,
+    TOO_LONG,
     ProblemValues,
     RolloutSettings,
     ValuedSolution,
     sample_solutions,
     value_problems,
 )
-from jprm.label.runner import Rollout
+from jprm.label.runner import LostProblem, Rollout, RolloutLog, RolloutRequest
+from jprm.label.teacher import JudgedStep, fault_of, read_attempt, taught_conversation, write_messages, write_rationales

@@ -10,13 +10,28 @@ Invariant: kept + dropped = seen, and every drop has a reason.
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
-from jprm.label.rationales import Check, Conversation
+from jprm.label.rationales import Conversation
 
 TOO_LONG = "rationale beyond the token budget"
 REJECTS_RIGHT = "check rejects a step labelled right"
 ACCEPTS_WRONG = "check accepts the step labelled wrong"
 NO_CHECK = "check without a result"
+
+
+class Judgement(Protocol):
+    """What somebody's code says of a step."""
+
+    @property
+    def verdict(self) -> bool | None:
+        """Whether the step is right; None where that cannot be read."""
+        ...
+
+    @property
+    def kind(self) -> str:
+        """The kind of the code's outcome."""
+        ...
 
 
 @dataclass
@@ -44,7 +59,7 @@ class Counts:
         return {"kept": self.kept, "dropped": dict(self.dropped.most_common())}
 
 
-def disagreement(checks: Sequence[Check], first_error: int) -> str:
+def disagreement(checks: Sequence[Judgement], first_error: int) -> str:
     """Returns why checks and labels do not agree, or "" when they do on every judged step."""
     for t, check in enumerate(checks):
         if check.verdict is None:

@@ -6,8 +6,7 @@ step estimate its value, until a value is zero. The value after the last step is
 
 Invariant: a rollout is named by its state and its index, and draws on that name alone. So a state
 is sampled once however many solutions pass through it, and adding problems or interrupting the
-work changes no number. The work is cut into chunks of problems that are always the same: what a
-killed run did not store of a chunk is done again with the same companions.
+work changes no number. The work is cut into chunks of problems, so that memory has a bound.
 """
 
 import itertools
@@ -17,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from jprm.label.progress import rollouts_needed
-from jprm.label.runner import Rollout, RolloutRequest, RolloutRunner, RolloutTask
+from jprm.label.runner import LostProblem, Rollout, RolloutLog, RolloutRequest, RolloutRunner, RolloutTask
 from jprm.prompt import BARE, PolicyPrompt
 from jprm.quoting import TextCodec
 from jprm.records import Problem, Solution
@@ -26,6 +25,7 @@ from jprm.seeds import rng_of
 from jprm.worlds.base import World, make_solution
 
 Asking = Generator[list[RolloutRequest], list[list[Rollout]], list[list[Rollout]]]
+TOO_LONG, UNSOLVABLE, UNUSABLE = "problem too long", "unsolvable problem", "no usable solution"
 MALFORMED = ("format", "noanswer")  # kinds of `World.truth` for text that is not a solution
 
 
@@ -38,12 +38,14 @@ class RolloutSettings:
         schedule; a larger one is for small machines and costs label noise.
     max_tokens: bounds a solution, its given and its sampled steps together, so that every state fits
         a context of problem + max_tokens.
+    context_tokens: of problem and solution together; longer problems are left. None: there is no bound.
     min_steps, max_steps: solutions with fewer or more steps are not valued.
     """
 
     first: int = 16
     divisor: int = 1
     max_tokens: int = 256
+    context_tokens: int | None = None
     correct_per_problem: int = 1
     wrong_per_problem: int = 1
     planted_per_problem: int = 1
@@ -83,8 +85,8 @@ class ProblemValues:
     """What was measured on one problem.
 
     `n` samples from the bare problem, `correct` of them right; K `rollouts` per later state;
-    `reason` says why there are no solutions: "unsolvable problem" (no sample was right) or
-    "no usable solution". Tokens count what was sampled and what was read, over all its states.
+    `reason` says why there are no solutions: TOO_LONG (nothing was sampled), UNSOLVABLE (no sample was
+    right) or UNUSABLE. Tokens count what was sampled and what was read, over all its states.
     """
 
     problem_id: str
@@ -109,7 +111,7 @@ def sample_solutions(
     chunk_problems: int = 64,
     done: Container[str] = (),
     prompt: PolicyPrompt = BARE,
-) -> Iterator[list[ProblemSamples]]:
+) -> Iterator[list[ProblemSamples | LostProblem]]:
     """Samples `n` solutions of every problem, for test items, best-of-N and pass@1.
 
     Yields the records whose problem id is not in `done`, a chunk of problems at a time. The first
@@ -134,18 +136,20 @@ def value_problems(
     seed: int,
     done: Container[str] = (),
     prompt: PolicyPrompt = BARE,
-) -> Iterator[list[ProblemValues]]:
+    log: RolloutLog | None = None,
+    on_poll: Callable[[], None] = lambda: None,
+) -> Iterator[list[ProblemValues | LostProblem]]:
     """Measures the values of chosen solutions of every problem, a chunk of problems at a time.
 
-    Append the records that a chunk yields to a file, and give the problem ids of that file as
-    `done` when the work is taken up again: finished chunks are skipped, an unfinished one is
-    repeated and yields what is missing.
+    Append the values that a chunk yields to a file, and give the problem ids of that file as
+    `done` when the work is taken up again, as well as a `log` that knows the rollouts of the others:
+    what is in either is not drawn again. on_poll: is called whenever the sampler was asked for news.
     """
 
     def task(problem: Problem) -> RolloutTask:
         return _value(problem, world, tokenizer, settings, seed, prompt)
 
-    runner = RolloutRunner(world, sampler, tokenizer, settings.max_tokens, seed, prompt)
+    runner = RolloutRunner(world, sampler, tokenizer, settings.max_tokens, seed, prompt, log, on_poll)
     return _chunks(problems, task, runner, settings.chunk_problems, done)
 
 
@@ -196,6 +200,8 @@ def _value(
 ) -> RolloutTask:
     generated = read = 0
     asked = prompt.text(problem, str)
+    if settings.context_tokens and len(tokenizer.encode(asked)) + settings.max_tokens > settings.context_tokens:
+        return ProblemValues(problem.id, 0, 0, 0, (), 0, 0, reason=TOO_LONG)
 
     def ask(requests: list[RolloutRequest]) -> Asking:
         nonlocal generated, read
@@ -212,11 +218,11 @@ def _value(
         samples = samples + more
     # 2. Choose solutions to value, where the problem is solvable at all.
     correct = sum(s.correct for s in samples)
-    solutions, reason = [], "unsolvable problem"
+    solutions, reason = [], UNSOLVABLE
     if correct:
         rng = rng_of(seed, "choose", problem.id)
         solutions = choose_solutions(problem, samples, world, tokenizer, settings, rng)
-        reason = "" if solutions else "no usable solution"
+        reason = "" if solutions else UNUSABLE
     # 3. Roll out the states after step 1, 2, ... as long as they are alive. Values are kept by the
     #    steps so far, so that a state which several solutions share is measured once.
     value: dict[tuple[str, ...], float] = {(): correct / len(samples)}
@@ -249,8 +255,5 @@ def _chunks(
     done: Container[str],
 ) -> Iterator[list]:
     for start in range(0, len(problems), size):
-        chunk = problems[start : start + size]
-        if all(p.id in done for p in chunk):
-            continue
-        records = runner.run([task(p) for p in chunk])
-        yield [r for r in records if r.problem_id not in done]
+        if left := [p for p in problems[start : start + size] if p.id not in done]:
+            yield runner.run([task(p) for p in left])

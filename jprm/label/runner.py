@@ -4,12 +4,13 @@ A task is a generator: it yields requests for rollouts from some states, is sent
 rollouts, and goes on as soon as it has them all, whatever the others wait for. So the measuring of
 one problem reads from top to bottom, and the sampler's slots stay full.
 
-Invariant: a rollout is named by its state and its index and draws on that name alone.
+Invariant: a rollout is named by its state and its index and draws on that name alone. So one that a
+log knows stands for the one that would be drawn.
 """
 
-from collections.abc import Generator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 from jprm.prompt import BARE, PolicyPrompt
 from jprm.quoting import TextCodec
@@ -39,6 +40,31 @@ class RolloutRequest:
     first: int
     last: int
 
+    @property
+    def state(self) -> str:
+        """What names the state: hex digits over the problem's text and the steps."""
+        return stable_id("state", self.problem.text, *self.steps)
+
+
+class RolloutLog(Protocol):
+    """What remembers rollouts, so that none is drawn twice."""
+
+    def known(self, request: RolloutRequest) -> Mapping[int, Rollout]:
+        """Returns the rollouts of a state that are known already, by their index."""
+        ...
+
+    def add(self, request: RolloutRequest, index: int, rollout: Rollout) -> None:
+        """Is told of every rollout that was drawn."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class LostProblem:
+    """The record of a task that was not sent all of its rollouts, because the sampler lost some; `reason` says why."""
+
+    problem_id: str
+    reason: str
+
 
 # Yields requests, is sent the rollouts in the order of the requests, returns its record.
 RolloutTask = Generator[list[RolloutRequest], list[list[Rollout]], Any]
@@ -52,6 +78,7 @@ class _Running:
     requests: Sequence[RolloutRequest] = ()
     rollouts: Any = None  # lists of `Rollout` in the order of the requests, None where one is missing
     missing: int = 0
+    faults: list[str] = field(default_factory=list)  # of rollouts that are lost
     record: Any = None
 
 
@@ -66,14 +93,18 @@ class RolloutRunner:
         max_tokens: int,
         seed: int,
         prompt: PolicyPrompt = BARE,
+        log: RolloutLog | None = None,
+        on_poll: Callable[[], None] = lambda: None,
     ):
+        """log: knows rollouts, and is told of those that are drawn. on_poll: is called whenever the sampler was."""
         self.world, self.sampler, self.tokenizer, self.prompt = world, sampler, tokenizer, prompt
         self.texts = texts_of(tokenizer)
         self.max_tokens, self.seed = max_tokens, seed
-        self._asked: dict[int, tuple[_Running, int, int]] = {}  # by handle: task, request, index in it
+        self.log, self.on_poll = log, on_poll
+        self._asked: dict[int, tuple[_Running, int, int]] = {}  # by handle: task, request, place in its rollouts
 
     def run(self, tasks: Sequence[RolloutTask]) -> list:
-        """Returns the tasks' records, in their order."""
+        """Returns the tasks' records, in their order; a `LostProblem` for each that lost a rollout."""
         running = [_Running(task) for task in tasks]
         for one in running:
             self._advance(one)
@@ -86,6 +117,7 @@ class RolloutRunner:
                     one = self._finish(event)
                     if one.missing == 0:
                         self._advance(one)
+                self.on_poll()
         finally:
             for handle in self._asked:  # the run was interrupted: leave no slot behind
                 self.sampler.release(handle)
@@ -93,37 +125,60 @@ class RolloutRunner:
         return [one.record for one in running]
 
     def _advance(self, one: _Running) -> None:
-        """Sends a task its rollouts, and submits what it asks for next."""
-        try:
-            requests = one.task.send(one.rollouts)
-            while not requests:
-                requests = one.task.send([])
-        except StopIteration as end:
-            one.record = end.value
-            return
-        one.requests = requests
-        one.rollouts = [[None] * (r.last - r.first) for r in requests]
-        one.missing = sum(map(len, one.rollouts))
-        for at, request in enumerate(requests):
-            state = stable_id("state", request.problem.text, *request.steps)
-            asked = self.texts.encode(self.prompt.text(request.problem, self.texts.quote))
-            steps = self.texts.encode(self.texts.quote("".join(request.steps) or self.prompt.begin))
-            handles = self.sampler.submit(
-                [*asked, *steps],
-                [seed_of(self.seed, "rollout", state, i) for i in range(request.first, request.last)],
-                max_tokens=max(1, self.max_tokens - len(steps)),
-                stops=ends_of_text(self.tokenizer),
-            )
-            self._asked |= {handle: (one, at, i) for i, handle in enumerate(handles)}
+        """Sends a task its rollouts, and submits what it asks for next, until it waits for the sampler or has ended."""
+        while one.missing == 0:
+            # 1. A task without all of its rollouts cannot go on.
+            if one.faults:
+                one.task.close()
+                lost, asked = len(one.faults), sum(r.last - r.first for r in one.requests)
+                reason = f"{lost} of {asked} rollouts lost: {one.faults[0]}"
+                one.record = LostProblem(one.requests[0].problem.id, reason)
+                return
+            # 2. It takes them, and either ends or asks for others.
+            try:
+                one.requests = one.task.send(one.rollouts)
+            except StopIteration as end:
+                one.record = end.value
+                return
+            # 3. What is not known of these is drawn.
+            one.rollouts = [self._known(request) for request in one.requests]
+            for at, request in enumerate(one.requests):
+                unknown = [place for place, rollout in enumerate(one.rollouts[at]) if rollout is None]
+                one.missing += len(unknown)
+                if unknown:
+                    self._submit(one, at, request, unknown)
+
+    def _known(self, request: RolloutRequest) -> list[Rollout | None]:
+        known = self.log.known(request) if self.log else {}
+        return [known.get(i) for i in range(request.first, request.last)]
+
+    def _submit(self, one: _Running, at: int, request: RolloutRequest, places: Sequence[int]) -> None:
+        """Has the sampler draw the rollouts at some places of a request."""
+        asked = self.texts.encode(self.prompt.text(request.problem, self.texts.quote))
+        steps = self.texts.encode(self.texts.quote("".join(request.steps) or self.prompt.begin))
+        state = request.state
+        handles = self.sampler.submit(
+            [*asked, *steps],
+            [seed_of(self.seed, "rollout", state, request.first + place) for place in places],
+            max_tokens=max(1, self.max_tokens - len(steps)),
+            stops=ends_of_text(self.tokenizer),
+        )
+        self._asked |= {handle: (one, at, place) for handle, place in zip(handles, places, strict=True)}
 
     def _finish(self, event: SampleEvent) -> _Running:
         """Gives a finished rollout to its task, which is returned."""
-        one, at, i = self._asked.pop(event.handle)
+        one, at, place = self._asked.pop(event.handle)
         self.sampler.release(event.handle)
+        one.missing -= 1
+        if event.finish == "lost":
+            one.faults.append(event.fault)
+            return one
         request = one.requests[at]
         begun = "" if request.steps else self.prompt.begin
         steps = request.steps + tuple(self.world.split_steps(begun + self.tokenizer.decode(event.tokens)))
         correct = self.world.is_correct(request.problem, steps)
-        one.rollouts[at][i] = Rollout(steps, correct, event.finish == "stop", len(event.tokens))
-        one.missing -= 1
+        rollout = Rollout(steps, correct, event.finish == "stop", len(event.tokens))
+        one.rollouts[at][place] = rollout
+        if self.log:
+            self.log.add(request, request.first + place, rollout)
         return one

@@ -10,7 +10,7 @@ A task holds its own settings: nothing is looked up while it is computed. Its pa
     base          pretraining;  policy: a base model that writes solutions
     labels        Monte-Carlo values of solutions
     benchmark     sets of solutions to judge;  benchmark_file: those of a file;  delayed_evidence: those for BiPRM
-    rationales    the annotator's rationales as training text
+    rationales    the annotator's rationales as training text;  teacher_rationales: those of a teacher
     verifier      fine-tuning on filtered rationales
     votes         sampled votes on a set, kept in a `vote_store`
     checkpoint    a checkpoint on disk as what draws votes, with the `samplers` that it is opened by

@@ -1,23 +1,40 @@
 """Labelled solutions: Monte-Carlo values of policy solutions, or solutions whose truth is known by construction."""
 
+import time
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
-from jprm.jobs import Stage, Task, write_rows
-from jprm.label import RolloutSettings, value_problems
-from jprm.records import Problem, Solution, append_jsonl, from_json, read_jsonl, stream_records, to_json
+from jprm.errors import UserError
+from jprm.jobs import Progress, Stage, Task, write_rows
+from jprm.label import (
+    LostProblem,
+    RolloutSettings,
+    difference_labels,
+    first_error_of,
+    hard_labels,
+    relative_progress,
+    value_problems,
+)
+from jprm.records import Problem, Solution, append_jsonl, from_json, read_jsonl, stream_jsonl, stream_records, to_json
 from jprm.seeds import rng_of, seed_of
 from jprm.tasks.model_source import opened
 from jprm.tasks.open_world import OpenWorld
 from jprm.tasks.policy import Policy
 from jprm.tasks.resources import Speed, TaskContext
+from jprm.tasks.rollout_store import RolloutStore
 from jprm.tasks.settings import LabelSection
 
-VALUES = "values.jsonl"
+VALUES, LOST = "values.jsonl", "lost.jsonl"
 ROLLOUTS_PER_STATE = 70  # expected, as are the tokens of one; only the plan and the ETA use them
 TOKENS_PER_ROLLOUT = 30
 TOLD = 20  # rows of files that were left out, with their reasons
+
+
+class ProblemsLost(UserError):
+    """Some problems have no values, because the sampler lost rollouts of them; all that was drawn is stored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,40 +46,45 @@ class Example:
     mc: tuple[float, ...] | None
 
 
-@dataclass(frozen=True, eq=False)
-class Labels(Task):
-    """The solutions that the verifiers of one seed learn from; `load_examples(stage)` reads them.
-
-    `policy` is None where no policy is rolled out.
-    """
+class LabelledSolutions(Task):
+    """The solutions that the verifiers of one seed learn from; `load_examples(stage)` reads them."""
 
     kind: ClassVar[str] = "labels"
     world: OpenWorld
     settings: LabelSection
-    policy: Policy | None
     seed: int
 
     @property
     def label(self) -> str:
         return f"labels s={self.seed}"
 
+
+@dataclass(frozen=True, eq=False)
+class Labels(LabelledSolutions):
+    """Solutions of the policy and planted ones; `policy` is None where no policy is rolled out."""
+
+    world: OpenWorld
+    settings: LabelSection
+    policy: Policy | None
+    seed: int
+
     def parents(self) -> tuple[Task, ...]:
         return (self.policy.model,) if self.policy else ()
 
     def inputs(self) -> dict[str, Any]:
         """What decides solutions and values; thresholds are applied later."""
-        thresholds = {"epsilon", "difference_epsilon", "annotator_noise"}
-        labels = self.settings.model_dump(mode="json", exclude=thresholds)
+        left_out = {"epsilon", "difference_epsilon", "annotator_noise", "file"}
+        # Keys that came later are left out where they are the defaults, as in keys from before there were any.
+        fields = LabelSection.model_fields
+        left_out |= {n for n in ("min_steps", "max_steps") if getattr(self.settings, n) == fields[n].default}
+        labels = self.settings.model_dump(mode="json", exclude=left_out)
         asked = self.policy.inputs() if self.policy else {}
         return {"labels": labels, "world": self.world.identity, "seed": self.seed} | asked
 
     def compute(self, stage: Stage, context: TaskContext) -> dict[str, Any]:
         """Writes one row per problem, chunk by chunk; rows of files that the world left out are told and counted."""
         rejected = self.world.world.rejected
-        for reason in rejected[:TOLD]:
-            context.progress.note(f"rejected: {reason}")
-        if len(rejected) > TOLD:
-            context.progress.note(f"rejected: and {len(rejected) - TOLD} more rows")
+        tell_rejected(context.progress, rejected)
         problems = self.world.world.problems("train", self.settings.problems, seed_of(self.seed, "labels"))
         if self.policy is None:
             summary = self._planted(stage, problems)
@@ -84,40 +106,82 @@ class Labels(Task):
     def _rolled_out(
         self, stage: Stage, context: TaskContext, problems: list[Problem], policy: Policy
     ) -> dict[str, Any]:
-        labels, path = self.settings, stage.file(VALUES)
-        settings = RolloutSettings(
+        """Measures what is missing. Raises ProblemsLost where rollouts were lost, and whatever else stops the work."""
+        path, progress = stage.file(VALUES), context.progress
+        by_id = {problem.id: problem for problem in problems}
+        done = {row["problem_id"] for row in stream_jsonl(path, {"problem_id": str})}
+        store, lost = RolloutStore(stage.path, done), list[LostProblem]()
+        started, before = time.monotonic(), store.count
+
+        def tell() -> None:
+            """Makes safe what was drawn, then tells how far the work is, where it can be stopped."""
+            if store.is_due:
+                store.flush()
+                drawn, pace = store.count, (store.count - before) / (time.monotonic() - started)
+                told = f"labels: {len(done)} of {len(problems)} problems, {drawn} rollouts, {pace:.1f} a second"
+                progress.show(told, share=len(done) / len(problems))
+
+        if len(done) < len(problems):
+            with opened(policy.sampler(context.stages)) as sampler:
+                try:
+                    for records in value_problems(
+                        problems,
+                        self.world.world,
+                        sampler,
+                        policy.model.tokenizer,
+                        self._rollout_settings,
+                        seed=seed_of(self.seed, "rollouts"),
+                        done=frozenset(done),
+                        prompt=policy.prompt,
+                        log=store,
+                        on_poll=tell,
+                    ):
+                        store.flush()
+                        values = [record for record in records if not isinstance(record, LostProblem)]
+                        append_jsonl(path, [to_json(v) | {"problem": to_json(by_id[v.problem_id])} for v in values])
+                        done |= {v.problem_id for v in values}
+                        lost += [record for record in records if isinstance(record, LostProblem)]
+                        for record in records:
+                            store.forget(record.problem_id)
+                finally:
+                    if stage.path.exists():  # not after another worker took the stage over
+                        store.flush()
+        stage.file(LOST).unlink(missing_ok=True)
+        if lost:
+            write_rows(stage.file(LOST), map(to_json, lost))
+            raise ProblemsLost(
+                f"{len(lost)} of {len(problems)} problems have no values ({lost[0].reason}); run the command again"
+            )
+        return self._summary(path, list(by_id))
+
+    @property
+    def _rollout_settings(self) -> RolloutSettings:
+        labels = self.settings
+        return RolloutSettings(
             first=labels.first_samples,
             divisor=labels.rollout_divisor,
             max_tokens=labels.max_tokens,
+            context_tokens=labels.context_tokens,
             correct_per_problem=labels.right_solutions,
             wrong_per_problem=labels.wrong_solutions,
             planted_per_problem=labels.planted_solutions,
+            min_steps=labels.min_steps,
+            max_steps=labels.max_steps,
         )
-        done = {row["problem_id"] for row in read_jsonl(path, {"problem_id": str})}
-        by_id = {problem.id: problem for problem in problems}
-        n_done = len(done)
-        with opened(policy.sampler(context.stages)) as sampler:
-            chunks = value_problems(
-                problems,
-                self.world.world,
-                sampler,
-                policy.model.tokenizer,
-                settings,
-                seed=seed_of(self.seed, "rollouts"),
-                done=done,
-                prompt=policy.prompt,
-            )
-            for values in chunks:
-                append_jsonl(path, [to_json(v) | {"problem": to_json(by_id[v.problem_id])} for v in values])
-                n_done += len(values)
-                context.progress.show(f"labels: {n_done} of {len(problems)} problems rolled out")
-        rows = read_jsonl(path)
+
+    def _summary(self, path: Path, order: list[str]) -> dict[str, Any]:
+        """Counts the finished values, whose rows are put into the order of the problems where they are not."""
+        rows = {row["problem_id"]: row for row in read_jsonl(path)}
+        if list(rows) != order:  # problems that were lost at first came later
+            rows = {problem_id: rows[problem_id] for problem_id in order}
+            write_rows(path, rows.values())
+        sampled = sum(row["n"] for row in rows.values())
         return {
             "problems": len(rows),
-            "solutions": sum(len(row["solutions"]) for row in rows),
-            "pass_at_1": sum(row["correct"] for row in rows) / sum(row["n"] for row in rows),
-            "unused": dict(Counter(row["reason"] for row in rows if row["reason"])),
-            "generated_tokens": sum(row["generated_tokens"] for row in rows),
+            "solutions": sum(len(row["solutions"]) for row in rows.values()),
+            "pass_at_1": sum(row["correct"] for row in rows.values()) / sampled if sampled else None,
+            "unused": dict(Counter(row["reason"] for row in rows.values() if row["reason"])),
+            "generated_tokens": sum(row["generated_tokens"] for row in rows.values()),
         }
 
     def _planted(self, stage: Stage, problems: list[Problem]) -> dict[str, Any]:
@@ -131,14 +195,51 @@ class Labels(Task):
         return {"problems": len(rows), "solutions": sum(len(row["solutions"]) for row in rows)}
 
 
+def tell_rejected(progress: Progress, rejected: Sequence[str]) -> None:
+    """Notes the first rows of files that were left out, "file:line: reason" each, and how many more there are."""
+    for reason in rejected[:TOLD]:
+        progress.note(f"rejected: {reason}")
+    if len(rejected) > TOLD:
+        progress.note(f"rejected: and {len(rejected) - TOLD} more rows")
+
+
+def step_labels(rule: str, mc: Sequence[float], settings: LabelSection) -> list[int]:
+    """The label of each step under a rule that goes by values `mc` [T + 1], at the threshold of the settings."""
+    if rule == "rpe":
+        return relative_progress(mc, settings.epsilon)
+    if rule == "difference":
+        return difference_labels(mc, settings.difference_epsilon)
+    assert rule == "hard", rule
+    return hard_labels(mc)
+
+
+def labelled_first_error(rule: str, example: Example, settings: LabelSection) -> int:
+    """The label of a solution: the 0-based first step labelled wrong, -1 for none.
+
+    Raises UserError where the rule asks for what is not known.
+    """
+    if rule == "exact":
+        if example.solution.first_error is None:
+            raise UserError(f"solution {example.solution.id}: its truth is unknown; choose another grid.labels")
+        return example.solution.first_error
+    if example.mc is None:
+        raise UserError(f"solution {example.solution.id} has no values; choose grid.labels = exact")
+    return first_error_of(step_labels(rule, example.mc, settings))
+
+
+def threshold_of(rule: str, settings: LabelSection) -> float | None:
+    """The threshold of a rule; None for one that has none."""
+    return {"rpe": settings.epsilon, "difference": settings.difference_epsilon}.get(rule)
+
+
 def load_examples(stage: Stage) -> list[Example]:
     """All labelled solutions of a finished stage, in the order of their problems' ids."""
-    rows = stream_records(stage.file(VALUES), _examples, {"problem": dict, "solutions": list})
+    rows = stream_records(stage.file(VALUES), examples_of, {"problem": dict, "solutions": list})
     return [e for _, examples in sorted(rows, key=lambda row: row[0]) for e in examples]
 
 
-def _examples(row: dict[str, Any]) -> tuple[str, list[Example]]:
-    """The problem's id, and its labelled solutions."""
+def examples_of(row: Mapping[str, Any]) -> tuple[str, list[Example]]:
+    """The problem's id, and its labelled solutions, of one row of `values.jsonl`. Raises UserError for damage."""
     problem, examples = row["problem"], []
     for valued in row["solutions"]:
         known = valued if isinstance(valued, dict) else {}

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from jprm.errors import UserError
 from jprm.jobs import Stages
-from jprm.label import Rollout, sample_solutions
+from jprm.label import LostProblem, Rollout, sample_solutions
 from jprm.prompt import BARE, PolicyPrompt
 from jprm.quoting import TextCodec
 from jprm.records import Problem
@@ -55,7 +56,7 @@ class Policy:
     def sample(
         self, stages: Stages, problems: Sequence[Problem], n: int, seed: int, purpose: str
     ) -> list[tuple[Rollout, ...]]:
-        """`n` samples of each problem, in the order of the problems."""
+        """`n` samples of each problem, in the order of the problems. Raises UserError where a server lost some."""
         with opened(self.sampler(stages)) as sampler:
             chunks = sample_solutions(
                 problems,
@@ -68,7 +69,11 @@ class Policy:
                 chunk_problems=CHUNK_PROBLEMS,
                 prompt=self.prompt,
             )
-            return [record.samples for chunk in chunks for record in chunk]
+            records = [record for chunk in chunks for record in chunk]
+        lost = [record for record in records if isinstance(record, LostProblem)]
+        if lost:
+            raise UserError(f"{len(lost)} of {len(problems)} problems lost samples ({lost[0].reason}); run again")
+        return [record.samples for record in records if not isinstance(record, LostProblem)]
 
     def flops(self, tokens: float) -> float:
         """The expected FLOPs of writing this many tokens."""

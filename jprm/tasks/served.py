@@ -21,6 +21,8 @@ if TYPE_CHECKING:  # loads transformers
     from jprm.chat import ChatCodec
     from jprm.openai import OpenAISampler
 
+TRIES = 20  # of a request, over about five minutes: a server that is started again is waited for
+
 
 @dataclass(frozen=True, eq=False)
 class Served(ModelSource):
@@ -77,4 +79,5 @@ class Served(ModelSource):
             triggers=trigger_ids(codec, codec.vocab_size, stop_texts) if stop_texts else (),
             concurrency=choice.concurrency,
             api_key=os.environ.get(API_KEY, ""),
+            tries=TRIES,
         )

@@ -6,10 +6,12 @@ page of the configuration is made from these sentences.
 Invariant: a section holds nothing that no task reads, and a task's `inputs` hold all that its result depends on.
 """
 
+from __future__ import annotations
+
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from jprm.config import Config
 from jprm.records import ReadOut
@@ -86,6 +88,48 @@ class PromptSection(Config):
         return instruction
 
 
+class TeacherSection(PromptSection):
+    """How a teacher is asked for rationales, and which of its attempts are learnt from."""
+
+    system: str = "You check solutions of mathematical problems with care, and you use Python where it helps."
+    """The system prompt of the chat; "" for that of the template."""
+    instruction: str = (
+        "Here is a problem, and a solution of it in numbered paragraphs.\n\n{problem}\n\n"
+        "Go through the paragraphs one by one, from the first, until you have found one that is wrong. Write a "
+        "section of this form for each:\n\n"
+        "### Paragraph N\n<analyze>\n"
+        "Say what the paragraph claims, and whether the problem and the paragraphs before it bear it out: what it "
+        "reads out of the problem, how it reasons, what it calculates.\n"
+        "</analyze>\n<verify>\n```python\n# a short program that finds out what the paragraph claims, and prints "
+        "it\n```\n</verify>\n\n"
+        "As soon as a program ends you are shown, under [Code Output], what it really printed. Never write that "
+        "yourself; read it, and correct a program that failed. Behind the section on the first wrong paragraph, or "
+        "on the last one if all are right, stop and write its number as \\boxed{N}, or \\boxed{-1} if all "
+        "paragraphs are right."
+    )
+    """What is asked, with the problem and the numbered paragraphs of a solution at the place {problem}."""
+    begin: str = ""
+    """How every attempt begins, before its first section, such as "<think>\\n" where the template leaves that out."""
+    attempts: int = Field(default=4, ge=1)
+    """The attempts at a solution at most; the next one begins where too few were kept."""
+    keep: int = Field(default=1, ge=1)
+    """The attempts at a solution that are learnt from at most."""
+    temperature: float = Field(default=0.6, ge=0)
+    """The temperature at which the teacher is sampled."""
+    top_k: int = Field(default=40, ge=0)
+    """So many of the likeliest tokens are drawn from; 0 sets no limit."""
+    top_p: float = Field(default=0.95, gt=0, le=1)
+    """The likeliest tokens that together have this probability are drawn from."""
+    max_tokens: int = Field(default=4096, ge=1)
+    """The tokens that the teacher writes between two pieces of code at most."""
+    attempt_tokens: int = Field(default=24_576, ge=1)
+    """The tokens of one attempt at most, with what its code printed."""
+    context_tokens: int = Field(default=32_768, ge=16)
+    """The tokens of a prompt and an attempt together at most."""
+    max_rounds: int = Field(default=64, ge=1)
+    """The pieces of code of one attempt at most."""
+
+
 class ModelSection(Config):
     """The models by role, and how many sequences are decoded side by side."""
 
@@ -93,6 +137,9 @@ class ModelSection(Config):
     """The policy, which writes the solutions: a preset, a directory, or a table of `ModelChoice`."""
     prompt: PromptSection = PromptSection()
     """How a policy that is no preset is asked."""
+    teacher: str | ModelChoice | None = None
+    """The teacher, which writes the rationales: a directory, or a table of `ModelChoice`; by default the world's
+    annotator writes them."""
     slots: int = Field(default=256, ge=8)
     """The sequences that an engine decodes side by side; fewer where the memory does not hold them."""
 
@@ -120,8 +167,11 @@ class TrainSection(TrainConfig):
 class LabelSection(Config):
     """Monte-Carlo labels of solutions, and the annotator's rationales."""
 
-    source: Literal["rollouts", "planted"] = "rollouts"
-    """Whether values come from rollouts of the policy, or solutions whose truth is known by construction are taken."""
+    source: Literal["rollouts", "planted", "file"] = "rollouts"
+    """Whether values come from rollouts of the policy or from `file`, or solutions whose truth is known by construction
+    are taken."""
+    file: Path | None = None
+    """The file of labelled solutions for the source "file", as `python -m jprm label` writes it."""
     problems: int = Field(default=290, ge=1)
     """The problems of the train split."""
     first_samples: int = Field(default=16, ge=1)
@@ -134,6 +184,10 @@ class LabelSection(Config):
     """The solutions of the policy with a wrong answer that are labelled, per problem."""
     planted_solutions: int = Field(default=2, ge=0)
     """The solutions with a planted error that are labelled, per problem."""
+    min_steps: int = Field(default=2, ge=1)
+    """The steps of a labelled solution at least."""
+    max_steps: int = Field(default=12, ge=1)
+    """The steps of a labelled solution at most."""
     temperature: float = Field(default=1.0, gt=0)
     """The temperature at which the policy is sampled."""
     max_tokens: int = Field(default=80, ge=1)
@@ -146,6 +200,12 @@ class LabelSection(Config):
     """The threshold of the difference of values, for the rule "difference"."""
     annotator_noise: float = Field(default=0.1, ge=0, le=1)
     """The probability that the annotator writes a bad rationale."""
+
+    @model_validator(mode="after")
+    def _file_for_its_source(self) -> LabelSection:
+        if (self.source == "file") != (self.file is not None):
+            raise ValueError('source = "file" and file = PATH belong together')
+        return self
 
     @property
     def solutions(self) -> int:

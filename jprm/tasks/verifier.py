@@ -4,34 +4,28 @@ from __future__ import annotations
 
 import collections
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, TypeVar
 
 from jprm.errors import UserError
 from jprm.jobs import Stage, Stages, Task
-from jprm.label import (
-    Conversation,
-    Counts,
-    difference_labels,
-    filter_conversations,
-    first_error_of,
-    hard_labels,
-    relative_progress,
-)
+from jprm.label import Conversation, Counts, filter_conversations, taught_conversation
 from jprm.seeds import rng_of, seed_of
 from jprm.tasks.base import Base, train_model, training_flops
-from jprm.tasks.labels import Example, Labels, load_examples
+from jprm.tasks.labels import Example, LabelledSolutions, labelled_first_error, load_examples, threshold_of
 from jprm.tasks.model_source import ModelWeights
 from jprm.tasks.open_world import OpenWorld
 from jprm.tasks.rationales import held_out_conversations, write_conversation
 from jprm.tasks.resources import Speed, TaskContext
 from jprm.tasks.settings import TrainSection, VerifySection
+from jprm.tasks.teacher_rationales import TeacherRationales, load_kept
 from jprm.verify import EMBEDDED, Budget, GenPRM, Template, protocol_for
 
 T = TypeVar("T")
 # The form in which rationales are written for training: that of the published data.
 TRAINING_FORM = ("quirks.first_user=training",)
+HELD_OUT_SHARE = 20  # one problem in so many, where the world has no other rationales
 RUN_CODE = ("full", "code")  # the styles whose rationales hold code
 
 
@@ -46,7 +40,7 @@ class Verifier(Task):
     kind: ClassVar[str] = "verifier"
     version: ClassVar[int] = 2
     base: ModelWeights
-    labels: Labels
+    labels: LabelledSolutions
     examples: int
     rule: str
     filtered: bool
@@ -54,6 +48,12 @@ class Verifier(Task):
     recipe: TrainSection
     verify: VerifySection
     other_learning_rate: float | None = None  # stands in the label where it is not the recipe's
+    rationales: TeacherRationales | None = None  # None: those of the world's annotator
+
+    @property
+    def taught(self) -> TeacherRationales | None:
+        """The teacher's rationales under this verifier's labels and filter."""
+        return self.rationales and replace(self.rationales, rule=self.rule, filtered=self.filtered)
 
     @property
     def world(self) -> OpenWorld:
@@ -93,17 +93,16 @@ class Verifier(Task):
         return replace(self, style=style, other_learning_rate=learning_rate)
 
     def parents(self) -> tuple[Task, ...]:
-        return self.base, self.labels
+        return self.base, self.labels, *([self.taught] if self.taught else [])
 
     def inputs(self) -> dict[str, Any]:
         """The labelling rule with its threshold, the annotator's noise, the recipe."""
         labels = self.labels.settings
-        threshold = {"rpe": labels.epsilon, "difference": labels.difference_epsilon}.get(self.rule)
         return {
             "size": self.size,
             "examples": self.examples,
             "rule": self.rule,
-            "threshold": threshold,
+            "threshold": threshold_of(self.rule, labels),
             "filtered": self.filtered,
             "style": self.style,
             "annotator_noise": labels.annotator_noise,
@@ -132,7 +131,7 @@ class Verifier(Task):
         kept = filter_conversations(conversations, counts, consensus=self.filtered)
         truth = {example.solution.id: example.solution.first_error for example in examples}
         # 2. Solutions with and without an error are made equally many.
-        documents = {c.solution_id: [render(pieces, tokenizer) for pieces in c.documents] for c in kept}
+        documents = {id(c): [render(pieces, tokenizer) for pieces in c.documents] for c in kept}
         balanced = balance(kept, lambda c: c.first_error >= 0)
         if not balanced:
             raise UserError(f"{self.label}: nothing left to learn from ({dict(counts.dropped)}); raise labels.problems")
@@ -144,15 +143,14 @@ class Verifier(Task):
             f"verifier {self.label}",
             self.base,
             self.base.params(context.stages),
-            [document for c in balanced for document in documents[c.solution_id]],
+            [document for c in balanced for document in documents[id(c)]],
             recipe,
             self.seed_for("verifier", self.size),
         )
         self.base.save_tokenizer(stage.file("tokenizer"))
         # 4. Its loss on right rationales of other problems can be compared between numbers of examples.
-        pool = context.resources.pool(self.verify, context.progress)
-        right_ones = held_out_conversations(self.world, tokenizer, pool, self.template, self.style)
-        held_out = [render(pieces, tokenizer) for c in right_ones for pieces in c.documents]
+        held_out = [render(pieces, tokenizer) for c in self.held_out(context) for pieces in c.documents]
+        held_out = [document for document in held_out if len(document) <= recipe.row_tokens]
         params, _ = load_params(stage.file("weights"))
         right = {id(c): c.first_error == truth[c.solution_id] for c in conversations}
         return summary | {
@@ -161,7 +159,7 @@ class Verifier(Task):
             "labels_right_before": _share([right[id(c)] for c in conversations]),
             "labels_right_after": _share([right[id(c)] for c in kept]),
             "documents": len(balanced),
-            "held_out_loss": held_out_loss(self.base.model, params, held_out, recipe.row_tokens),
+            "held_out_loss": held_out_loss(self.base.model, params, held_out, recipe.row_tokens) if held_out else None,
         }
 
     def flops(self) -> float:
@@ -171,20 +169,21 @@ class Verifier(Task):
         return 3 + self.flops() / speed.train
 
     def first_error(self, example: Example) -> int:
-        """The label of a solution: the 0-based first step labelled wrong, -1 for none."""
-        settings = self.labels.settings
-        if self.rule == "exact":
-            assert example.solution.first_error is not None, "only worlds with known truth have exact labels"
-            return example.solution.first_error
-        assert example.mc is not None, "solutions without rollouts have exact labels only"
-        if self.rule == "rpe":
-            return first_error_of(relative_progress(example.mc, settings.epsilon))
-        if self.rule == "difference":
-            return first_error_of(difference_labels(example.mc, settings.difference_epsilon))
-        return first_error_of(hard_labels(example.mc))
+        """The label of a solution: the 0-based first step labelled wrong, -1 for none. Raises UserError for none."""
+        return labelled_first_error(self.rule, example, self.labels.settings)
+
+    def held_out(self, context: TaskContext) -> Iterable[Conversation]:
+        """Rationales of problems that no verifier learns from: the annotator's, or else a teacher's."""
+        if self.world.world.has_oracle:
+            pool = context.resources.pool(self.verify, context.progress)
+            return held_out_conversations(self.world, self.base.tokenizer, pool, self.template, self.style)
+        examples = load_examples(context.stages[self.labels])
+        return self.conversations(context, [example for example in examples if is_held_out(example)])
 
     def conversations(self, context: TaskContext, examples: Sequence[Example]) -> list[Conversation]:
-        """A rationale of every example, before the filter."""
+        """A rationale of every example, before the filter; of a teacher, of those examples that it agrees with."""
+        if self.taught is not None:
+            return self._taught(context.stages, self.taught, examples)
         pool = context.resources.pool(self.verify, context.progress)
         return [
             write_conversation(
@@ -202,9 +201,22 @@ class Verifier(Task):
             for example in examples
         ]
 
+    def _taught(self, stages: Stages, taught: TeacherRationales, examples: Sequence[Example]) -> list[Conversation]:
+        """The conversations of the teacher's attempts that were kept, in this verifier's own protocol and style."""
+        by_id = {example.solution.id: example for example in examples}
+        protocol, codec, style = self.template, self.base.tokenizer, self.style
+        conversations = []
+        for kept in load_kept(stages[taught]):
+            if (of := by_id.get(kept.solution_id)) is not None:
+                judged = of.problem, of.solution, kept.steps
+                conversations.append(taught_conversation(*judged, protocol, codec, style))  # type: ignore[arg-type]
+        return conversations
+
     def chosen(self, stages: Stages) -> list[Example]:
         """The labelled solutions that it learns from, before the filter. Raises UserError for too few."""
         examples = load_examples(stages[self.labels])
+        if not self.world.world.has_oracle:
+            examples = [example for example in examples if not is_held_out(example)]
         if len(examples) < self.examples:
             raise UserError(
                 f"grid.train_examples asks for {self.examples} labelled solutions, but {len(examples)} came out; "
@@ -218,6 +230,11 @@ def code_inputs(verify: VerifySection) -> dict[str, Any]:
     """The settings of code as inputs of a task; left out where none is set, as in keys before there were any."""
     code = verify.code
     return {"code": code.model_dump()} if code != type(code)() else {}
+
+
+def is_held_out(example: Example) -> bool:
+    """Whether a labelled solution only measures the loss, in worlds without an oracle; by the hash of its problem."""
+    return int(example.problem.id, 16) % HELD_OUT_SHARE == 0
 
 
 def rationale_protocol(verify: VerifySection, base: ModelWeights) -> Template | GenPRM:

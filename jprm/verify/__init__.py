@@ -19,6 +19,7 @@ from jprm.verify.published import protocol_for, published
 from jprm.verify.settings import CheckpointProtocol, Mode, VerifySettings
 from jprm.verify.snippets import CodeSettings
 from jprm.verify.table import LOST
+from jprm.verify.teacher import Teacher, as_paragraphs
 from jprm.verify.texts import trigger_ids
 from jprm.verify.think import ThinkPRM, step_verdicts, whole
 from jprm.verify.votes import ONE_VOTE, first_error, mean_reward, votes_drawn

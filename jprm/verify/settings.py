@@ -13,6 +13,7 @@ from jprm.verify.conversation import Overflow
 from jprm.verify.critique import Critique, CritiqueDialogue
 from jprm.verify.genprm import GenPRM
 from jprm.verify.protocol import Dialogue, Execution, RationaleFormat
+from jprm.verify.teacher import Teacher, TeacherDialogue
 from jprm.verify.think import ThinkDialogue, ThinkPRM
 
 Mode = Literal["chain", "fork"]
@@ -22,6 +23,7 @@ DIALOGUES: dict[type, type[Dialogue]] = {
     GenPRM: ChatDialogue,
     ThinkPRM: ThinkDialogue,
     Critique: CritiqueDialogue,
+    Teacher: TeacherDialogue,
 }
 
 
@@ -42,7 +44,7 @@ class VerifySettings(Config):
     """Conversations at a time; a few more than the sampler's slots keep a queue ready."""
     readout: ReadOut = "vote"
     """The reward by which `stop_early` judges a step."""
-    template: Template | CheckpointProtocol = EMBEDDED
+    template: Template | CheckpointProtocol | Teacher = EMBEDDED
     """The rationale protocol."""
     overflow: Overflow = "give_up"
     """What becomes of a conversation that outgrows the context (see `jprm.verify.conversation`)."""

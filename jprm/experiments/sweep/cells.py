@@ -19,12 +19,14 @@ from jprm.paths import present
 from jprm.tasks.base import Base
 from jprm.tasks.benchmark import BY_ANSWER, Benchmark, ProcessBench, SolutionSet
 from jprm.tasks.benchmark_file import BenchmarkFile
-from jprm.tasks.labels import Labels
+from jprm.tasks.label_file import LabelFile
+from jprm.tasks.labels import LabelledSolutions, Labels
 from jprm.tasks.model_source import ModelWeights
 from jprm.tasks.open_world import OpenWorld
 from jprm.tasks.policy import Policy
 from jprm.tasks.roles import model_source, model_weights
 from jprm.tasks.settings import ExecutionMode, VoteMode
+from jprm.tasks.teacher_rationales import TeacherRationales
 from jprm.tasks.verifier import Verifier
 from jprm.tasks.votes import VerifierSampling, Votes, execution_of, leaders_of
 
@@ -47,9 +49,11 @@ class PointTasks:
         asking = None if isinstance(source, Base) else model.prompt
         return Policy(self.world, source, seed, labels.temperature, *sizes, asking)
 
-    def labels(self, seed: int) -> Labels:
+    def labels(self, seed: int) -> LabelledSolutions:
         """The labelled solutions of a seed."""
         labels = self.config.labels
+        if labels.file is not None:
+            return LabelFile(self.world, labels, labels.file, seed)
         return Labels(self.world, labels, self.policy(seed) if labels.source == "rollouts" else None, seed)
 
     def benchmark(self, name: str, seed: int) -> SolutionSet:
@@ -83,6 +87,20 @@ class PointTasks:
             style=cell.style,
             recipe=self.config.train,
             verify=self.config.verify,
+            rationales=self.rationales(seed),
+        )
+
+    def rationales(self, seed: int) -> TeacherRationales | None:
+        """The rationales of the teacher on the solutions of a seed; None where the world's annotator writes them."""
+        model, cell = self.config.model, self.config.cell
+        if model.teacher is None:
+            return None
+        source = model_source(model.teacher, "model.teacher", self.world, self.config.base, seed, "verifier")
+        if isinstance(source, Base):
+            raise UserError(f'model.teacher = "{source.size}": a preset writes no rationales; name a directory')
+        rule, settings = cell.labels or self.config.grid.labels, self.config.teacher
+        return TeacherRationales(
+            source, self.labels(seed), settings, rule, cell.filtered, self.config.verify, model.slots
         )
 
     def votes(
@@ -209,6 +227,12 @@ class Sweep:
         return [cell.votes for cell in (*self.cells, *self.choosing)]
 
     @property
+    def labels(self) -> list[LabelledSolutions]:
+        """The labelled solutions that its verifiers learn from. Finds no verifier's model."""
+        tasks = [self.tasks_of(point.config).labels(seed) for point in self.points for seed in point.config.seeds]
+        return list(dict.fromkeys(tasks))
+
+    @property
     def leaders(self) -> dict[Task, Task]:
         """The votes that others can take over, by those others."""
         return leaders_of(self.asked)
@@ -220,7 +244,7 @@ class Sweep:
         sizes = (cell.size,) if cell.size else _first(main_size, reversed(grid.sizes))
         counts = grid.train_examples if cell.train_examples is None else (cell.train_examples,)
         cells = []
-        for seed in grid.seeds if cell.seed is None else (cell.seed,):
+        for seed in config.seeds:
             for size in sizes:
                 for examples in _first(main_examples, reversed(counts)):
                     verifier = tasks.verifier(size, examples, seed)

@@ -23,6 +23,7 @@ from jprm.tasks.settings import (
     LabelSection,
     ModelSection,
     Style,
+    TeacherSection,
     TrainSection,
     VerifySection,
     WorldSection,
@@ -189,6 +190,7 @@ class SweepConfig(Config):
     model: ModelSection = ModelSection()
     base: BaseSection = BaseSection()
     labels: LabelSection = LabelSection()
+    teacher: TeacherSection = TeacherSection()
     train: TrainSection = TrainSection()
     verify: VerifySection = VerifySection()
     evaluate: EvaluateSection = EvaluateSection()
@@ -206,6 +208,11 @@ class SweepConfig(Config):
     def path(self) -> Path:
         """The run directory."""
         return self.directory / self.name
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """The seeds of the cells."""
+        return self.grid.seeds if self.cell.seed is None else (self.cell.seed,)
 
     @property
     def votes_shown(self) -> tuple[int, ...]:

@@ -56,7 +56,7 @@ def _own_fields(verifier: Verifier) -> dict[str, Any]:
 
 def _card(verifier: Verifier, summary: dict[str, Any]) -> str:
     """The model card: what it is, what it was trained on, what computed it."""
-    made = provenance()
+    made, held_out = provenance(), summary["held_out_loss"]
     facts = {
         "parameters (a tied head counted once)": summary["params"],
         "labelled solutions": summary["labelled"],
@@ -65,7 +65,7 @@ def _card(verifier: Verifier, summary: dict[str, Any]) -> str:
         "training tokens": summary["tokens"],
         "training FLOPs": f"{summary['flops']:.3g}",
         "final training loss": f"{summary['loss']:.4f}",
-        "held-out loss": f"{summary['held_out_loss']:.4f}",
+        "held-out loss": "not measured" if held_out is None else f"{held_out:.4f}",
         "exported by": f"jprm {made['packages'].get('jprm', '')} at commit {made['commit']}",
     }
     rows = "\n".join(f"| {name} | {value} |" for name, value in facts.items())

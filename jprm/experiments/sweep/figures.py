@@ -111,7 +111,8 @@ def _frontier(drawn: list[Measured]) -> LineFigure:
 
 def _losses(grid: list[Measured], findings: Findings) -> dict[str, LineFigure]:
     """Held-out loss against each axis of training that varies; other seeds make the bars."""
-    rows = {m.cell.verifier: m.rows[0] for m in grid}.values()
+    measured = {m.cell.verifier: m.rows[0] for m in grid}.values()
+    rows = [row for row in measured if row["held_out_loss"] is not None]
     figures = {}
     for axis, (line, x_label, fit_name) in TRAINING_AXES.items():
         if len({row[axis] for row in rows}) < 2:

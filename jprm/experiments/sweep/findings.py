@@ -75,7 +75,7 @@ def _laws(grid: list[Measured], main: list[Measured]) -> list[Law]:
 
 def _fit(grid: list[Measured], axis: str) -> Fit | None:
     """Held-out loss of the verifier against an axis, where it varies; the other axes at their largest."""
-    rows = {m.cell.verifier: m.rows[0] for m in grid}
+    rows = {m.cell.verifier: m.rows[0] for m in grid if m.rows[0]["held_out_loss"] is not None}
     if not rows:
         return None
     other = "model_params" if axis == "train_examples_kept" else "train_examples"

@@ -57,7 +57,7 @@ def loss_law(grid: Sequence[Measured]) -> Law | None:
 
     Repetitions (seeds) share the mean number of examples kept, so that three seeds are not three amounts of data.
     """
-    rows = list({m.cell.verifier: m.rows[0] for m in grid}.values())
+    rows = [row for row in {m.cell.verifier: m.rows[0] for m in grid}.values() if row["held_out_loss"] is not None]
     axes = _training_axes(rows)
     if len(axes) < 2:
         return None

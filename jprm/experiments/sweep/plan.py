@@ -56,7 +56,7 @@ def check_possible(sweep: Sweep) -> None:
     check_writable(sweep.config.path)
     for cell in sweep.cells:
         labels, asked = cell.config.labels, cell.verifier.examples
-        if asked > (most := labels.problems * labels.solutions):
+        if labels.source != "file" and asked > (most := labels.problems * labels.solutions):
             raise UserError(
                 f"{asked} training examples are asked for, but {labels.problems} problems give {most} labelled "
                 "solutions at most; raise labels.problems, or lower grid.train_examples"

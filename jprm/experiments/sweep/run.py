@@ -163,9 +163,10 @@ def _conclude_once(worker: Worker, sweep: Sweep, command: str) -> int:
 
 
 def _rows_rejected(stages: Stages, cells: Sequence[Cell]) -> dict[str, int]:
-    """The rows of each set of solutions that could not be read, where there are any."""
-    sets = dict.fromkeys(cell.votes.benchmark for cell in cells)
-    read = {f"{of.name} (seed {of.seed})": stages[of].summary for of in sets if stages[of].done}
+    """The rows of each set of solutions, and of labels, that could not be read, where there are any."""
+    sets = dict.fromkeys((cell.votes.benchmark, cell.votes.benchmark.name) for cell in cells)
+    sets |= dict.fromkeys((cell.verifier.labels, "labels") for cell in cells)
+    read = {f"{name} (seed {of.seed})": stages[of].summary for of, name in sets if stages[of].done}
     return {name: n for name, summary in read.items() if (n := summary.get("rejected", 0))}
 
 
