@@ -56,7 +56,7 @@ class SeparatedChat(Shown):
 
 
 @dataclass(frozen=True)
-class ChatTurns(Shown):
+class StepTurns(Shown):
     """A chat in which the user says a step (the first time behind the problem) and the assistant always `word`.
 
     A step is judged where the word is expected: at the token before it.

@@ -147,7 +147,7 @@ def task(codec, make=KilledSampler, rule="exact", filtered=True, **teacher) -> T
     """The rationales of a scripted teacher."""
     settings = TeacherSection(**{"context_tokens": 100_000, "attempts": 3} | teacher)
     return TeacherRationales(
-        ScriptedTeacher(codec, make), GivenLabels(), settings, rule, filtered, VerifySection(), slots=8
+        ScriptedTeacher(codec, make), GivenLabels(), settings, rule, filtered, VerifySection(max_tokens=2048), slots=8
     )
 
 

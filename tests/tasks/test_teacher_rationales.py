@@ -202,5 +202,5 @@ def test_a_verifier_learns_what_was_kept(codec, tmp_path):
     assert [(c.solution_id, c.first_error) for c in conversations] == [(k.solution_id, k.first_error) for k in kept]
     for conversation in conversations:
         assert "Let us see.</analyze>" in conversation.text and "print" not in conversation.text
-        learnt = "".join(text for text, trained in conversation.pieces if trained)
+        learnt = "".join(text for pieces in conversation.documents for text, trained in pieces if trained)
         assert learnt.count("Let us see.") == learnt.count("<output>\\boxed{") >= 1

@@ -15,7 +15,7 @@ import numpy as np
 from jprm.errors import UserError
 from jprm.score.base import Setup, scorer
 from jprm.score.forward import ForwardScorer
-from jprm.score.prm_layout import ChatTurns, Pieces, PrmLayout, SeparatedChat, TaggedText, longest_context
+from jprm.score.prm_layout import StepTurns, Pieces, PrmLayout, SeparatedChat, TaggedText, longest_context
 
 if TYPE_CHECKING:
     from jprm.data import Document
@@ -78,7 +78,7 @@ class RLHFlowPRM(PublishedPRM):
     answer to all earlier ones; so one pass over the whole chat gives them all.
     """
 
-    layout = PrmLayout(ChatTurns("+"), words=("+", "-"))
+    layout = PrmLayout(StepTurns("+"), words=("+", "-"))
 
 
 @scorer("math-shepherd")

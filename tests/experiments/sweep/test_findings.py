@@ -322,14 +322,17 @@ def test_rows_that_were_rejected_are_counted_once_a_benchmark():
     Named = collections.namedtuple("Named", "name seed")
 
     def cell(name):
-        return SimpleNamespace(votes=SimpleNamespace(benchmark=Named(name, 0)))
+        return SimpleNamespace(
+            votes=SimpleNamespace(benchmark=Named(name, 0)), verifier=SimpleNamespace(labels=Named("of", 0))
+        )
 
     def stages(**rejected):
-        found = {name: {"rejected": n} if n is not None else {} for name, n in rejected.items()}
+        found = {name: {"rejected": n} if n is not None else {} for name, n in ({"of": None} | rejected).items()}
         return {Named(name, 0): SimpleNamespace(done=True, summary=summary) for name, summary in found.items()}
 
     bad, good = cell("processbench"), cell("policy")
     assert _rows_rejected(stages(processbench=3, policy=None), [bad, bad, good]) == {"processbench (seed 0)": 3}
     assert _rows_rejected(stages(processbench=0, policy=None), [good, bad]) == {}
-    unread = {bad.votes.benchmark: SimpleNamespace(done=False)}
+    assert _rows_rejected(stages(of=2, processbench=0, policy=None), [good, bad]) == {"labels (seed 0)": 2}
+    unread = {Named(name, 0): SimpleNamespace(done=False) for name in ("processbench", "of")}
     assert _rows_rejected(unread, [bad]) == {}, "it is not finished"
