@@ -203,4 +203,4 @@ def test_a_verifier_learns_what_was_kept(codec, tmp_path):
     for conversation in conversations:
         assert "Let us see.</analyze>" in conversation.text and "print" not in conversation.text
         learnt = "".join(text for pieces in conversation.documents for text, trained in pieces if trained)
-        assert learnt.count("Let us see.") == learnt.count("<output>\\boxed{") >= 1
+        assert learnt.count("Let us see.") == learnt.count("{Yes}") + learnt.count("{No}") >= 1

@@ -15,7 +15,7 @@ import numpy as np
 from jprm.errors import UserError
 from jprm.score.base import Setup, scorer
 from jprm.score.forward import ForwardScorer
-from jprm.score.prm_layout import StepTurns, Pieces, PrmLayout, SeparatedChat, TaggedText, longest_context
+from jprm.score.prm_layout import Pieces, PrmLayout, SeparatedChat, StepTurns, TaggedText, longest_context
 
 if TYPE_CHECKING:
     from jprm.data import Document
