@@ -1,6 +1,7 @@
 """From what a configuration calls a model to the model: a preset, a checkpoint, or a server."""
 
 from jprm.errors import UserError
+from jprm.models.config import preset
 from jprm.models.locate import names_checkpoint
 from jprm.tasks.base import Base, Role
 from jprm.tasks.model_source import ModelSource, ModelWeights
@@ -19,6 +20,7 @@ def model_source(
     that is neither a preset nor a directory.
     """
     if isinstance(model, str) and not names_checkpoint(model):
+        preset(model, vocab_size=8)  # raises where there is none of that name
         return Base(world, recipe, model, seed, role)
     choice = ModelChoice(model=model) if isinstance(model, str) else model
     return Served.of(choice, option) if choice.base_url else Pretrained.of(choice, option)

@@ -119,10 +119,11 @@ class Driver:
         """Returns the tokens of Yes and No; none where the vocabulary lacks them and only the word is asked for."""
         try:
             return self.format.verdict_ids(self.tokenizer)
-        except UserError:
-            if self.settings.readout == "vote":  # it is read off the text; only P(Yes) is not to be had
+        except UserError as error:
+            readout = self.settings.readout
+            if readout == "vote":  # it is read off the text; only P(Yes) is not to be had
                 return ()
-            raise
+            raise UserError(f'{error} for the read-out "{readout}"; the read-out "vote" needs no probability') from None
 
     def run(self, waiting: deque[VoteTable]) -> Iterator[VoteTable]:
         """Fills the tables and gives each back as it is full; meanwhile the caller may queue further ones."""
