@@ -10,18 +10,21 @@ from jprm.experiments.sweep.report_tables import cells_table, code_table, droppe
 from jprm.experiments.sweep.table import MISSING_AS, Measured, one_vote_note
 from jprm.jobs import provenance
 from jprm.report import Cards, Details, Headline, Page, Section, SolutionCard, Table, card_of, write_page
+from jprm.tasks.base import Base
 from jprm.tasks.benchmark import load_items
 from jprm.tasks.vote_store import RATIONALES, step_rewards, stream_rationales
 from jprm.verify import first_error
 
 SHOWN_SAMPLES = 8
 LEADS = {  # by world
-    "embedded": "All models here are trained from scratch on the embedded world, whose per-step truth is exact. They "
-    "start from an induction-ready initialisation, which stands for the copying skill that a pretrained model brings "
-    "along.",
-    "gsm8k": "Models trained from scratch on GSM8K text.",
-    "problems": "Problems of files, whose right answers are known and whose steps are not.",
+    "embedded": "The problems are those of the embedded world, whose per-step truth is exact.",
+    "gsm8k": "The problems are those of GSM8K, whose worked solutions tell the truth of their steps.",
+    "problems": "The problems are those of files, whose right answers are known and whose steps are not.",
 }
+FROM_SCRATCH = (
+    "are trained from scratch, from an induction-ready initialisation, which stands for the copying skill that a "
+    "pretrained model brings along"
+)
 
 
 def write_sweep_report(
@@ -40,12 +43,25 @@ def write_sweep_report(
     }
     page = Page(
         title=f"jprm sweep: {config.name}",
-        lead=LEADS[config.world.kind],
+        lead=f"{LEADS[config.world.kind]} {_origins(measured)}",
         sections=[Section(title, blocks) for title, blocks in sections.items() if blocks],
         headline=_headline(measured[0]),
         command=command,
     )
     write_page(page, path, figures)
+
+
+def _origins(measured: list[Measured]) -> str:
+    """Where the models of the verifiers come from."""
+    bases = {m.cell.verifier.size: m.cell.verifier.base for m in measured}
+    presets = sorted(size for size, base in bases.items() if isinstance(base, Base))
+    others = sorted(bases.keys() - presets)
+    said = [f"the presets {', '.join(presets)} {FROM_SCRATCH}"] * bool(presets)
+    said += [
+        f"{', '.join(others)} {'is a checkpoint that is' if len(others) == 1 else 'are checkpoints that are'} "
+        "trained further"
+    ] * bool(others)
+    return f"Of the verifiers, {'; '.join(said)}."
 
 
 def _headline(main: Measured) -> list[Headline]:
@@ -56,7 +72,7 @@ def _headline(main: Measured) -> list[Headline]:
         Headline(f"{curve.f1(k).value:.3f}", f"F1 at {k} votes", str(curve.f1(k))),
         Headline(f"{curve.f1(1).value:.3f}", "F1 at one vote", str(curve.f1(1))),
         Headline(f"{gain.value:+.3f}", f"gain of {k} votes over one", format(gain, "+.3f")),
-        Headline(str(len(curve.labels)), "solutions judged", "half of them wrong"),
+        Headline(str(len(curve.labels)), "solutions judged", f"{int((curve.labels >= 0).sum())} of them wrong"),
         Headline(f"{curve.missing_share(k):.1%}", f"without a verdict at {k} votes", missing),
     ]
 
