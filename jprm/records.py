@@ -118,6 +118,14 @@ class Rationale:
     quoted: int = 0
 
 
+def as_judged(steps: Sequence[str]) -> tuple[str, ...]:
+    """Returns steps as verifiers are shown them: each ends with one newline, whatever parts it from the next one.
+
+    Paragraphs of a policy end with the empty line behind them, steps of a benchmark's file with nothing.
+    """
+    return tuple(step.rstrip("\n") + "\n" for step in steps)
+
+
 def stable_id(*parts: str | int) -> str:
     """Returns 16 hex digits of a SHA-256 over the parts; they are the same in every process."""
     # a numpy integer counts as the Python integer of the same value

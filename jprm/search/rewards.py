@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from jprm.errors import UserError
 from jprm.quoting import TextCodec
-from jprm.records import Problem, Rationale, ReadOut, Solution, stable_id
+from jprm.records import Problem, Rationale, ReadOut, Solution, as_judged, stable_id
 from jprm.score import Scorer
 from jprm.search.budget import Cost, ModelCost
 from jprm.search.ports import RewardModel, StepRewards, Steps
@@ -55,7 +55,9 @@ class VoteRewards(RewardModel):
             if any((problem.id, part) not in self._known for part in self._parts(steps))
         }
         heard: dict[str, list[Rationale]] = {name: [] for name in new}
-        asked = [(problem, Solution(name, problem.id, steps, "search")) for name, (problem, steps) in new.items()]
+        asked = [
+            (problem, Solution(name, problem.id, as_judged(steps), "search")) for name, (problem, steps) in new.items()
+        ]
         ended = self.scorer.judge(asked, self.votes, {}, lambda r: heard[r.solution_id].append(r)) if asked else ()
         lost = {end.solution_id: end.lost for end in ended if end.lost}
         for name, (problem, steps) in new.items():

@@ -17,7 +17,7 @@ from jprm.sampling import SampleEvent, Sampler, StopWhen
 from jprm.search.budget import Cost, ModelCost
 from jprm.search.ports import ROOT, Branch, Grow, Grown, Path, Steps
 from jprm.seeds import seed_of
-from jprm.verify.texts import texts_of
+from jprm.verify.texts import ends_of_text, texts_of
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ class SampledSteps:
         share: bool = False,
     ):
         self.sampler, self.greedy, self.codec, self.layout = sampler, greedy, codec, layout
-        self.texts, self.prompt = texts_of(codec), prompt
+        self.texts, self.prompt, self.ends = texts_of(codec), prompt, ends_of_text(codec)
         self.seed, self.cost, self.share = seed, cost or ModelCost(), share
         self._known: dict[str, _Memory] = {}
 
@@ -153,7 +153,7 @@ class SampledSteps:
                     prompt,
                     [seed_of(self.seed, problem.id, *draw.path) for draw in group],
                     max_tokens=left,
-                    stops=(self.codec.eos_id, *(() if request.steps is None else self.layout.boundary_ids)),
+                    stops=(*self.ends, *(() if request.steps is None else self.layout.boundary_ids)),
                     stop_when=None if request.steps is None else self.layout.stop_when,
                     parent=parent,
                 )
@@ -222,7 +222,7 @@ class SampledSteps:
             draw.sampler.release(event.handle)
 
     def _at_end(self, draw: _Draw) -> bool:
-        return bool(draw.ids) and draw.ids[-1] == self.codec.eos_id
+        return bool(draw.ids) and draw.ids[-1] in self.ends
 
     def _text_ids(self, draw: _Draw) -> list[int]:
         return draw.ids[:-1] if self._at_end(draw) else draw.ids

@@ -1,6 +1,7 @@
 """Sets of solutions that verifiers judge: natural errors of the policy, planted errors, ProcessBench, candidates."""
 
 import collections
+import dataclasses
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from jprm.errors import UserError
 from jprm.evaluate import SOME_ERROR
 from jprm.jobs import Stage, Task, write_rows
 from jprm.label import Rollout
-from jprm.records import Problem, Solution, from_json, stream_records, to_json
+from jprm.records import Problem, Solution, as_judged, from_json, stream_records, to_json
 from jprm.seeds import rng_of, seed_of
 from jprm.tasks.open_world import OpenWorld
 from jprm.tasks.policy import Policy
@@ -169,7 +170,8 @@ class Benchmark(SolutionSet):
             answers = sample.finished and world.answer(sample.steps) is not None
             if answers and kind not in ("format", "noanswer"):
                 solution = make_solution(problem, sample.steps, "policy", first_error, kind)
-                items[solution.id] = Item(problem, solution, sample.correct)
+                shown = dataclasses.replace(solution, steps=as_judged(solution.steps))
+                items[solution.id] = Item(problem, shown, sample.correct)
         return list(items.values())
 
 

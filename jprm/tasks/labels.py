@@ -3,7 +3,7 @@
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -18,7 +18,17 @@ from jprm.label import (
     relative_progress,
     value_problems,
 )
-from jprm.records import Problem, Solution, append_jsonl, from_json, read_jsonl, stream_jsonl, stream_records, to_json
+from jprm.records import (
+    Problem,
+    Solution,
+    append_jsonl,
+    as_judged,
+    from_json,
+    read_jsonl,
+    stream_jsonl,
+    stream_records,
+    to_json,
+)
 from jprm.seeds import rng_of, seed_of
 from jprm.tasks.model_source import opened
 from jprm.tasks.open_world import OpenWorld
@@ -244,5 +254,7 @@ def examples_of(row: Mapping[str, Any]) -> tuple[str, list[Example]]:
     for valued in row["solutions"]:
         known = valued if isinstance(valued, dict) else {}
         fields = {name: known.get(name) for name in ("solution", "mc")}
-        examples.append(from_json(Example, {"problem": problem} | fields))
+        example = from_json(Example, {"problem": problem} | fields)
+        shown = replace(example.solution, steps=as_judged(example.solution.steps))
+        examples.append(replace(example, solution=shown))
     return from_json(Problem, problem).id, examples

@@ -47,10 +47,10 @@ class Policy:
         """How it is asked, as inputs of a task; nothing for the bare problem, as in keys from before there was more."""
         return {} if self.asking is None else {"prompt": self.asking.model_dump(mode="json")}
 
-    def sampler(self, stages: Stages) -> Sampler:
-        """Opens a sampler that writes solutions; `opened` closes it."""
+    def sampler(self, stages: Stages, stop_texts: tuple[str, ...] = ()) -> Sampler:
+        """Opens a sampler that writes solutions, and can stop at texts of several tokens; `opened` closes it."""
         top_k, top_p = (self.asking.top_k, self.asking.top_p) if self.asking else (0, 1.0)
-        sizes = SamplerSizes(self.context_tokens, self.slots)
+        sizes = SamplerSizes(self.context_tokens, self.slots, stop_texts)
         return self.model.sampler(stages, SamplingParams(self.temperature, top_k, top_p), sizes)
 
     def sample(

@@ -10,6 +10,7 @@ import shutil
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
+from jprm.errors import UserError
 from jprm.jobs import Stage, Stages, Task, inputs_without
 from jprm.jobs.leases import holder
 from jprm.records import Problem, read_jsonl
@@ -32,6 +33,7 @@ from jprm.tasks.reward_models import (
 from jprm.tasks.scores import HeadRewards
 from jprm.tasks.verifier import Verifier, protocol_inputs
 from jprm.tasks.votes import VerifierSampling, Votes
+from jprm.verify.texts import stop_when
 from jprm.worlds.base import Split
 
 ROWS = "rows.jsonl"
@@ -178,14 +180,23 @@ class Search(Task):
 def policy_steps(stages: Stages, policy: Policy) -> SampledSteps:
     """The policy as a generator of steps."""
     world, tokenizer = policy.world.world, policy.model.tokenizer
+    ends: tuple[str, ...] = ()
+    if policy.asking is not None:  # a step may end in the midst of a token, or with several
+        if not world.step_end:
+            raise UserError(
+                "world.settings.steps_pattern: a search grows steps one by one, and cannot tell where a pattern will "
+                'end one; take world.settings.steps = "paragraphs" or "lines"'
+            )
+        ends = (world.step_end,)
     layout = Layout(
-        boundary_ids(tokenizer, tokenizer.vocab_size),
+        () if ends else boundary_ids(tokenizer, tokenizer.vocab_size),
         world.split_steps,
         policy.max_tokens,
         is_final=lambda steps: world.answer(steps) is not None,
+        stop_when=stop_when(tokenizer, ends) if ends else None,
     )
     return SampledSteps(
-        _sampler(stages, policy),
+        _sampler(stages, policy, ends),
         tokenizer,
         layout,
         seed_of(policy.seed, "search"),
@@ -198,8 +209,8 @@ def policy_steps(stages: Stages, policy: Policy) -> SampledSteps:
 
 
 @functools.lru_cache(maxsize=2)
-def _sampler(stages: Stages, policy: Policy):
-    return policy.sampler(stages)
+def _sampler(stages: Stages, policy: Policy, stop_texts: tuple[str, ...]):
+    return policy.sampler(stages, stop_texts)
 
 
 @functools.lru_cache(maxsize=2)

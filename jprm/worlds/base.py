@@ -74,6 +74,7 @@ class World(Protocol):
     digest: str  # of the files that it reads; "" where it reads none
     has_oracle: bool = True
     path_settings: frozenset[str] = frozenset()  # settings that name files, whose contents `digest` stands for
+    step_end: str = "\n"  # the text that ends a step; "" where none does by itself
     rejected: Sequence[str] = ()  # rows of its files that are left out: "file:line: reason"
 
     def problems(self, split: Split, n: int, seed: int) -> list[Problem]:

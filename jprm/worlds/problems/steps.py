@@ -13,6 +13,7 @@ SEPARATORS: dict[Layout, str] = {
     "paragraphs": r"\n(?:[^\S\n]*\n)+",  # a line's end, and the blank lines that follow it
     "lines": r"\n(?:[^\S\n]*\n)*",
 }
+STEP_ENDS: dict[Layout, str] = {"paragraphs": "\n\n", "lines": "\n"}  # the text that ends a step
 
 
 def split(text: str, separator: re.Pattern[str]) -> tuple[str, ...]:

@@ -27,7 +27,7 @@ from jprm.seeds import seed_of
 from jprm.worlds import base
 from jprm.worlds.base import SPLITS, World
 from jprm.worlds.problems.rows import FieldNames, ProblemRow, key_of, read_files
-from jprm.worlds.problems.steps import SEPARATORS, Layout, split
+from jprm.worlds.problems.steps import SEPARATORS, STEP_ENDS, Layout, split
 
 TEST_SHARE = 0.1
 
@@ -116,6 +116,7 @@ class ProblemsWorld(World):
     def __init__(self, settings: ProblemsSettings):
         """Reads the files. Raises UserError where one cannot be read or holds no usable row."""
         self._separator = settings.separator
+        self.step_end = "" if settings.steps_pattern else STEP_ENDS[settings.steps]
         names = FieldNames(settings.problem_field, settings.answer_field, settings.solution_field)
         train_files = [settings.path(file) for file in settings.train]
         test_files = [] if settings.test is None else [settings.path(settings.test)]
