@@ -20,7 +20,7 @@ from jprm.quoting import TextCodec
 from jprm.verify.protocol import Budget, Pieces, RationaleFormat, TokenSampling, cut_at_last
 from jprm.verify.snippets import TILDES, CodeSettings
 from jprm.verify.texts import ends_of_text
-from jprm.verify.turns import Turns, template_turns
+from jprm.verify.turns import ChatTurns, template_turns
 
 RATIONALE_TOKENS = 512  # on average, with room: published tables have 345 to 503
 DATE = datetime.date(2024, 7, 26)  # what Llama 3.1's template writes where nobody tells it the day
@@ -175,7 +175,7 @@ class GenPRM(Config, RationaleFormat):
     """How code is read, run and shown."""
     quirks: Quirks
     """Switches for what the reference does in its own way."""
-    _turns: Turns | None = PrivateAttr(None)  # of a chat template
+    _turns: ChatTurns | None = PrivateAttr(None)  # of a chat template
 
     def for_codec(self, codec: TextCodec) -> Self:
         """Returns this protocol as the chat template of a checkpoint lays it out, where that is asked for.
@@ -196,14 +196,14 @@ class GenPRM(Config, RationaleFormat):
         return protocol
 
     @property
-    def turns(self) -> Turns:
+    def turns(self) -> ChatTurns:
         """The texts around the contents of a conversation."""
         if self._turns is not None:
             return self._turns
         chat, quirks = self.chat, self.quirks
         assert chat.turns == "published", "`for_codec` lays out the turns of a template"
         bos = chat.bos * (2 if quirks.double_bos else 1)
-        return Turns(
+        return ChatTurns(
             openings=(bos + chat.system + chat.user, bos + chat.system_direct + chat.user),
             prompt=chat.assistant if quirks.generation_prompt else "",
             assistant=chat.assistant,

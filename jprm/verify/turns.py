@@ -1,8 +1,8 @@
 """The turns of a chat as text, and what they are under a checkpoint's own chat template.
 
-`Turns` is data: the texts around the contents of a conversation. `template_turns` finds it by rendering conversations
-of marked contents and reading what stands around the marks. It is believed only where it then gives the template's text
-for conversations of one to three turns, with and without blanks around their contents.
+`ChatTurns` is data: the texts around the contents of a conversation. `template_turns` finds it by rendering marked
+contents and reading what stands around the marks. It is believed only where it then gives the template's text for
+conversations of one to three turns, with and without blanks around their contents.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ OPTIONS = {"enable_thinking": False}
 
 
 @dataclass(frozen=True)
-class Turns:
+class ChatTurns:
     """The texts around the contents of a conversation; pairs are for all styles but "direct", and for that.
 
     openings: before the first user's content, with the system prompt. leads: the system prompt where it is a part of
@@ -65,7 +65,7 @@ class Turns:
         return self.finished(before, rationale) + self.user + self.user_as(content) + self.prompt
 
 
-def template_turns(codec: ChatCodec, system: str, system_direct: str) -> Turns:
+def template_turns(codec: ChatCodec, system: str, system_direct: str) -> ChatTurns:
     """Returns the turns of a checkpoint's own chat template.
 
     system, system_direct: the system prompts; "" leaves the message out, and the template may write one of its own.
@@ -85,7 +85,7 @@ def template_turns(codec: ChatCodec, system: str, system_direct: str) -> Turns:
     return dataclasses.replace(_read_turns(codec, systems, merged=True), note=note)
 
 
-def _read_turns(codec: ChatCodec, systems: tuple[str, str], merged: bool) -> Turns:
+def _read_turns(codec: ChatCodec, systems: tuple[str, str], merged: bool) -> ChatTurns:
     from jprm.chat.render import SHOWN_AS
 
     def render(contents: Sequence[str], system: str) -> str:
@@ -108,7 +108,7 @@ def _read_turns(codec: ChatCodec, systems: tuple[str, str], merged: bool) -> Tur
     ending = re.match(rf"\s*(?:{'|'.join(map(re.escape, codec.special_texts))})", behind)
     if ending is None:
         raise _refused(codec, f"ends a turn of the assistant with no special token (there is {behind[:20]!r})")
-    turns = Turns(
+    turns = ChatTurns(
         openings=(openings[0], openings[1]),
         prompt=prompt,
         assistant=assistant,
@@ -143,7 +143,7 @@ def _around(codec: ChatCodec, text: str, marks: Sequence[str]) -> list[str]:
     return re.split(pattern, text)
 
 
-def _laid_out(turns: Turns, contents: Sequence[str], direct: bool) -> str:
+def _laid_out(turns: ChatTurns, contents: Sequence[str], direct: bool) -> str:
     text = turns.begin(contents[0], direct)
     for rationale, content in zip(contents[1::2], contents[2::2], strict=True):
         text = turns.follow(text, rationale, content)
