@@ -46,5 +46,8 @@ def protocol_for(name: str, chat: str, codec: TextCodec, overrides: Sequence[str
         raise UserError(f"no protocol {name!r}; known: genprm, thinkprm, tags")
     if overrides:
         raise UserError(f"{overrides[0]!r}: the protocol tags is no file that could be overridden")
-    EMBEDDED.stop_ids(codec)  # raises where a tag is no token
+    try:
+        EMBEDDED.stop_ids(codec)
+    except UserError as error:
+        raise UserError(f"the protocol tags needs tags that are tokens of the vocabulary ({error})") from None
     return EMBEDDED

@@ -1,8 +1,8 @@
 """The turns of a chat as text, and what they are under a checkpoint's own chat template.
 
-`ChatTurns` is data: the texts around the contents of a conversation. `template_turns` finds it by rendering
-conversations of marked contents and reading what stands around the marks. It is believed only where it then gives the
-template's text for conversations of one to three turns, with and without blanks around their contents.
+`ChatTurns` is data: the texts around the contents of a conversation. `template_turns` finds it by rendering marked
+contents and reading what stands around the marks. It is believed only where it then gives the template's text for
+conversations of one to three turns, with and without blanks around their contents.
 """
 
 from __future__ import annotations

@@ -123,6 +123,9 @@ FAMILIES = {
         ["<｜User｜>", "<｜Assistant｜>", "<think>", "</think>"],
         *("<｜end▁of▁sentence｜>", "<｜begin▁of▁sentence｜>", "<｜end▁of▁sentence｜>", None),
     ),
+}
+# Families whose templates do what those above do not, for layouts of conversations.
+OTHERS = {
     "qwen3": (QWEN3, ["<|im_start|>", "<think>", "</think>"], "<|im_end|>", None, "<|endoftext|>", "NFC"),
     "llama-dated": (
         DATED,
@@ -136,7 +139,7 @@ FAMILIES = {
 def template(family: str, generation: bool) -> str:
     """The family's template, with or without generation blocks."""
     blocks = ("{%- generation -%}", "{%- endgeneration -%}") if generation else ("", "")
-    text = FAMILIES[family][0]
+    text = (FAMILIES | OTHERS)[family][0]
     return text.replace("{{- GENERATION -}}", blocks[0]).replace("{{- END -}}", blocks[1])
 
 
@@ -149,7 +152,7 @@ def make(
     **config: object,
 ) -> Path:
     """A directory with the tokenizer alone. `config` goes into generation_config.json."""
-    _, tokens, end, bos, pad, form = FAMILIES[family]
+    _, tokens, end, bos, pad, form = (FAMILIES | OTHERS)[family]
     backend = hf.Tokenizer(models.BPE())
     if form:
         backend.normalizer = normalizers.NFC()

@@ -42,11 +42,13 @@ LAYOUTS = {
 }
 FORGETFUL = ("as evaluated", "qwen3")
 
+FAMILIES = (*checkpoints.FAMILIES, *checkpoints.OTHERS)
+
 
 @pytest.fixture(scope="module")
 def codecs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("checkpoints")
-    return {name: ChatCodec.load(checkpoints.make(folder / name, name)) for name in checkpoints.FAMILIES}
+    return {name: ChatCodec.load(checkpoints.make(folder / name, name)) for name in FAMILIES}
 
 
 @functools.cache

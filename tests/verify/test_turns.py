@@ -26,11 +26,13 @@ RATIONALES = (
 STEPS = ("Step 1: 8+3=11\n", "Step 2: so 12\n", "  The answer is 12.\n\n")
 MERGING = ("gemma",)
 
+FAMILIES = (*checkpoints.FAMILIES, *checkpoints.OTHERS)
+
 
 @pytest.fixture(scope="module")
 def codecs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("checkpoints")
-    return {name: ChatCodec.load(checkpoints.make(folder / name, name)) for name in checkpoints.FAMILIES}
+    return {name: ChatCodec.load(checkpoints.make(folder / name, name)) for name in FAMILIES}
 
 
 @functools.cache  # a template is tried in another process first
@@ -63,7 +65,7 @@ def template_ids(codec, said):
 
 @pytest.mark.parametrize("system", [SYSTEM, " Review.\n", ""])
 @pytest.mark.parametrize("style", ["full", "direct"])
-@pytest.mark.parametrize("family", checkpoints.FAMILIES)
+@pytest.mark.parametrize("family", FAMILIES)
 def test_every_turn_has_the_ids_of_the_template(codecs, family, style, system):
     codec = codecs[family]
     direct = system and DIRECT
@@ -210,7 +212,7 @@ def test_a_template_without_an_end_of_turn_is_refused(tmp_path):
         in_template(codec)
 
 
-@pytest.mark.parametrize("family", checkpoints.FAMILIES)
+@pytest.mark.parametrize("family", FAMILIES)
 def test_the_published_chat_is_left_alone(codecs, family):
     protocol = published()
     assert protocol.for_codec(codecs[family]) is protocol
