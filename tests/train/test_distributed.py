@@ -61,7 +61,7 @@ print(faults())
 def second_time(how):
     root = Path(__file__).resolve().parents[2]
     command = [sys.executable, "-c", PROGRAM, how]
-    done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     return int(done.stdout)
 
