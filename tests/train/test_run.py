@@ -272,8 +272,8 @@ def test_adapters_are_trained_beside_the_weights_and_written_merged_and_alone(co
 def test_a_step_head_learns_from_probabilities(config):
     rows = [[["Is it so?\n", None], [f"{word}\n", p]] for word, p in (("yes", 1), ("no", 0))]
     data = pieces_file(config.parent, "steps.jsonl", rows * 8)
-    more = ["name=head", "train.objective=step_head", "train.steps=40", "train.learning_rate=0.01", "train.batch_rows=2"]
-    more += ["train.checkpoint_every=40"]
+    more = ["name=head", "train.objective=step_head", "train.steps=40", "train.learning_rate=0.01"]
+    more += ["train.batch_rows=2", "train.checkpoint_every=40"]
     assert train(config, data, *more) == 0
     found = launch.losses(config.parent / "head")
     assert found[0] == pytest.approx(np.log(2), rel=1e-4)  # an untrained head says 1/2
