@@ -65,6 +65,8 @@ def evaluate(
     regrade: Annotated[
         bool, typer.Option("--regrade", help="Make the table from stored votes, without the model.")
     ] = False,
+    worker: Annotated[bool, typer.Option("--worker", help="Share the votes with other workers on --out.")] = False,
+    chunk: Annotated[int, typer.Option(help="Solutions that a worker takes at a time.")] = 16,
     scorer: Annotated[str, typer.Option(help="Who judges; python -m jprm list names the scorers.")] = "genprm",
     plugin: Annotated[Path | None, typer.Option(help="A Python file with a @scorer.")] = None,
     full: Annotated[bool, typer.Option("--full", help="Judge the steps behind an error too.")] = False,

@@ -12,7 +12,7 @@ from jprm.verify.compact import EMBEDDED, CompactDialogue, Template
 from jprm.verify.conversation import Overflow
 from jprm.verify.driver import verify
 from jprm.verify.genprm import GenPRM
-from jprm.verify.protocol import Budget, Dialogue, Done, Execute, Execution, Generate
+from jprm.verify.protocol import Budget, Dialogue, Done, Execute, Execution, Generate, RationaleFormat
 from jprm.verify.settings import Mode, VerifySettings
 from jprm.verify.snippets import CodeSettings
 from jprm.verify.table import LOST
