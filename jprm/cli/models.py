@@ -65,6 +65,8 @@ def evaluate(
     regrade: Annotated[
         bool, typer.Option("--regrade", help="Make the table from stored votes, without the model.")
     ] = False,
+    worker: Annotated[bool, typer.Option("--worker", help="Share the votes with other workers on --out.")] = False,
+    chunk: Annotated[int, typer.Option(help="Solutions that a worker takes at a time.")] = 16,
     scorer: Annotated[
         str | None, typer.Option(help="Who judges (python -m jprm list); default: as it was trained, else genprm.")
     ] = None,

@@ -34,6 +34,7 @@ tasks in `context.resources`.
 
 from jprm.jobs.directory import HeldDirectory, RunDirectory, claim_directory, differing_keys, flattened, read_identity
 from jprm.jobs.launch import run_workers
+from jprm.jobs.leases import doing, holders, work_folder
 from jprm.jobs.preemption import stop_on_sigterm
 from jprm.jobs.progress import Progress, clock
 from jprm.jobs.runner import Failure, Runner, StageFailed, open_run

@@ -143,6 +143,11 @@ def holder(home: Path) -> Path | None:
     return holders(home.parent).get(home.name)
 
 
+def work_folder(home: Path) -> Path:
+    """Where the files of a stage are: under its own name or, while a worker has it, in the folder of its holder."""
+    return home if home.exists() else holder(home) or home
+
+
 def holders(stages: Path) -> dict[str, Path]:
     """The holders of all stages in a folder, by the names of the stages."""
     found: dict[str, Path] = {}

@@ -1,9 +1,11 @@
-"""Progress of a long run: one live view on a terminal, a line a minute elsewhere."""
+"""Progress of a long run: one live view on a terminal, a line every ten seconds elsewhere."""
 
+import contextlib
 import re
 import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TextIO
 
 from rich.live import Live
@@ -12,8 +14,9 @@ from rich.table import Table
 from jprm.errors import printable
 from jprm.terminal import terminal
 
-PLAIN_INTERVAL_S = 60.0
+PLAIN_INTERVAL_S = 10.0
 LIVE_INTERVAL_S = 0.2
+LEAST_WAIT_S = 0.5  # of the heartbeat, so that a live view costs next to nothing
 _SPEED = re.compile(r",? ?\b([\d,.]+) tokens/s")
 
 
@@ -21,6 +24,7 @@ class Progress:
     """Counts work in any unit (expected seconds, FLOPs) out of `total`, and cells out of `cells`.
 
     The ETA assumes the pace so far. `safe_points` are called wherever progress is told; one that raises stops the work.
+    What takes long without a word (a load, a compilation, votes) is done inside of `watching` or `doing`.
     """
 
     def __init__(self, total: float, stream: TextIO | None = None, cells: int = 0):
@@ -36,6 +40,8 @@ class Progress:
         self._live: Live | None = None
         self._started = time.monotonic()
         self._last = -1e9
+        self._watched: Callable[[], str] | None = None
+        self._lock = threading.RLock()  # the work and its heartbeat show in turn
 
     def advance(self, work: float, label: str) -> None:
         """Adds finished work and shows the view when it is time."""
@@ -48,24 +54,69 @@ class Progress:
         self.piece, self._share_of_piece = work, 0.0
 
     def show(self, label: str, force: bool = False, share: float | None = None) -> None:
-        """Shows where the work is: at most five times a second on a terminal, once a minute elsewhere.
+        """Shows where the work is: at most five times a second on a terminal, once in ten seconds elsewhere.
 
         share: how much of the piece under way is done, from 0 to 1. The first time comes at once, and so does one that
         is forced. Raises what a safe point raises.
         """
-        self.label = label = printable(label)
         self._share_of_piece = self._share_of_piece if share is None else share
         self.check()
-        now = time.monotonic()
-        on_terminal = self._stream.isatty()
-        if not force and now - self._last < (LIVE_INTERVAL_S if on_terminal else PLAIN_INTERVAL_S):
-            return
-        self._last = now
-        if on_terminal:
-            self._view().update(self._table(label), refresh=True)
-        else:
-            self._stream.write(f"[{self._share()}] {self._clocks()} | {label}\n")
-            self._stream.flush()
+        self._show(label, force)
+
+    def beat(self, share: float | None = None) -> None:
+        """Shows what is watched, when it is time; safe points are left to `show`, so any thread may call this."""
+        self._share_of_piece = self._share_of_piece if share is None else share
+        if (tell := self._watched) and self._seconds_to_next() <= 0:
+            self._show(tell(), force=True)
+
+    @contextlib.contextmanager
+    def watching(self, tell: Callable[[], str]) -> Iterator[None]:
+        """Shows what `tell` says as often as is usual, however long the work inside is silent.
+
+        A thread asks `tell`, so it only reads. An inner watch hides the outer one until it ends.
+        """
+        outer, self._watched = self._watched, tell
+        ended = threading.Event()
+
+        def keep() -> None:
+            while not ended.wait(max(LEAST_WAIT_S, self._seconds_to_next())):
+                self.beat()
+
+        thread = threading.Thread(target=keep, name="progress", daemon=True)
+        try:
+            self._show(tell(), force=False)
+            if outer is None:
+                thread.start()
+            yield
+        finally:
+            self._watched = outer
+            ended.set()
+            if outer is None and thread.ident is not None:
+                thread.join()
+
+    @contextlib.contextmanager
+    def doing(self, what: str) -> Iterator[None]:
+        """Watches work that can tell nothing but for how long it has been under way."""
+        started = time.monotonic()
+        with self.watching(lambda: f"{what}, {clock(time.monotonic() - started)}"):
+            yield
+
+    def _seconds_to_next(self) -> float:
+        """Seconds until the view may change again; not above 0 where it may now."""
+        interval = LIVE_INTERVAL_S if self._stream.isatty() else PLAIN_INTERVAL_S
+        return self._last + interval - time.monotonic()
+
+    def _show(self, label: str, force: bool) -> None:
+        with self._lock:
+            self.label = label = printable(label)
+            if not force and self._seconds_to_next() > 0:
+                return
+            self._last = time.monotonic()
+            if self._stream.isatty():
+                self._view().update(self._table(label), refresh=True)
+            else:
+                self._stream.write(f"[{self._share()}] {self._clocks()} | {label}\n")
+                self._stream.flush()
 
     def check(self) -> None:
         """Calls the safe points. Raises what one of them raises."""
@@ -75,11 +126,12 @@ class Progress:
     def note(self, text: str) -> None:
         """Prints a line that stays."""
         text = printable(text)
-        if self._live is not None:
-            self._live.console.print(text, soft_wrap=True)
-        else:
-            self._stream.write(text + "\n")
-            self._stream.flush()
+        with self._lock:
+            if self._live is not None:
+                self._live.console.print(text, soft_wrap=True)
+            else:
+                self._stream.write(text + "\n")
+                self._stream.flush()
 
     def close(self) -> None:
         """Ends the live view; its last state stays."""

@@ -119,6 +119,8 @@ class Worker(Generic[R]):
             if whole:
                 self.runner.computed += 1
                 self.runner.mark_finished(task)
+            else:
+                self.progress.advance(self.runner.graph.seconds(task, self.runner.speed), task.kind)
             for part in task.parts(self.stages):  # the whole has taken them over
                 shutil.rmtree(self.stages[part].path, ignore_errors=True)
         finally:

@@ -1,6 +1,6 @@
 """Hugging Face checkpoints into parameters and back, by one table of names.
 
-Tensors are read one after another, each into its place in the stacked leaves on the devices, so the
+Tensors are read one after another, each into its place in the leaves on the devices, so the
 host holds the mapped pages of one shard and one tensor, never the model. Nothing is guessed: a name
 that the table does not know, or that the files do not have, is an error.
 """
@@ -127,11 +127,12 @@ class Head:
 
 
 def from_hf(
-    directory: Path, dtype: Any = None, rules: Rules = TRAIN_RULES, head: Head = Head()
+    directory: Path, dtype: Any = None, rules: Rules = TRAIN_RULES, head: Head = Head(), stacked: bool = True
 ) -> tuple[Model, Params]:
     """Returns the model of a checkpoint directory, and its parameters laid out by `rules` on the mesh in force.
 
-    dtype: the type of the parameters; None keeps that of the files. Raises UserError naming file and field
+    dtype: the type of the parameters; None keeps that of the files. stacked: whether the layers are one leaf each, or
+    as `split_layers` has them, which then needs no second copy of the weights. Raises UserError naming file and field
     or tensor for whatever is missing, unknown, damaged, of another shape or not supported.
     """
     # 1. Check the names, shapes and types of all tensors before one of them is read.
@@ -150,17 +151,18 @@ def from_hf(
 
     # 2. Read file by file and tensor by tensor, each into its place on the devices.
     spec = model.spec()
-    params: Params = {"layers": {}}
+    params: Params = {"layers": {} if stacked else [{} for _ in range(model.config.n_layers)]}
     for path in sorted(set(files.values())):
         with opened(path) as file:
             for name in (n for n in places if files[n] == path):
                 place = places[name]
-                tree = params["layers"] if place.layer is not None else params
                 leaf, about = place.leaf[-1], _at(spec, place.leaf)
                 value = _on_devices(file.get_slice(name), place, dtype, about.sharding)
-                if place.layer is None:
+                if place.layer is None or not stacked:
+                    tree = params if place.layer is None else params["layers"][place.layer]
                     tree[leaf] = value
                     continue
+                tree = params["layers"]
                 if leaf not in tree:
                     tree[leaf] = jnp.zeros(about.shape, dtype, device=about.sharding)
                 # Waiting keeps the queue from holding many tensors at once.

@@ -281,8 +281,10 @@ def _layer(layers: Params, i: int) -> Params:
 def split_layers(params: Params) -> Params:
     """Gives the parameters a list of layers instead of stacked leaves, for programs that loop.
 
-    A step inside of a loop would copy its slices of the stacked weights at every turn.
+    A step inside of a loop would copy its slices of the stacked weights at every turn. What is a list already stays.
     """
+    if isinstance(params["layers"], list):
+        return params
     names = list(params["layers"])
     columns = [jax.jit(jnp.unstack)(params["layers"][name]) for name in names]
     layers = [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]

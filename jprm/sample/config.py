@@ -40,6 +40,9 @@ class EngineConfig:
     # Cache entries that attention reads at a time, up to the longest slot that runs; 0 reads all at once. On a CPU
     # spans pay for contexts that are mostly empty. A slot's bits depend on the span, not on other slots.
     attend_span: int = 0
+    # Entries of a slot and of a row at first. They double when a sample needs more, which compiles anew and changes no
+    # bit where spans are read. 0: all that may ever be needed.
+    first_entries: int = 0
     # Rows of shared prompts, over all slot groups. Twice slots / samples of a prompt is plenty.
     prefix_rows: int = 0
     # The most slots that read one row. Samples beyond that take several rows.
@@ -51,7 +54,8 @@ class EngineConfig:
     own_tokens: int = 0
 
     def __post_init__(self):
-        may_be_zero = {"max_logprob_ids", "max_stops", "attend_span", "prefix_rows", "prefix_tokens", "own_tokens"}
+        may_be_zero = {"max_logprob_ids", "max_stops", "attend_span", "first_entries"}
+        may_be_zero |= {"prefix_rows", "prefix_tokens", "own_tokens"}
         for name, size in dataclasses.asdict(self).items():
             least = 0 if name in may_be_zero else 1
             if size < least:
@@ -84,7 +88,14 @@ class EngineConfig:
 
     @property
     def slot_entries(self) -> int:
-        """Tokens whose keys and values a slot holds: the context in whole blocks, or what may follow a prompt."""
+        """Tokens whose keys and values a slot may hold: the context in whole blocks, or what may follow a prompt."""
         if self.prefix_rows:
             return self.most_own_tokens
         return -(-self.context_tokens // self.block_tokens) * self.block_tokens
+
+    def entries_for(self, needed: int, most: int, held: int = 0) -> int:
+        """Entries of a line that has to hold `needed` of at most `most`: `held` as long as they are enough."""
+        entries = held or min(self.first_entries or most, most)
+        while entries < needed:
+            entries = min(2 * entries, most)
+        return entries

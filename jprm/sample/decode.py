@@ -55,8 +55,7 @@ def new_cache(model: Model, lines: int, entries: int, dtype, sharding) -> Cache:
     """
     c = model.config
     shape = (lines, c.n_kv_heads, entries, c.head_dim)
-    zeros = lambda: jax.device_put(jnp.zeros(shape, dtype), sharding)  # noqa: E731
-    return {kind: [zeros() for _ in range(c.n_layers)] for kind in "kv"}
+    return {kind: [jnp.zeros(shape, dtype, device=sharding) for _ in range(c.n_layers)] for kind in "kv"}
 
 
 @functools.partial(jax.jit, static_argnames=("model", "span"), donate_argnames="cache")
@@ -105,6 +104,19 @@ def clone(cache: Cache, source_M, target_M, count) -> Cache:
         return jax.tree.map(copy, cache)
 
     return lax.fori_loop(0, count, one, cache)
+
+
+def lengthened(cache: Cache, entries: int) -> Cache:
+    """The same cache with more entries a line, made array by array: two of them are never there as a whole."""
+    for layers in cache.values():
+        for i, x in enumerate(layers):
+            layers[i] = _lengthened(x, entries).block_until_ready()
+    return cache
+
+
+@functools.partial(jax.jit, static_argnames="entries")
+def _lengthened(x: jax.Array, entries: int) -> jax.Array:
+    return jnp.pad(x, ((0, 0), (0, 0), (0, entries - x.shape[2]), (0, 0)))
 
 
 @functools.partial(jax.jit, donate_argnames="prefix")

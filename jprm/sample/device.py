@@ -5,8 +5,10 @@ can be started meanwhile. (JAX on a CPU runs the calls of one thread one after t
 On an accelerator they queue up, and the gain is that it does not wait for the host.)
 """
 
+import contextlib
 import dataclasses
 import functools
+import threading
 from concurrent import futures
 from typing import Any
 
@@ -24,6 +26,7 @@ from jprm.sample.slots import DeviceWork, EngineStats, SlotGroup
 from jprm.sampling import SamplingParams
 
 _BLOCKS_PER_CALL = 64
+_GROWING = threading.Lock()  # groups grow one after another, so that each program is compiled once
 
 
 class Replica:
@@ -49,6 +52,9 @@ class Replica:
             rules.check(dict(heads=c.n_heads, kv_heads=c.n_kv_heads, mlp=c.mlp), "sample")
             spec = dataclasses.replace(model, rules=rules).spec()
         shardings = jax.tree.map(lambda leaf: leaf.sharding, spec)
+        if isinstance(params["layers"], list):
+            one = {name: NamedSharding(mesh, PartitionSpec(*s.spec[1:])) for name, s in shardings["layers"].items()}
+            shardings["layers"] = [one] * c.n_layers
         self.params = split_layers(jax.device_put(params, shardings))
 
 
@@ -72,14 +78,15 @@ class GroupRunner:
         seed_2: np.ndarray,
         starter: futures.Executor,
     ):
-        """Allocate the caches and compile all that will ever run."""
+        """Allocate the caches and compile all that runs on them, until they grow."""
         self._model, self._config, self._replica, self._starter = model, config, replica, starter
         self._decode = functools.partial(decode.decode_steps, model, sampling)
         self._reader = futures.ThreadPoolExecutor(1, "sample-read")
         B, rows = config.group_slots, config.group_rows
         dtype = jax.tree.leaves(replica.params)[0].dtype
-        self._own = decode.new_cache(model, B, config.slot_entries, dtype, replica.cache)
-        self._prefix = decode.new_cache(model, rows, config.most_prompt_tokens, dtype, replica.cache) if rows else None
+        own, prefix = (config.entries_for(0, most) for most in (config.slot_entries, config.most_prompt_tokens))
+        self._own = decode.new_cache(model, B, own, dtype, replica.cache)
+        self._prefix = decode.new_cache(model, rows, prefix, dtype, replica.cache) if rows else None
         carry = decode.Carry(jnp.zeros(B, jnp.int32), jnp.zeros(B, bool))
         self._carry, *self._constants = jax.device_put((carry, triggers_V, seed_2), replica.small)
         self._compile()
@@ -90,6 +97,34 @@ class GroupRunner:
         return self._reader.submit(lambda: jax.device_get(outputs.result()))
 
     def _run(self, work: DeviceWork) -> decode.SlotOutputs:
+        with _GROWING if self._grow(work) else contextlib.nullcontext():
+            return self._visit(work)
+
+    def _grow(self, work: DeviceWork) -> bool:
+        """Lengthens the caches where this visit needs longer ones; says whether it did."""
+        config, lengths = self._config, self.entries
+        decoded, fed = work.decoded_entries, work.fed_entries
+        if self._prefix is None:
+            wanted = config.entries_for(max(decoded, fed), config.slot_entries, lengths[0]), 0
+        else:
+            wanted = (
+                config.entries_for(decoded, config.slot_entries, lengths[0]),
+                config.entries_for(fed, config.most_prompt_tokens, lengths[1]),
+            )
+        if wanted == lengths:
+            return False
+        self._own = decode.lengthened(self._own, wanted[0])
+        if self._prefix is not None:
+            self._prefix = decode.lengthened(self._prefix, wanted[1])
+        return True
+
+    @property
+    def entries(self) -> tuple[int, int]:
+        """Entries of a slot and of a row now."""
+        own, prefix = (cache["k"][0].shape[2] if cache else 0 for cache in (self._own, self._prefix))
+        return own, prefix
+
+    def _visit(self, work: DeviceWork) -> decode.SlotOutputs:
         config, params, writes, span = self._config, self._replica.params, work.writes, self._config.attend_span
         # 1. Copy what continued samples hold into their prefix rows.
         if n := len(writes.promotions):

@@ -45,7 +45,7 @@ class Engine(Scheduler, Sampler):
         triggers: Iterable[int] = (),
         devices: Sequence[Any] = (),
     ):
-        """Allocate the caches, and compile all that will ever run.
+        """Allocate the caches, and compile all that runs (with `first_entries`: until they grow).
 
         triggers: token ids at which samples with a `stop_when` are looked at (see `submit`).
         devices: those to use; all local ones if empty.

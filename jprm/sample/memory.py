@@ -31,6 +31,10 @@ class EngineMemory:
         """Weights, caches and the arrays of a step together."""
         return self.weights_bytes + self.slots * self.slot_bytes + self.rows * self.row_bytes + self.step_bytes
 
+    def __str__(self) -> str:
+        caches = self.slots * self.slot_bytes + self.rows * self.row_bytes
+        return f"weights {_gb(self.weights_bytes)}, caches {_gb(caches)} at most"
+
     def check(self, limit_bytes: int, device: str) -> None:
         """Raise UserError, with the knob to turn, when this does not fit into a device."""
         if self.total_bytes <= limit_bytes:

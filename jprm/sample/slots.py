@@ -80,6 +80,20 @@ class DeviceWork(NamedTuple):
     inputs: SlotInputs
     epoch_B: np.ndarray  # of each slot when this was written (see `SlotGroup`)
 
+    @property
+    def decoded_entries(self) -> int:
+        """Entries of the own cache that the decode steps fill at most."""
+        inputs = self.inputs
+        ends_B = inputs.position_B + inputs.steps_B - inputs.places.base_B
+        return int(np.where(inputs.steps_B > 0, ends_B, 0).max())
+
+    @property
+    def fed_entries(self) -> int:
+        """Entries that feeding blocks, and copying to the end of rows, fill at most."""
+        fed = (start + len(ids) for _, start, ids in self.writes.blocks)
+        copied = (end for *_, end in self.writes.promotions)
+        return max([*fed, *copied], default=0)
+
 
 class SlotGroup:
     """Slots with token buffers, each of which goes forward on its own.

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
@@ -10,10 +12,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from jprm.config import fingerprint
 from jprm.digests import file_digest
 from jprm.errors import UserError
 from jprm.execute import CodePlace
-from jprm.jobs import Stage, Stages, Task, differing_keys, flattened, read_identity, write_atomic
+from jprm.jobs import (
+    Stage,
+    Stages,
+    Task,
+    differing_keys,
+    flattened,
+    inputs_without,
+    read_identity,
+    unique_suffix,
+    write_atomic,
+)
 from jprm.models.locate import Checkpoint, find_checkpoint, find_directory
 from jprm.quoting import TextCodec
 from jprm.records import ReadOut
@@ -25,8 +38,8 @@ from jprm.tasks.resources import TaskContext
 from jprm.tasks.samplers import OpenSampler, SamplerRequest, open_engine, open_server, processors
 from jprm.tasks.settings import CheckpointSection
 from jprm.tasks.vote_store import holds_votes
-from jprm.tasks.votes import CHOICES, Judging, Sampling, Votes
-from jprm.verify import CheckpointProtocol, Execution, GenPRM, VerifySettings, votes_drawn
+from jprm.tasks.votes import CHOICES, Drawing, Judging, Sampling, Votes
+from jprm.verify import CheckpointProtocol, Execution, GenPRM, RationaleFormat, VerifySettings, votes_drawn
 
 ENGINE = "engine.json"  # in the folder of a stage: how its sampler was opened
 ADVICE = "give another --out, or run it as it was"
@@ -92,19 +105,21 @@ class CheckpointSampling(Sampling):
         temperature, top_k = (self.identity[f"protocol.sampling.{key}"] for key in ("temperature", "top_k"))
         return votes_drawn(votes, temperature, top_k)
 
-    def judge(
-        self, context: TaskContext, stage: Stage, votes: Votes, items: Sequence[ScorerItem], known: Known, heard: Heard
-    ) -> Judging:
+    def judge(self, drawing: Drawing, items: Sequence[ScorerItem], known: Known, heard: Heard) -> Judging:
         """Judges all solutions; the model is loaded when the scorer asks for it.
 
         Raises UserError for what is missing, does not fit, or is not as it was when these votes were first sampled.
         """
-        samplers: list[OpenSampler] = []
+        votes, resources = drawing.votes, drawing.context.resources
         with ExitStack() as stack:
 
             def generator(style: str, execute: Execution) -> Generator:
-                loaded, sampler = self._load(context, stage, votes, style, execute, stack)
-                samplers.append(sampler)
+                if drawing.stage.name == Votes.kind:
+                    loaded, sampler = self._load(drawing, style, execute, stack)
+                else:  # a worker's part, after which it takes the next one
+                    key = (self, votes.benchmark, style, execute)
+                    loaded, sampler = resources.kept(key, lambda kept: self._load(drawing, style, execute, kept))
+                drawing.told.speed = sampler.speed
                 return loaded
 
             setup = Setup(
@@ -116,10 +131,13 @@ class CheckpointSampling(Sampling):
                 generator=generator,
             )
             try:
-                for ended in self.scorer(setup).judge(items, range(votes.n_votes), known, heard):
-                    yield ended, samplers[-1].speed() if samplers else ""
+                yield from self.scorer(setup).judge(items, range(votes.n_votes), known, heard)
             except FloatingPointError as error:  # the weights' fault, not the program's
                 raise UserError(f"--model {setup.model}: {error}") from None
+
+    @property
+    def format(self) -> RationaleFormat | None:
+        return self.protocol if self.scorer.samples else None
 
     def pool(self, context: TaskContext) -> CodePlace | None:
         runs = self.scorer.samples and getattr(self.scorer, "execute", "none") == "executed"
@@ -141,7 +159,7 @@ class CheckpointSampling(Sampling):
         )
 
     def _load(
-        self, context: TaskContext, stage: Stage, votes: Votes, style: str, execute: Execution, stack: ExitStack
+        self, drawing: Drawing, style: str, execute: Execution, stack: ExitStack
     ) -> tuple[Generator, OpenSampler]:
         """Loads the model for a scorer; returns it with the sampler in it, which ends with `stack`.
 
@@ -149,20 +167,24 @@ class CheckpointSampling(Sampling):
         """
         from jprm.chat import ChatCodec
 
+        context, stage, progress = drawing.context, drawing.stage, drawing.context.progress
         settings, started = self.settings, time.monotonic()
         assert self.checkpoint is not None and self.protocol is not None, "this sampling only names stored votes"
-        codec = ChatCodec.load(self.checkpoint.directory)
+        with progress.doing("loading the tokenizer"):
+            codec = ChatCodec.load(self.checkpoint.directory)
         protocol = self.protocol.for_codec(codec)
         for note in protocol.notes:
-            context.progress.note(f"note: {note}")
-        _note_vocabulary(codec, protocol, context.progress.note)
-        recorded = recorded_engine(context.stages, votes, stage)
+            progress.note(f"note: {note}")
+        _note_vocabulary(codec, protocol, progress.note)
+        recorded = recorded_engine(context.stages, drawing.votes, stage)
 
         def record(engine: dict[str, Any]) -> None:
             there, now = flattened({"engine": recorded}), flattened({"engine": engine})
             if recorded and (differing := differing_keys(there, now)):
                 where = f"{context.stages.root}: holds the votes of another run"
                 raise UserError(f"{where}; it differs in {', '.join(differing)}; {ADVICE}")
+            if stage.name != Votes.kind:
+                agree_on_engine(context.stages, drawing.votes, engine)
             write_atomic(stage.path / ENGINE, json.dumps(engine, indent=1) + "\n")
 
         sampler = {"own": open_engine, "openai": open_server}[settings.backend](
@@ -173,17 +195,18 @@ class CheckpointSampling(Sampling):
                 readout=self.readout,
                 codec=codec,
                 style=style,
-                items=load_items(context.stages[votes.benchmark]),
+                items=load_items(context.stages[drawing.votes.benchmark]),
                 recorded=recorded,
                 record=record,
+                doing=progress.doing,
             )
         )
         if isinstance(sampler.sampler, AbstractContextManager):
             stack.enter_context(sampler.sampler)
         if sampler.about:
-            context.progress.note(sampler.about)
+            progress.note(sampler.about)
         pool = self._pool(context) if execute == "executed" else None
-        context.progress.note(
+        progress.note(
             f"sampling starts after {time.monotonic() - started:.1f} s; a conversation may "
             f"have {sampler.context_tokens} tokens"
         )
@@ -206,11 +229,34 @@ def recorded_engine(stages: Stages, votes: Votes, stage: Stage | None = None) ->
 
     stage: the stage that is being computed, if it is a part of `votes`. Raises UserError for a damaged record.
     """
+    if shared := read_identity(_shared_record(stages, votes), ADVICE):
+        return shared
     for one in (*([stage] if stage else []), stages[votes], *stages.alike(votes, CHOICES)):
         # Without votes nothing depends on it: the sizes may have been too large.
         if holds_votes(one.path) and (found := read_identity(one.path / ENGINE, ADVICE)):
             return found
     return {}
+
+
+def agree_on_engine(stages: Stages, votes: Votes, engine: Mapping[str, Any]) -> None:
+    """Leaves how the sampler is opened for all workers on these votes: what one of them says first holds for all.
+
+    Raises UserError where another one has said something else.
+    """
+    path = _shared_record(stages, votes)
+    own = path.with_name(path.name + unique_suffix())
+    write_atomic(own, json.dumps(engine, indent=1) + "\n")
+    with contextlib.suppress(FileExistsError):
+        os.link(own, path)
+    own.unlink()
+    if differing := differing_keys(read_identity(path, ADVICE) or {}, engine):
+        raise UserError(f"{path}: the workers of one run open it in the same way; it differs in {', '.join(differing)}")
+
+
+def _shared_record(stages: Stages, votes: Votes) -> Path:
+    """The file beside the stages of these votes, of however many, that says how their workers open the sampler."""
+    name = fingerprint(inputs_without(votes.all_inputs, CHOICES))[:12]
+    return stages.root / f"engine-{name}.json"
 
 
 def _note_vocabulary(codec: TextCodec, protocol: CheckpointProtocol, note: Callable[[str], None]) -> None:

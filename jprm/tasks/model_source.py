@@ -33,12 +33,13 @@ class SamplerSizes:
     """How large a sampler has to be.
 
     context_tokens: of the longest text. slots: the texts that are written side by side. stop_texts: the texts of more
-    than one token at which it stops (see `RationaleFormat.all_stops`).
+    than one token at which it stops (see `RationaleFormat.all_stops`). shared_prompts: as in `choose_sizes`.
     """
 
     context_tokens: int
     slots: int
     stop_texts: tuple[str, ...] = ()
+    shared_prompts: bool = False
 
 
 class ModelSource(Task):

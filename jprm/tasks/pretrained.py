@@ -88,7 +88,7 @@ class Pretrained(ModelWeights):
         return self._load("float32")
 
     def sampler(self, stages: Stages, sampling: SamplingParams, sizes: SamplerSizes) -> Engine:
-        return self.engine(self._load(self._sampling_dtype), sampling, sizes)
+        return self.engine(self._load(self._sampling_dtype, stacked=False), sampling, sizes)
 
     def engine(self, params: dict, sampling: SamplingParams, sizes: SamplerSizes) -> Engine:
         """An engine whose slots are as many as are asked for, or as the memory holds."""
@@ -101,7 +101,12 @@ class Pretrained(ModelWeights):
         dtype = self._sampling_dtype or jax.tree.leaves(params)[0].dtype
         params = jax.tree.map(lambda leaf: leaf.astype(dtype) if leaf.dtype != dtype else leaf, params)
         chosen = choose_sizes(
-            self.config, jnp.dtype(dtype).itemsize, sizes.context_tokens, most_slots=sizes.slots, tensor=self.tensor
+            self.config,
+            jnp.dtype(dtype).itemsize,
+            sizes.context_tokens,
+            most_slots=sizes.slots,
+            tensor=self.tensor,
+            shared_prompts=sizes.shared_prompts,
         )
         triggers = trigger_ids(self.tokenizer, self.tokenizer.vocab_size, sizes.stop_texts) if sizes.stop_texts else ()
         return Engine(self.model, params, chosen, sampling, seed=0, triggers=triggers)
@@ -113,10 +118,10 @@ class Pretrained(ModelWeights):
 
         return self.dtype or ("float32" if jax.local_devices()[0].platform == "cpu" else None)
 
-    def _load(self, dtype: str | None) -> dict:
+    def _load(self, dtype: str | None, stacked: bool = True) -> dict:
         from jprm.train.lora import from_checkpoint
 
-        return from_checkpoint(self.checkpoint, dtype)[1]
+        return from_checkpoint(self.checkpoint, dtype, stacked)[1]
 
 
 @functools.cache

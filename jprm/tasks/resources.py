@@ -1,11 +1,15 @@
-"""What tasks share that is expensive to open: the pools in which model-written code runs."""
+"""What tasks share that is expensive to open: the pools in which model-written code runs, and a worker's sampler."""
 
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from jprm.execute import CodePlace, PreloadLevel, open_place
 from jprm.jobs import Context, Progress
 from jprm.tasks.settings import VerifySection
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -17,10 +21,11 @@ class Speed:
 
 
 class Resources:
-    """Opens each code pool at its first use. Use it as a context manager, which ends the pools."""
+    """Opens each code pool at its first use. Use it as a context manager, which ends the pools and what is kept."""
 
     def __init__(self) -> None:
         self._pools: dict[tuple[object, ...], CodePlace] = {}
+        self._kept: tuple[object, Any, ExitStack] | None = None
 
     def pool(self, verify: VerifySection, progress: Progress) -> CodePlace:
         """The pool for the settings of a configuration; the progress is told where code runs when it is opened."""
@@ -50,10 +55,26 @@ class Resources:
             progress.note(f"generated code runs {pool.description}")
         return self._pools[key]
 
+    def kept(self, key: object, open: Callable[[ExitStack], T]) -> T:
+        """What was opened last, if it was for this key; else closes it and opens another, which ends with the stack."""
+        if self._kept is None or self._kept[0] != key:
+            self._close_kept()
+            stack = ExitStack()
+            with stack:  # what was opened by half is closed again
+                self._kept = key, open(stack), stack.pop_all()
+        return self._kept[1]
+
+    def _close_kept(self) -> None:
+        if self._kept is not None:
+            *_, stack = self._kept
+            self._kept = None
+            stack.close()
+
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._close_kept()
         for pool in self._pools.values():
             pool.close()
 

@@ -7,10 +7,12 @@ once. So what is decided when a sampler is opened first is recorded, and holds f
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import os
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +36,8 @@ ROUND_TOKENS = 256
 MOST_GROUP_SLOTS = {"cpu": 8}  # a decode step on a CPU is bound by the reading of keys and values
 ACCELERATOR_GROUP_SLOTS = 256
 ATTEND_SPAN = {"cpu": 512}  # most contexts are mostly empty; on accelerators the loop was not measured
+FIRST_ENTRIES = {"cpu": 1024}  # whole spans; most conversations are short for long
+SLOTS_PER_ROW = {"cpu": 2}  # where samples share prompts that grow; on accelerators rows were not measured
 MEMORY_SHARE = {"cpu": 0.4}  # of a CPU's, which others use too
 ACCELERATOR_MEMORY_SHARE = 0.85
 
@@ -63,7 +67,7 @@ class SamplerRequest:
 
     items: all solutions of the set, for the longest. style: see `jprm.score.Setup`. recorded: what was decided when
     these votes were first sampled, or {}. record: is told what is decided, before anything is sampled; it raises
-    UserError where that is not what is recorded.
+    UserError where that is not what is recorded. doing: shows the user what takes long.
     """
 
     settings: CheckpointSection
@@ -75,6 +79,7 @@ class SamplerRequest:
     items: Sequence[Item]
     recorded: Mapping[str, Any]
     record: Callable[[dict[str, Any]], None]
+    doing: Callable[[str], AbstractContextManager[None]] = lambda what: contextlib.nullcontext()
 
     @property
     def triggers(self) -> list[int]:
@@ -108,12 +113,13 @@ def open_engine(request: SamplerRequest) -> OpenSampler:
 
     Raises UserError for what is missing, does not fit, or is not as it is recorded.
     """
-    import jax
+    with request.doing("loading JAX"):
+        import jax
 
-    from jprm.models.hf_config import read_config
-    from jprm.models.hf_fields import read_fields
-    from jprm.sample import Engine
-    from jprm.train.lora import from_checkpoint
+        from jprm.models.hf_config import read_config
+        from jprm.models.hf_fields import read_fields
+        from jprm.sample import Engine
+        from jprm.train.lora import from_checkpoint
 
     settings, directory = request.settings, request.checkpoint.directory
     # 1. The files have to be those of one checkpoint.
@@ -121,26 +127,33 @@ def open_engine(request: SamplerRequest) -> OpenSampler:
     request.codec.check_size(config.vocab_size)
     # 2. The weights are loaded, and the sizes are those of an earlier attempt, or are chosen.
     platform = jax.local_devices()[0].platform
-    model, params = from_checkpoint(request.checkpoint, settings.dtype or ("float32" if platform == "cpu" else None))
+    with request.doing("loading weights"):
+        dtype = settings.dtype or ("float32" if platform == "cpu" else None)
+        model, params = from_checkpoint(request.checkpoint, dtype, stacked=False)
     dtype = jax.tree.leaves(params)[0].dtype
     if request.recorded:
-        sizes = recorded_sizes(request.recorded, settings)
+        sizes = recorded_sizes(request.recorded, settings, FIRST_ENTRIES.get(platform, 0))
     else:
         fields, key = read_fields(directory), "max_position_embeddings"
         longest = fields.integer(key) if fields.get(key) is not None else None
         asked = {"slots": settings.slots, "tensor": settings.tensor, "prefix_rows": settings.prefix_rows}
-        sizes = choose_sizes(config, dtype.itemsize, request.context_tokens(longest), **asked)
-    request.record({"backend": "own", "dtype": str(dtype), "platform": platform} | dataclasses.asdict(sizes))
+        sizes = choose_sizes(
+            config, dtype.itemsize, request.context_tokens(longest), shared_prompts=settings.mode == "fork", **asked
+        )
+    decisive = {name: size for name, size in dataclasses.asdict(sizes).items() if name != "first_entries"}
+    request.record({"backend": "own", "dtype": str(dtype), "platform": platform} | decisive)
     # 3. The engine takes its memory.
-    engine = Engine(
-        model,
-        params,
-        sizes,
-        request.protocol.sampling.params,
-        ENGINE_SEED,
-        triggers=[i for i in request.triggers if i < config.vocab_size],
-    )
-    return OpenSampler(engine, sizes.context_tokens, 2 * sizes.slots, lambda: str(engine.progress))
+    with request.doing("compiling"):
+        engine = Engine(
+            model,
+            params,
+            sizes,
+            request.protocol.sampling.params,
+            ENGINE_SEED,
+            triggers=[i for i in request.triggers if i < config.vocab_size],
+        )
+    about = f"{sizes.slots} conversations side by side on this machine: {engine.memory}"
+    return OpenSampler(engine, sizes.context_tokens, 2 * sizes.slots, lambda: str(engine.progress), about)
 
 
 def open_server(request: SamplerRequest) -> OpenSampler:
@@ -193,12 +206,15 @@ def choose_sizes(
     most_slots: int | None = None,
     tensor: int | None = None,
     prefix_rows: int | None = None,
+    shared_prompts: bool = False,
 ) -> EngineConfig:
     """Chooses the engine's sizes for a model and a context on the local devices.
 
     There is one slot group for each core of a CPU, one for each accelerator (or group of them), and as many slots as
     fit into the memory that is there, a power of two, but `most_slots` at most; or `slots`, whether they fit or not.
-    Raises UserError where not one fits.
+    shared_prompts: several samples of one prompt are written side by side, and the next prompts go on from one of them,
+    as in votes of fork mode: then there are prefix rows where they pay, unless `prefix_rows` says how many.
+    Raises UserError where not one slot fits.
     """
     import jax
 
@@ -210,21 +226,28 @@ def choose_sizes(
     tensor = tensor or 1
     groups = processors() if kind == "cpu" else max(1, len(devices) // tensor)
     groups = min(groups, slots or most_slots or groups)
-    common: dict[str, Any] = dict(
-        slot_groups=groups,
-        context_tokens=context,
-        tensor=tensor,
-        prefix_rows=_in_multiples(prefix_rows or 0, groups),
-        block_tokens=64 if kind == "cpu" else 256,
-        decode_steps=8 if kind == "cpu" else 16,
-        attend_span=ATTEND_SPAN.get(kind, 0),
-    )
+    slots_per_row = SLOTS_PER_ROW.get(kind, 0) if shared_prompts else 0
+
+    def sizes(group_slots: int) -> EngineConfig:
+        rows = -(-group_slots // slots_per_row) * groups if slots_per_row else 0
+        return EngineConfig(
+            slots=group_slots * groups,
+            slot_groups=groups,
+            context_tokens=context,
+            tensor=tensor,
+            prefix_rows=rows if prefix_rows is None else _in_multiples(prefix_rows, groups),
+            block_tokens=64 if kind == "cpu" else 256,
+            decode_steps=8 if kind == "cpu" else 16,
+            attend_span=ATTEND_SPAN.get(kind, 0),
+            first_entries=FIRST_ENTRIES.get(kind, 0),
+        )
+
     if slots is not None:
-        return EngineConfig(slots=_in_multiples(slots, groups), **common)
+        return sizes(-(-slots // groups))
     limit = device_bytes(devices[0]) * MEMORY_SHARE.get(kind, ACCELERATOR_MEMORY_SHARE)
     group_slots = most_slots and -(-most_slots // groups) or MOST_GROUP_SLOTS.get(kind, ACCELERATOR_GROUP_SLOTS)
     while True:
-        config = EngineConfig(slots=group_slots * groups, **common)
+        config = sizes(group_slots)
         memory = engine_memory(model, config, itemsize, len(devices))
         if memory.total_bytes <= limit:
             return config
@@ -233,13 +256,17 @@ def choose_sizes(
         group_slots //= 2
 
 
-def recorded_sizes(recorded: Mapping[str, Any], asked: CheckpointSection) -> EngineConfig:
-    """Returns the recorded sizes, with what the user asks for now laid over them. Raises UserError for damage."""
+def recorded_sizes(recorded: Mapping[str, Any], asked: CheckpointSection, first_entries: int = 0) -> EngineConfig:
+    """Returns the recorded sizes, with what the user asks for now laid over them. Raises UserError for damage.
+
+    first_entries: of caches whose spans are recorded; the bits do not depend on it.
+    """
     from jprm.sample import EngineConfig
 
     names = {field.name for field in dataclasses.fields(EngineConfig)}
     sizes = {name: value for name, value in recorded.items() if name in names}
     now = {"context_tokens": asked.context, "tensor": asked.tensor}
+    now["first_entries"] = first_entries if sizes.get("attend_span") else None
     try:
         groups = sizes["slot_groups"]
         for name, value in (("slots", asked.slots), ("prefix_rows", asked.prefix_rows)):

@@ -286,7 +286,7 @@ class CheckpointSection(Config):
     context: int | None = Field(default=None, ge=1)
     """The tokens of the longest conversation; by default what the texts need."""
     prefix_rows: int | None = Field(default=None, ge=0)
-    """The engine's rows of shared prompts; by default none."""
+    """The engine's rows of shared prompts; by default those that pay: on CPUs half as many as slots in fork mode."""
     tensor: int | None = Field(default=None, ge=1)
     """The devices that share the weights of one model; by default one."""
     base_url: str = ""

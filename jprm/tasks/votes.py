@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 from jprm.config import fingerprint
 from jprm.errors import UserError
 from jprm.execute import CodePlace
-from jprm.jobs import Stage, Stages, Task, inputs_without
+from jprm.jobs import Stage, Stages, Task, inputs_without, work_folder
 from jprm.records import Rationale, ReadOut
 from jprm.sampling import SamplingParams
 from jprm.score import Ended, Heard, Known
@@ -27,16 +27,29 @@ from jprm.tasks.model_source import SamplerSizes
 from jprm.tasks.resources import Speed, TaskContext
 from jprm.tasks.settings import ExecutionMode, VerifySection, VoteMode
 from jprm.tasks.verifier import RUN_CODE, Verifier, code_inputs, protocol_inputs
+from jprm.tasks.vote_progress import VoteProgress
 from jprm.tasks.vote_store import RATIONALES, VOTES, VoteStore, counted, read_lost, stream_rationales, stream_votes
-from jprm.verify import LOST, GenPRM, Template, VerifySettings, verify
+from jprm.verify import LOST, GenPRM, RationaleFormat, Template, VerifySettings, verify
 
 # Expected numbers, which only the plan and the ETA use.
 TOKENS_SHARE = 0.5  # of the most tokens of a rationale
 # What does not decide the votes themselves, only how many are drawn, on how many solutions, and how they are read.
 CHOICES = ("n_votes", "stop_early", "readout", "limit")
 
-# Solutions whose judgement has ended, each with words on how the sampling goes.
-Judging = Generator[tuple[Ended, str], None, None]
+Judging = Generator[Ended, None, None]  # solutions whose judgement has ended
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """What votes are drawn for and with.
+
+    stage: what is being computed, the stage of `votes` or that of a part. told: is given the sampler's speed.
+    """
+
+    context: TaskContext
+    stage: Stage
+    votes: Votes
+    told: VoteProgress
 
 
 class Sampling(ABC):
@@ -58,13 +71,13 @@ class Sampling(ABC):
         """Everything else that decides its votes."""
 
     @abstractmethod
-    def judge(
-        self, context: TaskContext, stage: Stage, votes: Votes, items: Sequence[ScorerItem], known: Known, heard: Heard
-    ) -> Judging:
-        """Judges some of the solutions of `votes` as `jprm.score.Scorer.judge` does, with as many votes as it asks for.
+    def judge(self, drawing: Drawing, items: Sequence[ScorerItem], known: Known, heard: Heard) -> Judging:
+        """Judges some of the solutions of the votes that are drawn as `jprm.score.Scorer.judge` does."""
 
-        stage: what is being computed, the stage of `votes` or that of a part.
-        """
+    @property
+    def format(self) -> RationaleFormat | None:
+        """The protocol that is spoken; None where no text is sampled."""
+        return None
 
     @abstractmethod
     def pool(self, context: TaskContext) -> CodePlace | None:
@@ -109,16 +122,21 @@ class VerifierSampling(Sampling):
             | {"execution": self.execution, "mode": self.mode, "slots": self.slots}
         )
 
-    def judge(
-        self, context: TaskContext, stage: Stage, votes: Votes, items: Sequence[ScorerItem], known: Known, heard: Heard
-    ) -> Judging:
+    def judge(self, drawing: Drawing, items: Sequence[ScorerItem], known: Known, heard: Heard) -> Judging:
         """Judges all solutions side by side on an engine of its own."""
-        engine = self.engine(context.stages)
+        context, votes = drawing.context, drawing.votes
+        with context.progress.doing(f"{votes.label}: loading and compiling {self.verifier.base.size}"):
+            engine = self.engine(context.stages)
+        drawing.told.speed = lambda: str(engine.progress)
         model = engine, self.pool(context), self.verifier.base.tokenizer, self.settings
         seed = self.verifier.seed_for("votes")
         for rationales in verify(items, range(votes.n_votes), *model, seed, votes.stop_early, known, heard):
             lost = (r.reason for r in rationales if r.reason.startswith(LOST))
-            yield Ended(rationales[0].solution_id, next(lost, "")), str(engine.progress)
+            yield Ended(rationales[0].solution_id, next(lost, ""))
+
+    @property
+    def format(self) -> RationaleFormat:
+        return self.verifier.template
 
     def pool(self, context: TaskContext) -> CodePlace:
         return context.resources.pool(self.verify, context.progress)
@@ -126,7 +144,8 @@ class VerifierSampling(Sampling):
     def engine(self, stages: Stages):
         """An engine that writes this verifier's rationales."""
         sampling = sampling_params(self.verify.temperature, self.verifier.template)
-        sizes = SamplerSizes(self.verify.context_tokens, self.slots, self.verifier.template.all_stops)
+        forks, stops = self.mode == "fork", self.verifier.template.all_stops
+        sizes = SamplerSizes(self.verify.context_tokens, self.slots, stops, shared_prompts=forks)
         return self.verifier.base.engine(load_weights(stages, self.verifier), sampling, sizes)
 
     @property
@@ -241,14 +260,24 @@ class VotesPart(Task):
     def inputs(self) -> dict[str, Any]:
         return {"votes": self.votes.key, "start": self.start, "stop": self.stop}
 
+    def seconds(self, speed: Speed) -> float:
+        size = self.votes.benchmark.size
+        judged = min(size, self.votes.limit or size)
+        return self.votes.seconds(speed) * (self.stop - self.start) / judged
+
     def compute(self, stage: Stage, context: TaskContext) -> dict[str, Any]:
-        return draw_votes(stage, context, self.votes, self.votes.items(context.stages)[self.start : self.stop])
+        """What is lost is left to the whole, which asks again."""
+        items = self.votes.items(context.stages)[self.start : self.stop]
+        return draw_votes(stage, context, self.votes, items, may_lack=True)
 
 
-def draw_votes(stage: Stage, context: TaskContext, votes: Votes, items: list[Item]) -> dict[str, Any]:
+def draw_votes(
+    stage: Stage, context: TaskContext, votes: Votes, items: list[Item], may_lack: bool = False
+) -> dict[str, Any]:
     """Stores the votes on these solutions and returns the summary of the stage.
 
-    Raises UserError where solutions were lost, and whatever else stops the work; what was drawn until then is on disk.
+    Raises UserError where solutions were lost, unless the result `may_lack` some, and whatever else stops the work;
+    what was drawn until then is on disk.
     """
     # 1. What an earlier attempt and other tasks have stored need not be drawn.
     store, taken_over_s = stored_votes(context.stages, votes, [item.solution.id for item in items], stage)
@@ -256,23 +285,28 @@ def draw_votes(stage: Stage, context: TaskContext, votes: Votes, items: list[Ite
     # 2. The rest is drawn; each vote is stored as it comes.
     about: dict[str, Any] = {}
     if missing:
-        pool = votes.sampling.pool(context)
+        with context.progress.doing("starting what runs code"):
+            pool = votes.sampling.pool(context)
         before = pool.stats if pool else None
-        ended_before = len(items) - len(missing)
-        ends = votes.sampling.judge(
-            context,
-            stage,
-            votes,
-            [(item.problem, item.solution) for item in missing],
-            {item.solution.id: store.rationales(item.solution.id) for item in missing},
-            store.add,
-        )
+        known = {item.solution.id: store.rationales(item.solution.id) for item in missing}
+        expected = {
+            item.solution.id: max(0, len(item.solution.steps) * votes.n_votes - len(known[item.solution.id]))
+            for item in missing
+        }
+        told = VoteProgress(votes.label, context.progress, expected, len(items), pool, votes.sampling.format)
+
+        def heard(rationale: Rationale) -> None:
+            store.add(rationale)
+            told.heard(rationale)
+
+        asked = [(item.problem, item.solution) for item in missing]
+        ends = votes.sampling.judge(Drawing(context, stage, votes, told), asked, known, heard)
         try:
-            with contextlib.closing(ends):  # whatever it has opened ends with it
-                for n, (ended, how) in enumerate(ends, 1):
+            # Whatever judging has opened ends with it.
+            with context.progress.watching(told.line), contextlib.closing(ends):
+                for ended in ends:
                     store.lose(ended.solution_id, ended.lost)
-                    told = f"{votes.label}: {ended_before + n} of {len(items)} solutions judged"
-                    context.progress.show(f"{told}, {how}" if how else told, share=n / len(missing))
+                    told.ended(ended.solution_id)
         finally:
             if stage.path.exists():  # not after another worker took the stage over
                 store.flush()
@@ -281,7 +315,7 @@ def draw_votes(stage: Stage, context: TaskContext, votes: Votes, items: list[Ite
     # 3. What counts is written solution by solution, for readers.
     complete = [votes.counted(item, store.rationales(item.solution.id)) for item in items]
     lost = [item.solution.id for item, kept in zip(items, complete, strict=True) if kept is None]
-    if lost:
+    if lost and not may_lack:
         reason = store.lost.get(lost[0], "") or "no reason was given"
         raise SolutionsLost(f"{len(lost)} of {len(items)} solutions were lost ({reason}); run the command again")
     kept = [rationales for rationales in complete if rationales is not None]
@@ -315,19 +349,21 @@ def stored_votes(
     """Reads what a run directory holds of the votes on these solutions, and the seconds that other stages took for it.
 
     stage: the unfinished stage to which votes can be added; by default that of `votes`. Where `votes` is not finished,
-    its finished parts and the stages of votes that are drawn in the same way count as well.
+    its parts and the stages of votes that are drawn in the same way count as well.
     """
     whole = stages[votes]
     wanted = set(solutions)
-    store, seconds = VoteStore((stage or whole).path, wanted), 0.0
-    parts = (part for task in votes.parts(stages) if (part := stages[task]).look())
+    store, seconds = VoteStore(work_folder((stage or whole).path), wanted), 0.0
+    # Other workers' parts may change under way; nobody is at work on one where the whole is computed or looked at.
+    alone = stage is None or stage is whole
+    parts = (part for task in votes.parts(stages) if (part := stages[task]).look() or alone)
     for other in [whole] if whole.look() else [*parts, *stages.alike(votes, CHOICES)]:
         used: Counter[bool] = Counter()
         for rationales in _stored(other):
             if rationales[0].solution_id in wanted:
                 store.take_over(r for r in rationales if r.vote < votes.n_votes)
             used[rationales[0].solution_id in wanted] += 1
-        store.lost = read_lost(other.path) | store.lost
+        store.lost = read_lost(work_folder(other.path)) | store.lost
         asked = other.inputs.get("n_votes", votes.n_votes)
         seconds += other.seconds * min(1, votes.n_votes / asked) * used[True] / max(1, used.total())
     return store, seconds
@@ -337,9 +373,9 @@ def _stored(stage: Stage) -> Iterator[Sequence[Rationale]]:
     """The rationales of a stage by solution, whether it is finished or not."""
     if stage.done:
         yield from stream_rationales(stage.file(RATIONALES))
-    elif (stage.path / VOTES).exists():
+    elif (log := work_folder(stage.path) / VOTES).exists():
         by_solution: dict[str, list[Rationale]] = {}
-        for rationale in stream_votes(stage.path / VOTES):
+        for rationale in stream_votes(log):
             by_solution.setdefault(rationale.solution_id, []).append(rationale)
         yield from by_solution.values()
 

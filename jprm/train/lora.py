@@ -133,9 +133,12 @@ def _peft_key(layer: int, name: str, side: str) -> str:
     return f"base_model.model.model.layers.{layer}.{PEFT_NAMES[name]}.lora_{SIDES[side]}.weight"
 
 
-def from_checkpoint(checkpoint: Checkpoint, dtype: Any = None) -> tuple[Model, dict]:
-    """Loads the model of a checkpoint and merges its adapters. Raises UserError as `from_hf` and `load_peft`."""
-    model, params = from_hf(checkpoint.directory, dtype)
+def from_checkpoint(checkpoint: Checkpoint, dtype: Any = None, stacked: bool = True) -> tuple[Model, dict]:
+    """Loads the model of a checkpoint and merges its adapters; `stacked` is for `from_hf`, which has no say with them.
+
+    Raises UserError as `from_hf` and `load_peft`.
+    """
+    model, params = from_hf(checkpoint.directory, dtype, stacked=stacked or bool(checkpoint.adapters))
     for directory in checkpoint.adapters:
         params = merge(params, *load_peft(directory, model))
     return model, params

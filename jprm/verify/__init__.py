@@ -14,7 +14,7 @@ from jprm.verify.critique import Critique, in_paragraphs, paragraph_verdicts
 from jprm.verify.driver import verify
 from jprm.verify.genprm import GenPRM
 from jprm.verify.pieces import Run, conversation_pieces, play
-from jprm.verify.protocol import Budget, Dialogue, Done, Execute, Execution, Generate, Pieces
+from jprm.verify.protocol import Budget, Dialogue, Done, Execute, Execution, Generate, Pieces, RationaleFormat
 from jprm.verify.published import protocol_for, published
 from jprm.verify.settings import CheckpointProtocol, Mode, VerifySettings
 from jprm.verify.snippets import CodeSettings

@@ -318,6 +318,14 @@ class GenPRM(Config, RationaleFormat):
         opening = re.match(rf"{before}\d+{after}", analysis)
         return opening.group() + ELLIPSIS + tags.analyze_close if opening else ""
 
+    def closes_section(self, rationale: str) -> bool:
+        """Whether the model has closed its analysis or its verification; a forced verdict closes them, too."""
+        closings = [close.rstrip("\n") for close in (self.tags.verify_close, self.tags.analyze_close)]
+        own = rationale.rpartition(self.tags.verdict_open)[0] or rationale
+        for close in closings[::-1]:
+            own = own.rstrip("\n").removesuffix(close)
+        return any(close in own for close in closings)
+
     def expected_tokens(self, problem: str, steps: Sequence[str], style: str, count: Callable[[str], int]) -> int:
         """Returns the tokens of a conversation about these steps, by the mean length of a published rationale.
 

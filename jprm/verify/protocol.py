@@ -161,6 +161,10 @@ class RationaleFormat(ABC):
         """Returns what is left of an analysis where its words are dropped."""
         return ""
 
+    def closes_section(self, rationale: str) -> bool:
+        """Whether a rationale has the end of a section that no one but the model writes; True where it writes none."""
+        return True
+
     @abstractmethod
     def stop_ids(self, codec: TextCodec) -> list[int]:
         """Returns the tokens that end a turn."""

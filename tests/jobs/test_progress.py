@@ -2,6 +2,7 @@
 
 import io
 import re
+import threading
 
 import pytest
 
@@ -21,17 +22,70 @@ def clock(monkeypatch):
     return now
 
 
-def test_a_log_gets_a_line_at_once_and_then_one_a_minute(clock):
+def test_a_log_gets_a_line_at_once_and_then_one_in_ten_seconds(clock):
     log = io.StringIO()
     shown = Progress(100, log)
-    for minute in range(11):
-        clock[0] = 100.0 + 12 * minute
-        shown.advance(5, f"stage {minute}")
+    for i in range(11):
+        clock[0] = 100.0 + 2 * i
+        shown.advance(5, f"stage {i}")
     assert log.getvalue().splitlines() == [
         "[  5 %] 0:00 elapsed, 0:00 left | stage 0",
-        "[ 30 %] 1:00 elapsed, 2:20 left | stage 5",
-        "[ 55 %] 2:00 elapsed, 1:38 left | stage 10",
+        "[ 30 %] 0:10 elapsed, 0:23 left | stage 5",
+        "[ 55 %] 0:20 elapsed, 0:16 left | stage 10",
     ]
+
+
+def test_silent_work_is_told_by_its_heartbeat(clock):
+    log = io.StringIO()
+    shown = Progress(100, log)
+    done = iter(range(9))
+    with shown.watching(lambda: f"{next(done)} rationales"):
+        with shown.doing("compiling"):
+            for seconds in (4, 11, 12, 25):
+                clock[0] = 100.0 + seconds
+                shown.beat()
+        clock[0] += 3
+        shown.beat()
+        clock[0] += 8
+        shown.beat(share=0.5)
+    clock[0] += 60
+    shown.beat()
+    assert [line.split(" | ")[1] for line in log.getvalue().splitlines()] == [
+        "0 rationales",
+        "compiling, 0:11",
+        "compiling, 0:25",
+        "1 rationales",
+    ], "nothing is told before it is time, and nothing once the work has ended"
+
+
+def test_the_heartbeat_comes_from_a_thread_of_its_own(monkeypatch):
+    """Whoever is watched need not call anything."""
+    monkeypatch.setattr(progress, "PLAIN_INTERVAL_S", 0.0)
+    monkeypatch.setattr(progress, "LEAST_WAIT_S", 0.0)
+    shown, beats = Progress(100, io.StringIO()), threading.Semaphore(0)
+
+    def tell() -> str:
+        beats.release()
+        return "silent"
+
+    with shown.watching(tell):
+        for _ in range(4):
+            beats.acquire()
+    assert not [thread for thread in threading.enumerate() if thread.name == "progress"], "it ends with the work"
+
+
+def test_a_heartbeat_stops_no_work(clock):
+    """Safe points belong to the thread that works: an exception in another one would stop nothing."""
+    shown = Progress(10, io.StringIO())
+
+    def stop():
+        raise KeyboardInterrupt
+
+    shown.safe_points.append(stop)
+    with shown.watching(lambda: "votes"):
+        shown.beat()
+        with pytest.raises(KeyboardInterrupt):
+            shown.show("one more")
 
 
 def test_the_share_of_a_long_piece_counts_before_it_is_done(clock):

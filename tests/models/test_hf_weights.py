@@ -12,7 +12,7 @@ import pytest
 
 from jprm.errors import UserError
 from jprm.mesh import make_mesh
-from jprm.models import parameter_count, segment_attention
+from jprm.models import parameter_count, segment_attention, split_layers
 from jprm.models.hf_weights import from_hf
 from tests.models import tiny_hf
 from tests.models.tiny_hf import CASES, GOLDEN, make, tensors, write
@@ -46,6 +46,15 @@ def test_one_file_and_many_shards_give_the_same_parameters(tmp_path):
     _, many = from_hf(make(tmp_path / "many", "qwen3", shards=7))
     assert jax.tree.structure(one) == jax.tree.structure(many)
     assert all(map(np.array_equal, jax.tree.leaves(one), jax.tree.leaves(many)))
+
+
+def test_layers_that_are_loaded_one_by_one_are_the_stacked_ones(tmp_path):
+    directory = make(tmp_path / "x", "qwen3", shards=2)
+    stacked, split = (from_hf(directory, stacked=stacked)[1] for stacked in (True, False))
+    assert isinstance(split["layers"], list)
+    wanted = split_layers(stacked)
+    assert jax.tree.structure(split) == jax.tree.structure(wanted)
+    assert all(map(np.array_equal, jax.tree.leaves(split), jax.tree.leaves(wanted)))
 
 
 @pytest.mark.parametrize("case", ["qwen2-untied", "llama3"])

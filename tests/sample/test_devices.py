@@ -9,8 +9,9 @@ import pytest
 
 from jprm.errors import UserError
 from jprm.mesh import make_mesh
-from jprm.models import ModelConfig, bind, parameter_count
+from jprm.models import ModelConfig, bind, parameter_count, split_layers
 from jprm.sample import Engine, EngineConfig, EngineMemory
+from jprm.sample.device import Replica
 from jprm.sample.memory import engine_memory
 from tests.sample.tiny import BOTH, GREEDY, SHARED, SIZES, WARM, full_log_probabilities, one_device, run, votes
 
@@ -38,6 +39,15 @@ def test_many_devices_draw_the_tokens_of_one(qwen2, sizes):
     alone, drawn = (run(engine, requests, forced) for engine in (one, many))
     for sample_id, stretches in alone.items():
         assert [t for t, _ in stretches] == [t for t, _ in drawn[sample_id]]
+
+
+@pytest.mark.parametrize("n", [1, 2])
+def test_layers_that_are_split_already_lie_where_the_others_do(qwen2, n):
+    model, params = qwen2
+    stacked, split = (Replica(model, given, jax.devices()[:n]).params for given in (params, split_layers(params)))
+    assert jax.tree.structure(stacked) == jax.tree.structure(split)
+    for one, other in zip(*map(jax.tree.leaves, (stacked, split)), strict=True):
+        assert np.array_equal(one, other) and one.sharding.is_equivalent_to(other.sharding, one.ndim)
 
 
 def test_more_devices_than_there_are_is_refused(qwen2):

@@ -132,6 +132,26 @@ def test_tokens_do_not_depend_on_decode_steps_slots_or_what_is_under_way(qwen2, 
         assert [t for t, _ in stretches] == [t for t, _ in changed[sample_id]]
 
 
+@pytest.mark.parametrize(
+    "sizes", [SIZES, dataclasses.replace(SHARED, prefix_tokens=60, own_tokens=60)], ids=["dense", "shared"]
+)
+def test_caches_that_grow_give_the_bits_of_caches_that_do_not(qwen2, sizes):
+    sizes = dataclasses.replace(sizes, attend_span=8)
+    rng = np.random.default_rng(6)
+    forced = [(rng.integers(0, VOCAB, n).tolist(), m) for n, m in ((3, 5), (11, 8))]
+    requests = votes(rng, 128)
+    grown = one_device(*qwen2, dataclasses.replace(sizes, first_entries=16), WARM, seed=9)
+    before = [runner.entries for runner in grown._runners]
+    assert all(own == 16 and prefix in (0, 16) for own, prefix in before)
+    found = run(grown, requests, forced)
+    assert all(now > then for now, then in zip((r.entries for r in grown._runners), before, strict=True))
+    plain = run(one_device(*qwen2, sizes, WARM, seed=9), requests, forced)
+    assert len(plain) == 128
+    for sample_id, stretches in plain.items():
+        for (tokens, logprobs), (tokens2, logprobs2) in zip(stretches, found[sample_id], strict=True):
+            assert tokens == tokens2 and logprobs.tobytes() == logprobs2.tobytes()
+
+
 def test_shared_tokens_are_the_dense_ones(qwen2):
     requests = votes(np.random.default_rng(5), 128)
     forced = [([5, 6, 7], 6), ([9] * 11, 4)]

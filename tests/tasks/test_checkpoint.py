@@ -113,6 +113,8 @@ def test_recorded_sizes_hold_and_what_is_asked_lies_over_them():
     recorded = {"backend": "own", "dtype": "float32", "slots": 4, "slot_groups": 2, "context_tokens": 768}
     sizes = recorded_sizes(recorded, CheckpointSection())
     assert (sizes.slots, sizes.slot_groups, sizes.context_tokens) == (4, 2, 768)
+    assert recorded_sizes(recorded, CheckpointSection(), 256).first_entries == 0, "without spans it would change bits"
+    assert recorded_sizes(recorded | {"attend_span": 128}, CheckpointSection(), 256).first_entries == 256
     assert recorded_sizes(recorded, CheckpointSection(slots=3)) == sizes, "in whole groups, as when it was chosen"
     assert recorded_sizes(recorded, CheckpointSection(slots=5)).slots == 6
     assert recorded_sizes(recorded, CheckpointSection(context=512)).context_tokens == 512

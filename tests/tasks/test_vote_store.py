@@ -93,6 +93,7 @@ class FromTables:
     drawn: collections.Counter
     fails: int = 10**9
     label = "tables"
+    format = None
 
     def parents(self):
         return ()
@@ -106,7 +107,8 @@ class FromTables:
     def decode_flops(self, tokens):
         return tokens
 
-    def judge(self, context, stage, votes, items, known, heard):
+    def judge(self, drawing, items, known, heard):
+        votes = drawing.votes
         for _, solution in items:
             name = solution.id
             there = {(r.step, r.vote) for r in known[name]}
@@ -117,7 +119,7 @@ class FromTables:
                         raise KeyboardInterrupt
                     self.drawn[name, r.step, r.vote] += 1
                     heard(r)
-            yield Ended(name), "well"
+            yield Ended(name)
 
 
 def votes_of(folder, tables, n_votes, readout, stop_early, fails=10**9):

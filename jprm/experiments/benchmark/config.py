@@ -46,11 +46,21 @@ class BenchmarkConfig(CheckpointSection):
     """Where the table is written as JSON."""
     regrade: bool = False
     """Whether the table is made from stored votes alone, without the model."""
+    worker: bool = False
+    """Whether other workers share the run directory; each judges some of the solutions under a lease."""
+    chunk: int = Field(default=16, ge=1)
+    """The solutions that a worker judges under one lease."""
 
     @model_validator(mode="after")
     def _a_server_has_an_address(self) -> BenchmarkConfig:
         if (self.backend == "openai") != bool(self.base_url):
             raise ValueError("--backend openai and --base-url URL belong together")
+        return self
+
+    @model_validator(mode="after")
+    def _a_worker_draws(self) -> BenchmarkConfig:
+        if self.worker and self.regrade:
+            raise ValueError("--worker and --regrade exclude each other: from stored votes one process makes the table")
         return self
 
     @property

@@ -18,8 +18,11 @@ from jprm.jobs import (
     Runner,
     StageFailed,
     Stages,
+    Worker,
     claim_directory,
+    doing,
     flattened,
+    holders,
     read_identity,
 )
 from jprm.paths import present
@@ -54,10 +57,10 @@ def run_benchmark(config: BenchmarkConfig) -> int:
         scorer = find_scorer(config.scorer)
         sampling = CheckpointSampling.of(config.model, config, scorer, config.read_protocol(scorer.protocol))
     place, other = "give --out DIR for another place", "give another --out DIR"
-    with RunDirectory(config.directory, place=place, other=other) as directory:
+    with RunDirectory(config.directory, config.worker, place=place, other=other) as directory:
         sampling = _claimed(directory.path, truth, sampling)
         stages = Stages(directory.path)
-        votes = Votes(sampling, benchmark, sampling.draws(config.n), config.limit)
+        votes = Votes(sampling, benchmark, sampling.draws(config.n), config.limit, config.chunk)
         votes = with_readout(votes, readout_of(config, votes, stages))
         if not config.regrade:
             votes = _draw(config, votes, stages)
@@ -77,7 +80,8 @@ def _claimed(path: Path, truth: Mapping[str, Any], sampling: CheckpointSampling 
         raise UserError(f"{path}: {HOLDS}, in the layout of an earlier version; give another --out")
     file = path / IDENTITY
     if sampling is not None:  # a directory without votes is anyone's: what was asked first may have been a mistake
-        replace = not any(map(holds_votes, path.glob("stages/votes-*")))
+        stages = path / "stages"
+        replace = not (any(map(holds_votes, stages.glob("*"))) or any(doing(stages / name) for name in holders(stages)))
         claim_directory(file, {**truth, **sampling.identity}, ADVICE, holds=HOLDS, replace=replace)
         return sampling
     stored = read_identity(file, ADVICE)
@@ -126,7 +130,11 @@ def _draw(config: BenchmarkConfig, votes: Votes, stages: Stages) -> Votes:
         with Resources() as resources:
             if votes.n_votes < config.n:
                 progress.note(f"{ONE_VOTE} ({config.n} were asked for)")
-            Runner(graph, resources, progress, speed).ensure(votes)
+            runner = Runner(graph, resources, progress, speed)
+            if config.worker:
+                _share(Worker(runner), votes)
+            else:
+                runner.ensure(votes)
     except StageFailed as failed:
         cause = failed.__cause__
         assert cause is not None, "a task has failed in this process"
@@ -137,6 +145,17 @@ def _draw(config: BenchmarkConfig, votes: Votes, stages: Stages) -> Votes:
     finally:
         progress.close()
     return votes
+
+
+def _share(worker: Worker, votes: Votes) -> None:
+    """Draws votes together with other workers. Raises UserError for what ends the work, but not for lost solutions."""
+    worker.work()
+    if failure := worker.runner.failure_below(votes):
+        if not worker.stages[votes.benchmark].done:
+            raise UserError(failure.reason)
+        store, _ = stored_votes(worker.stages, votes, [item.solution.id for item in votes.items(worker.stages)])
+        if not any(store.lost.values()):
+            raise UserError(failure.reason)
 
 
 def _result(config: BenchmarkConfig, votes: Votes, stages: Stages) -> Result:

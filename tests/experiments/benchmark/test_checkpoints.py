@@ -14,6 +14,8 @@ from safetensors.numpy import load_file, save_file
 from jprm import cli
 from jprm.models import bind
 from jprm.models.hf_config import read_config
+from jprm.tasks import checkpoint as checkpoints
+from jprm.tasks import samplers
 from jprm.tasks.pretrained import model_digest
 from jprm.train.config import LoraSection
 from jprm.train.lora import init_adapters, save_peft
@@ -68,6 +70,32 @@ def test_votes_of_a_checkpoint(monkeypatch, capsys, model, data, tmp_path):
         assert run(monkeypatch, model, data, tmp_path / "grown", "--n", 3, *other) == 2
         said = capsys.readouterr().err.splitlines()[-1]
         assert said.startswith(f"error: {tmp_path / 'grown'}: holds the votes of another run; it differs in engine.")
+
+
+def test_a_worker_opens_the_model_once_and_draws_the_same(monkeypatch, capsys, model, data, tmp_path):
+    opened = []
+    monkeypatch.setattr(checkpoints, "open_engine", lambda r: opened.append(r) or samplers.open_engine(r))
+    tables = {name: tmp_path / f"{name}.json" for name in ("alone", "shared", "more", "at-once")}
+    assert run(monkeypatch, model, data, tmp_path / "alone", "--n", 1, "--json", tables["alone"]) == 0
+    shared = tmp_path / "shared", "--worker", "--chunk", 1
+    assert run(monkeypatch, model, data, *shared, "--n", 1, "--json", tables["shared"]) == 0
+    assert len(opened) == 2, "one for each of the two runs"
+    assert table(tables["shared"]) == table(tables["alone"])
+    assert run(monkeypatch, model, data, *shared, "--n", 2, "--json", tables["more"]) == 0
+    assert run(monkeypatch, model, data, tmp_path / "at-once", "--n", 2, "--json", tables["at-once"]) == 0
+    assert table(tables["more"]) == table(tables["at-once"])
+    capsys.readouterr()
+    assert run(monkeypatch, model, data, *shared, "--n", 3, "--slots", "4") == 2
+    assert "it differs in engine.slots (1 there, 4 now)" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_forks_have_prefix_rows_unless_asked_otherwise(model):
+    def chosen(**asked):
+        return samplers.choose_sizes(read_config(model), 4, 4096, slots=16, **asked)
+
+    assert chosen().prefix_rows == 0 and chosen(shared_prompts=True).prefix_rows == 8
+    assert chosen(shared_prompts=True, prefix_rows=0).prefix_rows == 0 and chosen(prefix_rows=6).prefix_rows == 6
+    assert chosen().first_entries == 1024 and chosen().slot_entries == 4096
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "config.json", "tokenizer.json"])
