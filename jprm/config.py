@@ -104,14 +104,18 @@ def replaced(config: C, values: dict[str, Any], where: str) -> C:
 
 
 def known_keys(cls: type[pydantic.BaseModel], prefix: str = "") -> dict[str, Any]:
-    """Returns every dotted key of a configuration and the type that it is declared with."""
+    """Returns every dotted key of a configuration and the type that it is declared with.
+
+    Where a value may be a section or something else, as in `str | ModelChoice`, both are keys.
+    """
     keys: dict[str, Any] = {}
     for name, field in cls.model_fields.items():
-        section = field.annotation
-        if isinstance(section, type) and issubclass(section, pydantic.BaseModel):
+        kinds = _members(field.annotation)
+        sections = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, pydantic.BaseModel)]
+        if len(sections) < len(kinds):
+            keys[prefix + name] = field.annotation
+        for section in sections:
             keys |= known_keys(section, f"{prefix}{name}.")
-        else:
-            keys[prefix + name] = section
     return keys
 
 
@@ -178,8 +182,12 @@ def _toml(raw: str) -> Any:
 
 
 def _holds_text(kind: Any) -> bool:
-    kinds = get_args(kind) if get_origin(kind) in (Union, types.UnionType) else (kind,)
-    return all(k in (str, Path, types.NoneType) for k in kinds)
+    return all(k in (str, Path, types.NoneType) for k in _members(kind))
+
+
+def _members(kind: Any) -> tuple[Any, ...]:
+    """The members of a union; any other type by itself."""
+    return get_args(kind) if get_origin(kind) in (Union, types.UnionType) else (kind,)
 
 
 def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
@@ -224,8 +232,10 @@ def _unknown(key: str, where: str, known: dict[str, Any]) -> str:
 
 def _reason(error: pydantic.ValidationError, origin: dict[str, str]) -> str:
     """Returns the first complaint of pydantic in one line: key, value, where it was set, what is wrong."""
-    first = error.errors(include_url=False)[0]
-    key = ".".join(str(part) for part in first["loc"])
+    errors = error.errors(include_url=False)
+    # Of a section that might have been a text, only what is wrong with the section is of interest.
+    first = next((e for e in errors if not (e["type"] == "string_type" and isinstance(e["input"], dict))), errors[0])
+    key = ".".join(str(part) for part in first["loc"] if part != "str" and not str(part)[:1].isupper())  # no types
     reason = first["msg"].removeprefix("Value error, ").replace("\n", " ")
     if not key:
         return f"configuration: {reason}"

@@ -238,6 +238,27 @@ def test_what_has_no_stable_text_has_no_fingerprint():
         fingerprint({"a": object()})
 
 
+def test_a_value_may_be_a_text_or_a_section():
+    class Choice(Config):
+        model: str
+        size: int = Field(default=1, ge=1)
+
+    class Run(Config):
+        policy: str | Choice = "tiny"
+
+    assert load(Run, None, ["policy=big"]).policy == "big"
+    for words in (["policy={model='x', size=2}"], ["policy.model=x", "policy.size=2"]):
+        assert load(Run, None, words).policy == Choice(model="x", size=2)
+    for words, said in (
+        (["policy.model=x", "policy.sise=2"], 'unknown key "policy.sise" .*"policy.size"'),
+        (["policy.size=2"], "policy.model: Field required"),
+        (["policy.model=x", "policy.size=0"], r"policy.size = 0 \(from the command line\): Input should be greater"),
+        (["policy=7"], r"policy = 7 \(from the command line\): Input should be a valid string"),
+    ):
+        with pytest.raises(UserError, match=said):
+            load(Run, None, words)
+
+
 @pytest.mark.parametrize("mistake", ["trian.steps=5", "train.steps=0"])
 def test_the_command_line_answers_without_jax(mistake):
     root = Path(__file__).resolve().parents[1]

@@ -28,6 +28,7 @@ from jprm.errors import UserError
 from jprm.experiments.applications.config import ApplicationsConfig
 from jprm.experiments.benchmark.config import OPTIONS, BenchmarkConfig
 from jprm.experiments.sweep.config import Axis, SweepConfig
+from jprm.tasks.settings import ModelChoice
 from jprm.train.config import RunConfig
 from jprm.verify import Critique, GenPRM, ThinkPRM
 from jprm.worlds.embedded import EmbeddedSettings
@@ -63,7 +64,8 @@ over another file. An unknown key is an error that names the nearest known one. 
 
 TRAIN = "`python -m jprm train --config FILE [KEY=VALUE ...]`; examples are in `configs/train/`."
 SWEEP = """`python experiments/sweep.py [FILE] [KEY=VALUE ...]` or `python -m jprm sweep`; examples are in
-`configs/sweep/`. Without a file and overrides the defaults are the embedded sweep."""
+`configs/sweep/`. Without a file and overrides the defaults are the embedded sweep. `python -m jprm label` takes
+the same keys."""
 APPLICATIONS = """`python experiments/uses.py [FILE] [KEY=VALUE ...]` or `python -m jprm applications`; an example is
 `configs/uses/quick.toml`. All keys of the sweep hold here, too; below stand those that are new or have another
 default."""
@@ -113,6 +115,7 @@ def page() -> str:
         raise UserError(f"keys without a description: {', '.join(missing)}; write one below each field")
     parts = [INTRODUCTION, "## sweep", SWEEP, *_configuration(SweepConfig)]
     parts += ["### axes", _about(Axis), "Each `[[axes]]` of a file has these keys.", _table(list(_keys(Axis, "")))]
+    parts += ["### model.policy as a table", _about(ModelChoice), _table(list(_keys(ModelChoice, "model.policy.")))]
     for name, settings in WORLD_SETTINGS.items():
         keys = list(_keys(settings, "world.settings."))
         parts += [f"### world.settings of `world.kind = {json.dumps(name)}`", _about(settings), _table(keys)]

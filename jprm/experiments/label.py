@@ -15,7 +15,7 @@ from typing import Any
 from jprm.errors import INCOMPLETE, UserError
 from jprm.evaluate import Interval, Resamples, interval_row, mean_interval, share_interval
 from jprm.experiments.sweep.cells import Sweep
-from jprm.experiments.sweep.config import SweepConfig
+from jprm.experiments.sweep.config import FREE_KEYS, SweepConfig
 from jprm.experiments.sweep.machine_speed import stored_speed
 from jprm.jobs import RunDirectory, Runner, StageFailed, claim_directory, open_run, write_rows
 from jprm.jobs.directory import check_writable
@@ -101,7 +101,8 @@ def run_label(
     with RunDirectory(config.path) as directory, Resources() as resources:
         if out is None:
             identity = config.model_dump(mode="json", include=set(SECTIONS)) | {"seeds": config.seeds}
-            claim_directory(config.path / IDENTITY, identity, ADVICE, holds="holds other labels", replace=replace)
+            about: dict[str, Any] = {"holds": "holds other labels", "free": FREE_KEYS, "replace": replace}
+            claim_directory(config.path / IDENTITY, identity, ADVICE, **about)
         speed = stored_speed(config.path) or Speed()
         with open_run(
             config.path, tasks, resources, speed=speed, mix_versions=mix_versions, directory=directory

@@ -8,7 +8,7 @@ A task holds its own settings: nothing is looked up while it is computed. Its pa
     settings      the sections of a configuration that tasks are made from
     open_world    a loaded world, its vocabulary and models;  resources: the code pools that tasks share
     base          pretraining;  policy: a base model that writes solutions
-    labels        Monte-Carlo values of solutions
+    labels        Monte-Carlo values of solutions, whose rollouts are in a `rollout_store`;  label_file: those of a file
     benchmark     sets of solutions to judge;  benchmark_file: those of a file;  delayed_evidence: those for BiPRM
     rationales    the annotator's rationales as training text;  teacher_rationales: those of a teacher
     verifier      fine-tuning on filtered rationales

@@ -36,7 +36,7 @@ def made_up(directory: Path, lost=(), *words):
         planted = [world.planted(problem, rng) for _ in range(2)]
         kept = [] if i in REASONS else [world.reference(problem), *(p for p in planted if p)]
         valued = []
-        for solution in kept:
+        for solution in {s.id: s for s in kept}.values():
             error, steps = solution.first_error, len(solution.steps)
             mc = [0.5] + [0.6 if error < 0 or t < error else 0.25 for t in range(steps - 1)] + [float(error < 0)]
             valued.append({"solution": to_json(solution), "mc": mc})

@@ -284,7 +284,10 @@ class SweepConfig(Config):
 
 
 # What decides no result, and so may differ between two runs in one directory.
-FREE_KEYS = ("name", "directory", "launch", "in_flight", "verify.workers", "verify.place", "verify.uncovered")
+FREE_KEYS = (
+    *("name", "directory", "launch", "in_flight", "verify.workers", "verify.place", "verify.uncovered"),
+    *("model.policy.base_url", "model.policy.concurrency"),
+)
 
 
 def require_sweep(run: Path) -> None:
