@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from jprm.errors import UserError
 from jprm.jobs import Stages
@@ -44,9 +45,16 @@ def verifier_rewards(context: TaskContext, sampling: VerifierSampling, votes: in
 
 
 def registered_rewards(
-    context: TaskContext, sampling: VerifierSampling, name: str, votes: int, styled: Callable[[str], Verifier]
+    context: TaskContext,
+    sampling: VerifierSampling,
+    name: str,
+    votes: int,
+    styled: Callable[[str], Verifier],
+    model: Path | None = None,
 ) -> RewardModel:
     """Any scorer of `jprm.score` by its name; `styled` gives the verifier that writes in a style.
+
+    model: the directory of the checkpoint that it judges with, where that is no verifier of the run.
 
     Raises UserError for an unknown name, and for a style that the run has no verifier of.
     """
@@ -61,7 +69,7 @@ def registered_rewards(
         return Generator(engine, own.pool(context), trained.base.tokenizer, own.settings)
 
     seed = seed_of(verifier.seed, "search votes")
-    scorer = cls(Setup(None, sampling.mode, verify.readout, seed, stop_early=False, generator=generator))
+    scorer = cls(Setup(model, sampling.mode, verify.readout, seed, stop_early=False, generator=generator))
     return _whole(sampling, scorer, votes, model_cost(verifier.base) if cls.samples else None)
 
 

@@ -8,6 +8,7 @@ import functools
 import json
 import shutil
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from jprm.errors import UserError
@@ -19,6 +20,7 @@ from jprm.seeds import seed_of
 from jprm.tasks.baseline import Baseline
 from jprm.tasks.benchmark import load_items
 from jprm.tasks.policy import Policy
+from jprm.tasks.pretrained import model_digest
 from jprm.tasks.resources import Speed, TaskContext
 from jprm.tasks.reward_models import (
     Changed,
@@ -49,8 +51,9 @@ class Search(Task):
     """Problems searched by a strategy; `rows` reads them. The problems are those of candidates.
 
     settings: of the strategy, as JSON. votes: of the verifier on every step. head: a baseline that scores instead of
-    the verifier; scorer: a registered one that does; plugin: the digest of the file that either of them, or the
-    strategy, comes from. candidates: the verifier's votes on candidates, whose rewards the control "score" draws.
+    the verifier; scorer: a registered one that does, by the checkpoint in scorer_model where it has one; plugin: the
+    digest of the file that either of them, or the strategy, comes from. candidates: the verifier's votes on candidates,
+    whose rewards the control "score" draws.
     direct_learning_rate: of the verifier that a scorer without rationales samples, where it is not the recipe's.
     in_flight: the problems that are searched side by side.
 
@@ -71,6 +74,7 @@ class Search(Task):
     control: Control = "none"
     head: Baseline | None = None
     scorer: str = ""
+    scorer_model: Path | None = None
     plugin: str = ""
     candidates: Votes | None = None
     direct_learning_rate: float | None = None
@@ -114,6 +118,7 @@ class Search(Task):
             "slots": self.sampling.slots,
             **protocol_inputs(self.sampling.verifier.template),
             **({"direct": self._styled("direct").key} if self.scorer else {}),
+            **({"scorer_model": model_digest(self.scorer_model)} if self.scorer_model else {}),
         }
 
     def compute(self, stage: Stage, context: TaskContext) -> dict[str, Any]:
@@ -159,7 +164,7 @@ class Search(Task):
 
     def _reward_model(self, context: TaskContext) -> RewardModel:
         if self.scorer:
-            return registered_rewards(context, self.sampling, self.scorer, self.votes, self._styled)
+            return registered_rewards(context, self.sampling, self.scorer, self.votes, self._styled, self.scorer_model)
         if self.head is not None:
             return whole_steps(self.sampling, HeadRewards(context.stages, self.head))
         model = _verifier(context, self.sampling, self.votes)

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from jprm.chat import ChatCodec
 from jprm.errors import UserError
 from jprm.jobs import Stage, Task, write_rows
 from jprm.label import JudgedStep, fault_of, read_attempt
@@ -134,6 +133,8 @@ class TeacherRationales(Task):
     @property
     def format(self) -> Teacher:
         """How the teacher is asked. Raises UserError for a chat template that cannot be used so."""
+        from jprm.chat import ChatCodec  # it loads tokenizers
+
         settings, codec = self.settings, self.model.tokenizer
         assert isinstance(codec, ChatCodec), "a preset is no teacher"
         budget = Budget(

@@ -59,6 +59,9 @@ class SearchSection(Config):
     """The scorers, by names of the same list."""
     plugin: Path | None = None
     """A Python file that registers strategies or scorers."""
+    models: dict[str, Path] = {}
+    """By scorer, the directory of the checkpoint that it judges with, such as that of qwen-prm; by default the run's
+    own verifier judges."""
     width: int = Field(default=2, ge=1)
     """The solutions that a strategy keeps."""
     expand: int = Field(default=2, ge=1)

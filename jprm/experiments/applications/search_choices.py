@@ -7,6 +7,7 @@ from typing import Any
 
 from jprm.errors import UserError
 from jprm.experiments.applications.config import SearchSection
+from jprm.models.locate import find_directory
 from jprm.score import find_scorer
 from jprm.search import load_plugins, make_strategy
 
@@ -16,6 +17,12 @@ def check_search(search: SearchSection) -> None:
     added_by(search.plugin)
     for name in search.scorers:
         find_scorer(name)
+    for name, model in search.models.items():
+        if name not in search.scorers:
+            raise UserError(f"search.models.{name}: not among search.scorers")
+        if find_scorer(name).samples:
+            raise UserError(f"search.models.{name}: this scorer writes text, for which a search has the run's verifier")
+        find_directory(model, f"search.models.{name}")
     for name in search.strategies:
         for settings in settings_of(search, name):
             make_strategy(name, **settings)

@@ -12,6 +12,7 @@ from jprm.experiments.applications.judgements import Judgements, scored, voted
 from jprm.experiments.applications.search_choices import added_by, settings_of
 from jprm.experiments.sweep.cells import Sweep
 from jprm.jobs import Stages, Task
+from jprm.models.locate import find_directory
 from jprm.tasks.baseline import Baseline, Target
 from jprm.tasks.benchmark import SolutionSet
 from jprm.tasks.delayed_evidence import DelayedEvidence
@@ -123,7 +124,7 @@ class Applications:
         search = self.config.search
         named = {strategy, scorer, *(value for value in settings.values() if isinstance(value, str))}
         own = {name for _, name in added_by(search.plugin)} & named
-        style = STYLE_OF.get(scorer)
+        style, model = STYLE_OF.get(scorer), search.models.get(scorer)
         return self._search(
             strategy,
             settings,
@@ -132,6 +133,7 @@ class Applications:
             verifier=self.styled(style) if style else self.main,
             head=self.baseline("steps") if scorer == "head" else None,
             scorer="" if style or scorer == "head" else scorer,
+            scorer_model=find_directory(model, f"search.models.{scorer}") if model else None,
             plugin=sha256(search.plugin) if search.plugin and own else "",
         )
 

@@ -23,6 +23,8 @@ DECODE_SHARE = 0.5  # of the memory's bandwidth, in a decode step
 BYTES = 2  # of a bfloat16
 TRAINED_BYTES = 4 + 8 + 4 + 2 * BYTES  # of a parameter: f32 weight, moments and gradient; copies for the passes
 FROZEN_BYTES = BYTES  # of a parameter beside adapters
+MEMORY_SHARE = 0.85  # of a device, for weights and caches
+FEWEST_SLOTS = 8  # for which a model is spread over more devices
 
 
 @dataclass(frozen=True)
@@ -34,11 +36,6 @@ class Machine:
     bandwidth: float
     memory_bytes: float
     devices: int = 1
-
-    def speed(self, slots: int) -> Speed:
-        """The speed in training, and in decoding with so many slots a device, which read the weights together."""
-        decode = min(TRAIN_SHARE * self.flops, DECODE_SHARE * self.bandwidth * 2 / BYTES * slots)
-        return Speed(TRAIN_SHARE * self.flops * self.devices, decode * self.devices)
 
 
 MACHINES = {
@@ -78,23 +75,68 @@ def training_bytes(model: "ModelConfig", recipe: "TrainConfig", devices: int) ->
     return held + stream + layer + logits
 
 
-def decoding_bytes(model: "ModelConfig", slots: int, context_tokens: int) -> float:
-    """The memory of a device in decoding: the whole model, and a context for each slot."""
+@dataclass(frozen=True)
+class Decoding:
+    """How a model is sampled on a machine: `ways` devices share its weights, and hold so many slots together.
+
+    device_bytes: of each device. flops: a second, of the whole machine.
+    """
+
+    ways: int
+    slots: int
+    device_bytes: float
+    flops: float
+
+
+def decoding(model: "ModelConfig", slots: int, context_tokens: int, machine: Machine) -> Decoding | None:
+    """Spreads a model over as few devices as hold it with 8 slots, or as few as were asked for; None where none do.
+
+    A decode step reads the weights once, and half a context of every slot.
+    """
     from jprm.models import parameter_count
 
-    entry = 2 * model.n_layers * model.n_kv_heads * model.head_dim * BYTES
-    return parameter_count(model) * BYTES + slots * context_tokens * entry
+    weights = parameter_count(model) * BYTES
+    context = context_tokens * 2 * model.n_layers * model.n_kv_heads * model.head_dim * BYTES
+    ways = 1
+    while ways <= machine.devices:
+        held = min(slots, int((MEMORY_SHARE * machine.memory_bytes * ways - weights) // context))
+        if held >= min(slots, FEWEST_SLOTS):
+            read = weights + held * context / 2
+            a_step = read / (DECODE_SHARE * machine.bandwidth * ways)
+            bound = TRAIN_SHARE * machine.flops * ways
+            flops = min(weights / BYTES * 2 * held / a_step, bound) * (machine.devices // ways)
+            return Decoding(ways, held, (weights + held * context) / ways, flops)
+        ways *= 2
+    return None
 
 
-def fits(config: "SweepConfig", models: dict[str, "ModelConfig"], machine: Machine) -> list[dict[str, object]]:
-    """A row for each model of the grid: bytes of a device in training and in decoding, and whether both fit."""
-    rows: list[dict[str, object]] = []
+@dataclass(frozen=True)
+class MachinePlan:
+    """What each model of a sweep takes of a machine, as rows of a table, and the speeds that the plan goes by."""
+
+    rows: list[dict[str, object]]
+    speed: Speed
+
+
+def plan_for(config: "SweepConfig", models: dict[str, "ModelConfig"], machine: Machine) -> MachinePlan:
+    """Plans the models of a grid for a machine. All decode at the speed of the slowest.
+
+    Raises UserError where the machine holds one of them in no way.
+    """
+    rows, slowest = [], math.inf
     for name, model in models.items():
         train = training_bytes(model, config.train, machine.devices)
-        decode = decoding_bytes(model, config.model.slots, config.verify.context_tokens)
-        verdict = "fits" if max(train, decode) <= machine.memory_bytes else "does NOT fit"
-        rows.append({"model": name, "training": _gb(train), "decoding": _gb(decode), "verdict": verdict})
-    return rows
+        found = decoding(model, config.model.slots, config.verify.context_tokens, machine)
+        if found is None:
+            raise UserError(
+                f"{name}: {machine.devices} x {machine.name} do not hold it with a slot of "
+                f"{config.verify.context_tokens} tokens; plan for more devices, or lower verify.context_tokens"
+            )
+        slowest = min(slowest, found.flops)
+        on = f"{found.slots} slots, {found.ways} device{'s' if found.ways > 1 else ''}, {_gb(found.device_bytes)} each"
+        verdict = "fits" if train <= machine.memory_bytes else "training does NOT fit: more devices, or train.lora"
+        rows.append({"model": name, "training": _gb(train), "decoding": on, "verdict": verdict})
+    return MachinePlan(rows, Speed(TRAIN_SHARE * machine.flops * machine.devices, slowest))
 
 
 def _gb(size: float) -> str:

@@ -4,7 +4,7 @@ from jprm.errors import UserError
 from jprm.experiments.sweep.cells import Sweep
 from jprm.experiments.sweep.config import SweepConfig
 from jprm.experiments.sweep.machine_speed import measure_speed, stored_speed
-from jprm.experiments.sweep.machines import DECODE_SHARE, TRAIN_SHARE, Machine, fits
+from jprm.experiments.sweep.machines import DECODE_SHARE, TRAIN_SHARE, Machine, plan_for
 from jprm.jobs import Graph, Stage, Stages, Task, clock
 from jprm.jobs.directory import check_writable
 from jprm.jobs.leases import doing, holder
@@ -28,7 +28,11 @@ def print_plan(config: SweepConfig, measure_first: bool = False, machine: Machin
     check_possible(sweep)
     graph = Graph(stages, sweep.asked, sweep.leaders)
     measured = measure_speed(sweep) if measure_first else stored_speed(config.path)
-    speed = machine.speed(config.model.slots) if machine else measured or Speed()
+    planned = None
+    if machine:
+        models = {cell.verifier.size: cell.verifier.base.config for cell in sweep.cells}
+        planned = plan_for(config, models, machine)
+    speed = planned.speed if planned else measured or Speed()
     print_table(STAGES.of(_row(graph, task, speed) for task in graph.tasks[:MAX_ROWS]))
     if len(graph.tasks) > MAX_ROWS:
         print(f"... and {len(graph.tasks) - MAX_ROWS} more")
@@ -40,10 +44,9 @@ def print_plan(config: SweepConfig, measure_first: bool = False, machine: Machin
     where = "at the speed measured on this machine"
     if not measured:
         where = "on two CPU cores (--calibrate measures this machine, --machine plans for another)"
-    if machine:
+    if machine and planned:
         where = f"on {machine.devices} x {machine.name}, by the data sheet ({ASSUMED})"
-        models = {cell.verifier.size: cell.verifier.base.config for cell in sweep.cells}
-        print_table(MEMORY.of(fits(config, models, machine)))
+        print_table(MEMORY.of(planned.rows))
     flops, seconds = sum(map(graph.flops, missing)), sum(graph.seconds(task, speed) for task in missing)
     print(
         f"{len(graph.tasks)} stages, {len(graph.tasks) - len(missing)} done; about {seconds / 60:.0f} min left "
