@@ -72,6 +72,9 @@ def test_lists_are_axes_and_sizes_are_given():
         ({"settings": {"beam": {"wdth": 2}}}, "did you mean 'width'"),
         ({"settings": {"lookahead": {"width": 2}}}, "not among search.strategies"),
         ({"settings": {"beam": {"width": [2, 0]}}}, "at least 1"),
+        ({"models": {"qwen-prm": "x"}}, "search.models.qwen-prm: not among search.scorers"),
+        ({"scorers": ("qwen-prm",), "models": {"qwen-prm": "no/such"}}, "search.models.qwen-prm no/such: no such"),
+        ({"scorers": ("genprm",), "models": {"genprm": "x"}}, "search.models.genprm: this scorer writes text"),
     ],
 )
 def test_a_wrong_name_is_said_before_anything_runs(asked, message):
