@@ -29,16 +29,8 @@ from jprm.terminal import say
 
 LABELS, UNUSED, IDENTITY = "labels.jsonl", "unused.jsonl", "labels.json"
 ADVICE = "set name=OTHER for labels of their own, or give --replace (stages that fit are used)"
-SECTIONS = (
-    "world",
-    "data",
-    "model",
-    "base",
-    "labels",
-    "axes",
-    "only",
-    "skip",
-)  # of a configuration, that decide labels
+# The sections of a configuration that decide labels.
+SECTIONS = ("world", "data", "model", "base", "labels", "axes", "only", "skip")
 SEEDS = Table(
     "", columns("seed | problems | solved samples: pass_at_1*% | unused | solutions | rollouts | tokens drawn: tokens")
 )

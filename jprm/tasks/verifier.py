@@ -19,12 +19,10 @@ from jprm.tasks.open_world import OpenWorld
 from jprm.tasks.rationales import held_out_conversations, write_conversation
 from jprm.tasks.resources import Speed, TaskContext
 from jprm.tasks.settings import TrainSection, VerifySection
-from jprm.tasks.teacher_rationales import TeacherRationales, load_kept
+from jprm.tasks.teacher_rationales import TRAINING_FORM, TeacherRationales, load_kept
 from jprm.verify import EMBEDDED, Budget, GenPRM, Template, protocol_for
 
 T = TypeVar("T")
-# The form in which rationales are written for training: that of the published data.
-TRAINING_FORM = ("quirks.first_user=training",)
 HELD_OUT_SHARE = 20  # one problem in so many, where the world has no other rationales
 RUN_CODE = ("full", "code")  # the styles whose rationales hold code
 

@@ -8,7 +8,8 @@ from jprm.experiments.sweep.finished import read_sweep_config, trained_verifier
 from jprm.formats.protocols import PROTOCOL_FILE, ProtocolChoice, protocol_json
 from jprm.jobs import Stages, provenance, write_atomic
 from jprm.tasks.base import Base, load_weights
-from jprm.tasks.verifier import TRAINING_FORM, Verifier
+from jprm.tasks.teacher_rationales import TRAINING_FORM
+from jprm.tasks.verifier import Verifier
 from jprm.tokenizer import EOS, PAD
 from jprm.verify import GenPRM
 
