@@ -37,7 +37,7 @@ TINY = [
 
 def known_solutions(policy, stages, problems, n, seed, purpose):
     """Stands for `Policy.sample`: of each problem the reference, then planted errors."""
-    world, drawn = policy.base.world.world, []
+    world, drawn = policy.world.world, []
     for problem in problems:
         rng = rng_of(seed, purpose, problem.id)
         wholes = [world.reference(problem)]
@@ -57,7 +57,7 @@ class KnownSteps:
     """Stands for `search.policy_steps`: goes on with a solution that it knows."""
 
     def __init__(self, stages, policy):
-        self.policy, self.seed = policy, policy.base.seed
+        self.policy, self.seed = policy, policy.seed
 
     def grow(self, requests):
         return [
