@@ -7,6 +7,7 @@ from pathlib import Path
 from jprm.jobs import Task, open_run
 from jprm.prompt import BARE
 from jprm.records import Problem
+from jprm.tasks import rollout_store
 from jprm.tasks.labels import Labels
 from jprm.tasks.resources import Speed
 from jprm.tasks.settings import LabelSection
@@ -67,7 +68,7 @@ class SlowSampler(ChainSampler):
     """Takes its time, so that it can be killed while it draws."""
 
     def poll(self):
-        time.sleep(0.002)
+        time.sleep(0.03)
         return super().poll()
 
 
@@ -84,4 +85,5 @@ def compute(directory: Path, task: Labels) -> Path:
 if __name__ == "__main__":
     import sys
 
+    rollout_store.FLUSH_S = 0.05
     compute(Path(sys.argv[1]), labels(SlowSampler()))
