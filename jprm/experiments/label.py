@@ -17,7 +17,7 @@ from jprm.evaluate import Interval, Resamples, interval_row, mean_interval, shar
 from jprm.experiments.sweep.cells import Sweep
 from jprm.experiments.sweep.config import FREE_KEYS, SweepConfig
 from jprm.experiments.sweep.machine_speed import stored_speed
-from jprm.jobs import RunDirectory, Runner, StageFailed, claim_directory, open_run, write_rows
+from jprm.jobs import RunDirectory, Runner, StageFailed, Task, claim_directory, open_run, write_rows
 from jprm.jobs.directory import check_writable
 from jprm.records import read_jsonl
 from jprm.report.tables import Table, columns, print_table
@@ -127,17 +127,27 @@ def _tasks(config: SweepConfig) -> list[LabelledSolutions]:
 
 def _labelled(runner: Runner, task: LabelledSolutions) -> SeedLabels:
     """Computes the labels of one seed; of a stage whose sampler lost some problems it takes the others."""
-    try:
-        runner.ensure(task)
-    except StageFailed as failed:
-        if not isinstance(failed.__cause__, ProblemsLost):
-            raise (failed.__cause__ or failed) from None
-        runner.progress.note(f"{task.label}: {failed.failure.reason}")
+    if reason := lost_in(runner, task, ProblemsLost):
+        runner.progress.note(f"{task.label}: {reason}")
     stage = runner.stages[task]
     values = read_jsonl(stage.file(VALUES))
     lost = {row["problem_id"]: row["reason"] for row in read_jsonl(stage.file(LOST), {"problem_id": str})}
     rows = sorted(label_rows(values, task.settings, task.seed), key=lambda row: row["problem_id"])
     return SeedLabels(task.seed, values, rows, lost, count_rollouts(stage.path))
+
+
+def lost_in(runner: Runner, task: Task, loss: type[UserError]) -> str:
+    """Computes a task. Returns the reason where it failed by a `loss`, which leaves all the rest stored; "" for none.
+
+    Raises whatever else it failed with.
+    """
+    try:
+        runner.ensure(task)
+    except StageFailed as failed:
+        if not isinstance(failed.__cause__, loss):
+            raise (failed.__cause__ or failed) from None
+        return failed.failure.reason
+    return ""
 
 
 def _print(found: Sequence[SeedLabels], unused: Sequence[dict[str, Any]], rejected: Sequence[str]) -> None:

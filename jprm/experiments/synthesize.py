@@ -7,12 +7,12 @@ from typing import Any
 
 from jprm.errors import INCOMPLETE, UserError
 from jprm.evaluate import Resamples, interval_row, mean_interval
-from jprm.experiments.label import SECTIONS
+from jprm.experiments.label import SECTIONS, lost_in
 from jprm.experiments.sweep.cells import Sweep
 from jprm.experiments.sweep.config import SweepConfig
 from jprm.experiments.sweep.machine_speed import stored_speed
 from jprm.formats.protocols import KEY, ProtocolChoice
-from jprm.jobs import RunDirectory, Runner, StageFailed, Stages, claim_directory, open_run, write_rows
+from jprm.jobs import RunDirectory, Stages, claim_directory, open_run, write_rows
 from jprm.jobs.directory import check_writable
 from jprm.label import write_messages, write_rationales
 from jprm.report.tables import Table, columns, print_table
@@ -55,7 +55,7 @@ def run_synthesis(config: SweepConfig, out: Path | None = None, replace: bool = 
             claim_directory(config.path / IDENTITY, identity, ADVICE, holds="holds other rationales", replace=replace)
         speed = stored_speed(config.path) or Speed()
         with open_run(config.path, list(tasks), resources, speed=speed, directory=directory) as runner:
-            incomplete = [task for task in tasks if not _is_complete(runner, task)]
+            incomplete = [task for task in tasks if lost_in(runner, task, AttemptsLost)]
             runner.count_reused()
             runner.progress.close()  # what follows is printed below it
     rows = [row for task, style in tasks.items() for row in conversations(runner.stages, task, style)]
@@ -70,24 +70,13 @@ def run_synthesis(config: SweepConfig, out: Path | None = None, replace: bool = 
 
 
 def _tasks(config: SweepConfig) -> dict[TeacherRationales, Style]:
-    """The rationales of all seeds at all points of the axes, each with the style in which it is written."""
+    """Returns what the teacher has to write for each seed at each point of the axes, and in which style."""
     sweep, tasks = Sweep(config), dict[TeacherRationales, Style]()
     for point in sweep.points:
         for seed in point.config.seeds:
             if (task := sweep.tasks_of(point.config).rationales(seed)) is not None:
                 tasks.setdefault(task, point.config.cell.style)
     return tasks
-
-
-def _is_complete(runner: Runner, task: TeacherRationales) -> bool:
-    """Computes a task. Returns False where the server has lost attempts. Raises what it failed with otherwise."""
-    try:
-        runner.ensure(task)
-    except StageFailed as failed:
-        if not isinstance(failed.__cause__, AttemptsLost):
-            raise (failed.__cause__ or failed) from None
-        return False
-    return True
 
 
 def conversations(stages: Stages, task: TeacherRationales, style: Style) -> Iterator[dict[str, Any]]:

@@ -9,7 +9,7 @@ from jprm.models.hf_fields import Fields
 
 
 def read_rope(fields: Fields) -> tuple[float, RopeScaling | None]:
-    """Reads theta and the scaling from `rope_parameters` of transformers 5, or from the two fields before it."""
+    """Reads theta and the scaling: transformers 5 keeps both in `rope_parameters`, earlier versions in two fields."""
     key = "rope_parameters" if fields.get("rope_parameters") is not None else "rope_scaling"
     given = fields.get(key, {})
     if not isinstance(given, dict):

@@ -65,7 +65,7 @@ class Verifier(Task):
 
     @property
     def seed(self) -> int:
-        """The seed of its labels and its training, and of its base where that is trained from scratch."""
+        """The seed of its labels and of its training; a base that is trained from scratch has the same one."""
         return self.labels.seed
 
     @property

@@ -143,13 +143,17 @@ class RationaleFormat(ABC):
         """Returns all text before the next step's rationale, given all text before this one and this one."""
 
     def conversation(self, problem: str, steps: Sequence[str], rationales: Sequence[Pieces], style: str) -> Pieces:
-        """Returns the text up to the end of the last of these rationales, of the first steps, as pieces."""
+        """Returns the text up to the end of the last of these rationales, of the first steps, as pieces.
+
+        Raises NotImplementedError for protocols that no model is trained in here, such as the critic's.
+        """
         raise NotImplementedError(f"nobody trains a model to write {type(self).__name__}")
 
     def authored(self, analysis: str, codes: Sequence[str], is_right: bool, style: str) -> list[str]:
         """Returns what an author of a rationale writes in this style, turn by turn, where the model would.
 
-        analysis, codes: without tags; a style without them leaves them out. is_right: the verdict.
+        analysis, codes: without tags; a style without them leaves them out. is_right: the verdict. Raises
+        NotImplementedError as `conversation` does.
         """
         raise NotImplementedError(f"nobody trains a model to write {type(self).__name__}")
 

@@ -94,7 +94,7 @@ class Written:
 
     @property
     def numbers(self) -> list[int]:
-        """The numbers of all paragraphs that have a heading, finished or not."""
+        """The numbers of all paragraphs for which a section was begun, whether or not it was finished."""
         return [int(found[1]) for found in _HEAD.finditer(self._text)]
 
     def sections(self, executions: Sequence[Execution]) -> list[StepSection]:

@@ -100,7 +100,7 @@ def test_any_contents(codecs, family, data):
 
 
 class Recording(ScriptedSampler):
-    """Remembers the ids of every turn that the model was asked for."""
+    """A sampler that keeps the token ids of each prompt which it was given."""
 
     def __init__(self, tokenizer, script):
         super().__init__(tokenizer, script)

@@ -71,6 +71,6 @@ def _texts(path: Path, kind: type[CheckpointProtocol], trained: ProtocolChoice) 
 
 
 def _texts_of(protocol: CheckpointProtocol) -> dict[str, Any]:
-    """The settings of a protocol that a model is trained to read and write."""
+    """Returns those settings of a protocol that decide the texts a model is trained on."""
     settings = flattened(protocol.model_dump(mode="json"))
     return {key: value for key, value in settings.items() if not key.startswith(FREE)}

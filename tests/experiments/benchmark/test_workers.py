@@ -1,4 +1,4 @@
-"""Several processes share an evaluation: whoever is killed, the table is that of one process."""
+"""Several processes share an evaluation. Whichever is killed, the table is the one that a single process makes."""
 
 import json
 import signal
