@@ -176,12 +176,15 @@ def _text(value: str | None, ends: str) -> str:
     return "-" if value is None else f"{value} {ends}".strip()
 
 
-def print_table(table: Table, console: Console | None = None) -> None:
+def print_table(table: Table, console: Console | None = None, most_rows: int | None = None) -> None:
     """Prints a table as wide as it has to be: a terminal may wrap the lines, but nothing is cut off.
 
-    Texts too long for a cell are broken into lines.
+    Texts too long for a cell are broken into lines. Of more than `most_rows` rows the first are shown, and the rest is
+    counted below: they stand in the report, which has every row.
     """
     out = console or terminal()
+    left_out = 0 if most_rows is None else max(0, len(table.rows) - most_rows)
+    table = dataclasses.replace(table, rows=table.rows[: len(table.rows) - left_out])
     shown = rich.table.Table(box=None, header_style="bold", pad_edge=False)
     cells = [[_text(*column.shown(row)) for column in table.columns] for row in table.rows]
     widths = [max([16, *(len(row[i]) for row in cells)]) for i in range(len(table.columns))]
@@ -200,6 +203,8 @@ def print_table(table: Table, console: Console | None = None) -> None:
         out.print(table.title, style="bold", soft_wrap=True)
     needed = out.measure(shown, options=out.options.update(width=_ANY_WIDTH)).maximum
     terminal(out.file, width=max(out.width, needed)).print(shown)  # type: ignore[arg-type] - IO[str]
+    if left_out:
+        out.print(f"{left_out:,} more rows stand in the report.", style="dim")
     if table.note:
         out.print(table.note, style="dim", soft_wrap=True)
 

@@ -32,10 +32,13 @@ def predict(theta: np.ndarray, t: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     terms[..., 0, :] = theta[..., :1]
     terms[..., 1:, :] = theta[..., 1 : m + 1, None] - theta[..., m + 1 :, None] * t
     top = terms.max(axis=-2, keepdims=True)
-    shares = np.exp(terms - top)
+    terms -= top  # in place from here on: of a thousand resamples these arrays are the largest there are
+    shares = np.exp(terms, out=terms)
     total = shares.sum(axis=-2, keepdims=True)
     shares /= total
-    gradient = np.concatenate([shares, -shares[..., 1:, :] * t], axis=-2)
+    gradient = np.empty((*theta.shape[:-1], 2 * m + 1, t.shape[1]))
+    gradient[..., : m + 1, :] = shares
+    np.multiply(shares[..., 1:, :], -t, out=gradient[..., m + 1 :, :])
     return (top + np.log(total))[..., 0, :], gradient
 
 
@@ -130,7 +133,7 @@ def _reweighted(
         quiet = np.where(better & (loss - new > 1e-10 * loss), 0, quiet + 1)
         theta = np.where(better[:, None], tried, theta)
         log_p = np.where(better[:, None], new_p, log_p)
-        jacobian = np.where(better[:, None, None], new_jacobian, jacobian)
+        np.copyto(jacobian, new_jacobian, where=better[:, None, None])
         loss = np.where(better, new, loss)
         damping = np.clip(np.where(better, damping / 5, damping * 8), 1e-12, 1e8)
         # 3. A row that no longer moves leaves the batch.

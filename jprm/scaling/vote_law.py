@@ -24,6 +24,7 @@ MEASURED_COVERAGE = (
     "of 500 simulated sets of 200 items with 16 votes"
 )  # python -m tools.coverage vote_law
 _ITERATIONS = 60
+_DECREMENT = 1e-12  # of the likelihood, in nats: a step that could win less ends a fit
 _EDGE = 1e-12  # a share of 0 or 1 has no logit
 _LOG_RANGE = (-6.0, 9.0)  # of ln a and ln b: beyond, every item is alike or every vote is
 
@@ -123,46 +124,62 @@ def _around(value: float, samples: np.ndarray) -> np.ndarray:
 
 
 def _maximise(weight: np.ndarray, c: np.ndarray, n: np.ndarray) -> np.ndarray:
-    """(a, b) [R, 2] for histograms [R, U] over (c, n) [U], by damped Newton steps in ln a, ln b."""
-    from scipy.special import betaln, digamma, polygamma
+    """(a, b) [R, 2] for histograms [R, U] over (c, n) [U], by damped Newton steps in ln a, ln b.
 
-    def likelihood(theta: np.ndarray) -> np.ndarray:
-        a, b = np.exp(theta[:, :1]), np.exp(theta[:, 1:])
-        return (weight * (betaln(a + c, b + n - c) - betaln(a, b))).sum(axis=1)
-
+    A histogram that has converged, or that pushes against the end of the range, leaves the batch.
+    """
     share = float((weight[0] @ (c / n)) / weight[0].sum())
     share = min(max(share, 0.01), 0.99)
-    theta = np.tile(np.log([2 * share, 2 * (1 - share)]), (len(weight), 1))
-    value, damping = likelihood(theta), np.full(len(weight), 1e-3)
+    out = np.tile(np.log([2 * share, 2 * (1 - share)]), (len(weight), 1))
+    live, theta, damping = np.arange(len(weight)), out, np.full(len(weight), 1e-3)
+    value = _likelihood(theta, weight, c, n)
     for _ in range(_ITERATIONS):
-        a, b = np.exp(theta[:, :1]), np.exp(theta[:, 1:])
-        both = digamma(a + b) - digamma(a + b + n)
-        slope_a = (weight * (digamma(a + c) - digamma(a) + both)).sum(axis=1)
-        slope_b = (weight * (digamma(b + n - c) - digamma(b) + both)).sum(axis=1)
-        cross = polygamma(1, a + b) - polygamma(1, a + b + n)
-        bend_a = (weight * (polygamma(1, a + c) - polygamma(1, a) + cross)).sum(axis=1)
-        bend_b = (weight * (polygamma(1, b + n - c) - polygamma(1, b) + cross)).sum(axis=1)
-        a, b, cross = a[:, 0], b[:, 0], (weight * cross).sum(axis=1)
-        gradient = np.stack([a * slope_a, b * slope_b], axis=1)
-        # minus the Hessian in (ln a, ln b), made positive by the damping
-        hessian = -np.array(
-            [[a * a * bend_a + a * slope_a, a * b * cross], [a * b * cross, b * b * bend_b + b * slope_b]]
-        ).transpose(2, 0, 1)
+        # 1. The Newton step of minus the Hessian in (ln a, ln b), made positive by the damping.
+        gradient, hessian = _slopes(theta, weight, c, n)
         size = np.abs(hessian).max(axis=(1, 2)) + 1e-12
         lowest = np.linalg.eigvalsh(hessian)[:, 0]
         ridge = damping * size + np.maximum(0.0, 1e-6 * size - lowest)
-        step = np.linalg.solve(hessian + ridge[:, None, None] * np.eye(2), gradient[..., None])
-        tried = np.clip(theta + np.clip(step[..., 0], -2.0, 2.0), *_LOG_RANGE)
-        new = likelihood(tried)
+        step = np.linalg.solve(hessian + ridge[:, None, None] * np.eye(2), gradient[..., None])[..., 0]
+        # 2. It is taken where it raises the likelihood; elsewhere the damping grows.
+        tried = np.clip(theta + np.clip(step, -2.0, 2.0), *_LOG_RANGE)
+        new = _likelihood(tried, weight, c, n)
         better = new > value
         theta = np.where(better[:, None], tried, theta)
         value = np.where(better, new, value)
         damping = np.clip(np.where(better, damping / 10, damping * 10), 1e-10, 1e6)
-        decrement = (gradient * step[..., 0]).sum(axis=1)
+        # 3. What the step could still have won says who is done: nothing, to the precision of the likelihood.
+        out[live] = theta
         at_edge = np.isin(theta, _LOG_RANGE).any(axis=1)
-        if ((decrement < 1e-7) | at_edge & ~better).all():
+        keep = ((gradient * step).sum(axis=1) >= _DECREMENT) & ~(at_edge & ~better)
+        if not keep.any():
             break
-    return np.exp(theta)
+        if not keep.all():
+            live, theta, value, damping, weight = live[keep], theta[keep], value[keep], damping[keep], weight[keep]
+    return np.exp(out)
+
+
+def _likelihood(theta: np.ndarray, weight: np.ndarray, c: np.ndarray, n: np.ndarray) -> np.ndarray:
+    """The log-likelihood [R] of ln a, ln b [R, 2], up to a constant."""
+    from scipy.special import betaln
+
+    a, b = np.exp(theta[:, :1]), np.exp(theta[:, 1:])
+    return (weight * (betaln(a + c, b + n - c) - betaln(a, b))).sum(axis=1)
+
+
+def _slopes(theta: np.ndarray, weight: np.ndarray, c: np.ndarray, n: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The gradient [R, 2] and minus the Hessian [R, 2, 2] of the log-likelihood in ln a, ln b."""
+    from scipy.special import digamma, polygamma
+
+    a, b = np.exp(theta[:, :1]), np.exp(theta[:, 1:])
+    both = digamma(a + b) - digamma(a + b + n)
+    slope_a = (weight * (digamma(a + c) - digamma(a) + both)).sum(axis=1)
+    slope_b = (weight * (digamma(b + n - c) - digamma(b) + both)).sum(axis=1)
+    cross = polygamma(1, a + b) - polygamma(1, a + b + n)
+    bend_a = (weight * (polygamma(1, a + c) - polygamma(1, a) + cross)).sum(axis=1)
+    bend_b = (weight * (polygamma(1, b + n - c) - polygamma(1, b) + cross)).sum(axis=1)
+    a, b, cross = a[:, 0], b[:, 0], (weight * cross).sum(axis=1)
+    minus = np.array([[a * a * bend_a + a * slope_a, a * b * cross], [a * b * cross, b * b * bend_b + b * slope_b]])
+    return np.stack([a * slope_a, b * slope_b], axis=1), -minus.transpose(2, 0, 1)
 
 
 def _pass_at(a, b, k):

@@ -12,6 +12,7 @@ from jprm.report import Table, columns, print_table, shown
 from jprm.tasks.benchmark import SolutionSet
 from jprm.terminal import terminal
 
+_SHOWN_ROWS = 60  # of a table on the terminal; the page and the results have all of them
 PLACES_SHOWN = 5  # of what was dropped, those with the most
 NAMED = ("model", "model_params", "train_examples", "style", "code", "marked_labels", "what", "seed")  # once for a cell
 CELLS = Table(
@@ -91,9 +92,9 @@ def found_tables(findings: Findings, every_cell: bool = True) -> dict[str, list[
 
 
 def print_sweep(measured: list[Measured], findings: Findings) -> None:
-    """Prints one block of rows per cell, and below it what was found."""
+    """Prints one block of rows per cell, and below it what was found; of many cells the first."""
     out = terminal()
-    print_table(cells_table(measured, in_blocks=True).without("model_params"), out)
+    print_table(cells_table(measured, in_blocks=True).without("model_params"), out, most_rows=_SHOWN_ROWS)
     notes = ["* no consensus filter"] if any(not row["filtered"] for m in measured for row in m.rows) else []
     for note in (*notes, one_vote_note(measured), f"no verdict: {MISSING_AS[measured[0].curve.missing_as]}"):
         if note:
@@ -104,7 +105,7 @@ def print_sweep(measured: list[Measured], findings: Findings) -> None:
     for table in (table for tables in found_tables(findings, every_cell=False).values() for table in tables):
         if table.rows:
             out.print()
-            print_table(table, out)
+            print_table(table, out, most_rows=_SHOWN_ROWS)
 
 
 def cells_table(measured: Iterable[Measured], in_blocks: bool = False) -> Table:
