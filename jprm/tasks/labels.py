@@ -86,7 +86,7 @@ class Labels(LabelledSolutions):
         left_out = {"epsilon", "difference_epsilon", "annotator_noise", "file"}
         # Keys that came later are left out where they are the defaults, as in keys from before there were any.
         fields = LabelSection.model_fields
-        left_out |= {n for n in ("min_steps", "max_steps") if getattr(self.settings, n) == fields[n].default}
+        left_out |= {n for n in ("min_steps", "max_steps", "draw") if getattr(self.settings, n) == fields[n].default}
         labels = self.settings.model_dump(mode="json", exclude=left_out)
         asked = self.policy.inputs() if self.policy else {}
         return {"labels": labels, "world": self.world.identity, "seed": self.seed} | asked
@@ -177,6 +177,7 @@ class Labels(LabelledSolutions):
             planted_per_problem=labels.planted_solutions,
             min_steps=labels.min_steps,
             max_steps=labels.max_steps,
+            draw=labels.draw,
         )
 
     def _summary(self, path: Path, order: list[str]) -> dict[str, Any]:

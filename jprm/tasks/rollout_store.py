@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from jprm.label import Rollout, RolloutRequest
-from jprm.records import append_jsonl, row_of
+from jprm.records import append_jsonl, row_of, stream_jsonl
 
 ROLLOUTS = "rollouts.jsonl"
 FIELDS = {
@@ -113,6 +113,15 @@ class RolloutStore:
                 key = row["state"], row["index"]
                 found[key] = Rollout(tuple(row["steps"]), row["correct"], row["finished"], row["tokens"])
         return found
+
+
+def state_counts(directory: Path) -> dict[str, tuple[int, int]]:
+    """The right and all rollouts of every state behind at least one step, by its name. Raises UserError for damage."""
+    drawn: dict[str, dict[int, bool]] = {}
+    for row in stream_jsonl(directory / ROLLOUTS, FIELDS):
+        if row["given"]:
+            drawn.setdefault(row["state"], {})[row["index"]] = row["correct"]
+    return {state: (sum(of_state.values()), len(of_state)) for state, of_state in drawn.items()}
 
 
 def count_rollouts(directory: Path) -> int | None:

@@ -286,7 +286,7 @@ class SweepConfig(Config):
 # What decides no result, and so may differ between two runs in one directory.
 FREE_KEYS = (
     *("name", "directory", "launch", "in_flight", "verify.workers", "verify.place", "verify.uncovered"),
-    *("model.policy.base_url", "model.policy.concurrency"),
+    *("model.policy.base_url", "model.policy.concurrency", "model.teacher.base_url", "model.teacher.concurrency"),
 )
 
 
