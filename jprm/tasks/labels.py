@@ -129,6 +129,8 @@ class Labels(LabelledSolutions):
                 store.flush()
                 drawn, pace = store.count, (store.count - before) / (time.monotonic() - started)
                 told = f"labels: {len(done)} of {len(problems)} problems, {drawn} rollouts, {pace:.1f} a second"
+                if repeated := getattr(sampler, "retried", 0):
+                    told += f", {repeated} requests to the server repeated"
                 progress.show(told, share=len(done) / len(problems))
 
         if len(done) < len(problems):
