@@ -83,9 +83,16 @@ class Verifier(Task):
     def template(self) -> Template | GenPRM:
         """The rationale protocol with its budget, the same in training and in use.
 
-        Raises UserError for a protocol that the tokenizer of the base cannot write.
+        Raises UserError for a protocol that the tokenizer of the base cannot write, and for one that ends a rationale
+        behind its code, so that none could be learnt.
         """
-        return rationale_protocol(self.verify, self.base)
+        protocol = rationale_protocol(self.verify, self.base)
+        if isinstance(protocol, GenPRM) and self.style in RUN_CODE and protocol.budget.max_rounds < 2:
+            raise UserError(
+                f"verify.max_rounds = {protocol.budget.max_rounds}: GenPRM forces a verdict behind the last round, so "
+                "no rationale with code would have one of its own; take 2 or more"
+            )
+        return protocol
 
     def seed_for(self, *purpose: str) -> int:
         """The seed of a purpose; of a checkpoint's verifier the seed itself, as `train` and `evaluate` take it."""
