@@ -54,7 +54,8 @@ class PointTasks:
         labels = self.config.labels
         if labels.file is not None:
             return LabelFile(self.world, labels, labels.file, seed)
-        return Labels(self.world, labels, self.policy(seed) if labels.source == "rollouts" else None, seed)
+        policy = self.policy(seed) if labels.source == "rollouts" else None
+        return Labels(self.world, labels, policy, seed, self.config.launch.chunk_problems)
 
     def benchmark(self, name: str, seed: int) -> SolutionSet:
         """A set of solutions by its name in `evaluate.benchmarks`."""
