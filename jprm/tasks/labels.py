@@ -38,8 +38,8 @@ from jprm.tasks.rollout_store import ROLLOUTS, RolloutStore, rollout_key, stream
 from jprm.tasks.settings import LabelSection
 
 VALUES, LOST = "values.jsonl", "lost.jsonl"
-ROLLOUTS_PER_STATE = 70  # expected, as are the tokens of one; only the plan and the ETA use them
-TOKENS_PER_ROLLOUT = 30
+ROLLOUTS_PER_STATE = 70  # expected, as is the share of max_tokens that one has; only the plan and the ETA use them
+ROLLOUT_SHARE = 3 / 8
 TOLD = 20  # rows of files that were left out, with their reasons
 
 
@@ -124,7 +124,7 @@ class Labels(LabelledSolutions):
         if self.policy is None:
             return 0.0
         states = 1 + 1.6 * (labels.right_solutions + labels.wrong_solutions + labels.planted_solutions)
-        tokens = labels.problems * states * ROLLOUTS_PER_STATE * TOKENS_PER_ROLLOUT
+        tokens = labels.problems * states * ROLLOUTS_PER_STATE * ROLLOUT_SHARE * labels.max_tokens
         return self.policy.flops(tokens / labels.rollout_divisor)
 
     def seconds(self, speed: Speed) -> float:
