@@ -4,6 +4,7 @@ A verifier reads a solution step by step, writes an analysis and code, reads wha
 more votes judge better. Every room is entered by its own `__init__`, and imports point down only:
 
     cli                         commands: words and defaults
+    api                         the same from Python: the names that this package hands out
     experiments                 the sweep, the benchmarks, the applications, the laws
     tasks                       what experiments are made of: one file for each kind of work
     search, report              better solutions by rewards; tables, figures, pages
@@ -17,9 +18,65 @@ more votes judge better. Every room is entered by its own `__init__`, and import
     chat, formats               a checkpoint's tokenizer and chat template; the layouts of public files
     sampling, records, config   and the other files beside this one: the vocabulary that all rooms share
 
-Invariant: importing this package imports nothing else, so that a mistake in a command line is answered at once.
+From Python, `jprm.open_run`, `jprm.Verifier`, `jprm.evaluate_checkpoint` and `jprm.sweep` do what the commands do and
+return what they computed; the decorators (`jprm.scorer`, `jprm.world`, ...) register what is chosen by name.
+
+Invariant: importing this package imports nothing else, so that a mistake in a command line is answered at once. The
+names below are imported when they are used.
 """
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from jprm.api.computing import evaluate_checkpoint, sweep
+    from jprm.api.runs import Run, RunCell, open_run
+    from jprm.api.verifier import ScoredSolution, ScoredStep, Verifier
+    from jprm.errors import UserError
+    from jprm.formats import benchmark
+    from jprm.label import label_rule
+    from jprm.score import scorer
+    from jprm.search import aggregation, choice, strategy
+    from jprm.worlds import world
 
 __version__ = "0.1.0"
 
-__all__ = ["__version__"]
+_HOMES = {
+    "Run": "jprm.api.runs",
+    "RunCell": "jprm.api.runs",
+    "ScoredSolution": "jprm.api.verifier",
+    "ScoredStep": "jprm.api.verifier",
+    "UserError": "jprm.errors",
+    "Verifier": "jprm.api.verifier",
+    "aggregation": "jprm.search",
+    "benchmark": "jprm.formats",
+    "choice": "jprm.search",
+    "evaluate_checkpoint": "jprm.api.computing",
+    "label_rule": "jprm.label",
+    "open_run": "jprm.api.runs",
+    "scorer": "jprm.score",
+    "strategy": "jprm.search",
+    "sweep": "jprm.api.computing",
+    "world": "jprm.worlds",
+}
+_ROOMS = ("evaluate", "execute", "formats", "label", "scaling", "score", "search", "verify", "worlds")
+
+__all__ = [  # pyright: ignore[reportUnsupportedDunderAll]
+    "__version__",
+    *_HOMES,
+    *_ROOMS,
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Imports one of the names above, or a room, at its first use."""
+    if name in _HOMES:
+        found = globals()[name] = getattr(importlib.import_module(_HOMES[name]), name)
+        return found
+    if name in _ROOMS:
+        return importlib.import_module(f"jprm.{name}")
+    raise AttributeError(f"module 'jprm' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

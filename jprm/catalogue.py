@@ -4,15 +4,16 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from jprm.formats import BENCHMARKS, FORMATS
+from jprm.formats import FORMATS, benchmark
 from jprm.formats.conversations import LAYOUTS
+from jprm.label import label_rule
 from jprm.models import PRESETS
 from jprm.models.hf_config import FAMILIES
-from jprm.registry import Registry
+from jprm.registry import Registry, load_plugins
 from jprm.score import scorer
-from jprm.search import aggregation, choice, load_plugins, strategy
+from jprm.search import aggregation, choice, strategy
 from jprm.verify import EMBEDDED
-from jprm.worlds import WORLDS
+from jprm.worlds import world
 
 
 def catalogue() -> dict[str, dict[str, str]]:
@@ -22,20 +23,20 @@ def catalogue() -> dict[str, dict[str, str]]:
         "strategies (search --strategy)": _described(strategy),
         "aggregations (search --aggregation)": _described(aggregation),
         "choices (search --choice)": _described(choice),
-        "benchmarks (evaluate --format)": dict.fromkeys(BENCHMARKS, ""),
+        "benchmarks (evaluate --format)": _described(benchmark),
         "step formats (data convert --from, --to)": dict.fromkeys(FORMATS, ""),
         "layouts of training rows (data.path)": dict.fromkeys(LAYOUTS, ""),
-        "worlds (world.kind)": {name: "" for name in WORLDS},
+        "worlds (world.kind)": _described(world),
+        "label rules (grid.labels)": _described(label_rule) | {"exact": "What is true, where a world knows it."},
         "model sizes (grid.sizes)": {name: _sizes(name) for name in PRESETS},
         "checkpoint families (evaluate --model)": {name: family.architecture for name, family in FAMILIES.items()},
         "rationale styles": dict.fromkeys(EMBEDDED.openings, ""),
     }
 
 
-def print_catalogue(plugin: Path | None) -> None:
-    """Prints the catalogue, with what a user's file registers where one is given."""
-    if plugin is not None:
-        load_plugins(plugin)
+def print_catalogue(plugins: Iterable[Path] = ()) -> None:
+    """Prints the catalogue, with what a user's files register."""
+    load_plugins(plugins)
     print("\n".join(_lines(catalogue().items())))
 
 
@@ -49,7 +50,8 @@ def _lines(sections: Iterable[tuple[str, dict[str, str]]]) -> Iterator[str]:
 
 def _described(registry: Registry[Any]) -> dict[str, str]:
     """The first line of the docstring of each entry, by name."""
-    return {name: (entry.__doc__ or "").strip().partition("\n")[0] for name, entry in registry.entries().items()}
+    entries = ((name, getattr(entry, "parse", entry)) for name, entry in registry.entries().items())
+    return {name: (about.__doc__ or "").strip().partition("\n")[0] for name, about in entries}
 
 
 def _sizes(name: str) -> str:

@@ -113,11 +113,13 @@ def convert_data(
 
 
 @app.command("list")
-def list_names(plugin: Annotated[Path | None, typer.Option(help="A Python file with a @scorer.")] = None) -> None:
-    """Name everything that can be chosen: scorers, formats, worlds, models."""
+def list_names(
+    plugin: Annotated[list[Path] | None, typer.Option(help="A Python file with a @scorer, @world, ...")] = None,
+) -> None:
+    """Name everything that can be chosen: scorers, strategies, worlds, label rules, formats, models."""
     from jprm.catalogue import print_catalogue
 
-    print_catalogue(plugin)
+    print_catalogue(plugin or ())
 
 
 @app.command()

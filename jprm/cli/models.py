@@ -54,9 +54,7 @@ def evaluate(
         list[str] | None, typer.Argument(help="key=value of the protocol, as budget.max_tokens=512.")
     ] = None,
     model: Annotated[Path | None, typer.Option(help="A Hugging Face directory.")] = None,
-    layout: Annotated[
-        str, typer.Option("--format", help="auto, processbench, prmbench, socratic-prmbench or mr-math.")
-    ] = "auto",
+    layout: Annotated[str, typer.Option("--format", help="auto, or a benchmark of `python -m jprm list`.")] = "auto",
     n: Annotated[int, typer.Option("--n", help="Votes; more can be added later.")] = 8,
     mode: Annotated[str, typer.Option(help="Votes have their own history (chain), or one (fork).")] = "chain",
     limit: Annotated[int | None, typer.Option(help="Judge only so many rows, from the first on.")] = None,
@@ -70,7 +68,9 @@ def evaluate(
     scorer: Annotated[
         str | None, typer.Option(help="Who judges (python -m jprm list); default: as it was trained, else genprm.")
     ] = None,
-    plugin: Annotated[Path | None, typer.Option(help="A Python file with a @scorer.")] = None,
+    plugins: Annotated[
+        list[Path] | None, typer.Option("--plugin", help="A Python file with a @scorer or a @benchmark.")
+    ] = None,
     full: Annotated[bool, typer.Option("--full", help="Judge the steps behind an error too.")] = False,
     seed: Annotated[int, typer.Option(help="The seed of the votes.")] = 0,
     readout: Annotated[str | None, typer.Option(help="vote, prob_raw or prob_tempered; default: the scorer's.")] = None,

@@ -1,14 +1,19 @@
 """Commands on the directory of a run: score, search, report, view, compare."""
 
 import shlex
+from collections import Counter
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from jprm.cli.app import app
+from jprm.errors import UserError
 from jprm.paths import present
-from jprm.terminal import say
+from jprm.terminal import say, terminal
+
+if TYPE_CHECKING:
+    from jprm.api.verifier import ScoredSolution
 
 
 @app.command()
@@ -21,9 +26,35 @@ def score(
     """Judge each step of a solution: P(Yes), the votes, the code that ran and its output."""
     _require_sweep(run)
     present(steps, "--steps")
-    from jprm.experiments.sweep.score import print_score
+    from jprm.api.verifier import Verifier
 
-    print_score(run, problem, steps, votes)
+    with Verifier.from_run(run, progress=True) as verifier:
+        _print_scored(verifier.score(problem, _steps(steps), votes), votes)
+
+
+def _steps(path: Path) -> list[str]:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot read the steps ({error})") from None
+    steps = [line for line in text.splitlines() if line.strip()]
+    if not steps:
+        raise UserError(f"{path}: no steps in it; write one step per line")
+    return steps
+
+
+def _print_scored(scored: "ScoredSolution", asked: int) -> None:
+    """Prints each step with its votes, and each different rationale with how many votes wrote it."""
+    from jprm.verify import ONE_VOTE
+
+    console = terminal(soft_wrap=True)
+    if scored.n_votes < asked:
+        console.print(f"temperature 0: {ONE_VOTE}")
+    for number, step in enumerate(scored.steps, 1):
+        console.print(f"step {number}", f" {step}")
+        for text, times in Counter(rationale.text for rationale in step.rationales).items():
+            console.print(f"    {times} x {text.strip()}".replace("\n", "\n        "))
+    console.print(scored.verdict)
 
 
 @app.command()
@@ -42,7 +73,7 @@ def search(
     missing: Annotated[
         str, typer.Option(help="A problem without a judged candidate is: wrong, or excluded.")
     ] = "wrong",
-    plugin: Annotated[Path | None, typer.Option(help="A Python file with a @strategy, @scorer, ...")] = None,
+    plugin: Annotated[list[Path] | None, typer.Option(help="A Python file with a @strategy, @scorer, ...")] = None,
     out: Annotated[Path | None, typer.Option(help="A file that gets a copy of the rows.")] = None,
 ) -> None:
     """Search solutions with a sweep's policy and verifier; the same command resumes.
@@ -50,7 +81,6 @@ def search(
     Exit code 3: a strategy or scorer raised on some problems, which are rows with the reason.
     """
     _require_sweep(run)
-    present(plugin, "--plugin")
     from jprm.experiments.applications.search_command import print_search
 
     code = print_search(
@@ -64,7 +94,7 @@ def search(
         aggregation=aggregation,
         choice=choice,
         missing=missing,  # type: ignore[arg-type] - checked there
-        plugin=plugin,
+        plugins=plugin or (),
         out=out,
     )
     raise typer.Exit(code)

@@ -22,10 +22,10 @@ from jprm.experiments.sweep.config import FREE_KEYS, SweepConfig
 from jprm.experiments.sweep.machine_speed import stored_speed
 from jprm.jobs import RunDirectory, Runner, StageFailed, Stages, Task, claim_directory, open_run, write_rows
 from jprm.jobs.directory import check_writable
-from jprm.label import Agreement, agreement
+from jprm.label import Agreement, agreement, label_rule
 from jprm.records import read_jsonl
 from jprm.report.tables import Table, columns, print_table
-from jprm.tasks.label_file import RULES, label_rows
+from jprm.tasks.label_file import label_rows
 from jprm.tasks.labels import LOST, VALUES, LabelledSolutions, ProblemsLost
 from jprm.tasks.resources import Resources, Speed
 from jprm.tasks.rollout_store import count_rollouts, state_counts
@@ -204,7 +204,7 @@ def _by_rule(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         return mean_interval([float(flag) for flag in flags], resamples)
 
     table = []
-    for rule in RULES:
+    for rule in label_rule:
         first = [row["first_error"][rule] for row in rows]
         same = [at == row["first_error"]["rpe"] for at, row in zip(first, rows, strict=True)]
         shares = interval_row("wrong", share([at >= 0 for at in first])) | interval_row("same", share(same))

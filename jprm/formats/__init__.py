@@ -5,7 +5,7 @@ conversation, by `read_step_scores` for best-of-N, and by `read_rows` for plain 
 `JudgedSolution`s, or a rejection with its place and reason; what rejections mean is the caller's to decide.
 """
 
-from jprm.formats.benchmarks import BENCHMARKS, read_benchmark
+from jprm.formats.benchmarks import BenchmarkLayout, benchmark, read_benchmark
 from jprm.formats.conversations import TrainingTurn, turns_of
 from jprm.formats.convert import Conversion, convert, report
 from jprm.formats.judged import JudgedFile, JudgedSolution, Text

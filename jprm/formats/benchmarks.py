@@ -6,8 +6,11 @@ and Socratic-PRMBench (Xiang-Li-oss): `error_steps` are all flawed steps of `mod
 its steps are lists of lines.
 """
 
+import dataclasses
+import functools
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,17 +20,12 @@ from jprm.errors import UserError
 from jprm.formats.judged import JudgedFile, JudgedSolution, Parse, Steps, Text, parse_rows, until_first_error
 from jprm.formats.rows import FileRow, read_rows
 from jprm.records import fields_of
+from jprm.registry import Registry
 
 CATEGORY = {  # of PRMBench's classes; the spelling is the files'
     **dict.fromkeys(("redundency", "circular"), "simplicity"),
     **dict.fromkeys(("counterfactual", "step_contradiction", "domain_inconsistency", "confidence"), "soundness"),
     **dict.fromkeys(("missing_condition", "deception", "multi_solutions"), "sensitivity"),
-}
-KEYS = {  # that tell a benchmark's rows from those of others
-    "processbench": ("id", "problem", "steps", "label"),
-    "prmbench": ("modified_process", "error_steps"),
-    "socratic-prmbench": ("modified_process", "error_steps", "source_file"),
-    "mr-math": ("model_output_step_format",),
 }
 PATTERN = {  # of Socratic-PRMBench, by the first word of the class
     "repeat": "transformation",
@@ -57,16 +55,45 @@ MR_MATH = {
 RATING = list[Annotated[int, Field(ge=0, le=1)]]
 
 
-def read_benchmark(path: Path | str, benchmark: str | None = None) -> JudgedFile:
+@dataclass(frozen=True)
+class BenchmarkLayout:
+    """The layout of a benchmark's files.
+
+    parse: the solutions of one row; the first line of its docstring is what lists say. keys: the fields by which its
+    rows are told from those of others; without any a file is read so only where the layout is named.
+    first_error_only: whether steps behind the first wrong one are of no interest, as in ProcessBench.
+    """
+
+    parse: Parse
+    keys: tuple[str, ...] = ()
+    first_error_only: bool = False
+
+
+def _as_layout(made: Parse, name: str, *, keys: Sequence[str] = (), first_error_only: bool = False) -> BenchmarkLayout:
+    """Returns the layout of a decorated parser; what it reads is named after the layout."""
+
+    def parse(row: dict[str, Any], place: str, notes: list[str]) -> list[JudgedSolution]:
+        return [dataclasses.replace(found, benchmark=name) for found in made(row, place, notes)]
+
+    return BenchmarkLayout(functools.wraps(made)(parse), tuple(keys), first_error_only)
+
+
+# Layouts by name. One of your own is a function of a row, its place and a list for notes:
+#     @benchmark("mine", keys=("question", "first_wrong"), first_error_only=True)
+#     def mine(row, place, notes): return [JudgedSolution(...)]
+benchmark: Registry[BenchmarkLayout] = Registry("benchmark", adapt=_as_layout)
+
+
+def read_benchmark(path: Path | str, layout: str | None = None) -> JudgedFile:
     """Reads the judged solutions of a benchmark's file; bad rows are rejected with place and reason.
 
-    `benchmark` is one of `BENCHMARKS`, by default told from the fields that only its rows have.
+    layout: a name of `benchmark`, by default told from the fields that only its rows have.
     Raises UserError where the file cannot be read, or its layout is none or several of those.
     """
-    if benchmark is not None and benchmark not in BENCHMARKS:
-        raise UserError(f"unknown benchmark {benchmark!r}; known: {', '.join(BENCHMARKS)}")
+    if layout is not None:
+        benchmark[layout]
     rows = list(read_rows(path))
-    return parse_rows(rows, BENCHMARKS[benchmark or _told(path, rows)])
+    return parse_rows(rows, benchmark[layout or _told(path, rows)].parse)
 
 
 def _told(path: Path | str, rows: Sequence[FileRow]) -> str:
@@ -81,17 +108,20 @@ def _told(path: Path | str, rows: Sequence[FileRow]) -> str:
     if first:
         found = ", ".join(f"{name} ({place})" for name, place in first.items())
         raise UserError(f"{path}: rows of several benchmarks, {found}; say which with --format")
-    needed = "; ".join(f"{name} has {', '.join(keys)}" for name, keys in KEYS.items())
+    known = ((name, layout.keys) for name, layout in benchmark.entries().items() if layout.keys)
+    needed = "; ".join(f"{name} has {', '.join(keys)}" for name, keys in known)
     raise UserError(f"{path}: no row has the fields of a benchmark; {needed}")
 
 
 def _layouts(row: dict[str, Any]) -> list[str]:
     """Returns the benchmarks whose distinctive fields a row has."""
-    found = [name for name, keys in KEYS.items() if row.keys() >= set(keys)]
+    known = benchmark.entries().items()
+    found = [name for name, layout in known if layout.keys and row.keys() >= set(layout.keys)]
     # Socratic-PRMBench has the fields of PRMBench and one more
     return [name for name in found if name != "prmbench" or "socratic-prmbench" not in found]
 
 
+@benchmark("processbench", keys=("id", "problem", "steps", "label"), first_error_only=True)
 def parse_processbench(row: dict[str, Any], place: str, notes: list[str]) -> list[JudgedSolution]:
     """Returns the solution of a ProcessBench row."""
     given = fields_of(row, PROCESSBENCH)
@@ -111,7 +141,9 @@ def parse_processbench(row: dict[str, Any], place: str, notes: list[str]) -> lis
     ]
 
 
+@benchmark("prmbench", keys=("modified_process", "error_steps"))
 def _parse_prmbench(row: dict[str, Any], place: str, notes: list[str]) -> list[JudgedSolution]:
+    """Returns the solution of a PRMBench row: every flawed step is known."""
     given = fields_of(row, PRMBENCH)
     category = CATEGORY.get(given["classification"])
     if category is None:
@@ -119,7 +151,9 @@ def _parse_prmbench(row: dict[str, Any], place: str, notes: list[str]) -> list[J
     return [_flawed("prmbench", given, category, place, notes)]
 
 
+@benchmark("socratic-prmbench", keys=("modified_process", "error_steps", "source_file"))
 def _parse_socratic(row: dict[str, Any], place: str, notes: list[str]) -> list[JudgedSolution]:
+    """Returns the solution of a Socratic-PRMBench row, in one of six patterns of reasoning."""
     given = fields_of(row, PRMBENCH)
     flaw = given["classification"]
     pattern = PATTERN.get(flaw.split("_")[0])
@@ -144,7 +178,9 @@ def _flawed(benchmark: str, given: dict[str, Any], category: str, place: str, no
     )
 
 
+@benchmark("mr-math", keys=("model_output_step_format",))
 def _parse_mr_math(row: dict[str, Any], place: str, notes: list[str]) -> list[JudgedSolution]:
+    """Returns the solution of an MR-MATH row: its first wrong step, or its redundant ones."""
     given = fields_of(row, MR_MATH)
     pieces = given["model_output_step_format"]
     if blank := [index for index, lines in enumerate(pieces) if not "".join(lines).strip()]:
@@ -182,11 +218,3 @@ def _first_wrong(row: dict[str, Any], steps: int) -> tuple[bool | None, ...]:
         f"a solution is 'correct' with first error 'N/A', or 'wrong' with one of 1 to {steps}; "
         f"this is {right!r} with {first!r}"
     )
-
-
-BENCHMARKS: dict[str, Parse] = {
-    "processbench": parse_processbench,
-    "prmbench": _parse_prmbench,
-    "socratic-prmbench": _parse_socratic,
-    "mr-math": _parse_mr_math,
-}

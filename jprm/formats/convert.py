@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from jprm.errors import INCOMPLETE, UserError
-from jprm.formats.benchmarks import BENCHMARKS
+from jprm.formats.benchmarks import benchmark
 from jprm.formats.conversations import LAYOUTS, layout_of, messages_row, turns_of
 from jprm.formats.judged import parse_rows
 from jprm.formats.rows import FileRow, read_rows
@@ -48,11 +48,11 @@ class Conversion:
 def convert(path: Path, source: str, target: str, out: Path) -> Conversion:
     """Writes the solutions of `path` to `out`, JSON lines (gzipped where it ends in .gz).
 
-    `source` is one of `FORMATS` or `BENCHMARKS`, `target` one of `FORMATS`; or they are "conversations" and "messages".
+    `source` is one of `FORMATS` or `benchmark`, `target` one of `FORMATS`; or they are "conversations" and "messages".
     Raises UserError for an unknown layout, a file that is unreadable or empty, and an `out` that exists or cannot be
     written.
     """
-    readers = BENCHMARKS | {name: layout.parse for name, layout in FORMATS.items()}
+    readers = {name: layout.parse for name, layout in (benchmark.entries() | FORMATS).items()}
     if source not in (known := (*readers, CONVERSATIONS)):
         raise UserError(f"unknown format {source!r} to read; known: {', '.join(known)}")
     if target not in (known := (*FORMATS, MESSAGES)):

@@ -10,17 +10,23 @@ answer ends the measurement, so the step that led there and all later ones are l
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from jprm.errors import UserError
+from jprm.registry import Registry
 
 # Values are counts over K rollouts. Two such ratios that differ at all differ by at least
 # 1 / (5 * K * K) around epsilon = 4/5, which is 1e-9 only for K above 14,000; so a difference
 # below this is rounding in the division, and 8 of 10 against 10 of 10 is exactly 0.8.
 _ROUNDING = 1e-9
+
+# Values [T + 1] of a solution to T labels. A rule of one's own is a function of the values alone:
+#     @label_rule("certain")
+#     def certain(mc): return [int(value == 1.0) for value in mc[1:]]
+label_rule: Registry[Callable[..., Sequence[int]]] = Registry("label rule")
 
 
 def rollouts_needed(pass_at_1: float) -> int:
@@ -52,6 +58,7 @@ def truncate(mc: ArrayLike) -> np.ndarray:
     return np.where(dead, 0.0, values)
 
 
+@label_rule("rpe")
 def relative_progress(mc: ArrayLike, epsilon: float = 0.8) -> list[int]:
     """Labels each step: 1 where MC(s_t, a_t) / MC(s_t) >= epsilon (GenPRM, eq. 8).
 
@@ -64,12 +71,14 @@ def relative_progress(mc: ArrayLike, epsilon: float = 0.8) -> list[int]:
     return _labels(after, after >= epsilon * before * (1.0 - _ROUNDING))
 
 
+@label_rule("hard")
 def hard_labels(mc: ArrayLike) -> list[int]:
     """Labels each step: 1 where any rollout after it succeeded, MC(s_t, a_t) > 0."""
     _, after = _pairs(mc)
     return _labels(after, after > 0.0)
 
 
+@label_rule("difference")
 def difference_labels(mc: ArrayLike, epsilon: float = -0.3) -> list[int]:
     """Labels each step: 1 where MC(s_t, a_t) - MC(s_t) >= epsilon (GenPRM, table 4).
 

@@ -2,7 +2,7 @@
 
 Enter by `scorer`, the registry: `@scorer("name")` makes a class or a function one, `find_scorer(name)`
 returns it. Each file of `jprm/score/scorers/` holds one; others come from installed packages (entry
-points of the group "jprm.scorers") and from a user's file (`load_plugin`).
+points of the group "jprm.plugins") and from a user's file (`jprm.registry.load_plugins`).
 
 Whatever a scorer is, what it says is a `Rationale` per (solution, step, vote), so that all of them
 are stored, resumed and measured alike. A benchmark asks the scorer itself; a search asks what
@@ -21,6 +21,5 @@ from jprm.score.base import (
     StepScorer,
     Voting,
     find_scorer,
-    load_plugin,
     scorer,
 )

@@ -188,7 +188,6 @@ def _as_scorer(made: Any, name: str) -> type[Scorer]:
 
 scorer: registry.Registry[type[Scorer]] = registry.Registry(
     "scorer",
-    "jprm.scorers",
     package="jprm.score.scorers",
     adapt=_as_scorer,
     unknown="no scorer {name!r}; nearest is {near!r} (all: {known}); one of your own is registered by --plugin FILE.py",
@@ -198,8 +197,3 @@ scorer: registry.Registry[type[Scorer]] = registry.Registry(
 def find_scorer(name: str) -> type[Scorer]:
     """Finds the scorer of that name. Raises UserError, naming the nearest, where there is none."""
     return scorer[name]
-
-
-def load_plugin(path: Path) -> None:
-    """Runs a user's Python file that registers scorers. Raises UserError where it fails or registers none."""
-    registry.load_plugin(path, scorer)

@@ -8,7 +8,7 @@ or a choice of one's own is a decorator: `@strategy("name")`, `@aggregation("nam
 the generator over a sampling engine, `VoteRewards` the reward model over a scorer's votes. No JAX.
 """
 
-from jprm.search.base import Found, JudgedBranch, Strategy, grow, judge, load_plugins, make_strategy, revise, strategy
+from jprm.search.base import Found, JudgedBranch, Strategy, grow, judge, make_strategy, revise, strategy
 from jprm.search.beam import BestOfN, Lookahead
 from jprm.search.budget import Cost, ModelCost
 from jprm.search.choose import grid, print_grid

@@ -15,20 +15,17 @@ puts their requests into common batches.
 
 import dataclasses
 import difflib
-import functools
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Protocol, TypeVar, get_type_hints
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from jprm.errors import UserError
 from jprm.records import Problem
-from jprm.registry import Registry, load_plugin
-from jprm.score import scorer
+from jprm.registry import Registry
 from jprm.search.ports import Branch, Grow, Revision
-from jprm.search.selection import aggregation, choice, rank
+from jprm.search.selection import rank
 
 Answer = Callable[[Sequence[str]], str | None]
 T = TypeVar("T")
@@ -86,16 +83,7 @@ class Strategy(Protocol):
         ...
 
 
-strategy: Registry[type] = Registry("strategy", "jprm.strategies")
-
-
-@functools.cache
-def load_plugins(path: Path) -> frozenset[tuple[str, str]]:
-    """Runs a user's file of scorers, strategies, aggregations and choices; returns the (kind, name) of what it adds.
-
-    Raises UserError where it fails or registers nothing.
-    """
-    return load_plugin(path, scorer, strategy, aggregation, choice)
+strategy: Registry[type] = Registry("strategy")
 
 
 def make_strategy(name: str, **settings: Any) -> Strategy:

@@ -60,8 +60,8 @@ class Candidate:
 Aggregation = Callable[[Sequence[float]], float]
 # Candidates, their scores (-inf without), the tie rule -> the indices of the winners.
 Choice = Callable[[Sequence[Candidate], Sequence[float], Tie], list[int]]
-aggregation: Registry[Aggregation] = Registry("aggregation", "jprm.aggregations")
-choice: Registry[Choice] = Registry("choice", "jprm.choices")
+aggregation: Registry[Aggregation] = Registry("aggregation")
+choice: Registry[Choice] = Registry("choice")
 
 
 @aggregation("last")

@@ -19,7 +19,7 @@ from jprm.tasks.benchmark import Item, load_items
 from jprm.tasks.delayed_evidence import DelayedEvidence
 from jprm.tasks.labels import Example
 from jprm.tasks.resources import Speed, TaskContext
-from jprm.tasks.verifier import Verifier, balance
+from jprm.tasks.verifier import TrainedVerifier, balance
 from jprm.verify import EMBEDDED
 
 Target = Literal["steps", "outcome", "verdict"]
@@ -38,7 +38,7 @@ class Baseline(Task):
     """
 
     kind: ClassVar[str] = "baseline"
-    like: Verifier
+    like: TrainedVerifier
     target: Target
     both_ways: bool = False
     replica: int = 0

@@ -10,15 +10,13 @@ from typing import Any, ClassVar
 
 from jprm.digests import file_digest
 from jprm.errors import UserError
-from jprm.formats import BENCHMARKS, JudgedSolution, read_benchmark
+from jprm.formats import JudgedSolution, benchmark, read_benchmark
 from jprm.jobs import Stage, write_rows
 from jprm.records import Problem, Solution, stable_id
 from jprm.tasks.benchmark import Item, SolutionSet, write_items
 from jprm.tasks.resources import Speed, TaskContext
 
 ALIASES = {"socratic": "socratic-prmbench", "mrmath": "mr-math"}  # short names are taken, too
-LAYOUTS = ("auto", *BENCHMARKS)
-FIRST_ERROR_ONLY = ("processbench",)  # in the others every step is scored
 
 
 @dataclass(frozen=True)
@@ -66,8 +64,8 @@ class BenchmarkRows:
 def read_rows(path: Path, layout: str = "auto") -> BenchmarkRows:
     """Reads a file. Raises UserError where it cannot be read, its layout is not known, or no row is usable."""
     name = ALIASES.get(layout, layout)
-    if name not in ("auto", *BENCHMARKS):
-        raise UserError(f"--format {layout}: no such layout; known: {', '.join(LAYOUTS)}")
+    if name not in ("auto", *benchmark):
+        raise UserError(f"--format {layout}: no such layout; known: {', '.join(('auto', *benchmark))}")
     found = read_benchmark(path, None if name == "auto" else name)
     if not found.items:
         first = found.rejected[0] if found.rejected else f"{path}: empty"
@@ -112,7 +110,7 @@ class BenchmarkFile(SolutionSet):
 
     @property
     def scores_solutions(self) -> bool:
-        return self.full or self.contents.benchmark not in FIRST_ERROR_ONLY
+        return self.full or not benchmark[self.contents.benchmark].first_error_only
 
     @property
     def size(self) -> int:
@@ -129,7 +127,8 @@ class BenchmarkFile(SolutionSet):
 
     def inputs(self) -> dict[str, Any]:
         inputs = {"data": file_digest(self.path), "benchmark": self.contents.benchmark}
-        return inputs if self.most is None else inputs | {"most": self.most}
+        plugin = benchmark.digest(self.contents.benchmark)
+        return inputs | ({"plugin": plugin} if plugin else {}) | ({} if self.most is None else {"most": self.most})
 
     def compute(self, stage: Stage, context: TaskContext) -> dict[str, Any]:
         """Writes the solutions; `rows.jsonl` says which row of the file each of them is."""

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import time
+import types
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
@@ -13,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from jprm.config import fingerprint
-from jprm.digests import file_digest
 from jprm.errors import UserError
 from jprm.execute import CodePlace
 from jprm.jobs import (
@@ -32,7 +32,8 @@ from jprm.quoting import TextCodec
 from jprm.records import ReadOut
 from jprm.score import Generator, Heard, Known, Scorer, Setup
 from jprm.score import Item as ScorerItem
-from jprm.tasks.benchmark import load_items
+from jprm.score import scorer as scorers
+from jprm.tasks.benchmark import Item, load_items
 from jprm.tasks.pretrained import model_digest
 from jprm.tasks.resources import TaskContext
 from jprm.tasks.samplers import OpenSampler, SamplerRequest, open_engine, open_server, processors
@@ -77,7 +78,7 @@ class CheckpointSampling(Sampling):
             "model": model_digest(checkpoint.directory) if checkpoint else None,
             "adapters": "+".join(map(model_digest, checkpoint.adapters)) or None if checkpoint else None,
             "scorer": settings.scorer,
-            "plugin": file_digest(settings.plugin) if settings.plugin else None,
+            "plugin": scorers.digest(settings.scorer) or None,
             "mode": settings.mode,
             "seed": settings.seed,
             "overflow": settings.overflow,
@@ -161,21 +162,8 @@ class CheckpointSampling(Sampling):
     def _load(
         self, drawing: Drawing, style: str, execute: Execution, stack: ExitStack
     ) -> tuple[Generator, OpenSampler]:
-        """Loads the model for a scorer; returns it with the sampler in it, which ends with `stack`.
-
-        Raises UserError for whatever is missing.
-        """
-        from jprm.chat import ChatCodec
-
-        context, stage, progress = drawing.context, drawing.stage, drawing.context.progress
-        settings, started = self.settings, time.monotonic()
-        assert self.checkpoint is not None and self.protocol is not None, "this sampling only names stored votes"
-        with progress.doing("loading the tokenizer"):
-            codec = ChatCodec.load(self.checkpoint.directory)
-        protocol = self.protocol.for_codec(codec)
-        for note in protocol.notes:
-            progress.note(f"note: {note}")
-        _note_vocabulary(codec, protocol, progress.note)
+        """Loads the model for votes that are stored, as it was loaded when the first of them were sampled."""
+        context, stage = drawing.context, drawing.stage
         recorded = recorded_engine(context.stages, drawing.votes, stage)
 
         def record(engine: dict[str, Any]) -> None:
@@ -187,6 +175,34 @@ class CheckpointSampling(Sampling):
                 agree_on_engine(context.stages, drawing.votes, engine)
             write_atomic(stage.path / ENGINE, json.dumps(engine, indent=1) + "\n")
 
+        items = load_items(context.stages[drawing.votes.benchmark])
+        return self.open(style, execute, items, context, stack, recorded, record)
+
+    def open(
+        self,
+        style: str,
+        execute: Execution,
+        items: Sequence[Item],
+        context: TaskContext,
+        stack: ExitStack,
+        recorded: Mapping[str, Any] = types.MappingProxyType({}),
+        record: Callable[[dict[str, Any]], None] = lambda engine: None,
+    ) -> tuple[Generator, OpenSampler]:
+        """Loads the model for a scorer; returns it with the sampler in it, which ends with `stack`.
+
+        items: the solutions that have to fit. recorded, record: see `SamplerRequest`. Raises UserError for whatever is
+        missing.
+        """
+        from jprm.chat import ChatCodec
+
+        progress, settings, started = context.progress, self.settings, time.monotonic()
+        assert self.checkpoint is not None and self.protocol is not None, "this sampling only names stored votes"
+        with progress.doing("loading the tokenizer"):
+            codec = ChatCodec.load(self.checkpoint.directory)
+        protocol = self.protocol.for_codec(codec)
+        for note in protocol.notes:
+            progress.note(f"note: {note}")
+        _note_vocabulary(codec, protocol, progress.note)
         sampler = {"own": open_engine, "openai": open_server}[settings.backend](
             SamplerRequest(
                 settings=settings,
@@ -195,7 +211,7 @@ class CheckpointSampling(Sampling):
                 readout=self.readout,
                 codec=codec,
                 style=style,
-                items=load_items(context.stages[drawing.votes.benchmark]),
+                items=items,
                 recorded=recorded,
                 record=record,
                 doing=progress.doing,

@@ -15,7 +15,7 @@ from jprm.digests import content_digest
 from jprm.errors import UserError
 from jprm.formats import FileRow, read_rows
 from jprm.jobs import Stage, write_rows
-from jprm.label import first_error_of
+from jprm.label import first_error_of, label_rule
 from jprm.records import Probability, Problem, Solution, fields_of, to_json
 from jprm.tasks.labels import VALUES, Example, LabelledSolutions, examples_of, step_labels, tell_rejected
 from jprm.tasks.open_world import OpenWorld
@@ -23,7 +23,6 @@ from jprm.tasks.resources import TaskContext
 from jprm.tasks.settings import LabelSection
 from jprm.worlds.base import make_problem, make_solution
 
-RULES = ("rpe", "hard", "difference")  # that make labels of values
 FIELDS = {
     "problem": str,
     "steps": list[str],
@@ -38,7 +37,7 @@ def label_rows(values: Iterable[Mapping[str, Any]], settings: LabelSection, seed
     for row in values:
         for example in examples_of(row)[1]:
             assert example.mc is not None, "planted solutions have no values"
-            labels = {rule: step_labels(rule, example.mc, settings) for rule in RULES}
+            labels = {rule: step_labels(rule, example.mc, settings) for rule in label_rule}
             problem, solution = example.problem, example.solution
             yield {
                 "problem_id": problem.id,

@@ -9,15 +9,7 @@ from typing import Any, ClassVar
 
 from jprm.errors import UserError
 from jprm.jobs import Progress, Stage, Stages, Task, work_folder, write_rows
-from jprm.label import (
-    LostProblem,
-    RolloutSettings,
-    difference_labels,
-    first_error_of,
-    hard_labels,
-    relative_progress,
-    value_problems,
-)
+from jprm.label import LostProblem, RolloutSettings, first_error_of, label_rule, value_problems
 from jprm.records import (
     Problem,
     Solution,
@@ -35,7 +27,7 @@ from jprm.tasks.open_world import OpenWorld
 from jprm.tasks.policy import Policy
 from jprm.tasks.resources import Speed, TaskContext
 from jprm.tasks.rollout_store import ROLLOUTS, RolloutStore, rollout_key, stream_rollouts
-from jprm.tasks.settings import LabelSection
+from jprm.tasks.settings import EXACT, LabelSection
 
 VALUES, LOST = "values.jsonl", "lost.jsonl"
 ROLLOUTS_PER_STATE = 70  # expected, as is the share of max_tokens that one has; only the plan and the ETA use them
@@ -282,13 +274,17 @@ def tell_rejected(progress: Progress, rejected: Sequence[str]) -> None:
 
 
 def step_labels(rule: str, mc: Sequence[float], settings: LabelSection) -> list[int]:
-    """The label of each step under a rule that goes by values `mc` [T + 1], at the threshold of the settings."""
-    if rule == "rpe":
-        return relative_progress(mc, settings.epsilon)
-    if rule == "difference":
-        return difference_labels(mc, settings.difference_epsilon)
-    assert rule == "hard", rule
-    return hard_labels(mc)
+    """The label of each step under a rule that goes by values `mc` [T + 1], at the threshold of the settings.
+
+    Raises UserError where a rule of the user's does not give a label for each step.
+    """
+    threshold = threshold_of(rule, settings)
+    labels = [*label_rule[rule](mc, *([] if threshold is None else [threshold]))]
+    if len(labels) != len(mc) - 1 or not set(labels) <= {0, 1}:
+        raise UserError(
+            f"the label rule {rule} gave {labels!r:.60} for {len(mc) - 1} steps; a step has 1, or 0 if wrong"
+        )
+    return [int(label) for label in labels]
 
 
 def labelled_first_error(rule: str, example: Example, settings: LabelSection) -> int:
@@ -296,7 +292,7 @@ def labelled_first_error(rule: str, example: Example, settings: LabelSection) ->
 
     Raises UserError where the rule asks for what is not known.
     """
-    if rule == "exact":
+    if rule == EXACT:
         if example.solution.first_error is None:
             raise UserError(f"solution {example.solution.id}: its truth is unknown; choose another grid.labels")
         return example.solution.first_error
@@ -308,6 +304,12 @@ def labelled_first_error(rule: str, example: Example, settings: LabelSection) ->
 def threshold_of(rule: str, settings: LabelSection) -> float | None:
     """The threshold of a rule; None for one that has none."""
     return {"rpe": settings.epsilon, "difference": settings.difference_epsilon}.get(rule)
+
+
+def rule_inputs(rule: str, settings: LabelSection) -> dict[str, Any]:
+    """A rule as inputs of a task: its name, its threshold, and the file that defines it where it is the user's."""
+    plugin = label_rule.digest(rule) if rule != EXACT else ""
+    return {"rule": rule, "threshold": threshold_of(rule, settings)} | ({"rule_plugin": plugin} if plugin else {})
 
 
 def load_examples(stage: Stage) -> list[Example]:

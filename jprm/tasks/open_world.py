@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jprm.tasks.settings import WorldSection
-from jprm.worlds import load_world
+from jprm.worlds import load_world, reads_root, world
 
 if TYPE_CHECKING:  # loads tokenizers
     from jprm.tokenizer import Tokenizer
@@ -18,7 +18,7 @@ class OpenWorld:
 
     def __init__(self, section: WorldSection, root: Path | None = None):
         """Loads the world; `root` is the folder of its files where its settings name none. Raises UserError."""
-        files = {} if section.kind == "embedded" else {"root": root}
+        files = {"root": root} if reads_root(section.kind) else {}
         self.kind = section.kind
         self.world = load_world(section.kind, **files | section.settings)
         self.identity: dict[str, Any] = {
@@ -27,6 +27,8 @@ class OpenWorld:
             "version": self.world.version,
             "data": self.world.digest,
         }
+        if plugin := world.digest(section.kind):
+            self.identity["plugin"] = plugin
 
     @functools.cached_property
     def tokenizer(self) -> Tokenizer:

@@ -14,7 +14,7 @@ from jprm.seeds import rng_of, seed_of
 from jprm.tasks.benchmark import load_items
 from jprm.tasks.model_source import ModelSource, ModelWeights
 from jprm.tasks.resources import TaskContext
-from jprm.tasks.verifier import Verifier
+from jprm.tasks.verifier import TrainedVerifier
 from jprm.tasks.votes import VerifierSampling, Votes, load_rationales
 from jprm.verify import Branches, Execution, Template
 
@@ -49,7 +49,7 @@ def registered_rewards(
     sampling: VerifierSampling,
     name: str,
     votes: int,
-    styled: Callable[[str], Verifier],
+    styled: Callable[[str], TrainedVerifier],
     model: Path | None = None,
 ) -> RewardModel:
     """Any scorer of `jprm.score` by its name; `styled` gives the verifier that writes in a style.

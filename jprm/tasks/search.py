@@ -15,7 +15,20 @@ from jprm.errors import UserError
 from jprm.jobs import Stage, Stages, Task, inputs_without
 from jprm.jobs.leases import holder
 from jprm.records import Problem, read_jsonl
-from jprm.search import ROW, Layout, Redraw, RewardModel, SampledSteps, boundary_ids, make_strategy, run_search
+from jprm.score import scorer
+from jprm.search import (
+    ROW,
+    Layout,
+    Redraw,
+    RewardModel,
+    SampledSteps,
+    aggregation,
+    boundary_ids,
+    choice,
+    make_strategy,
+    run_search,
+    strategy,
+)
 from jprm.seeds import seed_of
 from jprm.tasks.baseline import Baseline
 from jprm.tasks.benchmark import load_items
@@ -33,7 +46,7 @@ from jprm.tasks.reward_models import (
     whole_steps,
 )
 from jprm.tasks.scores import HeadRewards
-from jprm.tasks.verifier import Verifier, protocol_inputs
+from jprm.tasks.verifier import TrainedVerifier, protocol_inputs
 from jprm.tasks.votes import VerifierSampling, Votes
 from jprm.verify.texts import stop_when
 from jprm.worlds.base import Split
@@ -51,9 +64,8 @@ class Search(Task):
     """Problems searched by a strategy; `rows` reads them. The problems are those of candidates.
 
     settings: of the strategy, as JSON. votes: of the verifier on every step. head: a baseline that scores instead of
-    the verifier; scorer: a registered one that does, by the checkpoint in scorer_model where it has one; plugin: the
-    digest of the file that either of them, or the strategy, comes from. candidates: the verifier's votes on candidates,
-    whose rewards the control "score" draws.
+    the verifier; scorer: a registered one that does, by the checkpoint in scorer_model where it has one.
+    candidates: the verifier's votes on candidates, whose rewards the control "score" draws.
     direct_learning_rate: of the verifier that a scorer without rationales samples, where it is not the recipe's.
     in_flight: the problems that are searched side by side.
 
@@ -75,7 +87,6 @@ class Search(Task):
     head: Baseline | None = None
     scorer: str = ""
     scorer_model: Path | None = None
-    plugin: str = ""
     candidates: Votes | None = None
     direct_learning_rate: float | None = None
     in_flight: int = 128
@@ -90,6 +101,15 @@ class Search(Task):
         by = self.scorer or (self.head or self.sampling.verifier).label
         without = "" if self.control == "none" else f" without the {self.control}"
         return f"{self.strategy} {self.settings} by {by}{without}, {self.split}"
+
+    @property
+    def plugin(self) -> str:
+        """The digests of the files outside of this package that define what is named here; "" where none does."""
+        words = [value for value in json.loads(self.settings).values() if isinstance(value, str)]
+        named = [(strategy, self.strategy), (scorer, self.scorer)]
+        named += [(kind, word) for kind in (aggregation, choice) for word in words]
+        found = (registry.digest(name) for registry, name in named if name in registry.names())
+        return "+".join(dict.fromkeys(filter(None, found)))
 
     def parents(self) -> tuple[Task, ...]:
         """The policy and the verifier, and its rewards where others take their place."""
@@ -178,7 +198,7 @@ class Search(Task):
             return Changed(model, blind([r for reply in replies for r in reply.rewards], self.seed))  # type: ignore[union-attr]
         return model
 
-    def _styled(self, style: str) -> Verifier:
+    def _styled(self, style: str) -> TrainedVerifier:
         return self.sampling.verifier.of_style(style, self.direct_learning_rate if style == "direct" else None)
 
 

@@ -9,29 +9,69 @@ Invariant: a section holds nothing that no task reads, and a task's `inputs` hol
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from jprm.config import Config
+from jprm.label import label_rule
 from jprm.records import ReadOut
+from jprm.registry import load_plugins
 from jprm.train.config import TrainConfig
 from jprm.verify import CodeSettings, Overflow, votes_drawn
+from jprm.worlds import world
 
-LabelRule = Literal["rpe", "hard", "difference", "exact"]
+EXACT = "exact"  # the labels that say what is true, where that is known; every other rule goes by values
 Style = Literal["full", "code", "analysis", "direct"]
 ExecutionMode = Literal["executed", "invented", "none"]
 VoteMode = Literal["chain", "fork"]
 Need = Literal["reads", "writes", "network", "processes", "signals", "memory"]
 
 
+def _listed(value: Any) -> Any:
+    return (value,) if isinstance(value, str | Path) else value
+
+
+class PluginSection(Config):
+    """The user's own files of scorers, strategies, worlds and the like, which run before anything is named by them."""
+
+    plugins: Annotated[tuple[Path, ...], BeforeValidator(_listed)] = ()
+    """Python files that register what is chosen by name, such as a world; one alone may stand without brackets."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _run_first(cls, table: Any) -> Any:
+        return with_plugins(table)
+
+
+def with_plugins(table: Any) -> Any:
+    """Returns the table of a configuration as it is, once its plugins have run. Raises UserError for one that fails."""
+    files = _listed(table.get("plugins")) if isinstance(table, dict) else None
+    if isinstance(files, list | tuple):
+        load_plugins(Path(file) for file in files if isinstance(file, str | Path))
+    return table
+
+
+def check_label_rule(name: str | None) -> str | None:
+    """Returns the name of a label rule as it is. Raises UserError, which names the nearest, for an unknown one."""
+    if name not in (None, EXACT):
+        label_rule[name]
+    return name
+
+
 class WorldSection(Config):
     """Where problems come from."""
 
-    kind: Literal["embedded", "gsm8k", "problems"] = "embedded"
-    """The world: the embedded one, which needs no files, the text of GSM8K, or problems of any file."""
+    kind: str = "embedded"
+    """The world: "embedded", which needs no files, "gsm8k", its text, "problems" of any file, or one of a plugin."""
     settings: dict[str, Any] = {}
     """The world's own settings, such as its difficulty."""
+
+    @field_validator("kind")
+    @classmethod
+    def _a_world(cls, kind: str) -> str:
+        world[kind]
+        return kind
 
 
 class DataSection(Config):
@@ -264,13 +304,11 @@ class VerifySection(Config):
         return votes_drawn(votes, self.temperature)
 
 
-class CheckpointSection(Config):
+class CheckpointSection(PluginSection):
     """A checkpoint as a verifier: who judges with it, what samples it, and where its code runs."""
 
     scorer: str = "genprm"
     """The scorer that judges, by the name that `python -m jprm list` tells."""
-    plugin: Path | None = None
-    """A Python file that registers a scorer."""
     mode: VoteMode = "chain"
     """Whether each vote reads its own earlier rationales ("chain"), or all votes read those of the first ("fork")."""
     seed: int = 0

@@ -20,7 +20,7 @@ from jprm.label import JudgedStep, fault_of, read_attempt
 from jprm.records import Rationale, append_jsonl, from_json, read_jsonl, stream_records, to_json
 from jprm.sampling import SamplingParams
 from jprm.seeds import seed_of
-from jprm.tasks.labels import Example, LabelledSolutions, labelled_first_error, load_examples, threshold_of
+from jprm.tasks.labels import Example, LabelledSolutions, labelled_first_error, load_examples, rule_inputs
 from jprm.tasks.model_source import ModelSource, SamplerSizes, opened
 from jprm.tasks.policy import prompt_of
 from jprm.tasks.resources import Speed, TaskContext
@@ -83,7 +83,7 @@ class TeacherRationales(Task):
     def inputs(self) -> dict[str, Any]:
         """How the teacher is asked, how its code runs, and which of its attempts are wanted."""
         wanted = {"attempts": self.settings.attempts, "keep": self.settings.keep}
-        rule = {"rule": self.rule, "threshold": threshold_of(self.rule, self.labels.settings)}
+        rule = rule_inputs(self.rule, self.labels.settings)
         asked = {"teacher": self.settings.model_dump(mode="json", exclude=set(wanted))}
         code = {"timeout_s": self.verify.timeout_s, "code": self.verify.code.model_dump()}
         return {"seed": self.labels.seed, "slots": self.slots, "filtered": self.filtered} | wanted | rule | asked | code

@@ -14,7 +14,7 @@ from jprm.jobs import Stage, Stages, Task
 from jprm.label import Conversation, Counts, filter_conversations, taught_conversation
 from jprm.seeds import rng_of, seed_of
 from jprm.tasks.base import Base, train_model, training_flops
-from jprm.tasks.labels import Example, LabelledSolutions, labelled_first_error, load_examples, threshold_of
+from jprm.tasks.labels import Example, LabelledSolutions, labelled_first_error, load_examples, rule_inputs
 from jprm.tasks.model_source import ModelWeights
 from jprm.tasks.open_world import OpenWorld
 from jprm.tasks.rationales import held_out_conversations, write_conversation
@@ -33,7 +33,7 @@ RUN_CODE = ("full", "code")  # the styles whose rationales hold code
 
 
 @dataclass(frozen=True, eq=False)
-class Verifier(Task):
+class TrainedVerifier(Task):
     """A base model, fine-tuned on rationales of `examples` labelled solutions.
 
     rule: turns Monte-Carlo values into labels. filtered: whether the consensus filter is on. style: what a rationale
@@ -98,7 +98,7 @@ class Verifier(Task):
         """The seed of a purpose; of a checkpoint's verifier the seed itself, as `train` and `evaluate` take it."""
         return seed_of(self.seed, *purpose) if isinstance(self.base, Base) else self.seed
 
-    def of_style(self, style: str, learning_rate: float | None = None) -> Verifier:
+    def of_style(self, style: str, learning_rate: float | None = None) -> TrainedVerifier:
         """The verifier that is like this one but for its style, and perhaps its learning rate."""
         return replace(self, style=style, other_learning_rate=learning_rate)
 
@@ -111,8 +111,7 @@ class Verifier(Task):
         return {
             "size": self.size,
             "examples": self.examples,
-            "rule": self.rule,
-            "threshold": threshold_of(self.rule, labels),
+            **rule_inputs(self.rule, labels),
             "filtered": self.filtered,
             "style": self.style,
             "annotator_noise": labels.annotator_noise,

@@ -26,7 +26,7 @@ from jprm.tasks.benchmark import Item, SolutionSet, load_items
 from jprm.tasks.model_source import SamplerSizes
 from jprm.tasks.resources import Speed, TaskContext
 from jprm.tasks.settings import ExecutionMode, VerifySection, VoteMode
-from jprm.tasks.verifier import RUN_CODE, Verifier, code_inputs, protocol_inputs
+from jprm.tasks.verifier import RUN_CODE, TrainedVerifier, code_inputs, protocol_inputs
 from jprm.tasks.vote_progress import VoteProgress
 from jprm.tasks.vote_store import RATIONALES, VOTES, VoteStore, counted, read_lost, stream_rationales, stream_votes
 from jprm.verify import LOST, GenPRM, RationaleFormat, Template, VerifySettings, verify
@@ -96,7 +96,7 @@ class VerifierSampling(Sampling):
     `ModelSection`.
     """
 
-    verifier: Verifier
+    verifier: TrainedVerifier
     execution: ExecutionMode
     mode: VoteMode
     verify: VerifySection

@@ -7,4 +7,4 @@ more of them than that.
 """
 
 from jprm.worlds.base import SPLITS, STYLES, Annotation, Segment, Split, Style, World
-from jprm.worlds.registry import WITHOUT_ORACLE, WORLDS, load_world
+from jprm.worlds.registry import WITHOUT_ORACLE, has_oracle, load_world, reads_root, world

@@ -62,7 +62,7 @@ class Annotation:
 
 
 class World(Protocol):
-    """A source of problems. Built by `jprm.worlds.load_world`.
+    """A source of problems. Built by `jprm.worlds.load_world`; one of your own is registered by `jprm.worlds.world`.
 
     With an oracle it knows the exact truth of every step, and can therefore plant errors, annotate, and write documents
     in a vocabulary of its own. Without one (`has_oracle`) it grades final answers: the truth of steps is unknown, and

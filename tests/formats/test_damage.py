@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from jprm.data import read_pieces, read_rows, steps_of
 from jprm.errors import UserError
-from jprm.formats import BENCHMARKS, FORMATS, convert, read_benchmark, read_step_scores
+from jprm.formats import FORMATS, benchmark, convert, read_benchmark, read_step_scores
 from jprm.formats import read_rows as rows_of
 from jprm.scaling.laws import read_table
 from jprm.strict_json import MAX_DEPTH, NotJson, parse, read_object
@@ -77,7 +77,7 @@ ROWS = {
 
 def read(name, path):
     """What the command that takes such a file reads of it."""
-    if name in BENCHMARKS:
+    if name in (*benchmark,):
         read_benchmark(path)
         read_benchmark(path, name)
     if name in FORMATS:

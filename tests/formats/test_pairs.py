@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jprm.formats import BENCHMARKS, FORMATS, convert
+from jprm.formats import FORMATS, benchmark, convert
 from jprm.formats.judged import JudgedSolution, parse_rows
 from jprm.formats.rows import read_rows
 
-READERS = BENCHMARKS | {name: layout.parse for name, layout in FORMATS.items()}
+READERS = {name: layout.parse for name, layout in (benchmark.entries() | FORMATS).items()}
 REAL = {
     "processbench": ("processbench/math.jsonl.gz",),
     "prmbench": ("prmbench/prmbench.jsonl.gz",),

@@ -17,7 +17,7 @@ from jprm.tasks.labels import load_examples
 from jprm.tasks.resources import Speed
 from jprm.tasks.settings import TrainSection
 from jprm.tasks.teacher_rationales import ATTEMPTS, KEPT, load_kept, read_lost, stream_attempts
-from jprm.tasks.verifier import Verifier
+from jprm.tasks.verifier import TrainedVerifier
 from jprm.verify.teacher import NO_CONCLUSION, UNCLOSED
 from tests.chat.checkpoints import make
 from tests.tasks.scripted_teacher import FakeResources, KilledSampler, ScriptedTeacher, compute, solutions, task
@@ -189,7 +189,7 @@ def test_a_verifier_learns_what_was_kept(codec, tmp_path):
         params = config = engine = save_tokenizer = None
 
     teacher, base = task(codec, keep=2), Model(codec, None)
-    verifier = Verifier(base, teacher.labels, 18, "exact", False, "analysis", TrainSection(), teacher.verify)
+    verifier = TrainedVerifier(base, teacher.labels, 18, "exact", False, "analysis", TrainSection(), teacher.verify)
     taught = dataclasses.replace(verifier, rationales=task(codec, keep=2))
     assert taught.taught == task(codec, keep=2, filtered=False) != teacher
     assert verifier.all_inputs == {k: v for k, v in taught.all_inputs.items() if k != "from rationales"}

@@ -14,7 +14,8 @@ from jprm.records import Problem
 from jprm.seeds import rng_of
 from jprm.tasks.open_world import OpenWorld
 from jprm.tasks.settings import WorldSection
-from jprm.worlds import WITHOUT_ORACLE, WORLDS, load_world
+from jprm.worlds import WITHOUT_ORACLE, has_oracle, load_world
+from jprm.worlds import world as worlds
 from jprm.worlds.base import SPLITS
 from jprm.worlds.embedded import EmbeddedWorld
 from jprm.worlds.gsm8k import Gsm8kWorld
@@ -180,8 +181,9 @@ def test_what_needs_an_oracle_is_refused_by_name(world):
 
 def test_who_has_an_oracle_is_known_before_a_world_is_loaded():
     classes = {cls.name: cls for cls in (EmbeddedWorld, Gsm8kWorld, ProblemsWorld)}
-    assert classes.keys() == WORLDS.keys()
+    assert classes.keys() == {*worlds}
     assert {name for name, cls in classes.items() if not cls.has_oracle} == WITHOUT_ORACLE
+    assert all(has_oracle(name) == cls.has_oracle for name, cls in classes.items())
 
 
 def test_steps_as_the_settings_say(folder):

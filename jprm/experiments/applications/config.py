@@ -54,11 +54,9 @@ class SearchSection(Config):
     problems: int = Field(default=500, ge=1)
     """The problems that are searched."""
     strategies: tuple[str, ...] = ("beam", "dvts", "mcts")
-    """The strategies, by names of `python -m jprm list` and of the file `plugin`."""
+    """The strategies, by names of `python -m jprm list`, those of `plugins` included."""
     scorers: tuple[str, ...] = Field(default=("genprm",), min_length=1)
     """The scorers, by names of the same list."""
-    plugin: Path | None = None
-    """A Python file that registers strategies or scorers."""
     models: dict[str, Path] = {}
     """By scorer, the directory of the checkpoint that it judges with, such as that of qwen-prm; by default the run's
     own verifier judges."""

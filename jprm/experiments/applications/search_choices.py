@@ -2,19 +2,17 @@
 
 import itertools
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from jprm.errors import UserError
 from jprm.experiments.applications.config import SearchSection
 from jprm.models.locate import find_directory
 from jprm.score import find_scorer
-from jprm.search import load_plugins, make_strategy
+from jprm.search import make_strategy
 
 
 def check_search(search: SearchSection) -> None:
-    """Raises UserError for a plugin, a name or a setting that is wrong, before anything runs."""
-    added_by(search.plugin)
+    """Raises UserError for a name or a setting that is wrong, before anything runs."""
     for name in search.scorers:
         find_scorer(name)
     for name, model in search.models.items():
@@ -42,8 +40,3 @@ def settings_of(search: SearchSection, strategy: str) -> list[dict[str, Any]]:
     own = sizes | search.settings.get(strategy, {})
     axes = [v if isinstance(v, Sequence) and not isinstance(v, str) else [v] for v in own.values()]
     return [dict(zip(own, values, strict=True)) for values in itertools.product(*axes)]
-
-
-def added_by(plugin: Path | None) -> frozenset[tuple[str, str]]:
-    """The (kind, name) of what a user's file registers. Raises UserError where that fails."""
-    return load_plugins(plugin) if plugin else frozenset()

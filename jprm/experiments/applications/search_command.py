@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_args
 
-from jprm.digests import file_digest
 from jprm.errors import INCOMPLETE, UserError
 from jprm.evaluate import Interval, Missing, check_missing
 from jprm.experiments.applications.config import ApplicationsConfig
@@ -16,8 +15,9 @@ from jprm.experiments.sweep.config import SweepConfig
 from jprm.experiments.sweep.finished import read_sweep_config, trained_policy, trained_verifier
 from jprm.experiments.sweep.table import MISSING_AS
 from jprm.jobs import RunDirectory, Stages, Worker, open_run, write_atomic
+from jprm.registry import load_plugins
 from jprm.score import find_scorer
-from jprm.search import Choosing, load_plugins, make_strategy, summary
+from jprm.search import Choosing, make_strategy, summary
 from jprm.search import aggregation as aggregations
 from jprm.search import choice as choices
 from jprm.tasks.resources import Resources, Speed
@@ -39,7 +39,7 @@ def print_search(
     aggregation: str = "min",
     choice: str = "argmax",
     missing: Missing = "wrong",
-    plugin: Path | None = None,
+    plugins: Sequence[Path] = (),
     out: Path | None = None,
 ) -> int:
     """Searches what has no row yet, prints accuracy, cost and losses, and returns the exit code.
@@ -48,8 +48,7 @@ def print_search(
     Raises UserError for unknown names and settings, and where the sweep is not finished.
     """
     # 1. A wrong name is answered before anything is loaded.
-    if plugin is not None:
-        load_plugins(plugin)
+    load_plugins(plugins)
     find_scorer(scorer)
     aggregations[aggregation]
     choices[choice]
@@ -71,7 +70,6 @@ def print_search(
         problems,
         split,
         scorer=scorer,
-        plugin=file_digest(plugin) if plugin else "",
         direct_learning_rate=config.learning_rate.direct if isinstance(config, ApplicationsConfig) else None,
     )
     with (

@@ -6,10 +6,9 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from jprm.digests import sha256
 from jprm.experiments.applications.config import ApplicationsConfig
 from jprm.experiments.applications.judgements import Judgements, scored, voted
-from jprm.experiments.applications.search_choices import added_by, settings_of
+from jprm.experiments.applications.search_choices import settings_of
 from jprm.experiments.sweep.cells import Sweep
 from jprm.jobs import Stages, Task
 from jprm.models.locate import find_directory
@@ -18,7 +17,7 @@ from jprm.tasks.benchmark import SolutionSet
 from jprm.tasks.delayed_evidence import DelayedEvidence
 from jprm.tasks.scores import Scores
 from jprm.tasks.search import Control, Search
-from jprm.tasks.verifier import Verifier
+from jprm.tasks.verifier import TrainedVerifier
 from jprm.tasks.votes import VerifierSampling, Votes, execution_of
 
 # The names of the generative verifiers; the first is what all others are compared with.
@@ -44,7 +43,7 @@ class Applications:
         seed = self.main.seed
         return self.point.benchmark(self.config.evaluate.benchmarks[0], seed), self.point.candidates(seed)
 
-    def styled(self, style: str) -> Verifier:
+    def styled(self, style: str) -> TrainedVerifier:
         """The verifier that is like the main one but for its style."""
         return self.main.of_style(style, self.config.learning_rate.direct if style == "direct" else None)
 
@@ -122,8 +121,6 @@ class Applications:
 
     def _scored_by(self, scorer: str, strategy: str, settings: dict[str, Any]) -> Search:
         search = self.config.search
-        named = {strategy, scorer, *(value for value in settings.values() if isinstance(value, str))}
-        own = {name for _, name in added_by(search.plugin)} & named
         style, model = STYLE_OF.get(scorer), search.models.get(scorer)
         return self._search(
             strategy,
@@ -134,7 +131,6 @@ class Applications:
             head=self.baseline("steps") if scorer == "head" else None,
             scorer="" if style or scorer == "head" else scorer,
             scorer_model=find_directory(model, f"search.models.{scorer}") if model else None,
-            plugin=sha256(search.plugin) if search.plugin and own else "",
         )
 
     def _search(
@@ -144,7 +140,7 @@ class Applications:
         votes: int,
         problems: int,
         *,
-        verifier: Verifier | None = None,
+        verifier: TrainedVerifier | None = None,
         split: Any = None,
         **other: Any,
     ) -> Search:

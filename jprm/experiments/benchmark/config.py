@@ -14,18 +14,46 @@ from jprm.evaluate import Missing
 from jprm.tasks.settings import CheckpointSection
 from jprm.verify import CheckpointProtocol, GenPRM, published
 
-OPTIONS = {"layout": "format", "json_file": "json"}  # the options that are not called as their fields
+OPTIONS = {
+    "layout": "format",
+    "json_file": "json",
+    "plugins": "plugin",
+}  # the options that are not called as their fields
 
 
-class BenchmarkConfig(CheckpointSection):
+class JudgeConfig(CheckpointSection):
+    """A checkpoint as a judge, and the protocol that it is asked in."""
+
+    model: Path | None = None
+    """The checkpoint: a directory, or a name as `jprm.models.locate` knows it."""
+    protocol: Path | None = None
+    """A file of the scorer's protocol; by default the published one."""
+    chat: Literal["published", "template"] | None = None
+    """Whose turns a GenPRM conversation has: the published ones, or those of the checkpoint's own chat template."""
+    overrides: tuple[str, ...] = ()
+    """`key=value` of the protocol."""
+
+    @model_validator(mode="after")
+    def _a_server_has_an_address(self) -> JudgeConfig:
+        if (self.backend == "openai") != bool(self.base_url):
+            raise ValueError("--backend openai and --base-url URL belong together")
+        return self
+
+    def read_protocol(self, kind: type[CheckpointProtocol]) -> CheckpointProtocol:
+        """Reads the protocol of this kind and lays the overrides over it. Raises UserError for a mistake in either."""
+        chat = (f"chat.turns={self.chat}",) if self.chat and kind is GenPRM else ()
+        if self.chat == "template" and not chat:
+            raise UserError(f"--chat template: the scorer {self.scorer} has a chat of its own; leave it out")
+        return published(kind, (*chat, *self.overrides), self.protocol)
+
+
+class BenchmarkConfig(JudgeConfig):
     """One evaluation; `read_config` makes it from what the user gives."""
 
     data: Path
     """The file of judged solutions."""
     layout: str = "auto"
-    """The layout of the file (see `jprm.tasks.benchmark_file.LAYOUTS`)."""
-    model: Path | None = None
-    """The checkpoint: a directory, or a name as `jprm.models.locate` knows it."""
+    """The layout of the file (see `jprm.formats.benchmark`); "auto" tells it from the rows."""
     n: int = Field(default=8, ge=1)
     """The votes on each step."""
     limit: int | None = Field(default=None, ge=1)
@@ -34,12 +62,6 @@ class BenchmarkConfig(CheckpointSection):
     """Whether every step is judged, although the benchmark asks for the first error only."""
     missing: Missing = "wrong"
     """What a solution without a verdict counts as (see `jprm.evaluate.missing`)."""
-    protocol: Path | None = None
-    """A file of the scorer's protocol; by default the published one."""
-    chat: Literal["published", "template"] | None = None
-    """Whose turns a GenPRM conversation has: the published ones, or those of the checkpoint's own chat template."""
-    overrides: tuple[str, ...] = ()
-    """`key=value` of the protocol."""
     out: Path | None = None
     """The run directory."""
     json_file: Path | None = None
@@ -50,12 +72,6 @@ class BenchmarkConfig(CheckpointSection):
     """Whether other workers share the run directory; each judges some of the solutions under a lease."""
     chunk: int = Field(default=16, ge=1)
     """The solutions that a worker judges under one lease."""
-
-    @model_validator(mode="after")
-    def _a_server_has_an_address(self) -> BenchmarkConfig:
-        if (self.backend == "openai") != bool(self.base_url):
-            raise ValueError("--backend openai and --base-url URL belong together")
-        return self
 
     @model_validator(mode="after")
     def _a_worker_draws(self) -> BenchmarkConfig:
@@ -71,13 +87,6 @@ class BenchmarkConfig(CheckpointSection):
         data = self.data.name.split(".")[0]
         model = self.model.resolve().name if self.model else "no-model"
         return Path("runs") / "evaluate" / f"{model}-{data}-{self.scorer}-{self.mode}"
-
-    def read_protocol(self, kind: type[CheckpointProtocol]) -> CheckpointProtocol:
-        """Reads the protocol of this kind and lays the overrides over it. Raises UserError for a mistake in either."""
-        chat = (f"chat.turns={self.chat}",) if self.chat and kind is GenPRM else ()
-        if self.chat == "template" and not chat:
-            raise UserError(f"--chat template: the scorer {self.scorer} has a chat of its own; leave it out")
-        return published(kind, (*chat, *self.overrides), self.protocol)
 
 
 def read_config(**options: Any) -> BenchmarkConfig:

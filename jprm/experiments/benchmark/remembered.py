@@ -2,10 +2,10 @@
 
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from jprm.errors import UserError
-from jprm.experiments.benchmark.config import BenchmarkConfig
+from jprm.experiments.benchmark.config import JudgeConfig
 from jprm.formats.protocols import PROTOCOL_FILE, ProtocolChoice, read_protocol
 from jprm.jobs import differing_keys, flattened
 from jprm.models.locate import find_checkpoint
@@ -13,20 +13,21 @@ from jprm.score import find_scorer
 from jprm.terminal import say
 from jprm.verify import CheckpointProtocol, GenPRM, ThinkPRM, published
 
+J = TypeVar("J", bound=JudgeConfig)
 KINDS: dict[str, type[CheckpointProtocol]] = {"genprm": GenPRM, "thinkprm": ThinkPRM}
 SCORERS = {("genprm", "full"): "genprm", ("genprm", "direct"): "direct", ("thinkprm", "analysis"): "thinkprm"}
 # What is asked of a rationale, not how it is written: it may differ between training and use.
 FREE = ("budget.", "sampling.", "code.")
 
 
-def as_trained(config: BenchmarkConfig) -> BenchmarkConfig:
+def as_trained(config: J) -> J:
     """Lays what the checkpoint was trained in under what the user asks, and says so in one line.
 
     The line also says in what they differ, where the user asks for something else. A checkpoint that does not remember
     its training, such as a published one, is judged as ever. Raises UserError for a file of it that is damaged.
     """
     asked = "scorer" in config.model_fields_set
-    if config.model is None or (config.regrade and not config.model.is_dir()):
+    if config.model is None:
         return config
     if asked and not find_scorer(config.scorer).samples:
         return config

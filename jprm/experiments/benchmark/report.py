@@ -41,6 +41,7 @@ from rich.console import Console
 from jprm.evaluate import Interval, finite, interval_row, trivial_baselines
 from jprm.experiments.benchmark.judged import Account, Judged
 from jprm.experiments.benchmark.measures import OVERALL, Score
+from jprm.formats import benchmark
 from jprm.jobs import write_atomic
 from jprm.report import Column, Table, columns, print_table
 from jprm.terminal import terminal
@@ -70,7 +71,12 @@ MOST_SHOWN = 10
 
 @dataclass(frozen=True)
 class Result:
-    """All that is reported of an evaluation."""
+    """All that is reported of an evaluation.
+
+    about: the keys of the JSON object below `schema`, such as `benchmark` and `n`. solutions: each with its rewards and
+    rationales. scores: of every group of solutions at every number of votes. account: what the rationales cost.
+    rejected, notes: "file:line: what" of rows. missing: how many solutions lack votes. seconds: of all attempts.
+    """
 
     about: Mapping[str, Any]
     solutions: Sequence[Judged]
@@ -86,35 +92,42 @@ class Result:
         """Solutions that have no judgement."""
         return [solution for solution in self.solutions if solution.lost]
 
+    @property
+    def complete(self) -> bool:
+        """Whether every row of the file is judged."""
+        return not (self.rejected or self.lost or self.missing)
+
+    @property
+    def overall(self) -> Score:
+        """The numbers of all solutions with all votes: `overall.measures["f1"]` is an interval."""
+        wanted = OVERALL, self.about["n"]
+        [score] = [score for score in self.scores if (score.group, score.k) == wanted]
+        return score
+
+    def to_json(self) -> dict[str, Any]:
+        """The JSON object described at the top of this file."""
+        account = asdict(self.account)
+        return dict(self.about) | {
+            "schema": SCHEMA,
+            "n_items": len(self.solutions),
+            "n_problems": len({s.item.problem.id for s in self.solutions}),
+            "rejected": list(self.rejected),
+            "notes": list(self.notes),
+            "lost": [{**_row(s), "reason": s.lost} for s in self.lost],
+            "missing": self.missing,
+            **account,
+            "none_share": finite(self.account.none_share),
+            "seconds": self.seconds,
+            "missing_share": self.overall.missing_share,
+            "overall": _score(self.overall)["measures"],
+            "scores": [_score(score) for score in self.scores],
+            "predictions": [_prediction(solution) for solution in self.solutions],
+        }
+
 
 def write_json(path: Path, result: Result) -> None:
     """Writes the JSON object described above. Raises UserError where it cannot."""
-    account = asdict(result.account)
-    none_share = result.account.none_share
-    table = dict(result.about) | {
-        "schema": SCHEMA,
-        "n_items": len(result.solutions),
-        "n_problems": len({s.item.problem.id for s in result.solutions}),
-        "rejected": list(result.rejected),
-        "notes": list(result.notes),
-        "lost": [{**_row(s), "reason": s.lost} for s in result.lost],
-        "missing": result.missing,
-        **account,
-        "none_share": finite(none_share),
-        "seconds": result.seconds,
-        "missing_share": _overall(result).missing_share,
-        "overall": _score(_overall(result))["measures"],
-        "scores": [_score(score) for score in result.scores],
-        "predictions": [_prediction(solution) for solution in result.solutions],
-    }
-    write_atomic(path, json.dumps(table, indent=1, allow_nan=False) + "\n")
-
-
-def _overall(result: Result) -> Score:
-    """All solutions with all votes."""
-    wanted = OVERALL, result.about["n"]
-    [score] = [score for score in result.scores if (score.group, score.k) == wanted]
-    return score
+    write_atomic(path, json.dumps(result.to_json(), indent=1, allow_nan=False) + "\n")
 
 
 def _row(solution: Judged) -> dict[str, Any]:
@@ -145,8 +158,8 @@ def print_result(result: Result, console: Console | None = None) -> None:
     if last := [score for score in result.scores if score.k == n]:
         print_table(score_table(last, about["benchmark"], f"{about['benchmark']}, {n} votes"), console)
         if n > 1:
-            console.print("\n".join(_curves(result.scores, n, COLUMNS[about["benchmark"]])))
-        if about["benchmark"] == "processbench":
+            console.print("\n".join(_curves(result.scores, n, columns_of(about["benchmark"]))))
+        if benchmark[about["benchmark"]].first_error_only:
             console.print(f"overall F1 of predictors that read nothing: {_trivial(result.solutions)}")
     console.print(
         f"{len(result.solutions)} solutions, {account.rationales} rationales, "
@@ -177,7 +190,7 @@ def print_result(result: Result, console: Console | None = None) -> None:
         )
 
 
-def score_table(scores: Sequence[Score], benchmark: str, title: str) -> Table:
+def score_table(scores: Sequence[Score], layout: str, title: str) -> Table:
     """A row for every group of solutions, with the measures of the benchmark that there are."""
     rows = []
     for score in scores:
@@ -185,7 +198,12 @@ def score_table(scores: Sequence[Score], benchmark: str, title: str) -> Table:
         for name, found in score.measures.items():
             row |= interval_row(name, found)
         rows.append(row)
-    return Table(title, [column for column in COLUMNS[benchmark] if any(column.key in row for row in rows)], rows)
+    return Table(title, [column for column in columns_of(layout) if any(column.key in row for row in rows)], rows)
+
+
+def columns_of(layout: str) -> tuple[Column, ...]:
+    """The columns of a benchmark's table; a user's layout has those of the published one that asks for the same."""
+    return COLUMNS.get(layout) or COLUMNS["processbench" if benchmark[layout].first_error_only else "prmbench"]
 
 
 def _curves(scores: Sequence[Score], n: int, shown: Sequence[Column]) -> list[str]:
@@ -203,7 +221,7 @@ def _curves(scores: Sequence[Score], n: int, shown: Sequence[Column]) -> list[st
 
 def _missing(result: Result) -> str:
     """How many solutions have no verdict, and what becomes of them."""
-    score = _overall(result)
+    score = result.overall
     silent = round(score.missing_share * score.n_items)
     counts = "counted as wrong" if result.about["missing_as"] == "wrong" else "left out"
     text = f"without a verdict: {silent} of {score.n_items} solutions, {counts}"

@@ -27,7 +27,7 @@ from jprm.jobs import (
 )
 from jprm.paths import present
 from jprm.records import ReadOut
-from jprm.score import find_scorer, load_plugin
+from jprm.score import find_scorer
 from jprm.tasks.benchmark_file import BenchmarkFile
 from jprm.tasks.checkpoint import ADVICE, CheckpointSampling, recorded_engine
 from jprm.tasks.resources import Resources, Speed
@@ -46,12 +46,23 @@ def run_benchmark(config: BenchmarkConfig) -> int:
     0: every row is in the table. 3: rows were rejected, solutions lost, or (with `regrade`) votes are missing; the rest
     is in the table. Raises UserError for what keeps it from running.
     """
+    result = evaluate(config)
+    print_result(result)
+    if config.json_file is not None:
+        write_json(config.json_file, result)
+    return 0 if result.complete else INCOMPLETE
+
+
+def evaluate(config: BenchmarkConfig) -> Result:
+    """Runs or resumes an evaluation, and returns all that is known of it. Raises UserError for what keeps it from that.
+
+    What it does is told on standard error.
+    """
     present(config.data, "--data")
     benchmark = BenchmarkFile(config.data, config.layout, config.full)
     truth = benchmark.inputs()
-    if config.plugin is not None:
-        load_plugin(config.plugin)
-    config = as_trained(config)
+    if not config.regrade or (config.model and config.model.is_dir()):
+        config = as_trained(config)
     sampling = None
     if not config.regrade:
         scorer = find_scorer(config.scorer)
@@ -64,11 +75,7 @@ def run_benchmark(config: BenchmarkConfig) -> int:
         votes = with_readout(votes, readout_of(config, votes, stages))
         if not config.regrade:
             votes = _draw(config, votes, stages)
-        result = _result(config, votes, stages)
-    print_result(result)
-    if config.json_file is not None:
-        write_json(config.json_file, result)
-    return INCOMPLETE if result.rejected or result.lost or result.missing else 0
+        return _result(config, votes, stages)
 
 
 def _claimed(path: Path, truth: Mapping[str, Any], sampling: CheckpointSampling | None) -> CheckpointSampling:

@@ -7,7 +7,7 @@
     curves, table  from stored votes to rows
     comparisons, laws, equal_compute, findings     what the rows show
     report, report_tables, figures                 the page and the printed tables
-    finished, compare, score, export               what can be done with a finished sweep
+    finished, compare, export                      what can be done with a finished sweep
 
 Nothing is imported here, because reading a configuration must not wait for what computes it.
 """

@@ -27,7 +27,7 @@ from jprm.tasks.policy import Policy
 from jprm.tasks.roles import model_source, model_weights
 from jprm.tasks.settings import ExecutionMode, VoteMode
 from jprm.tasks.teacher_rationales import TeacherRationales
-from jprm.tasks.verifier import Verifier
+from jprm.tasks.verifier import TrainedVerifier
 from jprm.tasks.votes import VerifierSampling, Votes, execution_of, leaders_of
 
 
@@ -76,10 +76,10 @@ class PointTasks:
         n, each = evaluate.candidates_problems, evaluate.candidates
         return Benchmark("candidates", self.world, evaluate.split, n, policy, seed, each)
 
-    def verifier(self, size: str, examples: int, seed: int) -> Verifier:
+    def verifier(self, size: str, examples: int, seed: int) -> TrainedVerifier:
         """The verifier of a cell; its labelling rule, filter and style are those of `cell` and `grid`."""
         cell, grid = self.config.cell, self.config.grid
-        return Verifier(
+        return TrainedVerifier(
             base=self.base(size, seed),
             labels=self.labels(seed),
             examples=examples,
@@ -106,7 +106,7 @@ class PointTasks:
 
     def votes(
         self,
-        verifier: Verifier,
+        verifier: TrainedVerifier,
         benchmark: SolutionSet,
         n_votes: int | None = None,
         execution: ExecutionMode | None = None,
@@ -145,7 +145,7 @@ class Cell:
         return sampling
 
     @property
-    def verifier(self) -> Verifier:
+    def verifier(self) -> TrainedVerifier:
         """The verifier."""
         return self.sampling.verifier
 
@@ -276,7 +276,7 @@ class Sweep:
                 cells.append(dataclasses.replace(self._cell(point, verifier, name, **asked), variant=variant))
         return cells
 
-    def _cell(self, point: Point, verifier: Verifier, benchmark: str, **asked: Any) -> Cell:
+    def _cell(self, point: Point, verifier: TrainedVerifier, benchmark: str, **asked: Any) -> Cell:
         tasks = self.tasks_of(point.config)
         votes = tasks.votes(verifier, tasks.benchmark(benchmark, verifier.seed), **asked)
         return Cell(votes, point.config, values=point.values)

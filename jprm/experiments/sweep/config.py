@@ -19,16 +19,18 @@ from jprm.paths import nearest_name
 from jprm.tasks.settings import (
     BaseSection,
     DataSection,
-    LabelRule,
     LabelSection,
     ModelSection,
+    PluginSection,
     Style,
     TeacherSection,
     TrainSection,
     VerifySection,
     WorldSection,
+    check_label_rule,
+    with_plugins,
 )
-from jprm.worlds import WITHOUT_ORACLE
+from jprm.worlds import has_oracle, world
 
 SETS = ("policy", "answers", "planted", "processbench")  # of solutions, in `evaluate.benchmarks`
 Ablation = Literal["invented", "code", "analysis", "direct", "hard", "difference", "unfiltered", "fork"]
@@ -86,14 +88,17 @@ class GridSection(Config):
     """The numbers of labelled solutions, before the filter."""
     seeds: tuple[int, ...] = Field(default=(0,), min_length=1)
     """The seeds; each has base models, labels and solutions of its own."""
-    labels: LabelRule = "rpe"
-    """The rule that turns Monte-Carlo values into labels."""
+    labels: str = "rpe"
+    """The rule that turns Monte-Carlo values into labels: "rpe", "hard", "difference", or one of a plugin;
+    "exact" takes the truth."""
     main_size: str | None = None
     """The size of the main cell; by default the largest."""
     main_train_examples: int | None = None
     """The training examples of the main cell; by default the most."""
     ablations: tuple[Ablation, ...] = ("invented", "code", "analysis", "direct", "hard", "unfiltered")
     """The variants of the main cell of the first seed, each with one thing changed."""
+
+    _a_rule = field_validator("labels")(check_label_rule)
 
     @property
     def main(self) -> tuple[str, int]:
@@ -139,7 +144,7 @@ class CellSection(Config):
     """The labelled solutions that it learns from, before the filter."""
     seed: int | None = None
     """The seed of the base model, the labels and the solutions."""
-    labels: LabelRule | None = None
+    labels: str | None = None
     """The labelling rule."""
     filtered: bool = True
     """Whether the consensus filter is on."""
@@ -147,6 +152,8 @@ class CellSection(Config):
     """What a rationale consists of."""
     code: Literal["executed", "invented"] = "executed"
     """Whether code is executed, or the model invents its output."""
+
+    _a_rule = field_validator("labels")(check_label_rule)
 
 
 class Axis(Config):
@@ -180,7 +187,7 @@ class LaunchSection(Config):
 RUN_NAME = r"^\.*[A-Za-z0-9_-][A-Za-z0-9._-]*$"  # names a folder, never one above it
 
 
-class SweepConfig(Config):
+class SweepConfig(PluginSection):
     """Everything that `python experiments/sweep.py` can be told."""
 
     name: str = Field(default="embedded", pattern=RUN_NAME)
@@ -238,8 +245,9 @@ class SweepConfig(Config):
     @classmethod
     def _worlds_without_an_oracle_plant_nothing(cls, table: Any) -> Any:
         """There the defaults of these two keys would be refused."""
-        world = table.get("world") if isinstance(table, dict) else None
-        if not isinstance(world, dict) or world.get("kind") not in WITHOUT_ORACLE:
+        section = with_plugins(table).get("world") if isinstance(table, dict) else None
+        kind = section.get("kind") if isinstance(section, dict) else None
+        if kind not in world.names() or has_oracle(kind):  # an unknown name is told where the section is checked
             return table
         for name, default in (("labels", {"planted_solutions": 0}), ("evaluate", {"benchmarks": ("answers",)})):
             given = table.get(name, {})
@@ -248,7 +256,7 @@ class SweepConfig(Config):
 
     @model_validator(mode="after")
     def _asks_what_the_world_knows(self) -> SweepConfig:
-        if self.world.kind not in WITHOUT_ORACLE:
+        if has_oracle(self.world.kind):
             return self
         planted, sizes = self.labels.planted_solutions, self.grid.sizes if self.cell.size is None else (self.cell.size,)
         sets = [name for name in self.evaluate.benchmarks if name in ("policy", "planted")]
@@ -287,7 +295,7 @@ class SweepConfig(Config):
 
 # What decides no result, and so may differ between two runs in one directory.
 FREE_KEYS = (
-    *("name", "directory", "launch", "in_flight", "verify.workers", "verify.place", "verify.uncovered"),
+    *("name", "directory", "plugins", "launch", "in_flight", "verify.workers", "verify.place", "verify.uncovered"),
     *("model.policy.base_url", "model.policy.concurrency", "model.teacher.base_url", "model.teacher.concurrency"),
 )
 

@@ -9,7 +9,7 @@ from jprm.formats.protocols import PROTOCOL_FILE, ProtocolChoice, protocol_json
 from jprm.jobs import Stages, provenance, write_atomic
 from jprm.tasks.base import Base, load_weights
 from jprm.tasks.teacher_rationales import TRAINING_FORM
-from jprm.tasks.verifier import Verifier
+from jprm.tasks.verifier import TrainedVerifier
 from jprm.tokenizer import EOS, PAD
 from jprm.verify import GenPRM
 
@@ -39,7 +39,7 @@ def export_verifier(run: Path, out: Path, dtype: str | None = None) -> str:
     return verifier.label
 
 
-def _protocol(verifier: Verifier) -> ProtocolChoice:
+def _protocol(verifier: TrainedVerifier) -> ProtocolChoice:
     """What the verifier remembers of its training, so that `evaluate` asks it in the same way."""
     template, verify, style = verifier.template, verifier.verify, verifier.style
     if not isinstance(template, GenPRM):
@@ -49,13 +49,13 @@ def _protocol(verifier: Verifier) -> ProtocolChoice:
     return ProtocolChoice(name="genprm", chat=template.chat.turns, style=style, overrides=overrides)  # type: ignore[arg-type]
 
 
-def _origin(verifier: Verifier) -> str:
+def _origin(verifier: TrainedVerifier) -> str:
     if isinstance(verifier.base, Base):
         return "Its base was trained from scratch by jprm, from an induction-ready initialisation."
     return f"It was fine-tuned by jprm from the checkpoint {verifier.size}."
 
 
-def _own_fields(verifier: Verifier) -> dict[str, Any]:
+def _own_fields(verifier: TrainedVerifier) -> dict[str, Any]:
     """The fields of config.json that a checkpoint would have brought."""
     tokenizer = verifier.base.tokenizer
     return {
@@ -65,7 +65,7 @@ def _own_fields(verifier: Verifier) -> dict[str, Any]:
     }
 
 
-def _card(verifier: Verifier, summary: dict[str, Any]) -> str:
+def _card(verifier: TrainedVerifier, summary: dict[str, Any]) -> str:
     """The model card: what it is, what it was trained on, what computed it."""
     made, held_out = provenance(), summary["held_out_loss"]
     facts = {

@@ -14,7 +14,7 @@ from jprm.experiments.sweep.report_tables import print_tables
 from jprm.experiments.sweep.table import measure
 from jprm.jobs import Stages, Task
 from jprm.tasks.policy import Policy
-from jprm.tasks.verifier import Verifier
+from jprm.tasks.verifier import TrainedVerifier
 
 C = TypeVar("C", bound=SweepConfig)
 T = TypeVar("T", bound=Task)
@@ -31,7 +31,7 @@ def read_sweep_config(run: Path, kind: type[C] = SweepConfig) -> C:
     return config.model_copy(update={"directory": run.parent, "name": run.name})
 
 
-def trained_verifier(run: Path, sweep: Sweep, stages: Stages) -> Verifier:
+def trained_verifier(run: Path, sweep: Sweep, stages: Stages) -> TrainedVerifier:
     """The main verifier of a run. Raises UserError where it is not trained yet."""
     return _trained(run, stages, sweep.main.verifier)
 

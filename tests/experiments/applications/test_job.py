@@ -173,7 +173,7 @@ def test_a_scorer_and_a_strategy_of_ones_own_are_axes(finished, tmp_path, monkey
     plugin = tmp_path / "mine.py"
     mine = PLUGIN.replace("{text!r}", repr(problem.text.strip()))
     plugin.write_text(mine.replace("picky", "choosy").replace('"one"', '"lone"'))
-    more = [f"search.plugin={plugin}", "search.scorers=['choosy']", "search.settings.lone.n=[1, 2]"]
+    more = [f"plugins={plugin}", "search.scorers=['choosy']", "search.settings.lone.n=[1, 2]"]
     more.append("search.strategies=['lone']")
     words = [w for w in tiny.TINY if not w.startswith(("search.strategies", "search.settings"))]
     assert applications_main([f"directory={tmp_path}", *words, *more, "--replace"]) == 0

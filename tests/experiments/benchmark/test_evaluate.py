@@ -388,7 +388,7 @@ def test_a_plugin_is_a_scorer(monkeypatch, capsys, data, tmp_path):
         assert row["rewards"] == expected
     plugin.write_text("x = 1\n")
     assert exit_code(monkeypatch, "evaluate", *asked) == 2
-    assert "registers no scorer" in capsys.readouterr().err
+    assert "registers nothing" in capsys.readouterr().err
     plugin.write_text("raise KeyError('x')\n")
     assert exit_code(monkeypatch, "evaluate", *asked) == 2
     assert "KeyError" in capsys.readouterr().err

@@ -40,7 +40,7 @@ def data(tmp_path_factory):
 
 def options(data, folder, out, **more):
     (folder / "unhurried.py").write_text(PLUGIN)
-    found = dict(data=data, scorer="unhurried", plugin=folder / "unhurried.py", out=folder / out, n=3)
+    found = dict(data=data, scorer="unhurried", plugins=(folder / "unhurried.py",), out=folder / out, n=3)
     return found | dict(json_file=folder / f"{out}.json") | more
 
 
@@ -48,6 +48,7 @@ def start(data, folder, name):
     """A worker as a process, on the run directory `shared`; its table goes to a file of its own."""
     given = options(data, folder, "shared", json=folder / f"{name}.json", chunk=2)
     del given["json_file"]
+    [given["plugin"]] = given.pop("plugins")
     words = [word for key, value in given.items() for word in (f"--{key}", str(value))]
     command = [sys.executable, "-m", "jprm", "evaluate", "--worker", *words]
     return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
