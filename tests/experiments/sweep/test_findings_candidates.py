@@ -6,15 +6,17 @@ import math
 import numpy as np
 import pytest
 
-from jprm.evaluate import VerifiedSolution, best_of_verified
+from jprm.evaluate import ScoredCandidate, VerifiedSolution, best_of_n, best_of_verified
 from jprm.experiments.sweep.cells import Sweep
 from jprm.experiments.sweep.equal_compute import candidates_at_equal_compute, whole
 from jprm.experiments.sweep.report_tables import spent_table
+from jprm.experiments.sweep.table import best_of_n_rows
 from jprm.jobs import Stages
 from jprm.records import Rationale, Solution, Verdict, append_jsonl, to_json
 from jprm.tasks.benchmark import Item
 from tests.experiments.sweep.pretend import finish_all
 from tests.experiments.sweep.test_findings import config_of
+from tests.pages import documented
 
 
 def test_a_vote_accepts_a_solution_when_it_accepts_every_step():
@@ -76,3 +78,11 @@ def test_candidates_at_equal_compute(tmp_path):
             assert spent.table.accuracy[s, v] == pytest.approx(slow[:, s - 1])
     assert [at.budget for at in spent.frontier] == [1, 2, 3]
     assert spent_table(spent).note.startswith(f"A verification costs {spent.table.ratio:.2f} solutions")
+
+
+def test_rows_of_best_of_n_are_as_the_page_of_files_says(tmp_path):
+    cell = Sweep(config_of(tmp_path, train_examples=[250], sizes=["tiny-0.1m"])).main
+    pool = [ScoredCandidate("7", True, 0.9), ScoredCandidate("9", False, 0.2)]
+    rows = best_of_n_rows([(cell, best_of_n([pool] * 3, [1, 2]))])
+    assert [(row["candidates"], row["best"], row["pass"]) for row in rows] == [(1, 0.5, 0.5), (2, 1.0, 1.0)]
+    assert all(row.keys() == documented("best_of_n.jsonl")["fields"] for row in rows)
