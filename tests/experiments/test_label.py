@@ -16,6 +16,7 @@ from jprm.seeds import rng_of
 from jprm.tasks.labels import LOST, VALUES, ProblemsLost, load_examples
 from jprm.tasks.rollout_store import ROLLOUTS
 from tests.experiments.sweep.tiny_sweep import TINY, table
+from tests.pages import documented
 
 # Rollouts are made up: a model this little trained writes no solutions.
 ROLLED = [*TINY, "labels.source=rollouts", "grid.labels=rpe", "grid.ablations=['hard']"]
@@ -69,6 +70,8 @@ def test_a_row_for_each_solution_and_a_count_for_each_reason(tmp_path, capsys):
     assert {(row["k"], row["n"], row["seed"]) for row in rows} == {(64, 64, 0)}
     unused = read_jsonl(tmp_path / "embedded" / "unused.jsonl")
     assert [row["reason"] for row in unused] == ["unsolvable problem", "no usable solution"]
+    assert all(row.keys() == documented("labels.jsonl")["fields"] for row in rows)
+    assert all(row.keys() == documented("unused.jsonl")["fields"] for row in unused)
     out = capsys.readouterr().out
     told = " ".join(out.split())
     assert "unused: 1 problems: unsolvable problem" in out and "computed 0, reused 2" in out

@@ -6,15 +6,17 @@ import math
 import numpy as np
 import pytest
 
-from jprm.evaluate import Difference, Interval, Matched, VerifiedSolution, best_of_verified
+from jprm.evaluate import Difference, Interval, Matched, ScoredCandidate, VerifiedSolution, best_of_n, best_of_verified
 from jprm.experiments.sweep.cells import Sweep
 from jprm.experiments.sweep.equal_compute import Spent, candidates_at_equal_compute, whole
 from jprm.experiments.sweep.report_tables import spent_table
+from jprm.experiments.sweep.table import best_of_n_rows
 from jprm.jobs import Stages
 from jprm.records import Rationale, Solution, Verdict, append_jsonl, to_json
 from jprm.tasks.benchmark import Item
 from tests.experiments.sweep.pretend import finish_all
 from tests.experiments.sweep.test_findings import config_of
+from tests.pages import documented
 
 
 def test_a_vote_accepts_a_solution_when_it_accepts_every_step():
@@ -95,3 +97,11 @@ def test_who_wins_at_equal_compute_is_said_in_words(gains, said):
         for b, g in gains.items()
     ]
     assert said in Spent(None, (none, *paid), 1.0, 1.0).verdict
+
+
+def test_rows_of_best_of_n_are_as_the_page_of_files_says(tmp_path):
+    cell = Sweep(config_of(tmp_path, train_examples=[250], sizes=["tiny-0.1m"])).main
+    pool = [ScoredCandidate("7", True, 0.9), ScoredCandidate("9", False, 0.2)]
+    rows = best_of_n_rows([(cell, best_of_n([pool] * 3, [1, 2]))])
+    assert [(row["candidates"], row["best"], row["pass"]) for row in rows] == [(1, 0.5, 0.5), (2, 1.0, 1.0)]
+    assert all(row.keys() == documented("best_of_n.jsonl")["fields"] for row in rows)
