@@ -41,6 +41,7 @@ _DASHES: tuple[Any, ...] = ("-", (0, (4, 1.5)), (0, (1.5, 1.2)))  # one for each
 MOST_LINES = len(PALETTE) * len(_DASHES)  # that can be told apart in a panel
 _SIZE_INCHES = (4.9, 3.2)
 _PANEL_INCHES = 1.75  # the height of a row of panels
+_MOST_STRONG = 8  # lines with bands that can be seen through one another
 _LONG_NAME = 30  # characters from which on a legend has one column
 _STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",  # text stays text: searchable, and in the page's own font
@@ -170,7 +171,7 @@ class LineFigure:
             if s.is_fit and s.panel in (panel, ""):
                 axes.plot(s.x, s.y, color=MUTED, linewidth=1.0, linestyle=(0, (1, 1.5)))
             elif not s.is_fit and s.panel == panel:
-                _draw(axes, s, names.index(s.name), self.bands)
+                _draw(axes, s, names.index(s.name), self.bands, faint=len(names) > _MOST_STRONG)
         if self.log_x:
             axes.set_xscale("log", base=self.log_x)
         if self.log_y:
@@ -227,8 +228,8 @@ class BarFigure:
         return out[0]
 
 
-def _draw(axes: Axes, s: Series, number: int, bands: bool) -> None:
-    """Draws a line in the look of its number; `MOST_LINES` of them differ."""
+def _draw(axes: Axes, s: Series, number: int, bands: bool, faint: bool = False) -> None:
+    """Draws a line in the look of its number; `MOST_LINES` of them differ. faint: the bands of many lines overlap."""
     color = PALETTE[number % len(PALETTE)]
     axes.plot(
         s.x,
@@ -244,7 +245,7 @@ def _draw(axes: Axes, s: Series, number: int, bands: bool) -> None:
     if s.low is None or s.high is None or np.isnan(s.low).all():
         return
     if bands:
-        axes.fill_between(s.x, s.low, s.high, color=color, alpha=0.15, linewidth=0)
+        axes.fill_between(s.x, s.low, s.high, color=color, alpha=0.05 if faint else 0.15, linewidth=0)
     else:
         ends = np.abs(np.array([s.low, s.high]) - np.array(s.y))
         axes.errorbar(s.x, s.y, yerr=ends, fmt="none", ecolor=color, elinewidth=1.4, capsize=3)

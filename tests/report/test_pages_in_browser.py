@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 
-from jprm.report import render
+from jprm.report import Items, JudgedItem, JudgedStep, Page, Section, StepVote, render
 from tests.report.test_pages import EVIL, _everything
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -21,6 +21,34 @@ addEventListener("load", () => {
   const seen = {width: innerWidth, over: page.scrollWidth - page.clientWidth, scripts};
   const asked = performance.getEntriesByType("resource").map(entry => entry.name);
   parent.document.title = JSON.stringify({...seen, asked, alerted: window.alerted === true});
+});
+</script></body>"""
+
+
+# Clicks, searches and turns pages as a reader would.
+READER = """<script>
+addEventListener("load", () => {
+  const one = name => document.querySelector(name), chips = [...document.querySelectorAll(".filters button")];
+  const rows = () => document.querySelectorAll(".list > details").length;
+  const seen = {chips: chips.map(chip => chip.textContent), first: rows()};
+  [...document.querySelectorAll(".browser > .pager button")].at(-1).click();
+  seen.second = rows();
+  chips.find(chip => chip.textContent.startsWith("wrong")).click();
+  seen.wrong = rows();
+  const open = one(".list > details"), filled = new Promise(done => open.addEventListener("toggle", done));
+  open.querySelector("summary").click();
+  filled.then(() => {
+    open.querySelector("button.read").click();
+    seen.read = open.querySelector(".rationale").textContent;
+    seen.code = open.querySelector(".code").textContent;
+    seen.votes = open.querySelectorAll(".rationale").length;
+    seen.elements = open.querySelectorAll("script, img").length;
+    one("input").value = "needle";
+    one("input").dispatchEvent(new Event("input"));
+    seen.found = rows();
+    seen.hint = one(".count").textContent;
+    parent.document.title = JSON.stringify(seen);
+  });
 });
 </script></body>"""
 
@@ -57,6 +85,23 @@ def test_the_page_needs_no_network_says_no_error_and_fits(tmp_path, width):
     page = _everything(f"a long line of words {EVIL} " + "word " * 30)
     seen, console = browse(render(page).replace("</body>", PROBE), width, tmp_path)
     assert seen == {"width": width, "over": 0, "scripts": 3, "asked": [], "alerted": False}
+    assert console == []
+
+
+def test_a_wrong_verdict_is_found_and_read_in_three_clicks(tmp_path):
+    text = f"<analyze>I add. {EVIL}<img src=x></analyze>\n<verify>print(1)</verify>\n[Code output: 1]\n\\boxed{{No}}"
+    votes = tuple(StepVote(i, i > 0, float(i > 0), text) for i in range(6))
+    items = [
+        JudgedItem(f"s{i}", "needle" if i == 7 else "p", "", 0, 0 if i % 10 else -1, (JudgedStep("one", False, votes),))
+        for i in range(30)
+    ]
+    page = render(Page("T", "", [Section("S", [Items("", items)])])).replace("</body>", READER)
+    seen, console = browse(page, 1280, tmp_path)
+    assert seen["chips"] == ["all 30", "right 27", "wrong 3", "disagreement 30", "None 0"]
+    assert (seen["first"], seen["second"], seen["wrong"], seen["votes"]) == (20, 10, 3, 4)
+    assert "vote 1 says No, reward 0.00" in seen["read"] and "the majority says Yes" in seen["read"]
+    assert EVIL in seen["read"] and seen["code"] == "print(1)" and seen["elements"] == 0
+    assert seen["found"] == 0 and seen["hint"] == "0 of 30 solutions", "the needle is among the right ones"
     assert console == []
 
 

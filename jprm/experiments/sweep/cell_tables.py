@@ -46,7 +46,7 @@ def cells_table(measured: Sequence[Measured], in_blocks: bool = False) -> Table:
         for i, row in enumerate(m.rows):
             labels = row["labels"] + ("" if row["filtered"] else " *")
             row = row | {"marked_labels": labels, "what": row["variant"] or row["benchmark"]}
-            row |= {key: value_in_words(row[key]) for key in axes if not isinstance(row[key], int | float)}
+            row |= {key: value_in_words(row[key]) for key in axes if type(row[key]) is not int}
             rows.append(row | dict.fromkeys((*NAMED, *axes), "") if in_blocks and i else row)
     firsts = [m.rows[0] | {"what": m.cell.variant or m.cell.votes.benchmark.name} for m in measured]
     equal = [key for key in LEFT_OUT_IF_EQUAL if len({str(row[key]) for row in firsts}) == 1]

@@ -82,8 +82,9 @@
     function vote(one, majority) {
       const [number, verdict, reward, note] = one, node = el("div", "rationale");
       const head = node.appendChild(el("p", "head"));
-      head.append(el("b", `vote ${mark(verdict)}`), `vote ${number + 1} says `, el("b", "", word(verdict)));
-      if (reward !== null) head.append(`, reward ${share(reward)}`);
+      const says = head.appendChild(el("span"));
+      says.append(el("b", `vote ${mark(verdict)}`), ` vote ${number + 1} says `, el("b", "", word(verdict)));
+      if (reward !== null) says.append(`, reward ${share(reward)}`);
       head.append(el("span", verdict === majority ? "agrees" : "differs",
         `the majority says ${majority === undefined ? "nothing: a tie" : word(majority)}`));
       for (let i = 4; i < one.length; i += 2) {
