@@ -7,8 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from jprm.records import Execution, Rationale, Verdict, to_json
+from tests.pages import documented
+
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
 LINK = re.compile(r"\[[^\]]+\]\(([^)\s]+)\)")
 CODE_PATH = re.compile(r"`((?:jprm|tests|tools|experiments|configs|docs)/[\w./-]*)`")
 
@@ -22,7 +25,7 @@ def anchors(page: Path) -> list[str]:
     return [re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles]
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_and_paths_lead_somewhere(page):
     text = page.read_text(encoding="utf-8")
     lost = [path for path in CODE_PATH.findall(text) if not (ROOT / path).exists()]
@@ -52,3 +55,22 @@ def test_the_glossary_is_alphabetical():
     text = (ROOT / "docs" / "glossary.md").read_text(encoding="utf-8")
     words = [word.lower() for word in re.findall(r"^\*\*(.+?)\.\*\*", text, flags=re.MULTILINE)]
     assert words == sorted(words) and len(words) == len(set(words))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("results.jsonl", "A rationale", "rationales.jsonl", "labels.jsonl", "unused.jsonl", "conversations.jsonl"),
+        *("jprm.json", "Step scores", "choose --json", "Pairs of answers"),
+    ],
+)
+def test_an_example_row_has_the_fields_of_its_table(name):
+    assert documented(name)["example"].keys() == documented(name)["fields"]
+
+
+def test_a_rationale_is_as_the_page_of_files_says():
+    rationale = Rationale("a", 0, 0, "chain", "", (Execution("", "ok", ""),), Verdict(True, 0.9, 0.8), 1, 1)
+    row, example = to_json(rationale), documented("A rationale")["example"]
+    assert row.keys() == example.keys()
+    assert row["verdict"].keys() == example["verdict"].keys()
+    assert row["executions"][0].keys() == example["executions"][0].keys()

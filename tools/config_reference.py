@@ -34,6 +34,7 @@ from jprm.verify import Critique, GenPRM, ThinkPRM
 from jprm.worlds.embedded import EmbeddedSettings
 from jprm.worlds.gsm8k import Gsm8kSettings
 from jprm.worlds.problems import ProblemsSettings
+from tools.pages import cell, prose, written
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "configuration.md"
@@ -135,18 +136,7 @@ def page() -> str:
 
 def main(arguments: list[str]) -> int:
     """Writes the page, or with `--check` compares it."""
-    try:
-        text = page()
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    if "--check" not in arguments:
-        PAGE.write_text(text, encoding="utf-8")
-        return 0
-    if PAGE.is_file() and PAGE.read_text(encoding="utf-8") == text:
-        return 0
-    print(f"{PAGE}: not current; run: python -m tools.config_reference", file=sys.stderr)
-    return 1
+    return written(page, PAGE, "tools.config_reference", "--check" in arguments)
 
 
 def _section(field: FieldInfo) -> type[BaseModel] | None:
@@ -200,8 +190,8 @@ def _table(keys: list[Key], values: dict[str, Any] | None = None) -> str:
     for key in keys:
         value = key.default if values is None else values.get(key.name, key.default)
         shown = "required" if values is None and key.field.is_required() else _value(value)
-        cells = (f"`{key.name}`", _type(key.field), shown, _prose(key.field.description or ""))
-        lines.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |")
+        cells = (f"`{key.name}`", _type(key.field), shown, prose(" ".join((key.field.description or "").split())))
+        lines.append(f"| {' | '.join(map(cell, cells))} |")
     return "\n".join(lines)
 
 
@@ -252,13 +242,6 @@ def _value(value: Any) -> str:
         text = f"{text[: LONGEST_VALUE - 4]} ..."
     fence = "`" * (max((len(run) for run in re.findall("`+", text)), default=0) + 1)
     return f"{fence}{text}{fence}" if len(fence) == 1 else f"{fence} {text} {fence}"
-
-
-def _prose(text: str) -> str:
-    """A description on one line; what looks like HTML outside of backticks is escaped."""
-    text = " ".join(text.split()).replace("```", r"\`\`\`")  # a fence that is spoken of begins no code
-    parts = re.split(r"(?<!\\)(`[^`]+`)", text)
-    return "".join(part if part.startswith("`") else part.replace("<", "&lt;") for part in parts)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Commands on the directory of a finished run: score, search, report, compare."""
+"""Commands on the directory of a run: score, search, report, view, compare."""
 
 import shlex
 from collections import Counter
@@ -109,6 +109,7 @@ def report(
     regrade: Annotated[
         bool, typer.Option("--regrade", help="Reduce the stored votes anew, as this does always.")
     ] = False,
+    tables: Annotated[bool, typer.Option("--tables", help="Print all tables of the report, too.")] = False,
 ) -> None:
     """Write report.html again from the votes that a sweep has stored; no model is loaded."""
     _require_sweep(run)
@@ -116,7 +117,19 @@ def report(
 
     changes = overrides or []
     command = shlex.join(["python", "-m", "jprm", "report", str(run), *changes])
-    say(f"{run / 'report.html'}: {rewrite_report(run, changes, command)}")
+    say(f"{run / 'report.html'}: {rewrite_report(run, changes, command, tables)}")
+
+
+@app.command()
+def view(
+    path: Annotated[Path, typer.Argument(help="A run directory, or a folder of runs.")] = Path("runs"),
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Where it is served; 0: any free port.")] = 8008,
+) -> None:
+    """Serve the report of a run, also while it goes on, or an index over a folder of runs, on this machine."""
+    present(path, "PATH")
+    from jprm.experiments.view import view as serve
+
+    serve(path, port)
 
 
 @app.command()

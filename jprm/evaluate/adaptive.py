@@ -80,7 +80,8 @@ def replay_adaptive(
     seed: int = 0,
     missing: Missing = "wrong",
 ) -> AdaptiveVoting:
-    """Computes what stopping early would have done to stored votes: `rewards` [n] of [steps][N], each 1, 0 or None.
+    """Computes what stopping early would have done to stored votes: `rewards`, of n items
+    a list by steps and votes of 1, 0 or None.
 
     A step is rejected where its mean falls below `threshold`, and the first rejected step is the verdict; a vote
     without a judgement costs a vote and says nothing, and a step that no vote judged leaves the solution without a

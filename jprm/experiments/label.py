@@ -2,6 +2,9 @@
 
 The stages are those that a sweep of the same configuration makes, in the same run directory, so neither computes what
 the other has. Rows of problems that gave no solution are counted by their reasons and kept in a file of their own.
+
+With another `labels.draw` the same solutions are valued once more, by rollouts of their own; what was drawn before in
+the same run directory is compared with them.
 """
 
 from __future__ import annotations
@@ -17,15 +20,15 @@ from jprm.evaluate import Interval, Resamples, interval_row, mean_interval, shar
 from jprm.experiments.sweep.cells import Sweep
 from jprm.experiments.sweep.config import FREE_KEYS, SweepConfig
 from jprm.experiments.sweep.machine_speed import stored_speed
-from jprm.jobs import RunDirectory, Runner, StageFailed, Task, claim_directory, open_run, write_rows
+from jprm.jobs import RunDirectory, Runner, StageFailed, Stages, Task, claim_directory, open_run, write_rows
 from jprm.jobs.directory import check_writable
-from jprm.label import label_rule
+from jprm.label import Agreement, agreement, label_rule
 from jprm.records import read_jsonl
 from jprm.report.tables import Table, columns, print_table
 from jprm.tasks.label_file import label_rows
 from jprm.tasks.labels import LOST, VALUES, LabelledSolutions, ProblemsLost
 from jprm.tasks.resources import Resources, Speed
-from jprm.tasks.rollout_store import count_rollouts
+from jprm.tasks.rollout_store import count_rollouts, state_counts
 from jprm.terminal import say
 
 LABELS, UNUSED, IDENTITY = "labels.jsonl", "unused.jsonl", "labels.json"
@@ -49,6 +52,7 @@ class SeedLabels:
     rows: list[dict[str, Any]]
     lost: dict[str, str]
     rollouts: int | None
+    other_draws: dict[int, Agreement]
 
     @property
     def unused(self) -> list[dict[str, Any]]:
@@ -95,7 +99,7 @@ def run_label(
         if out is None:
             identity = config.model_dump(mode="json", include=set(SECTIONS)) | {"seeds": config.seeds}
             about: dict[str, Any] = {"holds": "holds other labels", "free": FREE_KEYS, "replace": replace}
-            claim_directory(config.path / IDENTITY, identity, ADVICE, **about)
+            claim_directory(config.path / IDENTITY, identity, ADVICE, completed=with_defaults, **about)
         speed = stored_speed(config.path) or Speed()
         with open_run(
             config.path, tasks, resources, speed=speed, mix_versions=mix_versions, directory=directory
@@ -109,11 +113,21 @@ def run_label(
     write_rows(out, [row for one in found for row in one.rows])
     unused = [row for one in found for row in one.unused]
     write_rows(config.path / UNUSED, [*unused, *({"reason": reason} for reason in rejected)])
-    _print(found, unused, rejected)
+    _print(found, unused, rejected, config.labels.draw)
     say(f"labels: {out}   unused problems: {config.path / UNUSED}")
     print(f"computed {runner.computed}, reused {runner.reused}")
     complete = not rejected and not any(one.lost for one in found) and any(one.rows for one in found)
     return 0 if complete else INCOMPLETE
+
+
+def with_defaults(identity: dict[str, Any]) -> dict[str, Any]:
+    """Completes stored sections with the defaults of keys that have come since; as they are, if they no longer fit."""
+    whole = {key for key in identity if key in (*SECTIONS, "teacher", "cell")}
+    try:
+        config = SweepConfig.model_validate({key: identity[key] for key in whole})
+    except ValueError:
+        return identity
+    return identity | config.model_dump(mode="json", include=whole)
 
 
 def _tasks(config: SweepConfig) -> list[LabelledSolutions]:
@@ -134,7 +148,19 @@ def _labelled(runner: Runner, task: LabelledSolutions) -> SeedLabels:
     values = read_jsonl(stage.file(VALUES))
     lost = {row["problem_id"]: row["reason"] for row in read_jsonl(stage.file(LOST), {"problem_id": str})}
     rows = sorted(label_rows(values, task.settings, task.seed), key=lambda row: row["problem_id"])
-    return SeedLabels(task.seed, values, rows, lost, count_rollouts(stage.path))
+    return SeedLabels(task.seed, values, rows, lost, count_rollouts(stage.path), _other_draws(runner.stages, task))
+
+
+def _other_draws(stages: Stages, task: LabelledSolutions) -> dict[int, Agreement]:
+    """How the values of other draws of the same solutions agree with these, by the number of the draw."""
+    own, draw = dict(stages[task].inputs["labels"]), task.settings.draw
+    found = {}
+    for stage in stages.alike(task, {"labels"}):
+        labels = dict(stage.inputs["labels"])
+        other = labels.pop("draw", 0)
+        if stage.done and other != draw and labels == {key: own[key] for key in own if key != "draw"}:
+            found[other] = agreement(state_counts(stages[task].path), state_counts(stage.path))
+    return found
 
 
 def lost_in(runner: Runner, task: Task, loss: type[UserError]) -> str:
@@ -151,8 +177,15 @@ def lost_in(runner: Runner, task: Task, loss: type[UserError]) -> str:
     return ""
 
 
-def _print(found: Sequence[SeedLabels], unused: Sequence[dict[str, Any]], rejected: Sequence[str]) -> None:
+def _print(found: Sequence[SeedLabels], unused: Sequence[dict[str, Any]], rejected: Sequence[str], draw: int) -> None:
     print_table(SEEDS.of(one.row for one in found))
+    for one in found:
+        for other, same in sorted(one.other_draws.items()):
+            print(
+                f"seed {one.seed}, draw {draw} against draw {other}: {same.states} states, {same.informative} of them "
+                f"neither all right nor all wrong; chi-square {same.chi_square:.1f} ({same.informative} are expected), "
+                f"p = {same.p:.3f}"
+            )
     if rows := [row for one in found for row in one.rows]:
         print("\nsolutions by the first step that is labelled wrong; 95 % intervals over problems")
         print_table(BY_RULE.of(_by_rule(rows)))

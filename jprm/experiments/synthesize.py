@@ -7,9 +7,9 @@ from typing import Any
 
 from jprm.errors import INCOMPLETE, UserError
 from jprm.evaluate import Resamples, interval_row, mean_interval
-from jprm.experiments.label import SECTIONS, lost_in
+from jprm.experiments.label import SECTIONS, lost_in, with_defaults
 from jprm.experiments.sweep.cells import Sweep
-from jprm.experiments.sweep.config import SweepConfig
+from jprm.experiments.sweep.config import FREE_KEYS, SweepConfig
 from jprm.experiments.sweep.machine_speed import stored_speed
 from jprm.formats.protocols import KEY, ProtocolChoice
 from jprm.jobs import RunDirectory, Stages, claim_directory, open_run, write_rows
@@ -52,7 +52,8 @@ def run_synthesis(config: SweepConfig, out: Path | None = None, replace: bool = 
         if out is None:
             identity = config.model_dump(mode="json", include={*SECTIONS, "teacher", "cell"})
             identity |= {"seeds": config.seeds, "grid": {"labels": config.grid.labels}}
-            claim_directory(config.path / IDENTITY, identity, ADVICE, holds="holds other rationales", replace=replace)
+            about: dict[str, Any] = {"holds": "holds other rationales", "free": FREE_KEYS, "replace": replace}
+            claim_directory(config.path / IDENTITY, identity, ADVICE, completed=with_defaults, **about)
         speed = stored_speed(config.path) or Speed()
         with open_run(config.path, list(tasks), resources, speed=speed, directory=directory) as runner:
             incomplete = [task for task in tasks if lost_in(runner, task, AttemptsLost)]

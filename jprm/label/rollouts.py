@@ -40,6 +40,7 @@ class RolloutSettings:
         a context of problem + max_tokens.
     context_tokens: of problem and solution together; longer problems are left. None: there is no bound.
     min_steps, max_steps: solutions with fewer or more steps are not valued.
+    draw: another number values the same solutions by rollouts of their own.
     """
 
     first: int = 16
@@ -51,6 +52,7 @@ class RolloutSettings:
     planted_per_problem: int = 1
     min_steps: int = 2
     max_steps: int = 12
+    draw: int = 0
     chunk_problems: int = 64
 
     def rollouts(self, pass_at_1: float) -> int:
@@ -149,7 +151,9 @@ def value_problems(
     def task(problem: Problem) -> RolloutTask:
         return _value(problem, world, tokenizer, settings, seed, prompt)
 
-    runner = RolloutRunner(world, sampler, tokenizer, settings.max_tokens, seed, prompt, log, on_poll)
+    runner = RolloutRunner(
+        world, sampler, tokenizer, settings.max_tokens, seed, prompt, log, on_poll, draw=settings.draw
+    )
     return _chunks(problems, task, runner, settings.chunk_problems, done)
 
 

@@ -95,12 +95,16 @@ class RolloutRunner:
         prompt: PolicyPrompt = BARE,
         log: RolloutLog | None = None,
         on_poll: Callable[[], None] = lambda: None,
+        draw: int = 0,
     ):
-        """log: knows rollouts, and is told of those that are drawn. on_poll: is called whenever the sampler was."""
+        """log: knows rollouts, and is told of those that are drawn. on_poll: is called whenever the sampler was.
+
+        draw: names the rollouts behind steps anew, so that those of two draws are independent of one another.
+        """
         self.world, self.sampler, self.tokenizer, self.prompt = world, sampler, tokenizer, prompt
         self.texts = texts_of(tokenizer)
         self.max_tokens, self.seed = max_tokens, seed
-        self.log, self.on_poll = log, on_poll
+        self.log, self.on_poll, self.draw = log, on_poll, draw
         self._asked: dict[int, tuple[_Running, int, int]] = {}  # by handle: task, request, place in its rollouts
 
     def run(self, tasks: Sequence[RolloutTask]) -> list:
@@ -157,9 +161,10 @@ class RolloutRunner:
         asked = self.texts.encode(self.prompt.text(request.problem, self.texts.quote))
         steps = self.texts.encode(self.texts.quote("".join(request.steps) or self.prompt.begin))
         state = request.state
+        names = (state, self.draw) if self.draw and request.steps else (state,)
         handles = self.sampler.submit(
             [*asked, *steps],
-            [seed_of(self.seed, "rollout", state, request.first + place) for place in places],
+            [seed_of(self.seed, "rollout", *names, request.first + place) for place in places],
             max_tokens=max(1, self.max_tokens - len(steps)),
             stops=ends_of_text(self.tokenizer),
         )

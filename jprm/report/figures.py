@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import io
+import itertools
 import math
 import re
 import textwrap
@@ -21,8 +22,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jprm.errors import printable
-from jprm.evaluate import Interval, interval_of
-from jprm.report.tables import short
+from jprm.evaluate import Interval, interval_of, interval_row
+from jprm.report.tables import Column, Table, short
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -36,7 +37,11 @@ PALETTE = (
 )
 _BAR_COLORS = (*PALETTE[4:0:-1], PALETTE[5], PALETTE[0])  # from the last: blue, grey, others
 _MARKERS = "osD^vPX"  # fewer than colors, so that the next round has other pairs
+_DASHES: tuple[Any, ...] = ("-", (0, (4, 1.5)), (0, (1.5, 1.2)))  # one for each round of the colors
+MOST_LINES = len(PALETTE) * len(_DASHES)  # that can be told apart in a panel
 _SIZE_INCHES = (4.9, 3.2)
+_PANEL_INCHES = 1.75  # the height of a row of panels
+_LONG_NAME = 30  # characters from which on a legend has one column
 _STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",  # text stays text: searchable, and in the page's own font
     "font.family": "sans-serif",
@@ -64,7 +69,8 @@ _STYLE: dict[Any, Any] = {
 class Series:
     """One line of a figure: y over x, with intervals where `low` and `high` are given.
 
-    A fit is a smooth law, drawn thin and without markers; the points of a scatter are joined by no line.
+    A fit is a smooth law, drawn thin and without markers; the points of a scatter are joined by no line. `panel`: the
+    title of the part of the figure that the line belongs to, where there are several.
     """
 
     name: str
@@ -74,12 +80,13 @@ class Series:
     high: Sequence[float] | None = None
     is_fit: bool = False
     is_scatter: bool = False
+    panel: str = ""
 
 
-def series_of(name: str, x: Sequence[float], points: Sequence[Interval]) -> Series:
+def series_of(name: str, x: Sequence[float], points: Sequence[Interval], panel: str = "") -> Series:
     """A series from intervals; a point without ends is drawn without a band."""
     value, low, high = ([getattr(p, part) for p in points] for part in ("value", "low", "high"))
-    return Series(name, list(x), value, low, high)
+    return Series(name, list(x), value, low, high, panel=panel)
 
 
 def series_from_rows(rows: Iterable[Mapping[str, Any]], name: str, x: str, y: str) -> list[Series]:
@@ -114,32 +121,62 @@ class LineFigure:
 
     @functools.cached_property
     def svg(self) -> str:
-        """The figure as SVG."""
+        """The figure as SVG: lines of one name look alike in all panels, which share their axes."""
         drawn = [s for s in self.series if not s.is_fit]
-        rows_above = (len(drawn) + 1) // 2 if len(drawn) > 2 else 0
-        size = (_SIZE_INCHES[0], _SIZE_INCHES[1] + 0.19 * rows_above)
+        names = list(dict.fromkeys(s.name for s in drawn))
+        panels = list(dict.fromkeys(s.panel for s in drawn)) or [""]
+        columns = 1 if max(map(len, names), default=0) > _LONG_NAME else 2
+        rows_above = -(-len(names) // columns) if len(names) > 2 or panels[1:] else 0
+        rows = -(-len(panels) // 2)
+        height = _SIZE_INCHES[1] if rows == 1 and not panels[1:] else 0.4 + _PANEL_INCHES * rows
         salt = "-".join(s.name for s in self.series) + self.x_label + self.y_label
-        with _axes(salt, size) as (axes, out):
-            color_of = {s.name: PALETTE[i % len(PALETTE)] for i, s in enumerate(drawn)}
-            for i, s in enumerate(drawn):
-                _draw(axes, s, color_of[s.name], _MARKERS[i % len(_MARKERS)], self.bands)
-            for s in self.series:
-                if s.is_fit:
-                    axes.plot(s.x, s.y, color=MUTED, linewidth=1.0, linestyle=(0, (1, 1.5)))
-            if self.log_x:
-                axes.set_xscale("log", base=self.log_x)
-            if self.log_y:
-                axes.set_yscale("log")
-                _round_ticks(axes.yaxis, *axes.get_ylim())
-            _ticks(axes, [x for s in drawn for x in s.x], self.log_x)
-            axes.set_xlabel(_plain(self.x_label))
-            axes.set_ylabel(_plain(self.y_label))
-            if len(drawn) == 2:
-                axes.legend(loc="best", handlelength=1.6, borderaxespad=0.2)
-            elif drawn[1:]:  # more names than a corner of the axes holds
-                out_of_the_way = {"loc": "outside upper left", "ncols": 2, "columnspacing": 1.2}
-                axes.figure.legend(handlelength=1.6, **out_of_the_way)
+        with _drawing(salt, (_SIZE_INCHES[0], height + 0.19 * rows_above)) as (figure, out):
+            grid = figure.subplots(rows, min(2, len(panels)), sharex=True, sharey=True, squeeze=False)
+            for axes, panel in itertools.zip_longest(grid.flat, panels):
+                if panel is None:
+                    axes.set_visible(False)
+                else:
+                    self._draw_panel(axes, panel, names)
+                    axes.set_title(_plain(panel), fontsize=9)
+            if not panels[1:]:
+                grid[0, 0].set_xlabel(_plain(self.x_label))
+                grid[0, 0].set_ylabel(_plain(self.y_label))
+            else:
+                figure.supxlabel(_plain(self.x_label), fontsize=10)
+                figure.supylabel(_plain(self.y_label), fontsize=10)
+            if rows_above:  # more names than a corner of the axes holds
+                lines = {line.get_label(): line for axes in grid.flat for line in axes.lines}
+                shown = [lines[_plain(name)] for name in names]
+                figure.legend(
+                    handles=shown, handlelength=2.2, loc="outside upper left", ncols=columns, columnspacing=1.2
+                )
+            elif len(drawn) == 2:
+                grid[0, 0].legend(loc="best", handlelength=1.6, borderaxespad=0.2)
         return out[0]
+
+    def as_table(self) -> Table:
+        """The numbers of the lines."""
+        rows = []
+        for s in self.series:
+            ends = [[math.nan] * len(s.x) if end is None else end for end in (s.low, s.high)]
+            for x, *y in zip(s.x, s.y, *ends, strict=True):
+                rows.append({"panel": s.panel, "line": s.name, "x": x, **interval_row("y", Interval(*y))})
+        found = (Column("panel", "panel"), Column("line", "line"), Column(self.x_label, "x"))
+        shown = found if any(s.panel for s in self.series) else found[1:]
+        return Table("", (*shown, Column(self.y_label, "y", "interval")), rows)
+
+    def _draw_panel(self, axes: Axes, panel: str, names: list[str]) -> None:
+        for s in self.series:
+            if s.is_fit and s.panel in (panel, ""):
+                axes.plot(s.x, s.y, color=MUTED, linewidth=1.0, linestyle=(0, (1, 1.5)))
+            elif not s.is_fit and s.panel == panel:
+                _draw(axes, s, names.index(s.name), self.bands)
+        if self.log_x:
+            axes.set_xscale("log", base=self.log_x)
+        if self.log_y:
+            axes.set_yscale("log")
+            _round_ticks(axes.yaxis, *axes.get_ylim())
+        _ticks(axes, [x for s in self.series if not s.is_fit for x in s.x], self.log_x)
 
 
 @dataclass(frozen=True)
@@ -154,6 +191,12 @@ class BarFigure:
     bars: Sequence[tuple[str, Sequence[Interval]]]
     x_label: str
 
+    def as_table(self) -> Table:
+        """The numbers of the bars."""
+        pairs = [(name, group, at) for name, points in self.bars for group, at in zip(self.groups, points, strict=True)]
+        rows = [{"bar": name, "group": group, **interval_row("x", at)} for name, group, at in pairs]
+        return Table("", (Column("group", "group"), Column("bar", "bar"), Column(self.x_label, "x", "interval")), rows)
+
     @functools.cached_property
     def svg(self) -> str:
         """The figure as SVG."""
@@ -161,14 +204,16 @@ class BarFigure:
         lines = max((label.count("\n") + 1 for label in labels), default=1)
         row = max(0.26 * len(self.bars), 0.17 * lines + 0.12)
         size = (_SIZE_INCHES[0], max(1.6, 0.75 + row * len(labels) + 0.25 * (len(self.bars) > 1)))
-        with _axes("|".join([*self.groups, *(name for name, _ in self.bars), self.x_label]), size) as (axes, out):
+        salt = "|".join([*self.groups, *(name for name, _ in self.bars), self.x_label])
+        with _drawing(salt, size) as (figure, out):
+            axes = figure.add_subplot()
             thick = 0.8 / len(self.bars)
             for j, (name, points) in enumerate(self.bars):
                 at = np.arange(len(labels)) + (j - (len(self.bars) - 1) / 2) * thick
                 value = np.array([p.value for p in points])
                 ends = np.nan_to_num([[p.value - p.low for p in points], [p.high - p.value for p in points]])
                 axes.barh(at, value, thick * 0.86, color=_BAR_COLORS[-len(self.bars) :][j], label=_plain(name))
-                axes.errorbar(value, at, xerr=ends, fmt="none", ecolor=INK, elinewidth=1.1, capsize=2.2)
+                axes.errorbar(value, at, xerr=ends, fmt="none", ecolor=INK, elinewidth=1.4, capsize=3)
             axes.set_yticks(range(len(labels)), labels)
             axes.tick_params(axis="y", length=0, labelcolor=INK, labelsize=9.5)
             axes.invert_yaxis()
@@ -182,14 +227,16 @@ class BarFigure:
         return out[0]
 
 
-def _draw(axes: Axes, s: Series, color: str, marker: str, bands: bool) -> None:
+def _draw(axes: Axes, s: Series, number: int, bands: bool) -> None:
+    """Draws a line in the look of its number; `MOST_LINES` of them differ."""
+    color = PALETTE[number % len(PALETTE)]
     axes.plot(
         s.x,
         s.y,
         color=color,
-        linestyle="none" if s.is_scatter else "-",
+        linestyle="none" if s.is_scatter else _DASHES[number // len(PALETTE) % len(_DASHES)],
         linewidth=1.7,
-        marker=marker,
+        marker=_MARKERS[number % len(_MARKERS)],
         markersize=3 if s.is_scatter else 4,
         markevery=None if s.is_scatter else _marked(s.x),
         label=_plain(s.name),
@@ -200,7 +247,7 @@ def _draw(axes: Axes, s: Series, color: str, marker: str, bands: bool) -> None:
         axes.fill_between(s.x, s.low, s.high, color=color, alpha=0.15, linewidth=0)
     else:
         ends = np.abs(np.array([s.low, s.high]) - np.array(s.y))
-        axes.errorbar(s.x, s.y, yerr=ends, fmt="none", ecolor=color, elinewidth=1.1, capsize=2.5)
+        axes.errorbar(s.x, s.y, yerr=ends, fmt="none", ecolor=color, elinewidth=1.4, capsize=3)
 
 
 def _plain(text: str) -> str:
@@ -255,8 +302,8 @@ def _round_numbers(low: float, high: float, most: int = 6) -> list[float]:
 
 
 @contextmanager
-def _axes(salt: str, size_inches: tuple[float, float]) -> Iterator[tuple[Axes, list[str]]]:
-    """One styled pair of axes; on leaving, its SVG is in the list."""
+def _drawing(salt: str, size_inches: tuple[float, float]) -> Iterator[tuple[Figure, list[str]]]:
+    """A styled figure; on leaving, its SVG is in the list."""
     import matplotlib
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
@@ -267,7 +314,7 @@ def _axes(salt: str, size_inches: tuple[float, float]) -> Iterator[tuple[Axes, l
     with matplotlib.rc_context(style):
         figure = Figure(figsize=size_inches, layout="constrained")
         FigureCanvasSVG(figure)
-        yield figure.add_subplot(), out
+        yield figure, out
         out.append(_svg(figure))
 
 

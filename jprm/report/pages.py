@@ -1,9 +1,10 @@
 """One self-contained HTML page: what was measured, how sure it is, and what it looks like.
 
-A `Page` is plain data: sections of tables, figures, texts and cards. The templates beside this file turn it into HTML.
-The page opens from a file without a network, at 400 and at 1280 pixels, on light and on dark screens.
+A `Page` is plain data: sections of tables, figures, texts and judged solutions. The templates beside this file turn it
+into HTML. The page opens from a file without a network, at 400 and at 1280 pixels, on light and on dark screens.
 
-Invariant: the templates escape every string; the only markup that they take over is the SVG of `figures`.
+Invariant: the templates escape every string; the only markup that they take over is the SVG of `figures`, and the only
+script is the page's own, which makes text nodes of the data of `items`.
 """
 
 from __future__ import annotations
@@ -15,12 +16,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from markupsafe import Markup, escape
 
 from jprm.jobs import write_atomic
-from jprm.report import cards
 from jprm.report.figures import GRID, INK, MUTED, PALETTE, BarFigure, LineFigure
+from jprm.report.items import Items
 from jprm.report.tables import Table
 
 if TYPE_CHECKING:
@@ -34,13 +36,6 @@ class Text:
     """Paragraphs separated by blank lines; `backticks` become code."""
 
     text: str
-
-
-@dataclass(frozen=True)
-class Cards:
-    """Judged solutions to open and read."""
-
-    items: Sequence[cards.SolutionCard]
 
 
 @dataclass(frozen=True)
@@ -63,7 +58,7 @@ class Details:
         }
 
 
-Block = Text | Table | LineFigure | BarFigure | Cards | Details
+Block = Text | Table | LineFigure | BarFigure | Items | Details
 
 
 @dataclass(frozen=True)
@@ -90,12 +85,13 @@ class Headline:
 
 @dataclass(frozen=True)
 class Page:
-    """The whole page. `lead` says in a sentence or two what was run and found."""
+    """The whole page. `lead` says in a sentence or two what was run, `below` (below the headline) what was found."""
 
     title: str
     lead: str
     sections: Sequence[Section]
     headline: Sequence[Headline] = ()
+    below: str = ""
     command: str = ""
 
 
@@ -136,9 +132,8 @@ def environment() -> Environment:
         "inline": inline,
         "paragraphs": lambda text: [part.strip() for part in text.split("\n\n") if part.strip()],
         "recoloured": recoloured,
-        "pieces": cards.pieces,
-        "highlighted": cards.highlighted,
-        "has_words": lambda text: any(map(str.isalnum, text)),
+        "file_name": lambda block: anchors([getattr(block, "caption", "") or getattr(block, "title", "")])[0][:60],
+        "saved": _saved,
     }
     return environment
 
@@ -146,6 +141,12 @@ def environment() -> Environment:
 def inline(text: str) -> Markup:
     """A text as HTML, in which `backticks` become code."""
     return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))
+
+
+def _saved(table: Table, form: str) -> str:
+    """A table as a link that holds it."""
+    text = table.csv() if form == "csv" else table.markdown()
+    return f"data:text/{form};charset=utf-8,{quote(text.encode('utf-8', 'backslashreplace'))}"
 
 
 def recoloured(svg: str) -> Markup:

@@ -6,8 +6,11 @@ Its rows are plain dicts, as in `results.jsonl`; an estimate called `f1` stands 
 
 from __future__ import annotations
 
+import csv
 import dataclasses
+import io
 import math
+import re
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -112,13 +115,17 @@ class TableCell(NamedTuple):
 
 @dataclass(frozen=True)
 class Table:
-    """Rows under columns. The rows whose value at the key `highlight` is true are set off from the others."""
+    """Rows under columns. The rows whose value at the key `highlight` is true are set off from the others.
+
+    link: the key of where the first cell of a row leads to on the page; "" for nowhere.
+    """
 
     title: str
     columns: Sequence[Column]
     rows: Sequence[Row] = ()
     note: str = ""
     highlight: str = ""
+    link: str = ""
 
     def of(self, rows: Iterable[Row], note: str = "") -> Table:
         """The same table with these rows, and with this note below it where one is given."""
@@ -127,6 +134,33 @@ class Table:
     def without(self, *keys: str) -> Table:
         """The same table without the columns of these keys."""
         return dataclasses.replace(self, columns=[column for column in self.columns if column.key not in keys])
+
+    def as_table(self) -> Table:
+        """The table itself, as figures give the table of their numbers."""
+        return self
+
+    def csv(self) -> str:
+        """The values as they are, an interval in three columns; a text that a spreadsheet would compute is quoted."""
+        out = io.StringIO()
+        writer = csv.writer(out, lineterminator="\n")
+        keys: list[str] = []
+        headings: list[str] = []
+        for column in self.columns:
+            ends = [""]
+            if column.kind not in ("plain", "share") and any(f"{column.key}_low" in row for row in self.rows):
+                ends = ["", "_low", "_high"]
+            keys += [column.key + end for end in ends]
+            headings += [column.heading + end.replace("_", " ") for end in ends]
+        writer.writerow(map(_harmless, headings))
+        writer.writerows([_harmless(row.get(key)) for key in keys] for row in self.rows)
+        return out.getvalue()
+
+    def markdown(self) -> str:
+        """The cells as they are shown."""
+        rows = [[column.heading for column in self.columns], ["---"] * len(self.columns)]
+        rows += [[_text(*column.shown(row)) for column in self.columns] for row in self.rows]
+        cells = ([re.sub(r"([|<>\\`*_\[\]])", r"\\\1", " ".join(cell.split())) for cell in row] for row in rows[2:])
+        return "".join(f"| {' | '.join(row)} |\n" for row in (*rows[:2], *cells))
 
     def is_numeric(self, column: Column) -> bool:
         """Whether no cell of a column is a text, so that its cells are aligned on the right."""
@@ -172,19 +206,20 @@ def _html_cell(column: Column, row: Row, scale: tuple[float, float] | None, nume
     return TableCell(value, ends, whisker, style)
 
 
+def _harmless(value: Any) -> Any:
+    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value
+
+
 def _text(value: str | None, ends: str) -> str:
     return "-" if value is None else f"{value} {ends}".strip()
 
 
-def print_table(table: Table, console: Console | None = None, most_rows: int | None = None) -> None:
+def print_table(table: Table, console: Console | None = None) -> None:
     """Prints a table as wide as it has to be: a terminal may wrap the lines, but nothing is cut off.
 
-    Texts too long for a cell are broken into lines. Of more than `most_rows` rows the first are shown, and the rest is
-    counted below: they stand in the report, which has every row.
+    Texts too long for a cell are broken into lines.
     """
     out = console or terminal()
-    left_out = 0 if most_rows is None else max(0, len(table.rows) - most_rows)
-    table = dataclasses.replace(table, rows=table.rows[: len(table.rows) - left_out])
     shown = rich.table.Table(box=None, header_style="bold", pad_edge=False)
     cells = [[_text(*column.shown(row)) for column in table.columns] for row in table.rows]
     widths = [max([16, *(len(row[i]) for row in cells)]) for i in range(len(table.columns))]
@@ -203,8 +238,6 @@ def print_table(table: Table, console: Console | None = None, most_rows: int | N
         out.print(table.title, style="bold", soft_wrap=True)
     needed = out.measure(shown, options=out.options.update(width=_ANY_WIDTH)).maximum
     terminal(out.file, width=max(out.width, needed)).print(shown)  # type: ignore[arg-type] - IO[str]
-    if left_out:
-        out.print(f"{left_out:,} more rows stand in the report.", style="dim")
     if table.note:
         out.print(table.note, style="dim", soft_wrap=True)
 

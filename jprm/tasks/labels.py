@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from jprm.errors import UserError
-from jprm.jobs import Progress, Stage, Task, write_rows
+from jprm.jobs import Progress, Stage, Stages, Task, work_folder, write_rows
 from jprm.label import LostProblem, RolloutSettings, first_error_of, label_rule, value_problems
 from jprm.records import (
     Problem,
@@ -26,12 +26,12 @@ from jprm.tasks.model_source import opened
 from jprm.tasks.open_world import OpenWorld
 from jprm.tasks.policy import Policy
 from jprm.tasks.resources import Speed, TaskContext
-from jprm.tasks.rollout_store import RolloutStore
+from jprm.tasks.rollout_store import ROLLOUTS, RolloutStore, rollout_key, stream_rollouts
 from jprm.tasks.settings import EXACT, LabelSection
 
 VALUES, LOST = "values.jsonl", "lost.jsonl"
-ROLLOUTS_PER_STATE = 70  # expected, as are the tokens of one; only the plan and the ETA use them
-TOKENS_PER_ROLLOUT = 30
+ROLLOUTS_PER_STATE = 70  # expected, as is the share of max_tokens that one has; only the plan and the ETA use them
+ROLLOUT_SHARE = 3 / 8
 TOLD = 20  # rows of files that were left out, with their reasons
 
 
@@ -63,12 +63,16 @@ class LabelledSolutions(Task):
 
 @dataclass(frozen=True, eq=False)
 class Labels(LabelledSolutions):
-    """Solutions of the policy and planted ones; `policy` is None where no policy is rolled out."""
+    """Solutions of the policy and planted ones; `policy` is None where no policy is rolled out.
+
+    chunk_problems: how many problems a worker rolls out under one lease; 0 for all. It decides nothing.
+    """
 
     world: OpenWorld
     settings: LabelSection
     policy: Policy | None
     seed: int
+    chunk_problems: int = 0
 
     def parents(self) -> tuple[Task, ...]:
         return (self.policy.model,) if self.policy else ()
@@ -78,37 +82,54 @@ class Labels(LabelledSolutions):
         left_out = {"epsilon", "difference_epsilon", "annotator_noise", "file"}
         # Keys that came later are left out where they are the defaults, as in keys from before there were any.
         fields = LabelSection.model_fields
-        left_out |= {n for n in ("min_steps", "max_steps") if getattr(self.settings, n) == fields[n].default}
+        left_out |= {n for n in ("min_steps", "max_steps", "draw") if getattr(self.settings, n) == fields[n].default}
         labels = self.settings.model_dump(mode="json", exclude=left_out)
         asked = self.policy.inputs() if self.policy else {}
         return {"labels": labels, "world": self.world.identity, "seed": self.seed} | asked
+
+    def parts(self, stages: Stages) -> tuple[Task, ...]:
+        """Chunks of the problems; none where there are too few to share, or nothing is rolled out."""
+        n, size = self.settings.problems, self.chunk_problems
+        if self.policy is None or not 0 < size < n:
+            return ()
+        return tuple(LabelsPart(self, start, min(start + size, n)) for start in range(0, n, size))
 
     def compute(self, stage: Stage, context: TaskContext) -> dict[str, Any]:
         """Writes one row per problem, chunk by chunk; rows of files that the world left out are told and counted."""
         rejected = self.world.world.rejected
         tell_rejected(context.progress, rejected)
-        problems = self.world.world.problems("train", self.settings.problems, seed_of(self.seed, "labels"))
+        problems = self.drawn_problems
         if self.policy is None:
             summary = self._planted(stage, problems)
         else:
-            summary = self._rolled_out(stage, context, problems, self.policy)
+            self._take_over(stage, context.stages)
+            summary = self.roll_out(stage, context, problems, self.policy)
         return summary | ({"rejected": len(rejected)} if rejected else {})
+
+    @property
+    def drawn_problems(self) -> list[Problem]:
+        """The problems whose solutions are labelled."""
+        return self.world.world.problems("train", self.settings.problems, seed_of(self.seed, "labels"))
 
     def flops(self) -> float:
         labels = self.settings
         if self.policy is None:
             return 0.0
         states = 1 + 1.6 * (labels.right_solutions + labels.wrong_solutions + labels.planted_solutions)
-        tokens = labels.problems * states * ROLLOUTS_PER_STATE * TOKENS_PER_ROLLOUT
+        tokens = labels.problems * states * ROLLOUTS_PER_STATE * ROLLOUT_SHARE * labels.max_tokens
         return self.policy.flops(tokens / labels.rollout_divisor)
 
     def seconds(self, speed: Speed) -> float:
         return 3 + self.flops() / speed.decode
 
-    def _rolled_out(
-        self, stage: Stage, context: TaskContext, problems: list[Problem], policy: Policy
+    def roll_out(
+        self, stage: Stage, context: TaskContext, problems: list[Problem], policy: Policy, may_lack: bool = False
     ) -> dict[str, Any]:
-        """Measures what is missing. Raises ProblemsLost where rollouts were lost, and whatever else stops the work."""
+        """Measures what is missing, and returns the summary of the stage.
+
+        Raises ProblemsLost where rollouts were lost, unless the result `may_lack` some, and whatever else stops the
+        work; what was drawn until then is on disk.
+        """
         path, progress = stage.file(VALUES), context.progress
         by_id = {problem.id: problem for problem in problems}
         done = {row["problem_id"] for row in stream_jsonl(path, {"problem_id": str})}
@@ -121,6 +142,8 @@ class Labels(LabelledSolutions):
                 store.flush()
                 drawn, pace = store.count, (store.count - before) / (time.monotonic() - started)
                 told = f"labels: {len(done)} of {len(problems)} problems, {drawn} rollouts, {pace:.1f} a second"
+                if repeated := getattr(sampler, "retried", 0):
+                    told += f", {repeated} requests to the server repeated"
                 progress.show(told, share=len(done) / len(problems))
 
         if len(done) < len(problems):
@@ -149,12 +172,27 @@ class Labels(LabelledSolutions):
                     if stage.path.exists():  # not after another worker took the stage over
                         store.flush()
         stage.file(LOST).unlink(missing_ok=True)
-        if lost:
+        if lost and not may_lack:
             write_rows(stage.file(LOST), map(to_json, lost))
             raise ProblemsLost(
                 f"{len(lost)} of {len(problems)} problems have no values ({lost[0].reason}); run the command again"
             )
-        return self._summary(path, list(by_id))
+        return self._summary(path, [problem_id for problem_id in by_id if problem_id in done])
+
+    def _take_over(self, stage: Stage, stages: Stages) -> None:
+        """Adds what parts have drawn and this stage has not, so that killing it on the way doubles no line.
+
+        Rollouts come first: a problem with values counts as done.
+        """
+        parts = [work_folder(stages[part].path) for part in self.parts(stages)]
+        rollouts, values = stage.file(ROLLOUTS), stage.file(VALUES)
+        drawn = {rollout_key(row) for row in stream_rollouts(rollouts)}
+        for part in parts:
+            new = (row for row in stream_rollouts(part / ROLLOUTS) if rollout_key(row) not in drawn)
+            append_jsonl(rollouts, new)
+        valued = {row["problem_id"] for row in stream_jsonl(values, {"problem_id": str})}
+        for part in parts:
+            append_jsonl(values, (row for row in stream_jsonl(part / VALUES) if row["problem_id"] not in valued))
 
     @property
     def _rollout_settings(self) -> RolloutSettings:
@@ -169,6 +207,7 @@ class Labels(LabelledSolutions):
             planted_per_problem=labels.planted_solutions,
             min_steps=labels.min_steps,
             max_steps=labels.max_steps,
+            draw=labels.draw,
         )
 
     def _summary(self, path: Path, order: list[str]) -> dict[str, Any]:
@@ -195,6 +234,35 @@ class Labels(LabelledSolutions):
             rows.append({"problem": to_json(problem), "solutions": valued})
         write_rows(stage.file(VALUES), rows)
         return {"problems": len(rows), "solutions": sum(len(row["solutions"]) for row in rows)}
+
+
+@dataclass(frozen=True, eq=False)
+class LabelsPart(Task):
+    """The labelled solutions of the problems from `start` to `stop`: what one worker leases at a time."""
+
+    kind: ClassVar[str] = "labels_part"
+    labels: Labels
+    start: int
+    stop: int
+
+    @property
+    def label(self) -> str:
+        return f"{self.labels.label}, problems {self.start} to {self.stop}"
+
+    def parents(self) -> tuple[Task, ...]:
+        return self.labels.parents()
+
+    def inputs(self) -> dict[str, Any]:
+        return {"labels": self.labels.key, "start": self.start, "stop": self.stop}
+
+    def seconds(self, speed: Speed) -> float:
+        return self.labels.seconds(speed) * (self.stop - self.start) / self.labels.settings.problems
+
+    def compute(self, stage: Stage, context: TaskContext) -> dict[str, Any]:
+        """What is lost is left to the whole, which asks again."""
+        assert self.labels.policy is not None, "only rollouts are divided"
+        problems = self.labels.drawn_problems[self.start : self.stop]
+        return self.labels.roll_out(stage, context, problems, self.labels.policy, may_lack=True)
 
 
 def tell_rejected(progress: Progress, rejected: Sequence[str]) -> None:

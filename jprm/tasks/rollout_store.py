@@ -10,13 +10,13 @@ being measured, however large the file is.
 
 import time
 from array import array
-from collections.abc import Container, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from jprm.label import Rollout, RolloutRequest
-from jprm.records import append_jsonl, row_of
+from jprm.records import append_jsonl, row_of, stream_jsonl
 
 ROLLOUTS = "rollouts.jsonl"
 FIELDS = {
@@ -113,6 +113,25 @@ class RolloutStore:
                 key = row["state"], row["index"]
                 found[key] = Rollout(tuple(row["steps"]), row["correct"], row["finished"], row["tokens"])
         return found
+
+
+def stream_rollouts(path: Path) -> Iterator[dict[str, Any]]:
+    """Yields the rows of a file of rollouts; none where there is no file. Raises UserError for damage."""
+    return stream_jsonl(path, FIELDS)
+
+
+def rollout_key(row: Mapping[str, Any]) -> tuple[str, str, int]:
+    """What names a rollout."""
+    return row["problem_id"], row["state"], row["index"]
+
+
+def state_counts(directory: Path) -> dict[str, tuple[int, int]]:
+    """The right and all rollouts of every state behind at least one step, by its name. Raises UserError for damage."""
+    drawn: dict[str, dict[int, bool]] = {}
+    for row in stream_rollouts(directory / ROLLOUTS):
+        if row["given"]:
+            drawn.setdefault(row["state"], {})[row["index"]] = row["correct"]
+    return {state: (sum(of_state.values()), len(of_state)) for state, of_state in drawn.items()}
 
 
 def count_rollouts(directory: Path) -> int | None:

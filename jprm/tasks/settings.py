@@ -233,8 +233,10 @@ class LabelSection(Config):
     """The steps of a labelled solution at least."""
     max_steps: int = Field(default=12, ge=1)
     """The steps of a labelled solution at most."""
-    temperature: float = Field(default=1.0, gt=0)
-    """The temperature at which the policy is sampled."""
+    draw: int = Field(default=0, ge=0)
+    """Another number values the same solutions by rollouts of their own, to tell how far values can be trusted."""
+    temperature: float = Field(default=1.0, ge=0)
+    """The temperature at which the policy is sampled; at 0 all rollouts of a state are the same."""
     max_tokens: int = Field(default=80, ge=1)
     """The tokens of one rollout at most."""
     context_tokens: int = Field(default=128, ge=16)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import collections
 import functools
+import itertools
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from jprm.errors import UserError
 from jprm.jobs import Stage, Stages, Task
@@ -22,8 +23,12 @@ from jprm.tasks.settings import TrainSection, VerifySection
 from jprm.tasks.teacher_rationales import TRAINING_FORM, TeacherRationales, load_kept
 from jprm.verify import EMBEDDED, Budget, GenPRM, Template, protocol_for
 
+if TYPE_CHECKING:
+    from jprm.data import Document  # loads JAX
+
 T = TypeVar("T")
 HELD_OUT_SHARE = 20  # one problem in so many, where the world has no other rationales
+HELD_OUT_TOKENS = 16_384  # on which a checkpoint's loss is measured; all of a world's would take longer than training
 RUN_CODE = ("full", "code")  # the styles whose rationales hold code
 
 
@@ -78,9 +83,16 @@ class TrainedVerifier(Task):
     def template(self) -> Template | GenPRM:
         """The rationale protocol with its budget, the same in training and in use.
 
-        Raises UserError for a protocol that the tokenizer of the base cannot write.
+        Raises UserError for a protocol that the tokenizer of the base cannot write, and for one that ends a rationale
+        behind its code, so that none could be learnt.
         """
-        return rationale_protocol(self.verify, self.base)
+        protocol = rationale_protocol(self.verify, self.base)
+        if isinstance(protocol, GenPRM) and self.style in RUN_CODE and protocol.budget.max_rounds < 2:
+            raise UserError(
+                f"verify.max_rounds = {protocol.budget.max_rounds}: GenPRM forces a verdict behind the last round, so "
+                "no rationale with code would have one of its own; take 2 or more"
+            )
+        return protocol
 
     def seed_for(self, *purpose: str) -> int:
         """The seed of a purpose; of a checkpoint's verifier the seed itself, as `train` and `evaluate` take it."""
@@ -109,6 +121,7 @@ class TrainedVerifier(Task):
             "seed": self.seed,
             **code_inputs(self.verify),
             **protocol_inputs(self.template),
+            **({} if isinstance(self.base, Base) else {"held_out_tokens": HELD_OUT_TOKENS}),
         }
 
     @property
@@ -148,6 +161,8 @@ class TrainedVerifier(Task):
         # 4. Its loss on right rationales of other problems can be compared between numbers of examples.
         held_out = [render(pieces, tokenizer) for c in self.held_out(context) for pieces in c.documents]
         held_out = [document for document in held_out if len(document) <= recipe.row_tokens]
+        if not isinstance(self.base, Base):
+            held_out = first_within(held_out, HELD_OUT_TOKENS)
         params, _ = load_params(stage.file("weights"))
         right = {id(c): c.first_error == truth[c.solution_id] for c in conversations}
         return summary | {
@@ -256,6 +271,12 @@ def rationale_protocol(verify: VerifySection, base: ModelWeights) -> Template | 
 def protocol_inputs(protocol: Template | GenPRM) -> dict[str, Any]:
     """A published protocol as input of a task; left out for the tags, whose strings are part of the code."""
     return {"protocol": protocol.model_dump(mode="json")} if isinstance(protocol, GenPRM) else {}
+
+
+def first_within(documents: Sequence[Document], tokens: int) -> list[Document]:
+    """The first documents that together have so many tokens at most, and one at least."""
+    ends = itertools.accumulate(map(len, documents))
+    return [document for i, (document, end) in enumerate(zip(documents, ends, strict=True)) if not i or end <= tokens]
 
 
 def balance(members: Sequence[T], class_of: Callable[[T], bool]) -> list[T]:

@@ -42,7 +42,10 @@ class VoteProgress:
         self._knows_protocol = self._doubted = False
 
     def heard(self, rationale: Rationale) -> None:
-        """Counts a rationale that is new."""
+        """Counts a rationale that is new and stored: whole solutions may take minutes, so the work may stop here.
+
+        Raises what a safe point raises.
+        """
         self._count(rationale.solution_id, 1)
         self._heard += 1
         self._knows_protocol = (
@@ -52,6 +55,7 @@ class VoteProgress:
             self._none[rationale.reason or "no reason"] += 1
             self._doubt(rationale)
         self._progress.beat(self.share)
+        self._progress.check()
 
     def ended(self, solution_id: str) -> None:
         """Counts a solution that is done; where it needed fewer rationales than expected, none is left of it."""

@@ -14,7 +14,9 @@ from jprm.jobs import Stages, write_rows
 from jprm.records import read_jsonl, to_json
 from jprm.seeds import rng_of
 from jprm.tasks.labels import LOST, VALUES, ProblemsLost, load_examples
+from jprm.tasks.rollout_store import ROLLOUTS
 from tests.experiments.sweep.tiny_sweep import TINY, table
+from tests.pages import documented
 
 # Rollouts are made up: a model this little trained writes no solutions.
 ROLLED = [*TINY, "labels.source=rollouts", "grid.labels=rpe", "grid.ablations=['hard']"]
@@ -45,7 +47,8 @@ def made_up(directory: Path, lost=(), *words):
         rows.append(about | {"problem": to_json(problem)})
     base, stage = stages[task.parents()[0]], stages[task]
     for one in (base, stage):
-        one.path.mkdir(parents=True)
+        with one.attempt():
+            pass
     base.finish({}, 1.0)
     write_rows(stage.path / VALUES, (row for i, row in enumerate(rows) if i not in lost))
     if lost:
@@ -67,12 +70,46 @@ def test_a_row_for_each_solution_and_a_count_for_each_reason(tmp_path, capsys):
     assert {(row["k"], row["n"], row["seed"]) for row in rows} == {(64, 64, 0)}
     unused = read_jsonl(tmp_path / "embedded" / "unused.jsonl")
     assert [row["reason"] for row in unused] == ["unsolvable problem", "no usable solution"]
+    assert all(row.keys() == documented("labels.jsonl")["fields"] for row in rows)
+    assert all(row.keys() == documented("unused.jsonl")["fields"] for row in unused)
     out = capsys.readouterr().out
     told = " ".join(out.split())
     assert "unused: 1 problems: unsolvable problem" in out and "computed 0, reused 2" in out
     wrong = sum(row["first_error"]["rpe"] >= 0 for row in rows)
     right = len(rows) - wrong
     assert f"rpe {right} {100 * wrong / len(rows):.1f} [" in told and f"0 12 {100 * 11 / 24:.1f} [" in told
+
+
+def roll_out(stage, rate):
+    """Made-up rollouts of eight states of two steps, right at the given rate."""
+    rng = rng_of(round(100 * rate), "rollouts")
+    about = {"problem_id": "p", "given": 2, "steps": ["a"], "finished": True, "tokens": 1}
+    rows = [{"state": f"s{s}", "index": i, "correct": bool(rng.random() < rate)} for s in range(8) for i in range(32)]
+    write_rows(stage.path / ROLLOUTS, [row | about for row in rows])
+
+
+@pytest.mark.parametrize(("rate", "agrees"), [(0.51, True), (0.8, False)])
+def test_another_draw_is_compared_with_the_first(rate, agrees, tmp_path, capsys):
+    roll_out(made_up(tmp_path)[1], 0.5)
+    roll_out(made_up(tmp_path, (), "labels.draw=1")[1], rate)
+    assert label(f"directory={tmp_path}", *ROLLED) == 0
+    assert label(f"directory={tmp_path}", *ROLLED, "labels.draw=1", "--out", tmp_path / "second.jsonl") == 0
+    first, second = [line for line in capsys.readouterr().out.splitlines() if "chi-square" in line]
+    assert "seed 0, draw 0 against draw 1: 8 states, 8 of them neither" in first
+    assert "draw 1 against draw 0" in second and first.rpartition("chi-square")[2] == second.rpartition("chi-square")[2]
+    assert (float(second.rpartition("p = ")[2]) > 0.05) == agrees
+
+
+def test_labels_from_before_there_were_draws_are_known_again(tmp_path, capsys):
+    made_up(tmp_path)
+    assert label(f"directory={tmp_path}", *ROLLED) == 0
+    path = tmp_path / "embedded" / "labels.json"
+    identity = json.loads(path.read_text())
+    del identity["labels"]["draw"]
+    path.write_text(json.dumps(identity))
+    assert label(f"directory={tmp_path}", *ROLLED) == 0
+    assert label(f"directory={tmp_path}", *ROLLED, "labels.draw=1") == 2
+    assert "labels.draw" in capsys.readouterr().err
 
 
 def test_lost_problems_are_rows_that_the_next_run_fills(tmp_path, monkeypatch, capsys):

@@ -15,6 +15,7 @@ from jprm.records import Problem, read_jsonl
 from jprm.verify import protocol_for
 from jprm.worlds import load_world
 from tests.chat.checkpoints import make
+from tests.pages import documented
 from tests.tasks.scripted_teacher import KilledSampler, ScriptedTeacher, write
 
 WORLD = load_world("embedded")
@@ -74,7 +75,7 @@ def test_the_file_is_what_train_reads(run, codec, tmp_path, capsys):
             assert message.text.startswith("<analyze>\nLet's analyze the Paragraph ")
             [output] = [text for text, trained in message.pieces if not trained]
             assert output == f"[Code Output]\n\n```\n{2 if t == 0 else t}\n```\n"
-        assert {"problem_id", "solution_id", "attempt", "labels", "seed"} <= row.keys()
+        assert row.keys() == documented("conversations.jsonl")["fields"]
         assert protocol_of(row).overrides == ("quirks.first_user=training",)
     # Nothing is computed twice, and the file can be written in another place and style.
     assert run() == 0 and (tmp_path / "taught" / "conversations.jsonl").read_bytes() == out.read_bytes()

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from jprm.errors import UserError
 from jprm.formats.protocols import PROTOCOL_FILE, ProtocolChoice, protocol_json, protocol_of, read_protocol
+from tests.pages import documented
 
 CHOICES = st.builds(
     ProtocolChoice,
@@ -28,6 +29,7 @@ def test_a_directory_remembers_or_does_not(tmp_path):
     choice = ProtocolChoice(name="genprm", chat="template", overrides=("budget.max_tokens=9",))
     (tmp_path / PROTOCOL_FILE).write_text(protocol_json(choice))
     assert read_protocol(tmp_path) == choice
+    assert json.loads(protocol_json(choice))["protocol"].keys() == documented("jprm.json")["fields"]
     assert str(choice) == "genprm, chat template, style full, budget.max_tokens=9"
     (tmp_path / PROTOCOL_FILE).write_text("{}")
     assert read_protocol(tmp_path) is None

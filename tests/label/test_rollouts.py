@@ -53,6 +53,19 @@ def test_estimates_agree_with_the_closed_form():
         assert abs(correct / count[t, bad] - truth) < 4 * error, (t, bad)
 
 
+def test_another_draw_values_the_same_solutions_by_other_rollouts():
+    first, second = ChainSampler(), ChainSampler()
+    kept, again = _values(PROBLEMS, first), _values(PROBLEMS, second, draw=1)
+    assert [[v.solution for v in r.solutions] for r in kept] == [[v.solution for v in r.solutions] for r in again]
+    assert [(r.n, r.correct, r.rollouts) for r in kept] == [(r.n, r.correct, r.rollouts) for r in again]
+    of_problems = {f"problem {i}\n" for i in range(len(PROBLEMS))}
+    drawn = [{(text, i) for text, ids in s.seen for i in ids if text not in of_problems} for s in (first, second)]
+    shared = [{(text, i) for text, ids in s.seen for i in ids if text in of_problems} for s in (first, second)]
+    assert not drawn[0] & drawn[1] and shared[0] == shared[1]
+    values = [np.array([mc for r in of for v in r.solutions for mc in v.mc[1:-1]]) for of in (kept, again)]
+    assert (values[0] != values[1]).any() and abs(values[0].mean() - values[1].mean()) < 0.05
+
+
 def test_the_first_samples_are_extended_and_counted():
     sampler = ChainSampler()
     [record] = _values(PROBLEMS[:1], sampler)

@@ -9,6 +9,7 @@ from jprm import cli
 from jprm.errors import UserError
 from jprm.formats import read_step_scores
 from jprm.search import Candidate, grid, print_grid, winners
+from tests.pages import documented
 from tests.search.test_selection import HOW
 
 
@@ -64,6 +65,7 @@ def _grid(tmp_path, rows, **options):
 def test_logits_lose_what_needs_probabilities_and_nothing_else(tmp_path, capsys):
     rows = [(1, 0, [-3.0, 2.0], False, 5), (1, 1, [-1.0, 1.0], True, 6)]
     code, found = _grid(tmp_path, rows)
+    assert all(row.keys() == documented("choose --json")["fields"] for row in found.values())
     assert code == 0 and found["min", "argmax"]["accuracy"] == 1.0
     assert found["last", "argmax"]["accuracy"] == 0.0 and found["min", "oracle"]["accuracy"] == 1.0
     refused = found["min", "weighted"]

@@ -72,11 +72,11 @@ class SlowSampler(ChainSampler):
         return super().poll()
 
 
-def labels(sampler, settings=SETTINGS, seed=0) -> Labels:
-    return Labels(FileWorld(), settings, Policy(sampler), seed)
+def labels(sampler, settings=SETTINGS, seed=0, chunk_problems=0) -> Labels:
+    return Labels(FileWorld(), settings, Policy(sampler), seed, chunk_problems)
 
 
-def compute(directory: Path, task: Labels) -> Path:
+def compute(directory: Path, task: Task) -> Path:
     """Computes the labels as far as they are missing; returns the folder of the stage."""
     with open_run(directory, [task], None, speed=Speed()) as runner:
         return runner.ensure(task).path

@@ -257,3 +257,34 @@ def test_a_damaged_line_is_named(tmp_path):
     (tmp_path / ROLLOUTS).write_text('{"problem_id": "p"}\n')
     with pytest.raises(UserError, match=r"rollouts.jsonl:1: the field 'state' is missing"):
         RolloutStore(tmp_path, ())
+
+
+@pytest.mark.parametrize("unfinished", [(), (1,)])
+def test_parts_make_the_same_values_as_the_whole(unfinished, undisturbed, tmp_path):
+    stage, sampler = undisturbed
+    whole, own = labels(ChainSampler(), chunk_problems=5), ChainSampler()
+    parts = whole.parts(Stages(tmp_path))
+    assert [(part.start, part.stop) for part in parts] == [
+        (start, min(start + 5, SETTINGS.problems)) for start in range(0, SETTINGS.problems, 5)
+    ]
+    assert whole.key == labels(None).key and len({part.key for part in parts}) == len(parts)
+    for i, part in enumerate(parts):
+        if i in unfinished:
+            mortal = labels(MortalSampler(3), chunk_problems=5)
+            with pytest.raises(Killed):
+                compute(tmp_path, mortal.parts(Stages(tmp_path))[i])
+        else:
+            compute(tmp_path, part)
+    left = labels(own, chunk_problems=5)
+    found = compute(tmp_path, left)
+    assert (found / VALUES).read_bytes() == (stage / VALUES).read_bytes()
+    assert rollouts(found) == rollouts(stage) and count_rollouts(found) == drawn(sampler)
+    assert (drawn(own) > 0) == bool(unfinished) and drawn(own) < drawn(sampler) / 2
+    # whoever is killed while parts are taken over doubles no line
+    (found / "DONE").unlink()
+    lines = (found / ROLLOUTS).read_bytes().splitlines(keepends=True)
+    (found / ROLLOUTS).write_bytes(b"".join(lines[: len(lines) // 2]) + lines[-1][:9])
+    (found / VALUES).unlink()
+    assert compute(tmp_path, labels(ChainSampler(), chunk_problems=5)) == found
+    assert (found / VALUES).read_bytes() == (stage / VALUES).read_bytes()
+    assert rollouts(found) == rollouts(stage) and count_rollouts(found) == drawn(sampler)

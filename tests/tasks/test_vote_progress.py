@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from jprm.errors import Preempted
 from jprm.jobs import Progress, progress
 from jprm.records import Rationale, Verdict
 from jprm.tasks.vote_progress import VoteProgress
@@ -64,6 +65,19 @@ def test_more_rationales_than_expected_are_not_above_all_of_them():
     for vote in range(9):
         told.heard(rationale(1, vote=vote, correct=True))
     assert told.share == 6 / 18
+
+
+def test_the_work_may_stop_behind_each_rationale_that_is_counted(clock):
+    told, _ = drawing({"s1": 4})
+    told.heard(rationale(1, vote=0, correct=True))
+
+    def stop():
+        raise Preempted("SIGTERM")
+
+    told._progress.safe_points.append(stop)
+    with pytest.raises(Preempted):
+        told.heard(rationale(1, vote=1, correct=True))
+    assert told.line().startswith("votes: 2 of 4 rationales")
 
 
 def notes(log):

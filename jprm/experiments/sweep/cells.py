@@ -54,7 +54,8 @@ class PointTasks:
         labels = self.config.labels
         if labels.file is not None:
             return LabelFile(self.world, labels, labels.file, seed)
-        return Labels(self.world, labels, self.policy(seed) if labels.source == "rollouts" else None, seed)
+        policy = self.policy(seed) if labels.source == "rollouts" else None
+        return Labels(self.world, labels, policy, seed, self.config.launch.chunk_problems)
 
     def benchmark(self, name: str, seed: int) -> SolutionSet:
         """A set of solutions by its name in `evaluate.benchmarks`."""
@@ -128,8 +129,7 @@ class PointTasks:
 class Cell:
     """One row group of the table: the votes of a verifier, under the configuration of its point.
 
-    variant: "" in the grid, else what was changed against the main cell. values: what the axes set, but for keys that
-    name the cell.
+    variant: "" in the grid, else what was changed against the main cell. values: what the axes set.
     """
 
     votes: Votes
@@ -155,11 +155,18 @@ class Cell:
         return self.votes.benchmark.name, self.votes.benchmark.seed
 
     @property
+    def votes_asked(self) -> int:
+        """The number of votes that was asked for: the largest that has a row."""
+        verify = self.config.verify
+        return min(self.votes.n_votes, max(map(verify.draws, self.config.votes_shown)))
+
+    @property
     def name(self) -> str:
         """A name that no other cell has, such as "tiny-0.3m n=1000 full rpe s=0 executed chain policy"."""
         sampling = self.sampling
         parts = [sampling.verifier.label, sampling.execution, sampling.mode, self.votes.benchmark.name]
-        return " ".join([*parts, *(f"{key}={value}" for key, value in self.values)])
+        named = (f"{key}={value}" for key, value in self.values if not key.startswith("cell."))
+        return " ".join([*parts, *named])
 
 
 class Sweep:
@@ -272,8 +279,7 @@ class Sweep:
     def _cell(self, point: Point, verifier: TrainedVerifier, benchmark: str, **asked: Any) -> Cell:
         tasks = self.tasks_of(point.config)
         votes = tasks.votes(verifier, tasks.benchmark(benchmark, verifier.seed), **asked)
-        named = tuple((k, v) for k, v in point.values if not k.startswith("cell."))
-        return Cell(votes, point.config, values=named)
+        return Cell(votes, point.config, values=point.values)
 
 
 def _first(main: Any, values: Iterable[Any]) -> list[Any]:

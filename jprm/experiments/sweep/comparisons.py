@@ -37,9 +37,10 @@ QUESTIONS = {
 
 @dataclass(frozen=True)
 class Comparison:
-    """F1 of the main cell minus that of the cell with one thing changed, on the same solutions.
+    """F1 of one cell minus that of another, such as the main cell and its variant, on the same solutions.
 
-    `spread` of several seeds: the difference is then their mean, with an interval over seeds and problems.
+    `spread` of several seeds: the difference is then their mean, with an interval over seeds and problems. `sides`:
+    what the two cells are called, where neither is the main one.
     """
 
     question: str
@@ -48,10 +49,18 @@ class Comparison:
     difference: Difference
     paired: Paired | None = None
     spread: SeedSpread | None = None
+    sides: tuple[str, str] | None = None
+
+    @property
+    def is_told_apart(self) -> bool:
+        """Whether the interval leaves 0 out."""
+        return self.difference.low > 0 or self.difference.high < 0
 
     @property
     def verdict(self) -> str:
         """What the interval allows to say."""
+        if self.sides and self.is_told_apart:
+            return f"{self.sides[self.difference.high < 0]} is better"
         if self.difference.low > 0:
             return "helps"
         return "harms" if self.difference.high < 0 else "not told apart"
@@ -65,18 +74,17 @@ def comparisons_of(sweep: Sweep, measured: list[Measured], mains: list[Measured]
     grid = [m for m in measured if not m.cell.variant]
     comparisons = []
     for m in mains:
-        votes = m.cell.votes
-        if votes.n_votes > 1:
-            question = f"{votes.n_votes} votes instead of one (seed {votes.benchmark.seed})"
-            comparisons.append(_compared(question, m, m, votes.n_votes, 1))
+        votes = m.cell.votes_asked
+        if votes > 1:
+            question = f"{votes} votes instead of one (seed {m.cell.verifier.seed})"
+            comparisons.append(compared(question, m, m, votes, 1))
     if not sweep.config.axes:  # across points, other things than these differ, too
-        verify = sweep.config.verify
-        comparisons += _along_the_grid(sweep, grid, verify.draws(verify.n_votes))
+        comparisons += _along_the_grid(sweep, grid, sweep.main.votes_asked)
     by_votes = {m.cell.votes: m for m in grid}
     for m in measured:
         if m.cell.variant and (main := _main_of(sweep, m, by_votes)):
-            k = m.cell.votes.n_votes
-            comparisons.append(_compared(QUESTIONS[m.cell.variant], main, m, k, k))
+            k = m.cell.votes_asked
+            comparisons.append(compared(QUESTIONS[m.cell.variant], main, m, k, k))
     return comparisons
 
 
@@ -127,29 +135,30 @@ def seeds_and_problems(spread: SeedSpread) -> str:
     return f"seeds differ by sd {sd}, problems alone by se {spread.problem_se:.3f}"
 
 
-def _compared(question: str, second: Measured, first: Measured, k: int, first_k: int) -> Comparison:
+def compared(question: str, second: Measured, first: Measured, k: int, first_k: int) -> Comparison:
+    """F1 of `second` at `k` votes against that of `first` at `first_k`, which judged the same solutions."""
     paired = paired_gain(second, first, k, first_k)
     return Comparison(question, k, second.cell.votes.benchmark.name, paired.difference, paired)
 
 
-def _over_seeds(question: str, pairs: list[tuple[Measured, Measured]], k: int) -> Comparison:
-    """The mean over the seeds of the gain of each second over its first."""
+def compared_over_seeds(question: str, pairs: list[tuple[Measured, Measured]], k: int, first_k: int) -> Comparison:
+    """The mean over the seeds of the gain of each second, at `k` votes, over its first, at `first_k`."""
     gains, ids = [], []
     for second, first in pairs:
         labels = second.curve.labels
-        gain = linearised(labels, second.curve.at(k)) - linearised(labels, first.curve.at(k))
+        gain = linearised(labels, second.curve.at(k)) - linearised(labels, first.curve.at(first_k))
         gains.append(gain)
         items, _ = load_known(second.stages[second.cell.votes.benchmark])
         ids.append([item.problem.id for item in items])
     spread = seed_spread(gains, ids)
-    mean, problems = spread.mean, _over_problems(pairs, k, spread)
+    mean, problems = spread.mean, _over_problems(pairs, k, first_k, spread)
     low, high = np.fmin(mean.low, problems.low), np.fmax(mean.high, problems.high)
     whole = Difference(mean.value, float(low), float(high), math.nan)
     name = pairs[0][0].cell.votes.benchmark.name
     return Comparison(question, k, name, whole, spread=spread)
 
 
-def _over_problems(pairs: list[tuple[Measured, Measured]], k: int, spread: SeedSpread) -> Interval:
+def _over_problems(pairs: list[tuple[Measured, Measured]], k: int, first_k: int, spread: SeedSpread) -> Interval:
     """The same mean with the problems as the only source of chance: what new seeds can but widen.
 
     Seeds that hardly differ, as where all is right, have a variance that tells nothing of this. Seeds
@@ -159,7 +168,7 @@ def _over_problems(pairs: list[tuple[Measured, Measured]], k: int, spread: SeedS
     for seed, (second, first) in enumerate(pairs):
         ids = second.curve.resamples.group.tolist()
         resamples = Resamples.of(ids, seed=0 if spread.crossed else seed)
-        one, two = first.curve.at(k), second.curve.at(k)
+        one, two = first.curve.at(first_k), second.curve.at(k)
         samples.append(gap_samples(one, two, resamples, second.curve.labels))
     return interval(spread.mean.value, np.mean(samples, axis=0))
 
@@ -181,8 +190,8 @@ def _along_the_grid(sweep: Sweep, grid: list[Measured], k: int) -> list[Comparis
                 if any((*end, name, seed) not in by_place for end in (first, second)):
                     continue  # one of the two failed
                 pairs.append((by_place[*second, name, seed], by_place[*first, name, seed]))
-                comparisons.append(_compared(f"{question} (seed {seed})", *pairs[-1], k, k))
+                comparisons.append(compared(f"{question} (seed {seed})", *pairs[-1], k, k))
             if len(pairs) > 1:
                 seeds = f"{question} ({len(pairs)} seeds)"
-                comparisons.append(_over_seeds(seeds, pairs, k))
+                comparisons.append(compared_over_seeds(seeds, pairs, k, k))
     return comparisons

@@ -172,6 +172,8 @@ class LaunchSection(Config):
 
     chunk_solutions: int = Field(default=128, ge=1)
     """The solutions that a worker judges under one lease."""
+    chunk_problems: int = Field(default=64, ge=1)
+    """The problems that a worker rolls out under one lease."""
     expiry_s: float = Field(default=60, gt=0)
     """The seconds after which a silent worker counts as dead."""
     poll_s: float = Field(default=2, gt=0)
@@ -294,7 +296,7 @@ class SweepConfig(PluginSection):
 # What decides no result, and so may differ between two runs in one directory.
 FREE_KEYS = (
     *("name", "directory", "plugins", "launch", "in_flight", "verify.workers", "verify.place", "verify.uncovered"),
-    *("model.policy.base_url", "model.policy.concurrency"),
+    *("model.policy.base_url", "model.policy.concurrency", "model.teacher.base_url", "model.teacher.concurrency"),
 )
 
 

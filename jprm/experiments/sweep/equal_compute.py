@@ -44,6 +44,22 @@ class Spent:
     solution_tokens: float
     verification_tokens: float
 
+    @property
+    def verdict(self) -> str:
+        """Which of the two is better at which budget, in a sentence."""
+        paid = [at for at in self.frontier if at.gain is not None]
+        kinds = {
+            "self-consistency beats the verifier": [at for at in paid if at.gain and at.gain.high < 0],
+            "the verifier beats self-consistency": [at for at in paid if at.gain and at.gain.low > 0],
+        }
+        told = [f"{who} at {', '.join(f'{at.budget:g}' for at in at_)}" for who, at_ in kinds.items() if at_]
+        if not paid:
+            return "At equal compute, no budget pays for a verification."
+        if not told:
+            told = [f"self-consistency and the verifier are not told apart at up to {paid[-1].budget:g}"]
+        last = f"at {paid[-1].budget:g} the verifier gains {format(paid[-1].gain, '+.3f')}"
+        return f"At equal compute, {' and '.join(told)} solutions' worth; {last}."
+
 
 def stopped_early(main: Measured) -> list[Stopped]:
     """What stopping early would have saved a cell, at each risk.

@@ -1,21 +1,24 @@
 """The figures of a sweep: what F1 costs, what training brings, what P(Yes) means."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from jprm.evaluate import Interval, calibration, over_seeds
 from jprm.experiments.sweep.equal_compute import Spent
 from jprm.experiments.sweep.findings import Findings
+from jprm.experiments.sweep.short_names import facts_of, in_groups, in_words, short_labels
 from jprm.experiments.sweep.table import METHODS, Measured
-from jprm.report import BarFigure, LineFigure, Series, series_of
+from jprm.report import MOST_LINES, BarFigure, LineFigure, Series, series_of
 from jprm.scaling import Fit
 from jprm.tasks.benchmark import is_by_answer, load_known
 from jprm.tasks.vote_store import step_rewards
 from jprm.tasks.votes import load_rationales
 
-MOST_LINES = 8  # colours of the palette
+MOST_IN_A_PANEL = 10  # lines, where there are more than one panel's lines can be told apart
+MOST_BARS = 24
+MOST_DRAWN = 120  # lines of the vote curves; of the figures of costs, as many as one panel holds
 F1 = "first-error F1"
 COSTS = {  # column of `results.jsonl` -> label of the axis, caption
     "tokens": ("tokens of all votes", "Tokens that the votes cost, forced ones included."),
@@ -31,14 +34,16 @@ TRAINING_AXES = {  # column -> what names a line, label of the axis, the fit ove
 def sweep_figures(measured: list[Measured], findings: Findings) -> dict[str, LineFigure | BarFigure]:
     """Figures by the names of their files; those for which there is no data are left out."""
     grid = [m for m in measured if not m.cell.variant]
-    drawn = grid[:MOST_LINES]
     caption = "First-error F1 against the number of votes, from one stored set of votes; bands are 95 % over problems."
-    curves = [series_of(label(m), m.curve.ks, [m.curve.f1(k) for k in m.curve.ks]) for m in drawn]
-    figures: dict[str, LineFigure | BarFigure] = {"f1_against_votes": LineFigure(caption, "votes per step", F1, curves)}
+    figures: dict[str, LineFigure | BarFigure] = {
+        "f1_against_votes": LineFigure(caption + _left_out(grid, MOST_DRAWN), "votes per step", F1, _curves(grid))
+    }
+    drawn = dict(zip(short_labels([m.cell for m in grid[:MOST_LINES]]), grid, strict=False))
+    left_out = _left_out(grid, MOST_LINES)
     for cost, (x_label, caption) in COSTS.items():
-        series = [_against(m, lambda row, cost=cost: row[cost]) for m in drawn]
-        figures[f"f1_against_{cost}"] = LineFigure(caption, x_label, F1, series, log_x=10)
-    figures["f1_against_compute"] = _frontier(drawn)
+        series = [_against(name, m, lambda row, cost=cost: row[cost]) for name, m in drawn.items()]
+        figures[f"f1_against_{cost}"] = LineFigure(caption + left_out, x_label, F1, series, log_x=10)
+    figures["f1_against_compute"] = _frontier(drawn, left_out)
     figures |= _losses(grid, findings) | _calibration(grid)
     if comparisons := findings.comparisons:
         several = len({c.benchmark for c in comparisons}) > 1
@@ -47,6 +52,14 @@ def sweep_figures(measured: list[Measured], findings: Findings) -> dict[str, Lin
             "What each part is worth: F1 of the main cell minus F1 with that part changed.",
             names,
             [("difference", [c.difference for c in comparisons])],
+            "difference in F1 (95 %, paired)",
+        )
+    if means := findings.along_axes.made[:MOST_BARS]:
+        figures["along_axes"] = BarFigure(
+            "Points of the axes against one another: F1 of the first that is named minus F1 of the other."
+            + _left_out(findings.along_axes.made, MOST_BARS),
+            [c.question for c in means],
+            [("difference", [c.difference for c in means])],
             "difference in F1 (95 %, paired)",
         )
     if best := findings.best_of_n:
@@ -61,12 +74,26 @@ def sweep_figures(measured: list[Measured], findings: Findings) -> dict[str, Lin
     return figures
 
 
-def label(m: Measured) -> str:
-    """A short name of a cell of the grid."""
-    verifier, benchmark = m.cell.verifier, m.cell.votes.benchmark
-    name = f"{verifier.size}, {verifier.examples} examples"
-    name += f", seed {verifier.seed}" if verifier.seed else ""
-    return name if benchmark.name == "policy" else f"{name}, {benchmark.name}"
+def _curves(grid: list[Measured]) -> list[Series]:
+    """F1 against the votes, up to those that were asked for; of many cells in panels of what their lines share."""
+    drawn = grid[:MOST_DRAWN]
+    names, panels = short_labels([m.cell for m in drawn]), [""] * len(drawn)
+    if len(drawn) > MOST_LINES:
+        facts = [facts_of(m.cell) for m in drawn]
+        by, left = in_groups(facts, MOST_IN_A_PANEL)
+        names, panels = ([in_words(one, keys) for one in facts] for keys in (left, by))
+    series = []
+    for m, name, panel in zip(drawn, names, panels, strict=True):
+        ks = [k for k in m.curve.ks if k <= m.cell.votes_asked]
+        series.append(series_of(name, ks, [m.curve.f1(k) for k in ks], panel))
+    return series
+
+
+def _left_out(lines: Sequence[object], most: int) -> str:
+    """A sentence for the caption where not all lines are drawn."""
+    if len(lines) <= most:
+        return ""
+    return f" The first {most} of {len(lines)} lines are drawn; results.jsonl and the table below hold all of them."
 
 
 def _equal_compute(spent: Spent) -> LineFigure:
@@ -85,14 +112,14 @@ def _equal_compute(spent: Spent) -> LineFigure:
     )
 
 
-def _against(m: Measured, cost: Callable[[dict], float]) -> Series:
+def _against(name: str, m: Measured, cost: Callable[[dict], float]) -> Series:
     """F1 of a cell against what its votes cost."""
-    return series_of(label(m), [cost(row) for row in m.rows], [m.curve.f1(row["n_votes"]) for row in m.rows])
+    return series_of(name, [cost(row) for row in m.rows], [m.curve.f1(row["n_votes"]) for row in m.rows])
 
 
-def _frontier(drawn: list[Measured]) -> LineFigure:
+def _frontier(drawn: dict[str, Measured], left_out: str) -> LineFigure:
     """F1 against the FLOPs of fine-tuning and judging together, and the best to be had for them."""
-    series = [_against(m, lambda row: row["train_flops"] + row["flops"]) for m in drawn]
+    series = [_against(name, m, lambda row: row["train_flops"] + row["flops"]) for name, m in drawn.items()]
     best: list[tuple[float, float]] = []
     for cost, f1 in sorted((x, y) for s in series for x, y in zip(s.x, s.y, strict=True) if math.isfinite(y)):
         if not best or f1 > best[-1][1]:
@@ -101,7 +128,7 @@ def _frontier(drawn: list[Measured]) -> LineFigure:
         series.append(Series("best", *map(list, zip(*best, strict=True)), is_fit=True))  # type: ignore[arg-type]
     return LineFigure(
         "Each line is a verifier under more and more votes. Dotted: the best F1 for its compute, "
-        "chosen on these solutions and so a little too good.",
+        f"chosen on these solutions and so a little too good.{left_out}",
         "FLOPs of fine-tuning and judging",
         F1,
         series,
@@ -125,14 +152,15 @@ def _losses(grid: list[Measured], findings: Findings) -> dict[str, LineFigure]:
             kept = "train_examples_kept" if axis == "train_examples" else axis
             x = [float(np.mean([row[kept] for row in same])) for same in at]
             series.append(series_of(group if line == "model" else f"{group} examples", x, losses))
+        caption = f"Held-out loss against {x_label}; of several seeds the geometric mean with 95 % bars."
+        caption, series = caption + _left_out(series, MOST_LINES), series[:MOST_LINES]
         fit: Fit | None = getattr(findings, fit_name)
         if fit is not None and fit.ok:
             ends = [x for s in series for x in s.x]
             smooth = np.geomspace(min(ends), max(ends), 60)
             series.append(Series("fit", smooth.tolist(), fit(smooth).tolist(), is_fit=True))
-        caption = f"Held-out loss against {x_label}; of several seeds the geometric mean with 95 % bars."
         figures[f"loss_against_{axis}"] = LineFigure(
-            caption, x_label, "held-out loss, nats a token", series[:MOST_LINES], log_x=10, log_y=True, bands=False
+            caption, x_label, "held-out loss, nats a token", series, log_x=10, log_y=True, bands=False
         )
     return figures
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from jprm.evaluate import BestOfNAccuracy, trivial_baselines
+from jprm.experiments.sweep.axis_comparisons import AxisComparisons, compare_along_axes
 from jprm.experiments.sweep.cells import Cell, Sweep
 from jprm.experiments.sweep.comparisons import Comparison, comparisons_of
 from jprm.experiments.sweep.equal_compute import Spent, Stopped, candidates_at_equal_compute, stopped_early
@@ -18,7 +19,7 @@ class Findings:
     """Everything below the table.
 
     `choosing` holds best-of-N by cell, the main one first. `baselines` are F1 by benchmark of predictors that read
-    nothing; `main_names` those of the main cells, whose vote laws are printed.
+    nothing. `along_axes`: the points of the axes against one another.
     """
 
     comparisons: tuple[Comparison, ...]
@@ -27,10 +28,10 @@ class Findings:
     size_fit: Fit | None
     choosing: tuple[tuple[Cell, BestOfNAccuracy], ...]
     baselines: dict[str, dict[str, float]]
-    main_names: frozenset[str] = frozenset()
     laws: tuple[Law, ...] = ()
     stopped: tuple[Stopped, ...] = ()
     spent: Spent | None = None
+    along_axes: AxisComparisons = AxisComparisons()
 
     @property
     def best_of_n(self) -> BestOfNAccuracy | None:
@@ -58,10 +59,10 @@ def find(sweep: Sweep, stages: Stages, measured: list[Measured]) -> Findings:
         _fit(grid, "model_params"),
         tuple((cell, best) for cell in sweep.choosing if (best := best_of_candidates(stages, cell))),
         _baselines(mains),
-        frozenset(m.cell.name for m in mains),
         tuple(_laws(grid, mains)),
         tuple(row for m in mains if not is_by_answer(m.stages[m.cell.votes.benchmark]) for row in stopped_early(m)),
         candidates_at_equal_compute(stages, sweep.candidates),
+        compare_along_axes(sweep.config.axes, measured),
     )
 
 

@@ -10,6 +10,7 @@ from jprm.experiments.sweep.cells import Cell, Sweep
 from jprm.experiments.sweep.config import SweepConfig, require_sweep
 from jprm.experiments.sweep.findings import find
 from jprm.experiments.sweep.report import write_sweep_report
+from jprm.experiments.sweep.report_tables import print_tables
 from jprm.experiments.sweep.table import measure
 from jprm.jobs import Stages, Task
 from jprm.tasks.policy import Policy
@@ -59,11 +60,12 @@ def finished_cells(sweep: Sweep, stages: Stages) -> list[Cell]:
     return done
 
 
-def rewrite_report(run: Path, overrides: Sequence[str], command: str) -> str:
+def rewrite_report(run: Path, overrides: Sequence[str], command: str, tables: bool = False) -> str:
     """Reduces the stored votes of a sweep anew and writes `report.html`; loads no model.
 
     overrides: keys that are read when votes are reduced, such as `evaluate.votes_shown`. (The read-out is none: it
-    decides where judging a solution stopped.) Returns how many cells are in the report. Raises UserError for a run
+    decides where judging a solution stopped.) tables: prints all tables, too.
+    Returns how many cells are in the report. Raises UserError for a run
     without a finished grid, and for keys that decide what was sampled.
     """
     config = overridden(read_sweep_config(run), str(run / "config.json"), overrides)
@@ -79,4 +81,6 @@ def rewrite_report(run: Path, overrides: Sequence[str], command: str) -> str:
     measured = [measure(stages, cell) for cell in cells]
     findings = find(sweep, stages, measured)
     write_sweep_report(config, measured, findings, run, command)
+    if tables:
+        print_tables(measured, findings)
     return f"{len(cells)} of {len(sweep.cells)} cells"

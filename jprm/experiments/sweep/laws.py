@@ -47,7 +47,7 @@ def comparable(grid: Sequence[Measured]) -> list[Measured]:
 
 def _setting(m: Measured) -> tuple:
     sampling, verifier = m.cell.sampling, m.cell.verifier
-    others = [(key, value) for key, value in m.cell.values if key not in VARIED]
+    others = [(key, value) for key, value in m.cell.values if key not in VARIED and not key.startswith("cell.")]
     recipe = verifier.rule, verifier.filtered, verifier.style
     return *recipe, sampling.execution, sampling.mode, others
 

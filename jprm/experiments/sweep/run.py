@@ -11,7 +11,7 @@ from jprm.experiments.sweep.findings import find
 from jprm.experiments.sweep.machine_speed import stored_speed
 from jprm.experiments.sweep.plan import check_possible
 from jprm.experiments.sweep.report import write_sweep_report
-from jprm.experiments.sweep.report_tables import print_sweep
+from jprm.experiments.sweep.screen import print_screen
 from jprm.experiments.sweep.table import Measured, best_of_n_rows, f1_of, failed_row, measure
 from jprm.jobs import (
     Failure,
@@ -107,7 +107,7 @@ def _with_defaults(kind: type[SweepConfig], table: dict[str, Any]) -> dict[str, 
 
 
 def conclude(runner: Runner, sweep: Sweep, command: str, known: Sequence[Measured | None] = ()) -> int:
-    """Prints the table and the findings, and writes the report and `results.jsonl`, from what is finished.
+    """Writes the report and `results.jsonl` from what is finished, and prints what was found.
 
     A cell without a result is a row with the reason; the exit code is 3 where there is one, or where rows of a set were
     rejected, else 0. `known` are the cells that have been measured already, None for others. Raises UserError where all
@@ -133,14 +133,13 @@ def conclude(runner: Runner, sweep: Sweep, command: str, known: Sequence[Measure
         if findings.choosing:
             write_rows(path / "best_of_n.jsonl", best_of_n_rows(findings.choosing))
         write_sweep_report(sweep.config, measured, findings, path, command)
-        print_sweep(measured, findings)
+        print_screen(measured, findings, path)
     for name, failure in failures.items():
         say(f"{failure.status}: {name}: {failure.reason}")
     rejected = _rows_rejected(stages, sweep.cells)
     for benchmark, n in rejected.items():
         print(f"rejected in reading: {n} rows of {benchmark}")
-    report = f"   report: {path / 'report.html'}" if measured else ""
-    say(f"results: {path / 'results.jsonl'}{report}")
+    say(f"rows: {path / 'results.jsonl'}")
     counts = f"computed {runner.computed}, reused {runner.reused}"
     print(counts + (f", {len(failures)} of {len(sweep.cells)} cells failed" if failures else ""))
     return INCOMPLETE if failures or rejected else 0

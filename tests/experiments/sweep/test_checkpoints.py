@@ -4,8 +4,10 @@ import json
 
 import pytest
 
+from jprm.errors import UserError
 from jprm.experiments.sweep.cells import Sweep
 from jprm.experiments.sweep.config import SweepConfig, name_of_set
+from jprm.experiments.sweep.plan import print_plan
 from jprm.experiments.sweep.run import run_sweep
 from jprm.jobs import Stages
 from jprm.tasks.base import Base
@@ -61,6 +63,14 @@ def test_each_size_is_asked_in_a_protocol_that_it_can_write(config):
     assert pretrained.template.budget.max_tokens == 400
     # how a rationale is written is part of what a checkpoint's verifier is; the tags are part of the code
     assert "protocol" in pretrained.inputs() and "protocol" not in preset.inputs()
+
+
+def test_a_protocol_that_ends_behind_its_code_is_refused_by_the_plan(config):
+    verify = config.verify.model_copy(update={"max_rounds": 1})
+    with pytest.raises(UserError, match=r"verify.max_rounds = 1: .* take 2 or more"):
+        print_plan(config.model_copy(update={"verify": verify}))
+    brief = config.cell.model_copy(update={"style": "analysis"})
+    print_plan(config.model_copy(update={"verify": verify, "cell": brief}))
 
 
 @pytest.mark.slow

@@ -10,18 +10,14 @@ import numpy as np
 import pytest
 
 from jprm.evaluate import Resamples, compare, first_error_f1, replay_adaptive, score
+from jprm.experiments.sweep.cell_tables import dropped_table
 from jprm.experiments.sweep.comparisons import linearised, p_value
 from jprm.experiments.sweep.config import SweepConfig
 from jprm.experiments.sweep.equal_compute import RISKS
 from jprm.experiments.sweep.findings import find
-from jprm.experiments.sweep.report_tables import (
-    comparisons_table,
-    dropped_table,
-    laws_table,
-    print_sweep,
-    stopped_table,
-)
+from jprm.experiments.sweep.report_tables import comparisons_table, laws_table, print_tables, stopped_table
 from jprm.experiments.sweep.run import _rows_rejected
+from jprm.experiments.sweep.screen import print_screen
 from jprm.experiments.sweep.table import measure
 from jprm.records import Problem, Rationale, Solution, Verdict, append_jsonl, to_json
 from jprm.seeds import rng_of
@@ -39,7 +35,7 @@ def config_of(directory, **grid):
         {
             "directory": directory,
             "verify": {"n_votes": VOTES},
-            "evaluate": {"votes_shown": [1, 2, 4], "candidates_problems": 0},
+            "evaluate": {"votes_shown": [1, 2, VOTES], "candidates_problems": 0},
             "grid": section | grid,
         }
     )
@@ -88,10 +84,10 @@ def item(i, seed):
     return Item(problem, Solution(f"s{name}", problem.id, steps, "policy", first_error))
 
 
-def judged(of, accuracy, rng):
+def judged(of, accuracy, rng, votes=VOTES):
     """Votes that are right with this chance, and name another first error else; each gives 0.9 or 0.1."""
     solution, rationales = of.solution, []
-    for vote in range(VOTES):
+    for vote in range(votes):
         named = solution.first_error
         if rng.random() >= accuracy:
             named = int(rng.choice([e for e in range(-1, STEPS) if e != solution.first_error]))
@@ -271,15 +267,27 @@ def test_every_interval_of_a_law_says_its_coverage_once(wide_findings):
     assert len(marked) > 6 and set(marked) == notes.keys()
 
 
-def test_what_was_found_is_printed_below_the_cells(planted, findings, capsys):
+def test_all_tables_are_printed_the_cells_first(planted, findings, capsys):
     _, measured = planted
-    print_sweep(measured, findings)
+    print_tables(measured, findings)
     said = " ".join(capsys.readouterr().out.split())
-    parts = ("* no consensus filter", "no verdict: counted as wrong", "F1 on policy (seed 0) without reading: ")
+    parts = ("a * passed no consensus filter", "without a verdict is counted as wrong", "F1 is the harmonic mean")
     tables = ("Paired comparisons against", "Adaptive votes", "Laws of loss, error and votes", "F1(N) = c")
     places = [said.index(part) for part in (*parts, *tables)]
     assert places == sorted(places)
-    assert said.count(f"s={measured[0].cell.verifier.seed} executed chain policy") == 1, "the vote law of a main cell"
+    assert said.count(" executed chain policy ") == 4, "the vote law of every cell of the grid"
+
+
+def test_the_last_screen(planted, findings, tmp_path, capsys):
+    _, measured = planted
+    print_screen(measured, findings, tmp_path)
+    out = capsys.readouterr().out
+    lines, said, f1 = out.splitlines(), " ".join(out.split()), measured[0].curve.f1(VOTES)
+    assert said.startswith(f"tiny-0.3m trained on 1000 examples has F1 {f1} at {VOTES} votes on {ITEMS} solutions")
+    assert " Without reading, the best that one can say (random) has F1 0." in said
+    assert any("helps" in line and "tiny-0.3m instead of tiny-0.1m" in line for line in lines)
+    assert any(line.startswith("law: votes of ") for line in lines) and len(lines) <= 23
+    assert str(tmp_path / "report.html") in lines[-1] and "--tables" in lines[-1]
 
 
 def test_what_was_dropped_adds_up(planted):

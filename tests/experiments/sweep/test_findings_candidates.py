@@ -6,15 +6,17 @@ import math
 import numpy as np
 import pytest
 
-from jprm.evaluate import VerifiedSolution, best_of_verified
+from jprm.evaluate import Difference, Interval, Matched, ScoredCandidate, VerifiedSolution, best_of_n, best_of_verified
 from jprm.experiments.sweep.cells import Sweep
-from jprm.experiments.sweep.equal_compute import candidates_at_equal_compute, whole
+from jprm.experiments.sweep.equal_compute import Spent, candidates_at_equal_compute, whole
 from jprm.experiments.sweep.report_tables import spent_table
+from jprm.experiments.sweep.table import best_of_n_rows
 from jprm.jobs import Stages
 from jprm.records import Rationale, Solution, Verdict, append_jsonl, to_json
 from jprm.tasks.benchmark import Item
 from tests.experiments.sweep.pretend import finish_all
 from tests.experiments.sweep.test_findings import config_of
+from tests.pages import documented
 
 
 def test_a_vote_accepts_a_solution_when_it_accepts_every_step():
@@ -75,4 +77,31 @@ def test_candidates_at_equal_compute(tmp_path):
         for s in (1, 2, 3):
             assert spent.table.accuracy[s, v] == pytest.approx(slow[:, s - 1])
     assert [at.budget for at in spent.frontier] == [1, 2, 3]
-    assert spent_table(spent).note.startswith(f"A verification costs {spent.table.ratio:.2f} solutions")
+    note = spent_table(spent).note
+    assert note.startswith(f"{spent.verdict} A verification costs {spent.table.ratio:.2f} solutions")
+
+
+@pytest.mark.parametrize(
+    ("gains", "said"),
+    [
+        ({4: (-0.1, -0.2, -0.05), 8: (-0.1, -0.2, -0.01)}, "self-consistency beats the verifier at 4, 8 solutions'"),
+        ({4: (-0.1, -0.2, -0.05), 8: (0.1, 0.02, 0.2)}, "at 4 and the verifier beats self-consistency at 8 solutions'"),
+        ({8: (0.01, -0.1, 0.2)}, "not told apart at up to 8 solutions' worth; at 8 the verifier gains +0.010 [-0.100,"),
+        ({}, "no budget pays for a verification"),
+    ],
+)
+def test_who_wins_at_equal_compute_is_said_in_words(gains, said):
+    none = Matched(1, Interval(0.5, 0.4, 0.6), None, None, (1,), ())
+    paid = [
+        Matched(b, none.self_consistency, none.self_consistency, Difference(*g, 0.1), (1,), ())
+        for b, g in gains.items()
+    ]
+    assert said in Spent(None, (none, *paid), 1.0, 1.0).verdict
+
+
+def test_rows_of_best_of_n_are_as_the_page_of_files_says(tmp_path):
+    cell = Sweep(config_of(tmp_path, train_examples=[250], sizes=["tiny-0.1m"])).main
+    pool = [ScoredCandidate("7", True, 0.9), ScoredCandidate("9", False, 0.2)]
+    rows = best_of_n_rows([(cell, best_of_n([pool] * 3, [1, 2]))])
+    assert [(row["candidates"], row["best"], row["pass"]) for row in rows] == [(1, 0.5, 0.5), (2, 1.0, 1.0)]
+    assert all(row.keys() == documented("best_of_n.jsonl")["fields"] for row in rows)

@@ -13,7 +13,9 @@ from pathlib import Path
 import pytest
 
 from jprm.cli import sweep_main
+from jprm.records import read_jsonl
 from tests.experiments.sweep.tiny_sweep import TINY, table
+from tests.pages import documented
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -21,11 +23,7 @@ ROOT = Path(__file__).resolve().parents[3]
 def test_a_row_per_cell_and_number_of_votes(finished):
     _, rows = finished
     assert len(rows) == 4 * 2, "two grid cells and two variants, at one and two votes"
-    wanted = {
-        *("cell", "model_params", "train_examples", "n_votes", "mode", "code", "labels", "f1", "f1_low", "f1_high"),
-        *("error_acc", "correct_acc", "n_items", "none_share", "tokens", "flops", "seed"),
-    }
-    assert all(wanted <= set(row) for row in rows)
+    assert all(row.keys() | {"seconds"} == documented("results.jsonl")["fields"] for row in rows)
     assert {row["code"] for row in rows} == {"executed", "invented"}
     assert all(0 <= row["none_share"] <= 1 and row["n_items"] == rows[0]["n_items"] for row in rows)
     by_votes = {(row["cell"], row["n_votes"]): row["tokens"] for row in rows}
@@ -37,6 +35,16 @@ def test_a_second_run_computes_nothing(finished, capsys):
     assert sweep_main([f"directory={directory}", *TINY]) == 0
     assert "computed 0, reused" in capsys.readouterr().out
     assert table(directory) == rows
+
+
+def test_rationales_are_as_the_page_of_files_says(finished):
+    [row, *_] = [
+        row
+        for path in (finished[0] / "embedded" / "stages").glob("votes-*/rationales.jsonl")
+        for row in read_jsonl(path)
+    ]
+    assert row.keys() == documented("rationales.jsonl")["fields"]
+    assert row["rationales"][0].keys() == documented("A rationale")["fields"]
 
 
 @pytest.mark.slow
