@@ -29,9 +29,17 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from jprm.api.computing import evaluate_checkpoint, sweep
-    from jprm.api.runs import Run, RunCell, open_run
-    from jprm.api.verifier import ScoredSolution, ScoredStep, Verifier
+    from jprm.api import (
+        CellRow,
+        Run,
+        RunCell,
+        ScoredSolution,
+        ScoredStep,
+        Verifier,
+        evaluate_checkpoint,
+        open_run,
+        sweep,
+    )
     from jprm.errors import UserError
     from jprm.formats import benchmark
     from jprm.label import label_rule
@@ -42,21 +50,22 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
-    "Run": "jprm.api.runs",
-    "RunCell": "jprm.api.runs",
-    "ScoredSolution": "jprm.api.verifier",
-    "ScoredStep": "jprm.api.verifier",
+    "CellRow": "jprm.api",
+    "Run": "jprm.api",
+    "RunCell": "jprm.api",
+    "ScoredSolution": "jprm.api",
+    "ScoredStep": "jprm.api",
     "UserError": "jprm.errors",
-    "Verifier": "jprm.api.verifier",
+    "Verifier": "jprm.api",
     "aggregation": "jprm.search",
     "benchmark": "jprm.formats",
     "choice": "jprm.search",
-    "evaluate_checkpoint": "jprm.api.computing",
+    "evaluate_checkpoint": "jprm.api",
     "label_rule": "jprm.label",
-    "open_run": "jprm.api.runs",
+    "open_run": "jprm.api",
     "scorer": "jprm.score",
     "strategy": "jprm.search",
-    "sweep": "jprm.api.computing",
+    "sweep": "jprm.api",
     "world": "jprm.worlds",
 }
 _ROOMS = ("evaluate", "execute", "formats", "label", "scaling", "score", "search", "verify", "worlds")

@@ -7,3 +7,7 @@
 Whatever a command can do is done by the rooms below; here it becomes a call that returns a value. `jprm` itself hands
 these names out, and imports what they need when they are used.
 """
+
+from jprm.api.computing import evaluate_checkpoint, sweep
+from jprm.api.runs import CellRow, Run, RunCell, open_run
+from jprm.api.verifier import ScoredSolution, ScoredStep, Verifier

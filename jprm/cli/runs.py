@@ -13,7 +13,7 @@ from jprm.paths import present
 from jprm.terminal import say, terminal
 
 if TYPE_CHECKING:
-    from jprm.api.verifier import ScoredSolution
+    from jprm.api import ScoredSolution
 
 
 @app.command()
@@ -26,7 +26,7 @@ def score(
     """Judge each step of a solution: P(Yes), the votes, the code that ran and its output."""
     _require_sweep(run)
     present(steps, "--steps")
-    from jprm.api.verifier import Verifier
+    from jprm.api import Verifier
 
     with Verifier.from_run(run, progress=True) as verifier:
         _print_scored(verifier.score(problem, _steps(steps), votes), votes)

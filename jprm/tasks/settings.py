@@ -11,7 +11,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
 from jprm.config import Config
 from jprm.label import label_rule
@@ -32,10 +32,15 @@ def _listed(value: Any) -> Any:
     return (value,) if isinstance(value, str | Path) else value
 
 
+def _absolute(files: tuple[Path, ...]) -> tuple[Path, ...]:
+    """The files so that they are found from any folder: a run directory is opened from elsewhere, too."""
+    return tuple(file.absolute() for file in files)
+
+
 class PluginSection(Config):
     """The user's own files of scorers, strategies, worlds and the like, which run before anything is named by them."""
 
-    plugins: Annotated[tuple[Path, ...], BeforeValidator(_listed)] = ()
+    plugins: Annotated[tuple[Path, ...], BeforeValidator(_listed), AfterValidator(_absolute)] = ()
     """Python files that register what is chosen by name, such as a world; one alone may stand without brackets."""
 
     @model_validator(mode="before")

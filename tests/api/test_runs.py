@@ -37,7 +37,7 @@ def test_cells_are_typed_and_their_rows_are_those_of_the_table(run, finished):  
 def test_votes_rationales_and_the_curve_agree(run):
     cell = run.main
     votes, rationales, solutions, curve = cell.votes(), cell.rationales(), cell.solutions(), cell.curve()
-    assert votes.keys() == rationales.keys() == solutions.keys() and len(votes) == 12
+    assert votes.keys() == rationales.keys() == solutions.keys() and votes
     for name, rewards in votes.items():
         assert rewards.shape[1] == cell.n_votes == 2
         assert rewards.shape[0] <= len(solutions[name].solution.steps)
