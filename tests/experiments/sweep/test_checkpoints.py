@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from jprm.config import replaced
 from jprm.experiments.sweep.cells import Sweep
 from jprm.experiments.sweep.config import SweepConfig, name_of_set
 from jprm.experiments.sweep.run import run_sweep
@@ -11,7 +12,7 @@ from jprm.jobs import Stages
 from jprm.tasks.base import Base
 from jprm.tasks.benchmark import load_known
 from jprm.tasks.pretrained import Pretrained
-from jprm.verify import GenPRM, Template
+from jprm.verify import GenPRM, Template, published
 from tests.experiments.benchmark import checkpoint
 
 ROWS = 6
@@ -61,6 +62,18 @@ def test_each_size_is_asked_in_a_protocol_that_it_can_write(config):
     assert pretrained.template.budget.max_tokens == 400
     # how a rationale is written is part of what a checkpoint's verifier is; the tags are part of the code
     assert "protocol" in pretrained.inputs() and "protocol" not in preset.inputs()
+
+
+def test_evaluate_asks_in_the_protocol_that_the_weights_remember(config):
+    code, overrides = {"main": True, "output_chars": 9}, ("sampling.top_k=7", "budget.verdict_tokens=5")
+    changed = {"verify.code": code, "verify.timeout_s": 3.5, "verify.temperature": 0.7, "verify.overrides": overrides}
+    [verifier] = [v for v in Sweep(replaced(config, changed, "here")).verifiers if v.size == "tiny-qwen"]
+    told, own = verifier.remembered, verifier.template
+    read = published(GenPRM, (f"chat.turns={told.chat}", *told.overrides))
+    assert isinstance(own, GenPRM) and (own.sampling.top_k, own.code.main) == (7, True)
+    for part in ("chat", "tags", "budget", "code", "quirks"):
+        assert getattr(read, part) == getattr(own, part)
+    assert read.sampling == own.sampling.model_copy(update={"temperature": 0.7, "code_timeout_s": 3.5})
 
 
 @pytest.mark.slow
