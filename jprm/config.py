@@ -137,6 +137,20 @@ def plain(value: Any) -> Any:
     raise TypeError(f"{type(value).__name__} has no canonical JSON")
 
 
+def toml(table: Mapping[str, Any], section: str = "") -> str:
+    """Returns a table of plain values, none of them null, as TOML, which `load` reads."""
+    plain_values = {key: value for key, value in table.items() if not isinstance(value, Mapping)}
+    lines = [f"{key} = {_toml_text(value)}\n" for key, value in plain_values.items()]
+    for key in [key for key in table if key not in plain_values]:
+        lines.append(f"\n[{section}{key}]\n" + toml(table[key], f"{section}{key}."))
+    return "".join(lines)
+
+
+def _toml_text(value: Any) -> str:
+    """The JSON of a value without tables, which is TOML but for one character that JSON does not escape."""
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
 def _layers(path: Path, above: tuple[Path, ...] = ()) -> list[tuple[str, dict[str, Any]]]:
     """Returns a file and those that it extends, the most basic first."""
     if path.resolve() in above:

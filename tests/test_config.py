@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import Field, model_validator
 
-from jprm.config import Config, fingerprint, load
+from jprm.config import Config, fingerprint, load, toml
 from jprm.errors import UserError
 
 
@@ -231,6 +232,16 @@ def test_fingerprints_tell_values_apart_and_never_change():
     assert fingerprint(Settings()) == fingerprint(Settings().model_dump(mode="json"))
     assert fingerprint({"train": Train(steps=5, warmup=1)}) != fingerprint({"train": Train()})
     assert fingerprint({"root": Path("/a")}) == fingerprint({"root": "/a"})
+
+
+NUMBERS = st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False, allow_infinity=False)
+VALUES = st.recursive(NUMBERS | st.text(), lambda values: st.lists(values, max_size=3), max_leaves=5)
+NAMES = st.from_regex("[a-z_]{1,3}", fullmatch=True)
+
+
+@given(st.dictionaries(NAMES, VALUES | st.dictionaries(NAMES, VALUES | st.dictionaries(NAMES, VALUES))))
+def test_a_table_is_read_again_from_its_toml(table):
+    assert tomllib.loads(toml(table)) == table
 
 
 def test_what_has_no_stable_text_has_no_fingerprint():

@@ -46,7 +46,8 @@ GUIDE = ROOT / "docs" / "guides" / "plugins.md"
 @functools.cache
 def commands_of(page: Path) -> tuple[str, ...]:
     """The command lines in a page's code blocks, without comments and usages in brackets."""
-    lines = [line.strip() for language, text in blocks(page) if not language for line in text.splitlines()]
+    texts = (text.replace("\\\n", " ") for language, text in blocks(page) if not language)
+    lines = [line.strip() for text in texts for line in text.splitlines()]
     parts = [part.strip() for line in lines for part in line.split("&&")]
     begins = ("python ", "pip ", "jprm ", "pytest", "mkdocs ", "srun ", "tools/", "bash ", "ruff ")
     return tuple(part for part in parts if part.startswith(begins) and "[KEY=VALUE" not in part)
@@ -80,7 +81,7 @@ def check_keys(name: str, given: dict[str, Any]) -> None:
     if name in LOADED:
         file, overrides = split_words(given["words"])
         load(LOADED[name], None if file in ("FILE", "CONFIG") else file, overrides, CONFIGS)
-    elif name == "train":
+    elif name == "train" and "NAME" not in str(given["config"]):  # such a file is made by another command
         load(RunConfig, given["config"], given["overrides"] or [], CONFIGS)
     elif name == "report":
         load(SweepConfig, None, given["overrides"] or [])

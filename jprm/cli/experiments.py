@@ -122,11 +122,16 @@ def synthesize(
         Path | None,
         typer.Option(help="The file of conversations; by default conversations.jsonl in the run directory."),
     ] = None,
+    training: Annotated[
+        Path | None,
+        typer.Option(help="A folder for what each verifier of the grid learns, and a configuration of `train` for it."),
+    ] = None,
     replace: Replace = False,
 ) -> None:
     """Have a teacher write rationales of labelled solutions, with code that runs, for `train` to learn from.
 
-    It takes the configuration of a sweep with model.teacher, and its labels from the same run directory, where what is
+    With --training DIR `python -m jprm train --config DIR/NAME.toml` trains as a sweep of this configuration does. It
+    takes the configuration of a sweep with model.teacher, and its labels from the same run directory, where what is
     missing of them is computed. Exit code 0: done; 3: a server has lost attempts, or none is kept; 2: a mistake in the
     command; 75: stopped by SIGTERM. Whatever has ended it, the same command goes on, attempt by attempt.
     """
@@ -137,7 +142,7 @@ def synthesize(
     present(config.data.root, "data.root")
     from jprm.experiments.synthesize import run_synthesis
 
-    raise typer.Exit(run_synthesis(config, out, replace))
+    raise typer.Exit(run_synthesis(config, out, replace, training))
 
 
 @app.command()

@@ -11,6 +11,7 @@ from jprm.experiments.label import SECTIONS, lost_in, with_defaults
 from jprm.experiments.sweep.cells import Sweep
 from jprm.experiments.sweep.config import FREE_KEYS, SweepConfig
 from jprm.experiments.sweep.machine_speed import stored_speed
+from jprm.experiments.training_files import named, write_training
 from jprm.formats.protocols import KEY, ProtocolChoice
 from jprm.jobs import RunDirectory, Stages, claim_directory, open_run, write_rows
 from jprm.jobs.directory import check_writable
@@ -20,6 +21,7 @@ from jprm.tasks.labels import load_examples
 from jprm.tasks.resources import Resources, Speed
 from jprm.tasks.settings import Style
 from jprm.tasks.teacher_rationales import TRAINING_FORM, AttemptsLost, TeacherRationales, counts, load_kept, read_lost
+from jprm.tasks.verifier import TrainedVerifier
 from jprm.terminal import say
 
 CONVERSATIONS, IDENTITY = "conversations.jsonl", "rationales.json"
@@ -35,10 +37,13 @@ COUNTS = Table(
 LOSSES = Table("Attempts that are not kept", columns("reason | attempts | share%"))
 
 
-def run_synthesis(config: SweepConfig, out: Path | None = None, replace: bool = False) -> int:
+def run_synthesis(
+    config: SweepConfig, out: Path | None = None, replace: bool = False, training: Path | None = None
+) -> int:
     """Has the teacher of a sweep's configuration write, in its run directory, and writes the file of conversations.
 
     out: the file; by default it lies in the run directory, where `replace` replaces that of another configuration.
+    training: a folder for what each verifier of the grid learns and how (see `write_training`); None for none.
     Returns 3 where a server has lost attempts or nothing is kept, else 0. Raises UserError for the user's mistakes and
     for a server that is gone, Preempted on SIGTERM; every attempt that has ended until then is stored.
     """
@@ -47,7 +52,10 @@ def run_synthesis(config: SweepConfig, out: Path | None = None, replace: bool = 
     if out is not None and not out.parent.is_dir():
         raise UserError(f"--out {out}: there is no folder {out.parent}; make it first")
     check_writable(config.path)
-    tasks = _tasks(config)
+    tasks, verifiers = _tasks(config), dict[str, TrainedVerifier]()
+    if training is not None:
+        check_writable(training)
+        verifiers = named(Sweep(config).verifiers)
     with RunDirectory(config.path) as directory, Resources() as resources:
         if out is None:
             identity = config.model_dump(mode="json", include={*SECTIONS, "teacher", "cell"})
@@ -64,6 +72,12 @@ def run_synthesis(config: SweepConfig, out: Path | None = None, replace: bool = 
     write_rows(out, rows)
     print_counts(runner.stages, list(tasks))
     say(f"conversations: {out} ({len(rows)} rows)")
+    if training is not None:
+        training.mkdir(parents=True, exist_ok=True)
+        for name, verifier in verifiers.items():
+            if verifier.taught not in incomplete:
+                write_training(training, name, verifier, runner.stages)
+                say(f"training: python -m jprm train --config {training / name}.toml")
     print(f"computed {runner.computed}, reused {runner.reused}")
     for task in incomplete:
         say(f"incomplete: {task.label}: attempts were lost; the same command asks for them again")

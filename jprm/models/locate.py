@@ -33,6 +33,8 @@ CONVERTED = (
     'python -c "from transformers import AutoModelForCausalLM as M, AutoTokenizer as T; '
     "[c.from_pretrained('{source}').save_pretrained('NEW') for c in (M, T)]\""
 )
+RUN_WEIGHTS = "weights.safetensors"  # by which the directory of a training run is known
+EXPORTED = "hf"  # where a training run may hold its model as a checkpoint
 GGUF_TOOL = Path(__file__).resolve().parents[2] / "tools" / "from_gguf.py"  # only a checkout has it
 # transformers opens the weights dequantised, and yet refuses to save them as long as it knows where they came from.
 CONVERTED_GGUF = (
@@ -92,9 +94,14 @@ def names_checkpoint(name: str) -> bool:
 
 
 def find_directory(name: Path | str, option: str) -> Path:
-    """Finds the directory of that name, or of its snapshot in the local cache of the hub. Raises UserError for none."""
+    """Finds the directory of that name, or of its snapshot in the local cache of the hub. Raises UserError for none.
+
+    The directory of a training run stands for the checkpoint that it holds, where there is one.
+    """
     path = Path(name).expanduser()
     if path.is_dir():
+        if (path / RUN_WEIGHTS).is_file() and (path / EXPORTED).is_dir():
+            return path / EXPORTED
         return _snapshot(path) if path.name.startswith("models--") else path
     if path.exists():
         raise UserError(f"{option} {path}: {_about_file(path)}")
@@ -168,9 +175,9 @@ def _refuse_others(directory: Path, where: str, weights: bool) -> None:
     if not weights:
         return
     if FILE not in names:
-        if "weights.safetensors" in names:
+        if RUN_WEIGHTS in names:
             raise UserError(
-                f"{where}: a training run; export it, and name the new directory: "
+                f"{where}: a training run; train again with export=true, or export it, and name the new directory: "
                 f"python -m jprm export --run {directory} --out NEW"
             )
         if ggufs:

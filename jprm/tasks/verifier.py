@@ -5,11 +5,13 @@ from __future__ import annotations
 import collections
 import functools
 import itertools
+import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from jprm.errors import UserError
+from jprm.formats.protocols import ProtocolChoice
 from jprm.jobs import Stage, Stages, Task
 from jprm.label import Conversation, Counts, filter_conversations, taught_conversation
 from jprm.seeds import rng_of, seed_of
@@ -94,6 +96,17 @@ class TrainedVerifier(Task):
             )
         return protocol
 
+    @property
+    def remembered(self) -> ProtocolChoice:
+        """What its weights remember of their training (`jprm.json`), so that `evaluate` asks them in the same way."""
+        verify, style, template = self.verify, self.style, self.template
+        if not isinstance(template, GenPRM):
+            return ProtocolChoice(name="tags", style=style)  # type: ignore[arg-type] - a style of the sections
+        code = (f"code.{key}={json.dumps(value)}" for key, value in verify.code.model_dump().items())
+        sampling = f"sampling.temperature={verify.temperature}", f"sampling.code_timeout_s={verify.timeout_s}"
+        overrides = (*_overrides(verify), *sampling, *code)
+        return ProtocolChoice(name="genprm", chat=template.chat.turns, style=style, overrides=overrides)  # type: ignore[arg-type]
+
     def seed_for(self, *purpose: str) -> int:
         """The seed of a purpose; of a checkpoint's verifier the seed itself, as `train` and `evaluate` take it."""
         return seed_of(self.seed, *purpose) if isinstance(self.base, Base) else self.seed
@@ -135,17 +148,14 @@ class TrainedVerifier(Task):
         from jprm.data import render
         from jprm.train import held_out_loss, load_params
 
-        # 1. The annotator writes a rationale of every example for its label; the filter keeps those that agree.
+        # 1. The annotator writes a rationale of every example for its label; those that agree are learnt.
         examples, counts, tokenizer = self.chosen(context.stages), Counts(), self.base.tokenizer
         conversations = self.conversations(context, examples)
-        kept = filter_conversations(conversations, counts, consensus=self.filtered)
+        lessons = self.lessons(conversations, counts)
+        kept = list({id(c): c for c in lessons}.values())
         truth = {example.solution.id: example.solution.first_error for example in examples}
-        # 2. Solutions with and without an error are made equally many.
+        # 2. The base model learns the rationales.
         documents = {id(c): [render(pieces, tokenizer) for pieces in c.documents] for c in kept}
-        balanced = balance(kept, lambda c: c.first_error >= 0)
-        if not balanced:
-            raise UserError(f"{self.label}: nothing left to learn from ({dict(counts.dropped)}); raise labels.problems")
-        # 3. The base model learns the rationales.
         recipe = self.effective_recipe
         summary = train_model(
             stage,
@@ -153,12 +163,12 @@ class TrainedVerifier(Task):
             f"verifier {self.label}",
             self.base,
             self.base.params(context.stages),
-            [document for c in balanced for document in documents[id(c)]],
+            [document for c in lessons for document in documents[id(c)]],
             recipe,
             self.seed_for("verifier", self.size),
         )
         self.base.save_tokenizer(stage.file("tokenizer"))
-        # 4. Its loss on right rationales of other problems can be compared between numbers of examples.
+        # 3. Its loss on right rationales of other problems can be compared between numbers of examples.
         held_out = [render(pieces, tokenizer) for c in self.held_out(context) for pieces in c.documents]
         held_out = [document for document in held_out if len(document) <= recipe.row_tokens]
         if not isinstance(self.base, Base):
@@ -170,7 +180,7 @@ class TrainedVerifier(Task):
             "filter": counts.to_json(),
             "labels_right_before": _share([right[id(c)] for c in conversations]),
             "labels_right_after": _share([right[id(c)] for c in kept]),
-            "documents": len(balanced),
+            "documents": len(lessons),
             "held_out_loss": held_out_loss(self.base.model, params, held_out, recipe.row_tokens) if held_out else None,
         }
 
@@ -195,7 +205,7 @@ class TrainedVerifier(Task):
     def conversations(self, context: TaskContext, examples: Sequence[Example]) -> list[Conversation]:
         """A rationale of every example, before the filter; of a teacher, of those examples that it agrees with."""
         if self.taught is not None:
-            return self._taught(context.stages, self.taught, examples)
+            return self.conversations_of(self.taught, context.stages, examples)
         pool = context.resources.pool(self.verify, context.progress)
         return [
             write_conversation(
@@ -213,8 +223,21 @@ class TrainedVerifier(Task):
             for example in examples
         ]
 
-    def _taught(self, stages: Stages, taught: TeacherRationales, examples: Sequence[Example]) -> list[Conversation]:
-        """The conversations of the teacher's attempts that were kept, in this verifier's own protocol and style."""
+    def lessons(self, conversations: Sequence[Conversation], counts: Counts) -> list[Conversation]:
+        """What is learnt of these conversations, in the order of training: those that the filter keeps, balanced.
+
+        Balanced means that solutions with and without an error are equally many, the rarer ones repeated. Raises
+        UserError where nothing is left.
+        """
+        kept = filter_conversations(conversations, counts, consensus=self.filtered)
+        if not kept:
+            raise UserError(f"{self.label}: nothing left to learn from ({dict(counts.dropped)}); raise labels.problems")
+        return balance(kept, lambda c: c.first_error >= 0)
+
+    def conversations_of(
+        self, taught: TeacherRationales, stages: Stages, examples: Sequence[Example]
+    ) -> list[Conversation]:
+        """A teacher's attempts at these examples that were kept, in this verifier's own protocol and style."""
         by_id = {example.solution.id: example for example in examples}
         protocol, codec, style = self.template, self.base.tokenizer, self.style
         conversations = []
@@ -262,10 +285,15 @@ def rationale_protocol(verify: VerifySection, base: ModelWeights) -> Template | 
     chat = verify.chat
     if chat == "auto":
         chat = "template" if getattr(base.tokenizer, "has_chat_template", False) else "published"
-    budget = f"budget.max_tokens={verify.max_tokens}", f"budget.max_rounds={verify.max_rounds}"
-    protocol = protocol_for(name, chat, base.tokenizer, (*TRAINING_FORM, *budget, *verify.overrides))
+    protocol = protocol_for(name, chat, base.tokenizer, _overrides(verify))
     assert isinstance(protocol, GenPRM)
     return protocol.model_copy(update={"code": verify.code})
+
+
+def _overrides(verify: VerifySection) -> tuple[str, ...]:
+    """What these settings change of the published GenPRM's texts and budgets."""
+    budget = f"budget.max_tokens={verify.max_tokens}", f"budget.max_rounds={verify.max_rounds}"
+    return *TRAINING_FORM, *budget, *verify.overrides
 
 
 def protocol_inputs(protocol: Template | GenPRM) -> dict[str, Any]:

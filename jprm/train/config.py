@@ -162,6 +162,9 @@ class RunConfig(Config):
     """How many of the newest checkpoints stay."""
     log_every: int = Field(default=1, ge=1)
     """Steps between two lines of the log."""
+    export: bool = False
+    """Whether the trained model is also written as a Hugging Face checkpoint in float32, as it was trained, in `hf/` of
+    the run directory; `--model` and `model.checkpoint` find it there when they are given the run directory."""
     tensorboard: bool = False
     """Whether the log is written for TensorBoard too, besides log.jsonl; needs the extra of that name."""
 

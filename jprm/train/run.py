@@ -2,13 +2,15 @@
 
 The run directory holds `config.json`, `data.json` (what became of the rows of the file), `log.jsonl`,
 `checkpoints/`, `tokenizer/`, and when the last step is done `weights.safetensors` (adapters merged, and by
-themselves in `adapter/`), `jprm.json` where the rows say in which protocol they were written, and `result.json`.
+themselves in `adapter/`), `jprm.json` where the rows say in which protocol they were written, and `result.json`; with
+`export` also `hf/`, a Hugging Face checkpoint.
 Process 0 writes all but the checkpoints, which are everybody's.
 """
 
 import contextlib
 import datetime
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,7 @@ from jprm.errors import PREEMPTED, UserError
 from jprm.formats.protocols import PROTOCOL_FILE, protocol_json
 from jprm.jobs import HeldDirectory, provenance, write_atomic
 from jprm.models import parameter_count
+from jprm.models.locate import EXPORTED
 from jprm.train.checkpoint import Checkpoints
 from jprm.train.config import RunConfig
 from jprm.train.distributed import (
@@ -43,11 +46,12 @@ from jprm.train.meter import Meter, train_flops_of
 from jprm.train.optimizer import make_optimizer
 from jprm.train.start import Start, start_of
 from jprm.train.step import TrainState
-from jprm.train.weights import RESULT, save_params
+from jprm.train.weights import RESULT, export_run, save_params
 
 SHOWN_LINES = 20
 # What lies in the run directory and is no part of the trained model.
 NOT_WEIGHTS = ("lock", "config.json", "data.json", "log.jsonl", "checkpoints", "tensorboard", RESULT)
+NOT_WEIGHTS += (EXPORTED, f".{EXPORTED}.unfinished")
 DATA_FILE = "data.json"
 
 
@@ -198,3 +202,6 @@ def _finish(
         "provenance": provenance(),
     }
     write_atomic(directory / RESULT, json.dumps(summary, indent=1))
+    if config.export:
+        shutil.rmtree(directory / EXPORTED, ignore_errors=True)  # of an attempt that was killed while it wrote
+        export_run(directory, directory / EXPORTED, "float32")

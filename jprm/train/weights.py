@@ -18,11 +18,11 @@ from jprm.errors import UserError
 from jprm.formats.protocols import PROTOCOL_FILE
 from jprm.models import bind, preset, to_hf
 from jprm.models.hf_config import read_config
+from jprm.models.locate import RUN_WEIGHTS as FILE
 from jprm.tokenizer import PAD, Tokenizer
 from jprm.train.config import RunConfig
 from jprm.train.loss import STEP_HEAD
 
-FILE = "weights.safetensors"
 RESULT = "result.json"  # a summary of the run, with the digests of its files
 HEAD_FILE = "step_head.safetensors"  # in an export, since transformers has no place for a head
 

@@ -1,6 +1,7 @@
 """Tokenizers of checkpoints, made here: byte-level BPE with the special tokens and templates of six families."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import tokenizers as hf
@@ -149,9 +150,11 @@ def make(
     generation: bool = False,
     chat_template: str | None = None,
     trim_offsets: bool = False,
+    texts: Sequence[str] = TEXTS,
+    vocab_size: int = 360,
     **config: object,
 ) -> Path:
-    """A directory with the tokenizer alone. `config` goes into generation_config.json."""
+    """A directory with the tokenizer alone, learnt from `texts`. `config` goes into generation_config.json."""
     _, tokens, end, bos, pad, form = (FAMILIES | OTHERS)[family]
     backend = hf.Tokenizer(models.BPE())
     if form:
@@ -160,9 +163,9 @@ def make(
     backend.decoder = decoders.ByteLevel()
     backend.post_processor = processors.ByteLevel(trim_offsets=trim_offsets)
     trainer = trainers.BpeTrainer(
-        vocab_size=360, initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()), show_progress=False
+        vocab_size=vocab_size, initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()), show_progress=False
     )
-    backend.train_from_iterator(TEXTS, trainer)
+    backend.train_from_iterator(texts, trainer)
     special = list(dict.fromkeys(t for t in (*tokens, end, bos, pad) if t))
     backend.add_special_tokens([hf.AddedToken(t, special=True, normalized=False) for t in special])
     directory.mkdir(parents=True)

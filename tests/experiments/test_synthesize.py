@@ -97,6 +97,13 @@ def test_lost_attempts_are_told_and_the_rest_is_written(run, lost, tmp_path, cap
     assert len(some) <= len(rows) and [row for row in rows if row in some] == some
 
 
+def test_training_files_are_for_bases_that_train_can_start_from(run, tmp_path, capsys):
+    assert run("--training", str(tmp_path / "training")) == 2
+    said = capsys.readouterr().err
+    assert '--training: grid.sizes = "tiny-0.3m": a preset is trained from scratch in the sweep; name a' in said
+    assert not (tmp_path / "training").exists() and not list(tmp_path.glob("**/attempts.jsonl"))
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

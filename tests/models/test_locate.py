@@ -150,6 +150,15 @@ def test_what_is_no_checkpoint_is_named_with_a_way_out(checkpoint, what, said):
     refused(change(checkpoint, what), said)
 
 
+def test_a_training_run_stands_for_the_checkpoint_that_it_holds(checkpoint):
+    run = checkpoint.with_name("run")
+    run.mkdir()
+    (run / "weights.safetensors").touch()
+    refused(run, "a training run; train again with export=true, or export it")
+    checkpoint.rename(run / "hf")
+    assert find_checkpoint(run, "--model") == Checkpoint(run / "hf")
+
+
 def test_files_in_the_place_of_a_directory(checkpoint, monkeypatch):
     refused(checkpoint / "config.json", "a file; name the directory that holds it.*: .*/checkpoint$")
     refused(checkpoint / "model.safetensors", "a file; name the directory that holds it")

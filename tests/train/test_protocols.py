@@ -2,11 +2,15 @@
 
 import json
 
+import jax
+import numpy as np
 import pytest
 
 from jprm.config import load
 from jprm.errors import UserError
 from jprm.formats.protocols import PROTOCOL_FILE, ProtocolChoice, read_protocol
+from jprm.models.hf_weights import from_hf
+from jprm.train import load_params
 from jprm.train.config import RunConfig
 from jprm.train.run import run_training
 from jprm.train.start import start_of
@@ -33,14 +37,23 @@ def settings(folder, protocols, *overrides, base=None):
 
 def test_run_adapter_and_export(tmp_path):
     base = checkpoint.make(tmp_path / "base", "qwen")
-    config = settings(tmp_path, [GENPRM], "train.lora.rank=2", "train.row_tokens=192", base=base)
+    config = settings(tmp_path, [GENPRM], "train.lora.rank=2", "train.row_tokens=192", "export=true", base=base)
+    (tmp_path / "run" / "hf").mkdir(parents=True)  # of an attempt that was killed
+    (tmp_path / "run" / "hf" / "config.json").touch()
     assert run_training(config) == 0
     export_run(tmp_path / "run", tmp_path / "exported")
     expected = ProtocolChoice.model_validate(GENPRM)
-    for directory in (tmp_path / "run", tmp_path / "run" / "adapter", tmp_path / "exported"):
+    for directory in (
+        tmp_path / "run",
+        *(tmp_path / "run" / name for name in ("adapter", "hf")),
+        tmp_path / "exported",
+    ):
         assert read_protocol(directory) == expected
     files = json.loads((tmp_path / "run" / "result.json").read_text())["files"]
     assert PROTOCOL_FILE in files and f"adapter/{PROTOCOL_FILE}" in files, "damage to them is seen"
+    assert not any(name.startswith("hf/") for name in files), "it is made again from what is in them"
+    _, held = from_hf(tmp_path / "run" / "hf")
+    jax.tree.map(np.testing.assert_array_equal, held, load_params(tmp_path / "run")[0])
 
 
 @pytest.mark.parametrize(

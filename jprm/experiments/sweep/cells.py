@@ -244,19 +244,23 @@ class Sweep:
         """The votes that others can take over, by those others."""
         return leaders_of(self.asked)
 
-    def _grid(self, point: Point) -> list[Cell]:
+    @property
+    def verifiers(self) -> list[TrainedVerifier]:
+        """The verifiers of the grids of all points. Finds no set of solutions."""
+        return list(dict.fromkeys(verifier for point in self.points for verifier in self._verifiers(point)))
+
+    def _verifiers(self, point: Point) -> list[TrainedVerifier]:
         config = point.config
         grid, cell, tasks = config.grid, config.cell, self.tasks_of(config)
         main_size, main_examples = grid.main if cell.size is None or cell.train_examples is None else ("", 0)
         sizes = (cell.size,) if cell.size else _first(main_size, reversed(grid.sizes))
         counts = grid.train_examples if cell.train_examples is None else (cell.train_examples,)
-        cells = []
-        for seed in config.seeds:
-            for size in sizes:
-                for examples in _first(main_examples, reversed(counts)):
-                    verifier = tasks.verifier(size, examples, seed)
-                    cells += [self._cell(point, verifier, name) for name in config.evaluate.benchmarks]
-        return cells
+        each = _first(main_examples, reversed(counts))
+        return [tasks.verifier(size, n, seed) for seed in config.seeds for size in sizes for n in each]
+
+    def _grid(self, point: Point) -> list[Cell]:
+        sets = point.config.evaluate.benchmarks
+        return [self._cell(point, verifier, name) for verifier in self._verifiers(point) for name in sets]
 
     def _ablations(self, point: Point) -> list[Cell]:
         grid = point.config.grid

@@ -5,13 +5,11 @@ from typing import Any
 
 from jprm.experiments.sweep.cells import Sweep
 from jprm.experiments.sweep.finished import read_sweep_config, trained_verifier
-from jprm.formats.protocols import PROTOCOL_FILE, ProtocolChoice, protocol_json
+from jprm.formats.protocols import PROTOCOL_FILE, protocol_json
 from jprm.jobs import Stages, provenance, write_atomic
 from jprm.tasks.base import Base, load_weights
-from jprm.tasks.teacher_rationales import TRAINING_FORM
 from jprm.tasks.verifier import TrainedVerifier
 from jprm.tokenizer import EOS, PAD
-from jprm.verify import GenPRM
 
 
 def export_verifier(run: Path, out: Path, dtype: str | None = None) -> str:
@@ -34,19 +32,9 @@ def export_verifier(run: Path, out: Path, dtype: str | None = None) -> str:
         source=stages[verifier].file("tokenizer"),
         fields=_own_fields(verifier) if isinstance(verifier.base, Base) else {},
     )
-    write_atomic(out / PROTOCOL_FILE, protocol_json(_protocol(verifier)))
+    write_atomic(out / PROTOCOL_FILE, protocol_json(verifier.remembered))
     write_atomic(out / "README.md", _card(verifier, stages[verifier].summary))
     return verifier.label
-
-
-def _protocol(verifier: TrainedVerifier) -> ProtocolChoice:
-    """What the verifier remembers of its training, so that `evaluate` asks it in the same way."""
-    template, verify, style = verifier.template, verifier.verify, verifier.style
-    if not isinstance(template, GenPRM):
-        return ProtocolChoice(name="tags", style=style)  # type: ignore[arg-type] - a style of the sections
-    budget = f"budget.max_tokens={verify.max_tokens}", f"budget.max_rounds={verify.max_rounds}"
-    overrides = (*TRAINING_FORM, *budget, f"sampling.temperature={verify.temperature}", *verify.overrides)
-    return ProtocolChoice(name="genprm", chat=template.chat.turns, style=style, overrides=overrides)  # type: ignore[arg-type]
 
 
 def _origin(verifier: TrainedVerifier) -> str:

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from jprm.config import replaced
 from jprm.errors import UserError
 from jprm.experiments.sweep.cells import Sweep
 from jprm.experiments.sweep.config import SweepConfig, name_of_set
@@ -13,7 +14,7 @@ from jprm.jobs import Stages
 from jprm.tasks.base import Base
 from jprm.tasks.benchmark import load_known
 from jprm.tasks.pretrained import Pretrained
-from jprm.verify import GenPRM, Template
+from jprm.verify import GenPRM, Template, published
 from tests.experiments.benchmark import checkpoint
 
 ROWS = 6
@@ -71,6 +72,18 @@ def test_a_protocol_that_ends_behind_its_code_is_refused_by_the_plan(config):
         print_plan(config.model_copy(update={"verify": verify}))
     brief = config.cell.model_copy(update={"style": "analysis"})
     print_plan(config.model_copy(update={"verify": verify, "cell": brief}))
+
+
+def test_evaluate_asks_in_the_protocol_that_the_weights_remember(config):
+    code, overrides = {"main": True, "output_chars": 9}, ("sampling.top_k=7", "budget.verdict_tokens=5")
+    changed = {"verify.code": code, "verify.timeout_s": 3.5, "verify.temperature": 0.7, "verify.overrides": overrides}
+    [verifier] = [v for v in Sweep(replaced(config, changed, "here")).verifiers if v.size == "tiny-qwen"]
+    told, own = verifier.remembered, verifier.template
+    read = published(GenPRM, (f"chat.turns={told.chat}", *told.overrides))
+    assert isinstance(own, GenPRM) and (own.sampling.top_k, own.code.main) == (7, True)
+    for part in ("chat", "tags", "budget", "code", "quirks"):
+        assert getattr(read, part) == getattr(own, part)
+    assert read.sampling == own.sampling.model_copy(update={"temperature": 0.7, "code_timeout_s": 3.5})
 
 
 @pytest.mark.slow
