@@ -24,7 +24,7 @@ AXES = {
     "verify.mode": ["chain", "fork"],
     "verify.readout": ["vote", "prob_raw"],
 }
-ITEMS = 40
+ITEMS = 24
 
 
 def pretend(directory, axes, accuracy, zipped=None, **sections):
@@ -54,7 +54,7 @@ def pretend(directory, axes, accuracy, zipped=None, **sections):
 def sixteen(tmp_path_factory):
     """(sweep, measured) over temperature, votes, mode and read-out: the lower temperature is right more often."""
     directory = tmp_path_factory.mktemp("axes")
-    return pretend(directory, AXES, lambda sampling: 0.75 if sampling.settings.temperature < 1 else 0.4)
+    return pretend(directory, AXES, lambda sampling: 0.75 if sampling.settings.temperature < 1 else 0.3)
 
 
 @pytest.fixture(scope="module")
