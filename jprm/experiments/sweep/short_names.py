@@ -77,6 +77,8 @@ def in_words(facts: Mapping[str, Any], keys: Iterable[str]) -> str:
 
 def heading(key: str, keys: Iterable[str]) -> str:
     """A key without its section, where that leaves no doubt among these keys."""
+    if key == "verify.n_votes":
+        return "votes asked for"
     last = key.rpartition(".")[2]
     alone = sum(other.rpartition(".")[2] == last for other in keys) <= 1
     return last.replace("_", " ") if alone else key
