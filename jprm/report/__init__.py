@@ -7,7 +7,7 @@ browse; `write_page` writes it, and `server_of` serves pages that change. The te
 """
 
 from jprm.report.figures import MOST_LINES, BarFigure, LineFigure, Series, series_from_rows, series_of
-from jprm.report.items import MOST_BYTES, Items, JudgedItem, ShownStep, StepVote, judged_item
+from jprm.report.items import MOST_BYTES, Items, JudgedItem, StepVote, VotedStep, judged_item
 from jprm.report.pages import Details, Headline, Page, Section, Text, render, write_page
 from jprm.report.server import server_of
 from jprm.report.tables import Column, Table, columns, print_table, short, shown

@@ -42,7 +42,7 @@ class StepVote:
 
 
 @dataclass(frozen=True)
-class ShownStep:
+class VotedStep:
     """A step with its truth (None where unknown) and the votes on it."""
 
     text: str
@@ -70,7 +70,7 @@ class JudgedItem:
     origin: str
     label: int | None
     prediction: int | None
-    steps: tuple[ShownStep, ...]
+    steps: tuple[VotedStep, ...]
 
     @property
     def tags(self) -> list[str]:
@@ -97,7 +97,7 @@ def judged_item(
         error = solution.first_error
         truth = None if error is None or 0 <= error < t else t != error
         votes = (StepVote(r.vote, r.verdict.correct, r.verdict.reward(readout), r.text, r.reason) for r in here)
-        steps.append(ShownStep(text.strip(), truth, tuple(votes)))
+        steps.append(VotedStep(text.strip(), truth, tuple(votes)))
     origin = " ".join(filter(None, (solution.source, solution.error_kind)))
     return JudgedItem(solution.id, problem.text.strip(), origin, label, prediction, tuple(steps))
 

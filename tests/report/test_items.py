@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jprm.records import Execution, Problem, Rationale, Solution, Verdict
-from jprm.report import Items, JudgedItem, Page, Section, ShownStep, StepVote, judged_item, render
+from jprm.report import Items, JudgedItem, Page, Section, StepVote, VotedStep, judged_item, render
 from jprm.report.items import pieces
 
 EMBEDDED = (
@@ -30,7 +30,7 @@ def voted(*verdicts, text="why"):
 
 
 def item_of(label, prediction, *votes, text="why", name="s"):
-    steps = tuple(ShownStep(f"step {t}", None, voted(*of_step, text=text)) for t, of_step in enumerate(votes))
+    steps = tuple(VotedStep(f"step {t}", None, voted(*of_step, text=text)) for t, of_step in enumerate(votes))
     return JudgedItem(name, "problem", "planted", label, prediction, steps)
 
 

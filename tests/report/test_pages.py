@@ -16,10 +16,10 @@ from jprm.report import (
     Page,
     Section,
     Series,
-    ShownStep,
     StepVote,
     Table,
     Text,
+    VotedStep,
     render,
     write_page,
 )
@@ -42,7 +42,7 @@ def _column(kind, *intervals):
 
 
 def _everything(text):
-    step = ShownStep(text, True, (StepVote(0, True, 1.0, text, text),))
+    step = VotedStep(text, True, (StepVote(0, True, 1.0, text, text),))
     table = Table(text, [Column(text, "x")], [{"x": text, "set off": True}], text, "set off")
     bars = BarFigure(text, [text], [(text, [Interval(0.5, 0.4, 0.6)])], text)
     return Page(

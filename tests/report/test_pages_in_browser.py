@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 
-from jprm.report import Items, JudgedItem, JudgedStep, Page, Section, StepVote, render
+from jprm.report import Items, JudgedItem, Page, Section, StepVote, VotedStep, render
 from tests.report.test_pages import EVIL, _everything
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -92,7 +92,7 @@ def test_a_wrong_verdict_is_found_and_read_in_three_clicks(tmp_path):
     text = f"<analyze>I add. {EVIL}<img src=x></analyze>\n<verify>print(1)</verify>\n[Code output: 1]\n\\boxed{{No}}"
     votes = tuple(StepVote(i, i > 0, float(i > 0), text) for i in range(6))
     items = [
-        JudgedItem(f"s{i}", "needle" if i == 7 else "p", "", 0, 0 if i % 10 else -1, (JudgedStep("one", False, votes),))
+        JudgedItem(f"s{i}", "needle" if i == 7 else "p", "", 0, 0 if i % 10 else -1, (VotedStep("one", False, votes),))
         for i in range(30)
     ]
     page = render(Page("T", "", [Section("S", [Items("", items)])])).replace("</body>", READER)

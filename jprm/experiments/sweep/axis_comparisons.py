@@ -15,7 +15,7 @@ import numpy as np
 from jprm.experiments.sweep.cells import Cell
 from jprm.experiments.sweep.comparisons import Comparison, compared, compared_over_seeds
 from jprm.experiments.sweep.config import Axis
-from jprm.experiments.sweep.short_names import comparable, heading, in_words, value_in_words, varying
+from jprm.experiments.sweep.short_names import as_key, heading, in_words, value_in_words, varying
 from jprm.experiments.sweep.table import Measured
 
 MOST_SETTINGS = 60  # comparisons in single settings, which come after the means; the others are counted
@@ -54,7 +54,7 @@ def compare_along_axes(axes: Sequence[Axis], measured: Sequence[Measured]) -> Ax
         groups: dict[Any, list[_Pairs]] = {}
         for pair in pairs:
             place = pair.second, pair.first, [pair.setting[key] for key in kept]
-            groups.setdefault(comparable(place), []).append(pair)
+            groups.setdefault(as_key(place), []).append(pair)
         for settings in groups.values():
             if len(settings) > 1:
                 over = ", ".join(heading(key, averaged) for key in averaged)
@@ -82,8 +82,8 @@ def _pairs(keys: tuple[str, ...], grid: Sequence[Measured]) -> Iterator[_Pairs]:
         values, setting = dict(m.cell.values), _setting(keys, m.cell)
         side = {key: values[key] for key in keys}
         for one in (side, setting):
-            facts[comparable(one)] = one
-        settings.setdefault(comparable(setting), {}).setdefault(comparable(side), {})[m.cell.verifier.seed] = m
+            facts[as_key(one)] = one
+        settings.setdefault(as_key(setting), {}).setdefault(as_key(side), {})[m.cell.verifier.seed] = m
     for setting, sides in settings.items():
         for first, second in itertools.combinations(sides, 2):
             seeds = [seed for seed in sides[first] if seed in sides[second]]

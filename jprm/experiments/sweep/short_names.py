@@ -77,6 +77,8 @@ def in_words(facts: Mapping[str, Any], keys: Iterable[str]) -> str:
 
 def heading(key: str, keys: Iterable[str]) -> str:
     """A key without its section, where that leaves no doubt among these keys."""
+    if key == "verify.n_votes":
+        return "votes asked for"
     last = key.rpartition(".")[2]
     alone = sum(other.rpartition(".")[2] == last for other in keys) <= 1
     return last.replace("_", " ") if alone else key
@@ -86,7 +88,7 @@ def varying(facts: Sequence[Mapping[str, Any]]) -> list[str]:
     """The keys whose values differ; of keys that always differ together with the same values, the first."""
     columns: dict[tuple[Hashable, ...], str] = {}
     for key in dict.fromkeys(key for one in facts for key in one):
-        column = tuple(comparable(one.get(key)) for one in facts)
+        column = tuple(as_key(one.get(key)) for one in facts)
         if len(set(column)) > 1:
             columns.setdefault(column, key)
     return list(columns.values())
@@ -99,15 +101,15 @@ def in_groups(facts: Sequence[Mapping[str, Any]], most: int) -> tuple[list[str],
     """
     left = varying(facts)
     by: list[str] = []
-    for key in sorted(left, key=lambda key: len({comparable(one.get(key)) for one in facts})):
-        groups = [tuple(comparable(one.get(name)) for name in by) for one in facts]
+    for key in sorted(left, key=lambda key: len({as_key(one.get(key)) for one in facts})):
+        groups = [tuple(as_key(one.get(name)) for name in by) for one in facts]
         if max(map(groups.count, groups), default=0) <= most:
             break
         by.append(key)
     return by, [key for key in left if key not in by]
 
 
-def comparable(value: Any) -> Hashable:
+def as_key(value: Any) -> Hashable:
     """A value of a configuration as one that can be compared and counted; 1, 1.0 and true are three of them."""
     return json.dumps(value, sort_keys=True, default=str)
 

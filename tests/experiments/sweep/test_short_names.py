@@ -6,11 +6,11 @@ from hypothesis import strategies as st
 from jprm.config import load
 from jprm.experiments.sweep.cells import Sweep
 from jprm.experiments.sweep.config import SweepConfig
-from jprm.experiments.sweep.short_names import comparable, in_groups, in_words, labels_of, short_labels, varying
+from jprm.experiments.sweep.short_names import as_key, in_groups, in_words, labels_of, short_labels, varying
 
 KEYS = ("model", "train_examples", "code", "verify.n_votes", "verify.temperature", "a.steps", "b.steps")
 VALUES = st.none() | st.booleans() | st.integers(0, 2) | st.sampled_from(["1", "x", "x, y", 0.5, [1, 2]])
-FACTS = st.lists(st.fixed_dictionaries(dict.fromkeys(KEYS, VALUES)), min_size=1, max_size=12, unique_by=comparable)
+FACTS = st.lists(st.fixed_dictionaries(dict.fromkeys(KEYS, VALUES)), min_size=1, max_size=12, unique_by=as_key)
 
 
 @given(FACTS)
@@ -21,9 +21,9 @@ def test_labels_are_distinct_and_say_what_differs_and_nothing_else(facts):
     for one, label in zip(facts, labels, strict=True):
         assert label.startswith(in_words(one, keys)), "a number may follow where two read alike"
     for key in KEYS:
-        differs = len({comparable(one[key]) for one in facts}) > 1
+        differs = len({as_key(one[key]) for one in facts}) > 1
         assert not (key in keys and not differs)
-        twins = [k for k in keys if all(comparable(one[k]) == comparable(one[key]) for one in facts)]
+        twins = [k for k in keys if all(as_key(one[k]) == as_key(one[key]) for one in facts)]
         assert not differs or twins, "what differs is said, by this key or by one that always says the same"
 
 
@@ -32,7 +32,7 @@ def test_groups_are_small_and_their_keys_tell_them_apart(facts, most):
     by, left = in_groups(facts, most)
     groups = {}
     for one in facts:
-        groups.setdefault(comparable([one[key] for key in by]), []).append(one)
+        groups.setdefault(as_key([one[key] for key in by]), []).append(one)
     assert all(len(group) <= most for group in groups.values())
     assert set(by) | set(left) == set(varying(facts)) and not set(by) & set(left)
 
