@@ -17,11 +17,14 @@ pytestmark = pytest.mark.skipif(BROWSER is None, reason="no chromium here")
 PROBE = """<script>
 addEventListener("load", () => {
   document.querySelectorAll("details").forEach(d => d.open = true);
+  setTimeout(look, 100);  // when the scroll bar that this may bring has its place
+});
+function look() {
   const page = document.documentElement, scripts = document.scripts.length;
   const seen = {width: innerWidth, over: page.scrollWidth - page.clientWidth, scripts};
   const asked = performance.getEntriesByType("resource").map(entry => entry.name);
   parent.document.title = JSON.stringify({...seen, asked, alerted: window.alerted === true});
-});
+}
 </script></body>"""
 
 
