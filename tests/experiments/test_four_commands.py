@@ -15,7 +15,7 @@ from jprm.config import load, toml
 from jprm.data import render
 from jprm.experiments.sweep.cells import Sweep
 from jprm.experiments.sweep.config import SweepConfig
-from jprm.jobs import Stage, Stages, write_rows
+from jprm.jobs import Stages, write_rows
 from jprm.label import Counts
 from jprm.records import read_jsonl
 from jprm.tasks.label_file import label_rows
@@ -107,15 +107,16 @@ def whole(prepared, tmp_path_factory):
     return folder, costs
 
 
-def stage_of(run: Path, kind: str, *more: str) -> Stage:
-    """The only finished stage of a kind in a run directory."""
+def stage_of(run: Path, kind: str) -> Path:
+    """The folder of the only finished stage of a kind in a run directory."""
     [found] = [path for path in (run / "stages").glob(f"{kind}-*") if (path / "DONE").exists()]
     return found
 
 
 def row_of(folder: Path) -> dict:
     """What `evaluate` found but for its seconds."""
-    return {key: value for key, value in json.loads((folder / "row.json").read_text()).items() if key != "seconds"}
+    row = json.loads((folder / "row.json").read_text())
+    return {key: value for key, value in row.items() if key != "seconds"}
 
 
 def rows_of(folder: Path) -> list[dict]:
@@ -137,7 +138,7 @@ def test_the_labels_are_the_sweeps(whole, sweep):
     values = read_jsonl(stage_of(folder / "runs/sweep", "labels") / VALUES)
     rows = sorted(label_rows(values, sweep.config.labels, SEED), key=lambda row: row["problem_id"])
     assert json.loads(json.dumps(rows)) == read_jsonl(folder / "labels.jsonl")
-    assert {row["first_error"]["rpe"] for row in rows} == {-1, 1}, "the policy errs in its last step"
+    assert {row["first_error"]["rpe"] for row in rows} >= {-1, 1}, "some are right, some err in the last step"
 
 
 @pytest.mark.slow
