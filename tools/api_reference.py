@@ -37,7 +37,8 @@ def rooms() -> dict[str, tuple[str, list[str]]]:
         module = ".".join(init.relative_to(ROOT).parent.parts)
         tree = ast.parse(init.read_text(encoding="utf-8"))
         names = sorted(set(_names(tree.body)), key=lambda name: (name.lower(), name))
-        if names and module != "jprm.cli":  # whose interface is the commands
+        # The interface of the one is the commands, that of the other stands under `jprm`.
+        if names and module not in ("jprm.cli", "jprm.api"):
             found[module] = (_first_line(tree), names)
     return found
 

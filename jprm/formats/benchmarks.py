@@ -82,6 +82,7 @@ def _as_layout(made: Parse, name: str, *, keys: Sequence[str] = (), first_error_
 #     @benchmark("mine", keys=("question", "first_wrong"), first_error_only=True)
 #     def mine(row, place, notes): return [JudgedSolution(...)]
 benchmark: Registry[BenchmarkLayout] = Registry("benchmark", adapt=_as_layout)
+"""Layouts of judged solutions by name. One turns a row into solutions; `keys` are those by which it is recognised."""
 
 
 def read_benchmark(path: Path | str, layout: str | None = None) -> JudgedFile:

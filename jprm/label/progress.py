@@ -27,6 +27,8 @@ _ROUNDING = 1e-9
 #     @label_rule("certain")
 #     def certain(mc): return [int(value == 1.0) for value in mc[1:]]
 label_rule: Registry[Callable[..., Sequence[int]]] = Registry("label rule")
+"""Label rules by name. A rule takes the values [T + 1] of a solution, from that of the bare problem to that of the last
+step, and returns a label [T] for each step, 1 for right and 0 for wrong."""
 
 
 def rollouts_needed(pass_at_1: float) -> int:

@@ -192,6 +192,7 @@ scorer: registry.Registry[type[Scorer]] = registry.Registry(
     adapt=_as_scorer,
     unknown="no scorer {name!r}; nearest is {near!r} (all: {known}); one of your own is registered by --plugin FILE.py",
 )
+"""Scorers by name: subclasses of `Scorer`, or functions that return a number for each step of a solution."""
 
 
 def find_scorer(name: str) -> type[Scorer]:

@@ -84,6 +84,7 @@ class Strategy(Protocol):
 
 
 strategy: Registry[type] = Registry("strategy")
+"""Search strategies by name: frozen dataclasses of settings, whose `search` asks for branches and judgements."""
 
 
 def make_strategy(name: str, **settings: Any) -> Strategy:

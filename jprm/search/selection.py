@@ -61,7 +61,9 @@ Aggregation = Callable[[Sequence[float]], float]
 # Candidates, their scores (-inf without), the tie rule -> the indices of the winners.
 Choice = Callable[[Sequence[Candidate], Sequence[float], Tie], list[int]]
 aggregation: Registry[Aggregation] = Registry("aggregation")
+"""Aggregations by name. One takes the rewards of a solution's steps and returns its score."""
 choice: Registry[Choice] = Registry("choice")
+"""Choices by name. One takes the candidates with their scores and returns the indices of the winners."""
 
 
 @aggregation("last")

@@ -21,6 +21,7 @@ from jprm.worlds.base import World
 WITHOUT_ORACLE = frozenset(("problems",))  # what `World.has_oracle` says of those of this package
 
 world: Registry[Callable[..., World]] = Registry("world")
+"""Worlds by name: subclasses of `World`, made from the settings of `world.settings`."""
 
 
 def load_world(name: str, **settings: Any) -> World:
