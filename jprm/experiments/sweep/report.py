@@ -64,7 +64,8 @@ def sweep_page(
     }
     page = Page(
         title=f"jprm sweep: {config.name}",
-        lead=f"{LEADS[config.world.kind]} {_origins(measured)}",
+        lead=f"{LEADS.get(config.world.kind) or f'The problems are those of the world {config.world.kind}.'} "
+        f"{_origins(measured)}",
         sections=[Section(title, blocks) for title, blocks in sections.items() if blocks],
         headline=_tiles(measured[0], findings),
         below=" ".join([*headline(measured, findings), F1_SAYS]),
