@@ -101,7 +101,7 @@ def _equal_compute(spent: Spent) -> LineFigure:
     budgets = [at.budget for at in spent.frontier]
     series = [series_of("self-consistency", budgets, [at.self_consistency for at in spent.frontier])]
     if paid := [(at.budget, at.verifier) for at in spent.frontier if at.verifier]:
-        series.append(series_of("verifier", *zip(*paid, strict=True)))
+        series.append(series_of("verifier", [budget for budget, _ in paid], [at for _, at in paid]))
     return LineFigure(
         "The same compute spent on solutions alone, their majority deciding, or on fewer solutions with votes on each. "
         f"A vote costs {spent.table.ratio:.2f} solutions.",
