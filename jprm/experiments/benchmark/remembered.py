@@ -15,7 +15,10 @@ from jprm.verify import CheckpointProtocol, GenPRM, ThinkPRM, published
 
 J = TypeVar("J", bound=JudgeConfig)
 KINDS: dict[str, type[CheckpointProtocol]] = {"genprm": GenPRM, "thinkprm": ThinkPRM}
-SCORERS = {("genprm", "full"): "genprm", ("genprm", "direct"): "direct", ("thinkprm", "analysis"): "thinkprm"}
+SCORERS = {
+    **{("genprm", "full"): "genprm", ("genprm", "code"): "genprm-code", ("genprm", "analysis"): "genprm-analysis"},
+    **{("genprm", "direct"): "direct", ("thinkprm", "analysis"): "thinkprm"},
+}
 # What is asked of a rationale, not how it is written: it may differ between training and use.
 FREE = ("budget.", "sampling.", "code.")
 

@@ -1,4 +1,4 @@
-"""The generative verifier: analysis, code that runs, verdict, for each step and vote; or the verdict alone."""
+"""The generative verifier: analysis, code that runs, verdict, for each step and vote; or fewer of these."""
 
 from collections.abc import Iterator, Sequence
 from typing import ClassVar
@@ -41,6 +41,21 @@ class GenPRMScorer(Scorer):
 
     def _generator(self) -> Generator:
         return self.setup.generator(self.style, self.execute)
+
+
+@scorer("genprm-code")
+class CodeScorer(GenPRMScorer):
+    """Executed code without an analysis, for a checkpoint that was trained so."""
+
+    style: ClassVar[str] = "code"
+
+
+@scorer("genprm-analysis")
+class AnalysisScorer(GenPRMScorer):
+    """An analysis without code, for a checkpoint that was trained so."""
+
+    style: ClassVar[str] = "analysis"
+    execute: ClassVar[Execution] = "none"
 
 
 @scorer("direct")
