@@ -124,12 +124,12 @@ def test_a_search_is_named_by_the_files_of_its_strategy_scorer_and_aggregation(t
     path.write_text(
         "from jprm import aggregation, scorer\n"
         "@scorer('listless')\ndef listless(problem, steps, seed): return [0.5] * len(steps)\n"
-        "@aggregation('second')\ndef second(rewards): return rewards[-1]\n"
+        "@aggregation('last-again')\ndef last_again(rewards): return rewards[-1]\n"
     )
     load(ApplicationsConfig, None, [f"plugins={path}"])
     plain, scored = search_with("genprm", "min"), search_with("listless", "min")
     assert plain.plugin == "" and len(scored.plugin) == 16
-    assert search_with("genprm", "second").plugin == scored.plugin == search_with("listless", "second").plugin
+    assert search_with("genprm", "last-again").plugin == scored.plugin == search_with("listless", "last-again").plugin
 
 
 @pytest.fixture

