@@ -186,7 +186,7 @@ def rows_for(command: str) -> str:
 @pytest.mark.slow
 @pytest.mark.parametrize("line", NEEDS_NOTHING)
 def test_what_needs_no_weights_runs_as_written(line, plugin, tmp_path):
-    assert line in COMMANDS.values()
+    assert shlex.split(line) in [shlex.split(shown, comments=True) for shown in COMMANDS.values()]
     shutil.copy(plugin / "mine.py", tmp_path)
     for folder in ("configs", "experiments"):
         (tmp_path / folder).symlink_to(ROOT / folder)
