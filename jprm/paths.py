@@ -17,6 +17,27 @@ def nearest_name(path: Path) -> str:
     return f"; did you mean {parent / found[0]}?" if found else ""
 
 
+def shipped_files(folder: str) -> dict[str, Path]:
+    """The configurations that come with jprm in a folder of configs/, by name; beside the package or inside of it."""
+    package = Path(__file__).resolve().parent
+    files = (file for root in (package, package.parent) for file in sorted((root / "configs" / folder).glob("*.toml")))
+    return {file.stem: file for file in files}
+
+
+def configuration_file(name: Path | str, folder: str) -> Path:
+    """The file that a user names: a path, or a shipped configuration without its ending, such as "laws" of "sweep".
+
+    Raises UserError for a bare name that is neither.
+    """
+    path = Path(name)
+    if path.suffix or "/" in str(name) or path.exists():
+        return path
+    shipped = shipped_files(folder)
+    if path.name not in shipped:
+        raise UserError(f"{name}: no such file, and no configuration of that name; there are {', '.join(shipped)}")
+    return shipped[path.name]
+
+
 def present(path: Path | None, option: str) -> None:
     """Raises UserError, with the nearest name, where a user gave a path and there is nothing."""
     if path is not None and not path.exists():

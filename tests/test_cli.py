@@ -12,6 +12,7 @@ import pytest
 
 from jprm.cli import app, guarded
 from jprm.errors import UserError
+from jprm.paths import configuration_file
 from tests.experiments.benchmark import checkpoint, stored
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -157,3 +158,28 @@ def test_a_signal_while_modules_are_loaded_is_a_line(tmp_path, number, code, lin
     )
     assert (done.returncode, done.stdout) == (code, "")
     assert done.stderr.startswith(line) and done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["sweep", "laws", "--plan"], 0, "27 cells"),
+        (["sweep", "lawz", "--plan"], 2, "lawz: no such file, and no configuration of that name; there are gsm8k,"),
+        (["sweep", "lawz.toml", "--plan"], 2, "lawz.toml: cannot read the configuration"),
+        (["train", "--config", "tinny"], 2, "tinny: no such file, and no configuration of that name; there are qwen-"),
+    ],
+)
+def test_configurations_that_come_with_jprm_go_by_their_names(words, code, said, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert guarded(lambda: app(words, standalone_mode=False) or 0) == code
+    told = capsys.readouterr()
+    assert said in " ".join((told.out + told.err).split())
+
+
+def test_a_file_of_that_name_comes_before_the_one_that_comes_with_jprm(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert configuration_file("laws", "sweep") == ROOT / "configs" / "sweep" / "laws.toml"
+    Path("laws").write_text("")
+    assert configuration_file("laws", "sweep") == Path("laws")
+    for path in ("./votes", "x/laws", "votes.toml"):
+        assert configuration_file(path, "sweep") == Path(path)

@@ -79,8 +79,9 @@ def parsed(words: list[str]) -> tuple[str, dict[str, Any]]:
 def check_keys(name: str, given: dict[str, Any]) -> None:
     """Raises UserError for a key=value that the command would refuse."""
     if name in LOADED:
-        file, overrides = split_words(given["words"])
-        load(LOADED[name], None if file in ("FILE", "CONFIG") else file, overrides, CONFIGS)
+        words = [word for word in given["words"] or () if word not in ("FILE", "CONFIG")]
+        file, overrides = split_words(words, "uses" if name == "applications" else "sweep")
+        load(LOADED[name], file, overrides, CONFIGS)
     elif name == "train" and "NAME" not in str(given["config"]):  # such a file is made by another command
         load(RunConfig, given["config"], given["overrides"] or [], CONFIGS)
     elif name == "report":

@@ -46,21 +46,23 @@ def sweep(
 ) -> Run:
     """Computes a sweep in its run directory, and opens it; what is there already is not computed again.
 
-    config: a file such as those of configs/sweep/, or a configuration; by default the embedded sweep. overrides:
-    key=value, as on the command line. progress: whether it prints what the command prints. replace: whether the table
-    of another configuration in the same directory may be replaced. mix_versions: whether one table may hold results of
-    different versions of packages. Cells that failed are in `run.failures`. Raises UserError for the user's mistakes,
-    Preempted on SIGTERM.
+    config: a file, a name of configs/sweep/ such as "laws", or a configuration; by default the embedded sweep.
+    overrides: key=value, as on the command line. progress: whether it prints what the command prints. replace: whether
+    the table of another configuration in the same directory may be replaced. mix_versions: whether one table may hold
+    results of different versions of packages. Cells that failed are in `run.failures`. Raises UserError for the user's
+    mistakes, Preempted on SIGTERM.
     """
     from jprm.compile_cache import use_compile_cache
     from jprm.config import load, overridden
     from jprm.experiments.sweep.config import SweepConfig
     from jprm.experiments.sweep.run import run_sweep
+    from jprm.paths import configuration_file
 
     if isinstance(config, SweepConfig):
         config, file = overridden(config, "the configuration", overrides), "CONFIG"
     else:
-        config, file = load(SweepConfig, config, overrides), config
+        file = None if config is None else configuration_file(config, "sweep")
+        config = load(SweepConfig, file, overrides)
     words = shlex.join(["python", "experiments/sweep.py", *([] if file is None else [str(file)]), *overrides])
     with heard(progress):
         use_compile_cache()

@@ -10,13 +10,14 @@ import typer
 from jprm.cli.app import CONFIGS, app
 from jprm.config import load
 from jprm.errors import UserError
-from jprm.paths import present
+from jprm.paths import configuration_file, present
 
 WORDS = "[CONFIG.toml] [KEY=VALUE]..."
 Words = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar=WORDS, help="A file of configs/, and overrides such as train.steps=200 or 'grid.seeds=[0, 1]'."
+        metavar=WORDS,
+        help="A file, or one that comes with jprm by its name (laws); overrides: train.steps=200, 'grid.seeds=[0, 1]'.",
     ),
 ]
 Replace = Annotated[
@@ -155,7 +156,7 @@ def applications(words: Words = None, replace: Replace = False) -> None:
     """
     from jprm.experiments.applications.config import ApplicationsConfig
 
-    file, overrides = split_words(words)
+    file, overrides = split_words(words, "uses")
     config = load(ApplicationsConfig, file, overrides, CONFIGS)
     present(config.data.root, "data.root")
     from jprm.experiments.applications.search_choices import check_search
@@ -167,12 +168,15 @@ def applications(words: Words = None, replace: Replace = False) -> None:
     raise typer.Exit(run_applications(config, command, replace))
 
 
-def split_words(words: list[str] | None) -> tuple[str | None, list[str]]:
-    """The configuration file, where there is one, and the overrides. Raises UserError for two files."""
+def split_words(words: list[str] | None, folder: str = "sweep") -> tuple[Path | None, list[str]]:
+    """The configuration file, where there is one, and the overrides; `folder` has those that go by a name alone.
+
+    Raises UserError for two files, and for a name that is none.
+    """
     files = [word for word in words or [] if "=" not in word]
     if len(files) > 1:
         raise UserError(f"two configuration files, {files[0]} and {files[1]}; give one, and key=value overrides")
-    return files[0] if files else None, [word for word in words or [] if "=" in word]
+    return configuration_file(files[0], folder) if files else None, [word for word in words or [] if "=" in word]
 
 
 def command_words() -> list[str]:

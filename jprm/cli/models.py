@@ -8,7 +8,7 @@ import typer
 from jprm.cli.app import CONFIGS, app
 from jprm.config import load
 from jprm.errors import UserError
-from jprm.paths import present
+from jprm.paths import configuration_file, present
 from jprm.terminal import say
 
 
@@ -35,7 +35,7 @@ def train(
     """
     from jprm.train.config import RunConfig
 
-    settings = load(RunConfig, config, overrides or [], CONFIGS)
+    settings = load(RunConfig, configuration_file(config, "train"), overrides or [], CONFIGS)
     settings.check_files()
     from jprm.train.distributed import Processes
     from jprm.train.run import run_training

@@ -6,13 +6,14 @@ from typing import TypeVar
 
 from jprm.config import load
 from jprm.errors import UserError
+from jprm.paths import shipped_files
 from jprm.quoting import TextCodec
 from jprm.verify.compact import EMBEDDED, Template
 from jprm.verify.critique import Critique
 from jprm.verify.genprm import GenPRM
 from jprm.verify.think import ThinkPRM
 
-FOLDER = Path("configs", "verify")  # beside the package, or installed inside of it
+FOLDER = "verify"  # of configs/
 P = TypeVar("P", bound=GenPRM | ThinkPRM | Critique)
 
 
@@ -21,9 +22,7 @@ def published(kind: type[P], overrides: Sequence[str] = (), file: Path | None = 
 
     Raises UserError for a mistake in either.
     """
-    package, name = Path(__file__).resolve().parents[1], FOLDER / f"{kind.__name__.lower()}.toml"
-    files = [file] if file else [package.parent / name, package / name]
-    return load(kind, next((f for f in files if f.is_file()), files[0]), overrides)
+    return load(kind, file or shipped_files(FOLDER)[kind.__name__.lower()], overrides)
 
 
 def protocol_for(name: str, chat: str, codec: TextCodec, overrides: Sequence[str] = ()) -> GenPRM | ThinkPRM | Template:
