@@ -6,7 +6,7 @@ terminal, a page as HTML. Declare a `LineFigure`, whose `Series` come from rows 
 browse; `write_page` writes it, and `server_of` serves pages that change. The templates are in `templates/`.
 """
 
-from jprm.report.figures import MOST_LINES, BarFigure, LineFigure, Series, series_from_rows, series_of
+from jprm.report.figures import MOST_BANDS, MOST_LINES, BarFigure, LineFigure, Series, series_from_rows, series_of
 from jprm.report.items import MOST_BYTES, Items, JudgedItem, StepVote, VotedStep, judged_item
 from jprm.report.pages import Details, Headline, Page, Section, Text, render, write_page
 from jprm.report.server import server_of

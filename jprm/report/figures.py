@@ -41,7 +41,7 @@ _DASHES: tuple[Any, ...] = ("-", (0, (4, 1.5)), (0, (1.5, 1.2)))  # one for each
 MOST_LINES = len(PALETTE) * len(_DASHES)  # that can be told apart in a panel
 _SIZE_INCHES = (4.9, 3.2)
 _PANEL_INCHES = 1.75  # the height of a row of panels
-_MOST_STRONG = 8  # lines with bands that can be seen through one another
+MOST_BANDS = 8  # lines whose bands can be seen through one another; of more lines no band is drawn
 _LONG_NAME = 30  # characters from which on a legend has one column
 _STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",  # text stays text: searchable, and in the page's own font
@@ -109,7 +109,7 @@ class LineFigure:
     """Lines over x, such as F1 against votes or loss against parameters, and what one should see in them.
 
     `log_x` is the base of a logarithmic x axis (2 for votes, 10 for sizes), None for a linear one. With `bands` the
-    intervals are shaded, otherwise they are drawn as bars, which reads better for a few points.
+    intervals of at most `MOST_BANDS` lines are shaded, otherwise they are drawn as bars, which reads better for a few points.
     """
 
     caption: str
@@ -171,7 +171,7 @@ class LineFigure:
             if s.is_fit and s.panel in (panel, ""):
                 axes.plot(s.x, s.y, color=MUTED, linewidth=1.0, linestyle=(0, (1, 1.5)))
             elif not s.is_fit and s.panel == panel:
-                _draw(axes, s, names.index(s.name), self.bands, faint=len(names) > _MOST_STRONG)
+                _draw(axes, s, names.index(s.name), self.bands, alone=len(names) > MOST_BANDS)
         if self.log_x:
             axes.set_xscale("log", base=self.log_x)
         if self.log_y:
@@ -228,8 +228,8 @@ class BarFigure:
         return out[0]
 
 
-def _draw(axes: Axes, s: Series, number: int, bands: bool, faint: bool = False) -> None:
-    """Draws a line in the look of its number; `MOST_LINES` of them differ. faint: the bands of many lines overlap."""
+def _draw(axes: Axes, s: Series, number: int, bands: bool, alone: bool = False) -> None:
+    """Draws a line in the look of its number; `MOST_LINES` of them differ. alone: without its band."""
     color = PALETTE[number % len(PALETTE)]
     axes.plot(
         s.x,
@@ -244,9 +244,9 @@ def _draw(axes: Axes, s: Series, number: int, bands: bool, faint: bool = False) 
     )
     if s.low is None or s.high is None or np.isnan(s.low).all():
         return
-    if bands:
-        axes.fill_between(s.x, s.low, s.high, color=color, alpha=0.05 if faint else 0.15, linewidth=0)
-    else:
+    if bands and not alone:
+        axes.fill_between(s.x, s.low, s.high, color=color, alpha=0.15, linewidth=0)
+    elif not bands:
         ends = np.abs(np.array([s.low, s.high]) - np.array(s.y))
         axes.errorbar(s.x, s.y, yerr=ends, fmt="none", ecolor=color, elinewidth=1.4, capsize=3)
 

@@ -18,7 +18,7 @@ from jprm.experiments.sweep.config import Axis
 from jprm.experiments.sweep.short_names import as_key, heading, in_words, value_in_words, varying
 from jprm.experiments.sweep.table import Measured
 
-MOST_SETTINGS = 60  # comparisons in single settings, which come after the means; the others are counted
+MOST_SETTINGS = 40  # comparisons in single settings, which come after the means; the others are counted
 VOTES_KEY = "verify.n_votes"
 
 

@@ -1,5 +1,6 @@
 """The comparisons that a sweep was made for: F1 of two cells on the same solutions, with interval, test and power."""
 
+import functools
 import math
 from dataclasses import dataclass
 
@@ -20,6 +21,7 @@ from jprm.evaluate import (
 from jprm.experiments.sweep.cells import Sweep
 from jprm.experiments.sweep.config import name_of_set
 from jprm.experiments.sweep.table import Measured
+from jprm.jobs import Stage
 from jprm.tasks.benchmark import load_known
 from jprm.tasks.votes import Votes
 
@@ -148,14 +150,20 @@ def compared_over_seeds(question: str, pairs: list[tuple[Measured, Measured]], k
         labels = second.curve.labels
         gain = linearised(labels, second.curve.at(k)) - linearised(labels, first.curve.at(first_k))
         gains.append(gain)
-        items, _ = load_known(second.stages[second.cell.votes.benchmark])
-        ids.append([item.problem.id for item in items])
+        ids.append(_problem_ids(second.stages[second.cell.votes.benchmark]))
     spread = seed_spread(gains, ids)
     mean, problems = spread.mean, _over_problems(pairs, k, first_k, spread)
     low, high = np.fmin(mean.low, problems.low), np.fmax(mean.high, problems.high)
     whole = Difference(mean.value, float(low), float(high), math.nan)
     name = pairs[0][0].cell.votes.benchmark.name
     return Comparison(question, k, name, whole, spread=spread)
+
+
+@functools.lru_cache(maxsize=32)
+def _problem_ids(stage: Stage) -> list[str]:
+    """The problem of each solution of a finished set; read once for all comparisons on it."""
+    items, _ = load_known(stage)
+    return [item.problem.id for item in items]
 
 
 def _over_problems(pairs: list[tuple[Measured, Measured]], k: int, first_k: int, spread: SeedSpread) -> Interval:

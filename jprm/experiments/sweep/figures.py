@@ -10,7 +10,7 @@ from jprm.experiments.sweep.equal_compute import Spent
 from jprm.experiments.sweep.findings import Findings
 from jprm.experiments.sweep.short_names import facts_of, in_groups, in_words, short_labels
 from jprm.experiments.sweep.table import METHODS, Measured
-from jprm.report import MOST_LINES, BarFigure, LineFigure, Series, series_of
+from jprm.report import MOST_BANDS, MOST_LINES, BarFigure, LineFigure, Series, series_of
 from jprm.scaling import Fit
 from jprm.tasks.benchmark import is_by_answer, load_known
 from jprm.tasks.vote_store import step_rewards
@@ -18,7 +18,7 @@ from jprm.tasks.votes import load_rationales
 
 MOST_IN_A_PANEL = 10  # lines, where there are more than one panel's lines can be told apart
 MOST_BARS = 24
-MOST_DRAWN = 120  # lines of the vote curves; of the figures of costs, as many as one panel holds
+MOST_DRAWN = 60  # lines of the vote curves; of the figures of costs, as many as one panel holds
 F1 = "first-error F1"
 COSTS = {  # column of `results.jsonl` -> label of the axis, caption
     "tokens": ("tokens of all votes", "Tokens that the votes cost, forced ones included."),
@@ -34,7 +34,10 @@ TRAINING_AXES = {  # column -> what names a line, label of the axis, the fit ove
 def sweep_figures(measured: list[Measured], findings: Findings) -> dict[str, LineFigure | BarFigure]:
     """Figures by the names of their files; those for which there is no data are left out."""
     grid = [m for m in measured if not m.cell.variant]
-    caption = "First-error F1 against the number of votes, from one stored set of votes; bands are 95 % over problems."
+    bands = (
+        "bands are 95 % over problems" if len(grid) <= MOST_BANDS else "the table has the 95 % intervals over problems"
+    )
+    caption = f"First-error F1 against the number of votes, from one stored set of votes; {bands}."
     figures: dict[str, LineFigure | BarFigure] = {
         "f1_against_votes": LineFigure(caption + _left_out(grid, MOST_DRAWN), "votes per step", F1, _curves(grid))
     }
