@@ -109,7 +109,8 @@ class LineFigure:
     """Lines over x, such as F1 against votes or loss against parameters, and what one should see in them.
 
     `log_x` is the base of a logarithmic x axis (2 for votes, 10 for sizes), None for a linear one. With `bands` the
-    intervals of at most `MOST_BANDS` lines are shaded, otherwise they are drawn as bars, which reads better for a few points.
+    intervals of at most `MOST_BANDS` lines are shaded, otherwise they are drawn as bars, which reads better for a few
+    points.
     """
 
     caption: str
