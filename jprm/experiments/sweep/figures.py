@@ -41,8 +41,9 @@ def sweep_figures(measured: list[Measured], findings: Findings) -> dict[str, Lin
     figures: dict[str, LineFigure | BarFigure] = {
         "f1_against_votes": LineFigure(caption + _left_out(grid, MOST_DRAWN), "votes per step", F1, _curves(grid))
     }
-    drawn = dict(zip(short_labels([m.cell for m in grid[:MOST_LINES]]), grid, strict=False))
-    left_out = _left_out(grid, MOST_LINES)
+    most = MOST_LINES if len(grid) <= MOST_LINES else MOST_IN_A_PANEL  # a legend of thirty would still lack the rest
+    drawn = dict(zip(short_labels([m.cell for m in grid[:most]]), grid, strict=False))
+    left_out = _left_out(grid, most)
     for cost, (x_label, caption) in COSTS.items():
         series = [_against(name, m, lambda row, cost=cost: row[cost]) for name, m in drawn.items()]
         figures[f"f1_against_{cost}"] = LineFigure(caption + left_out, x_label, F1, series, log_x=10)
