@@ -18,14 +18,14 @@ def nearest_name(path: Path) -> str:
 
 
 def shipped_files(folder: str) -> dict[str, Path]:
-    """The configurations that come with jprm in a folder of configs/, by name; beside the package or inside of it."""
+    """Returns the configurations of one folder of configs/ by name: it lies beside the package, in a wheel within it."""
     package = Path(__file__).resolve().parent
     files = (file for root in (package, package.parent) for file in sorted((root / "configs" / folder).glob("*.toml")))
     return {file.stem: file for file in files}
 
 
 def configuration_file(name: Path | str, folder: str) -> Path:
-    """The file that a user names: a path, or a shipped configuration without its ending, such as "laws" of "sweep".
+    """Returns the file that a user names by its path or, where it comes with jprm, by its name, such as "laws".
 
     Raises UserError for a bare name that is neither.
     """

@@ -17,7 +17,7 @@ from tools.pages import written
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = ROOT / "docs" / "api"
-# Files of the bottom that plugins and notebooks meet; of these everything public is shown.
+# Modules beside the rooms that plugins and notebooks use. All that is public in them is shown.
 FILES = ("records", "errors", "config", "registry", "sampling")
 INTRODUCTION = """# Python API
 

@@ -162,7 +162,7 @@ class Verifier:
         return ScoredSolution(problem, tuple(scored), drawn)
 
     def close(self) -> None:
-        """Gives up the model and the processes in which code runs. It may be called twice."""
+        """Frees the model and ends the processes in which code runs. Calling it twice does no harm."""
         if self._judge is not None:
             self._judge.close()
             self._judge = None

@@ -78,9 +78,6 @@ def _as_layout(made: Parse, name: str, *, keys: Sequence[str] = (), first_error_
     return BenchmarkLayout(functools.wraps(made)(parse), tuple(keys), first_error_only)
 
 
-# Layouts by name. One of your own is a function of a row, its place and a list for notes:
-#     @benchmark("mine", keys=("question", "first_wrong"), first_error_only=True)
-#     def mine(row, place, notes): return [JudgedSolution(...)]
 benchmark: Registry[BenchmarkLayout] = Registry("benchmark", adapt=_as_layout)
 """Layouts of judged solutions by name. One turns a row into solutions; `keys` are those by which it is recognised."""
 
@@ -181,7 +178,7 @@ def _flawed(benchmark: str, given: dict[str, Any], category: str, place: str, no
 
 @benchmark("mr-math", keys=("model_output_step_format",))
 def _parse_mr_math(row: dict[str, Any], place: str, notes: list[str]) -> list[JudgedSolution]:
-    """Returns the solution of an MR-MATH row: its first wrong step, or its redundant ones."""
+    """Returns the solution of an MR-MATH row, labelled by its first wrong step or by its redundant steps."""
     given = fields_of(row, MR_MATH)
     pieces = given["model_output_step_format"]
     if blank := [index for index, lines in enumerate(pieces) if not "".join(lines).strip()]:

@@ -8,6 +8,7 @@ from scipy.stats import beta, betabinom, binom
 
 from jprm.errors import UserError
 from jprm.scaling import fit_vote_law
+from jprm.scaling.vote_law import _maximise
 
 
 def _votes(a, b, items, n, seed):
@@ -26,6 +27,22 @@ def test_newton_finds_the_maximum_of_the_likelihood(a, b, n):
     best = minimize(loss, [0.0, 0.0], method="Nelder-Mead", options={"xatol": 1e-8, "fatol": 1e-10})
     assert loss(np.log([fit.a.value, fit.b.value])) <= best.fun + 1e-6
     assert [fit.a.value, fit.b.value] == pytest.approx(np.exp(best.x), rel=1e-3)
+
+
+def test_a_histogram_that_leaves_the_batch_is_at_the_maximum_that_it_finds_alone():
+    rng, n = np.random.default_rng(3), 8
+    c, votes = np.arange(n + 1.0), np.full(n + 1, float(n))
+    histograms = np.array([rng.multinomial(60, betabinom.pmf(c, n, *rng.uniform(0.3, 4, 2))) for _ in range(40)]) + 0.0
+    together = _maximise(histograms, c, votes)
+    for histogram, found in zip(histograms, together, strict=True):
+
+        def loss(theta, weight=histogram):
+            return -(weight * betabinom.logpmf(c, n, *np.exp(theta))).sum()
+
+        slow = minimize(loss, [0.0, 0.0], method="Nelder-Mead", options={"xatol": 1e-9, "fatol": 1e-11})
+        assert loss(np.log(found)) <= slow.fun + 1e-9
+        alone = _maximise(histogram[None], c, votes)[0]
+        assert np.log(found) == pytest.approx(np.log(alone), abs=1e-4)
 
 
 def test_items_may_differ_in_their_votes():

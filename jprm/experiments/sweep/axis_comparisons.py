@@ -75,7 +75,7 @@ def _together(axes: Sequence[Axis]) -> list[tuple[str, ...]]:
 
 
 def _pairs(keys: tuple[str, ...], grid: Sequence[Measured]) -> Iterator[_Pairs]:
-    """Every two sides of these axes in every setting, with the seeds that both have."""
+    """Yields each pair of values of these axes in each setting of the others, with the seeds that both values have."""
     settings: dict[Any, dict[Any, dict[int, Measured]]] = {}
     facts: dict[Any, dict[str, Any]] = {}
     for m in grid:

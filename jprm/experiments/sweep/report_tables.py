@@ -73,7 +73,7 @@ CHOOSING = Table(
 
 
 def found_tables(findings: Findings) -> dict[str, list[Table]]:
-    """What was found, by the section of the page."""
+    """Returns the tables of what was found, by the section of the page in which they stand."""
     stopped, spent = findings.stopped, findings.spent
     found = comparisons_table(findings.comparisons), along_axes_table(findings.along_axes)
     return {
