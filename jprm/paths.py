@@ -18,9 +18,10 @@ def nearest_name(path: Path) -> str:
 
 
 def shipped_files(folder: str) -> dict[str, Path]:
-    """Returns the configurations of one folder of configs/ by name: it lies beside the package, in a wheel within it."""
+    """Returns the files of one folder of configs/ by name. It lies beside the package, or in a wheel within it."""
     package = Path(__file__).resolve().parent
-    files = (file for root in (package, package.parent) for file in sorted((root / "configs" / folder).glob("*.toml")))
+    roots = (root / "configs" / folder for root in (package, package.parent))
+    files = (file for root in roots for file in sorted(root.glob("*.toml")))
     return {file.stem: file for file in files}
 
 

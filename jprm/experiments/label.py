@@ -152,14 +152,18 @@ def _labelled(runner: Runner, task: LabelledSolutions) -> SeedLabels:
 
 
 def _other_draws(stages: Stages, task: LabelledSolutions) -> dict[int, Agreement]:
-    """How the values of other draws of the same solutions agree with these, by the number of the draw."""
-    own, draw = dict(stages[task].inputs["labels"]), task.settings.draw
+    """How the values of other draws of the same solutions agree with these, by the number of the draw.
+
+    A draw without a common state, as where no problem was solved, is left out.
+    """
+    own, draw, counts = dict(stages[task].inputs["labels"]), task.settings.draw, state_counts(stages[task].path)
     found = {}
     for stage in stages.alike(task, {"labels"}):
         labels = dict(stage.inputs["labels"])
         other = labels.pop("draw", 0)
         if stage.done and other != draw and labels == {key: own[key] for key in own if key != "draw"}:
-            found[other] = agreement(state_counts(stages[task].path), state_counts(stage.path))
+            others = state_counts(stage.path)
+            found |= {other: agreement(counts, others)} if counts.keys() & others.keys() else {}
     return found
 
 

@@ -100,6 +100,14 @@ def test_another_draw_is_compared_with_the_first(rate, agrees, tmp_path, capsys)
     assert (float(second.rpartition("p = ")[2]) > 0.05) == agrees
 
 
+def test_draws_without_a_common_state_are_written_without_a_comparison(tmp_path, capsys):
+    made_up(tmp_path)
+    made_up(tmp_path, (), "labels.draw=1")
+    second = tmp_path / "second.jsonl"
+    assert label(f"directory={tmp_path}", *ROLLED, "labels.draw=1", "--out", second) == 0
+    assert second.exists() and "chi-square" not in capsys.readouterr().out
+
+
 def test_labels_from_before_there_were_draws_are_known_again(tmp_path, capsys):
     made_up(tmp_path)
     assert label(f"directory={tmp_path}", *ROLLED) == 0
