@@ -39,8 +39,12 @@ def private_mib(process_id):
 
 
 def children_of(process_id):
-    task = Path(f"/proc/{process_id}/task/{process_id}/children")
-    found = [int(word) for word in task.read_text().split()]
+    """A process may end between its listing and the reading of its own children: it has none then."""
+    try:
+        text = Path(f"/proc/{process_id}/task/{process_id}/children").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return []
+    found = [int(word) for word in text.split()]
     return found + [grandchild for child in found for grandchild in children_of(child)]
 
 
