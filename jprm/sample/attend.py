@@ -10,6 +10,8 @@ Shape letters: B slots, T tokens, S entries, P entries of a row, N query heads, 
 G query heads for each of those, X = G * T, H head dim, R rows, M slots of a row.
 """
 
+import functools
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
@@ -49,36 +51,57 @@ def attend_part(q_BKXH: jax.Array, k_BKSH: jax.Array, v_BKSH: jax.Array, visible
 
 
 def attend_filled(
-    q_BKXH: jax.Array, k_BKSH: jax.Array, v_BKSH: jax.Array, visible_BTS: jax.Array, filled: jax.Array, span: int
+    q_BKXH: jax.Array, keys: Sequence[jax.Array], values: Sequence[jax.Array], visible_BTS: jax.Array, filled, span: int
 ) -> Part:
     """The part over the visible entries, where no query that counts sees one from `filled` on.
 
-    Entries are read `span` at a time up to there (0: all at once). A line's part does not depend on how
-    far the others made it go: a span of which it sees nothing is merged with weight exactly 0.
+    keys, values: of a line, in pieces (see cache.py), BKSH each. Entries are read `span` at a time up to `filled` (0: a
+    piece at a time). A line's part does not depend on how far the others made it go: a span of which it sees nothing is
+    merged with weight exactly 0.
     """
-    S = k_BKSH.shape[2]
-    if not span or S <= span:
-        return attend_part(q_BKXH, k_BKSH, v_BKSH, visible_BTS)
+    part, start = None, 0
+    for k_BKSH, v_BKSH in zip(keys, values, strict=True):
+        length = k_BKSH.shape[2]
+        part = _attend_piece(part, q_BKXH, k_BKSH, v_BKSH, visible_BTS[..., start : start + length], filled - start, span)
+        start += length
+    assert part is not None
+    return part
+
+
+def _attend_piece(before: Part | None, q_BKXH, k_BKSH, v_BKSH, visible_BTS, filled, span: int) -> Part:
+    """The part over a piece, merged with that over the pieces before it. Spans from `filled` on are not read."""
+    length = k_BKSH.shape[2]
+    if not span or length <= span:
+        whole = functools.partial(attend_part, q_BKXH, k_BKSH, v_BKSH, visible_BTS)
+        # A condition, and not a loop of at most one turn: XLA would move what does not change out of it, and do it always.
+        return whole() if before is None else lax.cond(filled > 0, lambda: merge(before, whole()), lambda: before)
 
     def over(i) -> Part:
-        start = jnp.minimum(i * span, S - span)  # the last span overlaps the one before
+        start = jnp.minimum(i * span, length - span)  # the last span overlaps the one before
         k, v = (lax.dynamic_slice_in_dim(x, start, span, 2) for x in (k_BKSH, v_BKSH))
         fresh_S = start + jnp.arange(span) >= i * span
         return attend_part(q_BKXH, k, v, lax.dynamic_slice_in_dim(visible_BTS, start, span, 2) & fresh_S)
 
-    spans = (filled + span - 1) // span
-    return lax.fori_loop(1, spans, lambda i, part: merge(part, over(i)), over(0))
+    first, before = (1, over(0)) if before is None else (0, before)
+    spans = jnp.minimum((filled + span - 1) // span, -(-length // span))
+    return lax.fori_loop(first, spans, lambda i, part: merge(part, over(i)), before)
 
 
-def prefix_part(q_BKGH: jax.Array, k_RKPH: jax.Array, v_RKPH: jax.Array, places: RowPlaces, span: int = 0) -> Part:
-    """Attention of each slot's scaled query over the first `base` entries of its row."""
+def prefix_part(
+    q_BKGH: jax.Array, keys: Sequence[jax.Array], values: Sequence[jax.Array], places: RowPlaces, span: int = 0
+) -> Part:
+    """Attention of each slot's scaled query over the first `base` entries of its row.
+
+    keys, values: of the rows, in pieces, RKPH each.
+    """
     # 1. Gather the queries of the slots that read a row into that row.
     R, M = places.slots_RM.shape
     _, K, G, H = q_BKGH.shape
     q_RKXH = q_BKGH[places.slots_RM].transpose(0, 2, 3, 1, 4).reshape(R, K, G * M, H)
     # 2. Attend once for each row; a query sees its own prompt, which may be the beginning of a longer one.
-    visible_RMP = jnp.arange(k_RKPH.shape[2]) < places.base_B[places.slots_RM][..., None]
-    part = attend_filled(q_RKXH, k_RKPH, v_RKPH, visible_RMP, places.base_B.max(), span)
+    entries = sum(k_RKPH.shape[2] for k_RKPH in keys)
+    visible_RMP = jnp.arange(entries) < places.base_B[places.slots_RM][..., None]
+    part = attend_filled(q_RKXH, keys, values, visible_RMP, places.base_B.max(), span)
 
     # 3. Hand each slot its own part back.
     def by_slot(x_RKXH):

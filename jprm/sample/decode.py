@@ -1,9 +1,7 @@
-"""The engine's arithmetic on the device: caches, prefill, copies, decode steps. Pure functions.
+"""The engine's arithmetic on the device: prefill and decode steps. Pure functions.
 
-The only state on the device is the caches: for each layer K and V of shape [slots or rows, kv heads, entries, head
-dim], donated to every call that writes them. (One array for each layer, because stacked or combined caches are copied
-whole at every update; heads before entries, because then attention is one batched matrix product.) Everything else
-about a slot lives on the host and comes in with each call, but for what the visit before has left (`Carry`).
+The only state on the device is the caches (cache.py), donated to every call that writes them. Everything else about a
+slot lives on the host and comes in with each call, but for what the visit before has left (`Carry`).
 
 There are one or two caches. `own` has a line for each slot. Without prefix rows it holds whole
 sequences. With them `prefix` has a line for each row, and a slot holds what follows its prompt.
@@ -12,8 +10,8 @@ Invariant: what is written for a slot, and every token drawn for it, has bits th
 slot's tokens alone. An entry past a line's length may hold anything finite: attention gives it weight
 exactly 0, and it is written again before it is read.
 
-Shape letters: B slots, T tokens, S entries of a slot, P entries of a row, N query heads, K key/value
-heads, H head dim, C decode steps of a visit, V vocabulary, X stop ids, W logprob ids, R rows, M copies.
+Shape letters: B slots, T tokens, S entries of a slot, N query heads, K key/value heads, H head dim, C decode
+steps of a visit, V vocabulary, X stop ids, W logprob ids, M blocks.
 """
 
 import functools
@@ -26,10 +24,9 @@ from jax import lax
 from jprm.models import Model
 from jprm.sample import draw
 from jprm.sample.attend import attend_filled, by_head, finish, merge, prefix_part
+from jprm.sample.cache import Cache, entries_of, line_of, written
 from jprm.sample.slots import SlotInputs
 from jprm.sampling import SamplingParams
-
-Cache = dict[str, list[jax.Array]]
 
 
 class Carry(NamedTuple):
@@ -48,16 +45,6 @@ class SlotOutputs(NamedTuple):
     logprobs_BCW: jax.Array  # raw log-probabilities of the logprob ids at each of those tokens
 
 
-def new_cache(model: Model, lines: int, entries: int, dtype, sharding) -> Cache:
-    """An empty cache, committed to its device like all that comes out of the programs below.
-
-    (To jit an uncommitted array is another kind of argument: every program would compile twice.)
-    """
-    c = model.config
-    shape = (lines, c.n_kv_heads, entries, c.head_dim)
-    return {kind: [jnp.zeros(shape, dtype, device=sharding) for _ in range(c.n_layers)] for kind in "kv"}
-
-
 @functools.partial(jax.jit, static_argnames=("model", "span"), donate_argnames="cache")
 def prefill(model: Model, params, cache: Cache, ids_MT, line_M, start_M, count, span: int = 0) -> Cache:
     """Feed the first `count` blocks of T tokens, each into a slot or row, from a position on.
@@ -67,7 +54,7 @@ def prefill(model: Model, params, cache: Cache, ids_MT, line_M, start_M, count, 
     last block is written past the line's length, where it is not seen.
     """
     T = ids_MT.shape[1]
-    entries = cache["k"][0].shape[2]
+    entries = entries_of(cache)
 
     def one(m, cache):
         cache = {kind: list(layers) for kind, layers in cache.items()}
@@ -75,67 +62,19 @@ def prefill(model: Model, params, cache: Cache, ids_MT, line_M, start_M, count, 
         visible_1TS = jnp.arange(entries) <= position_1T[..., None]
 
         def store(kind, layer, new_1TKH):
-            old = cache[kind][layer]
-            new = old.at[line_M[m], :, position_1T[0]].set(new_1TKH[0].astype(old.dtype), mode="drop")
-            cache[kind][layer] = new
-            return lax.dynamic_slice_in_dim(new, line_M[m], 1)
+            pieces = cache[kind][layer] = written(cache[kind][layer], line_M[m], position_1T[0], new_1TKH[0])
+            return line_of(pieces, line_M[m])
 
         def attend(layer, q_1TNH, k_1TKH, v_1TKH):
-            k_1KSH, v_1KSH = store("k", layer, k_1TKH), store("v", layer, v_1TKH)
-            q_1KXH = by_head(q_1TNH, k_1KSH.shape[1])
+            keys, values = store("k", layer, k_1TKH), store("v", layer, v_1TKH)
+            q_1KXH = by_head(q_1TNH, k_1TKH.shape[2])
             filled = start_M[m] + T
-            return finish(attend_filled(q_1KXH, k_1KSH, v_1KSH, visible_1TS, filled, span), q_1TNH)
+            return finish(attend_filled(q_1KXH, keys, values, visible_1TS, filled, span), q_1TNH)
 
         model.hidden(params, ids_MT[m][None], position_1T, attend, unroll=True)
         return cache
 
     return lax.fori_loop(0, count, one, cache)
-
-
-@functools.partial(jax.jit, donate_argnames="cache")
-def clone(cache: Cache, source_M, target_M, count) -> Cache:
-    """Copy whole slots or rows, the first `count` pairs, in their order."""
-
-    def one(m, cache):
-        def copy(x):
-            line = lax.dynamic_slice_in_dim(x, source_M[m], 1)
-            return lax.dynamic_update_slice_in_dim(x, line, target_M[m], 0)
-
-        return jax.tree.map(copy, cache)
-
-    return lax.fori_loop(0, count, one, cache)
-
-
-def lengthened(cache: Cache, entries: int) -> Cache:
-    """The same cache with more entries a line, made array by array: two of them are never there as a whole."""
-    for layers in cache.values():
-        for i, x in enumerate(layers):
-            layers[i] = _lengthened(x, entries).block_until_ready()
-    return cache
-
-
-@functools.partial(jax.jit, static_argnames="entries")
-def _lengthened(x: jax.Array, entries: int) -> jax.Array:
-    return jnp.pad(x, ((0, 0), (0, 0), (0, entries - x.shape[2]), (0, 0)))
-
-
-@functools.partial(jax.jit, donate_argnames="prefix")
-def promote(prefix: Cache, own: Cache, slot_M, row_M, start_M, end_M, count) -> Cache:
-    """Copy what a slot holds into entries start..end of a row, the first `count` pairs."""
-
-    def one(m, prefix):
-        def copy(rows_RKPH, own_BKSH):
-            entry_P = jnp.arange(rows_RKPH.shape[2])
-            at_P = jnp.clip(entry_P - start_M[m], 0, own_BKSH.shape[2] - 1)
-            old_1KPH = lax.dynamic_slice_in_dim(rows_RKPH, row_M[m], 1)
-            new_1KPH = lax.dynamic_slice_in_dim(own_BKSH, slot_M[m], 1)[:, :, at_P]
-            inside_P1 = ((entry_P >= start_M[m]) & (entry_P < end_M[m]))[:, None]
-            row_1KPH = jnp.where(inside_P1, new_1KPH, old_1KPH)
-            return lax.dynamic_update_slice_in_dim(rows_RKPH, row_1KPH, row_M[m], 0)
-
-        return jax.tree.map(copy, prefix, own)
-
-    return lax.fori_loop(0, count, one, prefix)
 
 
 @functools.partial(jax.jit, static_argnames=("model", "sampling", "span"), donate_argnames="own")
@@ -157,7 +96,7 @@ def decode_steps(
     """
     B, C = inputs.window_BT.shape[0], inputs.window_BT.shape[1] - 1
     line_B = jnp.arange(B)
-    entries = own["k"][0].shape[2]
+    entries = entries_of(own)
     settings, places = inputs.settings, inputs.places
     # 1. Draw the uniform numbers of all steps at once. A slot runs without gaps from the first step on,
     #    so its positions are known before it runs.
@@ -182,8 +121,7 @@ def decode_steps(
         #    the slot holds itself is merged with what its prefix row holds.
         def attend(layer, q_B1NH, k_B1KH, v_B1KH):
             for kind, new in (("k", k_B1KH), ("v", v_B1KH)):
-                old = own[kind][layer]
-                own[kind][layer] = old.at[line_B, :, entry_B].set(new[:, 0].astype(old.dtype))
+                own[kind][layer] = written(own[kind][layer], line_B, entry_B, new[:, 0])
             q_BKGH = by_head(q_B1NH, k_B1KH.shape[2])
             part = attend_filled(q_BKGH, own["k"][layer], own["v"][layer], visible_B1S, filled, span)
             if prefix is not None:

@@ -20,7 +20,7 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec, SingleDeviceSha
 from jprm.errors import UserError
 from jprm.mesh import DECODE_RULES
 from jprm.models import Model, split_layers
-from jprm.sample import decode
+from jprm.sample import cache, decode
 from jprm.sample.config import EngineConfig
 from jprm.sample.slots import DeviceWork, EngineStats, SlotGroup
 from jprm.sampling import SamplingParams
@@ -85,8 +85,9 @@ class GroupRunner:
         B, rows = config.group_slots, config.group_rows
         dtype = jax.tree.leaves(replica.params)[0].dtype
         own, prefix = (config.entries_for(0, most) for most in (config.slot_entries, config.most_prompt_tokens))
-        self._own = decode.new_cache(model, B, own, dtype, replica.cache)
-        self._prefix = decode.new_cache(model, rows, prefix, dtype, replica.cache) if rows else None
+        span = config.attend_span
+        self._own = cache.new_cache(model, B, own, dtype, replica.cache, span)
+        self._prefix = cache.new_cache(model, rows, prefix, dtype, replica.cache, span) if rows else None
         carry = decode.Carry(jnp.zeros(B, jnp.int32), jnp.zeros(B, bool))
         self._carry, *self._constants = jax.device_put((carry, triggers_V, seed_2), replica.small)
         self._compile()
@@ -113,15 +114,15 @@ class GroupRunner:
             )
         if wanted == lengths:
             return False
-        self._own = decode.lengthened(self._own, wanted[0])
+        self._own = cache.lengthened(self._own, wanted[0])
         if self._prefix is not None:
-            self._prefix = decode.lengthened(self._prefix, wanted[1])
+            self._prefix = cache.lengthened(self._prefix, wanted[1])
         return True
 
     @property
     def entries(self) -> tuple[int, int]:
         """Entries of a slot and of a row now."""
-        own, prefix = (cache["k"][0].shape[2] if cache else 0 for cache in (self._own, self._prefix))
+        own, prefix = (cache.entries_of(lines) if lines else 0 for lines in (self._own, self._prefix))
         return own, prefix
 
     def _visit(self, work: DeviceWork) -> decode.SlotOutputs:
@@ -129,20 +130,20 @@ class GroupRunner:
         # 1. Copy what continued samples hold into their prefix rows.
         if n := len(writes.promotions):
             columns = _padded(writes.promotions, config.group_slots)
-            self._prefix = decode.promote(self._prefix, self._own, *columns, n)
+            self._prefix = cache.promote(self._prefix, self._own, *columns, n)
         # 2. Feed prompts and long forced texts, into the rows where there are some.
-        cache = self._own if self._prefix is None else self._prefix
+        lines = self._own if self._prefix is None else self._prefix
         for first in range(0, len(writes.blocks), _BLOCKS_PER_CALL):
             blocks = writes.blocks[first : first + _BLOCKS_PER_CALL]
             arrays = _block_arrays(blocks, config.block_tokens)
-            cache = decode.prefill(self._model, params, cache, *arrays, len(blocks), span)
+            lines = decode.prefill(self._model, params, lines, *arrays, len(blocks), span)
         # 3. Copy fed prompts to the other lines that begin with them.
         if n := len(writes.clones):
-            cache = decode.clone(cache, *_padded(writes.clones, config.group_slots), n)
+            lines = cache.clone(lines, *_padded(writes.clones, config.group_slots), n)
         if self._prefix is None:
-            self._own = cache
+            self._own = lines
         else:
-            self._prefix = cache
+            self._prefix = lines
         # 4. Decode.
         self._own, self._carry, outputs = self._decode(
             params, self._own, self._prefix, work.inputs, self._carry, *self._constants, span

@@ -34,7 +34,7 @@ def test_many_devices_draw_the_tokens_of_one(qwen2, sizes):
     sizes = dataclasses.replace(SHARED, **sizes)
     devices = jax.devices()[: sizes.slot_groups * sizes.tensor]
     many = Engine(model, trained, sizes, WARM, seed=1, devices=devices)
-    places = [runner._own["k"][0].sharding.device_set for runner in many._runners]
+    places = [runner._own["k"][0][0].sharding.device_set for runner in many._runners]
     assert set.union(*places) == set(devices) and {len(p) for p in places} == {sizes.tensor}
     alone, drawn = (run(engine, requests, forced) for engine in (one, many))
     for sample_id, stretches in alone.items():
@@ -119,7 +119,7 @@ def test_bf16_weights_make_bf16_caches_and_draw(qwen2):
     half = jax.tree.map(lambda x: x.astype(jnp.bfloat16), params)
     sizes = dataclasses.replace(SHARED, slot_groups=1)
     engine = Engine(model, half, sizes, GREEDY, seed=1)
-    assert engine._runners[0]._prefix["v"][0].dtype == jnp.bfloat16
+    assert engine._runners[0]._prefix["v"][0][0].dtype == jnp.bfloat16
     out = run(engine, [([3, 4, 5], range(4), dict(max_tokens=9, logprob_ids=(2,)))])
     ((tokens, logprobs),) = out[0]
     assert all(t == tokens for ((t, _),) in out.values())

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from jprm.errors import UserError
-from jprm.sample import EngineConfig, decode
+from jprm.sample import EngineConfig, cache, decode
 from jprm.sample.slots import EngineStats, SlotGroup
 from tests.sample.tiny import (
     BOTH,
@@ -72,8 +72,8 @@ def test_equal_sample_ids_are_equal_samples(qwen2):
 
 @BOTH
 def test_nothing_compiles_after_the_engine_is_made(qwen2, sizes):
-    programs = [decode.prefill, decode.clone, decode.decode_steps]
-    programs += [decode.promote] if sizes.prefix_rows else []
+    programs = [decode.prefill, cache.clone, decode.decode_steps]
+    programs += [cache.promote] if sizes.prefix_rows else []
     fresh = dataclasses.replace(sizes, slots=6, context_tokens=56)  # of no other test
     counts = [program._cache_size() for program in programs]
     engine = one_device(*qwen2, fresh, WARM, seed=1)
@@ -96,17 +96,20 @@ def test_nothing_compiles_after_the_engine_is_made(qwen2, sizes):
 def test_the_compiled_decode_steps_copies_no_cache(qwen2, sizes, span):
     model, params = qwen2
     device = jax.devices()[0]
-    own = decode.new_cache(model, 8, 64, jnp.float32, device)
-    rows = decode.new_cache(model, 4, 32, jnp.float32, device) if sizes.prefix_rows else None
+    own = cache.new_cache(model, 8, 64, jnp.float32, device, span)
+    rows = cache.new_cache(model, 4, 32, jnp.float32, device, span) if sizes.prefix_rows else None
     config = dataclasses.replace(sizes, slots=8, slot_groups=1, prefix_rows=4 if rows else 0)
     inputs = SlotGroup(config, EngineStats()).next_work().inputs
     carry = decode.Carry(np.zeros(8, np.int32), np.zeros(8, bool))
     triggers, seed = np.zeros(VOCAB, bool), np.zeros(2, np.uint32)
     arguments = model, WARM, params, own, rows, inputs, carry, triggers, seed, span
     compiled = decode.decode_steps.lower(*arguments).compile()
-    shapes = {"8,2,64,8", "4,2,32,8"}
-    copies = re.findall(r"= f32\[([\d,]+)\]\S* (?:copy|copy-start)\(", compiled.as_text())
+    shapes = {",".join(map(str, x.shape)) for x in jax.tree.leaves((own, rows))}
+    text = compiled.as_text()
+    copies = re.findall(r"= f32\[([\d,]+)\]\S* (?:copy|copy-start|slice|dynamic-slice)\(", text)
     assert not shapes & set(copies)
+    later_pieces = len(jax.tree.leaves((own, rows))) // 2 - model.config.n_layers * (2 if rows else 1)
+    assert text.count(" conditional(") == later_pieces, "what a piece costs is paid where it is not read"
     pointers = [x.unsafe_buffer_pointer() for x in jax.tree.leaves(own)]
     own, _, _ = decode.decode_steps(*arguments)
     assert [x.unsafe_buffer_pointer() for x in jax.tree.leaves(own)] == pointers
@@ -114,13 +117,13 @@ def test_the_compiled_decode_steps_copies_no_cache(qwen2, sizes, span):
 
 def test_the_cache_is_updated_in_place(qwen2):
     model, params = qwen2
-    cache, own = (decode.new_cache(model, 8, 64, jnp.float32, jax.devices()[0]) for _ in range(2))
-    pointers = [x.unsafe_buffer_pointer() for x in jax.tree.leaves(cache)]
+    rows, own = (cache.new_cache(model, 8, 64, jnp.float32, jax.devices()[0], 16) for _ in range(2))
+    pointers = [x.unsafe_buffer_pointer() for x in jax.tree.leaves(rows)]
     ids, eight = np.zeros((4, 8), np.int32), np.arange(8, dtype=np.int32)
-    cache = decode.prefill(model, params, cache, ids, np.arange(4), np.zeros(4, np.int32), 4)
-    cache = decode.clone(cache, np.zeros(8, np.int32), eight, 8)
-    cache = decode.promote(cache, own, eight, eight, eight, eight + 3, 8)
-    assert [x.unsafe_buffer_pointer() for x in jax.tree.leaves(cache)] == pointers
+    rows = decode.prefill(model, params, rows, ids, np.arange(4), np.zeros(4, np.int32), 4)
+    rows = cache.clone(rows, np.zeros(8, np.int32), eight, 8)
+    rows = cache.promote(rows, own, eight, eight, eight, eight + 3, 8)
+    assert [x.unsafe_buffer_pointer() for x in jax.tree.leaves(rows)] == pointers
 
 
 def test_stats_count_tokens(qwen2):
