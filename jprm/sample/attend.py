@@ -62,7 +62,9 @@ def attend_filled(
     part, start = None, 0
     for k_BKSH, v_BKSH in zip(keys, values, strict=True):
         length = k_BKSH.shape[2]
-        part = _attend_piece(part, q_BKXH, k_BKSH, v_BKSH, visible_BTS[..., start : start + length], filled - start, span)
+        part = _attend_piece(
+            part, q_BKXH, k_BKSH, v_BKSH, visible_BTS[..., start : start + length], filled - start, span
+        )
         start += length
     assert part is not None
     return part
