@@ -62,9 +62,8 @@ def attend_filled(
     part, start = None, 0
     for k_BKSH, v_BKSH in zip(keys, values, strict=True):
         length = k_BKSH.shape[2]
-        part = _attend_piece(
-            part, q_BKXH, k_BKSH, v_BKSH, visible_BTS[..., start : start + length], filled - start, span
-        )
+        visible = visible_BTS[..., start : start + length]
+        part = _attend_piece(part, q_BKXH, k_BKSH, v_BKSH, visible, filled - start, span)
         start += length
     assert part is not None
     return part
@@ -75,7 +74,7 @@ def _attend_piece(before: Part | None, q_BKXH, k_BKSH, v_BKSH, visible_BTS, fill
     length = k_BKSH.shape[2]
     if not span or length <= span:
         whole = functools.partial(attend_part, q_BKXH, k_BKSH, v_BKSH, visible_BTS)
-        # A condition, and not a loop of at most one turn: XLA would move what does not change out of it, and do it always.
+        # A condition, and not a loop of at most one turn: XLA moves what stays the same out of it, and does it always.
         return whole() if before is None else lax.cond(filled > 0, lambda: merge(before, whole()), lambda: before)
 
     def over(i) -> Part:
