@@ -45,8 +45,8 @@ class SlotOutputs(NamedTuple):
     logprobs_BCW: jax.Array  # raw log-probabilities of the logprob ids at each of those tokens
 
 
-@functools.partial(jax.jit, static_argnames=("model", "span"), donate_argnames="cache")
-def prefill(model: Model, params, cache: Cache, ids_MT, line_M, start_M, count, span: int = 0) -> Cache:
+@functools.partial(jax.jit, static_argnames=("model", "span", "tensor"), donate_argnames="cache")
+def prefill(model: Model, params, cache: Cache, ids_MT, line_M, start_M, count, span: int = 0, tensor: int = 1) -> Cache:
     """Feed the first `count` blocks of T tokens, each into a slot or row, from a position on.
 
     One block after the other: its matrix products are large enough alone, a long text is simply several blocks, one
@@ -69,7 +69,7 @@ def prefill(model: Model, params, cache: Cache, ids_MT, line_M, start_M, count, 
             keys, values = store("k", layer, k_1TKH), store("v", layer, v_1TKH)
             q_1KXH = by_head(q_1TNH, k_1TKH.shape[2])
             filled = start_M[m] + T
-            return finish(attend_filled(q_1KXH, keys, values, visible_1TS, filled, span), q_1TNH)
+            return finish(attend_filled(q_1KXH, keys, values, visible_1TS, filled, span, tensor), q_1TNH)
 
         model.hidden(params, ids_MT[m][None], position_1T, attend, unroll=True)
         return cache
@@ -77,7 +77,7 @@ def prefill(model: Model, params, cache: Cache, ids_MT, line_M, start_M, count, 
     return lax.fori_loop(0, count, one, cache)
 
 
-@functools.partial(jax.jit, static_argnames=("model", "sampling", "span"), donate_argnames="own")
+@functools.partial(jax.jit, static_argnames=("model", "sampling", "span", "tensor"), donate_argnames="own")
 def decode_steps(
     model: Model,
     sampling: SamplingParams,
@@ -89,10 +89,11 @@ def decode_steps(
     triggers_V,
     seed_2,
     span: int = 0,
+    tensor: int = 1,
 ) -> tuple[Cache, Carry, SlotOutputs]:
     """C decode steps of every slot; a slot freezes at a stop that it drew, or after steps_B.
 
-    span: cache entries that attention reads at a time (see `attend_filled`).
+    span: cache entries that attention reads at a time (see `attend_filled`). tensor: devices that share the heads.
     """
     B, C = inputs.window_BT.shape[0], inputs.window_BT.shape[1] - 1
     line_B = jnp.arange(B)
@@ -123,9 +124,9 @@ def decode_steps(
             for kind, new in (("k", k_B1KH), ("v", v_B1KH)):
                 own[kind][layer] = written(own[kind][layer], line_B, entry_B, new[:, 0])
             q_BKGH = by_head(q_B1NH, k_B1KH.shape[2])
-            part = attend_filled(q_BKGH, own["k"][layer], own["v"][layer], visible_B1S, filled, span)
+            part = attend_filled(q_BKGH, own["k"][layer], own["v"][layer], visible_B1S, filled, span, tensor)
             if prefix is not None:
-                shared = prefix_part(q_BKGH, prefix["k"][layer], prefix["v"][layer], places, span)
+                shared = prefix_part(q_BKGH, prefix["k"][layer], prefix["v"][layer], places, span, tensor)
                 part = merge(shared, part)
             return finish(part, q_B1NH)
 

@@ -44,7 +44,7 @@ class Replica:
             return
         mesh = jax.sharding.Mesh(np.array(devices), ("tensor",), axis_types=(AxisType.Auto,))
         self.small = NamedSharding(mesh, PartitionSpec())
-        self.cache = NamedSharding(mesh, PartitionSpec(None, "tensor"))
+        self.cache = cache.cache_sharding(mesh)
         c = model.config
         divides = c.vocab_size % len(devices) == 0
         rules = DECODE_RULES if divides else dataclasses.replace(DECODE_RULES, vocab=None)
@@ -136,7 +136,7 @@ class GroupRunner:
         for first in range(0, len(writes.blocks), _BLOCKS_PER_CALL):
             blocks = writes.blocks[first : first + _BLOCKS_PER_CALL]
             arrays = _block_arrays(blocks, config.block_tokens)
-            lines = decode.prefill(self._model, params, lines, *arrays, len(blocks), span)
+            lines = decode.prefill(self._model, params, lines, *arrays, len(blocks), span, config.tensor)
         # 3. Copy fed prompts to the other lines that begin with them.
         if n := len(writes.clones):
             lines = cache.clone(lines, *_padded(writes.clones, config.group_slots), n)
@@ -146,7 +146,7 @@ class GroupRunner:
             self._prefix = lines
         # 4. Decode.
         self._own, self._carry, outputs = self._decode(
-            params, self._own, self._prefix, work.inputs, self._carry, *self._constants, span
+            params, self._own, self._prefix, work.inputs, self._carry, *self._constants, span, config.tensor
         )
         return outputs
 

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import SingleDeviceSharding
 
 from jprm.errors import UserError
 from jprm.sample import EngineConfig, cache, decode
@@ -95,7 +96,7 @@ def test_nothing_compiles_after_the_engine_is_made(qwen2, sizes):
 )
 def test_the_compiled_decode_steps_copies_no_cache(qwen2, sizes, span):
     model, params = qwen2
-    device = jax.devices()[0]
+    device = SingleDeviceSharding(jax.devices()[0])
     own = cache.new_cache(model, 8, 64, jnp.float32, device, span)
     rows = cache.new_cache(model, 4, 32, jnp.float32, device, span) if sizes.prefix_rows else None
     config = dataclasses.replace(sizes, slots=8, slot_groups=1, prefix_rows=4 if rows else 0)
@@ -117,7 +118,7 @@ def test_the_compiled_decode_steps_copies_no_cache(qwen2, sizes, span):
 
 def test_the_cache_is_updated_in_place(qwen2):
     model, params = qwen2
-    rows, own = (cache.new_cache(model, 8, 64, jnp.float32, jax.devices()[0], 16) for _ in range(2))
+    rows, own = (cache.new_cache(model, 8, 64, jnp.float32, SingleDeviceSharding(jax.devices()[0]), 16) for _ in range(2))
     pointers = [x.unsafe_buffer_pointer() for x in jax.tree.leaves(rows)]
     ids, eight = np.zeros((4, 8), np.int32), np.arange(8, dtype=np.int32)
     rows = decode.prefill(model, params, rows, ids, np.arange(4), np.zeros(4, np.int32), 4)
