@@ -8,6 +8,8 @@ needs no mesh at all, and the same code runs on many as soon as `jax.set_mesh(ma
 """
 
 import dataclasses
+from collections.abc import Sequence
+from typing import Any
 
 import jax
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
@@ -17,13 +19,13 @@ from jprm.errors import UserError
 MeshAxis = str | tuple[str, ...] | None
 
 
-def make_mesh(data: int = 1, fsdp: int = 1, tensor: int = 1) -> jax.sharding.Mesh:
+def make_mesh(data: int = 1, fsdp: int = 1, tensor: int = 1, devices: Sequence[Any] = ()) -> jax.sharding.Mesh:
     """Makes a mesh over the first data * fsdp * tensor devices; its axes are Explicit, so shardings are types.
 
-    `data` axes copy the weights, `fsdp` axes shard them, `tensor` axes split the layers. Raises
-    UserError where there are fewer devices than that.
+    `data` axes copy the weights, `fsdp` axes shard them, `tensor` axes split the layers. devices: those
+    to take; all that are here if empty. Raises UserError where there are fewer than that.
     """
-    available = jax.devices()
+    available = list(devices) or jax.devices()
     count = data * fsdp * tensor
     if count > len(available):
         raise UserError(

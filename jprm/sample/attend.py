@@ -40,9 +40,7 @@ def by_head(q_BTNH: jax.Array, kv_heads: int) -> jax.Array:
     return q_BTKGH.transpose(0, 2, 3, 1, 4).reshape(B, kv_heads, -1, H)
 
 
-def attend_part(
-    q_BKXH: jax.Array, keys: jax.Array, values: jax.Array, visible_BTS: jax.Array, tensor: int = 1
-) -> Part:
+def attend_part(q_BKXH: jax.Array, keys: jax.Array, values: jax.Array, visible_BTS: jax.Array, tensor: int = 1) -> Part:
     """Attention of scaled queries over the visible entries.
 
     keys, values: a piece of a cache, BKSH, or with the heads of an entry side by side (see cache.py). tensor: devices
@@ -90,7 +88,13 @@ def _values_side_by_side(weights_BKXS: jax.Array, values: jax.Array, H: int, J: 
 
 
 def attend_filled(
-    q_BKXH: jax.Array, keys: Sequence[jax.Array], values: Sequence[jax.Array], visible_BTS: jax.Array, filled, span: int, tensor: int = 1
+    q_BKXH: jax.Array,
+    keys: Sequence[jax.Array],
+    values: Sequence[jax.Array],
+    visible_BTS: jax.Array,
+    filled,
+    span: int,
+    tensor: int = 1,
 ) -> Part:
     """The part over the visible entries, where no query that counts sees one from `filled` on.
 
@@ -129,7 +133,12 @@ def _attend_piece(read, before: Part | None, q_BKXH, keys, values, visible_BTS, 
 
 
 def prefix_part(
-    q_BKGH: jax.Array, keys: Sequence[jax.Array], values: Sequence[jax.Array], places: RowPlaces, span: int = 0, tensor: int = 1
+    q_BKGH: jax.Array,
+    keys: Sequence[jax.Array],
+    values: Sequence[jax.Array],
+    places: RowPlaces,
+    span: int = 0,
+    tensor: int = 1,
 ) -> Part:
     """Attention of each slot's scaled query over the first `base` entries of its row.
 

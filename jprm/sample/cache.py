@@ -12,10 +12,11 @@ piece is copied first: for SmolLM2-135M at 32 slots that took two thirds of atte
 it lies; that the pieces double bounds their number in long contexts. And a cache grows by another piece: nothing that
 it holds is moved.
 
-Shape letters: B lines that are written, K key/value heads, H head dim, X = K * H, S entries, P entries of a row, M copies.
+Shape letters: B lines that are written, K key/value heads, H head dim, P entries of a row, M copies.
 """
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -47,7 +48,7 @@ def new_cache(model: Model, lines: int, entries: int, dtype, sharding, span: int
     return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype, device=sharding), shapes)
 
 
-def cache_shapes(model: Model, lines: int, entries: int, dtype, sharding, span: int = 0) -> Cache:
+def cache_shapes(model: Model, lines: int, entries: int, dtype, sharding, span: int = 0) -> dict[str, list[list[Any]]]:
     """The pieces of such a cache as shapes with types and shardings, of which nothing is allocated."""
     c = model.config
     [platform] = {device.platform for device in sharding.device_set}
@@ -57,7 +58,7 @@ def cache_shapes(model: Model, lines: int, entries: int, dtype, sharding, span: 
             return lines, length, c.n_kv_heads * c.head_dim
         return lines, c.n_kv_heads, length, c.head_dim
 
-    def pieces() -> Pieces:
+    def pieces() -> list[Any]:
         lengths = piece_lengths(entries, span)
         return [jax.ShapeDtypeStruct(shape(n), dtype, sharding=sharding) for n in lengths]
 

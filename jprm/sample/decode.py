@@ -46,7 +46,9 @@ class SlotOutputs(NamedTuple):
 
 
 @functools.partial(jax.jit, static_argnames=("model", "span", "tensor"), donate_argnames="cache")
-def prefill(model: Model, params, cache: Cache, ids_MT, line_M, start_M, count, span: int = 0, tensor: int = 1) -> Cache:
+def prefill(
+    model: Model, params, cache: Cache, ids_MT, line_M, start_M, count, span: int = 0, tensor: int = 1
+) -> Cache:
     """Feed the first `count` blocks of T tokens, each into a slot or row, from a position on.
 
     One block after the other: its matrix products are large enough alone, a long text is simply several blocks, one

@@ -25,7 +25,7 @@ from jprm.sample.config import EngineConfig
 from jprm.sample.slots import DeviceWork, EngineStats, SlotGroup
 from jprm.sampling import SamplingParams
 
-_BLOCKS_PER_CALL = 64
+BLOCKS_PER_CALL = 64
 _GROWING = threading.Lock()  # groups grow one after another, so that each program is compiled once
 
 
@@ -133,8 +133,8 @@ class GroupRunner:
             self._prefix = cache.promote(self._prefix, self._own, *columns, n)
         # 2. Feed prompts and long forced texts, into the rows where there are some.
         lines = self._own if self._prefix is None else self._prefix
-        for first in range(0, len(writes.blocks), _BLOCKS_PER_CALL):
-            blocks = writes.blocks[first : first + _BLOCKS_PER_CALL]
+        for first in range(0, len(writes.blocks), BLOCKS_PER_CALL):
+            blocks = writes.blocks[first : first + BLOCKS_PER_CALL]
             arrays = _block_arrays(blocks, config.block_tokens)
             lines = decode.prefill(self._model, params, lines, *arrays, len(blocks), span, config.tensor)
         # 3. Copy fed prompts to the other lines that begin with them.
@@ -171,8 +171,8 @@ def _block_arrays(
     blocks: list[tuple[int, int, np.ndarray]], block_tokens: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Tokens, lines and first positions of blocks, padded to the one shape that is compiled."""
-    ids_MT = np.zeros((_BLOCKS_PER_CALL, block_tokens), np.int32)
-    line_M, start_M = np.zeros((2, _BLOCKS_PER_CALL), np.int32)
+    ids_MT = np.zeros((BLOCKS_PER_CALL, block_tokens), np.int32)
+    line_M, start_M = np.zeros((2, BLOCKS_PER_CALL), np.int32)
     for m, (line, start, ids) in enumerate(blocks):
         ids_MT[m, : len(ids)] = ids
         line_M[m], start_M[m] = line, start

@@ -10,7 +10,8 @@ import functools
 import math
 import os
 import signal
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import jax
 import numpy as np
@@ -106,14 +107,16 @@ def stop_signal() -> Iterator[Callable[[int], bool]]:
         signal.signal(signal.SIGTERM, before)
 
 
-def mesh_of(section: MeshSection, batch_rows: int, microbatches: int) -> jax.sharding.Mesh | None:
+def mesh_of(
+    section: MeshSection, batch_rows: int, microbatches: int, given: Sequence[Any] = ()
+) -> jax.sharding.Mesh | None:
     """Returns the mesh of a run; None for one device.
 
-    Raises UserError where it does not divide the devices or the rows, and where it would leave
-    devices of a run of several processes idle.
+    given: the devices; those of this run if empty. Raises UserError where it does not divide the devices
+    or the rows, and where it would leave devices of a run of several processes idle.
     """
     sizes = section.model_dump()
-    devices = jax.device_count()
+    devices = len(given) or jax.device_count()
     if -1 in sizes.values():
         taken = -math.prod(sizes.values())
         if devices % taken:
@@ -128,7 +131,7 @@ def mesh_of(section: MeshSection, batch_rows: int, microbatches: int) -> jax.sha
             f"mesh: {sizes} has {count} devices, but the {jax.process_count()} processes "
             f"have {devices}; a run of several processes takes all: set one axis to -1"
         )
-    mesh = None if count == 1 else make_mesh(**sizes)
+    mesh = None if count == 1 else make_mesh(**sizes, devices=given)
     ways = sizes["data"] * sizes["fsdp"]
     if (batch_rows // microbatches) % ways:
         raise UserError(

@@ -92,11 +92,16 @@ def capacity_bytes() -> int:
     return machine // jax.local_device_count()
 
 
-def step_memory(model: Model, config: TrainConfig, optimizer: optax.GradientTransformation) -> StepMemory:
-    """Estimates what a step of this configuration takes on each device of the mesh in force."""
+def step_memory(
+    model: Model, config: TrainConfig, optimizer: optax.GradientTransformation, elsewhere: str = ""
+) -> StepMemory:
+    """Estimates what a step of this configuration takes on each device of the mesh in force.
+
+    elsewhere: the platform of the mesh's devices where they are not here; their capacity is then unknown.
+    """
     mesh = jax.sharding.get_mesh()
     tensor, ways = (1, 1) if mesh.empty else (mesh.shape["tensor"], mesh.shape["data"] * mesh.shape["fsdp"])
-    on_cpu = jax.local_devices()[0].platform == "cpu"
+    on_cpu = (elsewhere or jax.local_devices()[0].platform) == "cpu"
     # 1. Weights, moments and gradients; a device has its shard of the weights, and adapters whole.
     spec = model.spec()
     shard = F32 * sum(math.prod(_shard_shape(leaf)) for leaf in jax.tree.leaves(spec))
@@ -130,7 +135,7 @@ def step_memory(model: Model, config: TrainConfig, optimizer: optax.GradientTran
         logits=logits,
         batch=config.batch_rows // ways * config.row_tokens * (3 * INT32 + F32),
         program=PROGRAM_BYTES // jax.local_device_count() if on_cpu else 0,
-        capacity=capacity_bytes(),
+        capacity=0 if elsewhere else capacity_bytes(),
     )
 
 

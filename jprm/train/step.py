@@ -72,8 +72,8 @@ def make_step(
     The state is donated: the one handed in is gone afterwards. A batch's arrays are (batch_rows, row_tokens).
 
     objective: gives (sum, weight) of a batch; None takes that which `config.objective` names.
-    frozen: weights that are not trained, laid out over the mesh. With `config.lora` the state's
-        "lora" goes beside them.
+    frozen: weights that are not trained, laid out over the mesh, or their shapes for `CompiledStep.lower`.
+        With `config.lora` the state's "lora" goes beside them.
 
     Raises UserError for an attention kernel that cannot run here.
     """
@@ -83,7 +83,8 @@ def make_step(
     if config.lora.rank and frozen is None:
         raise UserError("train.lora: adapters need the frozen weights that they lie beside")
     if frozen is not None:
-        frozen = cast(frozen)
+        shapes = isinstance(jax.tree.leaves(frozen)[0], jax.ShapeDtypeStruct)
+        frozen = jax.eval_shape(cast, frozen) if shapes else cast(frozen)
 
     def loss_of(trained, frozen, batch):
         params = trained

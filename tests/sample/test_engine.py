@@ -118,7 +118,9 @@ def test_the_compiled_decode_steps_copies_no_cache(qwen2, sizes, span):
 
 def test_the_cache_is_updated_in_place(qwen2):
     model, params = qwen2
-    rows, own = (cache.new_cache(model, 8, 64, jnp.float32, SingleDeviceSharding(jax.devices()[0]), 16) for _ in range(2))
+    rows, own = (
+        cache.new_cache(model, 8, 64, jnp.float32, SingleDeviceSharding(jax.devices()[0]), 16) for _ in range(2)
+    )
     pointers = [x.unsafe_buffer_pointer() for x in jax.tree.leaves(rows)]
     ids, eight = np.zeros((4, 8), np.int32), np.arange(8, dtype=np.int32)
     rows = decode.prefill(model, params, rows, ids, np.arange(4), np.zeros(4, np.int32), 4)
