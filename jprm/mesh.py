@@ -63,7 +63,7 @@ class Rules:
     def spec(self, *names: str | None) -> PartitionSpec:
         """Returns the spec as a call gives it, whether or not a mesh is set."""
         entries = tuple(None if name is None else getattr(self, name) for name in names)
-        used = [axis for entry in entries for axis in _axes(entry)]
+        used = [axis for entry in entries for axis in mesh_axes(entry)]
         if len(set(used)) != len(used):
             raise ValueError(f"axes {names} collide: two of them are laid along one mesh axis: {entries}")
         return PartitionSpec(*entries)
@@ -73,7 +73,7 @@ class Rules:
         mesh = jax.sharding.get_abstract_mesh()
         for name, size in sizes.items():
             ways = 1
-            for axis in _axes(getattr(self, name)):
+            for axis in mesh_axes(getattr(self, name)):
                 ways *= 1 if mesh.empty else mesh.shape[axis]
             if size % ways:
                 raise UserError(
@@ -100,7 +100,8 @@ def reshard(x: jax.Array, spec: PartitionSpec | None) -> jax.Array:
     return x if spec is None else jax.reshard(x, spec)
 
 
-def _axes(entry: MeshAxis) -> tuple[str, ...]:
+def mesh_axes(entry: MeshAxis) -> tuple[str, ...]:
+    """Returns the mesh axes of a rule, of which there may be none."""
     if entry is None:
         return ()
     return (entry,) if isinstance(entry, str) else entry

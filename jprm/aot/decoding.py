@@ -113,9 +113,10 @@ def _laid_out(sizes: ModelConfig, devices: tuple[Any, ...]) -> tuple[Any, dict, 
     if len(devices) == 1:
         model, alone = bind(sizes, DECODE_RULES), SingleDeviceSharding(devices[0])
         return model, _split(model.spec(), lambda leaf, stacked: alone), alone, alone
-    mesh = Mesh(np.array(devices), ("tensor",), axis_types=(AxisType.Auto,))
+    model, mesh = bind(sizes, DECODE_RULES), Mesh(np.array(devices), ("tensor",), axis_types=(AxisType.Auto,))
     with jax.set_mesh(mesh):
-        model = bind(sizes, DECODE_RULES)
+        c = sizes
+        model.rules.check(dict(heads=c.n_heads, kv_heads=c.n_kv_heads, mlp=c.mlp, vocab=c.vocab_size), "--tensor")
         spec = model.spec()
 
     def where(leaf: jax.ShapeDtypeStruct, stacked: bool) -> NamedSharding:

@@ -78,9 +78,15 @@ def _product(axes: str) -> int:
 
 
 def _group(line: str) -> int:
-    """How many devices take part in a collective; 2 where the line does not say, as for the end of a permute."""
+    """How many devices take part in a collective; 2 where the line does not say, as for the end of a permute.
+
+    Groups are listed, or numbered in an array, or named as axes of a mesh.
+    """
     if found := re.search(r"replica_groups=\[\d+,(\d+)\]", line):
         return int(found[1])
+    if found := re.search(r"replica_groups=mesh\[([^\]]*)\] *\{([^}]*)\}", line):
+        sizes = dict(re.findall(r"'([^']+)'=(\d+)", found[1]))
+        return math.prod(int(sizes[axis]) for axis in re.findall(r"'([^']+)'", found[2]))
     if found := re.search(r"replica_groups=\{\{([\d,]+)\}", line):
         return found[1].count(",") + 1
     return 2

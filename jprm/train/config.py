@@ -69,7 +69,7 @@ class TrainConfig(Config):
     attention: Literal["auto", "einsum", "xla", "cudnn"] = "auto"
     """The attention kernel; "auto" takes cuDNN where it can run, else the einsum."""
     logits_mb: int = Field(default=64, ge=1)
-    """MiB of float32 logits that exist at once."""
+    """MiB of float32 logits that exist at once on a device."""
     objective: Literal["tokens", "step_head"] = "tokens"
     """What is learnt: the next token, or a head that judges steps at their ends."""
     lora: LoraSection = LoraSection()

@@ -9,19 +9,24 @@ number of trained tokens, so that a mean of means would weigh tokens by the batc
 Shape letters: B rows, T tokens, C tokens of a chunk, D embed, V vocabulary.
 """
 
+import dataclasses
+import math
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.sharding import PartitionSpec
 
-from jprm.mesh import TRAIN_RULES, Rules
+from jprm.mesh import TRAIN_RULES, Rules, mesh_axes, reshard
 from jprm.models import Model, ModelConfig, segment_attention
 from jprm.train.config import TrainConfig
 
 STEP_HEAD = "step_head"  # the name of the head among the parameters
 DEFAULT = TrainConfig()
+HEAD = ("embed", "head")  # the weights of the logits, tied or not
+NOT_LAID_OUT = Rules(**dict.fromkeys((field.name for field in dataclasses.fields(Rules)), None))
 
 
 def hidden_states(model: Model, params: dict, batch: dict, config: TrainConfig = DEFAULT) -> jax.Array:
@@ -38,7 +43,7 @@ def loss_and_weight(model: Model, params: dict, batch: dict, config: TrainConfig
 
     `batch`: ids, positions, segments, weights, each BT, as `jprm.data.Rows` gives them. The shift
     by one happens here and nowhere else; the first token of a segment has weight 0, so no text is
-    predicted from another. `config.logits_mb` bounds the logits that exist at once.
+    predicted from another. `config.logits_mb` bounds the logits that exist at once on a device.
 
     Soft labels: with `others` (ids) and `targets` (probabilities), each BT, a token counts by
     -targets * log p(ids) - (1 - targets) * log p(others), such as Yes and No under an estimate of how
@@ -47,11 +52,37 @@ def loss_and_weight(model: Model, params: dict, batch: dict, config: TrainConfig
     h_BTD = hidden_states(model, params, batch, config)
     names = ("ids", "weights", "others", "targets")
     shifted = {name: jnp.pad(batch[name][:, 1:], ((0, 0), (0, 1))) for name in names if name in batch}
-    rows, tokens = batch["ids"].shape
-    chunks = _chunks(rows, tokens, model.config.vocab_size, config.logits_mb << 18)
+    head = {name: params[name] for name in HEAD if name in params}
+    mesh, axes = jax.sharding.get_abstract_mesh(), mesh_axes(model.rules.batch)
+    weight, most_logits = jnp.sum(shifted["weights"]), config.logits_mb << 18
+    if mesh.empty:
+        return _summed_loss(model, head, h_BTD, shifted, most_logits), weight
+    if mesh.shape["tensor"] > 1:  # the chunks are those of all devices, of which each has its share of the logits
+        ways = math.prod(mesh.shape[axis] for axis in (*axes, "tensor"))
+        return _summed_loss(model, head, h_BTD, shifted, ways * most_logits), weight
+    # Each device sums over its own rows, with a head that is gathered once: what is laid out over the mesh inside of
+    # the loop below is gathered, and its gradient summed, for every chunk.
+    alone = dataclasses.replace(model, rules=NOT_LAID_OUT)
+    head = {name: reshard(x, NOT_LAID_OUT(None, None)) for name, x in head.items()}
+
+    def of_own_rows(head, h_BTD, shifted):
+        head = jax.tree.map(
+            lambda x: lax.pcast(x, axes, to="varying"), head
+        )  # so that its gradient is summed once, too
+        return lax.psum(_summed_loss(alone, head, h_BTD, shifted, most_logits), axes)
+
+    rows = PartitionSpec(axes)
+    on_each = jax.shard_map(of_own_rows, in_specs=(PartitionSpec(), rows, rows), out_specs=PartitionSpec())
+    return on_each(head, h_BTD, shifted), weight
+
+
+def _summed_loss(model: Model, head: dict, h_BTD: jax.Array, shifted: dict, most_logits: int) -> jax.Array:
+    """Computes the sum of weight * -log p over the tokens of some rows, for so many logits at a time."""
+    rows, tokens = shifted["ids"].shape
+    chunks = _chunks(rows, tokens, model.config.vocab_size, most_logits)
 
     def chunk_loss(h_BCD, chunk):
-        logits = model.logits(params, h_BCD)
+        logits = model.logits(head, h_BCD)
         loss = cross_entropy(logits, chunk["ids"])
         if "targets" in chunk:
             other = cross_entropy(logits, chunk["others"])
@@ -59,15 +90,15 @@ def loss_and_weight(model: Model, params: dict, batch: dict, config: TrainConfig
         return jnp.sum(loss * chunk["weights"])
 
     if chunks == 1:
-        return chunk_loss(h_BTD, shifted), jnp.sum(shifted["weights"])
+        return chunk_loss(h_BTD, shifted)
 
     def split(x_BT):
         return jnp.moveaxis(x_BT.reshape(rows, chunks, tokens // chunks, *x_BT.shape[2:]), 1, 0)
 
     # The checkpoint makes the backward pass compute the logits of a chunk again instead of keeping them all.
     step = jax.checkpoint(lambda total, chunk: (total + chunk_loss(*chunk), None))
-    total, _ = lax.scan(step, jnp.zeros(()), jax.tree.map(split, (h_BTD, shifted)))
-    return total, jnp.sum(shifted["weights"])
+    zero = 0 * jnp.sum(shifted["weights"])  # of the type of the sum: it differs between devices where the rows do
+    return lax.scan(step, zero, jax.tree.map(split, (h_BTD, shifted)))[0]
 
 
 def cross_entropy(logits_V: jax.Array, targets: jax.Array) -> jax.Array:

@@ -1,10 +1,19 @@
+"""The loss of the next token: against optax, packed, in chunks, and over meshes."""
+
+import dataclasses
+
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
+import pytest
 
+from jprm.aot.hlo import traffic
 from jprm.data import Document, Rows, pack
+from jprm.mesh import make_mesh, sharding
 from jprm.models import ModelConfig, bind
 from jprm.train import loss
+from jprm.train.config import TrainConfig
 from jprm.train.loss import cross_entropy, loss_and_weight
 
 CONFIG = ModelConfig(vocab_size=20, n_layers=1, embed=8, n_heads=2, n_kv_heads=1, head_dim=4, mlp=8)
@@ -48,6 +57,51 @@ def test_chunks_of_the_tokens_change_nothing(monkeypatch):
     assert loss._chunks(2, 12, 20, 2 * 3 * 20) == 4
     monkeypatch.setattr(loss, "_chunks", lambda *sizes: 4)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), whole, value_and_grads())
+
+
+@pytest.mark.parametrize("tied", [True, False])
+@pytest.mark.parametrize("mesh", [dict(fsdp=8), dict(data=2, fsdp=2, tensor=2), dict(data=4)], ids=str)
+def test_chunks_on_a_mesh_have_the_loss_and_gradients_of_one_device(mesh, tied):
+    """With one MiB of logits each device has several chunks; the loss says so by its loop."""
+    config = dataclasses.replace(CONFIG, vocab_size=16_384, n_kv_heads=2, tied=tied)
+    rng = np.random.default_rng(0)
+    ids = rng.integers(0, config.vocab_size, (8, 64), dtype=np.int32)
+    batch = {"ids": ids, "positions": np.tile(np.arange(64, dtype=np.int32), (8, 1)), "segments": np.ones_like(ids)}
+    batch["weights"] = (rng.random(ids.shape) > 0.3).astype(np.float32)
+
+    def value_and_grads():
+        model = bind(config)
+        rows = sharding(model.rules("batch", None))
+        placed = {name: x if rows is None else jax.device_put(x, rows) for name, x in batch.items()}
+        loss_of = lambda p, b: loss_and_weight(model, p, b, TrainConfig(logits_mb=1))  # noqa: E731
+        found = jax.jit(jax.value_and_grad(loss_of, has_aux=True)).lower(model.init(0), placed).compile()
+        assert "while" in found.as_text()
+        return jax.tree.map(np.asarray, found(model.init(0), placed))
+
+    (total, weight), grads = value_and_grads()
+    with jax.set_mesh(make_mesh(**mesh)):
+        (total_on_mesh, weight_on_mesh), grads_on_mesh = value_and_grads()
+    np.testing.assert_allclose(total_on_mesh, total, rtol=1e-6)
+    assert weight_on_mesh == weight
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=3e-5), grads_on_mesh, grads)
+
+
+def test_a_head_is_gathered_once_for_all_chunks():
+    model_config, mesh = dataclasses.replace(CONFIG, vocab_size=16_384), make_mesh(fsdp=8)
+    with jax.set_mesh(mesh):
+        model = bind(model_config)
+        rows = sharding(model.rules("batch", None))
+        shape = {
+            name: jax.ShapeDtypeStruct((8, 256), jnp.int32, sharding=rows) for name in ("ids", "positions", "segments")
+        }
+        shape["weights"] = jax.ShapeDtypeStruct((8, 256), jnp.float32, sharding=rows)
+        sent = []
+        for logits_mb in (1, 4):
+            config = TrainConfig(logits_mb=logits_mb)
+            loss_of = jax.grad(lambda p, b, config=config: loss_and_weight(model, p, b, config)[0])
+            sent.append(traffic(jax.jit(loss_of).lower(model.spec(), shape).compile().as_text()).total_bytes)
+    assert loss._chunks(1, 256, 16_384, 1 << 18) == 4 * loss._chunks(1, 256, 16_384, 4 << 18)
+    assert sent[0] <= 1.01 * sent[1]
 
 
 def test_chunks_divide_the_tokens_and_respect_the_limit():
