@@ -30,7 +30,7 @@ LEVELS = (
     {"evaluate"},
     {"scaling"},
     {"search", "report"},
-    {"tasks"},
+    {"tasks", "aot"},
     {"experiments"},
     {"api"},
     {"cli", "__main__", "catalogue"},

@@ -1,5 +1,6 @@
 """Slices of TPUs as the compiler knows them, and what one of their chips can do."""
 
+import importlib.util
 import os
 import re
 from dataclasses import dataclass
@@ -58,10 +59,8 @@ def open_slice(name: str) -> Slice:
     # 2. Ask the compiler. It must neither look for a TPU here nor ask a cloud's server who this machine is.
     for variable, value in (("TPU_SKIP_MDS_QUERY", "1"), ("TPU_STDERR_LOG_LEVEL", "3"), ("TPU_MIN_LOG_LEVEL", "3")):
         os.environ.setdefault(variable, value)
-    try:
-        import libtpu  # noqa: F401  # JAX's own message does not name the package
-    except ImportError:
-        raise UserError("compile: libtpu is missing, the compiler for TPUs; run: pip install 'jprm[tpu]'") from None
+    if importlib.util.find_spec("libtpu") is None:  # JAX's own message does not name the package
+        raise UserError("compile: libtpu is missing, the compiler for TPUs; run: pip install 'jprm[tpu]'")
     import jax
     from jax.experimental import topologies
 

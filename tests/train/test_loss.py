@@ -83,7 +83,8 @@ def test_chunks_on_a_mesh_have_the_loss_and_gradients_of_one_device(mesh, tied):
         (total_on_mesh, weight_on_mesh), grads_on_mesh = value_and_grads()
     np.testing.assert_allclose(total_on_mesh, total, rtol=1e-6)
     assert weight_on_mesh == weight
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=3e-5), grads_on_mesh, grads)
+    for found, expected in zip(jax.tree.leaves(grads_on_mesh), jax.tree.leaves(grads), strict=True):
+        np.testing.assert_allclose(found, expected, atol=1e-5 * np.abs(expected).max())  # sums in another order
 
 
 def test_a_head_is_gathered_once_for_all_chunks():
