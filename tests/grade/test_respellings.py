@@ -87,8 +87,9 @@ def test_a_sample_of_math(pool, data_root):
 
 
 @pytest.mark.slow
-def test_much_of_math(pool, data_root):
-    check(pool, answers(data_root / "math")[:1000])
+@pytest.mark.parametrize("count", [200, pytest.param(1000, marks=pytest.mark.release)])
+def test_much_of_math(pool, data_root, count):
+    check(pool, answers(data_root / "math")[:count])
 
 
 @pytest.mark.parametrize(

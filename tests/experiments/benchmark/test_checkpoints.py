@@ -145,7 +145,7 @@ def test_the_scorer_direct_writes_verdicts_only(monkeypatch, model, data, tmp_pa
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("mode", ["chain", "fork"])
+@pytest.mark.parametrize("mode", ["chain", pytest.param("fork", marks=pytest.mark.release)])
 def test_sigkill_in_the_middle(model, data, tmp_path, mode):
     def start(out, *more):
         arguments = words(model, data, out, "--mode", mode, "--n", 3, *more)
