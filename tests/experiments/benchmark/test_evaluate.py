@@ -140,7 +140,7 @@ def test_lost_solutions_are_tried_again(data, tmp_path, counted):
     assert run(data, tmp_path / "a", n=2, scorer="counted", regrade=True) == (code, table)
 
 
-@settings(max_examples=6)
+@settings(max_examples=4)
 @given(
     mode=st.sampled_from(["chain", "fork"]),
     kills=st.lists(st.integers(0, 60), min_size=1, max_size=3),
