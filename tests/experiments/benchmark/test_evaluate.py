@@ -53,15 +53,10 @@ def f1(table, group="overall", k=None, name="f1"):
     return score["measures"][name]["value"]
 
 
-@pytest.mark.parametrize(
-    ("mode", "full"),
-    [
-        ("chain", False),
-        ("fork", True),
-        pytest.param("chain", True, marks=pytest.mark.slow),
-        pytest.param("fork", False, marks=pytest.mark.slow),
-    ],
-)
+FURTHER = [pytest.param(*pair, marks=pytest.mark.slow) for pair in (("chain", True), ("fork", False))]
+
+
+@pytest.mark.parametrize(("mode", "full"), [("chain", False), ("fork", True), *FURTHER])
 def test_more_votes_later_are_those_at_once(data, tmp_path, mode, full):
     asked = dict(mode=mode, full=full)
     once = run(data, tmp_path / "once", n=4, **asked)
