@@ -11,7 +11,7 @@ import pytest
 
 # Read once, when JAX starts. Sharded code is tested against one device on any machine; and XLA, which takes most of
 # the time of a first run, is asked for less: LLVM's level 0, and the older, plainer way to write a fusion's loops.
-# CI runs the same tests once with the programs that users run (see .ci/run).
+# CI runs the rooms that compile once with the programs that users run (see .ci/run).
 _FLAGS = {
     "xla_force_host_platform_device_count": "8",
     "xla_backend_optimization_level": "0",
@@ -35,8 +35,8 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     os.environ["JAX_COMPILATION_CACHE_DIR"] = compiled
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 
-# No deadline: a shared two-core machine stalls for longer than any example should take. CI looks at twice as many
-# examples once, with `--hypothesis-profile=thorough`.
+# No deadline: a shared two-core machine stalls for longer than any example should take. Before a
+# release twice as many examples are looked at, with `--hypothesis-profile=thorough`.
 hypothesis.settings.register_profile("jprm", deadline=None, derandomize=True, max_examples=30)
 hypothesis.settings.register_profile("thorough", deadline=None, derandomize=True, max_examples=60)
 hypothesis.settings.load_profile("jprm")

@@ -55,7 +55,9 @@ def slow(problem, steps, seed):
 @pytest.mark.parametrize(
     ("number", "code", "line"),
     [
-        (signal.SIGTERM, 75, "stopped (SIGTERM); the same command goes on from here"),
+        pytest.param(
+            *(signal.SIGTERM, 75, "stopped (SIGTERM); the same command goes on from here"), marks=pytest.mark.slow
+        ),
         (signal.SIGINT, 130, "interrupted; the same command goes on from here"),
     ],
 )

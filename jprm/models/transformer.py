@@ -16,6 +16,7 @@ copies before every weight-gradient product, which costs a quarter of the step.
 """
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable
 
@@ -292,11 +293,19 @@ def split_layers(params: Params) -> Params:
 
 
 def bind(config: ModelConfig, rules: Rules = TRAIN_RULES) -> Model:
-    """Makes the model of this architecture. Raises UserError if a width does not divide over the mesh."""
+    """Returns the model of this architecture. Raises UserError if a width does not divide over the mesh.
+
+    Equal architectures are one model, so that what was compiled for it serves every run of a process.
+    """
     sizes = dict(
         embed=config.embed, heads=config.n_heads, kv_heads=config.n_kv_heads, mlp=config.mlp, vocab=config.vocab_size
     )
     rules.check(sizes, "model")
+    return _model(config, rules)
+
+
+@functools.lru_cache(maxsize=64)
+def _model(config: ModelConfig, rules: Rules) -> Model:
     with nnx.use_eager_sharding(False):  # axes are logical names: `Model.spec` makes the shardings
         ends, block = nnx.eval_shape(lambda: (Ends(config), Block(config)))
 

@@ -314,13 +314,18 @@ def _drawing(salt: str, size_inches: tuple[float, float]) -> Iterator[tuple[Figu
     # The ids inside an SVG depend on its content only, and differ between figures.
     style: dict[Any, Any] = {**_STYLE, "svg.hashsalt": printable(salt)}
     with matplotlib.rc_context(style):
-        figure = Figure(figsize=size_inches, layout="constrained")
+        figure = Figure(figsize=size_inches, dpi=72, layout="constrained")  # the units of an SVG
         FigureCanvasSVG(figure)
         yield figure, out
         out.append(_svg(figure))
 
 
 def _svg(figure: Figure) -> str:
+    # Without this, `savefig` draws all of it once more, for nothing but the layout.
+    layout = figure.get_layout_engine()
+    assert layout is not None
+    layout.execute(figure)
+    figure.set_layout_engine(None)
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     text = buffer.getvalue()

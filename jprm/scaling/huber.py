@@ -97,38 +97,49 @@ def resolve(
 
     Iteratively reweighted least squares with Levenberg-Marquardt damping: each step lowers the loss or is not taken.
     delta falls from the size of the residuals to its value, which keeps the first steps long. A row that no longer
-    moves leaves the batch.
+    moves leaves the batch. Points at one place, such as seeds of a run, share their prediction and its gradient.
     """
     log_y, weight = np.broadcast_arrays(log_y, 1.0 if weights is None else weights)
     out = np.tile(start, (len(log_y), 1))
     if not len(out):
         return out
     spread = float(np.median(np.abs(predict(start, t)[0] - log_y)))
+    places, of = np.unique(t, axis=1, return_inverse=True)
+    order = np.argsort(of, kind="stable")  # the points of a place lie side by side
+    data = places, of[order], log_y[:, order], weight[:, order]
     for width in np.geomspace(max(spread, delta), delta, _WIDTHS)[:-1]:
-        out = _reweighted(out, t, log_y, weight, width, 3)
-    return _reweighted(out, t, log_y, weight, delta, 200)
+        out = _reweighted(out, *data, width, 3)
+    return _reweighted(out, *data, delta, 200)
 
 
 def _reweighted(
-    start: np.ndarray, t: np.ndarray, log_y: np.ndarray, weight: np.ndarray, delta: float, iterations: int
+    start: np.ndarray,
+    places: np.ndarray,
+    of: np.ndarray,
+    log_y: np.ndarray,
+    weight: np.ndarray,
+    delta: float,
+    iterations: int,
 ) -> np.ndarray:
-    out, live, m = start.copy(), np.arange(len(start)), len(t)
+    """places: the different t [m, u]; of: the place of each point [n], in their order."""
+    out, live, m = start.copy(), np.arange(len(start)), len(places)
     theta, damping, quiet = start, np.full(len(start), 1e-4), np.zeros(len(start), dtype=int)
-    log_p, jacobian = predict(theta, t)
-    loss = (weight * huber(log_p - log_y, delta)).sum(axis=1)
+    firsts = np.flatnonzero(np.diff(of, prepend=-1))
+    log_p, jacobian = predict(theta, places)
+    loss = (weight * huber(log_p[:, of] - log_y, delta)).sum(axis=1)
     for _ in range(iterations):
         # 1. The damped normal equations of the squares, each residual weighted as the Huber loss weighs it.
-        residual = log_p - log_y
-        scaled = jacobian * (weight / np.maximum(np.abs(residual) / delta, 1.0))[:, None, :]
-        normal = scaled @ np.swapaxes(jacobian, 1, 2)
-        slope = scaled @ residual[..., None]
+        residual = log_p[:, of] - log_y
+        pull = weight / np.maximum(np.abs(residual) / delta, 1.0)
+        normal = jacobian * np.add.reduceat(pull, firsts, axis=1)[:, None, :] @ np.swapaxes(jacobian, 1, 2)
+        slope = jacobian @ np.add.reduceat(pull * residual, firsts, axis=1)[..., None]
         diagonal = np.einsum("rpp->rp", normal)
         ridge = damping[:, None] * diagonal + 1e-14 * diagonal.max(axis=1, keepdims=True) + 1e-300
         tried = theta - np.linalg.solve(normal + np.eye(2 * m + 1) * ridge[:, None], slope)[..., 0]
         tried[:, m + 1 :] = np.clip(tried[:, m + 1 :], 0.0, STEEPEST)
         # 2. A step is taken where it lowers the loss; elsewhere the damping grows.
-        new_p, new_jacobian = predict(tried, t)
-        new = (weight * huber(new_p - log_y, delta)).sum(axis=1)
+        new_p, new_jacobian = predict(tried, places)
+        new = (weight * huber(new_p[:, of] - log_y, delta)).sum(axis=1)
         better = new < loss
         quiet = np.where(better & (loss - new > 1e-10 * loss), 0, quiet + 1)
         theta = np.where(better[:, None], tried, theta)

@@ -5,6 +5,7 @@ have) over the peak of the devices. XLA's own count is not used: it counts the b
 """
 
 import dataclasses
+import functools
 import resource
 import sys
 import time
@@ -43,8 +44,9 @@ class Peak:
     source: str
 
 
+@functools.cache
 def product_flops_per_s(side: int, dtype: Any) -> float:
-    """Measures the FLOP/s of the fastest of five square matrix products on the default device."""
+    """Measures the FLOP/s of the fastest of five square matrix products on the default device; once in a process."""
     a = jnp.ones((side, side), dtype)
     product = jax.jit(lambda a: a @ a)
     product(a).block_until_ready()

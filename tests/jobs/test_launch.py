@@ -75,7 +75,7 @@ def signal_once(tmp_path, number, after=3):
     return look
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGKILL, marks=pytest.mark.slow)])
 def test_a_local_trial_that_is_stopped_or_killed_goes_on(tmp_path, number):
     trials = trials_of(tmp_path, 2, 0.15)
     codes = run_all(open_launcher("local", {}, tmp_path), trials, signal_once(tmp_path, number))

@@ -152,6 +152,15 @@ def test_a_mesh_that_splits_key_heads_unevenly_is_refused():
             bind(CONFIG, DECODE_RULES)
 
 
+def test_equal_architectures_are_one_model_and_the_mesh_is_checked_each_time():
+    config = preset("tiny-0.1m", 60)
+    model = bind(config)
+    assert bind(dataclasses.replace(config)) is model
+    assert bind(config, DECODE_RULES) is not model and bind(dataclasses.replace(config, n_layers=1)) is not model
+    with jax.set_mesh(make_mesh(tensor=8)), pytest.raises(UserError, match="does not divide among 8"):
+        bind(config)
+
+
 def test_key_heads_may_stay_whole_where_query_heads_are_split():
     model, ids = bind(CONFIG), jnp.arange(12).reshape(2, 6)
     params = perturbed(model.init(0))

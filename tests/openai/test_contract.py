@@ -198,7 +198,7 @@ def test_wrong_requests_are_named(sampler, codec):
 ITEMS = [item("a", "Step 1: 8+3=11\n", "Step 2: so 12\n"), item("b", "Step 1: 8-3=5\n")]
 
 
-@pytest.mark.parametrize("mode", ["chain", "fork"])
+@pytest.mark.parametrize("mode", ["chain", pytest.param("fork", marks=pytest.mark.slow)])
 def test_verify_tells_the_same(parts, stub, reference, mode):
     """The published protocol with code, end to end: equal texts, verdicts, code and counts."""
     stub.dialect, stub.bodies, found = "vllm", [], []

@@ -88,7 +88,7 @@ def test_runs_that_settle_nothing_are_called_so(tmp_path, capsys):
     for i, n in enumerate(np.geomspace(1e7, 1e10, 12)):
         d = 1e10 * (1 + 0.01 * (i % 3))
         rows.append({"N": n, "D": d, "loss": loss_of(n, d) * np.exp(0.01 * rng.normal())})
-    assert laws(write(tmp_path / "runs.jsonl", rows), "--out", tmp_path) == 0
+    assert laws(write(tmp_path / "runs.jsonl", rows), "--out", tmp_path, "--resamples", 100) == 0
     said = capsys.readouterr().out
     assert "approach 3': these runs do not settle it: beta is not told from 0; beta may be" in said
     assert "these runs do not settle it" in (tmp_path / "report.html").read_text()
@@ -146,7 +146,7 @@ def test_the_published_refit(tmp_path, data_root):
     path = data_root / "laws" / "chinchilla.csv"
     if not path.is_file():
         pytest.skip(f"{path} is not there")
-    assert laws(path, "--drop-highest", 5, "--budget", "5.76e23", "--out", tmp_path) == 0
+    assert laws(path, "--drop-highest", 5, "--budget", "5.76e23", "--out", tmp_path, "--resamples", 100) == 0
     rows = rows_of(tmp_path)
     for name, value, within in (("alpha", 0.3478, 0.002), ("beta", 0.3658, 0.002), ("E", 1.8172, 0.001)):
         assert rows["3", name, None]["value"] == pytest.approx(value, abs=within)

@@ -27,7 +27,7 @@ UNDER = pytest.mark.parametrize(
     "sizes, sampling",
     [
         pytest.param(SIZES, WARM, id="dense"),
-        pytest.param(SHARED, TOP_K, id="shared"),
+        pytest.param(SHARED, TOP_K, id="shared", marks=pytest.mark.slow),
         pytest.param(dataclasses.replace(SHARED, attend_span=16), WARM, id="spans"),
         pytest.param(SIZES, TOP_K, id="dense, top-k", marks=pytest.mark.slow),
         pytest.param(SHARED, WARM, id="shared, no top-k", marks=pytest.mark.slow),
@@ -39,7 +39,7 @@ UNDER = pytest.mark.parametrize(
     ("family", "sizes"),
     [
         pytest.param("qwen2", SIZES, id="qwen2, dense"),
-        pytest.param("qwen2", SHARED, id="qwen2, shared"),
+        pytest.param("qwen2", SHARED, id="qwen2, shared", marks=pytest.mark.slow),
         pytest.param("qwen3", SHARED, id="qwen3, shared"),
         pytest.param("llama", SIZES, id="llama, dense"),
         pytest.param("qwen3", SIZES, id="qwen3, dense", marks=pytest.mark.slow),
@@ -133,7 +133,11 @@ def test_tokens_do_not_depend_on_decode_steps_slots_or_what_is_under_way(qwen2, 
 
 
 @pytest.mark.parametrize(
-    "sizes", [SIZES, dataclasses.replace(SHARED, prefix_tokens=60, own_tokens=60)], ids=["dense", "shared"]
+    "sizes",
+    [
+        pytest.param(SIZES, id="dense"),
+        pytest.param(dataclasses.replace(SHARED, prefix_tokens=60, own_tokens=60), id="shared", marks=pytest.mark.slow),
+    ],
 )
 def test_caches_that_grow_give_the_bits_of_caches_that_do_not(qwen2, sizes):
     sizes = dataclasses.replace(sizes, attend_span=8)

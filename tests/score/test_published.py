@@ -152,7 +152,7 @@ def test_scores_are_those_of_the_torch_definition(name, directory):
     assert np.ptp(np.concatenate(found)) > 0.03, "the scores differ, so that equal ones say something"
 
 
-@pytest.mark.parametrize("name", ["qwen-prm", "math-shepherd"])
+@pytest.mark.parametrize("name", ["qwen-prm", pytest.param("math-shepherd", marks=pytest.mark.slow)])
 def test_batches_say_what_single_solutions_say(name, directory, monkeypatch):
     made = open_scorer(directory(name), name)
     solutions = [[f"Step {i}: {i}+{n}={i + n}" for i in range(n)] for n in (1, 9, 2, 14, 3, 1)]

@@ -108,7 +108,9 @@ def texts(rows):
 BEAM = make_strategy("beam", width=2, expand=4)
 
 
-@pytest.mark.parametrize("sizes", [DENSE, ROWS], ids=["dense", "rows"])
+@pytest.mark.parametrize(
+    "sizes", [pytest.param(DENSE, id="dense", marks=pytest.mark.slow), pytest.param(ROWS, id="rows")]
+)
 def test_branches_share_their_prefixes_and_write_the_same(tmp_path, model, sizes):
     apart, alone = searched(tmp_path, "apart", model, sizes, BEAM, Apart)
     rows, together = searched(tmp_path, "together", model, sizes, BEAM)

@@ -241,7 +241,7 @@ def value_of(text):
         return text.strip() or None
 
 
-@pytest.mark.parametrize("prm", PRMS)
+@pytest.mark.parametrize("prm", [PRMS[0], *(pytest.param(prm, marks=pytest.mark.slow) for prm in PRMS[1:])])
 def test_every_cell_of_best_of_32(data_root, prm):
     pools = strict(data_root, prm)
     for how in HOW:

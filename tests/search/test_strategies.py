@@ -168,6 +168,11 @@ def test_subtrees_stay_apart(tmp_path):
     assert first == {"beam": {"8"}, "dvts": {"6", "7", "8"}}
 
 
+def of_which_fast(*names):
+    """Every strategy; those that are not named here are slow: five hundred problems are searched with each."""
+    return [name if name in names else pytest.param(name, marks=pytest.mark.slow) for name in BLIND]
+
+
 def gain_over_one_sample(tmp_path, name, scorer, n=500):
     """Accuracy minus the policy's exact success rate, with its interval over problems.
 
@@ -181,14 +186,14 @@ def gain_over_one_sample(tmp_path, name, scorer, n=500):
     return mean_interval(right, Resamples.of([p.id for p in items]), level=0.99)
 
 
-@pytest.mark.parametrize("name", BLIND)
+@pytest.mark.parametrize("name", of_which_fast("best_of_n", "beam", "mcts"))
 def test_a_scorer_that_knows_nothing_gains_nothing(tmp_path, name):
     blind = gain_over_one_sample(tmp_path, name, noise(seed=3))
     assert blind.low <= 0.0 <= blind.high
     assert blind.high - blind.low < 0.13, "too wide to see a gain"
 
 
-@pytest.mark.parametrize("name", BLIND)
+@pytest.mark.parametrize("name", of_which_fast("best_of_n", "beam"))
 def test_a_small_leak_of_the_truth_is_seen_by_the_same_test(tmp_path, name):
     assert gain_over_one_sample(tmp_path, name, noise(seed=3, leak=0.3)).low > 0.0
 

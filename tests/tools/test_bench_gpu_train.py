@@ -1,4 +1,4 @@
-"""The GPU benchmark of training: its rows by hand, and (slowly) all of it at tiny sizes."""
+"""The GPU benchmark of training: its rows by hand, and (before a release) all of it at tiny sizes."""
 
 import json
 import subprocess
@@ -36,6 +36,7 @@ def test_a_row_has_its_shares(bench):
 
 
 @pytest.mark.slow
+@pytest.mark.release
 def test_all_of_it_runs_at_tiny_sizes(bench, tmp_path):
     file = tmp_path / "found.json"
     command = [sys.executable, str(TOOLS / "bench_gpu.py"), "--train", "--tiny", "--json", str(file)]

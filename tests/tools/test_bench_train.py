@@ -34,6 +34,7 @@ def command(*arguments, **options):
     )
 
 
+@pytest.mark.slow
 def test_both_libraries_train_the_same_model(tmp_path):
     pytest.importorskip("torch")
     done = command("--tiny", "--json", str(tmp_path / "found.json"))

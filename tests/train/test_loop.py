@@ -63,6 +63,7 @@ def test_every_step_is_reported_once_and_counted(whole):
     assert result.seconds > 0 and result.too_long == ()
 
 
+@pytest.mark.slow
 def test_copying_is_learnt(tmp_path):
     model = bind(dataclasses.replace(preset("tiny-0.1m", 16), n_layers=2))
     config = TRAIN.model_copy(update={"steps": 60, "optimizer": "muon"})

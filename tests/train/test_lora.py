@@ -97,6 +97,7 @@ def test_only_adapters_are_trained_and_kept(parts, alone):
     jax.tree.map(np.testing.assert_array_equal, before, jax.tree.map(np.array, params))
 
 
+@pytest.mark.slow  # whole weights on a mesh are fast (test_step.py, test_loop.py)
 def test_a_mesh_trains_the_same_adapters(parts, alone):
     _, params, adapters = parts
     _, losses, single = alone

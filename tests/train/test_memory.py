@@ -93,6 +93,7 @@ def test_larger_models_on_a_cpu_are_estimated_within_a_quarter(sizes, changes, m
     assert 0.8 < of_the_step(config, shape) / measured < 1.25
 
 
+@pytest.mark.slow
 def test_on_a_mesh_the_estimate_is_that_of_one_device():
     with jax.set_mesh(make_mesh(data=1, fsdp=4, tensor=2)):
         estimated = of_the_step(TRAIN)

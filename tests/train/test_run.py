@@ -79,10 +79,8 @@ def test_a_finished_run_is_only_read(config, whole):
     assert (launch.weights(whole), launch.log(whole)) == before
 
 
-@pytest.mark.parametrize(
-    "shape",
-    [(2, 2, 2), pytest.param((1, 8, 1), marks=pytest.mark.slow), pytest.param((2, 1, 4), marks=pytest.mark.slow)],
-)
+@pytest.mark.slow  # one step on a mesh, and a run that resumes on one, are fast (test_step.py, test_loop.py)
+@pytest.mark.parametrize("shape", [(2, 2, 2), (1, 8, 1), (2, 1, 4)])
 def test_eight_devices_have_the_losses_and_gradients_of_one(config, whole, shape):
     mesh = [f"mesh.{axis}={n}" for axis, n in zip(("data", "fsdp", "tensor"), shape, strict=True)]
     name = "mesh-" + "".join(map(str, shape))

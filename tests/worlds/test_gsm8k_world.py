@@ -180,6 +180,7 @@ def test_missing_files_and_settings_are_named(tmp_path, folder):
         load_world("gsm8k", root=tmp_path)
 
 
+@pytest.mark.slow
 def test_the_real_files(real):
     problems = real.problems("train", 600, 0) + real.problems("test", 300, 0)
     assert check(real, problems) > 0.8 * len(problems)
@@ -192,6 +193,7 @@ def test_the_real_files(real):
                 assert not mark.operands or [stated[i] for i in mark.operands] == numbers(mark.expression)
 
 
+@pytest.mark.slow
 def test_the_real_vocabulary(real):
     check_vocabulary(real, real.problems("test", 100, 0))
     assert real.tokenizer().vocab_size <= 2048

@@ -50,16 +50,23 @@ def table(file):
     return found
 
 
-def test_votes_of_a_checkpoint(monkeypatch, capsys, model, data, tmp_path):
+@pytest.fixture(scope="module")
+def once(model, data, tmp_path_factory):
+    """A run of two votes at once: its directory, and its table."""
+    folder = tmp_path_factory.mktemp("once")
+    with pytest.MonkeyPatch.context() as patch:
+        assert run(patch, model, data, folder / "run", "--n", 2, "--json", folder / "table.json") == 0
+    return folder / "run", table(folder / "table.json")
+
+
+def test_votes_of_a_checkpoint(monkeypatch, capsys, model, data, once, tmp_path):
     """More votes later, early or full, are those at once, to the bit; regrading needs no weights."""
-    once = tmp_path / "once.json"
-    assert run(monkeypatch, model, data, tmp_path / "once", "--n", 2, "--json", once) == 0
-    drawn = stored.votes(tmp_path / "once")
+    drawn = stored.votes(once[0])
     assert len(drawn) == 4 * 3 * 2, "a random model agrees on no error"
     assert run(monkeypatch, model, data, tmp_path / "grown", "--n", 1) == 0
     grown = tmp_path / "grown.json"
     assert run(monkeypatch, model, data, tmp_path / "grown", "--n", 2, "--json", grown) == 0
-    assert table(grown) == table(once)
+    assert table(grown) == once[1]
     assert stored.votes(tmp_path / "grown") == drawn
     again = tmp_path / "again.json"
     assert run(monkeypatch, model, data, tmp_path / "grown", "--n", 2, "--json", again) == 0
@@ -72,18 +79,18 @@ def test_votes_of_a_checkpoint(monkeypatch, capsys, model, data, tmp_path):
         assert said.startswith(f"error: {tmp_path / 'grown'}: holds the votes of another run; it differs in engine.")
 
 
-def test_a_worker_opens_the_model_once_and_draws_the_same(monkeypatch, capsys, model, data, tmp_path):
+def test_a_worker_opens_the_model_once_and_draws_the_same(monkeypatch, capsys, model, data, once, tmp_path):
     opened = []
     monkeypatch.setattr(checkpoints, "open_engine", lambda r: opened.append(r) or samplers.open_engine(r))
-    tables = {name: tmp_path / f"{name}.json" for name in ("alone", "shared", "more", "at-once")}
-    assert run(monkeypatch, model, data, tmp_path / "alone", "--n", 1, "--json", tables["alone"]) == 0
+    tables = {name: tmp_path / f"{name}.json" for name in ("fewer", "shared", "more")}
     shared = tmp_path / "shared", "--worker", "--chunk", 1
     assert run(monkeypatch, model, data, *shared, "--n", 1, "--json", tables["shared"]) == 0
-    assert len(opened) == 2, "one for each of the two runs"
-    assert table(tables["shared"]) == table(tables["alone"])
+    assert len(opened) == 1
+    assert run(monkeypatch, model, data, once[0], "--n", 1, "--json", tables["fewer"]) == 0
+    assert len(opened) == 1, "one vote is read off two"
+    assert table(tables["shared"]) == table(tables["fewer"])
     assert run(monkeypatch, model, data, *shared, "--n", 2, "--json", tables["more"]) == 0
-    assert run(monkeypatch, model, data, tmp_path / "at-once", "--n", 2, "--json", tables["at-once"]) == 0
-    assert table(tables["more"]) == table(tables["at-once"])
+    assert table(tables["more"]) == once[1]
     capsys.readouterr()
     assert run(monkeypatch, model, data, *shared, "--n", 3, "--slots", "4") == 2
     assert "it differs in engine.slots (1 there, 4 now)" in capsys.readouterr().err.splitlines()[-1]
@@ -138,7 +145,7 @@ def test_the_scorer_direct_writes_verdicts_only(monkeypatch, model, data, tmp_pa
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("mode", ["chain", "fork"])
+@pytest.mark.parametrize("mode", ["chain", pytest.param("fork", marks=pytest.mark.release)])
 def test_sigkill_in_the_middle(model, data, tmp_path, mode):
     def start(out, *more):
         arguments = words(model, data, out, "--mode", mode, "--n", 3, *more)

@@ -53,7 +53,10 @@ def f1(table, group="overall", k=None, name="f1"):
     return score["measures"][name]["value"]
 
 
-@pytest.mark.parametrize(("mode", "full"), [("chain", False), ("fork", True), ("chain", True), ("fork", False)])
+FURTHER = [pytest.param(*pair, marks=pytest.mark.slow) for pair in (("chain", True), ("fork", False))]
+
+
+@pytest.mark.parametrize(("mode", "full"), [("chain", False), ("fork", True), *FURTHER])
 def test_more_votes_later_are_those_at_once(data, tmp_path, mode, full):
     asked = dict(mode=mode, full=full)
     once = run(data, tmp_path / "once", n=4, **asked)
@@ -132,7 +135,7 @@ def test_lost_solutions_are_tried_again(data, tmp_path, counted):
     assert run(data, tmp_path / "a", n=2, scorer="counted", regrade=True) == (code, table)
 
 
-@settings(max_examples=6)
+@settings(max_examples=4)
 @given(
     mode=st.sampled_from(["chain", "fork"]),
     kills=st.lists(st.integers(0, 60), min_size=1, max_size=3),
