@@ -4,11 +4,12 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 from jprm import rl
 from jprm.errors import INCOMPLETE, UserError
 from jprm.jobs import write_atomic
+from jprm.records import fields_of
 from jprm.registry import load_plugins
 from jprm.report import Table, columns, print_table
 from jprm.terminal import say
@@ -41,7 +42,7 @@ def run_credit(
     if settings and len(names) > 1:
         raise UserError(f"settings such as {next(iter(settings))} are those of one row; name it with --rows")
     for name in names:
-        rl.find_row(name)
+        _check_settings(name, settings)
     groups = rl.read_judged(run)
     found = []
     for name in names:
@@ -87,6 +88,16 @@ def run_hacks(
     say(f"the guard has a reason against {caught:.1%} of the hacked solutions; with it {len(guarded)} pairs are paid")
     _write(json_file, [asdict(each) for each in found])
     return INCOMPLETE if guarded else 0
+
+
+def _check_settings(name: str, settings: dict[str, Any]) -> None:
+    """Raises UserError for an unknown row, for a setting that it does not have, and for a value of another type."""
+    rl.check_settings(name, settings)
+    types = get_type_hints(rl.find_row(name).credit)
+    try:
+        fields_of(settings, {key: types[key] for key in settings if key in types})
+    except UserError as error:
+        raise UserError(f"the row {name}: {error}") from None
 
 
 def _names(rows: str) -> list[str]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from jprm.rl.aggregate import Aggregation, aggregate
 from jprm.rl.audit import audit, credited, has_exact, missing_needs
 from jprm.rl.baselines import Baseline, baseline
-from jprm.rl.credit import Row, by_step, by_token, credit, even, find_row, row
+from jprm.rl.credit import Row, by_step, by_token, check_settings, credit, even, find_row, row
 from jprm.rl.guard import guard
 from jprm.rl.hacks import HACKS, HackRewards, hack_groups, hack_rewards
 from jprm.rl.preset import PRESETS, Preset, find_preset

@@ -65,3 +65,10 @@ def known_baseline(rewards: ArrayLike, kind: str, eps: float = EPS) -> np.ndarra
     if known.sum() >= 2 or len(reward) < 2 or kind == "none":
         found[known] = baseline(reward[known], kind, eps=eps)
     return found
+
+
+def normalised(rewards: Sequence[np.ndarray], eps: float = EPS) -> list[np.ndarray]:
+    """Returns step rewards [T] less their mean over all steps of the group, over their std (ddof 1); nan becomes 0."""
+    pooled = np.concatenate(rewards)
+    made = known_baseline(pooled, "grpo", eps) if len(pooled) > 1 else np.zeros(len(pooled))
+    return np.split(made, np.cumsum([len(r) for r in rewards])[:-1])

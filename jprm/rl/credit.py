@@ -109,6 +109,11 @@ def step_means(judged: Judged, given: Credit) -> np.ndarray:
     return np.where(tokens > 0, total / np.maximum(tokens, 1), np.nan)
 
 
+def to_go(steps: np.ndarray) -> np.ndarray:
+    """Returns what is still to come from each step on, itself included [T]."""
+    return np.cumsum(steps[::-1])[::-1]
+
+
 def token_mean(judged: Judged, advantage: np.ndarray) -> float:
     """Returns the mean advantage of the trained tokens of a rollout; nan where it has none."""
     trained = judged.rollout.trained

@@ -76,7 +76,8 @@ class Judged:
     def __post_init__(self):
         least = int(self.rollout.step_of.max(initial=-1)) + 1
         votes = np.asarray(self.votes)
-        votes = _array(votes if votes.size else np.zeros((0, least)), np.int8, 2, "votes")
+        unjudged = not votes.size and votes.shape[1:] in ((), (0,))  # it says nothing of the number of steps
+        votes = _array(np.zeros((0, least)) if unjudged else votes, np.int8, 2, "votes")
         p_yes = np.asarray(self.p_yes, np.float64)
         p_yes = _array(p_yes if p_yes.size else np.full(votes.shape, np.nan), np.float64, 2, "p_yes")
         if p_yes.shape != votes.shape:

@@ -183,6 +183,8 @@ def test_a_row_that_raises_loses_the_group_and_stops_at_five_percent(tmp_path, m
         (("--rows", "vsrm"), "the row vsrm needs prefix, which no rollout has"),
         (("--rows", "outcome", "bas=1"), "the row outcome has no setting 'bas'; known: baseline, eps"),
         (("--rows", "outcome", "bas"), "'bas' is no setting"),
+        (("--rows", "capo", "penalty=much"), "the row capo: 'penalty' must be a number, it is 'much'"),
+        (("--rows", "capo", "marking=all"), "the row capo: 'marking' must be 'intersection'"),
     ],
 )
 def test_a_mistake_is_one_line(tmp_path, monkeypatch, capsys, words, said):

@@ -1,5 +1,7 @@
 """Section 3's table by definition, and how the aggregations weigh a batch."""
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -70,6 +72,16 @@ def test_eps_is_added_to_what_is_divided_by():
 def test_a_mistake_is_told(rewards, kind, said):
     with pytest.raises(UserError, match=said):
         baseline(rewards, kind)
+
+
+@pytest.mark.parametrize(("size", "shares"), [(4, (0.656, 0.213, 0.411)), (8, (0.430, 0.041, 0.168))])
+def test_the_share_of_groups_without_signal_is_that_of_equal_outcomes(size, shares):
+    silent = dict.fromkeys((0.1, 0.33, 0.8), 0.0)
+    for outcomes in itertools.product((True, False), repeat=size):
+        made = credit("outcome", [judged([1], outcome, index=i) for i, outcome in enumerate(outcomes)])
+        for p in silent:
+            silent[p] += (1 - made[0].facts["informed"]) * p ** sum(outcomes) * (1 - p) ** (size - sum(outcomes))
+    np.testing.assert_allclose(list(silent.values()), shares, atol=6e-4)
 
 
 def test_an_unknown_outcome_is_left_out_of_the_baseline_and_neutral():

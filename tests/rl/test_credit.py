@@ -159,6 +159,13 @@ def test_what_is_known_of_steps():
     assert one.first_wrong == 1
 
 
+def test_no_votes_may_say_how_many_steps_there_are():
+    one = Judged(Rollout("p", 0, 0, [1], [-1], [0], "stop"), True, np.zeros((0, 3)), values=[0.5, 0.5, 0.5, 1])
+    assert one.n_steps == 3 and np.isnan(one.verdicts).all() and one.first_wrong is None
+    with pytest.raises(UserError, match="'values' has 4 numbers for 1 steps"):
+        Judged(Rollout("p", 0, 0, [1], [-1], [0], "stop"), True, values=[0.5, 0.5, 0.5, 1])
+
+
 def test_needs_are_names_and_the_row_keeps_them():
     assert find_row("pav").needs == {"outcome", "values"}
     with pytest.raises(UserError, match="nothing is called 'vote'"):

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from jprm.rl import credit
+from jprm.rl.credit import to_go
 from tests.rl.groups import judged
 
 TOKENS, STEPS, DRAWS = 3, 3, 40
@@ -30,13 +31,13 @@ def values(pi, right):
     return found
 
 
-def gradient(pi, credit_of):
+def gradient(pi, credits):
     """The expected gradient over the logits of a policy under the credits [STEPS] of each end."""
     total = np.zeros_like(pi)
     for leaf in LEAVES:
         places = [STATES[leaf[:t]] for t in range(STEPS)]
         chance = np.prod([pi[place, a] for place, a in zip(places, leaf, strict=True)])
-        for place, a, c in zip(places, leaf, credit_of(leaf), strict=True):
+        for place, a, c in zip(places, leaf, credits[leaf], strict=True):
             total[place] -= chance * c * pi[place]
             total[place, a] += chance * c
     return total
@@ -45,18 +46,14 @@ def gradient(pi, credit_of):
 def by_row(pi, right, name, known, **settings):
     """The credits of each end, in a group with one other rollout, expected over that."""
     outcome = dict(zip(LEAVES, map(bool, right), strict=True))
-    rate = values(pi, right)[()]
-
-    def of(leaf):
+    rate, found = values(pi, right)[()], {}
+    for leaf in LEAVES:
         states = [known[leaf[:t]] for t in range(STEPS + 1)]
         one = judged([1] * STEPS, outcome[leaf], values=states)
         others = {r: judged([1] * STEPS, r, index=1, values=states) for r in (True, False)}
-        expected = (
-            p * credit(name, [one, others[r]], **settings)[0].advantage for r, p in ((True, rate), (False, 1 - rate))
-        )
-        return sum(expected)
-
-    return of
+        made = {r: credit(name, [one, other], **settings)[0].advantage for r, other in others.items()}
+        found[leaf] = rate * made[True] + (1 - rate) * made[False]
+    return found
 
 
 def cosine(one, two):
@@ -70,16 +67,13 @@ def draws():
     while len(found) < DRAWS:
         pi, mu, right = policy(rng), policy(rng), rng.integers(0, 2, len(LEAVES))
         if 0 < right.sum() < len(LEAVES):
-            potential = dict.fromkeys(values(pi, right))
-            found.append(
-                (pi, mu, right, {s: float(v) for s, v in zip(potential, rng.random(len(potential)), strict=True)})
-            )
+            found.append((pi, mu, right, {state: rng.random() for state in values(pi, right)}))
     return found
 
 
 def truth(pi, right):
     outcome = dict(zip(LEAVES, right, strict=True))
-    return gradient(pi, lambda leaf: [outcome[leaf]] * STEPS)
+    return gradient(pi, {leaf: [r] * STEPS for leaf, r in outcome.items()})
 
 
 def test_outcome_and_own_advantage_have_the_gradient_of_the_outcome(draws):
@@ -106,20 +100,16 @@ def test_shaping_leaves_the_gradient_where_it_was_and_a_kept_end_does_not(draws)
         g = truth(pi, right)
         shaped = by_row(pi, right, "shaped-values", potential)
         np.testing.assert_allclose(gradient(pi, shaped), g, atol=1e-12)
-        kept.append(cosine(gradient(pi, lambda leaf, of=shaped, phi=potential: of(leaf) + phi[leaf]), g))
+        kept.append(cosine(gradient(pi, {leaf: c + potential[leaf] for leaf, c in shaped.items()}), g))
     assert sum(c < 1 - 1e-6 for c in kept) >= 35 and min(kept) < 0.9
 
 
 def test_raw_potentials_to_go_are_another_objective(draws):
     alike = []
     for pi, _, right, potential in draws:
-
-        def to_go(leaf, phi=potential):
-            return np.cumsum([phi[leaf[: t + 1]] for t in range(STEPS)][::-1])[::-1]
-
-        outcome = dict(zip(LEAVES, right, strict=True))
-        both = gradient(pi, lambda leaf, rest=to_go, r=outcome: rest(leaf) + r[leaf])
-        alike.append(cosine(both, truth(pi, right)))
+        ahead = {leaf: np.array([potential[leaf[: t + 1]] for t in range(STEPS)]) for leaf in LEAVES}
+        both = {leaf: r + to_go(ahead[leaf]) for leaf, r in zip(LEAVES, right, strict=True)}
+        alike.append(cosine(gradient(pi, both), truth(pi, right)))
     assert sum(c < 1 - 1e-6 for c in alike) >= 35
 
 

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from jprm.rl import credit
+from jprm.rl.credit import to_go
 from jprm.rl.rows import pure, vsrm
 from jprm.rl.rows.capo import marks
 from jprm.rl.rows.pav import prover_advantages
 from jprm.rl.rows.shaped import beginning_right
-from jprm.rl.rows.spark import to_go
 from tests.rl.groups import judged
 
 IDLE = ((0, [0.9, 0.1, 0.9]), (1, [0.9, 0.9, 0.1, 0.9]), (3, [0.9, 0.9, 0.9, 0.9, 0.1, 0.9]))  # m, scores

@@ -9,9 +9,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from jprm.rl.baselines import outcome_credit
-from jprm.rl.credit import by_step, row
+from jprm.rl.credit import by_step, row, to_go
 from jprm.rl.records import Credit, Judged
-from jprm.rl.rows.spark import to_go
 
 
 @row("pav", needs=("outcome", "values"))

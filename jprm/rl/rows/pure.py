@@ -12,9 +12,8 @@ from scipy.special import softmax
 
 from jprm.errors import UserError
 from jprm.rl.baselines import outcome_credit
-from jprm.rl.credit import by_step, row, step_tokens
+from jprm.rl.credit import by_step, row, step_tokens, to_go
 from jprm.rl.records import Credit, Judged
-from jprm.rl.rows.spark import to_go
 
 
 @row("pure", needs=("outcome", "votes"))

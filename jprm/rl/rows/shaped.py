@@ -1,8 +1,8 @@
 """Potential shaping that ends at 0: a process reward as a free critic, which never changes the optimum.
 
 The reward Phi(s') - Phi(s) at every step, with Phi(end) = 0 and no discount, telescopes: what a step has to come is
-R - Phi(s_t), a state baseline (Ng, Harada and Russell 1999; Robo-Dopamine, arXiv 2512.23703, keeps the potential of the
-end, and then the optimum moves). The credit is
+R - Phi(s_t), a state baseline (Ng, Harada and Russell 1999; for step rewards Robo-Dopamine, arXiv 2512.23703). With the
+potential of the end kept the optimum would move. The credit is
 
     R - Phi(s_t) + Phi(s_0) - mean of the others' R
 

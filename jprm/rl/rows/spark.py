@@ -9,8 +9,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from jprm.rl.baselines import EPS, known_baseline
-from jprm.rl.credit import by_step, even, row
+from jprm.rl.baselines import EPS, known_baseline, normalised
+from jprm.rl.credit import by_step, even, row, to_go
 from jprm.rl.records import Credit, Judged
 
 
@@ -52,18 +52,6 @@ def global_steps(
         by_step(judged, share * to_go(step) + (1 - share) * a)
         for judged, step, a in zip(group, steps, _process(group, eps), strict=True)
     ]
-
-
-def normalised(rewards: Sequence[np.ndarray], eps: float = EPS) -> list[np.ndarray]:
-    """Returns step rewards [T] less their mean over all steps of the group, over their std (ddof 1); nan becomes 0."""
-    pooled = np.concatenate(rewards)
-    made = known_baseline(pooled, "grpo", eps) if len(pooled) > 1 else np.zeros(len(pooled))
-    return np.split(made, np.cumsum([len(r) for r in rewards])[:-1])
-
-
-def to_go(steps: np.ndarray) -> np.ndarray:
-    """Returns what is still to come from each step on, itself included [T]."""
-    return np.cumsum(steps[::-1])[::-1]
 
 
 def _process(group: Sequence[Judged], eps: float) -> np.ndarray:

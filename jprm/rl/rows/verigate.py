@@ -4,10 +4,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from jprm.rl.baselines import EPS, outcome_credit
-from jprm.rl.credit import by_step, even, row
+from jprm.rl.baselines import EPS, normalised, outcome_credit
+from jprm.rl.credit import by_step, even, row, to_go
 from jprm.rl.records import Credit, Judged
-from jprm.rl.rows.spark import normalised, to_go
 
 
 @row("verigate", needs=("outcome", "votes"))
