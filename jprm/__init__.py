@@ -7,7 +7,7 @@ more votes judge better. Every room is entered by its own `__init__`, and import
     api                         the same from Python: the names that this package hands out
     experiments                 the sweep, the benchmarks, the applications, the laws
     tasks                       what experiments are made of: one file for each kind of work
-    search, report              better solutions by rewards; tables, figures, pages
+    search, rl, report          better solutions by rewards; rewards as credit of tokens; tables, figures, pages
     scaling, evaluate           laws of size, data and votes; scores with their intervals
     label, score                Monte-Carlo labels, rationales, the consensus filter; scorers by name
     verify                      the rationale protocols, their driver, the votes
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from jprm.errors import UserError
     from jprm.formats import benchmark
     from jprm.label import label_rule
+    from jprm.rl import row
     from jprm.score import scorer
     from jprm.search import aggregation, choice, strategy
     from jprm.worlds import world
@@ -63,12 +64,13 @@ _HOMES = {
     "evaluate_checkpoint": "jprm.api",
     "label_rule": "jprm.label",
     "open_run": "jprm.api",
+    "row": "jprm.rl",
     "scorer": "jprm.score",
     "strategy": "jprm.search",
     "sweep": "jprm.api",
     "world": "jprm.worlds",
 }
-_ROOMS = ("evaluate", "execute", "formats", "label", "scaling", "score", "search", "verify", "worlds")
+_ROOMS = ("evaluate", "execute", "formats", "label", "rl", "scaling", "score", "search", "verify", "worlds")
 
 __all__ = [  # pyright: ignore[reportUnsupportedDunderAll]
     "__version__",

@@ -10,6 +10,8 @@ from jprm.label import label_rule
 from jprm.models import PRESETS
 from jprm.models.hf_config import FAMILIES
 from jprm.registry import Registry, load_plugins
+from jprm.rl import PRESETS as OBJECTIVES
+from jprm.rl import row
 from jprm.score import scorer
 from jprm.search import aggregation, choice, strategy
 from jprm.verify import EMBEDDED
@@ -23,6 +25,8 @@ def catalogue() -> dict[str, dict[str, str]]:
         "strategies (search --strategy)": _described(strategy),
         "aggregations (search --aggregation)": _described(aggregation),
         "choices (search --choice)": _described(choice),
+        "rows of credit (rl credit --rows)": _described(row),
+        "objectives of reinforcement learning (jprm.rl.policy_loss)": dict.fromkeys(OBJECTIVES, ""),
         "benchmarks (evaluate --format)": _described(benchmark),
         "step formats (data convert --from, --to)": dict.fromkeys(FORMATS, ""),
         "layouts of training rows (data.path)": dict.fromkeys(LAYOUTS, ""),
@@ -50,8 +54,13 @@ def _lines(sections: Iterable[tuple[str, dict[str, str]]]) -> Iterator[str]:
 
 def _described(registry: Registry[Any]) -> dict[str, str]:
     """The first line of the docstring of each entry, by name."""
-    entries = ((name, getattr(entry, "parse", entry)) for name, entry in registry.entries().items())
+    entries = ((name, _function(entry)) for name, entry in registry.entries().items())
     return {name: (about.__doc__ or "").strip().partition("\n")[0] for name, about in entries}
+
+
+def _function(entry: Any) -> Any:
+    """What was decorated: an entry may hold it beside what the decorator says."""
+    return next((getattr(entry, part) for part in ("parse", "credit") if hasattr(entry, part)), entry)
 
 
 def _sizes(name: str) -> str:

@@ -60,6 +60,20 @@ def overridden(config: C, where: str, overrides: Sequence[str]) -> C:
     return _checked(type(config), [(where, layer)], overrides)
 
 
+def settings_of(words: Sequence[str]) -> dict[str, Any]:
+    """Returns the settings of something that is chosen by name, from key=value words; values are TOML, else text.
+
+    Raises UserError for another word.
+    """
+    settings: dict[str, Any] = {}
+    for word in words:
+        key, equals, raw = word.partition("=")
+        if not equals or not key.isidentifier():
+            raise UserError(f"{word!r} is no setting; write key=value, such as width=4")
+        settings[key] = _toml(raw)
+    return settings
+
+
 def _checked(
     cls: type[C],
     layers: Sequence[tuple[str, dict[str, Any]]],

@@ -27,7 +27,7 @@ T = TypeVar("T")
 Entry = TypeVar("Entry")
 UNKNOWN = "unknown {kind} {name!r}: did you mean {near!r}? known: {known}"
 GROUP = "jprm.plugins"  # of the entry points by which installed packages name the modules that register entries
-DECORATORS = ("scorer", "strategy", "aggregation", "choice", "world", "label_rule", "benchmark")
+DECORATORS = ("scorer", "strategy", "aggregation", "choice", "world", "label_rule", "benchmark", "row")
 _added: list[tuple[str, str]] = []  # (kind, name) of all that was registered from outside of this package
 _ran: dict[Path, str] = {}  # plugin files that have run in this process, with the digests that they had
 

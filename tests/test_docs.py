@@ -61,7 +61,7 @@ def test_the_glossary_is_alphabetical():
     "name",
     [
         *("results.jsonl", "A rationale", "rationales.jsonl", "labels.jsonl", "unused.jsonl", "conversations.jsonl"),
-        *("jprm.json", "Step scores", "choose --json", "Pairs of answers"),
+        *("jprm.json", "Step scores", "choose --json", "Pairs of answers", "judged.jsonl", "rl credit --json"),
     ],
 )
 def test_an_example_row_has_the_fields_of_its_table(name):

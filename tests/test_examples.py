@@ -16,6 +16,7 @@ SAID = {
     "own_problems": r"True False$",
     "own_scorer": r"solution_auc 1\.000",
     "own_benchmark": r"exam F1 1\.000.*\n.*rejected: exam\.jsonl:3: 'first_wrong_line' is 7",
+    "own_row": r"outcome Spearman .*\nprefix Spearman .*\nlast-step Spearman 0\.\d+ sign errors 0\.\d+$",
     "own_strategy": r"accuracy 0\.\d+ drawn a problem \d",
     "open_run": r"4 votes: F1 ",
     "score_solution": r"first wrong step, from 0: (-?\d|None)",
@@ -24,7 +25,7 @@ SAID = {
     "own_world": r"tiny-0\.1m n=16 full exact .* F1 ",
     "own_label_rule": r"tiny-0\.1m n=16 full halved .* F1 ",
 }
-FAST = ("own_problems", "own_scorer", "own_benchmark", "own_strategy")
+FAST = ("own_problems", "own_scorer", "own_benchmark", "own_row", "own_strategy")
 
 
 @pytest.fixture(scope="module")
@@ -33,9 +34,9 @@ def place(tmp_path_factory):
     return tmp_path_factory.mktemp("examples")
 
 
-def test_there_are_ten_and_each_is_short():
+def test_there_are_eleven_and_each_is_short():
     scripts = {path.stem: path.read_text() for path in FOLDER.glob("*.py")}
-    assert scripts.keys() == SAID.keys() and len(scripts) == 10
+    assert scripts.keys() == SAID.keys() and len(scripts) == 11
     assert [name for name, text in scripts.items() if text.count("\n") >= 60] == []
 
 

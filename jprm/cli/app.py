@@ -7,6 +7,11 @@ app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_
 data = typer.Typer(no_args_is_help=True, help="Files of solutions with step labels, and of conversations.")
 app.add_typer(data, name="data")
 
+rl = typer.Typer(
+    no_args_is_help=True, help="The credit of stored rollouts for reinforcement learning, and which hacks are paid."
+)
+app.add_typer(rl, name="rl")
+
 
 @app.callback()
 def _root() -> None:

@@ -116,7 +116,7 @@ def convert_data(
 def list_names(
     plugin: Annotated[list[Path] | None, typer.Option(help="A Python file with a @scorer, @world, ...")] = None,
 ) -> None:
-    """Name everything that can be chosen: scorers, strategies, worlds, label rules, formats, models."""
+    """Name everything that can be chosen: scorers, strategies, worlds, label rules, rows, formats, models."""
     from jprm.catalogue import print_catalogue
 
     print_catalogue(plugin or ())

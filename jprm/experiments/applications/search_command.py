@@ -2,11 +2,11 @@
 
 import contextlib
 import json
-import tomllib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
+from jprm.config import settings_of
 from jprm.errors import INCOMPLETE, UserError
 from jprm.evaluate import Interval, Missing, check_missing
 from jprm.experiments.applications.config import ApplicationsConfig
@@ -102,20 +102,6 @@ def print_search(
         say(f"lost: {n} of {len(rows)} problems: {reason}")
     say(f"rows: {out or stored}")
     return INCOMPLETE if found["lost"] else 0
-
-
-def settings_of(words: Sequence[str]) -> dict[str, Any]:
-    """The settings of a strategy from key=value words; values are TOML, else text. Raises UserError."""
-    settings: dict[str, Any] = {}
-    for word in words:
-        key, equals, raw = word.partition("=")
-        if not equals or not key.isidentifier():
-            raise UserError(f"{word!r} is no setting; write key=value, such as width=4")
-        try:
-            settings[key] = tomllib.loads(f"value = {raw}")["value"]
-        except tomllib.TOMLDecodeError:
-            settings[key] = raw
-    return settings
 
 
 def run_config(run: Path) -> SweepConfig:
