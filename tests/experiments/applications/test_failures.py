@@ -2,7 +2,7 @@
 
 import pytest
 
-from jprm.cli import applications_main
+from jprm.cli import uses_main
 from jprm.errors import UserError
 from jprm.experiments.applications.run import tell_failures
 from jprm.jobs import Failure
@@ -29,7 +29,7 @@ def test_a_failed_stage_keeps_back_only_what_needs_it(tmp_path, monkeypatch, cap
         raise error
 
     monkeypatch.setattr("jprm.tasks.labels.Labels.compute", fails)
-    assert applications_main([f"directory={tmp_path}", *tiny.TINY]) == code
+    assert uses_main([f"directory={tmp_path}", *tiny.TINY]) == code
     out, err = capsys.readouterr()
     assert "Traceback" not in out + err and str(error) in out + err
     done = {path.parent.name.split("-")[0] for path in tmp_path.glob("applications/stages/*/DONE")}
