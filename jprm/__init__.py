@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from jprm.label import label_rule
     from jprm.score import scorer
     from jprm.search import aggregation, choice, strategy
+    from jprm.verify import protocol
     from jprm.worlds import world
 
 __version__ = "0.1.0"
@@ -63,6 +64,7 @@ _HOMES = {
     "evaluate_checkpoint": "jprm.api",
     "label_rule": "jprm.label",
     "open_run": "jprm.api",
+    "protocol": "jprm.verify",
     "scorer": "jprm.score",
     "strategy": "jprm.search",
     "sweep": "jprm.api",

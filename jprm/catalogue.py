@@ -14,7 +14,7 @@ from jprm.models.hf_config import FAMILIES
 from jprm.registry import Registry, load_plugins
 from jprm.score import scorer
 from jprm.search import aggregation, choice, strategy
-from jprm.verify import EMBEDDED
+from jprm.verify import EMBEDDED, protocol
 from jprm.worlds import world
 
 
@@ -33,6 +33,7 @@ def catalogue() -> dict[str, dict[str, str]]:
         "layouts of training rows (data.path)": dict.fromkeys(LAYOUTS, ""),
         "worlds (world.kind)": _described(world),
         "label rules (grid.labels)": _described(label_rule) | {"exact": "What is true, where a world knows it."},
+        "protocols (verify.protocol)": _described(protocol),
         "model sizes (grid.sizes)": {name: _sizes(name) for name in PRESETS},
         "checkpoint families (evaluate --model)": {name: family.architecture for name, family in FAMILIES.items()},
         "rationale styles": dict.fromkeys(EMBEDDED.openings, ""),
