@@ -277,7 +277,9 @@ def test_all_tables_are_printed_the_cells_first(planted, findings, capsys):
     tables = ("Paired comparisons against", "Adaptive votes", "Laws of loss, error and votes", "F1(N) = c")
     places = [said.index(part) for part in (*parts, *tables)]
     assert places == sorted(places)
-    assert said.count(" executed chain policy ") == 4, "the vote law of every cell of the grid"
+    labels = [name for name, _ in findings.vote_fits]
+    assert len({*labels}) == 4 and "tiny-0.1m, 250 examples" in labels
+    assert all(label in said[places[-1] :] for label in labels), "the vote law of every cell of the grid"
 
 
 def test_the_last_screen(planted, findings, tmp_path, capsys):
