@@ -40,7 +40,7 @@ SAID = {
     "python -m jprm label configs/sweep/math-qwen.toml": r"labels\.jsonl",
     "python -m jprm synthesize configs/sweep/math-qwen.toml": r"conversations\.jsonl",
     "python experiments/sweep.py configs/sweep/math-qwen.toml": r"(?s)has F1 .*report: ",
-    "python experiments/sweep.py configs/sweep/math-qwen.toml --plan --machine h100x16": r"(?s)Memory.* on 16 x H100",
+    "python experiments/sweep.py configs/sweep/math-qwen.toml --plan --machine h100x16": r"(?s)Memory.* on 16 x h100",
     "python -m jprm train --config configs/train/qwen-1.5b.toml model.checkpoint=DIR data.path=FILE": r"step",
     "python -m jprm export --run DIR --to hf --out DIR": r"OUT: ",
     "python experiments/sweep.py --plan": r"10 cells, .* of them ready",

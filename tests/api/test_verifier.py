@@ -65,11 +65,12 @@ def test_what_cannot_be_scored_is_refused():
 
 
 @pytest.mark.slow
-def test_a_checkpoint_says_what_evaluate_lets_it_say(tmp_path, capfd):
+@pytest.mark.parametrize("chat", ["published", "template"])
+def test_a_checkpoint_says_what_evaluate_lets_it_say(tmp_path, capfd, chat):
     model = checkpoint.make(tmp_path / "model")
     row = checkpoint.row(1, 0, steps=2)
     data = checkpoint.write(tmp_path / "rows.jsonl", [row])
-    asked = {"overrides": (*checkpoint.SHORT, "sampling.temperature=0"), "workers": 1}
+    asked = {"overrides": (*checkpoint.SHORT, "sampling.temperature=0"), "workers": 1, "chat": chat}
     with one_device():
         result = jprm.evaluate_checkpoint(model, data, n=1, out=tmp_path / "out", full=True, **asked)
         with jprm.Verifier.from_checkpoint(model, **asked) as verifier:
