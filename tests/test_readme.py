@@ -67,9 +67,11 @@ SMALLER = {
     "python -m jprm evaluate --model DIR --data FILE --scorer critic": ["max_tokens=40"],
     "python -m jprm view runs": ["--port", "0"],
 }
-TABLE = "params,tokens,loss\n" + "".join(
-    f"{n:g},{d:g},{1.7 + 400 * n**-0.34 + 410 * d**-0.28}\n" for n in (1e7, 3e7, 1e8, 3e8) for d in (1e9, 3e9, 1e10)
-)
+LOSSES = [
+    {"params": n, "tokens": d, "loss": 1.7 + 400 * n**-0.34 + 410 * d**-0.28}
+    for n in (1e7, 3e7, 1e8, 3e8)
+    for d in (1e9, 3e9, 1e10)
+]
 TRAINING = {"steps": 2, "batch_rows": 1, "row_tokens": 256, "warmup_steps": 0}
 
 
@@ -131,7 +133,7 @@ def words_of(line: str) -> list[str]:
 def put_file(folder: Path, line: str) -> None:
     """Writes what stands in FILE for a command."""
     if "laws FILE" in line:
-        (folder / "FILE").write_text(TABLE)
+        checkpoint.write(folder / "FILE", LOSSES)
     elif "data.path=FILE" in line:
         shutil.copy(next(folder.glob("runs/sweep/conversations.jsonl")), folder / "FILE")
     else:
