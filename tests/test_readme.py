@@ -72,7 +72,7 @@ LOSSES = [
     for n in (1e7, 3e7, 1e8, 3e8)
     for d in (1e9, 3e9, 1e10)
 ]
-TRAINING = {"steps": 2, "batch_rows": 1, "row_tokens": 256, "warmup_steps": 0}
+TRAINING = {"steps": 2, "batch_rows": 8, "microbatches": 1, "row_tokens": 512, "warmup_steps": 0}
 
 
 def lines() -> list[str]:
