@@ -10,7 +10,7 @@ from jprm.signals import leave, take_signals
 if __name__ == "__main__":
     take_signals()  # before the rest is loaded, which takes a while
 
-    from jprm.cli import applications_main, ask_for_huge_pages
+    from jprm.cli import ask_for_huge_pages, uses_main
 
     ask_for_huge_pages()
-    leave(applications_main(sys.argv[1:]))
+    leave(uses_main(sys.argv[1:]))

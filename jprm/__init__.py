@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from jprm.rl import row
     from jprm.score import scorer
     from jprm.search import aggregation, choice, strategy
+    from jprm.verify import protocol
     from jprm.worlds import world
 
 __version__ = "0.1.0"
@@ -65,6 +66,7 @@ _HOMES = {
     "label_rule": "jprm.label",
     "open_run": "jprm.api",
     "row": "jprm.rl",
+    "protocol": "jprm.verify",
     "scorer": "jprm.score",
     "strategy": "jprm.search",
     "sweep": "jprm.api",

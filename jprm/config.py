@@ -87,8 +87,10 @@ def _checked(
     for where, layer in [*layers, *((COMMAND_LINE, _override(o, known)) for o in overrides)]:
         for key in _leaves(layer):
             if not _is_known(key, known):
-                owner = _owner(layer, key, known, others) if where != COMMAND_LINE else ""
-                raise UserError(f"{where}: that is a file for `{owner}`" if owner else _unknown(key, where, known))
+                owner = _owner(layer, key, known, others)
+                if owner and where != COMMAND_LINE:
+                    raise UserError(f"{where}: that is a file for `{owner}`")
+                raise UserError(_unknown(key, where, known) + (f" It is a key of `{owner}`." if owner else ""))
             origin = {k: v for k, v in origin.items() if not k.startswith(key + ".")}
             origin[key] = where
         table = _merge(table, layer)

@@ -1,10 +1,20 @@
 """The exceptions that more than one room speaks of, and what a command's exit code says."""
 
+UNFIT = 1  # what `doctor` says of a machine on which the main command cannot run
 MISTAKE = 2  # of the user: nothing was done, or what was done before is kept
 INCOMPLETE = 3  # done, but rows were rejected or parts have failed, and the output says which
 PREEMPTED = 75  # EX_TEMPFAIL of sysexits.h: asked to stop, saved; the same command goes on
 INTERRUPTED = 130  # 128 + SIGINT, as shells count
 READER_GONE = 141  # 128 + SIGPIPE
+EXIT_CODES = {  # as `python -m jprm --help` and docs/exit-codes.md say them
+    0: "done",
+    UNFIT: "doctor: the main command cannot run here",
+    MISTAKE: "a mistake in the command, the configuration or a file, or a machine that cannot go on",
+    INCOMPLETE: "done, but rows were rejected or parts failed, and the output says which",
+    PREEMPTED: "preempted: stopped by SIGTERM at a safe point, and saved",
+    INTERRUPTED: "interrupted (Ctrl-C)",
+    READER_GONE: "nobody reads the output any longer, as behind `head`",
+}
 
 
 class UserError(ValueError):
@@ -27,6 +37,15 @@ class Preempted(BaseException):
 
     No error, like KeyboardInterrupt: the command line exits with code 75.
     """
+
+
+def lacking(what: str, package: str, extra: str, otherwise: str = "") -> UserError:
+    """The error to raise where an optional package is not installed. otherwise: what else helps."""
+    install = f"pip install 'jprm[{extra}]', or in jprm's folder pip install -e '.[{extra}]'"
+    other = f"; {otherwise}" if otherwise else ""
+    return UserError(
+        f"{what} needs {package}, which is not installed: {install}{other} (python -m jprm doctor lists the extras)"
+    )
 
 
 def one_line(error: BaseException) -> str:

@@ -27,7 +27,7 @@ T = TypeVar("T")
 Entry = TypeVar("Entry")
 UNKNOWN = "unknown {kind} {name!r}: did you mean {near!r}? known: {known}"
 GROUP = "jprm.plugins"  # of the entry points by which installed packages name the modules that register entries
-DECORATORS = ("scorer", "strategy", "aggregation", "choice", "world", "label_rule", "benchmark", "row")
+DECORATORS = ("scorer", "strategy", "aggregation", "choice", "world", "label_rule", "benchmark", "protocol", "row")
 _added: list[tuple[str, str]] = []  # (kind, name) of all that was registered from outside of this package
 _ran: dict[Path, str] = {}  # plugin files that have run in this process, with the digests that they had
 
@@ -121,6 +121,11 @@ class Registry(Generic[T]):
                     "repair or uninstall that package"
                 ) from error
         self._loaded = True
+
+
+def added(kind: str) -> frozenset[str]:
+    """The names of a kind that were registered from outside of this package, and are loaded."""
+    return frozenset(name for of, name in _added if of == kind)
 
 
 def load_plugins(files: Iterable[Path]) -> None:

@@ -2,17 +2,25 @@
 
 import errno
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
 
 from jprm.cli import app, guarded
+from jprm.cli.mistakes import RENAMED
 from jprm.errors import UserError
+from jprm.formats.rows import read_rows
+from jprm.jobs.launchers import RayLauncher, SlurmLauncher
 from jprm.paths import configuration_file
+from jprm.train.log import TensorBoard
 from tests.experiments.benchmark import checkpoint, stored
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -22,7 +30,15 @@ ROOT = Path(__file__).resolve().parents[1]
     ("words", "said"),
     [
         (["laws", "a.csv", "--parms", "x"], "No such option: --parms"),
-        (["lwas"], "No such command 'lwas'"),
+        (["lwas"], "No such command 'lwas'. Did you mean 'laws'?"),
+        (["data", "convrt"], "Did you mean 'convert'?"),
+        (["evaluate", "--modle", "x"], "No such option: --modle (Possible options: --mode, --model)"),
+        (["sweep", "--n", "4"], "No such option: --n; it is an option of `evaluate`, `score`, `search`"),
+        (["score", "--votes", "4"], "No such option: --votes; it is called --n now"),
+        (["search", "--votes", "4"], "No such option: --votes; it is called --n now"),
+        (["applications"], "No such command 'applications'; it is called uses now"),
+        (["sweep", "search.problems=3"], 'did you mean "evaluate.problems"? It is a key of `uses`.'),
+        (["list", "scorer"], "scorer: no such kind; did you mean 'scorers'? there are scorers, strategies,"),
         (["laws"], "Missing argument 'FILE...'"),
         (["laws", "a.csv", "--drop-highest", "few"], "Invalid value for '--drop-highest'"),
     ],
@@ -31,6 +47,43 @@ def test_a_typo_is_answered(words, said, capsys):
     assert guarded(lambda: app(words, standalone_mode=False)) == 2
     shown = " ".join(capsys.readouterr().err.replace("│", " ").split())
     assert said in shown and "Traceback" not in shown
+
+
+def test_one_thing_has_one_name_on_all_command_lines():
+    commands: Any = typer.main.get_command(app)
+    options = {o: name for name, c in commands.commands.items() for p in c.params for o in p.opts if o[:2] == "--"}
+    for old, new in RENAMED.items():
+        assert old not in options and old not in commands.commands
+        assert new in (options if new.startswith("--") else commands.commands)
+
+
+def test_a_package_that_is_not_installed_is_a_line_and_a_module_of_ours_is_not(capsys):
+    def lacks(name):
+        raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+    assert guarded(lambda: lacks("no_such_package.part")) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: the package no_such_package.part is not installed; python -m jprm doctor names")
+    for ours in ("jprm.nowhere", "json.nowhere"):
+        with pytest.raises(ModuleNotFoundError):
+            guarded(lambda ours=ours: lacks(ours))
+
+
+def test_what_an_optional_package_is_for_is_told_with_its_extra(monkeypatch, tmp_path):
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    (tmp_path / "rows.parquet").write_bytes(b"PAR1")
+    asked = {
+        "pyarrow": lambda: list(read_rows(tmp_path / "rows.parquet")),
+        "submitit": lambda: SlurmLauncher(tmp_path, {}),
+        "ray": lambda: RayLauncher({}),
+        "tensorboardX": lambda: TensorBoard(tmp_path),
+    }
+    for package, use in asked.items():
+        monkeypatch.setitem(sys.modules, package, None)  # as if it were not installed
+        with pytest.raises(UserError, match="python -m jprm doctor") as raised:
+            use()
+        [extra] = re.findall(r"pip install 'jprm\[(\w+)\]'", str(raised.value))
+        assert any(package.lower() in wanted.lower() for wanted in extras[extra])
 
 
 def test_an_error_of_the_program_is_not_hidden():

@@ -37,8 +37,8 @@ PAGES = [
     ROOT / "CONTRIBUTING.md",
     *(page for page in sorted((ROOT / "docs").rglob("*.md")) if page.name not in GENERATED),
 ]
-LOADED = {"sweep": SweepConfig, "label": SweepConfig, "synthesize": SweepConfig, "applications": ApplicationsConfig}
-SCRIPTS = {"experiments/sweep.py": "sweep", "experiments/uses.py": "applications"}
+LOADED = {"sweep": SweepConfig, "label": SweepConfig, "synthesize": SweepConfig, "uses": ApplicationsConfig}
+SCRIPTS = {"experiments/sweep.py": "sweep", "experiments/uses.py": "uses"}
 OWN_FILE = re.compile(r"(?:configs|experiments|tools|docs|tests)/[\w./-]+|constraints\.txt")
 GUIDE = ROOT / "docs" / "guides" / "plugins.md"
 
@@ -80,7 +80,7 @@ def check_keys(name: str, given: dict[str, Any]) -> None:
     """Raises UserError for a key=value that the command would refuse."""
     if name in LOADED:
         words = [word for word in given["words"] or () if word not in ("FILE", "CONFIG")]
-        file, overrides = split_words(words, "uses" if name == "applications" else "sweep")
+        file, overrides = split_words(words, "uses" if name == "uses" else "sweep")
         load(LOADED[name], file, overrides, CONFIGS)
     elif name == "train" and "NAME" not in str(given["config"]):  # such a file is made by another command
         load(RunConfig, given["config"], given["overrides"] or [], CONFIGS)
@@ -137,7 +137,7 @@ def test_the_pages_show_every_command():
 @pytest.mark.parametrize(
     ("line", "mistake"),
     [
-        ("python -m jprm evaluate --data FILE --votes 8", "No such option"),
+        ("python -m jprm evaluate --data FILE --vote 8", "No such option"),
         ("python -m jprm sweep train.step=8", "unknown key"),
         ("python -m jprm search --run DIR --strategy beam widht=2", "no setting 'widht'"),
         ("python -m jprm evaluate --data FILE budget.max_token=8", "unknown key"),
@@ -167,6 +167,7 @@ NEEDS_NOTHING = {
     "python -m jprm list --plugin mine.py": "shows-its-sum",
     "python -m jprm doctor": "packages",
     "python experiments/sweep.py --plan": "26 stages, 0 done",
+    "python experiments/uses.py --plan": "stages, 0 done",
     "python experiments/sweep.py configs/sweep/votes.toml --plan": "stages, 0 done",
     "python -m jprm choose --scores FILE": "1 problems, 1 to 1 candidates each",
     "python -m jprm grade --pairs FILE": '"verdict": "equal"',

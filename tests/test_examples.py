@@ -23,6 +23,7 @@ SAID = {
     "evaluate_checkpoint": r"F1 .*without a verdict",
     "run_sweep": r"(?s)0\.7 4 votes: F1 .*1\.1 4 votes: F1 ",
     "own_world": r"tiny-0\.1m n=16 full exact .* F1 ",
+    "own_protocol": r"tags F1 .*\ncode-first F1 .*\nprint.8 . 3 == 11.</verify>\n<analyze>8",
     "own_label_rule": r"tiny-0\.1m n=16 full halved .* F1 ",
 }
 FAST = ("own_problems", "own_scorer", "own_benchmark", "own_row", "own_strategy")
@@ -34,7 +35,7 @@ def place(tmp_path_factory):
     return tmp_path_factory.mktemp("examples")
 
 
-def test_there_are_eleven_and_each_is_short():
+def test_each_kind_has_one_and_each_is_short():
     scripts = {path.stem: path.read_text() for path in FOLDER.glob("*.py")}
     assert scripts.keys() == SAID.keys() and len(scripts) == 11
     assert [name for name, text in scripts.items() if text.count("\n") >= 60] == []

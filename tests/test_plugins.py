@@ -12,10 +12,13 @@ from jprm.experiments.applications.config import ApplicationsConfig
 from jprm.experiments.benchmark.config import read_config
 from jprm.experiments.sweep.cells import Sweep
 from jprm.experiments.sweep.config import SweepConfig
+from jprm.formats.protocols import protocol_of
 from jprm.tasks.benchmark_file import BenchmarkFile
 from jprm.tasks.labels import step_labels
 from jprm.tasks.search import Search
 from jprm.tasks.settings import LabelSection
+from jprm.verify import CompactDialogue, RationaleFormat
+from jprm.verify.settings import dialogue_of
 
 WORLD = """
 import jprm
@@ -44,6 +47,14 @@ from jprm.formats.judged import JudgedSolution
 def layout(row, place, notes):
     return [JudgedSolution("", row["q"], row["q"], ("one", "two"), (True, False))]
 """
+PROTOCOL = """
+import jprm
+from jprm.verify import Template
+
+@jprm.protocol("{name}")
+{made}
+"""
+OTHER_WORDS = "class Mine(Template):\n    unknown_output = 'no idea'"
 SMALL = ["labels.source=planted", "grid.labels=exact", "evaluate.benchmarks=['planted']", "grid.ablations=[]"]
 
 
@@ -69,6 +80,49 @@ def test_a_world_is_chosen_by_name_and_its_file_is_part_of_every_key(tmp_path):
     assert first.keys() == second.keys() and all(first[kind] != second[kind] for kind in first)
     with pytest.raises(UserError, match="the world easier: got an unexpected keyword argument 'levle'"):
         keys(path, *asked, "world.settings.levle=2")
+
+
+def verifier_of(path, *words):
+    return Sweep(load(SweepConfig, None, [f"plugins={path}", *SMALL, *words])).main.verifier
+
+
+def test_a_protocol_is_chosen_by_name_and_its_file_is_part_of_what_is_trained_and_asked(tmp_path):
+    path = written(tmp_path / "mine.py", PROTOCOL, name="wordy", made=OTHER_WORDS)
+    mine = verifier_of(path, "verify.protocol=wordy", "verify.max_tokens=50", "verify.code.output_chars=9")
+    assert mine.template.unknown_output == "no idea" and mine.template.budget.max_tokens == 50
+    assert mine.template.code.output_chars == 9 and mine.remembered.name == "wordy"
+    assert type(mine.template).__name__ == "Mine" and dialogue_of(mine.template) is CompactDialogue
+    first, tags = (keys(path, *SMALL, f"verify.protocol={name}") for name in ("wordy", "tags"))
+    assert tags == keys(path, *SMALL) and {kind for kind in first if first[kind] != tags[kind]} == {"verifier"}
+    path.write_text(path.read_text() + "# another content\n")
+    assert keys(path, *SMALL, "verify.protocol=wordy")["verifier"] != first["verifier"]
+
+
+def test_what_is_no_protocol_is_told(tmp_path):
+    not_one = written(tmp_path / "none.py", PROTOCOL, name="none-at-all", made="def mine(budget, code):\n    return 3")
+    with pytest.raises(UserError, match="the protocol none-at-all makes a int; a Template or a RationaleFormat is"):
+        _ = verifier_of(not_one, "verify.protocol=none-at-all").template
+    foreign = "class Mine(Template):\n    stops = ('<checked>',)"
+    of_others = written(tmp_path / "foreign.py", PROTOCOL, name="foreign-tags", made=foreign)
+    with pytest.raises(UserError, match="verify.protocol = foreign-tags: .*<checked>"):
+        _ = verifier_of(of_others, "verify.protocol=foreign-tags").template
+    with pytest.raises(UserError, match="verify.protocol = 'thinkprm' .*: ThinkPRM judges whole solutions"):
+        load(SweepConfig, None, ["verify.protocol=thinkprm"])
+    with pytest.raises(UserError, match="unknown protocol 'gemprm': did you mean 'genprm'"):
+        load(SweepConfig, None, ["verify.protocol=gemprm"])
+    with pytest.raises(UserError, match="name = 'gemprm'.*no protocol of that name; known: genprm, thinkprm, tags"):
+        protocol_of({"protocol": {"name": "gemprm"}})
+
+
+def test_a_protocol_that_no_state_machine_plays_is_told_and_one_of_its_own_is_taken():
+    class Bare(RationaleFormat):
+        verdict_words = ("Yes", "No")
+        opening = following = parts = stop_ids = lambda self, *_: ""
+
+    with pytest.raises(UserError, match="Bare: set its class variable `dialogue`"):
+        dialogue_of(Bare())
+    Bare.dialogue = CompactDialogue
+    assert dialogue_of(Bare()) is CompactDialogue
 
 
 def test_what_a_plugin_world_does_not_know_is_told_before_it_is_loaded(tmp_path):

@@ -32,8 +32,8 @@ Every command with its arguments and options. `python -m tools.command_reference
 line itself, and a test holds it current; `python -m jprm COMMAND --help` says the same. An installed package has the
 program `jprm`, which is `python -m jprm`.
 
-`python experiments/sweep.py` is `python -m jprm sweep`, and `python experiments/uses.py` is `python -m jprm
-applications`. What the exit codes mean is in [exit codes](exit-codes.md), and the keys of `KEY=VALUE` are in
+`python experiments/sweep.py` is `python -m jprm sweep`, and `python experiments/uses.py` is `python -m jprm uses`. What
+the exit codes mean is in [exit codes](exit-codes.md), and the keys of `KEY=VALUE` are in
 [configuration](configuration.md)."""
 
 

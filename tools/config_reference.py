@@ -67,7 +67,7 @@ TRAIN = "`python -m jprm train --config FILE [KEY=VALUE ...]`; examples are in `
 SWEEP = """`python experiments/sweep.py [FILE] [KEY=VALUE ...]` or `python -m jprm sweep`; examples are in
 `configs/sweep/`. Without a file and overrides the defaults are the embedded sweep. `python -m jprm label` takes
 the same keys."""
-APPLICATIONS = """`python experiments/uses.py [FILE] [KEY=VALUE ...]` or `python -m jprm applications`; an example is
+APPLICATIONS = """`python experiments/uses.py [FILE] [KEY=VALUE ...]` or `python -m jprm uses`; an example is
 `configs/uses/quick.toml`. All keys of the sweep hold here, too; below stand those that are new or have another
 default."""
 EVALUATE = """The options of `python -m jprm evaluate`. It reads no file but that of the protocol, whose keys follow;

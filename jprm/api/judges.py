@@ -102,8 +102,8 @@ class CheckpointJudge(Judge):
         return generator
 
     def _tokens(self, generator: Generator, style: str, item: Item) -> int:
-        protocol = self._sampling.protocol
-        assert protocol is not None, "a scorer that samples has a protocol"
+        assert self._sampling.protocol is not None, "a scorer that samples has a protocol"
+        protocol = self._sampling.protocol.for_codec(generator.codec)  # with the turns of the checkpoint's own template
         texts = item.problem.text, item.solution.steps
         return protocol.expected_tokens(*texts, style, lambda text: len(generator.codec.encode(text)))
 

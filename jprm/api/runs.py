@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 import importlib
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -185,17 +186,24 @@ class Run:
     def frame(self, package: str | None = None) -> Any:
         """A row for each finished cell and number of votes, with the columns of results.jsonl, as a data frame.
 
-        package: pandas or polars; by default the one that is installed, pandas if both are. Raises UserError where
-        neither is.
+        A value of an axis that is a list or a table is its JSON, so that columns can be grouped by. package: pandas or
+        polars; by default the one that is installed, pandas if both are. Raises UserError where neither is.
         """
-        for name in FRAMES if package is None else (package,):
-            try:
-                frames = importlib.import_module(name)
-            except ImportError:
-                continue
-            return frames.DataFrame([dict(row.columns) for cell in self.cells for row in cell.rows])
-        wanted = " or ".join(FRAMES) if package is None else package
-        raise UserError(f"a data frame needs {wanted}, which is not installed: pip install {package or FRAMES[0]}")
+        return frame_of([row.columns for cell in self.cells for row in cell.rows], package)
+
+
+def frame_of(rows: Sequence[Mapping[str, Any]], package: str | None = None) -> Any:
+    """Rows as a data frame of the package, as `Run.frame` says. Raises UserError where it is not installed."""
+    plain = [{k: json.dumps(v) if isinstance(v, list | dict) else v for k, v in row.items()} for row in rows]
+    for name in FRAMES if package is None else (package,):
+        try:
+            frames = importlib.import_module(name)
+        except ImportError:
+            continue
+        # Polars would take the types of the first hundred rows, in which a column may have nulls or whole numbers only.
+        return frames.DataFrame(plain, infer_schema_length=None) if name == "polars" else frames.DataFrame(plain)
+    wanted = " or ".join(FRAMES) if package is None else package
+    raise UserError(f"a data frame needs {wanted}, which is not installed: pip install {package or FRAMES[0]}")
 
 
 def open_run(path: str | Path) -> Run:

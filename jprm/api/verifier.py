@@ -94,6 +94,24 @@ class ScoredSolution:
         lines = [f"step {number}  {step}" for number, step in enumerate(self.steps, 1)]
         return "\n".join([*lines, self.verdict])
 
+    def as_json(self) -> dict[str, Any]:
+        """All of it as plain values, which `python -m jprm score --json` prints; docs/files.md names the keys."""
+        from jprm.evaluate import interval_row
+        from jprm.records import to_json
+
+        steps = [
+            {
+                "text": step.text,
+                **interval_row("reward", step.reward),
+                "votes": step.votes,
+                "rewards": step.rewards,
+                "rationales": [to_json(rationale) for rationale in step.rationales],
+            }
+            for step in self.steps
+        ]
+        judged = {"n_votes": self.n_votes, "first_error": self.first_error, "verdict": self.verdict}
+        return {"problem": self.problem, "steps": steps, **judged}
+
     @property
     def verdict(self) -> str:
         """The verdict in words, with steps counted from 1."""

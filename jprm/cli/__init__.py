@@ -6,4 +6,4 @@ word is answered before JAX is loaded.
 
 from jprm.cli import ahead, experiments, files, models, rl, runs  # noqa: F401 - adds their commands
 from jprm.cli.app import app
-from jprm.cli.entry import applications_main, ask_for_huge_pages, guarded, main, sweep_main
+from jprm.cli.entry import ask_for_huge_pages, guarded, main, sweep_main, uses_main

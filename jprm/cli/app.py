@@ -2,7 +2,12 @@
 
 import typer
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
+from jprm.errors import EXIT_CODES
+
+CODES = "; ".join(f"{code} = {meaning}" for code, meaning in EXIT_CODES.items())
+app = typer.Typer(
+    add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, epilog=f"Exit codes. {CODES}."
+)
 
 data = typer.Typer(no_args_is_help=True, help="Files of solutions with step labels, and of conversations.")
 app.add_typer(data, name="data")
@@ -22,6 +27,6 @@ def _root() -> None:
 CONFIGS = {
     "train": "jprm.train.config:RunConfig",
     "sweep": "jprm.experiments.sweep.config:SweepConfig",
-    "applications": "jprm.experiments.applications.config:ApplicationsConfig",
+    "uses": "jprm.experiments.applications.config:ApplicationsConfig",
     "evaluate --protocol": "jprm.verify:GenPRM",
 }

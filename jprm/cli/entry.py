@@ -1,6 +1,7 @@
 """Where programs begin, and where a user's mistake ends: as one line on standard error and exit code 2."""
 
 import errno
+import importlib.util
 import io
 import os
 import sys
@@ -33,9 +34,9 @@ def sweep_main(arguments: Sequence[str]) -> int:
     return _script("sweep", "experiments/sweep.py", arguments)
 
 
-def applications_main(arguments: Sequence[str]) -> int:
+def uses_main(arguments: Sequence[str]) -> int:
     """Runs `python experiments/uses.py` and returns its exit code."""
-    return _script("applications", "experiments/uses.py", arguments)
+    return _script("uses", "experiments/uses.py", arguments)
 
 
 def _script(name: str, file: str, arguments: Sequence[str]) -> int:
@@ -81,8 +82,14 @@ def guarded(work: Callable[[], int | None]) -> int:
     except typer.Exit as end:
         return end.exit_code
     except CLICK_ERROR as error:
-        mistake: Any = error
-        return _told(f"error: {mistake.format_message()} (see --help)", mistake.exit_code)
+        from jprm.cli.mistakes import mistake_line
+
+        return _told(f"error: {mistake_line(error)}", MISTAKE)
+    except ModuleNotFoundError as error:
+        if not _is_missing(error.name):
+            raise
+        doctor = "python -m jprm doctor names all that is missing, and how to get it"
+        return _told(f"error: the package {error.name} is not installed; {doctor}", MISTAKE)
     except (BrokenPipeError, SystemExit):  # the second is click's, which has met the first
         _drop_output()
         return READER_GONE
@@ -92,6 +99,12 @@ def guarded(work: Callable[[], int | None]) -> int:
         where = "standard output" if error.filename is None else error.filename
         _drop_output()
         return _told(f"error: {where}: {error.strerror}; mend this, and the same command goes on from here", MISTAKE)
+
+
+def _is_missing(module: str | None) -> bool:
+    """Whether a module is of a package that is not installed. Where another one cannot be found, we are to blame."""
+    package = (module or "").partition(".")[0]
+    return package not in ("", "jprm") and importlib.util.find_spec(package) is None
 
 
 def _open_streams() -> None:

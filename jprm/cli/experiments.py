@@ -1,4 +1,4 @@
-"""The commands that run experiments: sweep, label, applications. The scripts in `experiments/` call them, too."""
+"""The commands that run experiments: sweep, label, synthesize, uses. The scripts in `experiments/` call them, too."""
 
 import shlex
 import sys
@@ -147,7 +147,11 @@ def synthesize(
 
 
 @app.command()
-def applications(words: Words = None, replace: Replace = False) -> None:
+def uses(
+    words: Words = None,
+    plan: Annotated[bool, typer.Option("--plan", help="Show what is there and what the rest costs.")] = False,
+    replace: Replace = False,
+) -> None:
     """Set verifiers to work: baselines, best-of-N, search, criticism, at equal compute.
 
     Results land in <directory>/<name>/ (runs/applications/): results.jsonl, report.html, figures/, stages/. Stages of a
@@ -162,8 +166,11 @@ def applications(words: Words = None, replace: Replace = False) -> None:
     from jprm.experiments.applications.search_choices import check_search
 
     check_search(config.search)
-    from jprm.experiments.applications.run import run_applications
+    from jprm.experiments.applications.run import plan_applications, run_applications
 
+    if plan:
+        plan_applications(config)
+        return
     command = shlex.join(["python", "experiments/uses.py", *command_words()])
     raise typer.Exit(run_applications(config, command, replace))
 
@@ -182,4 +189,4 @@ def split_words(words: list[str] | None, folder: str = "sweep") -> tuple[Path | 
 def command_words() -> list[str]:
     """The words of this program's command line, as they were given behind the command."""
     words = sys.argv[1:]
-    return words[1:] if words[:1] in (["sweep"], ["applications"]) else words
+    return words[1:] if words[:1] in (["sweep"], ["uses"]) else words

@@ -114,12 +114,15 @@ def convert_data(
 
 @app.command("list")
 def list_names(
+    kind: Annotated[
+        list[str] | None, typer.Argument(metavar="KIND", help="One kind alone, such as scorers or label rules.")
+    ] = None,
     plugin: Annotated[list[Path] | None, typer.Option(help="A Python file with a @scorer, @world, ...")] = None,
 ) -> None:
     """Name everything that can be chosen: scorers, strategies, worlds, label rules, rows, formats, models."""
     from jprm.catalogue import print_catalogue
 
-    print_catalogue(plugin or ())
+    print_catalogue(plugin or (), " ".join(kind or ()))
 
 
 @app.command()
@@ -127,7 +130,10 @@ def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     wait_s: Annotated[float, typer.Option("--wait", min=0.1, help="Seconds that JAX has to name its devices.")] = 4.0,
 ) -> None:
-    """Say whether the main command can run here: versions, devices, memory, disk, the jail."""
+    """Say whether the main command can run here: versions, devices, memory, disk, the jail.
+
+    Exit code 1: it cannot, and the lines that begin with "bad" say why.
+    """
     from jprm.doctor import run_doctor
 
     raise typer.Exit(run_doctor(as_json, wait_s))

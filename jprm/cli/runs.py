@@ -1,5 +1,6 @@
 """Commands on the directory of a run: score, search, report, view, compare."""
 
+import json
 import shlex
 from collections import Counter
 from pathlib import Path
@@ -20,16 +21,28 @@ if TYPE_CHECKING:
 def score(
     problem: Annotated[str, typer.Option(help="The problem's text.")],
     steps: Annotated[Path, typer.Option(help="A file with one step per line.")],
-    run: Annotated[Path, typer.Option(help="Run directory of a finished sweep.")] = Path("runs/embedded"),
-    votes: Annotated[int, typer.Option(min=1, help="Rationales per step.")] = 8,
+    run: Annotated[Path | None, typer.Option(help="Run directory of a finished sweep; default: runs/embedded.")] = None,
+    model: Annotated[Path | None, typer.Option(help="A Hugging Face directory, in the place of a run.")] = None,
+    n: Annotated[int, typer.Option("--n", min=1, help="Votes on each step.")] = 8,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Judge each step of a solution: P(Yes), the votes, the code that ran and its output."""
-    _require_sweep(run)
+    if run and model:
+        raise UserError("--run and --model exclude each other; give the one that has the verifier")
+    if not model:
+        _require_sweep(run := run or Path("runs/embedded"))
     present(steps, "--steps")
+    texts = _steps(steps)
     from jprm.api import Verifier
 
-    with Verifier.from_run(run, progress=True) as verifier:
-        _print_scored(verifier.score(problem, _steps(steps), votes), votes)
+    told = not as_json  # else standard output is the object alone
+    opened = Verifier.from_checkpoint(model, progress=told) if model else Verifier.from_run(run or "", progress=told)
+    with opened as verifier:
+        scored = verifier.score(problem, texts, n)
+    if as_json:
+        print(json.dumps(scored.as_json(), ensure_ascii=False, allow_nan=False))
+    else:
+        _print_scored(scored, n)
 
 
 def _steps(path: Path) -> list[str]:
@@ -65,7 +78,7 @@ def search(
         list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Settings of the strategy, such as width=4.")
     ] = None,
     scorer: Annotated[str, typer.Option(help="Who rewards the steps.")] = "genprm",
-    votes: Annotated[int, typer.Option(min=1, help="The votes of the scorer on each step.")] = 2,
+    n: Annotated[int, typer.Option("--n", min=1, help="The votes of the scorer on each step.")] = 2,
     problems: Annotated[int, typer.Option(min=1, help="How many problems are searched.")] = 100,
     split: Annotated[str, typer.Option(help="Where the problems come from: train, dev or test.")] = "dev",
     aggregation: Annotated[str, typer.Option(help="How the rewards of steps become one score.")] = "min",
@@ -88,7 +101,7 @@ def search(
         strategy,
         settings or (),
         scorer=scorer,
-        votes=votes,
+        votes=n,
         problems=problems,
         split=split,  # type: ignore[arg-type] - checked there
         aggregation=aggregation,
@@ -139,14 +152,25 @@ def compare(
     cells: Annotated[
         tuple[str, str], typer.Option(help="Parts of the names of one cell in each; without it all cells of both.")
     ] = ("", ""),
+    flips: Annotated[
+        int, typer.Option(min=0, help="Solutions of each direction that are listed, of each pair of cells.")
+    ] = 5,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object, with all flips.")] = False,
 ) -> None:
-    """Compare two sweeps cell by cell, paired by problem, with intervals."""
+    """Compare two sweeps cell by cell, paired by problem, with intervals, and list the solutions that flip.
+
+    A solution flips where one run names its first error right and the other does not, with all of their votes.
+    """
     for run in (first, second):
         _require_sweep(run)
     from jprm.experiments.sweep.compare import compare as compared
-    from jprm.experiments.sweep.compare import print_comparison
+    from jprm.experiments.sweep.compare import comparison_json, print_comparison
 
-    print_comparison(compared(first, second, cells if any(cells) else None), first, second)
+    found = compared(first, second, cells if any(cells) else None)
+    if as_json:
+        print(json.dumps(comparison_json(found, first, second), ensure_ascii=False, allow_nan=False))
+    else:
+        print_comparison(found, first, second, flips)
 
 
 def _require_sweep(run: Path) -> None:

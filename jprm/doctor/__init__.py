@@ -9,11 +9,11 @@ from dataclasses import asdict
 
 from jprm.doctor.facts import MachineFacts, gather
 from jprm.doctor.findings import Finding, diagnose, print_findings
-from jprm.errors import UserError
+from jprm.errors import UNFIT, UserError
 
 
 def run_doctor(as_json: bool, wait_s: float) -> int:
-    """Examines this machine, prints what it found, and returns 0 if the main command can run here, else 1."""
+    """Examines this machine, prints what it found, and returns 0 if the main command can run here, else UNFIT."""
     from jprm.execute.probe import survey
 
     facts = gather(wait_s)
@@ -28,7 +28,7 @@ def run_doctor(as_json: bool, wait_s: float) -> int:
         table = {"fit": fit, "facts": asdict(facts), "findings": [asdict(f) for f in findings]}
         table["jail"] = asdict(found) if found else None
         print(json.dumps(table, indent=1))
-        return 0 if fit else 1
+        return 0 if fit else UNFIT
     print_findings(findings)
     print("\nThe main command can run here." if fit else "\nThe main command cannot run here.")
-    return 0 if fit else 1
+    return 0 if fit else UNFIT

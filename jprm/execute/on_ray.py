@@ -10,7 +10,7 @@ import os
 import time
 from typing import Any
 
-from jprm.errors import UserError
+from jprm.errors import UserError, lacking
 from jprm.execute.outcome import FINISHED, NOT_REBUILT, OutcomeKind
 from jprm.execute.place import PoolFailure, RemotePool, Reply, Session
 from jprm.execute.pool import Pool
@@ -43,9 +43,7 @@ class RayPool(RemotePool):
         try:
             self._ray: Any = importlib.import_module("ray")
         except ImportError:
-            raise UserError(
-                "running code on Ray needs the package ray; in jprm's folder: pip install -e '.[ray]'"
-            ) from None
+            raise lacking("running code on Ray", "ray", "ray") from None
         self._began_ray = not self._ray.is_initialized()
         if self._began_ray:
             self._ray.init(log_to_driver=False, logging_level="ERROR")

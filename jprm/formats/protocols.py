@@ -13,23 +13,33 @@ from pydantic import field_validator
 
 from jprm.config import Config, checked
 from jprm.errors import UserError
+from jprm.registry import added
 from jprm.strict_json import read_object
 
 PROTOCOL_FILE = "jprm.json"
 KEY = "protocol"
+PUBLISHED = ("genprm", "thinkprm", "tags")
 
 
 class ProtocolChoice(Config):
     """Which rationale protocol, and what of it is chosen."""
 
-    name: Literal["genprm", "thinkprm", "tags"]
-    """The protocol: the published GenPRM's, the published ThinkPRM's, or the compact one of tags."""
+    name: str
+    """The protocol: genprm or thinkprm, the published ones, tags, the compact one, or one of a plugin."""
     chat: Literal["published", "template"] = "published"
     """Whose turns a GenPRM conversation has: the published chat's, or those of the checkpoint's own template."""
     style: Literal["full", "code", "analysis", "direct"] = "full"
     """What a rationale consists of."""
     overrides: tuple[str, ...] = ()
     """`key=value` of the protocol's file."""
+
+    @field_validator("name")
+    @classmethod
+    def _a_protocol(cls, name: str) -> str:
+        known = (*PUBLISHED, *sorted(added("protocol")))
+        if name not in known:
+            raise ValueError(f"no protocol of that name; known: {', '.join(known)}, and those of plugins once loaded")
+        return name
 
     @field_validator("overrides")
     @classmethod

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from jprm.errors import UserError
+from jprm.errors import UserError, lacking
 from jprm.strict_json import BYTE_ORDER_MARKS, UTF8_MARK, NotJson, blank_end, decode, is_unicode, parse, parse_from
 
 MAX_LINE_BYTES = 1 << 28
@@ -159,10 +159,7 @@ def _parquet(path: Path) -> Iterator[FileRow]:
         import pyarrow  # pyright: ignore[reportMissingImports]
         import pyarrow.parquet as parquet  # pyright: ignore[reportMissingImports]
     except ImportError:
-        raise UserError(
-            f"{path}: parquet needs pyarrow, which is not installed: pip install 'jprm[parquet]', "
-            "or convert the file to JSON lines"
-        ) from None
+        raise lacking(f"{path}: parquet", "pyarrow", "parquet", "or convert the file to JSON lines") from None
     with _opened(path):  # says what is wrong with the file in our words
         pass
     try:

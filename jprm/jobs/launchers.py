@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from jprm.errors import UserError
+from jprm.errors import UserError, lacking
 from jprm.jobs.trial import LOST, Trial, run_trial
 
 LAUNCHERS = ("local", "slurm", "ray")
@@ -91,7 +91,7 @@ class SlurmLauncher(Launcher):
         try:
             import submitit
         except ImportError:
-            raise UserError("--launcher slurm needs submitit; install it: pip install -e '.[slurm]'") from None
+            raise lacking("--launcher slurm", "submitit", "slurm") from None
         parameters = dict(settings)
         cluster = parameters.pop("cluster", "slurm")
         try:
@@ -150,7 +150,7 @@ class RayLauncher(Launcher):
         try:
             ray: Any = importlib.import_module("ray")
         except ImportError:
-            raise UserError("--launcher ray needs ray; install it: pip install -e '.[ray]'") from None
+            raise lacking("--launcher ray", "ray", "ray") from None
         wanted = {"num_cpus": 1} | dict(settings)
         address = wanted.pop("address", None)
         self._ray = ray

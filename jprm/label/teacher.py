@@ -15,9 +15,9 @@ from jprm.label.consensus import TOO_LONG, disagreement
 from jprm.label.rationales import Conversation
 from jprm.quoting import TextCodec, unquote
 from jprm.records import Execution, Problem, Rationale, Solution
-from jprm.verify import GenPRM, Pieces, Template, conversation_pieces, play
+from jprm.verify import GenPRM, Pieces, RationaleFormat, conversation_pieces, play
 from jprm.verify.sections import NONE_WRONG, Written, closes_itself
-from jprm.verify.settings import DIALOGUES
+from jprm.verify.settings import begin_dialogue
 from jprm.verify.teacher import NO_CONCLUSION
 from jprm.worlds.base import Style
 
@@ -76,7 +76,7 @@ def _flaw(step: JudgedStep) -> str:
 
 
 def write_rationales(
-    steps: Sequence[JudgedStep], protocol: GenPRM | Template, codec: TextCodec, style: str
+    steps: Sequence[JudgedStep], protocol: RationaleFormat, codec: TextCodec, style: str
 ) -> list[Pieces] | None:
     """Returns the rationales of the first steps in a verifier's protocol, as pieces; None where one does not fit it.
 
@@ -87,7 +87,7 @@ def write_rationales(
     for t, step in enumerate(steps):
         analysis, *codes = (codec.quote(text, own=True) for text in (step.analysis, *(e.code for e in step.executions)))
         outcomes = iter([(e.kind, e.text) for e in step.executions])
-        dialogue = DIALOGUES[type(protocol)](protocol, codec, t, style, execute)
+        dialogue = begin_dialogue(protocol, codec, t, style, execute)
         turns = protocol.authored(analysis, codes, step.verdict, style)
         played = play(dialogue, turns, lambda code, outcomes=outcomes: next(outcomes, NO_OUTCOME))
         ran = list(step.executions) if execute == "executed" else []
@@ -118,7 +118,7 @@ def taught_conversation(
     problem: Problem,
     solution: Solution,
     steps: Sequence[JudgedStep],
-    protocol: GenPRM | Template,
+    protocol: RationaleFormat,
     codec: TextCodec,
     style: Style,
 ) -> Conversation:

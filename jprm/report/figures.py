@@ -218,7 +218,7 @@ class BarFigure:
                 axes.errorbar(value, at, xerr=ends, fmt="none", ecolor=INK, elinewidth=1.4, capsize=3)
             axes.set_yticks(range(len(labels)), labels)
             axes.tick_params(axis="y", length=0, labelcolor=INK, labelsize=9.5)
-            axes.invert_yaxis()
+            axes.set_ylim(len(labels) - 0.4, -0.6)  # the first on top, and no more room than between two
             axes.grid(axis="y", visible=False)
             axes.set_xlabel(_plain(self.x_label))
             lowest = np.nanmin([min(p.value, p.low) for _, points in self.bars for p in points] + [0.0])

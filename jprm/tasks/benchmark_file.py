@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import functools
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +16,6 @@ from jprm.jobs import Stage, write_rows
 from jprm.records import Problem, Solution, stable_id
 from jprm.tasks.benchmark import Item, SolutionSet, write_items
 from jprm.tasks.resources import Speed, TaskContext
-
-ALIASES = {"socratic": "socratic-prmbench", "mrmath": "mr-math"}  # short names are taken, too
 
 
 @dataclass(frozen=True)
@@ -63,10 +62,11 @@ class BenchmarkRows:
 
 def read_rows(path: Path, layout: str = "auto") -> BenchmarkRows:
     """Reads a file. Raises UserError where it cannot be read, its layout is not known, or no row is usable."""
-    name = ALIASES.get(layout, layout)
-    if name not in ("auto", *benchmark):
-        raise UserError(f"--format {layout}: no such layout; known: {', '.join(('auto', *benchmark))}")
-    found = read_benchmark(path, None if name == "auto" else name)
+    known = ("auto", *benchmark)
+    if layout not in known:
+        near = difflib.get_close_matches(layout, known, n=1, cutoff=0.0)[0]
+        raise UserError(f"--format {layout}: no such layout; did you mean {near}? known: {', '.join(known)}")
+    found = read_benchmark(path, None if layout == "auto" else layout)
     if not found.items:
         first = found.rejected[0] if found.rejected else f"{path}: empty"
         raise UserError(f"{path}: no row can be used; the first: {first}")

@@ -136,7 +136,7 @@ class Search(Task):
             **self.policy.inputs(),
             "verify": verify,
             "slots": self.sampling.slots,
-            **protocol_inputs(self.sampling.verifier.template),
+            **protocol_inputs(self.sampling.verifier.verify, self.sampling.verifier.template),
             **({"direct": self._styled("direct").key} if self.scorer else {}),
             **({"scorer_model": model_digest(self.scorer_model)} if self.scorer_model else {}),
         }

@@ -18,7 +18,7 @@ from jprm.label import label_rule
 from jprm.records import ReadOut
 from jprm.registry import load_plugins
 from jprm.train.config import TrainConfig
-from jprm.verify import CodeSettings, Overflow, votes_drawn
+from jprm.verify import CodeSettings, Overflow, protocol, votes_drawn
 from jprm.worlds import world
 
 EXACT = "exact"  # the labels that say what is true, where that is known; every other rule goes by values
@@ -272,9 +272,9 @@ class VerifySection(Config):
     """Whether each vote reads its own earlier rationales ("chain"), or all votes read those of the first ("fork")."""
     readout: ReadOut = "prob_raw"
     """What the reward of a vote is: P(Yes) before or after the temperature, or the sampled word."""
-    protocol: Literal["auto", "tags", "genprm"] = "auto"
-    """How rationales are written, in training and in use: with the compact tags, or as the published GenPRM; "auto"
-    takes the tags for presets and GenPRM for checkpoints."""
+    protocol: str = "auto"
+    """How rationales are written, in training and in use: "tags", the compact ones, "genprm", as the published GenPRM,
+    or a protocol of a plugin; "auto" takes the tags for presets and GenPRM for checkpoints."""
     chat: Literal["auto", "published", "template"] = "auto"
     """Whose turns a GenPRM conversation has: the published chat's, or those of the checkpoint's own template; "auto"
     takes the template where there is one."""
@@ -296,6 +296,15 @@ class VerifySection(Config):
     """What code is run in spite of, although nothing keeps it from that."""
     code: CodeSettings = CodeSettings()
     """How code is read and its output shown."""
+
+    @field_validator("protocol")
+    @classmethod
+    def _a_protocol(cls, name: str) -> str:
+        if name == "thinkprm":
+            raise ValueError("ThinkPRM judges whole solutions, and no sweep trains it; choose tags or genprm")
+        if name != "auto":
+            protocol[name]
+        return name
 
     @field_validator("place")
     @classmethod

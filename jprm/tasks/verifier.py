@@ -14,6 +14,7 @@ from jprm.errors import UserError
 from jprm.formats.protocols import ProtocolChoice
 from jprm.jobs import Stage, Stages, Task
 from jprm.label import Conversation, Counts, filter_conversations, taught_conversation
+from jprm.quoting import TextCodec
 from jprm.seeds import rng_of, seed_of
 from jprm.tasks.base import Base, train_model, training_flops
 from jprm.tasks.labels import Example, LabelledSolutions, labelled_first_error, load_examples, rule_inputs
@@ -23,7 +24,7 @@ from jprm.tasks.rationales import held_out_conversations, write_conversation
 from jprm.tasks.resources import Speed, TaskContext
 from jprm.tasks.settings import TrainSection, VerifySection
 from jprm.tasks.teacher_rationales import TRAINING_FORM, TeacherRationales, load_kept
-from jprm.verify import EMBEDDED, Budget, GenPRM, Template, protocol_for
+from jprm.verify import OURS, Budget, GenPRM, RationaleFormat, make_protocol, protocol, protocol_for
 
 if TYPE_CHECKING:
     from jprm.data import Document  # loads JAX
@@ -82,26 +83,27 @@ class TrainedVerifier(Task):
         return " ".join([*parts, *(["unfiltered"] if not self.filtered else []), f"s={self.seed}"])
 
     @functools.cached_property
-    def template(self) -> Template | GenPRM:
+    def template(self) -> RationaleFormat:
         """The rationale protocol with its budget, the same in training and in use.
 
         Raises UserError for a protocol that the tokenizer of the base cannot write, and for one that ends a rationale
         behind its code, so that none could be learnt.
         """
-        protocol = rationale_protocol(self.verify, self.base)
-        if isinstance(protocol, GenPRM) and self.style in RUN_CODE and protocol.budget.max_rounds < 2:
+        found = rationale_protocol(self.verify, self.base)
+        if isinstance(found, GenPRM) and self.style in RUN_CODE and found.budget.max_rounds < 2:
             raise UserError(
-                f"verify.max_rounds = {protocol.budget.max_rounds}: GenPRM forces a verdict behind the last round, so "
+                f"verify.max_rounds = {found.budget.max_rounds}: GenPRM forces a verdict behind the last round, so "
                 "no rationale with code would have one of its own; take 2 or more"
             )
-        return protocol
+        return found
 
     @property
     def remembered(self) -> ProtocolChoice:
         """What its weights remember of their training (`jprm.json`), so that `evaluate` asks them in the same way."""
         verify, style, template = self.verify, self.style, self.template
-        if not isinstance(template, GenPRM):
-            return ProtocolChoice(name="tags", style=style)  # type: ignore[arg-type] - a style of the sections
+        own = verify.protocol not in ("auto", *OURS)
+        if own or not isinstance(template, GenPRM):
+            return ProtocolChoice(name=verify.protocol if own else "tags", style=style)  # type: ignore[arg-type]
         code = (f"code.{key}={json.dumps(value)}" for key, value in verify.code.model_dump().items())
         sampling = f"sampling.temperature={verify.temperature}", f"sampling.code_timeout_s={verify.timeout_s}"
         overrides = (*_overrides(verify), *sampling, *code)
@@ -133,7 +135,7 @@ class TrainedVerifier(Task):
             "train": self.effective_recipe.model_dump(mode="json", exclude={"checkpoint_every"}),
             "seed": self.seed,
             **code_inputs(self.verify),
-            **protocol_inputs(self.template),
+            **protocol_inputs(self.verify, self.template),
             **({} if isinstance(self.base, Base) else {"held_out_tokens": HELD_OUT_TOKENS}),
         }
 
@@ -239,12 +241,12 @@ class TrainedVerifier(Task):
     ) -> list[Conversation]:
         """A teacher's attempts at these examples that were kept, in this verifier's own protocol and style."""
         by_id = {example.solution.id: example for example in examples}
-        protocol, codec, style = self.template, self.base.tokenizer, self.style
+        format, codec, style = self.template, self.base.tokenizer, self.style
         conversations = []
         for kept in load_kept(stages[taught]):
             if (of := by_id.get(kept.solution_id)) is not None:
                 judged = of.problem, of.solution, kept.steps
-                conversations.append(taught_conversation(*judged, protocol, codec, style))  # type: ignore[arg-type]
+                conversations.append(taught_conversation(*judged, format, codec, style))  # type: ignore[arg-type]
         return conversations
 
     def chosen(self, stages: Stages) -> list[Example]:
@@ -272,22 +274,33 @@ def is_held_out(example: Example) -> bool:
     return int(example.problem.id, 16) % HELD_OUT_SHARE == 0
 
 
-def rationale_protocol(verify: VerifySection, base: ModelWeights) -> Template | GenPRM:
+def rationale_protocol(verify: VerifySection, base: ModelWeights) -> RationaleFormat:
     """The rationale protocol of these settings for verifiers that start from `base`.
 
-    Raises UserError for a protocol that its tokenizer cannot write.
+    Raises UserError for a protocol that its tokenizer cannot write, and for a plugin that makes none.
     """
     of_a_world = isinstance(base, Base)
     name = ("tags" if of_a_world else "genprm") if verify.protocol == "auto" else verify.protocol
-    if name == "tags":
+    if name != "genprm":
         budget = Budget(max_tokens=verify.max_tokens, max_rounds=verify.max_rounds, verdict_tokens=1)
-        return replace(EMBEDDED, budget=budget, code=verify.code)
+        made = make_protocol(name, budget, verify.code)
+        return made if name == "tags" else _written_by(base.tokenizer, name, made)
     chat = verify.chat
     if chat == "auto":
         chat = "template" if getattr(base.tokenizer, "has_chat_template", False) else "published"
-    protocol = protocol_for(name, chat, base.tokenizer, _overrides(verify))
-    assert isinstance(protocol, GenPRM)
-    return protocol.model_copy(update={"code": verify.code})
+    found = protocol_for(name, chat, base.tokenizer, _overrides(verify))
+    assert isinstance(found, GenPRM)
+    return found.model_copy(update={"code": verify.code})
+
+
+def _written_by(codec: TextCodec, name: str, made: RationaleFormat) -> RationaleFormat:
+    """A protocol of a plugin with what it takes from a tokenizer. Raises UserError where that cannot write it."""
+    try:
+        made = made.for_codec(codec)
+        made.stop_ids(codec)
+    except UserError as error:
+        raise UserError(f"verify.protocol = {name}: {error}") from None
+    return made
 
 
 def _overrides(verify: VerifySection) -> tuple[str, ...]:
@@ -296,9 +309,14 @@ def _overrides(verify: VerifySection) -> tuple[str, ...]:
     return *TRAINING_FORM, *budget, *verify.overrides
 
 
-def protocol_inputs(protocol: Template | GenPRM) -> dict[str, Any]:
-    """A published protocol as input of a task; left out for the tags, whose strings are part of the code."""
-    return {"protocol": protocol.model_dump(mode="json")} if isinstance(protocol, GenPRM) else {}
+def protocol_inputs(verify: VerifySection, format: RationaleFormat) -> dict[str, Any]:
+    """A protocol as input of a task: the texts of a published one, the name and the file of a plugin's.
+
+    Left out for the tags, whose strings are part of the code.
+    """
+    own = verify.protocol not in ("auto", *OURS)
+    plugin = {"own_protocol": [verify.protocol, protocol.digest(verify.protocol)]} if own else {}
+    return ({"protocol": format.model_dump(mode="json")} if isinstance(format, GenPRM) else {}) | plugin
 
 
 def first_within(documents: Sequence[Document], tokens: int) -> list[Document]:

@@ -29,7 +29,7 @@ from jprm.tasks.settings import ExecutionMode, VerifySection, VoteMode
 from jprm.tasks.verifier import RUN_CODE, TrainedVerifier, code_inputs, protocol_inputs
 from jprm.tasks.vote_progress import VoteProgress
 from jprm.tasks.vote_store import RATIONALES, VOTES, VoteStore, counted, read_lost, stream_rationales, stream_votes
-from jprm.verify import LOST, GenPRM, RationaleFormat, Template, VerifySettings, verify
+from jprm.verify import LOST, GenPRM, RationaleFormat, VerifySettings, verify
 
 # Expected numbers, which only the plan and the ETA use.
 TOKENS_SHARE = 0.5  # of the most tokens of a rationale
@@ -118,7 +118,7 @@ class VerifierSampling(Sampling):
         return (
             self.verify.model_dump(include=fields)
             | code_inputs(self.verify)
-            | protocol_inputs(self.verifier.template)
+            | protocol_inputs(self.verifier.verify, self.verifier.template)
             | {"execution": self.execution, "mode": self.mode, "slots": self.slots}
         )
 
@@ -167,7 +167,7 @@ class VerifierSampling(Sampling):
         return self.verifier.base.decode_flops(self.verify.context_tokens, tokens)
 
 
-def sampling_params(temperature: float, protocol: Template | GenPRM) -> SamplingParams:
+def sampling_params(temperature: float, protocol: RationaleFormat) -> SamplingParams:
     """How tokens are drawn: at the configured temperature, and as the published protocol cuts the rest."""
     if isinstance(protocol, GenPRM):
         return SamplingParams(temperature, protocol.sampling.top_k, protocol.sampling.top_p)

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from jprm.errors import Unwritable, UserError
+from jprm.errors import Unwritable, lacking
 from jprm.jobs import Progress, write_atomic
 from jprm.records import read_jsonl
 from jprm.train.distributed import first_process
@@ -85,7 +85,7 @@ class TensorBoard:
         try:
             from tensorboardX import SummaryWriter  # pyright: ignore[reportMissingImports]
         except ModuleNotFoundError:
-            raise UserError("log: TensorBoard needs tensorboardX: pip install 'jprm[tensorboard]'") from None
+            raise lacking("log: TensorBoard", "tensorboardX", "tensorboard") from None
         self._writer = SummaryWriter(str(directory))
 
     def write(self, line: dict[str, Any]) -> None:

@@ -3,10 +3,12 @@
 Enter by `verify` (the driver: many solutions and votes over one sampler and one code executor), by
 `Branches` (the same for the branches of searches, each beginning judged once), by a protocol alone
 (`CompactDialogue`, `ChatDialogue`: text in, actions out), or by the votes:
-`mean_reward`, `first_error`. It samples with any `jprm.sampling.Sampler` and imports no JAX.
+`mean_reward`, `first_error`. `protocol` knows the protocols by name, and registers those of one's
+own. It samples with any `jprm.sampling.Sampler` and imports no JAX.
 """
 
 from jprm.verify.branches import Branches
+from jprm.verify.by_name import OURS, make_protocol, protocol
 from jprm.verify.chat_dialogue import ChatDialogue
 from jprm.verify.compact import EMBEDDED, CompactDialogue, Template
 from jprm.verify.conversation import Overflow

@@ -122,6 +122,8 @@ class RationaleFormat(ABC):
     turn_marks: ClassVar[tuple[str, ...]] = ()
     # What the user should know of the layout.
     notes: ClassVar[tuple[str, ...]] = ()
+    # The state machine that plays a protocol of one's own; None where that of the class below it does.
+    dialogue: "ClassVar[type[Dialogue] | None]" = None
     # Whether a rationale stands in the history behind the same text as when it was written.
     history_as_written: ClassVar[bool] = True
 

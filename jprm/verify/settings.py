@@ -2,9 +2,10 @@
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, InstanceOf
 
 from jprm.config import Config
+from jprm.errors import UserError
 from jprm.quoting import TextCodec
 from jprm.records import ReadOut
 from jprm.verify.chat_dialogue import ChatDialogue
@@ -44,7 +45,7 @@ class VerifySettings(Config):
     """Conversations at a time; a few more than the sampler's slots keep a queue ready."""
     readout: ReadOut = "vote"
     """The reward by which `stop_early` judges a step."""
-    template: Template | CheckpointProtocol | Teacher = EMBEDDED
+    template: InstanceOf[RationaleFormat] = EMBEDDED
     """The rationale protocol."""
     overflow: Overflow = "give_up"
     """What becomes of a conversation that outgrows the context (see `jprm.verify.conversation`)."""
@@ -56,4 +57,12 @@ class VerifySettings(Config):
 
 def begin_dialogue(format: RationaleFormat, codec: TextCodec, step: int, style: str, execute: Execution) -> Dialogue:
     """Begins the rationale of a 0-based step in a protocol. Raises UserError for a style that does not exist."""
-    return DIALOGUES[type(format)](format, codec, step, style, execute)
+    return dialogue_of(format)(format, codec, step, style, execute)
+
+
+def dialogue_of(format: RationaleFormat) -> type[Dialogue]:
+    """Returns the state machine that plays a protocol. Raises UserError for one of a plugin that names none."""
+    known = (DIALOGUES[kind] for kind in type(format).__mro__ if kind in DIALOGUES)
+    if (found := format.dialogue or next(known, None)) is None:
+        raise UserError(f"{type(format).__name__}: set its class variable `dialogue` to the Dialogue that plays it")
+    return found

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import jprm
+from jprm.api.runs import frame_of
 from jprm.errors import UserError
 from tests.experiments.sweep.conftest import finished  # noqa: F401 - a fixture
 from tests.experiments.sweep.tiny_sweep import TINY, table
@@ -67,12 +68,35 @@ def test_a_frame_is_of_the_package_that_is_there(run, monkeypatch):
         monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(UserError, match="a data frame needs pandas or polars, .*: pip install pandas"):
         run.frame()
-    monkeypatch.setitem(sys.modules, "polars", types.SimpleNamespace(DataFrame=lambda rows: rows))
+    monkeypatch.setitem(sys.modules, "polars", types.SimpleNamespace(DataFrame=lambda rows, **_: rows))
     rows = run.frame()
     assert [(r["cell"], r["n_votes"]) for r in rows] == [(c.name, r.n_votes) for c in run.cells for r in c.rows]
     assert run.frame("polars") == rows
     with pytest.raises(UserError, match="needs pandas, which is not installed: pip install pandas"):
         run.frame("pandas")
+
+
+# The values of an axis change their type, or are lists, and some numbers are missing in all of the first rows.
+AWKWARD = [{"axis": 1, "f1": None, "sets": ["a"], "none": None}] * 150 + [
+    {"axis": 0.7, "f1": 0.5, "sets": ["a", "b"], "none": None}
+]
+
+
+@pytest.mark.parametrize("package", ["pandas", "polars"])
+def test_frames_of_the_real_packages_hold_the_rows(package, run):
+    frames = pytest.importorskip(package)
+    frame = run.frame(package)
+    assert isinstance(frame, frames.DataFrame) and len(frame) == sum(len(cell.rows) for cell in run.cells)
+    columns = [dict(row.columns) for cell in run.cells for row in cell.rows]
+    assert list(frame.columns) == list(columns[0])
+    assert frame["f1"].to_list() == [row["f1"] for row in columns]
+    assert frame["cell"].to_list() == [row["cell"] for row in columns]
+
+    awkward = frame_of(AWKWARD, package)
+    assert awkward["axis"].to_list() == [1.0] * 150 + [0.7]
+    assert awkward["f1"].to_list()[-1] == 0.5 and awkward["sets"].to_list()[-1] == '["a", "b"]'
+    assert awkward["f1"].mean() == 0.5 and len(set(awkward["sets"])) == 2
+    assert len(frame_of([], package)) == 0
 
 
 def test_a_sweep_returns_the_run_quietly_and_computes_nothing_twice(finished, capfd):  # noqa: F811

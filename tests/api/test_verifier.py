@@ -1,5 +1,6 @@
 """A verifier from Python: what it says of a solution, whoever judges, and what it refuses."""
 
+import json
 import math
 import sys
 
@@ -12,6 +13,7 @@ from jprm.tasks.vote_store import RATIONALES, stream_rationales
 from tests.experiments.benchmark import checkpoint
 from tests.experiments.conftest import one_device
 from tests.experiments.sweep.conftest import finished  # noqa: F401 - a fixture
+from tests.pages import documented
 
 PROBLEM = "Ann has 8. Joe gets 3 more than Ann. How many does Joe get?"
 STEP = "Step 1: Joe = Ann + 3 = 8 + 3 = 11, so Joe has 11. Answer: 11."
@@ -63,11 +65,12 @@ def test_what_cannot_be_scored_is_refused():
 
 
 @pytest.mark.slow
-def test_a_checkpoint_says_what_evaluate_lets_it_say(tmp_path, capfd):
+@pytest.mark.parametrize("chat", ["published", "template"])
+def test_a_checkpoint_says_what_evaluate_lets_it_say(tmp_path, capfd, chat):
     model = checkpoint.make(tmp_path / "model")
     row = checkpoint.row(1, 0, steps=2)
     data = checkpoint.write(tmp_path / "rows.jsonl", [row])
-    asked = {"overrides": (*checkpoint.SHORT, "sampling.temperature=0"), "workers": 1}
+    asked = {"overrides": (*checkpoint.SHORT, "sampling.temperature=0"), "workers": 1, "chat": chat}
     with one_device():
         result = jprm.evaluate_checkpoint(model, data, n=1, out=tmp_path / "out", full=True, **asked)
         with jprm.Verifier.from_checkpoint(model, **asked) as verifier:
@@ -89,8 +92,38 @@ def test_the_verifier_of_a_sweep_and_the_command(finished, tmp_path, capsys, mon
             verifier.score(PROBLEM, ["Step 1: Zoltan"])
     assert [r.vote for r in scored.steps[0].rationales] == [0, 1]
     (tmp_path / "steps.txt").write_text(STEP + "\n")
-    words = ["score", "--run", run, "--problem", PROBLEM, "--steps", tmp_path / "steps.txt", "--votes", 2]
+    words = ["score", "--run", run, "--problem", PROBLEM, "--steps", tmp_path / "steps.txt", "--n", 2]
     monkeypatch.setattr(sys, "argv", ["jprm", *map(str, words)])
     assert main() == 0
     said = capsys.readouterr().out.splitlines()
     assert said[0] == f"step 1  {scored.steps[0]}" and said[-1] == scored.verdict
+
+
+def score_words(tmp_path, *options):
+    (tmp_path / "steps.txt").write_text("a right step\nanother\n")
+    return ["jprm", "score", "--problem", "What?", "--steps", str(tmp_path / "steps.txt"), *map(str, options)]
+
+
+def test_the_command_prints_one_json_object(tmp_path, capsys, monkeypatch):
+    opened = jprm.Verifier.from_checkpoint(None, scorer="moody")
+
+    def from_checkpoint(model, progress):
+        assert (model, progress) == (tmp_path, False), "standard output is the object alone"
+        return opened
+
+    monkeypatch.setattr(jprm.Verifier, "from_checkpoint", from_checkpoint)
+    monkeypatch.setattr(sys, "argv", score_words(tmp_path, "--model", tmp_path, "--n", 1, "--json"))
+    assert main() == 0
+    said = json.loads(capsys.readouterr().out)
+    keys, of_steps = documented("score --json"), documented("A step of score --json")
+    assert said.keys() == keys["fields"] == keys["example"].keys()
+    assert said["steps"][0].keys() == of_steps["fields"] == keys["example"]["steps"][0].keys()
+    assert [step["votes"] for step in said["steps"]] == ["Y", "N"] and said["steps"][0]["reward_low"] is None
+    assert (said["first_error"], said["verdict"], said["n_votes"]) == (1, "first wrong step: 2", 1)
+    assert [len(step["rationales"]) for step in said["steps"]] == [1, 1]
+
+
+def test_a_run_and_a_model_exclude_each_other(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(sys, "argv", score_words(tmp_path, "--model", "M", "--run", "R"))
+    assert main() == 2
+    assert capsys.readouterr().err.startswith("error: --run and --model exclude each other")

@@ -5,11 +5,12 @@ import xml.etree.ElementTree as ElementTree
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from jprm.errors import printable
 from jprm.evaluate import Interval
 from jprm.report import BarFigure, LineFigure, Series, series_from_rows, series_of, short
-from jprm.report.figures import PALETTE
+from jprm.report.figures import MOST_LINES, PALETTE, _draw
 
 NAN = float("nan")
 POINTS = [Interval(0.7, 0.65, 0.75), Interval(0.8, 0.76, 0.84), Interval(0.85, 0.8, 0.9)]
@@ -60,6 +61,14 @@ def test_bands_and_bars_and_missing_intervals():
     bare = series_of("bare", [1, 2], [Interval(0.5, NAN, NAN), Interval(0.6, NAN, NAN)])
     svg = line_figure([bare], x_label="x", y_label="y", log_x=10, log_y=True)
     assert "nan" not in svg.lower().replace("nanum", "")
+
+
+def test_as_many_lines_as_are_drawn_can_be_told_apart():
+    axes = Figure().add_subplot()
+    for number in range(MOST_LINES):
+        _draw(axes, Series(f"s{number}", [1, 2], [0.1, 0.2]), number, bands=False)
+    looks = {(line.get_color(), line.get_marker(), str(line._dash_pattern)) for line in axes.lines}
+    assert len(looks) == MOST_LINES == 30
 
 
 def test_many_points_are_ticked_at_powers_of_two():

@@ -83,9 +83,13 @@ def browse(page, width, folder):
     return json.loads(html.unescape(title[1])), console
 
 
+HOSTILE = f"{EVIL} </script> ${{7 * 7}} {{{{ 7 * 7 }}}} \u202eright to left \u05e9\u05dc\u05d5\u05dd " + "longword" * 40
+
+
 @pytest.mark.parametrize("width", [1280, 400])
-def test_the_page_needs_no_network_says_no_error_and_fits(tmp_path, width):
-    page = _everything(f"a long line of words {EVIL} " + "word " * 30)
+@pytest.mark.parametrize("text", [f"a long line of words {EVIL} " + "word " * 30, HOSTILE])
+def test_the_page_needs_no_network_says_no_error_and_fits(tmp_path, width, text):
+    page = _everything(text)
     seen, console = browse(render(page).replace("</body>", PROBE), width, tmp_path)
     assert seen == {"width": width, "over": 0, "scripts": 3, "asked": [], "alerted": False}
     assert console == []

@@ -21,8 +21,10 @@ from jprm.experiments.applications.refined import matched_rows, refinement_rows
 from jprm.experiments.applications.report import print_rows, write_applications_report
 from jprm.experiments.applications.tasks import CONTROLS, STYLES, Applications
 from jprm.experiments.sweep.machine_speed import stored_speed
+from jprm.experiments.sweep.plan import MEASURED, UNMEASURED, print_cost, print_stages
 from jprm.experiments.sweep.run import claim_config
-from jprm.jobs import Failure, RunDirectory, Runner, StageFailed, Stages, Task, open_run, write_rows
+from jprm.jobs import Failure, Graph, RunDirectory, Runner, StageFailed, Stages, Task, open_run, write_rows
+from jprm.jobs.directory import check_writable
 from jprm.search import Choosing
 from jprm.tasks.benchmark import load_items, load_known
 from jprm.tasks.resources import Resources, Speed
@@ -33,6 +35,23 @@ from jprm.verify import ONE_VOTE
 Rows = list[dict[str, Any]]
 
 
+def plan_applications(config: ApplicationsConfig) -> None:
+    """Prints the stages, which of them are done, and what the others take; starts and writes nothing.
+
+    Raises UserError for a configuration that could not run.
+    """
+    check_writable(config.path)
+    measured = stored_speed(config.path)
+    graph, speed = Graph(Stages(config.path), asked_of(Applications(config))), measured or Speed()
+    print_stages(graph, speed)
+    print_cost(graph, speed, MEASURED if measured else UNMEASURED)
+
+
+def asked_of(applications: Applications) -> list[Task]:
+    """All tasks whose results the rows need."""
+    return [*applications.judging(), *applications.searches()]
+
+
 def run_applications(config: ApplicationsConfig, command: str, replace: bool = False) -> int:
     """Computes everything in the run directory, resuming what is there; returns 3 where stages failed, else 0.
 
@@ -40,7 +59,7 @@ def run_applications(config: ApplicationsConfig, command: str, replace: bool = F
     replaced. Raises UserError where nothing but the user's mistakes keep it from its table.
     """
     path, applications = config.path, Applications(config)
-    asked = [*applications.judging(), *applications.searches()]
+    asked = asked_of(applications)
     with RunDirectory(path) as directory, Resources() as resources:
         claim_config(config, replace)
         speed = stored_speed(path) or Speed()

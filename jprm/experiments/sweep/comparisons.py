@@ -62,7 +62,8 @@ class Comparison:
     def verdict(self) -> str:
         """What the interval allows to say."""
         if self.sides and self.is_told_apart:
-            return f"{self.sides[self.difference.high < 0]} is better"
+            side = self.sides[self.difference.high < 0]
+            return f"{side} {'are' if side.endswith('votes') else 'is'} better"
         if self.difference.low > 0:
             return "helps"
         return "harms" if self.difference.high < 0 else "not told apart"

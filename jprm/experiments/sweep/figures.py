@@ -193,7 +193,8 @@ def _calibration(grid: list[Measured]) -> dict[str, LineFigure]:
         if found is None:
             continue
         series.append(series_of(name, [b.reward for b in found.bins], [b.right for b in found.bins]))
-        said.append(f"{name}: expected calibration error {found.error}, Brier score {found.brier}")
+        of = f"{name}, mean of all {votes.n_votes} stored votes" if votes.n_votes > 1 else name
+        said.append(f"{of}: expected calibration error {found.error}, Brier score {found.brier}")
     if not series:
         return {}
     series.append(Series("ideal", [0.0, 1.0], [0.0, 1.0], is_fit=True))

@@ -8,6 +8,7 @@ from jprm.experiments.sweep.cells import Cell, Sweep
 from jprm.experiments.sweep.comparisons import Comparison, comparisons_of
 from jprm.experiments.sweep.equal_compute import Spent, Stopped, candidates_at_equal_compute, stopped_early
 from jprm.experiments.sweep.laws import Law, comparable, error_law, loss_law, vote_laws
+from jprm.experiments.sweep.short_names import short_labels
 from jprm.experiments.sweep.table import Measured, best_of_candidates
 from jprm.jobs import Stages
 from jprm.scaling import Fit, fit_power_law
@@ -18,6 +19,7 @@ from jprm.tasks.benchmark import is_by_answer, load_known
 class Findings:
     """Everything below the table.
 
+    `vote_fits` are the laws of the grid's cells over votes, each under what differs between these cells.
     `choosing` holds best-of-N by cell, the main one first. `baselines` are F1 by benchmark of predictors that read
     nothing. `along_axes`: the points of the axes against one another.
     """
@@ -54,7 +56,7 @@ def find(sweep: Sweep, stages: Stages, measured: list[Measured]) -> Findings:
     mains = list(reversed(main.values()))
     return Findings(
         tuple(comparisons_of(sweep, measured, mains)),
-        tuple((m.cell.name, m.fit) for m in grid),
+        tuple(zip(short_labels([m.cell for m in grid]), (m.fit for m in grid), strict=True)),
         _fit(grid, "train_examples_kept"),
         _fit(grid, "model_params"),
         tuple((cell, best) for cell in sweep.choosing if (best := best_of_candidates(stages, cell))),

@@ -1,4 +1,7 @@
-"""What a sweep would do: its cells, what is there already, and what the rest costs. Starts and writes nothing."""
+"""What a sweep would do: its cells, what is there already, and what the rest costs. Starts and writes nothing.
+
+The parts that any graph of stages has are those of `python experiments/uses.py --plan`, too.
+"""
 
 from jprm.errors import UserError
 from jprm.experiments.sweep.cells import Sweep
@@ -12,6 +15,7 @@ from jprm.report import Table, columns, print_table
 from jprm.tasks.resources import Speed
 
 MAX_ROWS = 400
+MEASURED, UNMEASURED = "at the speed measured on this machine", "on two CPU cores"  # whose speed an estimate is of
 STAGES = Table("", columns("stage | what | state | FLOPs: flops | expected"))
 MEMORY = Table("Memory of a device", columns("model | training | decoding | verdict"))
 ASSUMED = f"{TRAIN_SHARE:.0%} of its FLOPs in training, {DECODE_SHARE:.0%} of its bandwidth in decoding"
@@ -33,20 +37,29 @@ def print_plan(config: SweepConfig, measure_first: bool = False, machine: Machin
         models = {cell.verifier.size: cell.verifier.base.config for cell in sweep.cells}
         planned = plan_for(config, models, machine)
     speed = planned.speed if planned else measured or Speed()
-    print_table(STAGES.of(_row(graph, task, speed) for task in graph.tasks[:MAX_ROWS]))
-    if len(graph.tasks) > MAX_ROWS:
-        print(f"... and {len(graph.tasks) - MAX_ROWS} more")
+    print_stages(graph, speed)
     if len(sweep.cells) <= MAX_ROWS:
         states = ((cell, "done" if stages[cell.votes].done else "to do") for cell in sweep.cells)
         print_table(CELLS.of({"cell": c.name, "votes": c.votes.n_votes, "state": state} for c, state in states))
-    ready, missing = sum(stages[cell.votes].done for cell in sweep.cells), graph.unfinished()
+    ready = sum(stages[cell.votes].done for cell in sweep.cells)
     print(f"{len(sweep.cells)} cells, {ready} of them ready; best of N: {'yes' if sweep.candidates else 'no'}")
-    where = "at the speed measured on this machine"
-    if not measured:
-        where = "on two CPU cores (--calibrate measures this machine, --machine plans for another)"
+    where = MEASURED if measured else f"{UNMEASURED} (--calibrate measures this machine, --machine plans for another)"
     if machine and planned:
         where = f"on {machine.devices} x {machine.name}, by the data sheet ({ASSUMED})"
         print_table(MEMORY.of(planned.rows))
+    print_cost(graph, speed, where)
+
+
+def print_stages(graph: Graph, speed: Speed) -> None:
+    """Prints a row for each stage: whether it is there, and what it is expected to take."""
+    print_table(STAGES.of(_row(graph, task, speed) for task in graph.tasks[:MAX_ROWS]))
+    if len(graph.tasks) > MAX_ROWS:
+        print(f"... and {len(graph.tasks) - MAX_ROWS} more")
+
+
+def print_cost(graph: Graph, speed: Speed, where: str) -> None:
+    """Prints how many stages are done, and what the others take in all. where: at whose speed."""
+    missing = graph.unfinished()
     flops, seconds = sum(map(graph.flops, missing)), sum(graph.seconds(task, speed) for task in missing)
     print(
         f"{len(graph.tasks)} stages, {len(graph.tasks) - len(missing)} done; about {seconds / 60:.0f} min left "

@@ -5,7 +5,7 @@ It is short enough for any terminal. The full tables are those of the report; `p
 
 import math
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 from jprm.evaluate import interval_row
@@ -39,8 +39,7 @@ def print_screen(measured: list[Measured], findings: Findings, run: Path) -> Non
         if more := len(comparisons) - len(rows):
             out.print(f"{more} more comparisons stand in the report.", style="dim")
     out.print()
-    labels = dict(zip((m.cell.name for m in measured), short_labels([m.cell for m in measured]), strict=True))
-    for law in list(laws_in_a_line(findings, labels))[:MOST_LAWS]:
+    for law in list(laws_in_a_line(findings))[:MOST_LAWS]:
         out.print(law, soft_wrap=True)
     tables = shlex.join(["python", "-m", "jprm", "report", str(run), "--tables"])
     out.print(f"report: {run / 'report.html'}   all tables: {tables}", soft_wrap=True)
@@ -90,14 +89,11 @@ def found_first(findings: Findings) -> list[Comparison]:
     return [c for group in groups for c in sorted(group, key=lambda c: not c.is_told_apart)]
 
 
-def laws_in_a_line(findings: Findings, labels: Mapping[str, str]) -> Iterator[str]:
-    """The fitted laws with the intervals of their exponents, the reasons of those that could not be fitted last.
-
-    labels: what cells are called here, by their names.
-    """
+def laws_in_a_line(findings: Findings) -> Iterator[str]:
+    """The fitted laws with the intervals of their exponents, the reasons of those that could not be fitted last."""
     refused = []
     votes = sorted(findings.vote_fits, key=lambda named: not named[1].ok)[:1]  # the main cell's, if it has one
-    fits = [*findings.axis_fits(), *((f"votes of {labels.get(name, name)}", fit) for name, fit in votes)]
+    fits = [*findings.axis_fits(), *((f"votes of {name}", fit) for name, fit in votes)]
     for name, fit in fits:
         if fit.ok:
             yield f"law: {name}: {_parameters(fit)}"

@@ -1,8 +1,10 @@
 """Stages of `experiments/uses.py` that fail: a line each, the other stages kept, and an exit code that says which."""
 
+import re
+
 import pytest
 
-from jprm.cli import applications_main
+from jprm.cli import uses_main
 from jprm.errors import UserError
 from jprm.experiments.applications.run import tell_failures
 from jprm.jobs import Failure
@@ -29,8 +31,18 @@ def test_a_failed_stage_keeps_back_only_what_needs_it(tmp_path, monkeypatch, cap
         raise error
 
     monkeypatch.setattr("jprm.tasks.labels.Labels.compute", fails)
-    assert applications_main([f"directory={tmp_path}", *tiny.TINY]) == code
+    assert uses_main([f"directory={tmp_path}", *tiny.TINY]) == code
     out, err = capsys.readouterr()
     assert "Traceback" not in out + err and str(error) in out + err
     done = {path.parent.name.split("-")[0] for path in tmp_path.glob("applications/stages/*/DONE")}
     assert "base" in done and "verifier" not in done
+
+
+def test_a_plan_names_what_would_run_and_writes_nothing(tmp_path, capsys):
+    assert uses_main([f"directory={tmp_path}", *tiny.TINY, "--plan"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    stages, done = map(
+        int, re.match(r"(\d+) stages, (\d+) done; about \d+ min left on two CPU cores", lines[-1]).groups()
+    )
+    assert done == 0 and sum("to do" in line for line in lines) == stages > 20
+    assert any("search-" in line for line in lines) and not any(tmp_path.iterdir())

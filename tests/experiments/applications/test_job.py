@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from jprm.cli import applications_main, main
+from jprm.cli import main, uses_main
 from jprm.jobs import RunDirectory
 from jprm.records import read_jsonl
 from jprm.seeds import seed_of
@@ -55,7 +55,7 @@ def finished(tmp_path_factory):
     directory = tmp_path_factory.mktemp("applications")
     with pytest.MonkeyPatch.context() as patch:
         tiny.install(patch.setattr)
-        assert applications_main([f"directory={directory}", *tiny.TINY]) == 0
+        assert uses_main([f"directory={directory}", *tiny.TINY]) == 0
     return directory, table(directory)
 
 
@@ -176,7 +176,7 @@ def test_a_scorer_and_a_strategy_of_ones_own_are_axes(finished, tmp_path, monkey
     more = [f"plugins={plugin}", "search.scorers=['choosy']", "search.settings.lone.n=[1, 2]"]
     more.append("search.strategies=['lone']")
     words = [w for w in tiny.TINY if not w.startswith(("search.strategies", "search.settings"))]
-    assert applications_main([f"directory={tmp_path}", *words, *more, "--replace"]) == 0
+    assert uses_main([f"directory={tmp_path}", *words, *more, "--replace"]) == 0
     rows = of(table(tmp_path), "search")
     assert [(r["scorer"], r["strategy"]) for r in rows] == [("choosy", "lone")] * 2
     assert [r["lost"] for r in rows] == [1, 1] and [r["n_problems"] for r in rows] == [4, 4]
@@ -196,7 +196,7 @@ def test_the_page_stands_alone(finished):
 
 def test_a_second_run_computes_nothing(finished, capsys):
     for other in ([], ["in_flight=7"]):  # which decides no result
-        assert applications_main([f"directory={finished[0]}", *tiny.TINY, *other]) == 0
+        assert uses_main([f"directory={finished[0]}", *tiny.TINY, *other]) == 0
         assert "computed 0, reused" in capsys.readouterr().out
     assert table(finished[0]) == finished[1]
 

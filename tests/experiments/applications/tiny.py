@@ -7,7 +7,7 @@ job in the directory that it is given.
 
 import sys
 
-from jprm.cli import applications_main
+from jprm.cli import uses_main
 from jprm.label import Rollout
 from jprm.search import Branch, Cost, Grown
 from jprm.seeds import rng_of, seed_of
@@ -94,7 +94,7 @@ def install(patch):
 def run(directory, *more):
     """The exit code of the tiny job in this directory."""
     install(setattr)
-    return applications_main([f"directory={directory}", *TINY, *more])
+    return uses_main([f"directory={directory}", *TINY, *more])
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from jprm.experiments.sweep.cell_tables import cells_table
 from jprm.experiments.sweep.config import SweepConfig
 from jprm.experiments.sweep.figures import sweep_figures
 from jprm.experiments.sweep.report import write_sweep_report
-from jprm.experiments.sweep.report_tables import along_axes_table
+from jprm.experiments.sweep.report_tables import along_axes_table, vote_fits_table
 from jprm.experiments.sweep.screen import print_screen
 from jprm.experiments.sweep.table import measure
 from jprm.records import append_jsonl, to_json
@@ -101,6 +101,8 @@ def test_rows_labels_and_lines_of_points_are_distinct(sixteen, findings):
     assert {*AXES} <= measured[0].rows[0].keys(), "the axes are columns of results.jsonl"
     series = sweep_figures(measured, findings)["f1_against_votes"].series
     assert len({s.name for s in series}) == len(series) == 16
+    labels = [row["cell"] for row in vote_fits_table(findings).rows]
+    assert labels == [s.name for s in series] and "fork, temperature 1.1, 16 votes, readout prob_raw" in labels
 
 
 def test_the_last_screen_is_short_and_has_the_headline_a_law_and_the_report(sixteen, findings, tmp_path, capsys):
