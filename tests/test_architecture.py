@@ -61,9 +61,6 @@ MAX_LINES = 400
 # Words that once named a thing of this code, which has a term of the field by now.
 OLD_WORDS = r"lanes?|Lab|sittings?|mishaps?|tapes?|ledgers?|fleets?|hindsight|sweep_up|served_?model_lanes"
 KEPT = {"jprm/tasks/delayed_evidence.py": {"hindsight"}}  # in seeds, which decide what is drawn
-# Records of one thing in two rooms: `rl` has a rollout's tokens and what was judged of them, `label` a rollout's text,
-# `benchmark` what was judged of a solution in a file.
-SHARED_NAMES = {"Rollout", "Judged"}
 # What users call from Python, and what other programs call (docs/architecture.md names these extension points).
 ENTRIES = {
     *("rollouts_needed", "relative_progress", "hard_labels", "first_error_f1", "pass_at_k", "maj_at_k", "best_of_k"),
@@ -189,7 +186,7 @@ def definitions() -> Iterator[tuple[Path, ast.FunctionDef | ast.ClassDef]]:
 
 def test_no_two_public_classes_share_a_name():
     names = Counter(n.name for _, n in definitions() if isinstance(n, ast.ClassDef) and not n.name.startswith("_"))
-    assert {name for name, n in names.items() if n > 1} == SHARED_NAMES
+    assert [name for name, n in names.items() if n > 1] == []
 
 
 def named_in(node: ast.AST) -> set[str]:

@@ -29,5 +29,5 @@ from jprm.label.rollouts import (
     sample_solutions,
     value_problems,
 )
-from jprm.label.runner import LostProblem, Rollout, RolloutLog, RolloutRequest
+from jprm.label.runner import LostProblem, RolloutLog, RolloutRequest, WrittenSolution
 from jprm.label.teacher import JudgedStep, fault_of, read_attempt, taught_conversation, write_messages, write_rationales

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from jprm.label.progress import rollouts_needed
-from jprm.label.runner import LostProblem, Rollout, RolloutLog, RolloutRequest, RolloutRunner, RolloutTask
+from jprm.label.runner import LostProblem, RolloutLog, RolloutRequest, RolloutRunner, RolloutTask, WrittenSolution
 from jprm.prompt import BARE, PolicyPrompt
 from jprm.quoting import TextCodec
 from jprm.records import Problem, Solution
@@ -24,7 +24,7 @@ from jprm.sampling import Sampler
 from jprm.seeds import rng_of
 from jprm.worlds.base import World, make_solution
 
-Asking = Generator[list[RolloutRequest], list[list[Rollout]], list[list[Rollout]]]
+Asking = Generator[list[RolloutRequest], list[list[WrittenSolution]], list[list[WrittenSolution]]]
 TOO_LONG, UNSOLVABLE, UNUSABLE = "problem too long", "unsolvable problem", "no usable solution"
 MALFORMED = ("format", "noanswer")  # kinds of `World.truth` for text that is not a solution
 
@@ -65,7 +65,7 @@ class ProblemSamples:
     """All samples of one problem, in the order of their indices."""
 
     problem_id: str
-    samples: tuple[Rollout, ...]
+    samples: tuple[WrittenSolution, ...]
     prompt_tokens: int
 
     @property
@@ -159,7 +159,7 @@ def value_problems(
 
 def choose_solutions(
     problem: Problem,
-    samples: Sequence[Rollout],
+    samples: Sequence[WrittenSolution],
     world: World,
     tokenizer: TextCodec,
     settings: RolloutSettings,
@@ -247,7 +247,7 @@ def _values(steps: tuple[str, ...], value: dict[tuple[str, ...], float], is_corr
     return tuple(mc[:first_zero]) + (0.0,) * (len(mc) - first_zero)
 
 
-def _share(samples: Sequence[Rollout]) -> float:
+def _share(samples: Sequence[WrittenSolution]) -> float:
     return sum(s.correct for s in samples) / len(samples)
 
 

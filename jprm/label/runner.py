@@ -22,7 +22,7 @@ from jprm.worlds.base import World
 
 
 @dataclass(frozen=True, slots=True)
-class Rollout:
+class WrittenSolution:
     """One solution as the policy wrote it; `finished` is False where it ran out of tokens."""
 
     steps: tuple[str, ...]
@@ -49,11 +49,11 @@ class RolloutRequest:
 class RolloutLog(Protocol):
     """What remembers rollouts, so that none is drawn twice."""
 
-    def known(self, request: RolloutRequest) -> Mapping[int, Rollout]:
+    def known(self, request: RolloutRequest) -> Mapping[int, WrittenSolution]:
         """Returns the rollouts of a state that are known already, by their index."""
         ...
 
-    def add(self, request: RolloutRequest, index: int, rollout: Rollout) -> None:
+    def add(self, request: RolloutRequest, index: int, rollout: WrittenSolution) -> None:
         """Is told of every rollout that was drawn."""
         ...
 
@@ -67,7 +67,7 @@ class LostProblem:
 
 
 # Yields requests, is sent the rollouts in the order of the requests, returns its record.
-RolloutTask = Generator[list[RolloutRequest], list[list[Rollout]], Any]
+RolloutTask = Generator[list[RolloutRequest], list[list[WrittenSolution]], Any]
 
 
 @dataclass(eq=False)
@@ -76,7 +76,7 @@ class _Running:
 
     task: RolloutTask
     requests: Sequence[RolloutRequest] = ()
-    rollouts: Any = None  # lists of `Rollout` in the order of the requests, None where one is missing
+    rollouts: Any = None  # lists of `WrittenSolution` in the order of the requests, None where one is missing
     missing: int = 0
     faults: list[str] = field(default_factory=list)  # of rollouts that are lost
     record: Any = None
@@ -152,7 +152,7 @@ class RolloutRunner:
                 if unknown:
                     self._submit(one, at, request, unknown)
 
-    def _known(self, request: RolloutRequest) -> list[Rollout | None]:
+    def _known(self, request: RolloutRequest) -> list[WrittenSolution | None]:
         known = self.log.known(request) if self.log else {}
         return [known.get(i) for i in range(request.first, request.last)]
 
@@ -182,7 +182,7 @@ class RolloutRunner:
         begun = "" if request.steps else self.prompt.begin
         steps = request.steps + tuple(self.world.split_steps(begun + self.tokenizer.decode(event.tokens)))
         correct = self.world.is_correct(request.problem, steps)
-        rollout = Rollout(steps, correct, event.finish == "stop", len(event.tokens))
+        rollout = WrittenSolution(steps, correct, event.finish == "stop", len(event.tokens))
         one.rollouts[at][place] = rollout
         if self.log:
             self.log.add(request, request.first + place, rollout)

@@ -12,7 +12,7 @@ from jprm.digests import content_digest
 from jprm.errors import UserError
 from jprm.evaluate import SOME_ERROR
 from jprm.jobs import Stage, Task, write_rows
-from jprm.label import Rollout
+from jprm.label import WrittenSolution
 from jprm.records import Problem, Solution, as_judged, from_json, stream_records, to_json
 from jprm.seeds import rng_of, seed_of
 from jprm.tasks.open_world import OpenWorld
@@ -162,7 +162,7 @@ class Benchmark(SolutionSet):
                 items.append(Item(problem, solution, world.is_correct(problem, solution.steps)))
         return items, {}
 
-    def _usable(self, problem: Problem, samples: Sequence[Rollout]) -> list[Item]:
+    def _usable(self, problem: Problem, samples: Sequence[WrittenSolution]) -> list[Item]:
         """The different samples that have the form of a solution: they ended, every step readable, with an answer."""
         world, items = self.world.world, {}
         for sample in samples:

@@ -9,7 +9,7 @@ from typing import Any
 
 from jprm.errors import UserError
 from jprm.jobs import Stages
-from jprm.label import LostProblem, Rollout, sample_solutions
+from jprm.label import LostProblem, WrittenSolution, sample_solutions
 from jprm.prompt import BARE, PolicyPrompt
 from jprm.quoting import TextCodec
 from jprm.records import Problem
@@ -55,7 +55,7 @@ class Policy:
 
     def sample(
         self, stages: Stages, problems: Sequence[Problem], n: int, seed: int, purpose: str
-    ) -> list[tuple[Rollout, ...]]:
+    ) -> list[tuple[WrittenSolution, ...]]:
         """`n` samples of each problem, in the order of the problems. Raises UserError where a server lost some."""
         with opened(self.sampler(stages)) as sampler:
             chunks = sample_solutions(

@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from jprm.label import Rollout, RolloutRequest
+from jprm.label import RolloutRequest, WrittenSolution
 from jprm.records import append_jsonl, row_of, stream_jsonl
 
 ROLLOUTS = "rollouts.jsonl"
@@ -43,12 +43,12 @@ class RolloutStore:
         self.path = directory / ROLLOUTS
         self.count = 0
         self._places: dict[str, array[int]] = {}  # by problem: where its lines begin
-        self._read: dict[str, dict[tuple[str, int], Rollout]] = {}  # by problem: what these lines say
+        self._read: dict[str, dict[tuple[str, int], WrittenSolution]] = {}  # by problem: what these lines say
         self._waiting: list[dict[str, Any]] = []
         self._flushed = time.monotonic()
         self._find(done)
 
-    def known(self, request: RolloutRequest) -> Mapping[int, Rollout]:
+    def known(self, request: RolloutRequest) -> Mapping[int, WrittenSolution]:
         """Returns the stored rollouts of a state by their index; they are read when its problem is asked for first."""
         problem_id, state = request.problem.id, request.state
         if problem_id in self._places:
@@ -57,7 +57,7 @@ class RolloutStore:
         known = ((i, stored.get((state, i))) for i in range(request.first, request.last))
         return {i: replace(r, steps=request.steps + r.steps) for i, r in known if r is not None}
 
-    def add(self, request: RolloutRequest, index: int, rollout: Rollout) -> None:
+    def add(self, request: RolloutRequest, index: int, rollout: WrittenSolution) -> None:
         """Stores a rollout; it is on disk after `flush`."""
         given = len(request.steps)
         self.count += 1
@@ -104,14 +104,14 @@ class RolloutStore:
                         self._places.setdefault(problem_id, array("Q")).append(place)
                 place += len(line)
 
-    def _rollouts(self, problem_id: str) -> dict[tuple[str, int], Rollout]:
+    def _rollouts(self, problem_id: str) -> dict[tuple[str, int], WrittenSolution]:
         found = {}
         with open(self.path, "rb") as file:
             for place in self._places.pop(problem_id):
                 file.seek(place)
                 row = row_of(file.readline(), f"{self.path} at byte {place}", FIELDS)
                 key = row["state"], row["index"]
-                found[key] = Rollout(tuple(row["steps"]), row["correct"], row["finished"], row["tokens"])
+                found[key] = WrittenSolution(tuple(row["steps"]), row["correct"], row["finished"], row["tokens"])
         return found
 
 

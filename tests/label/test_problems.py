@@ -8,7 +8,7 @@ import pytest
 from jprm.errors import UserError
 from jprm.label import RolloutSettings, value_problems
 from jprm.label.rollouts import choose_solutions
-from jprm.label.runner import Rollout
+from jprm.label.runner import WrittenSolution
 from jprm.sampling import SampleEvent
 from jprm.seeds import rng_of
 from jprm.worlds import load_world
@@ -76,7 +76,7 @@ def world(tmp_path_factory):
 
 def rollout(world, problem, text, finished=True):
     steps = world.split_steps(text)
-    return Rollout(steps, world.is_correct(problem, steps), finished, len(text))
+    return WrittenSolution(steps, world.is_correct(problem, steps), finished, len(text))
 
 
 def test_usable_samples_end_with_an_answer_and_their_truth_is_unknown(world):

@@ -1,4 +1,4 @@
-"""Rollout values on a simulated policy whose success rates have a closed form (see `chain`)."""
+"""WrittenSolution values on a simulated policy whose success rates have a closed form (see `chain`)."""
 
 from dataclasses import replace
 

@@ -8,7 +8,7 @@ import pytest
 from jprm.errors import UserError
 from jprm.evaluate import SOME_ERROR, vote_curve
 from jprm.jobs import open_run
-from jprm.label import Rollout
+from jprm.label import WrittenSolution
 from jprm.records import Problem
 from jprm.tasks.benchmark import BY_ANSWER, Benchmark, is_by_answer, load_known
 from jprm.tasks.resources import Speed
@@ -45,7 +45,7 @@ class Policy:
         told = []
         for i, _ in enumerate(problems):
             steps = STEPS if i % 5 else ("I do not know.\n",)
-            told.append((Rollout(steps, i % 3 == 0, True, 9),))
+            told.append((WrittenSolution(steps, i % 3 == 0, True, 9),))
         return told
 
 
@@ -80,7 +80,7 @@ def test_rejecting_any_step_of_a_wrong_solution_is_right():
 
 def test_one_kind_alone_is_refused(tmp_path):
     task = answers(12)
-    object.__setattr__(task.policy, "sample", lambda *_: [(Rollout(STEPS, True, True, 9),)] * 36)
+    object.__setattr__(task.policy, "sample", lambda *_: [(WrittenSolution(STEPS, True, True, 9),)] * 36)
     with open_run(tmp_path, [task], FakeResources(), speed=Speed()) as runner, pytest.raises(Exception) as raised:
         runner.ensure(task)
     assert "both kinds are needed" in str(raised.value) and isinstance(raised.value.__cause__, UserError)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from jprm.errors import Preempted, UserError
 from jprm.jobs import StageFailed, Stages
-from jprm.label import Rollout, RolloutRequest, value_problems
+from jprm.label import RolloutRequest, WrittenSolution, value_problems
 from jprm.records import Problem, append_jsonl, read_jsonl, to_json
 from jprm.seeds import seed_of
 from jprm.tasks import rollout_store
@@ -232,7 +232,7 @@ def test_stored_rollouts_are_read_as_they_were(tmp_path_factory, drawn_there):
     store, expected = RolloutStore(folder, ()), {}
     for index, (given_steps, steps, correct, finished, tokens) in enumerate(drawn_there):
         request = RolloutRequest(problem, given_steps, 0, 99)
-        rollout = Rollout(given_steps + steps, correct, finished, tokens)
+        rollout = WrittenSolution(given_steps + steps, correct, finished, tokens)
         store.add(request, index, rollout)
         expected.setdefault(given_steps, {})[index] = rollout
     store.flush()

@@ -14,7 +14,7 @@ from jprm.tasks.vote_store import counted
 
 
 @dataclass(frozen=True)
-class Judged:
+class JudgedRow:
     """A solution with the rewards [steps, votes] that count, nan without a judgement.
 
     `rewards` is None where it has no judgement at all; `lost` says why. `rationales` are those that count, by step,
@@ -29,13 +29,13 @@ class Judged:
 
 def judged(
     item: BenchmarkRow, stored: Sequence[Rationale], n: int, readout: ReadOut, stop_early: bool
-) -> Judged | None:
+) -> JudgedRow | None:
     """Returns what counts of the stored rationales of a solution (see `counted`); None where some are missing."""
     kept = counted(stored, len(item.solution.steps), n, readout if stop_early else None)
     if kept is None:
         return None
     rewards = np.array([r.verdict.reward(readout) for r in kept], dtype=np.float64)  # None becomes nan
-    return Judged(item, rewards.reshape(-1, n), kept)
+    return JudgedRow(item, rewards.reshape(-1, n), kept)
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Account:
     quoted: int
 
     @classmethod
-    def of(cls, solutions: Sequence[Judged]) -> Account:
+    def of(cls, solutions: Sequence[JudgedRow]) -> Account:
         """Sums up the rationales of all solutions."""
         rows = [r for solution in solutions for r in solution.rationales]
         without = [r for r in rows if r.verdict.correct is None]

@@ -43,7 +43,7 @@ from jprm.evaluate import (
     verdict_shares,
 )
 from jprm.evaluate.confusion import FN, FP, TN, TP
-from jprm.experiments.benchmark.judged import Judged
+from jprm.experiments.benchmark.judged import JudgedRow
 from jprm.score import Voting
 from jprm.ties import below, mean
 from jprm.verify import first_error
@@ -94,7 +94,7 @@ class Arrays:
 
 
 def arrays(
-    solutions: Sequence[Judged], ks: Sequence[int], steps: bool, how: Missing = "wrong", voting: Voting = "mean"
+    solutions: Sequence[JudgedRow], ks: Sequence[int], steps: bool, how: Missing = "wrong", voting: Voting = "mean"
 ) -> Arrays:
     """Computes the expected judgements of all solutions; a lost solution has no verdict."""
     shares = {"mean": verdict_shares, "majority": majority_shares}[voting]
@@ -148,7 +148,7 @@ def _step_counts(rewards: np.ndarray, labels: Sequence[bool | None], k: int, how
 
 
 def scores(
-    solutions: Sequence[Judged], n: int, full: bool, missing: Missing = "wrong", voting: Voting = "mean"
+    solutions: Sequence[JudgedRow], n: int, full: bool, missing: Missing = "wrong", voting: Voting = "mean"
 ) -> list[Score]:
     """Scores all solutions, then each subset, then each category, in the file's order, at all k from 1 to n.
 
@@ -171,11 +171,11 @@ def scores(
     return rows
 
 
-def _problems(solutions: Sequence[Judged], rows: np.ndarray) -> list[str]:
+def _problems(solutions: Sequence[JudgedRow], rows: np.ndarray) -> list[str]:
     return [solutions[i].item.problem.id for i in rows]
 
 
-def _score(solutions: Sequence[Judged], found: Arrays, rows: np.ndarray, name: str, k: int, n: int) -> Score:
+def _score(solutions: Sequence[JudgedRow], found: Arrays, rows: np.ndarray, name: str, k: int, n: int) -> Score:
     problems = _problems(solutions, rows)
     resamples = Resamples.of(problems)
     labels = found.labels[rows]
@@ -196,7 +196,9 @@ def _score(solutions: Sequence[Judged], found: Arrays, rows: np.ndarray, name: s
     return Score(name, k, len(rows), int(erroneous.sum()), len(set(problems)), *shares, measures)
 
 
-def _missing_shares(solutions: Sequence[Judged], found: Arrays, rows: np.ndarray, k: int) -> tuple[float, float | None]:
+def _missing_shares(
+    solutions: Sequence[JudgedRow], found: Arrays, rows: np.ndarray, k: int
+) -> tuple[float, float | None]:
     """Returns the share of solutions without a verdict, and of steps of known truth without a judgement."""
     share = float(found.missing[rows, k - 1].mean())
     if found.steps is None:
@@ -231,7 +233,7 @@ def _named(prefix: str, found: dict[str, Interval], names: Sequence[str]) -> dic
     return {f"{prefix}_{name}": found[name] for name in names}
 
 
-def _areas(solutions: Sequence[Judged], found: Arrays, rows: np.ndarray) -> dict[str, Interval]:
+def _areas(solutions: Sequence[JudgedRow], found: Arrays, rows: np.ndarray) -> dict[str, Interval]:
     areas = {}
     clean, least, kept = ranked(found.labels[rows] < 0, found.least[rows], found.how)
     if kept.size:
@@ -252,7 +254,9 @@ def _areas(solutions: Sequence[Judged], found: Arrays, rows: np.ndarray) -> dict
     return areas
 
 
-def _add_average(rows: list[Score], found: Arrays, groups: Sequence[np.ndarray], solutions: Sequence[Judged]) -> None:
+def _add_average(
+    rows: list[Score], found: Arrays, groups: Sequence[np.ndarray], solutions: Sequence[JudgedRow]
+) -> None:
     """Puts the unweighted mean of the subsets' F1 into the overall rows.
 
     Problems are resampled within each subset, with draws of its own.
@@ -273,7 +277,7 @@ def _add_average(rows: list[Score], found: Arrays, groups: Sequence[np.ndarray],
 
 
 def _categories(
-    solutions: Sequence[Judged], found: Arrays, classes: Sequence[str], categories: Sequence[str], n: int
+    solutions: Sequence[JudgedRow], found: Arrays, classes: Sequence[str], categories: Sequence[str], n: int
 ) -> list[Score]:
     """Scores each category of PRMBench by its PRM-Score, the mean of its classes."""
     assert found.steps is not None

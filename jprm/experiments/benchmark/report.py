@@ -39,7 +39,7 @@ from typing import Any
 from rich.console import Console
 
 from jprm.evaluate import Interval, finite, interval_row, trivial_baselines
-from jprm.experiments.benchmark.judged import Account, Judged
+from jprm.experiments.benchmark.judged import Account, JudgedRow
 from jprm.experiments.benchmark.measures import OVERALL, Score
 from jprm.formats import benchmark
 from jprm.jobs import write_atomic
@@ -79,7 +79,7 @@ class Result:
     """
 
     about: Mapping[str, Any]
-    solutions: Sequence[Judged]
+    solutions: Sequence[JudgedRow]
     scores: Sequence[Score]
     account: Account
     rejected: Sequence[str]
@@ -88,7 +88,7 @@ class Result:
     seconds: float
 
     @property
-    def lost(self) -> list[Judged]:
+    def lost(self) -> list[JudgedRow]:
         """Solutions that have no judgement."""
         return [solution for solution in self.solutions if solution.lost]
 
@@ -130,7 +130,7 @@ def write_json(path: Path, result: Result) -> None:
     write_atomic(path, json.dumps(result.to_json(), indent=1, allow_nan=False) + "\n")
 
 
-def _row(solution: Judged) -> dict[str, Any]:
+def _row(solution: JudgedRow) -> dict[str, Any]:
     return {"id": solution.item.name, "subset": solution.item.truth.subset}
 
 
@@ -143,7 +143,7 @@ def _interval(found: Interval) -> dict[str, float | None]:
     return {name: finite(value) for name, value in asdict(found).items()}
 
 
-def _prediction(solution: Judged) -> dict[str, Any]:
+def _prediction(solution: JudgedRow) -> dict[str, Any]:
     truth = {**_row(solution), "first_error": solution.item.truth.first_error}
     if solution.rewards is None:
         return truth | {"predicted": None, "rewards": None}
@@ -230,7 +230,7 @@ def _missing(result: Result) -> str:
     return text
 
 
-def _trivial(solutions: Sequence[Judged]) -> str:
+def _trivial(solutions: Sequence[JudgedRow]) -> str:
     truths = [solution.item.truth for solution in solutions]
     labels = [-1 if t.first_error is None else t.first_error for t in truths]
     found = trivial_baselines(labels, [len(t.steps) for t in truths])

@@ -7,7 +7,7 @@ from typing import Any
 
 from jprm.errors import INCOMPLETE, UserError
 from jprm.experiments.benchmark.config import BenchmarkConfig
-from jprm.experiments.benchmark.judged import Account, Judged, judged
+from jprm.experiments.benchmark.judged import Account, JudgedRow, judged
 from jprm.experiments.benchmark.measures import scores
 from jprm.experiments.benchmark.remembered import as_trained
 from jprm.experiments.benchmark.report import Result, print_result, write_json
@@ -177,7 +177,7 @@ def _result(config: BenchmarkConfig, votes: Votes, stages: Stages) -> Result:
         name = row.solution.id
         solution = judged(row, store.rationales(name), votes.n_votes, sampling.readout, votes.stop_early)
         if solution is None and (reason := store.lost.get(name, "")):
-            solution = Judged(row, None, (), reason)
+            solution = JudgedRow(row, None, (), reason)
         if solution is not None:
             found.append(solution)
         else:

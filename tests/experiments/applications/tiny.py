@@ -8,7 +8,7 @@ job in the directory that it is given.
 import sys
 
 from jprm.cli import uses_main
-from jprm.label import Rollout
+from jprm.label import WrittenSolution
 from jprm.search import Branch, Cost, Grown
 from jprm.seeds import rng_of, seed_of
 from jprm.tasks import search
@@ -50,7 +50,7 @@ def known_solutions(policy, stages, problems, n, seed, purpose):
 
 def _sample(world, problem, steps):
     right = world.is_correct(problem, steps)
-    return Rollout(steps=steps, correct=right, finished=True, tokens=30)
+    return WrittenSolution(steps=steps, correct=right, finished=True, tokens=30)
 
 
 class KnownSteps:

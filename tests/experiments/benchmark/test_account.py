@@ -4,7 +4,7 @@ import io
 
 from rich.console import Console
 
-from jprm.experiments.benchmark.judged import Account, Judged
+from jprm.experiments.benchmark.judged import Account, JudgedRow
 from jprm.experiments.benchmark.measures import OVERALL, Score
 from jprm.experiments.benchmark.report import Result, print_result
 from jprm.records import Rationale, Verdict
@@ -27,7 +27,7 @@ def test_what_stands_in_the_place_of_a_verdict_is_counted_by_kind():
         rationale(3, NONE, reason="no_verdict", unread="box holds a number"),
         rationale(4, NONE, reason="context"),
     )
-    account = Account.of([Judged(None, None, rows)])
+    account = Account.of([JudgedRow(None, None, rows)])
     assert account.none == {"budget": 1, "context": 1, "no_verdict": 2}
     assert account.unread == {"box holds a number": 2, "box holds both words": 1}
     assert account.quoted == 3 and account.none_share == 0.8
@@ -39,8 +39,8 @@ def test_what_stands_in_the_place_of_a_verdict_is_counted_by_kind():
     assert "in the place of a verdict: box holds a number 2, box holds both words 1" in text
     assert "control tokens spelled by texts of others: 3, read as plain text" in text
     quiet = io.StringIO()
-    account = Account.of([Judged(None, None, rows[:1])])
+    account = Account.of([JudgedRow(None, None, rows[:1])])
     assert account.quoted == 2
-    account = Account.of([Judged(None, None, (rationale(0, RIGHT),))])
+    account = Account.of([JudgedRow(None, None, (rationale(0, RIGHT),))])
     print_result(Result(about, [], [SILENT], account, (), (), 0, 1.0), Console(file=quiet, width=200))
     assert "control tokens" not in quiet.getvalue() and "in the place" not in quiet.getvalue()

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jprm.evaluate import auc, measure
-from jprm.experiments.benchmark.judged import Account, Judged, judged
+from jprm.experiments.benchmark.judged import Account, JudgedRow, judged
 from jprm.experiments.benchmark.measures import scores
 from jprm.formats import JudgedSolution
 from jprm.records import Execution, Problem, Rationale, Solution, Verdict
@@ -41,9 +41,9 @@ def solutions(draw):
 
 def as_judged(one, rewards):
     if rewards is None:
-        return Judged(one, None, (), "lost")
+        return JudgedRow(one, None, (), "lost")
     table = [[math.nan if r is None else r for r in step] for step in rewards]
-    return Judged(one, np.array(table), ())
+    return JudgedRow(one, np.array(table), ())
 
 
 def by_hand(found, n, k, missing):
