@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from jprm.chat import ChatCodec
 from jprm.compile_cache import use_compile_cache
 from jprm.config import checked
 from jprm.errors import UserError
@@ -103,6 +104,7 @@ class CheckpointJudge(Judge):
 
     def _tokens(self, generator: Generator, style: str, item: Item) -> int:
         assert self._sampling.protocol is not None, "a scorer that samples has a protocol"
+        assert isinstance(generator.codec, ChatCodec), "a checkpoint brings its tokenizer"
         protocol = self._sampling.protocol.for_codec(generator.codec)  # with the turns of the checkpoint's own template
         texts = item.problem.text, item.solution.steps
         return protocol.expected_tokens(*texts, style, lambda text: len(generator.codec.encode(text)))
