@@ -153,7 +153,7 @@ def test_ray_a_node_is_killed_and_all_trials_end(tmp_path):
 @pytest.mark.parametrize(("name", "package"), [("slurm", "submitit"), ("ray", "ray")])
 def test_a_missing_package_is_named_with_its_fix(name, package, monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(UserError, match=rf"needs {package}; install it: pip install -e '\.\[{name}\]'"):
+    with pytest.raises(UserError, match=rf"needs {package}, which is not installed: pip install 'jprm\[{name}\]'"):
         open_launcher(name, {}, tmp_path)
 
 
