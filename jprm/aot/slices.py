@@ -34,6 +34,11 @@ CHIPS = {
 }
 
 
+# The compiler must neither ask a cloud's server who this machine is nor hold a lock: no TPU is taken.
+SETTINGS = {"TPU_SKIP_MDS_QUERY": "1", "ALLOW_MULTIPLE_LIBTPU_LOAD": "1"}
+SETTINGS |= {"TPU_STDERR_LOG_LEVEL": "3", "TPU_MIN_LOG_LEVEL": "3"}  # errors alone
+
+
 @dataclass(frozen=True)
 class Slice:
     """A slice: its name, such as v5e:4x4, its chip, and JAX's devices, which nothing can be run on."""
@@ -56,8 +61,8 @@ def open_slice(name: str) -> Slice:
     if match[2].count("x") + 1 != chip.axes:
         shape = "x".join(["2"] * chip.axes)
         raise UserError(f"--topology {name}: a slice of {match[1]} has {chip.axes} axes, such as {match[1]}:{shape}")
-    # 2. Ask the compiler. It must neither look for a TPU here nor ask a cloud's server who this machine is.
-    for variable, value in (("TPU_SKIP_MDS_QUERY", "1"), ("TPU_STDERR_LOG_LEVEL", "3"), ("TPU_MIN_LOG_LEVEL", "3")):
+    # 2. Ask the compiler.
+    for variable, value in SETTINGS.items():
         os.environ.setdefault(variable, value)
     if importlib.util.find_spec("libtpu") is None:  # JAX's own message does not name the package
         raise UserError("compile: libtpu is missing, the compiler for TPUs; run: pip install 'jprm[tpu]'")

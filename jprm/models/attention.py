@@ -19,50 +19,70 @@ from jprm.mesh import TRAIN_RULES, Rules, reshard
 
 BLOCKS = 2
 MIN_BLOCK_TOKENS = 32
-KERNELS = ("auto", "einsum", "xla", "cudnn")
+LEAST_BLOCK = 128  # of splash attention: the tokens of a row have to be a multiple
+KERNELS = ("auto", "einsum", "xla", "cudnn", "splash")
 
 
-def kernel_in_use(impl: str, dtype: Any) -> str:
-    """Says which kernel attention of this type runs on the default device: "einsum", "xla" or "cudnn".
+def kernel_in_use(impl: str, dtype: Any, tokens: int) -> str:
+    """Says which kernel attention of this type over rows of so many tokens runs: "einsum", "xla", "cudnn" or "splash".
 
-    "auto" is cuDNN where it can run, else einsum. Raises UserError where cuDNN is asked for and
-    cannot run: another kernel in its place would be found out by nobody but the bill.
+    It is that of the devices of the mesh in force, else of the default device. "auto" is cuDNN or splash where they can
+    run, else einsum. Raises UserError where one of them is asked for and cannot run: another kernel in its place would
+    be found out by nobody but the bill.
     """
     if impl not in KERNELS:
         raise UserError(f"attention: {impl!r} is none of {', '.join(KERNELS)}")
-    device = jax.devices()[0]
+    platform, kind = _device()
     half = np.dtype(dtype) in (np.dtype(jnp.bfloat16), np.dtype(np.float16))
-    gpu = device.platform == "gpu" and "nvidia" in device.device_kind.lower()
+    gpu, tpu, whole = platform == "gpu" and "nvidia" in kind.lower(), platform == "tpu", tokens % LEAST_BLOCK == 0
     if impl == "cudnn" and not gpu:
         raise UserError(
-            f"attention: cudnn runs on NVIDIA GPUs, this is {device.device_kind}; "
-            "set train.attention = 'einsum' or 'auto'"
+            f"attention: cudnn runs on NVIDIA GPUs, this is {kind}; set train.attention = 'einsum' or 'auto'"
         )
     if impl == "cudnn" and not half:
         raise UserError(
             f"attention: cudnn takes 16-bit types, not {np.dtype(dtype)}; "
             "set train.compute_dtype = 'bfloat16', or train.attention = 'einsum'"
         )
+    if impl == "splash" and not tpu:
+        raise UserError(f"attention: splash runs on TPUs, this is {kind}; set train.attention = 'einsum' or 'auto'")
+    if impl == "splash" and not whole:
+        raise UserError(
+            f"attention: splash takes rows of a multiple of {LEAST_BLOCK} tokens, not of {tokens}; set train.row_tokens"
+        )
     if impl == "auto":
-        return "cudnn" if gpu and half else "einsum"
+        return "cudnn" if gpu and half else "splash" if tpu and whole else "einsum"
     return impl
+
+
+def _device() -> tuple[str, str]:
+    """The platform and kind of the devices that will run: of the mesh in force, which may be compiled for elsewhere."""
+    mesh = jax.sharding.get_abstract_mesh()
+    device = None if mesh.empty else mesh.abstract_device
+    if device is None or device.platform is None:
+        device = jax.devices()[0]
+    return device.platform, device.device_kind
 
 
 def segment_attention(segments_BT: jax.Array, rules: Rules = TRAIN_RULES, impl: str = "einsum"):
     """Makes an `attend` for Model.hidden: causal within each segment, softmax in f32.
 
     impl: as in `kernel_in_use`. "einsum" is the one below; "xla" and "cudnn" are those of
-    `jax.nn.dot_product_attention`.
+    `jax.nn.dot_product_attention`; "splash" is that of splash.py.
     """
     if impl == "einsum":
         return _einsum_attention(segments_BT, rules)
 
     def attend(layer, q_BTNH, k_BTKH, v_BTKH):
-        kernel: Any = kernel_in_use(impl, q_BTNH.dtype)
+        kernel: Any = kernel_in_use(impl, q_BTNH.dtype, q_BTNH.shape[1])
         if kernel == "einsum":
             return _einsum_attention(segments_BT, rules)(layer, q_BTNH, k_BTKH, v_BTKH)
 
         def call(q_BTNH, k_BTKH, v_BTKH, segments_BT):
+            if kernel == "splash":
+                from jprm.models.splash import splash_attention  # Pallas takes a second to load
+
+                return splash_attention(q_BTNH, k_BTKH, v_BTKH, segments_BT)
             # Segments go in as a mask: the public function has no offsets, and those of the private
             # one read wrong keys for grouped heads before jax 0.11 (jax-ml/jax#39521).
             mask_B1TS = (segments_BT[:, :, None] == segments_BT[:, None, :])[:, None]

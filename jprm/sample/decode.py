@@ -135,7 +135,7 @@ def decode_steps(
         h_B1D = model.hidden(params, token_B[:, None], position_B[:, None], attend, unroll=True)
         logits_BV = model.logits(params, h_B1D[:, 0])
         # 5. Draw the next token, but take the one that is known where there is one.
-        drawn_B = draw.draw(logits_BV, uniform_B, sampling)
+        drawn_B = draw.draw(logits_BV, uniform_B, sampling, tensor)
         forced_B = i + 1 < inputs.known_B
         out_B = jnp.where(forced_B, next_B, drawn_B)
         logprobs_BW = draw.log_probabilities(logits_BV, settings.logprob_ids_BW)

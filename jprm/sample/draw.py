@@ -39,16 +39,16 @@ def log_probabilities(logits_BV: jax.Array, ids_BW: jax.Array) -> jax.Array:
     return jnp.take_along_axis(logits_BV, ids_BW, -1) - total_B1
 
 
-def draw(logits_BV: jax.Array, uniform_B: jax.Array, sampling: SamplingParams) -> jax.Array:
+def draw(logits_BV: jax.Array, uniform_B: jax.Array, sampling: SamplingParams, tensor: int = 1) -> jax.Array:
     """One token for each row, int32 B. Temperature 0 takes the first of the most likely.
 
-    Logits that are not finite give a token outside the vocabulary.
+    Logits that are not finite give a token outside the vocabulary. tensor: devices that share the vocabulary.
     """
     vocab = logits_BV.shape[-1]
     if sampling.temperature == 0:
         best_BV = logits_BV == logits_BV.max(-1, keepdims=True)
         return _first(best_BV)
-    weight_BV, id_BV = weights(logits_BV, sampling)
+    weight_BV, id_BV = weights(logits_BV, sampling, tensor)
     entry_B = _inverse_cdf(weight_BV, uniform_B)
     if id_BV is None:
         return entry_B
@@ -56,7 +56,7 @@ def draw(logits_BV: jax.Array, uniform_B: jax.Array, sampling: SamplingParams) -
     return jnp.where(weight_BV.sum(-1) > 0, token_B, vocab)
 
 
-def weights(logits_BV: jax.Array, sampling: SamplingParams) -> tuple[jax.Array, jax.Array | None]:
+def weights(logits_BV: jax.Array, sampling: SamplingParams, tensor: int = 1) -> tuple[jax.Array, jax.Array | None]:
     """Unnormalised probabilities, 1 for the most likely token and 0 for what is cut off, and their token ids.
 
     vLLM's order: temperature, then top-k, then top-p over what is left (the fewest tokens whose share
@@ -66,7 +66,7 @@ def weights(logits_BV: jax.Array, sampling: SamplingParams) -> tuple[jax.Array, 
     """
     if 0 < sampling.top_k < logits_BV.shape[-1]:
         # Without the barrier XLA on CPU fuses the search into each of its uses: four times the cost.
-        logits_BK, id_BK = lax.optimization_barrier(top_k(logits_BV, sampling.top_k))
+        logits_BK, id_BK = lax.optimization_barrier(top_k_of_shards(logits_BV, sampling.top_k, tensor))
         weight_BK = jnp.exp((logits_BK - logits_BK[:, :1]) / sampling.temperature)
         above_BK = jnp.cumsum(weight_BK, -1) - weight_BK
         goal_B1 = sampling.top_p * weight_BK.sum(-1, keepdims=True)
@@ -96,6 +96,18 @@ def top_k(x_BV: jax.Array, k: int) -> tuple[jax.Array, jax.Array]:
     inside_BkK = jnp.take_along_axis(x_BNK, block_Bk[..., None], 1)
     value_Bk, at_Bk = lax.top_k(inside_BkK.reshape(rows, -1), k)
     return value_Bk, jnp.take_along_axis(block_Bk, at_Bk // size, 1) * size + at_Bk % size
+
+
+def top_k_of_shards(x_BV: jax.Array, k: int, tensor: int) -> tuple[jax.Array, jax.Array]:
+    """The same where each of so many devices holds a part of every row: those send k entries, and not all."""
+    rows, vocab = x_BV.shape
+    size = vocab // tensor
+    if tensor == 1 or vocab % tensor or size < k:
+        return top_k(x_BV, k)
+    value_BNk, at_BNk = lax.top_k(x_BV.reshape(rows, tensor, size), k)
+    id_Bx = (at_BNk + size * jnp.arange(tensor)[:, None]).reshape(rows, -1)
+    value_Bk, at_Bk = lax.top_k(value_BNk.reshape(rows, -1), k)  # of equals the first come first: shards are in order
+    return value_Bk, jnp.take_along_axis(id_Bx, at_Bk, 1)
 
 
 def _keep_top(weight_BV: jax.Array, goal_B1: jax.Array) -> jax.Array:

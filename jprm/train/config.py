@@ -66,8 +66,8 @@ class TrainConfig(Config):
     """The type of the forward and backward passes; the weights that are kept are float32."""
     remat: Literal["none", "dots", "layers"] = "none"
     """What the backward pass recomputes: nothing, all but the matrix products, or whole layers (a third more time)."""
-    attention: Literal["auto", "einsum", "xla", "cudnn"] = "auto"
-    """The attention kernel; "auto" takes cuDNN where it can run, else the einsum."""
+    attention: Literal["auto", "einsum", "xla", "cudnn", "splash"] = "auto"
+    """The attention kernel; "auto" takes cuDNN on NVIDIA GPUs and splash on TPUs where it can run, else the einsum."""
     logits_mb: int = Field(default=64, ge=1)
     """MiB of float32 logits that exist at once on a device."""
     objective: Literal["tokens", "step_head"] = "tokens"

@@ -153,7 +153,7 @@ def _activation_bytes(model: Model, config: TrainConfig, rows: int, tensor: int,
     # The normalised and rotated inputs of the products, silu, and its product with up.
     between = entry * (4 * c.embed + (heads + c.n_heads * c.head_dim + 3 * c.mlp) // tensor)
     scores = 0
-    if kernel_in_use(config.attention, config.compute_dtype) != "cudnn":
+    if kernel_in_use(config.attention, config.compute_dtype, config.row_tokens) not in ("cudnn", "splash"):
         # Three quarters of the square (models/attention.py), f32; their exponentials are kept.
         scores = F32 * rows * (c.n_heads // tensor) * config.row_tokens**2 * 3 // 4
     layer = products + between + scores

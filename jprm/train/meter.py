@@ -89,7 +89,7 @@ class Meter:
     def __init__(self, model: Model, config: TrainConfig):
         """Finds the peak of the devices of the mesh in force. Raises UserError for a kernel that cannot run."""
         mesh = jax.sharding.get_mesh()
-        self.kernel = kernel_in_use(config.attention, config.compute_dtype)
+        self.kernel = kernel_in_use(config.attention, config.compute_dtype, config.row_tokens)
         self.peak = peak(1 if mesh.empty else mesh.size)
         self._model, self._config = model, config
         self.restart()

@@ -78,7 +78,7 @@ def make_step(
     Raises UserError for an attention kernel that cannot run here.
     """
     measure = OBJECTIVES[config.objective] if objective is None else objective
-    kernel_in_use(config.attention, config.compute_dtype)
+    kernel_in_use(config.attention, config.compute_dtype, config.row_tokens)
     cast = functools.partial(jax.tree.map, lambda x: x.astype(config.compute_dtype))
     if config.lora.rank and frozen is None:
         raise UserError("train.lora: adapters need the frozen weights that they lie beside")

@@ -1,6 +1,7 @@
 """Programs compiled for slices of TPUs that are not here; the compiler itself is in the extra `tpu`."""
 
 import dataclasses
+import re
 import sys
 
 import jax
@@ -106,3 +107,13 @@ def test_no_call_copies_a_cache_on_tpu(v5e, model, slots, tensor):
     for found in (decode, prefill):
         assert copied(found.text, own) == [] and copied(found.text, rows) == []
     assert prefill.temporary_bytes < rows * 2 * 2 * 2 / 10
+
+
+@pytest.mark.slow
+def test_no_array_of_tokens_by_tokens_with_splash(v5e):
+    def text(attention):
+        train = {"row_tokens": 2048, "batch_rows": 4, "compute_dtype": "bfloat16", "attention": attention}
+        return compiled(training_program(RunConfig.model_validate(TRAIN | {"train": train}), v5e), v5e).text
+
+    squares = re.compile(r"\[[\d,]*(?:1024|2048),(?:1024|2048)\]")  # the einsum takes its queries in two blocks
+    assert squares.search(text("einsum")) and not squares.search(text("auto"))

@@ -97,6 +97,16 @@ def test_top_k_of_two_levels_is_exact_with_ties(vocab, k):
             np.testing.assert_array_equal(got, want)
 
 
+@pytest.mark.parametrize(("vocab", "k", "tensor"), [(40, 4, 2), (40, 4, 4), (64, 16, 4), (64, 20, 4), (37, 4, 2)])
+def test_top_k_of_shards_is_top_k(vocab, k, tensor):
+    """Also where a shard has fewer than k entries, and where the shards are not equal."""
+    rng = np.random.default_rng(vocab + k)
+    for x in (rng.normal(size=(6, vocab)), rng.integers(0, 6, (6, vocab))):
+        x = x.astype(np.float32)
+        for got, want in zip(draw.top_k_of_shards(x, k, tensor), top_k_of(x, k), strict=True):
+            np.testing.assert_array_equal(got, want)
+
+
 def test_extreme_uniforms_give_tokens_of_positive_weight():
     logits = np.full((2, 50), -np.inf, np.float32)
     logits[:, [3, 29]] = 0

@@ -1,5 +1,6 @@
 """The numbers of a log line against hand counts, with a clock that is set."""
 
+import functools
 import sys
 import types
 
@@ -102,17 +103,24 @@ def test_the_peak_of_a_cpu_is_its_fastest_product_and_shared_by_its_devices(monk
 
 
 def test_kernels_that_cannot_run_are_refused_by_name(monkeypatch):
-    assert attention.kernel_in_use("auto", jnp.bfloat16) == "einsum"
+    named = functools.partial(attention.kernel_in_use, tokens=256)
+    assert named("auto", jnp.bfloat16) == "einsum"
     with pytest.raises(UserError, match="NVIDIA.*train.attention"):
-        attention.kernel_in_use("cudnn", jnp.bfloat16)
+        named("cudnn", jnp.bfloat16)
+    with pytest.raises(UserError, match="splash runs on TPUs.*train.attention"):
+        named("splash", jnp.bfloat16)
     with pytest.raises(UserError, match="none of"):
-        attention.kernel_in_use("flash", jnp.bfloat16)
-    device = types.SimpleNamespace(device_kind="NVIDIA H200", platform="gpu")
-    monkeypatch.setattr(jax, "devices", lambda: [device])
-    assert attention.kernel_in_use("auto", jnp.bfloat16) == "cudnn"
-    assert attention.kernel_in_use("auto", jnp.float32) == "einsum"
+        named("flash", jnp.bfloat16)
+    monkeypatch.setattr(attention, "_device", lambda: ("gpu", "NVIDIA H200"))
+    assert named("auto", jnp.bfloat16) == "cudnn"
+    assert named("auto", jnp.float32) == "einsum"
     with pytest.raises(UserError, match="16-bit"):
-        attention.kernel_in_use("cudnn", jnp.float32)
+        named("cudnn", jnp.float32)
+    monkeypatch.setattr(attention, "_device", lambda: ("tpu", "TPU v5 lite"))
+    assert named("auto", jnp.bfloat16) == named("splash", jnp.float32) == "splash"
+    assert named("auto", jnp.bfloat16, tokens=200) == "einsum"
+    with pytest.raises(UserError, match="multiple of 128 tokens, not of 200; set train.row_tokens"):
+        named("splash", jnp.bfloat16, tokens=200)
 
 
 def test_tensorboard_gets_the_numbers_and_its_absence_is_named(monkeypatch, tmp_path):
