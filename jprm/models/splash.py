@@ -9,9 +9,7 @@ import jax
 from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_kernel as kernel
 from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_mask as masks
 
-from jprm.models.attention import LEAST_BLOCK
-
-BLOCKS = (512, 256, LEAST_BLOCK)  # tokens of a block: the largest that divides the row
+BLOCKS = (512, 256, 128)  # tokens of a block: the largest that divides the row
 
 
 def splash_attention(
@@ -19,7 +17,7 @@ def splash_attention(
 ) -> jax.Array:
     """Computes causal attention within each segment, softmax in f32: BTNH.
 
-    T has to be a multiple of `LEAST_BLOCK`. interpret: runs the kernel as plain JAX, anywhere and slowly.
+    T has to be a multiple of the smallest block. interpret: runs the kernel as plain JAX, anywhere and slowly.
     """
     tokens, heads, head_dim = q_BTNH.shape[1:]
     attend = _kernel(heads, tokens, interpret)

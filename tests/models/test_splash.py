@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jprm.models.attention import segment_attention
-from jprm.models.splash import splash_attention
+from jprm.models.attention import LEAST_BLOCK, segment_attention
+from jprm.models.splash import BLOCKS, splash_attention
 
 
 def arrays(rows, tokens, heads, kv_heads, head_dim, seed=0):
@@ -35,6 +35,10 @@ def test_splash_is_the_einsum(heads, kv_heads, head_dim, tokens):
     splash = summed(lambda q, k, v: splash_attention(q, k, v, jnp.asarray(segments), interpret=True))
     for found, expected in zip(splash, einsum, strict=True):
         np.testing.assert_allclose(found, expected, atol=2e-5 * np.abs(expected).max())
+
+
+def test_rows_that_auto_takes_have_a_block():
+    assert min(BLOCKS) == LEAST_BLOCK and all(block % LEAST_BLOCK == 0 for block in BLOCKS)
 
 
 def test_no_token_sees_another_document():
