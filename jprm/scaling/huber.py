@@ -105,6 +105,7 @@ def resolve(
         return out
     spread = float(np.median(np.abs(predict(start, t)[0] - log_y)))
     places, of = np.unique(t, axis=1, return_inverse=True)
+    of = of.ravel()  # NumPy 2.0 gives it the axes of t
     order = np.argsort(of, kind="stable")  # the points of a place lie side by side
     data = places, of[order], log_y[:, order], weight[:, order]
     for width in np.geomspace(max(spread, delta), delta, _WIDTHS)[:-1]:
