@@ -5,6 +5,8 @@ is JAX's (`jax.experimental.pallas.ops.tpu.splash_attention`, after FlashAttenti
 causal mask and grouped heads; forward and backward skip the blocks above the diagonal.
 """
 
+from typing import Any
+
 import jax
 from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_kernel as kernel
 from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_mask as masks
@@ -22,7 +24,7 @@ def splash_attention(
     tokens, heads, head_dim = q_BTNH.shape[1:]
     attend = _kernel(heads, tokens, interpret)
     q_BNTH, k_BKTH, v_BKTH = (x.transpose(0, 2, 1, 3) for x in (q_BTNH * head_dim**-0.5, k_BTKH, v_BTKH))
-    o_BNTH = jax.vmap(attend)(q_BNTH, k_BKTH, v_BKTH, kernel.SegmentIds(segments_BT, segments_BT))
+    o_BNTH: Any = jax.vmap(attend)(q_BNTH, k_BKTH, v_BKTH, kernel.SegmentIds(segments_BT, segments_BT))
     return o_BNTH.transpose(0, 2, 1, 3).astype(q_BTNH.dtype)
 
 
