@@ -19,7 +19,7 @@ from jprm.registry import DECORATORS
 
 ROOT = Path(__file__).resolve().parents[1]
 LEVELS = (
-    {"errors", "digests", "paths", "strict_json", "ties", "quoting", "signals"},
+    {"errors", "chips", "digests", "paths", "strict_json", "ties", "quoting", "signals"},
     {"terminal", "records", "config", "seeds", "sampling", "registry", "compile_cache", "mesh", "tokenizer", "http"},
     {"prompt"},
     {"jobs", "execute", "chat", "formats"},
@@ -43,7 +43,19 @@ SIDEWAYS = {  # rooms of one level know each other only here
     "__main__": {"cli"},
 }
 WITHOUT_JAX = (
-    *("errors", "http", "terminal", "ties", "paths", "strict_json", "digests", "records", "config", "registry"),
+    *(
+        "errors",
+        "chips",
+        "http",
+        "terminal",
+        "ties",
+        "paths",
+        "strict_json",
+        "digests",
+        "records",
+        "config",
+        "registry",
+    ),
     *("compile_cache", "jobs", "signals", "seeds", "sampling", "execute", "tokenizer", "quoting", "chat"),
     *("openai", "grade"),
     *("worlds", "formats", "models.locate", "verify", "label", "score", "evaluate", "search", "scaling", "report"),

@@ -119,7 +119,7 @@ def test_a_protocol_that_no_state_machine_plays_is_told_and_one_of_its_own_is_ta
         verdict_words = ("Yes", "No")
         opening = following = parts = stop_ids = lambda self, *_: ""
 
-    with pytest.raises(UserError, match="Bare: set its class variable `dialogue`"):
+    with pytest.raises(UserError, match="Bare does not say how it is played: set its class variable `dialogue`"):
         dialogue_of(Bare())
     Bare.dialogue = CompactDialogue
     assert dialogue_of(Bare()) is CompactDialogue

@@ -14,7 +14,7 @@ from tests.rl.verl_cases import CORRECTION, GOLDEN, LOSSES, REWARDS, arrays
 
 
 def main() -> None:
-    """Loss and gradient of every case, and the advantages of every baseline."""
+    """Computes the loss and the gradient of every case, and the advantages of every baseline."""
     found = {}
     for name, case in LOSSES.items():
         logp, prox, sampler, advantage, mask = (torch.tensor(x, dtype=torch.float64) for x in arrays())

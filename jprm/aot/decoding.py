@@ -1,4 +1,4 @@
-"""The programs of the sampling engine for a model, as programs for one slot group on a slice."""
+"""This file makes the programs of the sampling engine, for one slot group on a slice."""
 
 from collections.abc import Callable
 from typing import Any
@@ -6,43 +6,44 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec, SingleDeviceSharding
 
 from jprm.aot.programs import Program
 from jprm.aot.slices import Slice
 from jprm.errors import UserError
 from jprm.mesh import DECODE_RULES
-from jprm.models import PRESETS, ModelConfig, bind, parameter_count, preset
+from jprm.models import PRESETS, Model, ModelConfig, bind, parameter_count, preset
 from jprm.models.costs import decode_flops, forward_flops
 from jprm.models.hf_config import read_config
 from jprm.models.locate import find_directory
 from jprm.sample import EngineConfig, cache, decode
-from jprm.sample.device import BLOCKS_PER_CALL
+from jprm.sample.config import BLOCK_TOKENS, DECODE_STEPS
+from jprm.sample.device import BLOCKS_PER_CALL, Placement, placement_of
 from jprm.sample.memory import engine_memory
 from jprm.sample.slots import EngineStats, SlotGroup
 from jprm.sampling import SamplingParams
 
 BYTES = 2  # of a number in bf16
-PUBLISHED_VOCAB = 151_936  # of Qwen2.5 up to 3B; the larger ones have 152,064
-KNOB = "fewer --slots, a smaller --context, or more devices of a group with --tensor"
-
-
+VOCAB_SIZE = 151_936  # of a preset: that of Qwen2.5 up to 3B
+LARGE_VOCAB_SIZES = {"qwen2.5-7b": 152_064, "qwen2.5-32b": 152_064}
+KNOB = "take fewer --slots, a smaller --context, or more devices for a group with --tensor"
 SAMPLING = SamplingParams(temperature=0.6, top_k=20, top_p=0.95)  # other numbers are programs of the same size
-BLOCK_TOKENS, DECODE_STEPS = 256, 16  # as `jprm.tasks.samplers.choose_sizes` has them on accelerators
 
 
 def sizes_of(model: str) -> ModelConfig:
-    """The sizes of a checkpoint's directory, or of a preset with its published vocabulary.
+    """Returns the sizes of a checkpoint in a directory, or those of a preset with its published vocabulary.
 
     Raises UserError for what is neither.
     """
     if model in PRESETS:
-        return preset(model, PUBLISHED_VOCAB)
+        return preset(model, LARGE_VOCAB_SIZES.get(model, VOCAB_SIZE))
     return read_config(find_directory(model, "--model"))
 
 
 def engine_config(slots: int, context: int, prefix_rows: int, tensor: int) -> EngineConfig:
-    """One slot group as `evaluate` has it on an accelerator; a shared prompt may take half of the context."""
+    """Returns the sizes of one slot group as `evaluate` has it on an accelerator.
+
+    With prefix rows a shared prompt may take half of the context.
+    """
     shared = {"prefix_tokens": context // 2, "own_tokens": context // 2} if prefix_rows else {}
     return EngineConfig(
         slots=slots,
@@ -57,25 +58,27 @@ def engine_config(slots: int, context: int, prefix_rows: int, tensor: int) -> En
 
 
 def decoding_programs(sizes: ModelConfig, config: EngineConfig, on: Slice) -> list[Program]:
-    """What one slot group runs: the feeding of a call's blocks of prompts, and the decode steps of a visit, in bf16.
+    """Returns the two programs that a slot group runs in bfloat16: one decodes, the other feeds a block of a prompt.
 
     Raises UserError where the model does not divide over the devices of a group, or does not fit into their memory.
     """
     if config.tensor > len(on.devices):
         raise UserError(f"--tensor {config.tensor}: {on.name} has {len(on.devices)} devices")
     memory = engine_memory(sizes, config, BYTES, config.tensor)
-    memory.check(on.chip.hbm_bytes, f"a chip of {on.name}")
-    model, params, small, lines = _laid_out(sizes, on.devices[: config.tensor])
-    own = cache.cache_shapes(model, config.group_slots, config.slot_entries, jnp.bfloat16, lines, config.attend_span)
-    rows = None
-    if config.prefix_rows:
-        rows = cache.cache_shapes(
-            model, config.group_rows, config.most_prompt_tokens, jnp.bfloat16, lines, config.attend_span
-        )
+    memory.check(int(on.chip.memory_bytes), f"a chip of {on.name}")
+    model = bind(sizes, DECODE_RULES)
+    placement = placement_of(model, on.devices[: config.tensor])
+    params = _shapes(model, placement)
+
+    def lines(count: int, entries: int) -> Any:
+        return cache.cache_shapes(model, count, entries, jnp.bfloat16, placement.cache, config.attend_span)
+
+    own = lines(config.group_slots, config.slot_entries)
+    rows = lines(config.group_rows, config.most_prompt_tokens) if config.prefix_rows else None
 
     def shaped(x: Any) -> Any:
         x = np.asarray(x)
-        return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=small)
+        return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=placement.small)
 
     def decoded() -> Any:
         slots = config.group_slots
@@ -108,33 +111,13 @@ def decoding_programs(sizes: ModelConfig, config: EngineConfig, on: Slice) -> li
     ]
 
 
-def _laid_out(sizes: ModelConfig, devices: tuple[Any, ...]) -> tuple[Any, dict, Any, Any]:
-    """The model, its parameters in bf16, and the shardings of small arrays and of caches, as `Replica` has them."""
-    if len(devices) == 1:
-        model, alone = bind(sizes, DECODE_RULES), SingleDeviceSharding(devices[0])
-        return model, _split(model.spec(), lambda leaf, stacked: alone), alone, alone
-    model, mesh = bind(sizes, DECODE_RULES), Mesh(np.array(devices), ("tensor",), axis_types=(AxisType.Auto,))
-    with jax.set_mesh(mesh):
-        c = sizes
-        model.rules.check(dict(heads=c.n_heads, kv_heads=c.n_kv_heads, mlp=c.mlp, vocab=c.vocab_size), "--tensor")
-        spec = model.spec()
+def _shapes(model: Model, placement: Placement) -> dict:
+    """Returns the parameters in bfloat16 as shapes, with a list of layers as the engine holds them."""
 
-    def where(leaf: jax.ShapeDtypeStruct, stacked: bool) -> NamedSharding:
-        assert leaf.sharding is not None
-        return NamedSharding(mesh, PartitionSpec(*leaf.sharding.spec[stacked:]))
+    def shaped(leaf: Any, where: Any, stacked: bool = False) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct(leaf.shape[stacked:], jnp.bfloat16, sharding=where)
 
-    return model, _split(spec, where), NamedSharding(mesh, PartitionSpec()), cache.cache_sharding(mesh)
-
-
-def _split(spec: dict, where: Callable[[Any, bool], Any]) -> dict:
-    """The parameters as `split_layers` gives them: a list of layers."""
-    layers = spec["layers"]
-    depth = layers["q"].shape[0]
-
-    def shaped(leaf: jax.ShapeDtypeStruct, stacked: bool) -> jax.ShapeDtypeStruct:
-        return jax.ShapeDtypeStruct(leaf.shape[stacked:], jnp.bfloat16, sharding=where(leaf, stacked))
-
-    ends = {
-        name: jax.tree.map(lambda leaf: shaped(leaf, False), part) for name, part in spec.items() if name != "layers"
-    }
-    return ends | {"layers": [{name: shaped(leaf, True) for name, leaf in layers.items()} for _ in range(depth)]}
+    spec = model.spec()
+    layer = {name: shaped(leaf, placement.one_layer[name], True) for name, leaf in spec["layers"].items()}
+    ends = {name: shaped(leaf, placement.weights[name]) for name, leaf in spec.items() if name != "layers"}
+    return ends | {"layers": [layer] * model.config.n_layers}

@@ -1,4 +1,4 @@
-"""What the text of a compiled program says: how many bytes go between devices, and which arrays are copied.
+"""This file reads the text of a compiled program: how many bytes go between devices, and which arrays are copied.
 
 The text lists computations; an instruction of one calls others. The body of a loop counts as often as it runs, which
 its condition tells: it compares a counter that begins at 0 with a constant.
@@ -24,14 +24,14 @@ LIMIT = re.compile(r"constant\((\d+)\)")
 
 @dataclass(frozen=True)
 class Traffic:
-    """What one device sends in a call: how often each kind of collective runs, and its bytes."""
+    """One device sends so much in a call: how often each kind of collective runs, and how many bytes that is."""
 
     calls: dict[str, int]
     bytes: dict[str, int]
 
     @property
     def total_bytes(self) -> int:
-        """The bytes of all kinds together."""
+        """Returns the bytes of all kinds together."""
         return sum(self.bytes.values())
 
 
@@ -46,7 +46,8 @@ def traffic(text: str) -> Traffic:
         for line in computations[name]:
             if found := COLLECTIVE.search(line):
                 kind, result = found[2], shape_bytes(found[1])
-                n = _group(line)
+                if (n := _group(line)) == 1:
+                    continue  # a device alone sends nothing
                 part = (n - 1) / n
                 shares = {"all-reduce": 2 * part, "reduce-scatter": n - 1, "collective-permute": 1}
                 calls[kind] += times
@@ -55,7 +56,7 @@ def traffic(text: str) -> Traffic:
 
 
 def copied(text: str, elements: int) -> list[str]:
-    """The shapes of arrays of so many elements that a program copies or lays out anew, outside of fused loops."""
+    """Lists the shapes of arrays of so many elements that a program copies or transposes outside of fused loops."""
     fused = {name for line in text.splitlines() if " fusion(" in line for name in CALLED.findall(line)}
     found = []
     for name, lines in _computations(text).items():
@@ -65,7 +66,7 @@ def copied(text: str, elements: int) -> list[str]:
 
 
 def shape_bytes(text: str) -> int:
-    """The bytes of a shape as the text writes it, such as `bf16[2,3]{1,0}`; of a tuple all together."""
+    """Returns the bytes of a shape as the text writes it, such as `bf16[2,3]{1,0}`; those of a tuple are summed."""
     return sum(BITS[kind] // 8 * _product(axes) for kind, axes in SHAPE.findall(text))
 
 
@@ -78,7 +79,7 @@ def _product(axes: str) -> int:
 
 
 def _group(line: str) -> int:
-    """How many devices take part in a collective; 2 where the line does not say, as for the end of a permute.
+    """Returns how many devices take part in a collective, 2 where its line does not say.
 
     Groups are listed, or numbered in an array, or named as axes of a mesh.
     """
@@ -93,7 +94,7 @@ def _group(line: str) -> int:
 
 
 def _computations(text: str) -> dict[str, list[str]]:
-    """The lines of each computation by its name; the one where the program begins is ""."""
+    """Returns the lines of each computation by its name. The program begins in the one that is called ""."""
     found: dict[str, list[str]] = {}
     lines: list[str] = []
     for line in text.splitlines():
@@ -104,7 +105,7 @@ def _computations(text: str) -> dict[str, list[str]]:
 
 
 def _runs(computations: dict[str, list[str]]) -> Counter:
-    """How often each computation runs in a call of the program."""
+    """Counts how often each computation runs in a call of the program."""
 
     @functools.cache
     def below(name: str) -> Counter:
@@ -126,6 +127,6 @@ def _runs(computations: dict[str, list[str]]) -> Counter:
 
 
 def _turns(condition: list[str]) -> int:
-    """How often a loop turns, by its condition; 1 where that is only known when it runs."""
+    """Returns how often a loop turns, by its condition; 1 where that is known only when it runs."""
     limits = [int(found[1]) for line in condition if "s32[]" in line and (found := LIMIT.search(line))]
     return limits[0] if len(limits) == 1 else 1

@@ -1,4 +1,4 @@
-"""A program that is compiled for a slice, and what the compiler says of it."""
+"""A `Program` can be compiled for a slice; `compiled` says what the compiler makes of it."""
 
 import time
 from collections.abc import Callable
@@ -12,11 +12,11 @@ from jprm.errors import UserError
 
 @dataclass(frozen=True)
 class Program:
-    """A program that can be compiled.
+    """A program that can be compiled, and what is known of it before.
 
-    lower: traces it for the slice. flops: of all devices in a call. read_bytes: what a device reads from its memory in
-    a call at the least. tokens: what a call trains, feeds or decodes on all its devices. planned_bytes: of a device, by
-    our own plan. knob: what makes it smaller.
+    `lower` traces it for the slice. A call computes `flops` on all devices together, and trains, feeds or decodes
+    `tokens`; each device reads at least `read_bytes` from its memory. By our own plan it holds `planned_bytes`; the
+    sentence `knob` says what makes that smaller.
     """
 
     name: str
@@ -31,7 +31,7 @@ class Program:
 
 @dataclass(frozen=True)
 class Compiled:
-    """What the compiler says of a program. Bytes are those of one device; bounds are seconds of a call."""
+    """This is what the compiler says of a program. Bytes are those of one device, seconds those of one call."""
 
     program: Program
     compile_s: float
@@ -46,11 +46,11 @@ class Compiled:
 
     @property
     def bound_s(self) -> float:
-        """No call can take less: products, memory and links may at best go on side by side."""
+        """Returns the least time of a call: at best its products, its reads and its transfers all overlap."""
         return max(self.products_s, self.memory_s, self.links_s)
 
     def to_json(self) -> dict[str, Any]:
-        """All figures as one JSON object."""
+        """Returns all figures as one JSON object."""
         program = self.program
         return {
             "program": program.name,
@@ -83,7 +83,7 @@ def compiled(program: Program, on: Slice) -> Compiled:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
         raise UserError(
-            f"{program.name}: it does not fit into the {on.chip.hbm_bytes / 1e9:.1f} GB of a chip of {on.name} "
+            f"{program.name}: it does not fit into the {on.chip.memory_bytes / 1e9:.1f} GB of a chip of {on.name} "
             f"({_need(str(error))}); {program.knob}"
         ) from None
     took_s = time.monotonic() - began
@@ -98,14 +98,14 @@ def compiled(program: Program, on: Slice) -> Compiled:
         temporaries,
         getattr(memory, "peak_memory_in_bytes", 0) or arguments + temporaries + fresh,
         sent,
-        program.flops / program.devices / on.chip.flops_per_s,
-        program.read_bytes / on.chip.hbm_bytes_per_s,
-        sent.total_bytes / on.chip.link_bytes_per_s,
+        program.flops / program.devices / on.chip.flops,
+        program.read_bytes / on.chip.bandwidth,
+        sent.total_bytes / on.chip.link_bandwidth,
         text,
     )
 
 
 def _need(message: str) -> str:
-    """The sentence of the compiler that says how much it needs."""
+    """Returns the line of the compiler's message that says how much memory the program needs."""
     lines = [line.strip() for line in message.splitlines() if "Used" in line or "exceeded" in line.lower()]
     return lines[0] if lines else message.splitlines()[0]

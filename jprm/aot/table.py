@@ -1,4 +1,4 @@
-"""The figures of compiled programs, for people."""
+"""This file shows the figures of compiled programs as a table."""
 
 from collections.abc import Sequence
 
@@ -21,19 +21,19 @@ COLUMNS = (
     Column("compiled in, s", "compile_s"),
 )
 NOTE = (
-    "Bytes and milliseconds are those of one device in one call. A call takes no less than the longest of products, "
-    "memory and links; memory counts every weight and cache entry once. Nothing was run."
+    "Bytes and milliseconds are those of one device in one call. A call takes at least as long as the slowest of its "
+    "products, its memory reads and its links. The reads count every weight and cache entry once. Nothing was run."
 )
 
 
 def program_table(found: Sequence[Compiled], on: Slice) -> Table:
-    """A row for each program: memory by the compiler and by our plan, what is sent, and the least time of a call."""
-    title = f"{on.name}: {len(on.devices)} chips of {on.chip.hbm_bytes / 1e9:.1f} GB"
+    """Returns a table with a row for each program."""
+    title = f"{on.name}: {len(on.devices)} chips of {on.chip.memory_bytes / 1e9:.1f} GB"
     return Table(title, COLUMNS, [_row(each.to_json()) for each in found], NOTE)
 
 
 def traffic_lines(found: Sequence[Compiled]) -> list[str]:
-    """What a device sends in a call of each program, by the kind of collective."""
+    """Says what a device sends in a call of each program, by the kind of collective."""
     lines = []
     for each in found:
         sent = each.traffic

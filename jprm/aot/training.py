@@ -1,4 +1,4 @@
-"""The training step of a configuration, as a program for a slice."""
+"""This file makes the training step of a configuration, as a program for a slice."""
 
 from typing import Any
 
@@ -9,8 +9,7 @@ from optax import GradientTransformation
 
 from jprm.aot.programs import Program
 from jprm.aot.slices import Slice
-from jprm.errors import UserError
-from jprm.mesh import sharding
+from jprm.mesh import make_mesh, sharding
 from jprm.models import Model, ModelConfig, bind, parameter_count, preset
 from jprm.models.costs import train_flops
 from jprm.models.hf_config import read_config
@@ -29,7 +28,7 @@ TARGETS = {"targets": jnp.float32}  # of a step head
 
 
 def model_config(config: RunConfig) -> ModelConfig:
-    """The sizes of the model of a run; of a checkpoint only its config.json is read.
+    """Returns the sizes of the model of a run. Of a checkpoint only its config.json is read.
 
     A preset has the vocabulary of `data.tokenizer`, or the `data.vocab_size` tokens that would be learnt.
     Raises UserError for what cannot be read.
@@ -44,14 +43,13 @@ def model_config(config: RunConfig) -> ModelConfig:
 
 
 def training_program(config: RunConfig, on: Slice) -> Program:
-    """The step that `python -m jprm train` would run on this slice; its mesh takes the devices of the slice.
+    """Returns the step that `python -m jprm train` would run on this slice, with a mesh over the slice's devices.
 
     Raises UserError where rows or widths do not divide over the mesh.
     """
     recipe = config.train
     mesh = mesh_of(config.mesh, recipe.batch_rows, recipe.microbatches, on.devices)
-    if mesh is None:  # one device: the compiler has to be told which
-        raise UserError(f"--topology {on.name}: the mesh has one device; give mesh.fsdp, mesh.data or mesh.tensor more")
+    mesh = mesh or make_mesh(devices=on.devices)  # a run on one device needs none, but the compiler is told which
     sizes = model_config(config)
     with jax.set_mesh(mesh):
         model, optimizer = bind(sizes), make_optimizer(recipe)

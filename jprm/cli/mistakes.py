@@ -1,4 +1,4 @@
-"""What is said of a mistyped command line: the nearest name, the new one of an old spelling, or who has that option."""
+"""A mistyped command line is answered by the nearest name, an old name's new one, or the command with that option."""
 
 import re
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ NO_COMMAND = re.compile(r"No such command '([^']*)'")
 
 
 def mistake_line(error: Any) -> str:
-    """The line for what typer raises of mistyped words.
+    """Returns the line for an error that typer raises.
 
     error: a ClickException, whose `ctx`, where it has one, knows the command that was called.
     """

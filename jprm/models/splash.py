@@ -1,4 +1,4 @@
-"""Splash attention: a Pallas kernel for TPU whose scores never lie in memory as a whole.
+"""Splash attention is a Pallas kernel for TPU whose scores never lie in memory as a whole.
 
 The einsum's f32 scores of a row of T tokens take 4 T^2 bytes a head: 12.9 GB for 12 heads at 16,384 tokens. The kernel
 is JAX's (`jax.experimental.pallas.ops.tpu.splash_attention`, after FlashAttention-2), with segment ids beside the
@@ -29,7 +29,7 @@ def splash_attention(
 
 
 def _kernel(heads: int, tokens: int, interpret: bool):
-    """The kernel for rows of so many tokens. Its mask is described, not stored: the diagonal of each block."""
+    """Returns the kernel for rows of so many tokens. Of its mask only the blocks on the diagonal are computed."""
     block = next(size for size in BLOCKS if tokens % size == 0)
     names = ("block_q", "block_kv", "block_kv_compute", "block_q_dkv", "block_kv_dkv", "block_kv_dkv_compute")
     sizes = kernel.BlockSizes(**dict.fromkeys((*names, "block_q_dq", "block_kv_dq"), block))

@@ -64,9 +64,9 @@ def attend_part(q_BKXH: jax.Array, keys: jax.Array, values: jax.Array, visible_B
 
 
 def _scores_side_by_side(q_BKXH: jax.Array, keys: jax.Array, J: int) -> jax.Array:
-    """The products BKXS with keys of which J heads at a time are read as one long head, W times.
+    """Computes the scores BKXS, reading J heads at a time as one long head.
 
-    A query is zero in the places of the other heads of its long head: that adds products with zero, and spares another
+    A query is zero in the places of the other heads of its long head. That adds products with zero, and spares another
     layout of the keys.
     """
     B, K, X, H = q_BKXH.shape
@@ -78,7 +78,7 @@ def _scores_side_by_side(q_BKXH: jax.Array, keys: jax.Array, J: int) -> jax.Arra
 
 
 def _values_side_by_side(weights_BKXS: jax.Array, values: jax.Array, H: int, J: int) -> jax.Array:
-    """The weighted values BKXH; of each long head's output a query takes the places of its own head."""
+    """Computes the weighted values BKXH. Of each long head's output a query takes the places of its own head."""
     B, K, X, S = weights_BKXS.shape
     w_BWYS = weights_BKXS.reshape(B, K // J, J * X, S)
     v_BSWD = values.reshape(B, S, K // J, J * H)

@@ -4,6 +4,10 @@ import dataclasses
 
 from jprm.errors import UserError
 
+# The sizes that are chosen where nobody asks for others: large blocks and long visits keep an accelerator busy.
+CPU_BLOCK_TOKENS, BLOCK_TOKENS = 64, 256
+CPU_DECODE_STEPS, DECODE_STEPS = 8, 16
+
 
 @dataclasses.dataclass(frozen=True)
 class EngineConfig:

@@ -9,6 +9,7 @@ import contextlib
 import dataclasses
 import functools
 import threading
+from collections.abc import Sequence
 from concurrent import futures
 from typing import Any
 
@@ -29,33 +30,65 @@ BLOCKS_PER_CALL = 64
 _GROWING = threading.Lock()  # groups grow one after another, so that each program is compiled once
 
 
+@dataclasses.dataclass(frozen=True)
+class Placement:
+    """Where the arrays of one slot group lie: on one device, or on several that share every layer's heads.
+
+    small: the sharding of arrays that every device holds whole. cache: that of the pieces of caches. weights: those of
+    the parameters, with stacked layers.
+    """
+
+    small: Any
+    cache: Any
+    weights: dict
+
+    @property
+    def one_layer(self) -> dict[str, Any]:
+        """The shardings of a single layer's parameters, which have no axis of layers."""
+        return {name: _without_first_axis(sharding) for name, sharding in self.weights["layers"].items()}
+
+    def of(self, params: dict) -> dict:
+        """The shardings of a model's parameters, whose layers are stacked or a list."""
+        if not isinstance(params["layers"], list):
+            return self.weights
+        return self.weights | {"layers": [self.one_layer] * len(params["layers"])}
+
+
+def placement_of(model: Model, devices: Sequence[Any]) -> Placement:
+    """Says how a model is laid out over the devices of a slot group; they need not be here.
+
+    A vocabulary that does not divide among the devices is held whole by each. Raises UserError when heads or widths do
+    not.
+    """
+    if len(devices) == 1:
+        alone = SingleDeviceSharding(devices[0])
+        return Placement(alone, alone, jax.tree.map(lambda _: alone, model.spec()))
+    mesh = jax.sharding.Mesh(np.array(devices), ("tensor",), axis_types=(AxisType.Auto,))
+    c = model.config
+    divides = c.vocab_size % len(devices) == 0
+    rules = DECODE_RULES if divides else dataclasses.replace(DECODE_RULES, vocab=None)
+    with jax.set_mesh(mesh):
+        rules.check(dict(heads=c.n_heads, kv_heads=c.n_kv_heads, mlp=c.mlp), "sample")
+        spec = dataclasses.replace(model, rules=rules).spec()
+    weights = jax.tree.map(lambda leaf: leaf.sharding, spec)
+    return Placement(NamedSharding(mesh, PartitionSpec()), cache.cache_sharding(mesh), weights)
+
+
+def _without_first_axis(sharding: Any) -> Any:
+    if isinstance(sharding, SingleDeviceSharding):
+        return sharding
+    return NamedSharding(sharding.mesh, PartitionSpec(*sharding.spec[1:]))
+
+
 class Replica:
-    """The weights where slot groups run: on one device, or on several that share every layer's heads."""
+    """The weights where slot groups run, as `placement_of` lays them out."""
 
     def __init__(self, model: Model, params, devices: list[Any]):
-        """Lay the weights out here, once, from wherever they are.
-
-        A vocabulary that does not divide among the devices is held whole by each. Raises UserError
-        when heads or widths do not.
-        """
-        if len(devices) == 1:
-            self.small = self.cache = SingleDeviceSharding(devices[0])
-            self.params = split_layers(jax.device_put(params, self.small))
-            return
-        mesh = jax.sharding.Mesh(np.array(devices), ("tensor",), axis_types=(AxisType.Auto,))
-        self.small = NamedSharding(mesh, PartitionSpec())
-        self.cache = cache.cache_sharding(mesh)
-        c = model.config
-        divides = c.vocab_size % len(devices) == 0
-        rules = DECODE_RULES if divides else dataclasses.replace(DECODE_RULES, vocab=None)
-        with jax.set_mesh(mesh):
-            rules.check(dict(heads=c.n_heads, kv_heads=c.n_kv_heads, mlp=c.mlp), "sample")
-            spec = dataclasses.replace(model, rules=rules).spec()
-        shardings = jax.tree.map(lambda leaf: leaf.sharding, spec)
-        if isinstance(params["layers"], list):
-            one = {name: NamedSharding(mesh, PartitionSpec(*s.spec[1:])) for name, s in shardings["layers"].items()}
-            shardings["layers"] = [one] * c.n_layers
-        self.params = split_layers(jax.device_put(params, shardings))
+        """Lay the weights out here, once, from wherever they are. Raises UserError as `placement_of` does."""
+        placement = placement_of(model, devices)
+        self.small, self.cache = placement.small, placement.cache
+        placed = placement.small if len(devices) == 1 else placement.of(params)
+        self.params = split_layers(jax.device_put(params, placed))
 
 
 def device_groups(devices: list[Any], ways: int) -> list[list[Any]]:

@@ -99,7 +99,7 @@ def top_k(x_BV: jax.Array, k: int) -> tuple[jax.Array, jax.Array]:
 
 
 def top_k_of_shards(x_BV: jax.Array, k: int, tensor: int) -> tuple[jax.Array, jax.Array]:
-    """The same where each of so many devices holds a part of every row: those send k entries, and not all."""
+    """Returns what `top_k` does, where each of `tensor` devices holds a part of every row and sends k entries of it."""
     rows, vocab = x_BV.shape
     size = vocab // tensor
     if tensor == 1 or vocab % tensor or size < k:

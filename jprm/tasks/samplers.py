@@ -219,6 +219,7 @@ def choose_sizes(
     import jax
 
     from jprm.sample import EngineConfig
+    from jprm.sample.config import BLOCK_TOKENS, CPU_BLOCK_TOKENS, CPU_DECODE_STEPS, DECODE_STEPS
     from jprm.sample.memory import device_bytes, engine_memory
 
     devices = jax.local_devices()
@@ -236,8 +237,8 @@ def choose_sizes(
             context_tokens=context,
             tensor=tensor,
             prefix_rows=rows if prefix_rows is None else _in_multiples(prefix_rows, groups),
-            block_tokens=64 if kind == "cpu" else 256,
-            decode_steps=8 if kind == "cpu" else 16,
+            block_tokens=CPU_BLOCK_TOKENS if kind == "cpu" else BLOCK_TOKENS,
+            decode_steps=CPU_DECODE_STEPS if kind == "cpu" else DECODE_STEPS,
             attend_span=ATTEND_SPAN.get(kind, 0),
             first_entries=FIRST_ENTRIES.get(kind, 0),
         )

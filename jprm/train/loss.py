@@ -57,7 +57,7 @@ def loss_and_weight(model: Model, params: dict, batch: dict, config: TrainConfig
     weight, most_logits = jnp.sum(shifted["weights"]), config.logits_mb << 18
     if mesh.empty:
         return _summed_loss(model, head, h_BTD, shifted, most_logits), weight
-    if mesh.shape["tensor"] > 1:  # the chunks are those of all devices, of which each has its share of the logits
+    if mesh.shape["tensor"] > 1:  # the chunks are those of all devices, each of which has a share of the logits
         ways = math.prod(mesh.shape[axis] for axis in (*axes, "tensor"))
         return _summed_loss(model, head, h_BTD, shifted, ways * most_logits), weight
     # Each device sums over its own rows, with a head that is gathered once: what is laid out over the mesh inside of
@@ -66,9 +66,8 @@ def loss_and_weight(model: Model, params: dict, batch: dict, config: TrainConfig
     head = {name: reshard(x, NOT_LAID_OUT(None, None)) for name, x in head.items()}
 
     def of_own_rows(head, h_BTD, shifted):
-        head = jax.tree.map(
-            lambda x: lax.pcast(x, axes, to="varying"), head
-        )  # so that its gradient is summed once, too
+        # What differs between devices here has a gradient that is summed once, behind the loop.
+        head = jax.tree.map(lambda x: lax.pcast(x, axes, to="varying"), head)
         return lax.psum(_summed_loss(alone, head, h_BTD, shifted, most_logits), axes)
 
     rows = PartitionSpec(axes)
@@ -77,7 +76,7 @@ def loss_and_weight(model: Model, params: dict, batch: dict, config: TrainConfig
 
 
 def _summed_loss(model: Model, head: dict, h_BTD: jax.Array, shifted: dict, most_logits: int) -> jax.Array:
-    """Computes the sum of weight * -log p over the tokens of some rows, for so many logits at a time."""
+    """Computes the sum of weight * -log p over the tokens of some rows, with at most `most_logits` logits at a time."""
     rows, tokens = shifted["ids"].shape
     chunks = _chunks(rows, tokens, model.config.vocab_size, most_logits)
 

@@ -125,6 +125,11 @@ def step_memory(
     if config.objective == "tokens":
         whole = rows * config.row_tokens * (model.config.vocab_size // tensor) * F32
         logits = 2 * min(config.logits_mb << 20, whole)  # the logits and their gradient
+        if (
+            ways > 1 and tensor == 1
+        ):  # every device gathers the head (loss.py), and sums its gradient, in the passes' type
+            head = model.config.vocab_size * model.config.embed * np.dtype(config.compute_dtype).itemsize
+            logits += head if config.lora.rank else 2 * head
     activations = _activation_bytes(model, config, rows, tensor, logits, on_cpu)
     return StepMemory(
         weights=weights,

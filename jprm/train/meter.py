@@ -14,25 +14,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from jprm.chips import chip_of
 from jprm.models import Model
 from jprm.models.attention import kernel_in_use
 from jprm.models.costs import forward_flops
 from jprm.train.config import TrainConfig
 
-# The dense bf16 FLOP/s of one device, by a part of JAX's device_kind; the first that fits counts.
-# NVIDIA: data sheets, without sparsity (H100 and H200 SXM 989.4, H100 PCIe 756, A100 312 TFLOP/s).
-# TPU: docs.cloud.google.com/tpu/docs (v4 275, v5e 197, v5p 459, v6e 918 TFLOP/s a chip).
-PEAK_FLOPS = (
-    ("H100 PCIe", 756e12),
-    ("H100", 989.4e12),
-    ("H200", 989.4e12),
-    ("A100", 312e12),
-    ("TPU v4", 275e12),
-    ("TPU v5 lite", 197e12),
-    ("TPU v5e", 197e12),
-    ("TPU v5", 459e12),
-    ("TPU v6", 918e12),
-)
 MEASURED_SIDE = 1024
 
 
@@ -64,9 +51,8 @@ def peak(devices: int) -> Peak:
     The devices of a CPU share its cores, so that a product on one of them has what all have.
     """
     kind = jax.devices()[0].device_kind
-    for part, flops_per_s in PEAK_FLOPS:
-        if part.lower() in kind.lower():
-            return Peak(devices * flops_per_s, f"{devices} x {kind}, bf16")
+    if (chip := chip_of(kind)) is not None:
+        return Peak(devices * chip.flops, f"{devices} x {kind}, bf16")
     on_cpu = jax.devices()[0].platform == "cpu"
     dtype = jnp.float32 if on_cpu else jnp.bfloat16
     rate = product_flops_per_s(MEASURED_SIDE, dtype) * (1 if on_cpu else devices)

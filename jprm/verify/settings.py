@@ -64,5 +64,8 @@ def dialogue_of(format: RationaleFormat) -> type[Dialogue]:
     """Returns the state machine that plays a protocol. Raises UserError for one of a plugin that names none."""
     known = (DIALOGUES[kind] for kind in type(format).__mro__ if kind in DIALOGUES)
     if (found := format.dialogue or next(known, None)) is None:
-        raise UserError(f"{type(format).__name__}: set its class variable `dialogue` to the Dialogue that plays it")
+        name = type(format).__name__
+        raise UserError(
+            f"the protocol {name} does not say how it is played: set its class variable `dialogue` to a Dialogue"
+        )
     return found

@@ -48,6 +48,15 @@ def test_the_same_data_give_the_same_bytes():
     assert _lines() != _lines("other")
 
 
+def test_a_figure_that_is_laid_out_once_is_that_which_is_laid_out_when_it_is_saved(monkeypatch):
+    drawn = _lines(), bar_figure(["a", "b"], [("F1", POINTS[:2])], "F1")
+    keep = Figure.set_layout_engine
+    monkeypatch.setattr(
+        Figure, "set_layout_engine", lambda self, *a, **k: None if a == (None,) else keep(self, *a, **k)
+    )
+    assert (_lines(), bar_figure(["a", "b"], [("F1", POINTS[:2])], "F1")) == drawn
+
+
 def test_only_ids_that_are_used_remain_and_figures_do_not_share_them():
     first, second = _lines("a"), _lines("b")
     ids = [set(re.findall(r' id="([^"]+)"', svg)) for svg in (first, second)]

@@ -32,7 +32,7 @@ def values(pi, right):
 
 
 def gradient(pi, credits):
-    """The expected gradient over the logits of a policy under the credits [STEPS] of each end."""
+    """Returns the expected gradient over a policy's logits when each end has the credits [STEPS]."""
     total = np.zeros_like(pi)
     for leaf in LEAVES:
         places = [STATES[leaf[:t]] for t in range(STEPS)]

@@ -8,7 +8,7 @@ from scipy.stats import beta, betabinom, binom
 
 from jprm.errors import UserError
 from jprm.scaling import fit_vote_law
-from jprm.scaling.vote_law import _maximise
+from jprm.scaling.vote_law import _maximise, _rising
 
 
 def _votes(a, b, items, n, seed):
@@ -43,6 +43,14 @@ def test_a_histogram_that_leaves_the_batch_is_at_the_maximum_that_it_finds_alone
         assert loss(np.log(found)) <= slow.fun + 1e-9
         alone = _maximise(histogram[None], c, votes)[0]
         assert np.log(found) == pytest.approx(np.log(alone), abs=1e-4)
+
+
+def test_rising_sums_are_differences_of_gamma_functions():
+    from scipy.special import digamma, gammaln, polygamma
+
+    x, counts = np.array([[0.03], [1.0], [7.5], [900.0]]), np.array([0, 1, 5, 64])
+    for f, whole in ((np.log, gammaln), (lambda x: 1 / x, digamma), (lambda x: -1 / x**2, lambda x: polygamma(1, x))):
+        np.testing.assert_allclose(_rising(f, x, counts), whole(x + counts) - whole(x), rtol=1e-9, atol=1e-9)
 
 
 def test_items_may_differ_in_their_votes():

@@ -1,4 +1,4 @@
-"""The solutions on which two cells flip: the one names the first error right, and the other does not."""
+"""Two cells flip on a solution where one names its first error right and the other does not."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ class Flip:
 
     @property
     def gained(self) -> bool:
-        """Whether it is the second cell that is right."""
+        """Returns whether it is the second cell that is right."""
         return _is_right(self.b, self.truth)
 
     def __str__(self) -> str:
@@ -42,7 +42,7 @@ class Flip:
 
 
 def flips_of(first: Measured, second: Measured) -> tuple[Flip, ...]:
-    """The solutions on which two cells flip, in the order of the set that both have judged."""
+    """Returns the solutions on which two cells flip, in the order of the set that both have judged."""
     a, b, found = _verdicts(first), _verdicts(second), []
     for item, label in zip(*load_known(first.stages[first.cell.votes.benchmark]), strict=True):
         name, truth = item.solution.id, None if label == SOME_ERROR else int(label)
@@ -52,7 +52,7 @@ def flips_of(first: Measured, second: Measured) -> tuple[Flip, ...]:
 
 
 def flip_lines(flips: Sequence[Flip], most: int) -> list[str]:
-    """The flips in words, those of each direction together, at most so many of each and a count of the rest."""
+    """Writes the flips in words: of each direction at most `most`, and a count of the rest."""
     lines = []
     for who, found in (("A", [f for f in flips if not f.gained]), ("B", [f for f in flips if f.gained])):
         lines.append(f"  only {who} is right on {len(found)} solution{'s' * (len(found) != 1)}")
@@ -63,7 +63,7 @@ def flip_lines(flips: Sequence[Flip], most: int) -> list[str]:
 
 
 def flip_row(flip: Flip) -> dict[str, Any]:
-    """A flip as JSON holds it."""
+    """Returns a flip as JSON holds it."""
     return {"solution_id": flip.solution_id, "problem": flip.problem} | {
         key: getattr(flip, key) for key in ("truth", "a", "b")
     }

@@ -1,6 +1,6 @@
 """Machines by name, so that a sweep can be planned for one that is not at hand: hours, and memory of a device.
 
-Peaks are those of the makers' data sheets (dense bfloat16). How much of a peak is reached is an assumption that stands
+Peaks are those of `jprm.chips`. How much of a peak is reached is an assumption that stands
 here once for all machines; `--calibrate` measures a machine that is at hand.
 """
 
@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from jprm.chips import CHIPS
 from jprm.errors import UserError
 from jprm.tasks.resources import Speed
 
@@ -38,17 +39,7 @@ class Machine:
     devices: int = 1
 
 
-MACHINES = {
-    machine.name: machine
-    for machine in (
-        Machine("a100", 312e12, 2.0e12, 80e9),
-        Machine("h100", 989e12, 3.35e12, 80e9),
-        Machine("h200", 989e12, 4.8e12, 141e9),
-        Machine("v5e", 197e12, 0.82e12, 16e9),
-        Machine("v5p", 459e12, 2.77e12, 95e9),
-        Machine("v6e", 918e12, 1.64e12, 32e9),
-    )
-}
+MACHINES = {name: Machine(name, chip.flops, chip.bandwidth, chip.memory_bytes) for name, chip in CHIPS.items()}
 
 
 def machine_named(name: str) -> Machine:

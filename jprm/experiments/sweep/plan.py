@@ -1,4 +1,4 @@
-"""What a sweep would do: its cells, what is there already, and what the rest costs. Starts and writes nothing.
+"""A plan shows what a sweep would do: its cells, what is there already, and what the rest costs. It runs nothing.
 
 The parts that any graph of stages has are those of `python experiments/uses.py --plan`, too.
 """

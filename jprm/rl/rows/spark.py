@@ -1,4 +1,4 @@
-"""SPARK (ScalePRM): a verifier in the place of the answer, in four forms. arXiv 2512.03244 and its reward scripts.
+"""SPARK (ScalePRM) asks a verifier where no answer is known, in four forms (arXiv 2512.03244 and its reward scripts).
 
 y is the verdict on the whole: no step is called wrong. k of n judged steps are right. A guarded rollout has y = 0. The
 scripts count a verdict that nobody can read as wrong, and blank step rewards for few steps (under 3, in `selective`

@@ -56,6 +56,6 @@ def test_what_does_not_fit_is_said():
     small = preset("qwen2.5-0.5b", 152_064)
     planned = plan_for(config, {"7b": SEVEN, "0.5b": small}, machine_named("h100"))
     assert [row["verdict"][:4] for row in planned.rows] == ["trai", "fits"]
-    assert planned.speed.train == pytest.approx(0.4 * 989e12)
+    assert planned.speed.train == pytest.approx(0.4 * 989.4e12)
     alone = [decoding(m, 8, config.verify.context_tokens, machine_named("h100")) for m in (SEVEN, small)]
     assert planned.speed.decode == min(found.flops for found in alone if found), "the slowest decides"
